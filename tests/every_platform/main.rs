@@ -36,7 +36,7 @@ mod media;
 mod people;
 mod pictures;
 mod relays;
-mod section_seven;
+mod rules_shown;
 mod task_commands;
 mod tasks;
 mod telegram;

@@ -1,4 +1,4 @@
-//! What people do in the chat: each sentence of the design's section 7, and the tests that show it.
+//! What people do in the chat: each rule, and the tests that show it.
 //!
 //! Tests in `every_platform` run on every platform that can do it. What needs a clock of its own, or one platform's own means, is
 //! tested elsewhere as well.
@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// A sentence, and the tests that show it: file (from the repository's root) and name.
-struct Sentence {
+/// A rule, and the tests that show it: file (from the repository's root) and name.
+struct Rule {
     says: &'static str,
     shown_by: &'static [(&'static str, &'static str)],
 }
@@ -21,28 +21,28 @@ const PEOPLE: &str = "tests/every_platform/people.rs";
 const TASK_COMMANDS: &str = "tests/every_platform/task_commands.rs";
 const TASKS: &str = "tests/every_platform/tasks.rs";
 
-const SECTION: &[Sentence] = &[
-    Sentence {
+const RULES: &[Rule] = &[
+    Rule {
         says: "`/new` is trimmed and must end or be followed by white space; `/newfoo` is text.",
         shown_by: &[(CHAT_RULES, "new_needs_white_space_and_its_text_is_the_first_question")],
     },
-    Sentence {
+    Rule {
         says: "Bare `/new` begins a session, which is confirmed.",
         shown_by: &[(COMMANDS, "new_starts_a_session_and_help_explains")],
     },
-    Sentence {
+    Rule {
         says: "Text behind `/new` is the first input, without a confirmation.",
         shown_by: &[(CHAT_RULES, "new_needs_white_space_and_its_text_is_the_first_question")],
     },
-    Sentence {
+    Rule {
         says: "`/new` drops what is being gathered.",
         shown_by: &[(CHAT_RULES, "new_session_drops_what_was_gathered")],
     },
-    Sentence {
+    Rule {
         says: "The confirmation and failures may carry a button for a new session.",
         shown_by: &[(CLICKS, "new_session_and_failure_offer_a_button_for_the_next_session")],
     },
-    Sentence {
+    Rule {
         says: "`/new` in a direct chat with task mode is a menu: chat, task, continue recent.",
         shown_by: &[
             (TASKS, "task_survives_a_new_chat"),
@@ -52,116 +52,116 @@ const SECTION: &[Sentence] = &[
             ),
         ],
     },
-    Sentence {
+    Rule {
         says: "`/chat`, `/task`, `/switch`, `/bind`.",
         shown_by: &[(
             TASK_COMMANDS,
             "chat_is_bound_to_a_task_and_tasks_are_switched_by_name_and_number",
         )],
     },
-    Sentence {
+    Rule {
         says: "`/cancel` cancels a pending selection.",
         shown_by: &[(
             TASK_COMMANDS,
             "menu_offers_chat_task_and_recent_tasks_until_it_is_cancelled",
         )],
     },
-    Sentence {
+    Rule {
         says: "A pending selection expires after 15 min.",
         shown_by: &[(
             "crates/core/src/conversation/task/tests.rs",
             "menu_waits_for_15_minutes",
         )],
     },
-    Sentence {
+    Rule {
         says: "`/status` everywhere.",
         shown_by: &[
             (TASK_COMMANDS, "status_says_agent_mode_session_run_and_what_waits"),
             (TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text"),
         ],
     },
-    Sentence {
+    Rule {
         says: "`/stop` everywhere: stops the running answer.",
         shown_by: &[
             (COMMANDS, "stop_ends_the_running_answer"),
             (TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text"),
         ],
     },
-    Sentence {
+    Rule {
         says: "`/help` everywhere.",
         shown_by: &[(COMMANDS, "new_starts_a_session_and_help_explains")],
     },
-    Sentence {
+    Rule {
         says: "The first word is lower-cased, except `/new`.",
         shown_by: &[(CHAT_RULES, "new_needs_white_space_and_its_text_is_the_first_question")],
     },
-    Sentence {
+    Rule {
         says: "A suffix `@bot` is removed.",
         shown_by: &[(TASK_COMMANDS, "name_of_the_bot_behind_a_command_is_dropped")],
     },
-    Sentence {
+    Rule {
         says: "Unknown slash words are text.",
         shown_by: &[(CHAT_RULES, "new_needs_white_space_and_its_text_is_the_first_question")],
     },
-    Sentence {
+    Rule {
         says: "In groups only `/new`, `/stop`, `/status`, `/help`.",
         shown_by: &[(TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text")],
     },
-    Sentence {
+    Rule {
         says: "Idle strictly longer than `sessionTimeoutSeconds`: the next message starts a new session.",
         shown_by: &[(CHAT_RULES, "idle_session_gives_way_to_a_new_one")],
     },
-    Sentence {
+    Rule {
         says: "Messages within `summaryWindowSeconds` are merged with newlines.",
         shown_by: &[(CHAT_RULES, "messages_within_the_window_are_one_question")],
     },
-    Sentence {
+    Rule {
         says: "Never longer than five windows.",
         shown_by: &[(GATHERING, "who_goes_on_talking_is_answered_after_five_windows")],
     },
-    Sentence {
+    Rule {
         says: "Never more than 20 messages.",
         shown_by: &[(GATHERING, "twenty_messages_are_a_question_however_long_the_window")],
     },
-    Sentence {
+    Rule {
         says: "Commands are not held back.",
         shown_by: &[(GATHERING, "command_is_not_held_back_with_what_is_gathered")],
     },
-    Sentence {
+    Rule {
         says: "Media are not held back.",
         shown_by: &[("crates/core/src/mailbox.rs", "media_is_not_held_back")],
     },
-    Sentence {
+    Rule {
         says: "While a run is active further messages wait.",
         shown_by: &[(CHAT_RULES, "message_behind_a_running_answer_waits")],
     },
-    Sentence {
+    Rule {
         says: "They are merged into the next run if aggregation is on.",
         shown_by: &[(
             GATHERING,
             "messages_behind_a_running_answer_are_one_question_if_they_are_gathered",
         )],
     },
-    Sentence {
+    Rule {
         says: "Or they stop it (`interrupt`).",
         shown_by: &[(
             CHAT_RULES,
             "message_interrupts_a_running_answer_where_the_trigger_says_so",
         )],
     },
-    Sentence {
+    Rule {
         says: "Groups: only when the bot is mentioned, and the mention is removed from the text.",
         shown_by: &[(ANSWERS, "group_message_is_answered_in_the_group_if_it_mentions_the_bot")],
     },
-    Sentence {
+    Rule {
         says: "`sessionScope` `sender` or `chat`.",
         shown_by: &[(CHAT_RULES, "people_of_a_group_have_sessions_of_their_own_or_share_one")],
     },
-    Sentence {
+    Rule {
         says: "First contact creates a user with name, e-mail and source.",
         shown_by: &[(CHAT_RULES, "first_contact_makes_a_user")],
     },
-    Sentence {
+    Rule {
         says: "An organization may set a mapper that decides instead.",
         shown_by: &[
             (PEOPLE, "person_whom_the_mapper_does_not_know_is_refused"),
@@ -171,7 +171,7 @@ const SECTION: &[Sentence] = &[
             ),
         ],
     },
-    Sentence {
+    Rule {
         says: "A thinking sign by platform habit.",
         shown_by: &[
             (
@@ -188,22 +188,22 @@ const SECTION: &[Sentence] = &[
             ),
         ],
     },
-    Sentence {
+    Rule {
         says: "Progressive text.",
         shown_by: &[(ANSWERS, "answer_grows_to_its_exact_final_text")],
     },
-    Sentence {
+    Rule {
         says: "The final text in the platform's dialect.",
         shown_by: &[(
             "tests/every_platform/pictures.rs",
             "pictures_of_the_documents_show_what_the_platforms_show",
         )],
     },
-    Sentence {
+    Rule {
         says: "Long texts are split at paragraphs; never a cut without a word.",
         shown_by: &[(ANSWERS, "long_answer_is_shown_whole_and_in_order")],
     },
-    Sentence {
+    Rule {
         says: "Texts to people exist in English and Simplified Chinese.",
         shown_by: &[(CHAT_RULES, "people_are_told_things_in_the_integrations_language")],
     },
@@ -214,9 +214,9 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn every_sentence_of_section_seven_has_a_test() {
+fn every_rule_has_a_test() {
     let mut said = HashSet::new();
-    for sentence in SECTION {
+    for sentence in RULES {
         assert!(said.insert(sentence.says), "twice: {}", sentence.says);
         assert!(!sentence.shown_by.is_empty(), "no test: {}", sentence.says);
         for (file, name) in sentence.shown_by {
