@@ -154,6 +154,13 @@ const RULES: &[Rule] = &[
         shown_by: &[(ANSWERS, "group_message_is_answered_in_the_group_if_it_mentions_the_bot")],
     },
     Rule {
+        says: "Or when somebody replies to what it said.",
+        shown_by: &[(
+            "tests/long_connections/faults_discord.rs",
+            "servers_are_heard_when_they_mention_the_bot_or_reply_to_it",
+        )],
+    },
+    Rule {
         says: "`sessionScope` `sender` or `chat`.",
         shown_by: &[(CHAT_RULES, "people_of_a_group_have_sessions_of_their_own_or_share_one")],
     },
@@ -216,15 +223,15 @@ fn root() -> PathBuf {
 #[test]
 fn every_rule_has_a_test() {
     let mut said = HashSet::new();
-    for sentence in RULES {
-        assert!(said.insert(sentence.says), "twice: {}", sentence.says);
-        assert!(!sentence.shown_by.is_empty(), "no test: {}", sentence.says);
-        for (file, name) in sentence.shown_by {
+    for rule in RULES {
+        assert!(said.insert(rule.says), "twice: {}", rule.says);
+        assert!(!rule.shown_by.is_empty(), "no test: {}", rule.says);
+        for (file, name) in rule.shown_by {
             let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
             let is_test = [format!("fn {name}()"), format!("fn {name}<")]
                 .iter()
                 .any(|it| text.contains(it));
-            assert!(is_test, "{file} has no test {name}, which shows: {}", sentence.says);
+            assert!(is_test, "{file} has no test {name}, which shows: {}", rule.says);
         }
     }
 }
