@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 /// Half-sent requests that are held open, and opened again whenever the bridge ends one.
 const N_HALF_OPEN: usize = 2000;
 /// Senders of unproved bodies, and their pause between two: enough to use up the memory budget many times, not the machine's processors.
+/// `TIELINE_FLOOD_PAUSE_MS` sets another: with 0 and released programs they send as much as the machine can.
 const N_FLOODING: usize = 64;
 const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 const BODY_BYTES: usize = 1024 * 1024;
@@ -54,6 +55,7 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
         sleep(Duration::from_millis(100)).await;
     }
     let (n_held, n_bodies) = (attack.n_held(), attack.n_bodies());
+    let mib = attack.n_bytes.load(Ordering::Relaxed) / 1024 / 1024;
     attack.stop().await;
     let mut probes = probes.join().unwrap();
     probes.sort_unstable();
@@ -70,6 +72,7 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     figure("messages answered", replies.len());
     figure("connections opened", n_held);
     figure("bodies answered", n_bodies);
+    figure("MiB of bodies a second", mib as u64 / ATTACK.as_secs());
     figure("peak MiB", peak / 1024 / 1024);
     assert!(n_held >= N_HALF_OPEN, "{n_held}");
     assert!(n_bodies > 100, "{n_bodies}");
@@ -104,6 +107,7 @@ struct Attack {
     is_over: Arc<AtomicBool>,
     n_held: Arc<AtomicUsize>,
     n_bodies: Arc<AtomicUsize>,
+    n_bytes: Arc<AtomicUsize>,
 }
 
 impl Attack {
@@ -114,7 +118,12 @@ impl Attack {
             is_over: Arc::default(),
             n_held: Arc::default(),
             n_bodies: Arc::default(),
+            n_bytes: Arc::default(),
         };
+        let pause = std::env::var("TIELINE_FLOOD_PAUSE_MS")
+            .ok()
+            .and_then(|ms| ms.parse().ok());
+        let pause = pause.map_or(FLOOD_PAUSE, Duration::from_millis);
         for nth in 0..N_HALF_OPEN {
             let (address, is_over, n_held) = (address.to_owned(), attack.is_over.clone(), attack.n_held.clone());
             attack.tasks.spawn(async move {
@@ -125,11 +134,12 @@ impl Attack {
             });
         }
         for _ in 0..N_FLOODING {
-            let (address, is_over, n_bodies) = (address.to_owned(), attack.is_over.clone(), attack.n_bodies.clone());
+            let (address, is_over) = (address.to_owned(), attack.is_over.clone());
+            let (n_bodies, n_bytes) = (attack.n_bodies.clone(), attack.n_bytes.clone());
             attack.tasks.spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
-                    flood(&address, &n_bodies).await;
-                    sleep(FLOOD_PAUSE).await;
+                    flood(&address, &n_bodies, &n_bytes).await;
+                    sleep(pause).await;
                 }
             });
         }
@@ -174,7 +184,7 @@ async fn hold(address: &str, nth: usize, n_held: &AtomicUsize) {
 }
 
 /// Sends a whole body that proves nothing.
-async fn flood(address: &str, n_bodies: &AtomicUsize) {
+async fn flood(address: &str, n_bodies: &AtomicUsize, n_bytes: &AtomicUsize) {
     let Ok(mut socket) = TcpStream::connect(address).await else {
         return;
     };
@@ -182,7 +192,10 @@ async fn flood(address: &str, n_bodies: &AtomicUsize) {
     let body = vec![b'x'; BODY_BYTES];
     let sent = async {
         socket.write_all(head.as_bytes()).await?;
-        socket.write_all(&body).await?;
+        for part in body.chunks(64 * 1024) {
+            socket.write_all(part).await?;
+            n_bytes.fetch_add(part.len(), Ordering::Relaxed);
+        }
         socket.read(&mut [0; 1]).await
     };
     if matches!(timeout(Duration::from_secs(10), sent).await, Ok(Ok(_))) {
