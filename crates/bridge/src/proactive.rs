@@ -145,6 +145,7 @@ async fn message(world: &World, bot: &Bot, to: Recipient, random: [u8; 12]) -> R
         quoted: None,
         chat_name: None,
         refers_to: None,
+        album: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),
             chat,

@@ -255,6 +255,9 @@ pub struct RunState {
     /// What others said in the group at that time goes along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<Heard>,
+    /// The album that its last message is a part of: another part that comes late doesn't interrupt it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub album: Option<String>,
 }
 
 impl RunState {
@@ -278,6 +281,7 @@ impl RunState {
             rests_until: None,
             deferred_until: None,
             heard: None,
+            album: None,
         }
     }
 }

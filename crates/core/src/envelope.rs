@@ -213,6 +213,8 @@ pub struct MessageV1 {
     quoted: Option<QuotedV1>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refers_to: Option<PlatformMessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    album: Option<String>,
     target: TargetV1,
 }
 
@@ -323,6 +325,7 @@ impl From<Message> for MessageV1 {
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
             refers_to: value.refers_to,
+            album: value.album,
             target: value.target.into(),
         }
     }
@@ -339,6 +342,7 @@ impl From<MessageV1> for Message {
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
             refers_to: value.refers_to,
+            album: value.album,
             target: value.target.into(),
         }
     }
@@ -378,6 +382,7 @@ mod tests {
                 parts: vec![part],
             }),
             refers_to: Some(PlatformMessageId::new("CAIQ0ab")),
+            album: Some("13999".into()),
             target: ReplyTarget {
                 integration: IntegrationId::new("int_1"),
                 chat,

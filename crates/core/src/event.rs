@@ -27,8 +27,8 @@ pub const WELCOME_KEY: &str = "tl:welcome";
 pub enum Event {
     /// A person sent a message to the bot.
     Message(Message),
-    /// A person said something in a group, and not to the bot. Only made where the trigger wants it:
-    /// [`crate::connector::Unaddressed::Kept`].
+    /// A person said something in a group, and not to the bot. Only made where the trigger wants it
+    /// ([`crate::connector::Unaddressed::Kept`]), and of parts of an album: another part may mention the bot.
     Overheard(Message),
     /// A person clicked something, or opened the chat.
     CardAction(CardAction),
@@ -103,6 +103,8 @@ pub struct Message {
     /// The message that it quotes or forwards, where the platform tells what that says only when asked: see
     /// [`crate::connector::MediaSource::quote`].
     pub refers_to: Option<PlatformMessageId>,
+    /// The platform's id of the album that it is a part of, where each picture or file of an album is a message of its own.
+    pub album: Option<String>,
     /// Where the answer goes. Made once, here.
     pub target: ReplyTarget,
 }

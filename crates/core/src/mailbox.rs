@@ -30,6 +30,16 @@ pub struct Pending {
         skip_serializing_if = "Option::is_none"
     )]
     pub sent_at: Option<Timestamp>,
+    /// The album that it is a part of: its parts go into a run together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub album: Option<String>,
+}
+
+impl Pending {
+    /// Whether both are parts of one album.
+    fn is_sibling(&self, other: &Self) -> bool {
+        self.session == other.session && self.album.is_some() && self.album == other.album
+    }
 }
 
 /// Most messages that go into one run.
@@ -40,6 +50,9 @@ pub const MAX_PENDING: usize = 500;
 
 /// How many windows a message waits at most.
 const MAX_WINDOWS: u32 = 5;
+
+/// The window of an album. Platforms send its parts right after one another, and nobody tells how many there are.
+pub const ALBUM_WINDOW: Duration = Duration::from_secs(2);
 
 /// What may be taken from a mailbox now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,48 +66,79 @@ pub enum Due {
 }
 
 /// Puts a message into a mailbox: behind those of its session that were sent before it, by the platform's clock. Without that time
-/// on both sides the order is that of arrival.
+/// on both sides the order is that of arrival. The parts of an album lie next to each other.
 pub fn insert(pending: &mut Vec<Pending>, new: Pending) {
+    if let Some(at) = pending.iter().rposition(|waiting| waiting.is_sibling(&new)) {
+        pending.insert(at + 1, new);
+        return;
+    }
     let is_later = |waiting: &&Pending| {
         let times = waiting.sent_at.zip(new.sent_at);
         waiting.session == new.session && times.is_some_and(|(waiting, new)| waiting > new)
     };
     let n_later = pending.iter().rev().take_while(is_later).count();
-    pending.insert(pending.len() - n_later, new);
+    let at = (pending.len() - n_later..).find(|at| is_between_albums(pending, *at));
+    pending.insert(at.unwrap_or(pending.len()), new);
+}
+
+/// Whether a mailbox that is cut there leaves an album whole.
+fn is_between_albums(pending: &[Pending], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| pending.get(before));
+    let around = before.zip(pending.get(at));
+    around.is_none_or(|(before, behind)| !before.is_sibling(behind))
 }
 
 /// What may be taken from `pending`, which is in the order of [`insert`].
 ///
-/// Without a window each message is a run of its own. With one, the messages of a session are merged until a window has
-/// passed since the latest, or five since the first, or there are twenty, or one of them is urgent.
+/// Without a window each message is a run of its own, and so is each album. With one, the messages of a session are merged until a
+/// window has passed since the latest, or five since the first, or there are twenty, or one of them is urgent. An album waits for
+/// its other parts by the same rule, in a window of its own: [`ALBUM_WINDOW`].
 #[must_use]
 pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     let Some(first) = pending.first() else {
         return Due::Empty;
     };
-    if window.is_zero() {
-        return Due::Now(1);
-    }
     let n_session = pending
         .iter()
         .take_while(|waiting| waiting.session == first.session)
         .count();
-    let n_batch = n_session.min(MAX_MERGED);
+    let mut whole = (1..=n_session.min(MAX_MERGED)).filter(|n_taken| is_between_albums(pending, *n_taken));
+    let fitting = if window.is_zero() {
+        whole.next()
+    } else {
+        whole.next_back()
+    };
+    let n_batch = fitting.unwrap_or(MAX_MERGED);
     let batch = &pending[..n_batch];
     // What came after the batch can't join it any more, so it has nothing to wait for.
-    let full = n_batch == MAX_MERGED || n_session < pending.len();
-    if full || batch.iter().any(|waiting| waiting.urgent) {
-        return Due::Now(n_batch);
-    }
-    let arrivals = batch.iter().map(|waiting| waiting.since);
-    let earliest = arrivals.clone().min().unwrap_or(first.since);
-    let latest = arrivals.max().unwrap_or(first.since);
-    let until = latest.after(window).min(earliest.after(window * MAX_WINDOWS));
-    if until <= now {
-        Due::Now(n_batch)
-    } else {
-        Due::At(until)
-    }
+    let full = n_session >= MAX_MERGED || n_session < pending.len();
+    let goes_on = !window.is_zero() && !full && !batch.iter().any(|waiting| waiting.urgent);
+    let merged_until = goes_on.then(|| window_end(batch.iter(), window)).flatten();
+    let until = merged_until.max(albums_end(batch)).filter(|until| *until > now);
+    until.map_or(Due::Now(n_batch), Due::At)
+}
+
+/// When the last album of a batch has waited for its other parts.
+fn albums_end(batch: &[Pending]) -> Option<Timestamp> {
+    let albums = batch
+        .chunk_by(Pending::is_sibling)
+        .filter(|album| album[0].album.is_some());
+    albums.filter_map(|album| window_end(album.iter(), ALBUM_WINDOW)).max()
+}
+
+/// A window after the latest of these messages, or five after the earliest.
+fn window_end<'a>(waiting: impl Iterator<Item = &'a Pending> + Clone, window: Duration) -> Option<Timestamp> {
+    let arrivals = waiting.map(|waiting| waiting.since);
+    let (earliest, latest) = (arrivals.clone().min()?, arrivals.max()?);
+    Some(latest.after(window).min(earliest.after(window * MAX_WINDOWS)))
+}
+
+/// The number of the session in which the other parts of an album wait.
+#[must_use]
+pub fn album_session(pending: &[Pending], album: Option<&str>) -> Option<u64> {
+    let album = album?;
+    let part = pending.iter().find(|waiting| waiting.album.as_deref() == Some(album))?;
+    Some(part.session)
 }
 
 #[cfg(test)]
@@ -111,6 +155,15 @@ mod tests {
             urgent: false,
             behind_run: false,
             sent_at: None,
+            album: None,
+        }
+    }
+
+    fn part(album: &str, since_s: i64) -> Pending {
+        Pending {
+            urgent: true,
+            album: Some(album.to_owned()),
+            ..waiting(since_s, 1)
         }
     }
 
@@ -188,6 +241,61 @@ mod tests {
     #[test]
     fn a_run_never_spans_two_sessions() {
         check(&[waiting(0, 1), waiting(0, 1), waiting(0, 2)], 60, 0, Due::Now(2));
+    }
+
+    #[test]
+    fn album_waits_for_its_parts_whatever_the_window_is() {
+        let pending = [part("a", 0), part("a", 1), waiting(1, 1)];
+        for window_s in [0, 1] {
+            let n_taken = if window_s == 0 { 2 } else { 3 };
+            check(&pending, window_s, 2, Due::At(Timestamp::from_secs(3)));
+            check(&pending, window_s, 3, Due::Now(n_taken));
+        }
+        // What waits before it goes first.
+        check(&[waiting(0, 1), part("a", 0)], 0, 0, Due::Now(1));
+        // Another album is another question.
+        check(&[part("a", 0), part("b", 0)], 0, 2, Due::Now(1));
+        check(&[part("a", 0), part("b", 1)], 60, 2, Due::At(Timestamp::from_secs(3)));
+        check(&[part("a", 0), part("b", 1)], 60, 3, Due::Now(2));
+        // A longer window doesn't hold its media back, and a later session doesn't cut its own short.
+        check(&[waiting(0, 1), part("a", 0)], 60, 2, Due::Now(2));
+        check(&[part("a", 0), waiting(1, 2)], 60, 1, Due::At(Timestamp::from_secs(2)));
+        let drop_by_drop: Vec<_> = (0..12).map(|at| part("a", at)).collect();
+        check(&drop_by_drop, 0, 11, Due::Now(12));
+    }
+
+    #[test]
+    fn album_is_not_cut() {
+        let sent = |it: Pending, at| Pending {
+            sent_at: Some(Timestamp::from_secs(at)),
+            ..it
+        };
+        let mut pending = Vec::new();
+        for new in [
+            sent(part("a", 0), 10),
+            sent(part("a", 1), 12),
+            sent(waiting(2, 1), 11),
+            sent(part("a", 3), 13),
+            sent(waiting(4, 1), 9),
+        ] {
+            insert(&mut pending, new);
+        }
+        let order: Vec<i64> = pending.iter().map(|waiting| waiting.since.as_secs()).collect();
+        assert_eq!(order, [4, 0, 1, 3, 2]);
+        assert_eq!(album_session(&pending, Some("a")), Some(1));
+        assert_eq!(
+            (album_session(&pending, Some("b")), album_session(&pending, None)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn many_messages_are_merged_up_to_an_album_that_does_not_fit() {
+        let mut pending: Vec<_> = (0..MAX_MERGED as i64 - 1).map(|at| waiting(at, 1)).collect();
+        pending.extend([part("a", 19), part("a", 19)]);
+        check(&pending, 60, 21, Due::Now(MAX_MERGED - 1));
+        let album: Vec<_> = (0..MAX_MERGED + 5).map(|_| part("a", 0)).collect();
+        check(&album, 60, 2, Due::Now(MAX_MERGED));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
-use tieline_core::conversation::{Conversation, ConversationKey, StopCause};
+use tieline_core::conversation::{Conversation, ConversationKey, RunState, StopCause};
 use tieline_core::event::Message;
 use tieline_core::mailbox::{self, Pending};
 use tieline_core::message_state::MessageState;
@@ -104,23 +104,48 @@ impl Arrival<'_> {
         if !self.abilities(message).tasks {
             after.enter_chat();
         }
+        let is_sibling = |waiting: &Pending| waiting.album.is_some() && waiting.album == message.album;
         if anew {
             let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
-            let dropped = after.begin_chat(routed, now);
+            let left = after.begin_chat(routed, now);
+            let (siblings, dropped) = left.into_iter().partition(is_sibling);
+            after.pending.extend::<Vec<_>>(siblings);
             after.close(dropped, MessageState::Dropped);
             after.forget_left();
         }
-        let agent = self.agent_for(&after, trigger, message);
-        let session = after.resolve_session(&agent, trigger.settings.session_timeout(), now);
+        // The part of an album that has its caption decides for all of them.
+        let joined = mailbox::album_session(&after.pending, message.album.as_deref());
+        let session = match joined.filter(|_| message.text.is_empty()) {
+            Some(session) => session,
+            None => self.enter_session(&mut after, message, trigger),
+        };
+        for sibling in after.pending.iter_mut().filter(|waiting| is_sibling(waiting)) {
+            sibling.session = session;
+        }
         let waiting = Pending {
             message: self.envelope.message.clone(),
             since: now,
-            session: session.number,
+            session,
             urgent: !message.parts.is_empty(),
             behind_run: before.run.is_some(),
             sent_at: message.sent_at,
+            album: message.album.clone(),
         };
         mailbox::insert(&mut after.pending, waiting);
+        let is_late_part = |run: &RunState| run.album.is_some() && run.album == message.album;
+        if trigger.settings.busy_policy == BusyPolicy::Interrupt
+            && let Some(run) = after.run.as_mut().filter(|run| !is_late_part(run))
+        {
+            run.stop = run.stop.or(Some(StopCause::Interrupted));
+        }
+        after
+    }
+
+    /// Makes the session of a message the current one. Gives its number.
+    fn enter_session(&self, after: &mut Conversation, message: &Message, trigger: &Trigger) -> u64 {
+        let agent = self.agent_for(after, trigger, message);
+        let session = after.resolve_session(&agent, trigger.settings.session_timeout(), self.world.clock.now());
+        let number = session.number;
         let present = after.session.as_ref().filter(|old| old.agent != session.agent);
         match present.map(|old| trigger.allows(old)) {
             // Another one of the trigger's agents: what waits stays with its own.
@@ -128,12 +153,7 @@ impl Arrival<'_> {
             Some(false) => after.go_over_to(session),
             None => after.session = Some(session),
         }
-        if trigger.settings.busy_policy == BusyPolicy::Interrupt
-            && let Some(run) = &mut after.run
-        {
-            run.stop = run.stop.or(Some(StopCause::Interrupted));
-        }
-        after
+        number
     }
 
     /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the

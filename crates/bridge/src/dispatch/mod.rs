@@ -93,6 +93,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
     };
     match event {
         Event::Message(message) => arrival.message(message).await,
+        Event::Overheard(message) if Box::pin(arrival.joins_album(&message)).await? => arrival.message(message).await,
         Event::Overheard(message) => arrival.overhear(message).await.map(|()| None),
         Event::CardAction(action) => arrival.card_action(action).await,
         Event::Feedback(feedback) => arrival.feedback(feedback).await.map(|()| None),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tieline_core::event::{Message, Part};
+use tieline_core::mailbox;
 use tieline_core::redaction::{Detector, Incoming};
 use tieline_store::config::user;
 use tieline_store::overheard::{self, Overheard, Place};
+use tieline_store::{conversation, message};
 use tracing::info;
 
 use super::{Arrival, DispatchError};
@@ -16,6 +18,19 @@ const LIFETIME: Duration = Duration::from_hours(24);
 const MAX_CHARS: usize = 2000;
 
 impl Arrival<'_> {
+    /// Whether the message is a part of an album that waits for its other parts, one of which was said to the bot. Once it was, it is
+    /// in the ledger.
+    pub(super) async fn joins_album(&self, message: &Message) -> Result<bool, DispatchError> {
+        if message.album.is_none() {
+            return Ok(false);
+        }
+        let (store, now) = (&self.world.store, self.world.clock.now());
+        let found = conversation::load(store, &self.key(message).id(), now).await?;
+        let pending = found.map(|conversation| conversation.pending).unwrap_or_default();
+        Ok(mailbox::album_session(&pending, message.album.as_deref()).is_some()
+            || message::get(store, &self.envelope.message, now).await?.is_some())
+    }
+
     /// Keeps a message for the questions that follow, if its trigger wants that and its sender may use the bot. It gets no notice
     /// and no entry in the ledger.
     pub(super) async fn overhear(&self, message: Message) -> Result<(), DispatchError> {

@@ -49,6 +49,7 @@ pub(super) fn next_run(
         may_be_signed: taken.iter().any(|waiting| waiting.behind_run),
         stop: is_outdated.then_some(StopCause::Interrupted),
         heard: trigger.and_then(|trigger| heard(conversation, taken, trigger)),
+        album: taken.last().and_then(|waiting| waiting.album.clone()),
         ..RunState::new(id, messages, session, agent.clone(), started_at)
     };
     Ok((run, n_taken))

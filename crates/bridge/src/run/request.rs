@@ -300,6 +300,7 @@ mod tests {
             }),
             chat_name: None,
             refers_to: None,
+            album: None,
             target: ReplyTarget {
                 integration: integration.clone(),
                 chat: Chat {

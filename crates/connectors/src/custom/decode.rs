@@ -40,6 +40,7 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
         quoted,
         chat_name: said.chat.name,
         refers_to: None,
+        album: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),
             chat: Chat {

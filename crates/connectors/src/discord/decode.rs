@@ -51,6 +51,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
         quoted,
         chat_name: None,
         refers_to: None,
+        album: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),
             chat: chat(kind, message.channel_id),

@@ -119,6 +119,7 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         quoted: None,
         chat_name: None,
         refers_to: refers_to(&message),
+        album: None,
         target: target(&message, kind, asker, cx),
     };
     Ok(cx.event(said, is_addressed))

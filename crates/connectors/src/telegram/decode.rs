@@ -143,6 +143,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         quoted,
         chat_name: message.chat.title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
+        album: None,
         target,
     };
     Ok(cx.event(said, is_addressed))
@@ -312,6 +313,7 @@ fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: 
         quoted: None,
         chat_name: None,
         refers_to: None,
+        album: None,
     })
 }
 

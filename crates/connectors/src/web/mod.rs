@@ -109,6 +109,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
             quoted: None,
             chat_name: None,
             refers_to: None,
+            album: None,
             target,
         })],
         answer: Answer::Fixed(accepted.answer()),

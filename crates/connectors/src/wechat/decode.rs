@@ -82,6 +82,7 @@ pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
         quoted: said.quoted,
         chat_name: None,
         refers_to: None,
+        album: None,
         target,
     };
     Ok(Decoded { message, fingerprints })

@@ -103,6 +103,7 @@ fn event(id: String, said: &Said, text: String, parts: Vec<Part>, cx: &Context<'
         quoted: None,
         chat_name: None,
         refers_to: None,
+        album: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),
             chat: Chat {

@@ -26,6 +26,7 @@ fn message(message: &Message) -> Value {
         "parts": parts(&message.parts),
         "quoted": message.quoted.as_ref().map(|quoted| json!({ "text": quoted.text, "parts": parts(&quoted.parts) })),
         "refersTo": message.refers_to,
+        "album": message.album,
         "target": target(&message.target),
     })
 }

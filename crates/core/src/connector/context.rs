@@ -20,7 +20,8 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The event of a message. One that isn't said to the bot must have been dropped where it is [`Unaddressed::Ignored`].
+    /// The event of a message. One that isn't said to the bot must have been dropped where it is [`Unaddressed::Ignored`],
+    /// unless it is a part of an album, to which another part may have been said.
     #[must_use]
     pub fn event(&self, said: Message, is_addressed: bool) -> Event {
         match is_addressed || self.unaddressed == Unaddressed::Answered {

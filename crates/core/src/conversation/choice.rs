@@ -142,6 +142,7 @@ mod tests {
             urgent: false,
             behind_run: false,
             sent_at: None,
+            album: None,
         });
         it.leave_for(it.next_session(&agent("hr"), at(1)));
         let waits_in = it.session_numbered(1).unwrap();

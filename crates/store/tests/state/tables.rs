@@ -121,6 +121,7 @@ pub(crate) fn waiting(name: &str) -> Pending {
         urgent: false,
         behind_run: false,
         sent_at: None,
+        album: None,
     }
 }
 

@@ -171,6 +171,7 @@ fn new_chat_drops_what_waits_in_the_chat_only() {
             session,
             urgent: false,
             sent_at: None,
+            album: None,
             behind_run: false,
         });
     };
@@ -196,6 +197,7 @@ fn sessions_of_another_agent_are_left_when_messages_wait_in_them() {
         session,
         urgent: false,
         sent_at: None,
+        album: None,
         behind_run: false,
     });
     command(&mut it, 2, &TaskCommand::Chat);
@@ -234,6 +236,7 @@ fn chat_session_ends_by_idle_time_unless_it_is_busy_or_another_agent_answers() {
         session: first,
         urgent: false,
         sent_at: None,
+        album: None,
         behind_run: false,
     });
     assert_eq!(say(&mut busy, 99_999), first);
