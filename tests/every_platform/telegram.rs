@@ -1,4 +1,4 @@
-//! Telegram's long polling: webhooks exclude it, and signs are repeated while the agent is silent.
+//! Telegram's long polling: webhooks exclude it, and signs are repeated while the agent is silent. Albums, in both modes.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::console::Console;
-use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::outbound::{Speaker, stays, until};
+use tieline_tests::platform::Upload;
 use tieline_tests::process::Bridge;
 use tieline_tests::telegram::Platform;
 
@@ -37,11 +38,15 @@ impl Scenario {
     }
 
     async fn create(&self, mode: &str) -> String {
+        self.create_with(mode, &json!({})).await
+    }
+
+    async fn create_with(&self, mode: &str, trigger: &Value) -> String {
         let mut integration = self.platform.as_integration(&self.token, "Bot", mode);
         integration["language"] = json!("en");
         let made = self
             .console
-            .bind(&integration, &self.agent.as_chat("Agent"), &json!({}))
+            .bind(&integration, &self.agent.as_chat("Agent"), trigger)
             .await;
         made.unwrap()["id"].as_str().unwrap().to_owned()
     }
@@ -65,6 +70,26 @@ impl Scenario {
         let found = until("the answer", PATIENCE, || (shown() == expected).then_some(())).await;
         found.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", shown(), self.bridge.log_tail()));
         assert_eq!(self.platform.complaints(), Vec::<String>::new());
+    }
+
+    /// What the agent was asked, and how many pictures came with each question.
+    fn questions(&self) -> Vec<(String, usize)> {
+        let n_pictures = self.agent.seen().into_iter().map(|seen| {
+            let newest = seen.body["messages"].as_array().and_then(|it| it.last().cloned());
+            let content = newest.unwrap_or_default()["content"].clone();
+            let parts = content.as_array().into_iter().flatten();
+            parts.filter(|part| part["type"] == "image_url").count()
+        });
+        self.agent.asked().into_iter().zip(n_pictures).collect()
+    }
+
+    async fn is_asked(&self, expected: &[(&str, usize)]) {
+        let expected: Vec<_> = expected.iter().map(|(text, n)| ((*text).to_owned(), *n)).collect();
+        let found = until("the question", PATIENCE, || {
+            (self.questions() == expected).then_some(())
+        })
+        .await;
+        found.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", self.questions(), self.bridge.log_tail()));
     }
 
     async fn status(&self, id: &str) -> Value {
@@ -150,4 +175,83 @@ async fn typing_is_repeated_and_holds_nothing_back() {
         "the typing sign held the answer back: {:?}",
         opened.elapsed()
     );
+}
+
+fn holding() -> Manner {
+    Manner {
+        answer: |_| vec!["Seen".to_owned(), ".".to_owned()],
+        holds: |_| true,
+        ..Manner::default()
+    }
+}
+
+async fn album_is_one_question(mode: &str) {
+    let scenario = Scenario::start(holding()).await;
+    scenario.agent.open_gate();
+    scenario.create_with(mode, &json!({ "busyPolicy": "interrupt" })).await;
+    scenario.connected().await;
+    let (platform, token, lisi) = (&scenario.platform, &scenario.token, Speaker::alone("1001"));
+    platform.album(token, &lisi, "What are these?", &[Upload::PICTURE; 3]);
+    scenario.shows(&["Seen."]).await;
+    scenario.is_asked(&[("What are these?", 3)]).await;
+    let one = || platform.bubbles().len() == 1 && scenario.agent.seen().len() == 1;
+    stays("one answer", Duration::from_secs(3), one).await.unwrap();
+}
+
+#[tokio::test]
+async fn album_is_one_question_over_a_webhook() {
+    album_is_one_question("webhook").await;
+}
+
+#[tokio::test]
+async fn album_is_one_question_over_polling() {
+    album_is_one_question("long_connection").await;
+}
+
+#[tokio::test]
+async fn late_part_of_an_album_does_not_stop_its_answer() {
+    let scenario = Scenario::start(holding()).await;
+    scenario
+        .create_with("long_connection", &json!({ "busyPolicy": "interrupt" }))
+        .await;
+    scenario.connected().await;
+    let picture = |id: &str, caption: &str| {
+        let photo = json!([{ "file_id": id, "file_unique_id": id, "width": 8, "height": 8 }]);
+        let fields = json!({ "photo": photo, "media_group_id": "13900000000001", "caption": caption });
+        scenario.platform.say(&scenario.token, &Speaker::alone("1001"), fields);
+    };
+    picture("AgACAgI-1", "What are these?");
+    picture("AgACAgI-2", "");
+    let asked = until("the question", PATIENCE, || {
+        (!scenario.questions().is_empty()).then_some(())
+    });
+    asked.await.unwrap();
+    picture("AgACAgI-3", "");
+    let one = || scenario.questions().len() == 1;
+    stays("the first answer", Duration::from_secs(4), one).await.unwrap();
+    scenario.agent.open_gate();
+    scenario.shows(&["Seen.", "Seen."]).await;
+    assert_eq!(scenario.questions()[0].0, "What are these?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_bridge_forgets_no_part_of_an_album() {
+    let mut scenario = Scenario::start(holding()).await;
+    scenario.agent.open_gate();
+    scenario.create("long_connection").await;
+    scenario.connected().await;
+    let (platform, token) = (scenario.platform.clone(), scenario.token.clone());
+    platform.album(
+        &token,
+        &Speaker::alone("1001"),
+        "What are these?",
+        &[Upload::PICTURE; 2],
+    );
+    let took = until("the parts are acknowledged", PATIENCE, || {
+        platform.has_delivered_all(&token).then_some(())
+    });
+    took.await.unwrap();
+    tokio::task::block_in_place(|| scenario.bridge.restart()).unwrap();
+    scenario.shows(&["Seen."]).await;
+    scenario.is_asked(&[("What are these?", 2)]).await;
 }

@@ -1,5 +1,7 @@
 //! What is special about Telegram, from a webhook request to what the chat shows.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tieline_bridge::{accounts, media, probe};
 use tieline_core::message_state::MessageState;
@@ -7,9 +9,15 @@ use tieline_core::notice::{Language, Notice};
 use tieline_core::trigger::TriggerSettings;
 use tieline_store::config::integration;
 use tieline_tests::outbound::Speaker;
+use tieline_tests::platform::Upload;
 use tieline_tests::telegram::{Answer, Platform};
+use tokio::time::{sleep, timeout};
 
-use crate::test_bridge::TestBridge;
+use crate::test_bridge::{PATIENCE, TestBridge};
+
+/// A caption, and three pictures below it.
+const CAPTION: &str = "What are these?";
+const PICTURES: &[Upload] = &[Upload::PICTURE; 3];
 
 struct Bot {
     bridge: TestBridge,
@@ -49,6 +57,29 @@ impl Bot {
             assert_eq!(self.bridge.hear(&request).await.status, 200);
         }
         self.bridge.work().await;
+    }
+
+    /// The same until the agent has been asked so often: what waits for more is not due at once.
+    async fn work_until_asked(&self, n_times: usize) {
+        let working = async {
+            while self.bridge.agent.seen().len() < n_times {
+                self.work().await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, working).await.expect("the agent is asked");
+        self.work().await;
+    }
+
+    /// What the agent was asked, and how many things came with each question.
+    fn questions(&self) -> Vec<(String, usize)> {
+        let seen = self.bridge.agent.seen().into_iter();
+        let messages = seen.map(|seen| seen.body["message"].clone());
+        let question = |message: Value| {
+            let n_parts = message["parts"].as_array().map_or(0, Vec::len);
+            (message["text"].as_str().unwrap_or_default().to_owned(), n_parts)
+        };
+        messages.map(question).collect()
     }
 
     async fn say(&self, from: &Speaker, text: &str) {
@@ -182,5 +213,54 @@ async fn refused_formatting_is_sent_as_plain_text() {
     bot.platform.fail_once("sendMessage", refused);
     bot.say(&Speaker::alone("1001"), "**bold**").await;
     assert_eq!(bot.shown(), ["echo: bold"]);
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn album_that_is_delivered_twice_is_asked_once() {
+    let bot = Bot::start().await;
+    let lisi = Speaker::alone("1001");
+    bot.platform.album(&bot.token, &lisi, CAPTION, PICTURES);
+    let requests: Vec<_> = std::iter::from_fn(|| bot.platform.next_request(&bot.token)).collect();
+    assert_eq!(requests.len(), 3);
+    // Each is dispatched before the next one comes.
+    for request in requests.iter().chain(&requests) {
+        assert_eq!(bot.bridge.hear(request).await.status, 200);
+        bot.bridge.work().await;
+    }
+    assert_eq!(bot.questions(), [], "it waits for more");
+    bot.work_until_asked(1).await;
+    for request in &requests {
+        assert_eq!(bot.bridge.hear(request).await.status, 200);
+    }
+    // What is said next doesn't become a part of it.
+    bot.say(&lisi, "Thanks.").await;
+    assert_eq!(bot.questions(), [(CAPTION.to_owned(), 3), ("Thanks.".to_owned(), 0)]);
+    assert_eq!(bot.shown(), [format!("echo: {CAPTION}"), "echo: Thanks.".to_owned()]);
+    let ledger = bot.bridge.ledger().await;
+    assert!(ledger.iter().all(|it| it.state == MessageState::Answered));
+    assert_eq!(ledger.len(), 4);
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn album_in_a_group_belongs_to_its_caption() {
+    let bot = Bot::start().await;
+    let lisi = Speaker::in_group("1001", "-1003");
+    bot.platform.album(&bot.token, &lisi, CAPTION, PICTURES);
+    let unaddressed = json!({ "photo": [{ "file_id": "AgACAgI-other", "file_unique_id": "u", "width": 8, "height": 8 }],
+        "media_group_id": "13900000000000" });
+    bot.platform.say(&bot.token, &lisi, unaddressed);
+    bot.work_until_asked(1).await;
+    assert_eq!(bot.questions(), [(CAPTION.to_owned(), 3)]);
+    assert_eq!(
+        bot.bridge.ledger().await.len(),
+        3,
+        "what wasn't said to the bot is not kept"
+    );
+    bot.platform.switch_privacy_on(&bot.token);
+    bot.platform.album(&bot.token, &lisi, CAPTION, PICTURES);
+    bot.work_until_asked(2).await;
+    assert_eq!(bot.questions()[1..], [(CAPTION.to_owned(), 1)]);
     bot.nothing_wrong();
 }

@@ -126,6 +126,43 @@ impl Platform {
 
     /// A person sends a picture, which comes in two sizes, or a file. Gives the update's id.
     pub fn upload(&self, token: &str, from: &Speaker, upload: Upload) -> i64 {
+        self.say(token, from, self.media(upload))
+    }
+
+    /// A person sends an album: a message for each picture or file, the first one with the caption. In a group that mentions the bot,
+    /// and privacy mode keeps the others from it. Gives the ids of the updates.
+    ///
+    /// # Panics
+    /// If it has not between 2 and 10 parts. See Bot API/sendMediaGroup.
+    pub fn album(&self, token: &str, from: &Speaker, caption: &str, uploads: &[Upload]) -> Vec<i64> {
+        assert!((2..=10).contains(&uploads.len()), "an album has 2 to 10 parts");
+        let album = format!("139{:014}", self.book().fresh());
+        let (username, is_private) = self.with(token, |bot| (bot.username.clone(), bot.is_private));
+        let (caption, entities) = match from.group {
+            Some(_) => {
+                let mention = json!([{ "type": "mention", "offset": 0, "length": username.len() + 1 }]);
+                (format!("@{username} {caption}"), mention)
+            }
+            None => (caption.to_owned(), json!([])),
+        };
+        let delivered = if from.group.is_some() && is_private {
+            1
+        } else {
+            uploads.len()
+        };
+        let parts = uploads.iter().take(delivered).enumerate().map(|(at, upload)| {
+            let mut fields = self.media(*upload);
+            fields["media_group_id"] = json!(album);
+            if at == 0 {
+                (fields["caption"], fields["caption_entities"]) = (json!(caption), entities.clone());
+            }
+            self.say(token, from, fields)
+        });
+        parts.collect()
+    }
+
+    /// The field of a message that has the picture or the file.
+    fn media(&self, upload: Upload) -> Value {
         let keep = |bytes: &[u8]| {
             let mut book = self.book();
             let id = format!("AgACAgI{}", book.fresh());
@@ -143,7 +180,7 @@ impl Platform {
                 ("document", file)
             }
         };
-        self.say(token, from, json!({ field: value }))
+        json!({ field: value })
     }
 
     /// Any other update. Gives its id.
@@ -296,6 +333,12 @@ impl Platform {
     #[must_use]
     pub fn is_connected(&self, token: &str) -> bool {
         self.with(token, |bot| bot.webhook.is_some() || updates::is_polled(bot))
+    }
+
+    /// Whether the bot has confirmed all its updates.
+    #[must_use]
+    pub fn has_delivered_all(&self, token: &str) -> bool {
+        self.with(token, |bot| bot.updates.is_empty())
     }
 
     /// How often the bot showed that it is typing.

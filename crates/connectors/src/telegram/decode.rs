@@ -105,7 +105,8 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
     }
     let is_reply = replied(&message).is_some_and(|to| is_own(to, bot));
     let is_addressed = kind == ChatKind::Direct || addressed.mentioned || is_reply;
-    if !is_addressed && cx.unaddressed == Unaddressed::Ignored {
+    // Of an album only the part with the caption mentions the bot.
+    if !is_addressed && cx.unaddressed == Unaddressed::Ignored && message.media_group_id.is_none() {
         return Err(Remark::Ignored("group message that doesn't mention the bot"));
     }
     let text = if text.is_empty() {
@@ -143,7 +144,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         quoted,
         chat_name: message.chat.title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
-        album: None,
+        album: message.media_group_id,
         target,
     };
     Ok(cx.event(said, is_addressed))

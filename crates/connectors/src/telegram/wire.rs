@@ -32,6 +32,8 @@ pub(super) struct Message {
     #[serde(default, deserialize_with = "lenient")]
     pub is_topic_message: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
+    pub media_group_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub reply_to_message: Option<Box<Message>>,
     #[serde(default, deserialize_with = "lenient")]
     pub quote: Option<TextQuote>,
