@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::data;
 use crate::runs::{Deed, PICTURE, QUESTION, Runs, TOOL};
@@ -74,13 +74,12 @@ pub(super) fn called_back(call: &Call, runs: &mut Runs) -> Vec<Act> {
 async fn call_back(reply: Value, frames: Vec<(Duration, String)>, hangs: bool) {
     let (url, token) = (reply["eventsUrl"].as_str().unwrap(), reply["token"].as_str().unwrap());
     let client = Client::builder().no_proxy().build().unwrap();
-    let mut now = Duration::ZERO;
+    let began = Instant::now();
     for (seq, (at, event)) in (1..).zip(frames) {
         if hangs && event.is_empty() {
             return;
         }
-        sleep(at.saturating_sub(now)).await;
-        now = at;
+        sleep_until(began + at).await;
         let event: Value = serde_json::from_str(&event).unwrap();
         let body = json!({"seq": seq, "event": event});
         for _ in 0..20 {
