@@ -426,6 +426,7 @@ mod tests {
         metrics.hand_over_gap(Duration::from_secs(1));
         metrics.heartbeat();
         metrics.runs_in_hand(3);
+        metrics.check(true);
         let mut seen = Vec::new();
         for line in lines(&metrics) {
             for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {

@@ -236,7 +236,7 @@ pub struct KeysOf {
 pub struct KeysRotate {
     /// Delete older keys 15 minutes after the new one seals, instead of 45 days: for a key in wrong hands. Links and sessions end then, and what
     /// has waited in a queue for longer is lost.
-    #[arg(long)]
+    #[arg(long, env = "TIELINE_RETIRE_NOW")]
     pub retire_now: bool,
     #[command(flatten)]
     /// The bridge.
