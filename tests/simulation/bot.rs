@@ -38,7 +38,9 @@ pub(crate) struct Manner {
 impl Manner {
     /// The longest that a run takes where nothing goes wrong.
     pub(crate) fn longest_run(self) -> Duration {
-        Duration::from_millis(self.pieces * self.delay_ms) + Duration::from_secs(self.window_s.into()) + PATIENCE
+        // Who goes on talking is answered after five windows.
+        let gathering = 5 * Duration::from_secs(self.window_s.into());
+        gathering + Duration::from_millis(self.pieces * self.delay_ms) + PATIENCE
     }
 }
 

@@ -11,10 +11,10 @@
 //! TIELINE_SEEDS=10000 cargo test --release -p tieline-simulation
 //! ```
 //!
-//! What it finds of mistakes that were planted: a lease that anybody may take, at seed 27; a message that wakes no runner, at seed 0. What it
-//! has not found in 100 to 400 seeds, because something else makes up for it: settling a run under a lost lease (the item's version), not
-//! looking again after an end (the watchdog, later), an end in the ledger whose failure is passed over (the SDK's own retries), a claim that
-//! lets a known message pass (the mailbox, the reply). The oracles would have to know how late an answer may be and how often agents are asked.
+//! What it has found of mistakes that were planted: a lease that anybody may take, a message that wakes no runner, and, since the oracles
+//! know how late an answer may be and how often agents are asked, a mailbox that nobody looks into after a run's end (seed 288). It found a
+//! real one too: a process that died between getting a watchdog and sending it on. Settling a run under a lost lease it can't find: the
+//! version of the item refuses the same write.
 
 #![expect(
     clippy::unwrap_used,
