@@ -113,7 +113,7 @@ WALK = {
         PASSING_CHECKS,
         5,
     ),
-    # The schedule calls it once a minute, whoever else does.
+    # The schedule calls it once a minute, whatever else calls it.
     "admin can't start": (ON_LAMBDA, "AdminErrors", {lambda_errors("admin"): each(1)}, {}, 4),
     "tables are unreachable for the API": (ON_LAMBDA, "ApiErrors", {"AWS/ApiGateway 5xx Api": each(1, 5)}, {}, 4),
     # An agent that refuses connections is given up after three tries, within half a minute.

@@ -24,7 +24,7 @@ pub(crate) enum Deed {
     Hang,
 }
 
-/// One run, which goes on whether anybody listens or not.
+/// One run, which goes on whether a client listens or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) id: String,

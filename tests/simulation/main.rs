@@ -11,8 +11,8 @@
 //! TIELINE_SEEDS=10000 cargo test --release -p tieline-simulation
 //! ```
 //!
-//! What it has found of mistakes that were planted: a lease that anybody may take, a message that wakes no runner, and, since the oracles
-//! know how late an answer may be and how often agents are asked, a mailbox that nobody looks into after a run's end (seed 288). It found a
+//! What it has found of mistakes that were planted: a lease that any process may take, a message that wakes no runner, and, since the oracles
+//! know how late an answer may be and how often agents are asked, a mailbox that no process looks into after a run's end (seed 288). It found a
 //! real one too: a process that died between getting a watchdog and sending it on. Settling a run under a lost lease it can't find: the
 //! version of the item refuses the same write.
 

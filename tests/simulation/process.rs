@@ -48,7 +48,7 @@ impl Process {
             let life = Life::new(self.name, Arc::clone(&troubles));
             let world = self.world(&engine, &life, number);
             *self.current.lock().unwrap() = Some((Arc::clone(&life), world.clone()));
-            // Nobody ever stops it.
+            // Nothing ever stops it.
             let (_stop, stopped) = watch::channel(false);
             let concurrency = Concurrency {
                 dispatchers: DISPATCHERS,

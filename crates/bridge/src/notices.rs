@@ -68,7 +68,7 @@ impl NoticeReply {
         Self::ours(notice, Outcome::Commanded)
     }
 
-    /// The message failed, for this reason, before anybody was asked.
+    /// The message failed, for this reason, before an agent was asked.
     #[must_use]
     pub fn failed(reason: &str) -> Self {
         let failure = AgentFailure {

@@ -261,7 +261,7 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// A run that begins at `now`, with nobody's stop and nothing to resume.
+    /// A run that begins at `now`, not stopped and with nothing to resume.
     #[must_use]
     pub fn new(id: RunId, messages: Vec<MessageId>, session: u64, agent: AgentId, now: Timestamp) -> Self {
         Self {

@@ -58,7 +58,7 @@ pub(super) fn attachment(state: &mut State, host: SocketAddr, upload: Upload) ->
         "proxy_url": url })
 }
 
-/// Gives a file to whoever has its signed address. The bot's token doesn't belong there.
+/// Gives a file to every client that has its signed address. The bot's token doesn't belong there.
 pub(super) fn fetch(state: &mut State, uri: &Uri, headers: &HeaderMap) -> Response {
     if headers.contains_key(header::AUTHORIZATION) {
         state.complaints.add("a download with the bot's token");

@@ -120,7 +120,7 @@ impl SocketRegistry {
         }
     }
 
-    /// Whether anybody alive holds a shard. `None`: the table doesn't say.
+    /// Whether a living process holds a shard. `None`: the table doesn't say.
     pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
         Some(self.picture(store).await?.holder(shard, now).is_some())
     }

@@ -188,7 +188,7 @@ impl Supervisor {
         shard_plan::plan(&members, &holders, &self.me.node)
     }
 
-    /// Whether anybody could take over from us.
+    /// Whether another process could take over from us.
     fn has_heirs(&self, picture: &ShardMap) -> bool {
         let now = self.shared.world.clock.now();
         picture

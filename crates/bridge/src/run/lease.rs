@@ -106,7 +106,7 @@ pub(super) enum Acquired {
 }
 
 /// Takes the conversation's lease, if it is free and there is work, and for that one of the `slots`. What a relay elsewhere is to run is
-/// sent on to it, on the queue of its shard: if it dies, whoever takes the shard finds it there.
+/// sent on to it, on the queue of its shard: if it dies, the process that takes the shard finds it there.
 ///
 /// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
 /// without one, one is sent.
@@ -222,7 +222,7 @@ async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<Integr
     is_elsewhere.then_some(bot)
 }
 
-/// Who has the conversation, if anybody.
+/// The owner of the conversation's lease, if it has one.
 fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
     let (me, now) = (&world.settings.owner, world.clock.now());
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))

@@ -17,7 +17,7 @@ const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
 const BETWEEN_TRIES: Duration = Duration::from_secs(10);
 
 /// Leaves a run to its agent's callbacks. Gives the time after which to look again, if not before. A callback that has arrived by now
-/// woke no runner: whoever releases the lease looks for it.
+/// woke no runner: the process that releases the lease looks for it.
 pub(super) async fn park(
     world: &World,
     held: &mut LeasedConversation,
