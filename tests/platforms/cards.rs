@@ -24,7 +24,7 @@ async fn refused_cards_are_not_tried_with_every_message() {
     });
     for text in ["one", "two"] {
         let message = platform.text(APP, &Speaker::alone("lisi"), text);
-        bridge.hear(&platform.request(APP, &message)).await;
+        bridge.receive(&platform.request(APP, &message)).await;
         bridge.work().await;
     }
     let shown: Vec<(&str, String)> = platform

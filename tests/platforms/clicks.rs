@@ -56,8 +56,8 @@ fn labels(platform: &Platform, chat: &Speaker) -> Vec<String> {
     buttons.map(|button| button.label).collect()
 }
 
-async fn hear(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
-    let answer = bridge.hear(&platform.request(APP, event)).await;
+async fn receive(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
+    let answer = bridge.receive(&platform.request(APP, event)).await;
     assert_eq!(answer.status, 200);
     bridge.work().await;
     serde_json::from_slice(&answer.body).unwrap()
@@ -74,13 +74,13 @@ fn sessions(bridge: &TestBridge) -> Vec<u64> {
 async fn click_on_the_button_begins_a_session() {
     let (bridge, platform) = open(TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
     let click = platform.press(APP, &lisi).unwrap();
-    let answer = hear(&bridge, &platform, &click).await;
+    let answer = receive(&bridge, &platform, &click).await;
     assert_eq!(answer["toast"]["content"], "A new session has begun.");
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "three")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "three")).await;
     assert_eq!(sessions(&bridge), [1, 2, 3]);
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
@@ -97,13 +97,13 @@ async fn click_of_a_stranger_changes_nothing() {
     };
     let (bridge, platform) = open(settings).await;
     let lisi = Speaker::in_group("ou_lisi", "oc_group");
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "/new")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
     let click = platform
         .press(APP, &Speaker::in_group("ou_stranger", "oc_group"))
         .unwrap();
-    hear(&bridge, &platform, &click).await;
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
+    receive(&bridge, &platform, &click).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
     let sessions = sessions(&bridge);
     assert_eq!(sessions[0], sessions[1], "the stranger has begun a new session");
     let ledger = bridge.ledger().await;
@@ -118,12 +118,12 @@ async fn card_of_an_answer_is_its_askers() {
         Speaker::in_group("ou_lisi", "oc_group"),
         Speaker::in_group("ou_other", "oc_group"),
     );
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
     let shown = platform.bubbles();
     assert_eq!(shown[0].text(), "All tests pass.\n\n**Deploy**\n\nReady?");
     assert_eq!(labels(&platform, &lisi), ["Log", "Go"]);
     let click = platform.press_one(APP, &other, |label| label == "Go").unwrap();
-    let answer = hear(&bridge, &platform, &click).await;
+    let answer = receive(&bridge, &platform, &click).await;
     assert_eq!(
         answer["toast"]["content"],
         "Only the person who asked can use this button."
@@ -132,13 +132,13 @@ async fn card_of_an_answer_is_its_askers() {
     let mut click = platform.press_one(APP, &other, |label| label == "Go").unwrap();
     let value = click["event"]["action"]["value"].as_object_mut().unwrap();
     assert!(value.remove("asker").is_some());
-    hear(&bridge, &platform, &click).await;
+    receive(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["ask"]);
     let click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
-    let answer = hear(&bridge, &platform, &click).await;
+    let answer = receive(&bridge, &platform, &click).await;
     assert_eq!(answer["toast"]["content"], "✓ Go");
     // The platform repeats what it thinks was lost.
-    hear(&bridge, &platform, &click).await;
+    receive(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["ask", "deploy 42"]);
     assert_eq!(platform.bubbles().last().unwrap().text(), "echo: deploy 42");
     assert_eq!(platform.complaints(), Vec::<String>::new());
@@ -148,11 +148,11 @@ async fn card_of_an_answer_is_its_askers() {
 async fn choice_of_a_question_is_the_answer() {
     let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "sure")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "sure")).await;
     assert_eq!(platform.bubbles()[0].text(), "Sure?");
     assert_eq!(labels(&platform, &lisi), ["yes", "no"]);
     let click = platform.press_one(APP, &lisi, |label| label == "no").unwrap();
-    hear(&bridge, &platform, &click).await;
+    receive(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["sure", "no"]);
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
@@ -161,11 +161,11 @@ async fn choice_of_a_question_is_the_answer() {
 async fn click_that_names_another_card_says_nothing_to_the_agent() {
     let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
-    hear(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;
     let mut click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
     let value = click.pointer_mut("/event/action/value/tieline").unwrap();
     *value = json!("tl:choice:1:tl-another");
-    hear(&bridge, &platform, &click).await;
+    receive(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["ask"]);
     assert_eq!(
         platform.bubbles().last().unwrap().text(),

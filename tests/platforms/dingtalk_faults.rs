@@ -24,7 +24,7 @@ async fn bridge(faults: &[(&'static str, u16, &'static str)]) -> (TestBridge, Pl
 /// A person of a group asks for help. The texts that the bot shows then.
 async fn help(bridge: &TestBridge, platform: &Platform) -> usize {
     let message = platform.text(APP, &Speaker::in_group("lisi", "cidGROUP1=="), "/help");
-    bridge.hear(&platform.request(APP, &message)).await;
+    bridge.receive(&platform.request(APP, &message)).await;
     bridge.work().await;
     platform.bubbles().len()
 }

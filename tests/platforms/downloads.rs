@@ -16,7 +16,7 @@ async fn download_gets_a_new_token_and_is_tried_again() {
     let integration = platform.as_integration(APP, "Bot", "webhook");
     let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     let event = platform.file(APP, &Speaker::alone("ou_lisi"), "a.pdf");
-    bridge.hear(&platform.request(APP, &event)).await;
+    bridge.receive(&platform.request(APP, &event)).await;
     bridge.work().await;
     let seen = bridge.agent.seen();
     let link = seen[0].body["message"]["parts"][0]["url"].as_str().unwrap();

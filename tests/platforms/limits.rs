@@ -54,7 +54,7 @@ async fn limit_with_a_hint_is_waited_out() {
         faults.answers.push_back(Fault { call: "reply", answer });
     });
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.receive(&platform.request("cli_a1", &event)).await;
     bridge.work().await;
     let shown: Vec<String> = platform.bubbles().iter().map(|it| it.text().to_owned()).collect();
     assert_eq!(shown, ["echo: one"]);

@@ -18,7 +18,7 @@ async fn who_receives_callbacks_asks_the_platform_nothing() {
     platform.misbehave(|faults| faults.answers.push_back(Fault { call: "bot", answer }));
     for text in ["one", "two", "three"] {
         let event = platform.text(APP, &Speaker::in_group("ou_lisi", "oc_g"), text);
-        bridge.hear(&platform.request(APP, &event)).await;
+        bridge.receive(&platform.request(APP, &event)).await;
     }
     bridge.work().await;
     assert_eq!(bridge.agent.asked(), ["one", "two", "three"]);

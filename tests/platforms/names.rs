@@ -23,7 +23,7 @@ async fn open(session_scope: SessionScope) -> (TestBridge, Platform) {
 /// What the agent is sent with a text that a person says.
 async fn asked(bridge: &TestBridge, platform: &Platform, from: &Speaker, text: &str) -> Value {
     let event = platform.text(APP, from, text);
-    bridge.hear(&platform.request(APP, &event)).await;
+    bridge.receive(&platform.request(APP, &event)).await;
     bridge.work().await;
     bridge.agent.seen().pop().unwrap().body.take()
 }

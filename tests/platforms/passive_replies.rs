@@ -41,10 +41,10 @@ async fn delivery_is_held_until_the_answer_is_there() {
         }
         bridge.work().await;
     };
-    let (answer, ()) = tokio::join!(bridge.hear(&request), working);
+    let (answer, ()) = tokio::join!(bridge.receive(&request), working);
     assert_eq!(show(&platform, &document, &answer), "echo: one");
     // The same again, as after an answer that got lost.
-    let again = bridge.hear(&platform.request(&document)).await;
+    let again = bridge.receive(&platform.request(&document)).await;
     assert_eq!(show(&platform, &document, &again), "echo: one");
     bridge.work().await;
     assert_eq!(bridge.agent.asked(), ["one"]);
@@ -60,7 +60,7 @@ async fn last_delivery_is_answered_with_where_the_answer_will_be() {
     let now = tieline_tests::sealed_xml::field(&said, "CreateTime").unwrap();
     let earlier = (now.parse::<i64>().unwrap() - 10).to_string();
     let document = said.replace(&now, &earlier);
-    let answer = bridge.hear(&platform.request(&document)).await;
+    let answer = bridge.receive(&platform.request(&document)).await;
     let shown = show(&platform, &document, &answer);
     let token = shown.rsplit('/').next().unwrap();
     assert!(shown.contains("/api/replies/"), "{shown}");

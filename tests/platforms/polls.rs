@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::test_bridge::TestBridge;
 
 /// Sends a callback. Gives the stream that it is answered with.
-async fn hear(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
+async fn call_back(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
     let (query, body, nonce) = bot.cipher.callback(&message.to_string());
     let request = WebhookRequest {
         method: "POST".to_owned(),
@@ -26,7 +26,7 @@ async fn hear(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
         headers: Vec::new(),
         body: body.into_bytes(),
     };
-    let answer = bridge.hear(&request).await;
+    let answer = bridge.receive(&request).await;
     let plain = bot
         .cipher
         .open_reply(std::str::from_utf8(&answer.body).unwrap(), &nonce);
@@ -43,10 +43,13 @@ async fn stream_ends_in_time_though_there_is_nothing_to_show() {
     let mut bridge = TestBridge::open("wecom", &integration, TriggerSettings::default()).await;
     let (lisi, begun) = (Speaker::alone("lisi"), bridge.world.clock.now());
     let message = bot.text(&lisi, "m1", "one", &responses.url_for("RC1"));
-    let stream = hear(&bridge, &bot, &message).await["id"].as_str().unwrap().to_owned();
+    let stream = call_back(&bridge, &bot, &message).await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let poll = async |bridge: &mut TestBridge, seconds: u64| {
         bridge.world.clock = Clock::starting_at(begun.after(Duration::from_secs(seconds)));
-        hear(bridge, &bot, &bot.poll(&lisi, &stream)).await
+        call_back(bridge, &bot, &bot.poll(&lisi, &stream)).await
     };
     for seconds in [1, 2, 300, 329] {
         assert_eq!(poll(&mut bridge, seconds).await["finish"], false, "after {seconds} s");
@@ -71,7 +74,7 @@ async fn made_up_stream_is_over_at_once() {
     };
     let bridge = TestBridge::open("wecom", &integration, TriggerSettings::default()).await;
     let poll = bot.poll(&Speaker::alone("lisi"), "tl-01J9");
-    assert_eq!(hear(&bridge, &bot, &poll).await["finish"], true);
+    assert_eq!(call_back(&bridge, &bot, &poll).await["finish"], true);
 }
 
 #[tokio::test]

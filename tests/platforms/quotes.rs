@@ -22,7 +22,7 @@ async fn open() -> (TestBridge, Platform) {
 
 /// Delivers the event and gives what the agent was asked.
 async fn asked(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
-    bridge.hear(&platform.request(APP, event)).await;
+    bridge.receive(&platform.request(APP, event)).await;
     bridge.work().await;
     bridge.agent.seen().pop().unwrap().body["message"].take()
 }

@@ -20,7 +20,7 @@ async fn bridge() -> (TestBridge, Platform) {
 
 async fn say(bridge: &TestBridge, platform: &Platform, text: &str) {
     let event = platform.text(APP, &Speaker::alone("ou_lisi"), text);
-    bridge.hear(&platform.request(APP, &event)).await;
+    bridge.receive(&platform.request(APP, &event)).await;
 }
 
 async fn status(bridge: &TestBridge) -> Status {

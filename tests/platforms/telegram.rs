@@ -54,7 +54,7 @@ impl Bot {
     /// Delivers what waits at the platform, and works until there is nothing that is due.
     async fn work(&self) {
         while let Some(request) = self.platform.next_request(&self.token) {
-            assert_eq!(self.bridge.hear(&request).await.status, 200);
+            assert_eq!(self.bridge.receive(&request).await.status, 200);
         }
         self.bridge.work().await;
     }
@@ -225,13 +225,13 @@ async fn album_that_is_delivered_twice_is_asked_once() {
     assert_eq!(requests.len(), 3);
     // Each is dispatched before the next one comes.
     for request in requests.iter().chain(&requests) {
-        assert_eq!(bot.bridge.hear(request).await.status, 200);
+        assert_eq!(bot.bridge.receive(request).await.status, 200);
         bot.bridge.work().await;
     }
     assert_eq!(bot.questions(), [], "it waits for more");
     bot.work_until_asked(1).await;
     for request in &requests {
-        assert_eq!(bot.bridge.hear(request).await.status, 200);
+        assert_eq!(bot.bridge.receive(request).await.status, 200);
     }
     // What is said next doesn't become a part of it.
     bot.say(&lisi, "Thanks.").await;

@@ -89,7 +89,7 @@ impl TestBridge {
     }
 
     /// Takes in a webhook request.
-    pub(crate) async fn hear(&self, request: &WebhookRequest) -> WebhookAnswer {
+    pub(crate) async fn receive(&self, request: &WebhookRequest) -> WebhookAnswer {
         receive(&self.world, self.platform, &self.bot, request, None).await
     }
 

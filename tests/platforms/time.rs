@@ -30,7 +30,7 @@ fn shown(platform: &Platform) -> Vec<String> {
 async fn an_answer_that_comes_at_a_process_s_end_is_shown_by_the_next() {
     let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.receive(&platform.request("cli_a1", &event)).await;
     bridge.dispatch().await;
     // Time to ask, but not for a call that may take 15 s.
     bridge.run(Some(Instant::now() + Duration::from_secs(17))).await;
@@ -65,7 +65,7 @@ fn another(world: &World, name: &str) -> World {
 async fn who_waited_for_a_token_for_too_long_leaves_the_reply_to_others() {
     let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "/help");
-    bridge.hear(&platform.request("cli_a1", &event)).await;
+    bridge.receive(&platform.request("cli_a1", &event)).await;
     bridge.dispatch().await;
     let message = bridge.ledger().await.remove(0);
     let conversation = message.conversation.unwrap();

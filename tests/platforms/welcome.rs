@@ -18,7 +18,7 @@ async fn told(settings: TriggerSettings, opened_by: &[&str]) -> Vec<(String, Str
     let bridge = TestBridge::open("lark", &integration, settings).await;
     for person in opened_by {
         let event = platform.enter(APP, &Speaker::alone(person));
-        bridge.hear(&platform.request(APP, &event)).await;
+        bridge.receive(&platform.request(APP, &event)).await;
         bridge.work().await;
     }
     assert_eq!(platform.complaints(), Vec::<String>::new());

@@ -24,8 +24,8 @@ pub enum LeaseSignal {
 /// What is known of a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseState {
-    /// What was heard last.
-    pub heard: LeaseSignal,
+    /// The last signal.
+    pub signal: LeaseSignal,
     /// Until when the lease is good, if it isn't renewed. A process that stood still, or whose machine did, finds it in the past.
     pub good_until: Timestamp,
 }
@@ -48,10 +48,10 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseWatch {
-    /// A lease that is good until then, of which that is heard already, and the keeper's end of it.
+    /// A lease that is good until then, with its last signal, and the keeper's end of it.
     #[must_use]
-    pub fn new(clock: Clock, good_until: Timestamp, heard: LeaseSignal) -> (LeaseKeeper, Self) {
-        let (said, state) = watch::channel(LeaseState { heard, good_until });
+    pub fn new(clock: Clock, good_until: Timestamp, signal: LeaseSignal) -> (LeaseKeeper, Self) {
+        let (said, state) = watch::channel(LeaseState { signal, good_until });
         let renew = Arc::new(Notify::new());
         let keeper = LeaseKeeper {
             state: Arc::new(said),
@@ -60,42 +60,42 @@ impl LeaseWatch {
         (keeper, Self { state, clock, renew })
     }
 
-    /// What was heard last.
+    /// The last signal.
     #[must_use]
-    pub fn heard(&self) -> LeaseSignal {
+    pub fn signal(&self) -> LeaseSignal {
         let known = *self.state.borrow();
         if self.clock.now() >= known.good_until {
             return LeaseSignal::Lost;
         }
-        known.heard
+        known.signal
     }
 
     /// Whether nothing may be sent any more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.heard() == LeaseSignal::Lost
+        self.signal() == LeaseSignal::Lost
     }
 
     /// Whether a person typed `/stop`.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.heard() == LeaseSignal::Stop(StopCause::Stopped)
+        self.signal() == LeaseSignal::Stop(StopCause::Stopped)
     }
 
-    /// Waits until something is heard.
-    pub async fn hear(&self) -> LeaseSignal {
-        self.wait_for(|known| known.heard != LeaseSignal::Nothing).await
+    /// Waits for a signal.
+    pub async fn next_signal(&self) -> LeaseSignal {
+        self.wait_for(|known| known.signal != LeaseSignal::Nothing).await
     }
 
     /// Waits until nothing may be sent any more.
     pub async fn lost(&self) {
-        self.wait_for(|known| known.heard == LeaseSignal::Lost).await;
+        self.wait_for(|known| known.signal == LeaseSignal::Lost).await;
     }
 
     /// Waits until a person types `/stop`, or nothing may be sent any more.
     pub async fn stopped(&self) {
-        let is_end = |heard| matches!(heard, LeaseSignal::Lost | LeaseSignal::Stop(StopCause::Stopped));
-        self.wait_for(|known| is_end(known.heard)).await;
+        let is_end = |signal| matches!(signal, LeaseSignal::Lost | LeaseSignal::Stop(StopCause::Stopped));
+        self.wait_for(|known| is_end(known.signal)).await;
     }
 
     /// Has the lease renewed, if need be, until it is good for `needed` from now. `false`: it can't be had for so long within
@@ -106,7 +106,7 @@ impl LeaseWatch {
             return !self.is_lost();
         }
         self.renew.notify_one();
-        let ended = |known: &LeaseState| known.heard == LeaseSignal::Lost || lasts(known);
+        let ended = |known: &LeaseState| known.signal == LeaseSignal::Lost || lasts(known);
         let waited = timeout(patience, self.wait_for(ended)).await;
         waited.is_ok() && !self.is_lost() && lasts(&self.state.borrow())
     }
@@ -114,7 +114,7 @@ impl LeaseWatch {
     async fn wait_for(&self, wanted: impl FnMut(&LeaseState) -> bool) -> LeaseSignal {
         let mut known = self.state.clone();
         match known.wait_for(wanted).await {
-            Ok(known) => known.heard,
+            Ok(known) => known.signal,
             // The heartbeat has ended.
             Err(_) => LeaseSignal::Lost,
         }
@@ -139,7 +139,7 @@ mod tests {
     async fn a_lease_that_is_not_renewed_is_lost() {
         let clock = clock();
         let (keeper, hold) = watch(clock, LEASE);
-        assert_eq!(hold.heard(), LeaseSignal::Nothing);
+        assert_eq!(hold.signal(), LeaseSignal::Nothing);
         keeper.state.send_modify(|known| known.good_until = clock.now());
         assert!(hold.is_lost());
         keeper

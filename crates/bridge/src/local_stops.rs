@@ -71,13 +71,13 @@ impl LocalStops {
 /// Tells the holder of a lease that its run is to end, unless it knows already, or has lost the lease.
 pub fn tell(listener: &watch::Sender<LeaseState>, cause: StopCause) {
     listener.send_if_modified(|known| {
-        let is_news = match known.heard {
+        let is_news = match known.signal {
             LeaseSignal::Nothing => true,
             LeaseSignal::Stop(before) => before != cause && cause == StopCause::Stopped,
             LeaseSignal::Lost => false,
         };
         if is_news {
-            known.heard = LeaseSignal::Stop(cause);
+            known.signal = LeaseSignal::Stop(cause);
         }
         is_news
     });
@@ -120,9 +120,9 @@ mod tests {
         let listening = stops.listen(conversation.clone(), run.clone(), &say, &Arc::default());
         stops.stop(&conversation, &RunId::new("run_0"), StopCause::Stopped);
         stops.stop(&ConversationId::new("cnv_2"), &run, StopCause::Stopped);
-        assert_eq!(hold.heard(), LeaseSignal::Nothing);
+        assert_eq!(hold.signal(), LeaseSignal::Nothing);
         stops.stop(&conversation, &run, StopCause::Interrupted);
-        assert_eq!(hold.hear().await, LeaseSignal::Stop(StopCause::Interrupted));
+        assert_eq!(hold.next_signal().await, LeaseSignal::Stop(StopCause::Interrupted));
         stops.stop(&conversation, &run, StopCause::Stopped);
         stops.stop(&conversation, &run, StopCause::Interrupted);
         assert!(hold.is_stopped(), "a person's word counts for more than a new message");

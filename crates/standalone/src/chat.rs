@@ -227,7 +227,7 @@ impl Talk {
     async fn ask(&self, text: &str) -> anyhow::Result<Goes> {
         let mut asked = Asked::default();
         tokio::select! {
-            done = self.hear(text, &mut asked) => return done.map(|()| Goes::On),
+            done = self.converse(text, &mut asked) => return done.map(|()| Goes::On),
             _ = ctrl_c() => {}
         }
         tokio::select! {
@@ -236,7 +236,7 @@ impl Talk {
         }
     }
 
-    async fn hear(&self, text: &str, asked: &mut Asked) -> anyhow::Result<()> {
+    async fn converse(&self, text: &str, asked: &mut Asked) -> anyhow::Result<()> {
         let reply = asked.reply.insert(self.say(text).await?);
         self.follow(reply, &mut asked.answer).await
     }

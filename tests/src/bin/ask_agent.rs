@@ -163,7 +163,7 @@ impl Asking<'_> {
         let mut run = self.adapter.run(request, Duration::ZERO, self.env);
         let reading = async {
             while let Some(event) = run.next().await {
-                heard.hear(event);
+                heard.take_event(event);
                 // A cursor comes behind its text, if the protocol has any.
                 let at_cursor = heard.resume.as_ref().is_some_and(|resume| resume.cursor.is_some());
                 if heard.n_texts > n_texts || heard.n_texts == n_texts && at_cursor {
@@ -179,7 +179,7 @@ impl Asking<'_> {
 }
 
 impl Heard {
-    fn hear(&mut self, event: AgentEvent) {
+    fn take_event(&mut self, event: AgentEvent) {
         self.draft.apply(&event);
         match &event {
             AgentEvent::Started {

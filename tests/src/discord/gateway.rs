@@ -110,7 +110,7 @@ impl Client {
                     }
                 },
                 message = socket.next() => match message {
-                    Some(Ok(Message::Text(text))) => self.hear(text.as_str()),
+                    Some(Ok(Message::Text(text))) => self.receive(text.as_str()),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Close(frame))) => break Some(frame.map_or(1005, |frame| frame.code.into())),
                     Some(Ok(_)) => self.end(4002),
@@ -159,7 +159,7 @@ impl Client {
         let _ = self.to_client.send(Outgoing::End(End::Close(code)));
     }
 
-    fn hear(&mut self, text: &str) {
+    fn receive(&mut self, text: &str) {
         self.frames.retain(|at| at.elapsed() < Duration::from_mins(1));
         self.frames.push(Instant::now());
         if self.frames.len() > MAX_FRAMES {

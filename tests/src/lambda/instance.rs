@@ -169,7 +169,7 @@ impl Instance {
             tokio::select! {
                 biased;
                 Some(call) = self.calls.recv() => {
-                    if let Some(next) = turn.hear(call) {
+                    if let Some(next) = turn.receive(call) {
                         self.idle(next);
                         return Some(self);
                     }
@@ -290,7 +290,7 @@ impl<F: FnOnce(Outcome)> Turn<F> {
     }
 
     /// Takes a call of the function. Gives its request for the next event, which ends the turn.
-    fn hear(&mut self, call: Call) -> Option<oneshot::Sender<Invocation>> {
+    fn receive(&mut self, call: Call) -> Option<oneshot::Sender<Invocation>> {
         match call {
             Call::Next(next) => {
                 self.tell(Outcome::Failed {

@@ -31,7 +31,7 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
     let Some(url) = shared.world.queues.urls().relay.get(shard).cloned() else {
         return;
     };
-    let mut known = Known::default();
+    let mut known = SeenCalls::default();
     let mut failures = 0;
     loop {
         let receiving = async {
@@ -59,7 +59,7 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
     }
 }
 
-async fn pass_on(shared: &RelayShared, url: &str, calls: Vec<Received<RelayMessage>>, known: &mut Known) {
+async fn pass_on(shared: &RelayShared, url: &str, calls: Vec<Received<RelayMessage>>, known: &mut SeenCalls) {
     let world = &shared.world;
     let receipts: Vec<_> = calls.iter().map(|call| call.receipt.clone()).collect();
     // First: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner. Wake-ups carry no
@@ -99,12 +99,12 @@ fn order(world: &World, call: RelayCallV1) {
 
 /// Calls that came already.
 #[derive(Default)]
-struct Known {
+struct SeenCalls {
     ids: HashSet<String>,
     order: VecDeque<String>,
 }
 
-impl Known {
+impl SeenCalls {
     fn is_new(&mut self, call_id: &str) -> bool {
         if !self.ids.insert(call_id.to_owned()) {
             return false;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_call_is_new_once() {
-        let mut known = Known::default();
+        let mut known = SeenCalls::default();
         assert!(known.is_new("a"));
         assert!(!known.is_new("a"));
         for n in 0..MOST_REMEMBERED {

@@ -49,7 +49,7 @@ pub async fn dispatch_batch(world: &World, items: Vec<Received<Envelope>>) -> Ve
     let groups = by_group(items).into_iter().map(|group| dispatch_group(world, group));
     let mut groups = pin!(stream::iter(groups).buffer_unordered(CONCURRENCY));
     let mut sends = FuturesUnordered::new();
-    let mut gathered: Vec<Taken> = Vec::new();
+    let mut gathered: Vec<GroupOutcome> = Vec::new();
     let mut goes_at: Option<Instant> = None;
     let mut failed = Vec::new();
     let mut are_more = true;
@@ -97,7 +97,7 @@ fn by_group(items: Vec<Received<Envelope>>) -> Vec<Vec<Received<Envelope>>> {
 
 /// What came of a group.
 #[derive(Default)]
-struct Taken {
+struct GroupOutcome {
     /// The records to retry.
     failed: Vec<String>,
     /// What wakes runners for the conversations that the others belong to.
@@ -106,8 +106,8 @@ struct Taken {
     items: Vec<Received<Envelope>>,
 }
 
-async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> Taken {
-    let mut taken = Taken::default();
+async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> GroupOutcome {
+    let mut taken = GroupOutcome::default();
     let mut waiting = group.into_iter();
     while let Some(item) = waiting.next() {
         match take_in_one(world, &item).await {
@@ -125,7 +125,7 @@ async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> Taken 
     taken
 }
 
-impl Taken {
+impl GroupOutcome {
     fn add(&mut self, item: Received<Envelope>, wake: Option<Wake>) {
         if let Some(wake) = wake {
             // The later one knows of all that waits.
@@ -199,7 +199,7 @@ fn after_outage(attempt: u32) -> Duration {
 }
 
 /// Wakes runners for what groups left in mailboxes. Returns the records to retry: all, if the queue may not have every one.
-async fn wake(world: &World, gathered: Vec<Taken>) -> Vec<String> {
+async fn wake(world: &World, gathered: Vec<GroupOutcome>) -> Vec<String> {
     let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
     let Err(error) = wakeups::send_watched(world, wakes.into_iter().flatten()).await else {
         return Vec::new();

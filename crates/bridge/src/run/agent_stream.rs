@@ -86,8 +86,8 @@ impl AgentStream<'_> {
         let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
         let time_up = time_up(self.until);
         tokio::pin!(time_up);
-        let heard = self.hold.hear();
-        tokio::pin!(heard);
+        let signal = self.hold.next_signal();
+        tokio::pin!(signal);
         let mut prefetched = None;
         loop {
             let next = async {
@@ -98,7 +98,7 @@ impl AgentStream<'_> {
             };
             let event = tokio::select! {
                 biased;
-                heard = &mut heard => return match heard {
+                signal = &mut signal => return match signal {
                     LeaseSignal::Stop(cause) => Read::Stopped(cause),
                     LeaseSignal::Lost | LeaseSignal::Nothing => Read::Lost,
                 },
@@ -125,7 +125,7 @@ impl AgentStream<'_> {
                     None
                 }
             };
-            if let Some(ended) = self.hear(said, event, cursor) {
+            if let Some(ended) = self.take_event(said, event, cursor) {
                 return ended;
             }
             if is_start && let Err(lost) = self.record_start(said, held).await {
@@ -154,7 +154,7 @@ impl AgentStream<'_> {
         }
     }
 
-    fn hear(&self, said: &watch::Sender<StreamState>, event: AgentEvent, cursor: Option<String>) -> Option<Read> {
+    fn take_event(&self, said: &watch::Sender<StreamState>, event: AgentEvent, cursor: Option<String>) -> Option<Read> {
         let now = self.world.clock.now();
         said.send_if_modified(|said| {
             match &event {
@@ -334,7 +334,7 @@ pub(super) async fn or_interrupted<T>(
 ) -> Result<T, Ended> {
     tokio::select! {
         biased;
-        heard = hold.hear() => Err(match heard {
+        signal = hold.next_signal() => Err(match signal {
             LeaseSignal::Stop(_) => Ended::Stopped(None),
             LeaseSignal::Lost | LeaseSignal::Nothing => Ended::Lost,
         }),

@@ -38,8 +38,8 @@ impl LeaseHeartbeat {
     pub(super) fn start(world: &World, held: &LeasedConversation) -> Self {
         let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
         // It may have been asked to stop before this process acquired it.
-        let heard = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
-        let (keeper, hold) = LeaseWatch::new(world.clock, expires_at.unwrap_or_default(), heard);
+        let signal = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
+        let (keeper, hold) = LeaseWatch::new(world.clock, expires_at.unwrap_or_default(), signal);
         let (say_waiting, waiting) = watch::channel(Vec::new());
         let LeaseKeeper { state: say, renew } = keeper;
         let look = Arc::new(Notify::new());
@@ -111,7 +111,7 @@ impl Keeping {
             } else if looks || is_nudged {
                 self.look().await;
             }
-            if self.say.borrow().heard == LeaseSignal::Lost {
+            if self.say.borrow().signal == LeaseSignal::Lost {
                 return;
             }
         }
@@ -163,6 +163,6 @@ impl Keeping {
     }
 
     fn lose(&self) {
-        self.say.send_modify(|known| known.heard = LeaseSignal::Lost);
+        self.say.send_modify(|known| known.signal = LeaseSignal::Lost);
     }
 }

@@ -343,7 +343,7 @@ impl Platform {
                 message = socket.next() => match message {
                     Some(Ok(Message::Text(text))) => {
                         let frame: Value = serde_json::from_str(&text).unwrap();
-                        if let Some(answer) = self.hear(bot, number, frame)
+                        if let Some(answer) = self.receive(bot, number, frame)
                             && socket.send(Message::text(answer.to_string())).await.is_err() {
                             return;
                         }
@@ -356,7 +356,7 @@ impl Platform {
         }
     }
 
-    fn hear(&self, bot: &str, connection: usize, frame: Value) -> Option<Value> {
+    fn receive(&self, bot: &str, connection: usize, frame: Value) -> Option<Value> {
         let mut book = self.book.lock().unwrap();
         let manners = book.manners.clone();
         let cmd = frame["cmd"].as_str().unwrap_or_default().to_owned();

@@ -2,6 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod intake;
+mod dispatch_batch;
 mod test_bridge;
 mod tokens;

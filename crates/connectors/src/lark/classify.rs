@@ -29,26 +29,24 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Some(call) = on_success.call else {
         return Verdict::unreadable_progress();
     };
-    let heard = match hear(answer) {
-        Ok(heard) => heard,
-        Err(_) if call.kind.is_decoration() => Heard::refused(0, Meaning::Other),
+    let read = match read_answer(answer) {
+        Ok(read) => read,
+        Err(_) if call.kind.is_decoration() => ReadAnswer::refused(0, Meaning::Other),
         Err(verdict) => return verdict,
     };
-    if heard.meaning == Some(Meaning::Token) {
+    if read.meaning == Some(Meaning::Token) {
         return Verdict::TokenExpired;
     }
-    let refused = |heard| Refusal {
+    let refused = |read| Refusal {
         shown: before.before_call(&on_success),
         call,
-        heard,
+        read,
     };
-    match heard.meaning {
-        None if call.kind == CallKind::CreateCard && heard.body.text("card_id").is_none() => {
-            refused(heard).not_created()
-        }
-        Some(meaning) if !call.kind.is_decoration() => refused(heard).verdict(meaning),
+    match read.meaning {
+        None if call.kind == CallKind::CreateCard && read.body.text("card_id").is_none() => refused(read).not_created(),
+        Some(meaning) if !call.kind.is_decoration() => refused(read).verdict(meaning),
         // A decoration that fails is given up.
-        _ => accepted(on_success, call.kind, &heard.body),
+        _ => accepted(on_success, call.kind, &read.body),
     }
 }
 
@@ -70,14 +68,14 @@ fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict 
 }
 
 /// What the platform said.
-struct Heard {
+struct ReadAnswer {
     code: i64,
     /// `None`: it worked.
     meaning: Option<Meaning>,
     body: ApiBody,
 }
 
-impl Heard {
+impl ReadAnswer {
     fn refused(code: i64, meaning: Meaning) -> Self {
         Self {
             code,
@@ -88,7 +86,7 @@ impl Heard {
 }
 
 /// Business errors come with status 400, so the body speaks first.
-fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
+fn read_answer(answer: &ApiAnswer) -> Result<ReadAnswer, Verdict> {
     let ApiAnswer::Answered {
         status, retry_after_s, ..
     } = answer
@@ -104,7 +102,7 @@ fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
     };
     let meaning = (code != api_error::OK).then(|| api_error::meaning(code, &body.msg));
     match meaning {
-        None if (200..300).contains(status) => Ok(Heard { code, meaning, body }),
+        None if (200..300).contains(status) => Ok(ReadAnswer { code, meaning, body }),
         None => without_code(*status, retry_after),
         Some(Meaning::Busy) => Err(Verdict::SlowDown {
             retry_after,
@@ -121,20 +119,20 @@ fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
             code: code.to_string(),
             scope: LimitScope::Bot,
         }),
-        Some(_) => Ok(Heard { code, meaning, body }),
+        Some(_) => Ok(ReadAnswer { code, meaning, body }),
     }
 }
 
-fn without_code(status: u16, retry_after: Option<Duration>) -> Result<Heard, Verdict> {
+fn without_code(status: u16, retry_after: Option<Duration>) -> Result<ReadAnswer, Verdict> {
     let code = format!("http_{status}");
     match status {
-        401 => Ok(Heard::refused(0, Meaning::Token)),
+        401 => Ok(ReadAnswer::refused(0, Meaning::Token)),
         429 => Err(Verdict::SlowDown {
             retry_after,
             code,
             scope: LimitScope::Bot,
         }),
-        400..=499 => Ok(Heard::refused(i64::from(status), Meaning::Other)),
+        400..=499 => Ok(ReadAnswer::refused(i64::from(status), Meaning::Other)),
         _ => Err(Verdict::Retry { code }),
     }
 }
@@ -144,7 +142,7 @@ struct Refusal {
     /// Progress that the call was planned from.
     shown: LarkProgress,
     call: Call,
-    heard: Heard,
+    read: ReadAnswer,
 }
 
 impl Refusal {
@@ -164,7 +162,7 @@ impl Refusal {
     fn fall_back(self) -> Verdict {
         Verdict::FallBack {
             progress: Progress::write(&self.shown),
-            code: self.heard.code.to_string(),
+            code: self.read.code.to_string(),
         }
     }
 
@@ -172,22 +170,22 @@ impl Refusal {
     fn closed(self) -> Verdict {
         Verdict::Closed {
             progress: Progress::write(&self.shown),
-            code: self.heard.code.to_string(),
+            code: self.read.code.to_string(),
             rest: CARDS_REST,
-            missing: self.heard.body.missing_scopes(),
+            missing: self.read.body.missing_scopes(),
         }
     }
 
     fn refused(self) -> Verdict {
         Verdict::Refused {
-            code: self.heard.code.to_string(),
+            code: self.read.code.to_string(),
         }
     }
 
     /// There is no card entity: the text goes as cards in messages.
     fn not_created(mut self) -> Verdict {
         self.shown.way = Way::Card;
-        if self.heard.code == api_error::SCOPE_MISSING {
+        if self.read.code == api_error::SCOPE_MISSING {
             return self.closed();
         }
         self.fall_back()
@@ -254,7 +252,7 @@ impl Refusal {
         self.shown.way = way;
         self.shown.bubble = self.shown.bubble.again();
         // Once is enough for the operator.
-        if was_streamed && self.heard.code == api_error::SCOPE_MISSING {
+        if was_streamed && self.read.code == api_error::SCOPE_MISSING {
             return self.closed();
         }
         self.fall_back()
@@ -274,7 +272,7 @@ impl Refusal {
         match meaning {
             Meaning::Clicking => Verdict::SlowDown {
                 retry_after: Some(CLICK),
-                code: self.heard.code.to_string(),
+                code: self.read.code.to_string(),
                 scope: LimitScope::Chat,
             },
             Meaning::Sequence if card.refused < MAX_REFUSED => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tieline_bridge::dispatch::batch;
 use tieline_bridge::operator::Operator;
-use tieline_bridge::receive::{MAX_BODY_BYTES, receive as hear};
+use tieline_bridge::receive::{self as callback, MAX_BODY_BYTES};
 use tieline_bridge::world::World;
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::http_types::WebhookRequest;
@@ -50,7 +50,7 @@ async fn type_text(world: &World, bot: &IntegrationId, chat: &str, id: &str, tex
         headers: Vec::new(),
         body: body.to_string().into_bytes(),
     };
-    let answer = hear(world, "web", bot, &request, Some(&Operator::Root)).await;
+    let answer = callback::receive(world, "web", bot, &request, Some(&Operator::Root)).await;
     assert_eq!(answer.status, 200);
 }
 
