@@ -1,9 +1,11 @@
-//! What one machine carries: messages a second from callback to final reply, and the time from receipt to the agent's being asked.
+//! What one machine carries: messages a second from callback to final reply, what a piece of a streamed answer costs, and the time from
+//! receipt to the agent's being asked.
 //!
 //!     cargo build --release && cargo bench -p tieline-tests --bench one_machine
 //!
 //! The release binary `tieline` runs as a process of its own; the load comes from this one, over the loopback address, and takes
-//! its share of the same cores. Aims on two cores: 1000 messages/s; 15 ms (p50) and 60 ms (p99).
+//! its share of the same cores. Aims on two cores: 1 200 messages/s, 2 ms of processor time each and
+//! 0.2 ms for each streamed piece; 15 ms (p50) and 60 ms (p99).
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
 
@@ -17,6 +19,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
+use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::console::Console;
 use tieline_tests::process::Bridge;
 use tokio::net::TcpListener;
@@ -25,7 +28,11 @@ use tokio::time::{interval, sleep};
 /// Messages of the first measurement: as many conversations, each with as many messages.
 const N_CHATS: usize = 50;
 const N_MESSAGES: usize = 60;
-/// Messages of the second measurement, each in a conversation of its own, at this pace.
+/// Streamed answers, each in a conversation of its own, and their pieces, this long apart.
+const N_STREAMED: usize = 200;
+const N_PIECES: usize = 20;
+const BETWEEN: Duration = Duration::from_millis(100);
+/// Messages of the last measurement, each in a conversation of its own, at this pace.
 const N_ASKED: usize = 1500;
 const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +43,9 @@ async fn main() -> Result<()> {
     let mut bridge = Bridge::start(&dir.path().join("data"))?;
     let console = Console::new(bridge.url());
     throughput(&console, bridge.pid()?)
+        .await
+        .with_context(|| bridge.log_tail())?;
+    streaming(&console, bridge.pid()?)
         .await
         .with_context(|| bridge.log_tail())?;
     latency(&console).await.with_context(|| bridge.log_tail())?;
@@ -61,6 +71,48 @@ async fn throughput(console: &Console, pid: u32) -> Result<()> {
         n as f64 / took.as_secs_f64(),
         used.as_secs_f64() * 1e3 / n as f64
     );
+    Ok(())
+}
+
+/// What a streamed piece costs more: answers in many pieces against answers in one that take as long.
+async fn streaming(console: &Console, pid: u32) -> Result<()> {
+    let one_piece = Manner {
+        before: BETWEEN * N_PIECES as u32,
+        ..Manner::default()
+    };
+    let many_pieces = Manner {
+        between: BETWEEN,
+        answer: |_| (0..N_PIECES).map(|at| format!("piece {at} ")).collect(),
+        ..Manner::default()
+    };
+    let whole = streamed_answers(console, pid, "whole", one_piece).await?;
+    let streamed = streamed_answers(console, pid, "streamed", many_pieces).await?;
+    let n_more = N_STREAMED * (N_PIECES - 1);
+    println!(
+        "answers in {N_PIECES} pieces: {:.2} ms of processor time each, in one piece {:.2} ms: {:.3} ms a piece",
+        streamed.as_secs_f64() * 1e3 / N_STREAMED as f64,
+        whole.as_secs_f64() * 1e3 / N_STREAMED as f64,
+        streamed.saturating_sub(whole).as_secs_f64() * 1e3 / n_more as f64
+    );
+    Ok(())
+}
+
+/// Asks once in each conversation, all at once, with a reader at each. Gives the processor time that it took.
+async fn streamed_answers(console: &Console, pid: u32, name: &str, manner: Manner) -> Result<Duration> {
+    let agent = FakeAgent::start(manner).await;
+    let id = &console.bind(&web(name), &agent.as_webhook(name), &json!({})).await?["id"];
+    let id = id.as_str().context("no id")?;
+    ask(console, id, "warm").await?;
+    let used = cpu_time(pid)?;
+    let chats: Vec<String> = (0..N_STREAMED).map(|chat| format!("chat{chat}")).collect();
+    try_join_all(chats.iter().map(|chat| ask(console, id, chat))).await?;
+    Ok(cpu_time(pid)? - used)
+}
+
+/// Asks in a new conversation, and reads the answer while it grows.
+async fn ask(console: &Console, id: &str, chat: &str) -> Result<()> {
+    let (_, reply) = console.say(id, chat, "hello", chat).await?;
+    console.read(&reply).await?;
     Ok(())
 }
 
