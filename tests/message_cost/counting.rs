@@ -25,6 +25,13 @@ pub(crate) struct Bill {
     pub(crate) events: f64,
     /// Messages put on `work`.
     pub(crate) wake_ups: f64,
+    /// Messages put on queues of relays' shards.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) for_relays: f64,
+}
+
+fn is_none(n: &f64) -> bool {
+    *n == 0.0
 }
 
 impl Bill {
@@ -38,6 +45,7 @@ impl Bill {
             calls: self.calls.iter().map(|(name, n)| (name.clone(), share(*n))).collect(),
             events: share(self.events),
             wake_ups: share(self.wake_ups),
+            for_relays: share(self.for_relays),
         }
     }
 }
@@ -97,8 +105,16 @@ impl HttpConnector for Connector {
 }
 
 fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
+    if is_upkeep(asked) {
+        return;
+    }
     let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
-    *bill.calls.entry(operation.to_owned()).or_default() += 1.0;
+    // What is sent to queues that keep the order is counted by messages.
+    let is_counted =
+        operation != "SendMessageBatch" || asked["QueueUrl"].as_str().is_some_and(|url| url.ends_with("work"));
+    if is_counted {
+        *bill.calls.entry(operation.to_owned()).or_default() += 1.0;
+    }
     let answered: Value = serde_json::from_slice(answer.body().bytes().unwrap_or(b"{}")).unwrap_or_default();
     let units = match &answered["ConsumedCapacity"] {
         Value::Array(tables) => tables.iter().map(units_of).sum(),
@@ -119,6 +135,16 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
     }
 }
 
+/// Whether a call is one of those by which relays hold their shards: they are made with and without messages, and paid for by the month.
+fn is_upkeep(asked: &Value) -> bool {
+    let of_leases = asked["TableName"]
+        .as_str()
+        .is_some_and(|table| table.ends_with("leases"));
+    let partition = asked["ExpressionAttributeValues"][":p"]["S"].as_str();
+    let key = asked["Key"]["pk"]["S"].as_str();
+    of_leases || partition.or(key).is_some_and(|pk| pk.starts_with("LIVE"))
+}
+
 fn units_of(consumed: &Value) -> f64 {
     consumed["CapacityUnits"].as_f64().unwrap_or_default()
 }
@@ -130,6 +156,8 @@ impl Bill {
             self.events += n;
         } else if url.ends_with("work") {
             self.wake_ups += n;
+        } else if url.contains("relay-") {
+            self.for_relays += n;
         }
     }
 }

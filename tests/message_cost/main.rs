@@ -7,6 +7,7 @@
 mod chat;
 mod counting;
 mod late_answers;
+mod rows;
 mod streams;
 #[path = "../crash_points/test_bot.rs"]
 mod test_bot;
@@ -143,6 +144,11 @@ struct Bridge {
 
 impl Bridge {
     async fn start() -> Self {
+        Self::start_with(0).await
+    }
+
+    /// With as many shards of long connections, whose holders run what is for their bots.
+    async fn start_with(n_shards: usize) -> Self {
         let ahead_ms = Arc::new(AtomicI64::new(0));
         let ahead = Arc::clone(&ahead_ms);
         let options = Options {
@@ -156,13 +162,14 @@ impl Bridge {
         let sqs = aws_sdk_sqs::Client::new(&sdk);
         let tables = Tables::with_prefix("cost-");
         create_missing(&dynamo, &tables).await.unwrap();
-        let urls = definitions::create_missing(&sqs, "cost-", 0).await.unwrap();
+        let urls = definitions::create_missing(&sqs, "cost-", n_shards).await.unwrap();
         let owner = Owner {
             node: "cost".into(),
             life: "cost".into(),
         };
         let settings = Settings {
             allow_private: true,
+            relays_run: n_shards > 0,
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
         let world = || {

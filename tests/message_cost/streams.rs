@@ -30,7 +30,7 @@ use crate::counting::Bill;
 const GROWS: Duration = Duration::from_secs(20);
 const N_PIECES: u32 = 80;
 /// Twelve characters, 36 bytes.
-const PIECE: &str = "今天的天气很好，适合散步";
+pub(crate) const PIECE: &str = "今天的天气很好，适合散步";
 /// How often a platform fetches an answer.
 const POLL: Duration = Duration::from_secs(1);
 const APP: &str = "app1";
@@ -39,29 +39,43 @@ const SLACK: f64 = 3.0;
 
 /// What a streamed answer asks for.
 #[derive(Debug, Serialize)]
-struct Streamed {
+pub(crate) struct Streamed {
     #[serde(flatten)]
-    bill: Bill,
+    pub(crate) bill: Bill,
+    /// Whether a relay holds the bot's connection and runs its agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) relayed: bool,
     /// Calls of the platform.
-    platform_calls: usize,
+    pub(crate) platform_calls: usize,
     /// Bytes of their bodies.
-    platform_bytes: usize,
+    pub(crate) platform_bytes: usize,
     /// How often the platform fetched the answer.
-    polls: usize,
+    pub(crate) polls: usize,
     /// Bytes of what it was answered.
-    poll_bytes: usize,
+    pub(crate) poll_bytes: usize,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streamed_answer_costs_what_was_written_down() {
-    tokio::join!(on_lark(), on_dingtalk(), on_wecom_callbacks());
+    // Boxed: they would else lie on the stack of one thread.
+    tokio::join!(
+        Box::pin(on_lark()),
+        Box::pin(on_dingtalk()),
+        Box::pin(on_wecom_callbacks())
+    );
 }
 
 async fn on_lark() {
     let platform = lark::Platform::start().await;
     platform.add_app(APP, "s3");
     let mut bridge = Bridge::start().await;
-    let bot = set_up(&bridge.world, &platform.as_integration(APP, "Bot", "webhook"), true).await;
+    let bot = set_up(
+        &bridge.world,
+        &platform.as_integration(APP, "Bot", "webhook"),
+        true,
+        ConnectionMode::Webhook,
+    )
+    .await;
     let person = Speaker::alone("ou_1");
     let say = |text: &str| platform.request(APP, &platform.text(APP, &person, text));
     bridge.say(&bot, "lark", &say("warm up")).await;
@@ -75,14 +89,20 @@ async fn on_lark() {
     let bill = bridge.settle().await;
     assert_eq!(platform.complaints(), Vec::<String>::new());
     assert_eq!(platform.bubbles().last().unwrap().text(), whole());
-    compare("lark", Streamed::pushed(bill, &sent));
+    compare("lark", Streamed::pushed(bill, &sent), SLACK);
 }
 
 async fn on_dingtalk() {
     let platform = dingtalk::Platform::start().await;
     platform.add_app(APP, "s3");
     let mut bridge = Bridge::start().await;
-    let bot = set_up(&bridge.world, &platform.as_integration(APP, "Bot", "webhook"), true).await;
+    let bot = set_up(
+        &bridge.world,
+        &platform.as_integration(APP, "Bot", "webhook"),
+        true,
+        ConnectionMode::Webhook,
+    )
+    .await;
     let person = Speaker::alone("user1");
     let say = |text: &str| platform.request(APP, &platform.text(APP, &person, text));
     bridge.say(&bot, "dingtalk", &say("warm up")).await;
@@ -96,7 +116,7 @@ async fn on_dingtalk() {
     let bill = bridge.settle().await;
     assert_eq!(platform.complaints(), Vec::<String>::new());
     assert_eq!(platform.bubbles().last().unwrap().text(), whole());
-    compare("dingtalk", Streamed::pushed(bill, &sent));
+    compare("dingtalk", Streamed::pushed(bill, &sent), SLACK);
 }
 
 async fn on_wecom_callbacks() {
@@ -105,7 +125,7 @@ async fn on_wecom_callbacks() {
     let mut bridge = Bridge::start().await;
     let mut wanted = platform.as_integration("Bot");
     wanted["endpoints"] = json!({ "responseBase": responses.url });
-    let bot = set_up(&bridge.world, &wanted, true).await;
+    let bot = set_up(&bridge.world, &wanted, true, ConnectionMode::Webhook).await;
     let person = Speaker::alone("user1");
     let said = |id: &str, text: &str| platform.text(&person, id, text, &responses.url_for(id));
     let posted = async |bridge: &Bridge, message: &Value| -> (Value, usize) {
@@ -151,18 +171,19 @@ async fn on_wecom_callbacks() {
             assert_eq!(content, whole());
             let streamed = Streamed {
                 bill,
+                relayed: false,
                 platform_calls: 0,
                 platform_bytes: 0,
                 polls,
                 poll_bytes,
             };
-            compare("wecom_callback", streamed);
+            compare("wecom_callback", streamed, SLACK);
         }
     }
 }
 
 /// The answer.
-fn whole() -> String {
+pub(crate) fn whole() -> String {
     PIECE.repeat(usize::try_from(N_PIECES).unwrap())
 }
 
@@ -177,6 +198,7 @@ impl Streamed {
     fn pushed(bill: Bill, bodies: &[&Value]) -> Self {
         Self {
             bill,
+            relayed: false,
             platform_calls: bodies.len(),
             platform_bytes: bodies.iter().map(|body| body.to_string().len()).sum(),
             polls: 0,
@@ -185,15 +207,15 @@ impl Streamed {
     }
 }
 
-fn compare(platform: &str, streamed: Streamed) {
+pub(crate) fn compare(platform: &str, streamed: Streamed, slack: f64) {
     let value = serde_json::to_value(&streamed).unwrap();
     if let Some(noted) = note(&["stream", platform], value) {
-        check_units(&noted, &streamed.bill, SLACK);
+        check_units(&noted, &streamed.bill, slack);
     }
 }
 
 /// A bot of the platform with an agent that streams.
-async fn set_up(world: &World, wanted: &Value, streaming: bool) -> IntegrationId {
+pub(crate) async fn set_up(world: &World, wanted: &Value, streaming: bool, mode: ConnectionMode) -> IntegrationId {
     let now = world.clock.now();
     let agent = FakeAgent::start(Manner {
         between: GROWS / N_PIECES,
@@ -225,7 +247,7 @@ async fn set_up(world: &World, wanted: &Value, streaming: bool) -> IntegrationId
     };
     let settings = IntegrationSettings {
         name: "Bot".to_owned(),
-        mode: ConnectionMode::Webhook,
+        mode,
         credentials: fields("credentials").into_iter().collect(),
         endpoints: fields("endpoints").into_iter().collect(),
         language: Language::default(),
@@ -261,6 +283,11 @@ impl Bridge {
     async fn settle(&mut self) -> Bill {
         self.pass(LATER);
         self.work().await;
+        self.bill()
+    }
+
+    /// What was asked for since the last time.
+    pub(crate) fn bill(&self) -> Bill {
         let mut all = self.counting.take();
         for polling in super::POLLING {
             all.calls.remove(polling);

@@ -16,6 +16,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::engine::{Engine, EngineTime, at_once};
 use crate::faults::{Fate, Life};
+use crate::past::{self, Past};
 
 /// The way of a reader whom nothing disturbs.
 pub(crate) fn undisturbed(engine: &Engine) -> SharedHttpClient {
@@ -34,6 +35,7 @@ fn client(engine: &Engine, life: Option<Arc<Life>>) -> SharedHttpClient {
     let way = Way {
         inner,
         time: engine.time(),
+        past: engine.past(),
         life,
     };
     SharedHttpClient::new(Client(SharedHttpConnector::new(way)))
@@ -56,6 +58,7 @@ impl HttpClient for Client {
 struct Way {
     inner: SharedHttpConnector,
     time: EngineTime,
+    past: Arc<Past>,
     life: Option<Arc<Life>>,
 }
 
@@ -85,6 +88,7 @@ impl Way {
             }
             Fate::Proceed | Fate::Delay(_) | Fate::FailAfter | Fate::DieAfter => {}
         }
+        let lags = life.copies_lag();
         let (answerer, answered) = oneshot::channel();
         let way = self.clone();
         tokio::spawn(async move {
@@ -92,7 +96,7 @@ impl Way {
                 sleep(time).await;
             }
             // A caller that has given up doesn't want the answer.
-            let _ = answerer.send(way.answer(&request).await);
+            let _ = answerer.send(way.answer_of_copies(&request, lags).await);
         });
         let answer = answered.await.expect("the call is executed");
         life.goes_on().await;
@@ -101,6 +105,33 @@ impl Way {
             Fate::DieAfter => life.die().await,
             _ => answer,
         }
+    }
+
+    /// The engine's answer, or that of a copy of its tables which `lags`, where a read needn't be current. `None`: there are no copies.
+    async fn answer_of_copies(
+        &self,
+        request: &HttpRequest,
+        lags: Option<bool>,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let operation = target(request).strip_prefix("DynamoDB_20120810.");
+        let (Some(operation), Some(lags)) = (operation, lags) else {
+            return self.answer(request).await;
+        };
+        let asked: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
+        if let Some(key) = past::written(operation, &asked) {
+            let mut read = copy(request, past::read_of(&key).to_string().as_bytes());
+            read.headers_mut().insert("x-amz-target", "DynamoDB_20120810.GetItem");
+            let told = self.answer_at_once(read)?;
+            self.past.keep(key, &body_of(&told));
+        }
+        let answer = self.answer(request).await?;
+        if !(lags && past::may_lag(operation, &asked)) {
+            return Ok(answer);
+        }
+        let Some(lagging) = self.past.answer(operation, &asked, &body_of(&answer)) else {
+            return Ok(answer);
+        };
+        Ok(json_response(200, &lagging.to_string()))
     }
 
     /// The engine's answer. A receive that waits looks again and again.
@@ -165,9 +196,19 @@ fn copy(request: &HttpRequest, body: &[u8]) -> HttpRequest {
     copy
 }
 
+fn body_of(answer: &HttpResponse) -> Value {
+    serde_json::from_slice(answer.body().bytes().unwrap_or_default()).unwrap_or_default()
+}
+
 fn internal_error() -> HttpResponse {
-    let status = StatusCode::try_from(500).expect("a status");
-    let body = r#"{"__type":"com.amazonaws#InternalServerError","message":"simulated"}"#;
+    json_response(
+        500,
+        r#"{"__type":"com.amazonaws#InternalServerError","message":"simulated"}"#,
+    )
+}
+
+fn json_response(status: u16, body: &str) -> HttpResponse {
+    let status = StatusCode::try_from(status).expect("a status");
     let mut response = HttpResponse::new(status, SdkBody::from(body));
     response
         .headers_mut()

@@ -19,6 +19,8 @@ use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout};
 
+use crate::past::Past;
+
 /// When simulated time begins.
 const BEGIN_MS: i64 = 1_800_000_000_000;
 const PREFIX: &str = "tieline-";
@@ -38,6 +40,7 @@ pub(crate) struct Engine {
     queues: Arc<QueueActivity>,
     look: Duration,
     urls: Urls,
+    past: Arc<Past>,
 }
 
 impl Engine {
@@ -57,6 +60,7 @@ impl Engine {
             queues: Arc::default(),
             look,
             urls: Urls::default(),
+            past: Arc::default(),
         };
         let (dynamo, sqs) = clients(crate::connector::undisturbed(&engine));
         create_missing(&dynamo, &Tables::with_prefix(PREFIX)).await.unwrap();
@@ -67,6 +71,11 @@ impl Engine {
     /// The clients' way in, as the engine itself offers it.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         self.embedded.http_client()
+    }
+
+    /// What items were before they were last written.
+    pub(crate) fn past(&self) -> Arc<Past> {
+        Arc::clone(&self.past)
     }
 
     /// The engines' time, to be set before each call.

@@ -73,10 +73,15 @@ impl Rates {
     }
 }
 
+/// How often a read that needn't be current is answered by a copy that lags, in a thousand, where there is one.
+const LAGS: u64 = 300;
+
 /// What all processes of a simulation share of its troubles.
 #[derive(Debug)]
 pub(crate) struct Troubles {
     chance: Mutex<Chance>,
+    /// Whether copies of tables lag. `None`: there is only one. No call fails because of it.
+    lags: Option<Mutex<Chance>>,
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
@@ -90,12 +95,21 @@ impl Troubles {
     pub(crate) fn new(chance: Chance, rates: Rates, until: Instant) -> Self {
         Self {
             chance: Mutex::new(chance),
+            lags: None,
             rates,
             until,
             outage: None,
             began: Instant::now(),
             calls: Mutex::default(),
             n_troubles: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with tables of which there are copies.
+    pub(crate) fn with_copies(self, chance: Chance) -> Self {
+        Self {
+            lags: Some(Mutex::new(chance)),
+            ..self
         }
     }
 
@@ -210,6 +224,12 @@ impl Life {
 
     pub(crate) fn fate_of(&self, target: &str) -> Fate {
         self.troubles.fate_of(self.process, target)
+    }
+
+    /// Whether the copy of a table that is read now lags. `None`: there are no copies.
+    pub(crate) fn copies_lag(&self) -> Option<bool> {
+        let lags = self.troubles.lags.as_ref()?;
+        Some(lags.lock().unwrap().in_thousand(LAGS))
     }
 
     pub(crate) fn freeze(&self, time: Duration) {

@@ -1,5 +1,5 @@
 //! Simulates bridges on paused time: real code of events, runs, tables and queues, with calls that are late, fail, or take effect and
-//! fail, and with processes that die, stand still and have clocks of their own. A seed decides everything, so that a failure replays:
+//! fail, with reads that find what was there a moment ago, and with processes that die, stand still and have clocks of their own. A seed decides everything, so that a failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
@@ -29,6 +29,7 @@ mod connector;
 mod engine;
 mod faults;
 mod oracle;
+mod past;
 mod people;
 mod process;
 mod simulation;

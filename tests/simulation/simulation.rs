@@ -56,6 +56,10 @@ pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
         let scripts: Vec<Script> = (0..=chance.below(2)).map(|chat| script(chat, &mut chance)).collect();
         let until = Instant::now() + TROUBLE;
         let troubles = Troubles::new(Chance::new(seed ^ 0xfa7e), rates, until);
+        let troubles = match seed.is_multiple_of(2) {
+            true => troubles.with_copies(Chance::new(seed ^ 0x1a95)),
+            false => troubles,
+        };
         let play = Play {
             manner,
             scripts,

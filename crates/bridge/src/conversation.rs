@@ -42,6 +42,8 @@ impl From<Contended> for StoreError {
 ///
 /// Returns the conversation as saved, or as found if it stays as it is, and the value of `decide`.
 ///
+/// It is glanced at first: what is saved proves that the glance was right, and what is to stay is read again before that counts.
+///
 /// # Errors
 /// The table's, or [`Contended`].
 pub async fn update<T, E>(
@@ -52,6 +54,14 @@ pub async fn update<T, E>(
 where
     E: From<StoreError> + From<Contended>,
 {
+    let glanced = Box::new(conversation::glance(&world.store, id, world.clock.now()).await?);
+    if let Change::Save(after, value) = decide((*glanced).clone()) {
+        match Box::pin(save(world, *glanced, *after)).await {
+            Ok(saved) => return Ok((Some(saved), value)),
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let found = conversation::load(&world.store, id, world.clock.now()).await?;
     // Boxed, as a conversation is large and lies in it more than once.
     Box::pin(update_found(world, id, found, |found| Ok(decide(found)))).await
@@ -71,18 +81,23 @@ where
     E: From<StoreError> + From<Contended>,
 {
     for race in 0..MAX_RACES {
-        let (mut after, value) = match decide(found.clone())? {
+        let (after, value) = match decide(found.clone())? {
             Change::Leave(value) => return Ok((found, value)),
             Change::Save(after, value) => (*after, value),
         };
-        after.updated_at = world.clock.now();
-        let before = found.unwrap_or_else(|| Conversation::new(after.key.clone(), after.updated_at));
-        match conversation::save(&world.store, &before, &mut after).await {
-            Ok(()) => return Ok((Some(after), value)),
+        match Box::pin(save(world, found, after)).await {
+            Ok(saved) => return Ok((Some(saved), value)),
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             Err(error) => return Err(error.into()),
         }
         found = conversation::load(&world.store, id, world.clock.now()).await?;
     }
     Err(Contended.into())
+}
+
+async fn save(world: &World, found: Option<Conversation>, mut after: Conversation) -> Result<Conversation, StoreError> {
+    after.updated_at = world.clock.now();
+    let before = found.unwrap_or_else(|| Conversation::new(after.key.clone(), after.updated_at));
+    conversation::save(&world.store, &before, &mut after).await?;
+    Ok(after)
 }

@@ -98,8 +98,25 @@ fn behind_run(pending: &[Pending]) -> Vec<MessageId> {
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
+    read_as(store, id, Reading::Strong, now).await
+}
+
+/// The same as it was a moment ago, for half the price: only for what ends with [`save`], which refuses what is outdated.
+///
+/// # Errors
+/// As [`load`].
+pub async fn glance(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
+    read_as(store, id, Reading::Eventual, now).await
+}
+
+async fn read_as(
+    store: &Store,
+    id: &ConversationId,
+    reading: Reading,
+    now: Timestamp,
+) -> Result<Option<Conversation>, StoreError> {
     let key = partition(id);
-    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), reading, &[]).await?;
     alive(found, now).map(|item| from_item(store, item)).transpose()
 }
 

@@ -1,14 +1,14 @@
 //! Replies: what the chat should show, and how far it is.
 //!
 //! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
-//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, card, progress: long
-//! ones continue in other items), `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
+//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, card: long
+//! ones continue in other items), `pg` the sealed progress, `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
 //! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
 //! last word, `lease` who brings a finished reply into its chat, `f` fence, `rd` the redrive that restarted it, `n` version.
 
 mod stored;
 
-pub(crate) use stored::about_end;
+pub(crate) use stored::{about_end, about_progress};
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,6 +38,10 @@ const LIFETIME: Duration = Duration::from_hours(7 * 24);
 
 /// How much longer the pieces of a long text are kept, for they are not written again when the reply changes.
 const PIECES_SLACK: Duration = Duration::from_hours(30 * 24);
+
+/// How much longer a final text is kept that is in an item of its own, and for how long it isn't written again when the reply changes.
+const FINAL_SLACK: Duration = Duration::from_hours(2 * 24);
+const FINAL_IS_NEW: Duration = Duration::from_hours(24);
 
 const WHAT: &str = "reply";
 const SORT: &str = "RPL";
@@ -283,7 +287,12 @@ async fn change(
     }
     set_or_remove(&mut change, "note", after.notice.as_ref())?;
     set_or_remove(&mut change, "out", stored::wordless(after.outcome.as_ref()).as_ref())?;
-    if let Some(body) = seal_change(store, before, after, now).await? {
+    let body = seal_change(store, before, after, now).await?;
+    // What an earlier version wrote has the progress in its body.
+    if body.is_some() || after.progress != before.progress {
+        change.set("pg", value(WHAT, &stored::seal_progress(store, after)?)?);
+    }
+    if let Some(body) = body {
         change.set("b", value(WHAT, &body)?);
     }
     if anew {
@@ -321,7 +330,7 @@ fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>)
     Ok(())
 }
 
-/// The new body, if it says something else than before.
+/// The new body, if it says something else than before, or its pieces would expire too early.
 async fn seal_change(
     store: &Store,
     before: &ReplyRecord,
@@ -330,7 +339,10 @@ async fn seal_change(
 ) -> Result<Option<Body>, StoreError> {
     let said = stored::plain(before)?;
     let plain = stored::plain(after)?;
-    if said == plain {
+    let is_new = |at: Timestamp| now.since(at) < FINAL_IS_NEW;
+    // What has grown to the last word is written once more: apart.
+    let stays = after.stage != Stage::Final || before.final_at.is_some_and(is_new);
+    if said == plain && stays {
         return Ok(None);
     }
     if !sealed_blob::is_long(said.len()) {
@@ -363,8 +375,12 @@ async fn seal(
     earlier: Option<Earlier<'_>>,
     now: Timestamp,
 ) -> Result<Body, StoreError> {
-    let expires_at = now.after(LIFETIME + PIECES_SLACK);
-    sealed_blob::put(store, reply.id.as_str(), plain, earlier, expires_at).await
+    let (id, expires_at) = (reply.id.as_str(), now.after(LIFETIME + PIECES_SLACK));
+    if reply.stage != Stage::Final {
+        return sealed_blob::put(store, id, plain, earlier, expires_at).await;
+    }
+    let final_expires_at = now.after(LIFETIME + FINAL_SLACK);
+    sealed_blob::put_apart(store, id, plain, earlier, (expires_at, final_expires_at)).await
 }
 
 fn partition(id: &ReplyId) -> String {

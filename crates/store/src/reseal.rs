@@ -114,6 +114,7 @@ fn places(item: &Item, pk: &str, sk: &str) -> Vec<Place> {
         "RPL" => [
             body("b", id.to_owned()),
             attribute("end", reply::about_end(&ReplyId::new(id))),
+            attribute("pg", reply::about_progress(&ReplyId::new(id))),
         ]
         .concat_places(),
         "RUN" => run::event_subject(id, sk)

@@ -221,12 +221,24 @@ pub async fn open_run(store: &Store, run: &RunRecord) -> Result<(), StoreError> 
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
 pub async fn get_run(store: &Store, run: &RunId, now: Timestamp) -> Result<Option<RunRecord>, StoreError> {
+    match find(store, run, Reading::Strong, now).await? {
+        Some(item) => read_head(run, item).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether an agent has called back for a run, as it was a moment ago: for half the price, for who looks again anyway.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn seems_heard(store: &Store, run: &RunId, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(find(store, run, Reading::Eventual, now).await?.is_some())
+}
+
+async fn find(store: &Store, run: &RunId, reading: Reading, now: Timestamp) -> Result<Option<Item>, StoreError> {
     let key = partition(run);
-    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, HEAD), Reading::Strong, &[]).await?;
-    let Some(item) = alive(found, now) else {
-        return Ok(None);
-    };
-    read_head(run, item).map(Some)
+    let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, HEAD), reading, &[]).await?;
+    Ok(alive(found, now))
 }
 
 fn read_head(run: &RunId, item: Item) -> Result<RunRecord, StoreError> {

@@ -17,6 +17,10 @@ use crate::{Store, batch};
 /// Length of a piece. Small, because a growing text rewrites what stays in its item with every change.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// From this length on a rest that won't change any more is kept apart: the item that it belongs to is written more than once, and each
+/// write costs by all that is in it.
+const APART_BYTES: usize = 1536;
+
 /// How many pieces are in hand at a time: a body's length again in sealed pieces would be too much. What one write takes.
 const AT_ONCE: usize = 25;
 
@@ -31,12 +35,16 @@ pub(crate) struct Body {
     /// The rest, sealed.
     #[serde(rename = "t")]
     tail: Blob,
+    /// Whether the last piece is shorter than the others: the rest is apart.
+    #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
+    has_short_piece: bool,
 }
 
 impl Body {
     /// How long it is at least: the sum of its whole pieces.
     pub(crate) const fn least_bytes(&self) -> usize {
-        self.pieces.len() * PIECE_BYTES
+        let n_whole = self.pieces.len() - self.has_short_piece as usize;
+        n_whole * PIECE_BYTES
     }
 }
 
@@ -83,6 +91,28 @@ pub(crate) async fn put(
     earlier: Option<Earlier<'_>>,
     expires_at: Timestamp,
 ) -> Result<Body, StoreError> {
+    put_cut(store, about, plain, earlier, expires_at, None).await
+}
+
+/// The same of a body that won't change any more: a long rest is a piece too, which expires at `rest_expires_at`.
+pub(crate) async fn put_apart(
+    store: &Store,
+    about: &str,
+    plain: &[u8],
+    earlier: Option<Earlier<'_>>,
+    (expires_at, rest_expires_at): (Timestamp, Timestamp),
+) -> Result<Body, StoreError> {
+    put_cut(store, about, plain, earlier, expires_at, Some(rest_expires_at)).await
+}
+
+async fn put_cut(
+    store: &Store,
+    about: &str,
+    plain: &[u8],
+    earlier: Option<Earlier<'_>>,
+    expires_at: Timestamp,
+    rest_expires_at: Option<Timestamp>,
+) -> Result<Body, StoreError> {
     let mut chunks = plain.chunks_exact(PIECE_BYTES);
     let mut pieces = Vec::new();
     let mut items = Vec::new();
@@ -98,13 +128,20 @@ pub(crate) async fn put(
             batch::put(&store.dynamo, &store.tables.state, std::mem::take(&mut items)).await?;
         }
     }
+    let mut rest = chunks.remainder();
+    let apart = rest_expires_at.filter(|_| rest.len() >= APART_BYTES);
+    if let Some(expires_at) = apart {
+        let (name, item) = piece(store, about, pieces.len(), std::mem::take(&mut rest), expires_at)?;
+        pieces.push(name);
+        items.push(item);
+    }
     batch::put(&store.dynamo, &store.tables.state, items).await?;
-    let tail = Blob(
-        store
-            .keyring
-            .seal_bytes(chunks.remainder(), &subject(about, pieces.len())),
-    );
-    Ok(Body { pieces, tail })
+    let tail = Blob(store.keyring.seal_bytes(rest, &subject(about, pieces.len())));
+    Ok(Body {
+        pieces,
+        tail,
+        has_short_piece: apart.is_some(),
+    })
 }
 
 /// Reads a body back.

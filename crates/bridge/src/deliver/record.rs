@@ -14,8 +14,9 @@ use super::{DeliverError, ReplyDelivery};
 use crate::lease_watch::LeaseWatch;
 use crate::world::chance;
 
-/// Least time between two records of a text that only grows: until then a new holder shows again what the chat shows already.
-const BETWEEN_GROWTHS: Duration = Duration::from_secs(5);
+/// Least time between two records of a text that only grows: until then a new holder shows again what the chat shows already. A record
+/// spares it that, and nothing else.
+const BETWEEN_GROWTHS: Duration = Duration::from_secs(30);
 /// Between two tries to record what must not be forgotten.
 const BETWEEN_SAVES: Backoff = Backoff {
     base: Duration::from_millis(400),

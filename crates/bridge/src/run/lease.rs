@@ -8,7 +8,7 @@ use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
-use tieline_store::{StoreError, conversation};
+use tieline_store::{StoreError, conversation, run};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -119,8 +119,10 @@ pub(super) async fn acquire(
     let mut tried: Option<LeasedConversation> = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
-        let Some(before) = conversation::load(&world.store, &wake.conversation, now).await? else {
-            return Ok(Acquired::Nothing);
+        // Boxed: it would else lie on the stack for as long as the conversation is taken.
+        let (before, is_glance) = match Box::pin(look_at(world, watch, wake, race == 0)).await? {
+            Some((before, is_glance)) => (*before, is_glance),
+            None => return Ok(Acquired::Nothing),
         };
         if let Some(held) = tried.take() {
             // Then the write was done and only its answer was lost.
@@ -160,6 +162,7 @@ pub(super) async fn acquire(
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let mut after = match in_our_hands(world, &before, bound.as_ref()) {
             Ok(after) => after,
+            Err(NotDue(_)) if is_glance => continue,
             Err(NotDue(None)) => return Ok(Acquired::Nothing),
             Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
@@ -211,6 +214,53 @@ pub(super) async fn acquire(
         }
     }
     Err(Contended.into())
+}
+
+/// The conversation of a wake-up, and whether it was only glanced at, if it `may_be`: taking it then proves that the glance was right, and
+/// what is found out in any other way must be so now. `None`: there is nothing to do.
+async fn look_at(
+    world: &World,
+    watch: &mut Watchdog<'_>,
+    wake: &WakeUpV1,
+    may_be: bool,
+) -> Result<Option<(Box<Conversation>, bool)>, RunError> {
+    let now = world.clock.now();
+    if may_be && (!wake.watch || watch.was_sent_on()) {
+        let glanced = conversation::glance(&world.store, &wake.conversation, now).await?;
+        if let Some(until) = quiet_until(world, wake, glanced.as_ref()).await? {
+            watch.after_callback(until).await?;
+            return Ok(None);
+        }
+        if let Some(found) = glanced.filter(|it| is_to_be_taken(world, it)) {
+            return Ok(Some((Box::new(found), true)));
+        }
+    }
+    let found = conversation::load(&world.store, &wake.conversation, now).await?;
+    Ok(found.map(|found| (Box::new(found), false)))
+}
+
+/// Until when an agent may call back that hasn't, by a glance of a watchdog, which comes again: what it misses is found then, and a
+/// callback wakes a runner itself.
+async fn quiet_until(
+    world: &World,
+    wake: &WakeUpV1,
+    glanced: Option<&Conversation>,
+) -> Result<Option<Timestamp>, RunError> {
+    let now = world.clock.now();
+    let Some((found, run)) = glanced.and_then(|it| Some((it, it.run.as_ref()?))) else {
+        return Ok(None);
+    };
+    let until = parked_until(found).filter(|until| now < *until);
+    let Some(until) = until.filter(|_| wake.watch && run.watch == wake.watch_at) else {
+        return Ok(None);
+    };
+    let is_heard = run::seems_heard(&world.store, &run.id, now).await?;
+    Ok((!is_heard).then_some(until))
+}
+
+/// Whether messages wait in a conversation that nobody has.
+fn is_to_be_taken(world: &World, found: &Conversation) -> bool {
+    found.run.is_none() && !found.pending.is_empty() && held_by(world, found).is_none()
 }
 
 /// The bot that the conversation is with, if its relay is to run it and is another process.

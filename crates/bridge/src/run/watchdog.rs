@@ -12,6 +12,9 @@ use crate::world::World;
 /// How long after the end of a holder's lease its watchdog looks.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
+/// What is watched for so many times the usual time takes long: an agent that is to call back.
+const LONG: u32 = 4;
+
 /// The watchdog of what a wake-up works on.
 pub(super) struct Watchdog<'a> {
     world: &'a World,
@@ -31,6 +34,12 @@ impl<'a> Watchdog<'a> {
     /// Whether this wake-up is a watchdog and has sent itself on: it will be delivered again in any case and must not also stay.
     pub(super) const fn is_sent_on(&self) -> bool {
         self.wake.watch && self.sent.is_some()
+    }
+
+    /// Whether this wake-up is a watchdog that has come before: what it watches takes long.
+    pub(super) fn was_sent_on(&self) -> bool {
+        let is_later = |at: Timestamp| self.world.clock.now().since(at) >= LONG * self.world.settings.watchdog;
+        self.wake.watch && self.wake.watch_at.is_some_and(is_later)
     }
 
     /// Has the watchdog come when the holder's lease would have run out, if the holder is gone by now.

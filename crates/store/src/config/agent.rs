@@ -232,12 +232,22 @@ pub async fn get(
     organization: &OrganizationId,
     id: &AgentId,
 ) -> Result<Option<AgentRecord>, StoreError> {
+    read_as(store, organization, id, Reading::Strong).await
+}
+
+async fn read_as(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &AgentId,
+    reading: Reading,
+) -> Result<Option<AgentRecord>, StoreError> {
     let key = (&*pk(organization), &*sk(id));
-    let found = dynamo::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    let found = dynamo::get(&store.dynamo, &store.tables.config, key, reading, &[]).await?;
     found.map(|item| read(store.keyring(), item)).transpose()
 }
 
-/// The same from the cache, so up to a second old: for processing messages.
+/// The same from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
+/// messages. A new agent is found at once.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -252,7 +262,10 @@ pub async fn look_up(
         Ok(agent) => return Ok(Some(agent)),
         Err(begun) => begun,
     };
-    let found = get(store, organization, id).await?;
+    let found = match read_as(store, organization, id, Reading::Eventual).await? {
+        None => get(store, organization, id).await?,
+        found => found,
+    };
     if let Some(found) = &found {
         store.recent.agents.keep(key, found.clone(), begun);
     }

@@ -35,6 +35,9 @@ pub(super) struct StoredV1 {
     at: Timestamp,
     st: Stage,
     b: Body,
+    /// The progress, sealed. Absent in what earlier versions wrote: they kept it with the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pg: Option<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<Notice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +97,9 @@ struct WordsV1<'a> {
     reasoning: std::borrow::Cow<'a, str>,
     text: std::borrow::Cow<'a, str>,
     files: std::borrow::Cow<'a, [ReplyFile]>,
-    progress: std::borrow::Cow<'a, Progress>,
+    /// Only in what earlier versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     card: Option<std::borrow::Cow<'a, Card>>,
     /// What a failed agent said.
@@ -116,7 +121,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
         reasoning: reply.reasoning.as_str().into(),
         text: reply.text.as_str().into(),
         files: reply.files.as_slice().into(),
-        progress: std::borrow::Cow::Borrowed(&reply.progress),
+        progress: None,
         card: reply.card.as_ref().map(std::borrow::Cow::Borrowed),
         failure: match &reply.outcome {
             Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
@@ -163,9 +168,26 @@ pub(crate) fn about_end(id: &ReplyId) -> String {
     format!("{id} end")
 }
 
+/// The progress, sealed. Apart from the words, for it changes more often.
+pub(super) fn seal_progress(store: &Store, reply: &ReplyRecord) -> Result<Blob, StoreError> {
+    let plain = serde_json::to_vec(&reply.progress).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+    Ok(Blob(store.keyring.seal_bytes(&plain, &about_progress(&reply.id))))
+}
+
+fn open_progress(store: &Store, id: &ReplyId, sealed: &Blob) -> Result<Progress, StoreError> {
+    let plain = store.keyring.open_bytes(&sealed.0, &about_progress(id))?;
+    serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+}
+
+pub(crate) fn about_progress(id: &ReplyId) -> String {
+    format!("{id} progress")
+}
+
 /// A new reply as its item, without the key.
 pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<Stored, StoreError> {
     let end = reply.closed.as_ref().map(|end| seal_end(store, &reply.id, end));
+    let is_blank = reply.progress == Progress::default();
+    let progress = (!is_blank).then(|| seal_progress(store, reply)).transpose()?;
     Ok(Stored::V1(StoredV1 {
         o: reply.organization.clone(),
         i: reply.integration.clone(),
@@ -175,6 +197,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
         at: reply.received_at,
         st: reply.stage,
         b: body,
+        pg: progress,
         note: reply.notice,
         out: wordless(reply.outcome.as_ref()),
         pace: reply.pace.clone(),
@@ -197,6 +220,10 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
     let words = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     let Words::V1(words) = words;
     let closed = stored.end.map(|end| open_end(store, id, &end));
+    let progress = match &stored.pg {
+        Some(sealed) => open_progress(store, id, sealed)?,
+        None => words.progress.unwrap_or_default(),
+    };
     Ok(ReplyRecord {
         id: id.clone(),
         organization: stored.o,
@@ -213,7 +240,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         card: words.card.map(std::borrow::Cow::into_owned),
         notice: stored.note,
         outcome: with_words(stored.out, &words.failure),
-        progress: words.progress.into_owned(),
+        progress,
         pace: stored.pace,
         tried: stored.tried,
         same_as: stored.same,
@@ -226,4 +253,16 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         redrive: stored.rd,
         version: stored.n,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_that_an_earlier_version_kept_with_the_words_is_read() {
+        let words = r#"{"v":"1","reasoning":"","text":"a","files":[],"progress":{"card":"c"}}"#;
+        let Words::V1(words) = serde_json::from_str(words).unwrap();
+        assert_eq!(words.progress, Some(Progress::write(&serde_json::json!({"card": "c"}))));
+    }
 }

@@ -328,6 +328,57 @@ async fn growing_text_is_not_written_again() {
     assert_eq!(n_pieces(&it).await, 480_000 / (64 * 1024));
 }
 
+/// Bytes of a reply's own item, roughly: a write costs by them.
+async fn n_bytes_of_item(it: &Fresh) -> usize {
+    let scan = it.client.scan().table_name(&it.tables.state).send().await.unwrap();
+    let own = scan.items().iter().find(|item| item["sk"].as_s().unwrap() == "RPL");
+    let bytes = |value: &AttributeValue| match value {
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::S(text) => text.len(),
+        _ => 8,
+    };
+    let parts = |value: &AttributeValue| match value {
+        AttributeValue::M(fields) => fields.values().map(bytes).sum(),
+        other => bytes(other),
+    };
+    own.unwrap().iter().map(|(name, value)| name.len() + parts(value)).sum()
+}
+
+#[tokio::test]
+async fn what_is_shown_of_a_long_final_text_is_recorded_without_it() {
+    let it = fresh().await;
+    let text = "0123456789".repeat(300);
+    let growing = save(&it.store, None, say(Stage::Growing, &text)).await.unwrap();
+    assert_eq!(n_pieces(&it).await, 0, "what grows is written again anyway");
+    let mut record = save(&it.store, Some(&growing), say(Stage::Final, &text)).await.unwrap();
+    for n in 1..4 {
+        let progress = Progress::write(&n);
+        record = save(&it.store, Some(&record), |it| it.progress = progress)
+            .await
+            .unwrap();
+        assert_eq!(load(&it.store).await, record);
+        assert_eq!(n_pieces(&it).await, 1);
+        assert!(n_bytes_of_item(&it).await < 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_final_text_lasts_as_long_as_its_reply() {
+    let it = fresh().await;
+    let text = "0123456789".repeat(300);
+    let mut before = save(&it.store, None, say(Stage::Final, &text)).await.unwrap();
+    for (day, n_written) in [(0, 1), (3, 2)] {
+        let mut after = before.clone();
+        after.progress = Progress::write(&day);
+        let now = NOW.after(DAY * day);
+        reply::save(&it.store, Some(&before), &mut after, now).await.unwrap();
+        let found = reply::get(&it.store, &before.id, now).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&after));
+        assert_eq!(n_pieces(&it).await, n_written);
+        before = after;
+    }
+}
+
 #[tokio::test]
 async fn whoever_lost_the_race_did_not_change_a_long_text() {
     let it = fresh().await;
