@@ -12,9 +12,8 @@
 //! ```
 //!
 //! `TIELINE_MISTAKE` plants one of `mistakes.rs` in each, by its name: what finds it replays with that too. Optimized code plays each of them
-//! until a seed finds it, at most 10 000 seeds: an event that is always new and an end that isn't awaited are found at once, a ledger that
-//! is written first by seed 44, a run that is left without a look, or without a fence, by seed 450. The fence alone is not missed: the
-//! version of the item refuses the same write.
+//! until a seed finds it, which took less than 500 seeds. The fence of a run that is settled is not missed alone: the version of the item
+//! refuses the same write, so the mistake leaves out both.
 //!
 //! The simulation has found a real mistake too: a process that died between getting a watchdog and sending it on.
 
