@@ -4,8 +4,14 @@
 #
 #   tests/run.sh         everything
 #   tests/run.sh quick   before each commit: format, lints, tests of the crates; nothing is installed
+#
+# TIELINE_SEEDS says how many seeds are simulated: 10000, if it is not set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Not for tests that aren't optimized.
+seeds=${TIELINE_SEEDS:-10000}
+unset TIELINE_SEEDS
 
 stage() {
     printf '\n== %s  (%d s so far)\n' "$1" "$SECONDS"
@@ -77,6 +83,9 @@ fi
 
 stage "rendering takes time in proportion to the text"
 cargo test --release --locked -p tieline-connectors --test rendering_time -- rendering_time
+
+stage "simulation of $seeds seeds"
+TIELINE_SEEDS=$seeds cargo test --release --locked -p tieline-simulation -- --nocapture
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh

@@ -101,6 +101,8 @@ struct State {
     wakes: u8,
     watch: bool,
     runners: [Runner; RUNNERS],
+    /// Ends that runners have not waited for: message and end. Only where that mistake is planted.
+    unawaited: [Option<(usize, Fate)>; RUNNERS],
     // What the world has seen.
     asked: [u8; N],
     said: [u8; N],
@@ -108,6 +110,8 @@ struct State {
     stop_was_ignored: bool,
     // What may still go wrong.
     deaths: u8,
+    /// Those of runners among them.
+    runner_deaths: u8,
     pauses: u8,
     doubles: u8,
 }
@@ -120,6 +124,8 @@ enum Mistake {
     SettleWithoutFence,
     LedgerFirst,
     StopOnlyWhileAsking,
+    ClaimIsAlwaysNew,
+    EndIsNotAwaited,
 }
 
 struct ConversationModel {
@@ -157,7 +163,7 @@ impl ConversationModel {
         let name = match state.dispatching {
             Dispatching::Claim => {
                 if let Event::Say(message) = event
-                    && state.ledger[message] == Fate::Absent
+                    && (state.ledger[message] == Fate::Absent || self.mistake == Mistake::ClaimIsAlwaysNew)
                 {
                     after.ledger[message] = Fate::Queued;
                 }
@@ -284,6 +290,30 @@ impl ConversationModel {
         }
     }
 
+    fn without_runner(state: &State, at: usize) -> State {
+        let mut after = state.clone();
+        (after.deaths, after.runner_deaths) = (state.deaths + 1, state.runner_deaths + 1);
+        after.runners[at].at = Running::Idle;
+        after.unawaited[at] = None;
+        after
+    }
+
+    /// What a runner hasn't waited for happens some time later, if it lives so long.
+    fn write_later(&self, state: &State, at: usize, out: &mut Vec<(&'static str, State)>) {
+        let Some((message, end)) = state.unawaited[at] else {
+            return;
+        };
+        let mut after = state.clone();
+        after.unawaited[at] = None;
+        if !state.ledger[message].is_terminal() {
+            after.ledger[message] = end;
+        }
+        out.push(("the end is in the ledger after all", after));
+        if state.deaths < self.deaths && state.runners[at].at == Running::Idle {
+            out.push(("runner dies", Self::without_runner(state, at)));
+        }
+    }
+
     fn run(&self, state: &State, at: usize, out: &mut Vec<(&'static str, State)>) {
         let runner = state.runners[at];
         if runner.at == Running::Idle {
@@ -291,10 +321,7 @@ impl ConversationModel {
             return;
         }
         if state.deaths < self.deaths {
-            let mut after = state.clone();
-            after.deaths += 1;
-            after.runners[at].at = Running::Idle;
-            out.push(("runner dies", after));
+            out.push(("runner dies", Self::without_runner(state, at)));
         }
         let mut after = state.clone();
         match runner.at {
@@ -352,7 +379,9 @@ impl ConversationModel {
                 out.push(("runner records the delivery", after));
             }
             Running::End(outcome) => {
-                if !state.ledger[runner.message].is_terminal() {
+                if self.mistake == Mistake::EndIsNotAwaited {
+                    after.unawaited[at] = Some((runner.message, outcome));
+                } else if !state.ledger[runner.message].is_terminal() {
                     after.ledger[runner.message] = outcome;
                 }
                 after.runners[at].at = Running::Settle;
@@ -528,11 +557,13 @@ impl Model for ConversationModel {
             wakes: 0,
             watch: false,
             runners: [runner; RUNNERS],
+            unawaited: [None; RUNNERS],
             asked: [0; N],
             said: [0; N],
             order: [None; N],
             stop_was_ignored: false,
             deaths: 0,
+            runner_deaths: 0,
             pauses: 0,
             doubles: 0,
         }
@@ -543,6 +574,7 @@ impl Model for ConversationModel {
         self.dispatch(state, &mut out);
         for at in 0..RUNNERS {
             self.run(state, at, &mut out);
+            self.write_later(state, at, &mut out);
         }
         self.expire(state, &mut out);
         // What an idle runner or dispatcher remembers decides nothing.
@@ -565,8 +597,8 @@ impl Model for ConversationModel {
         let mishaps = state.deaths + state.pauses;
         for message in 0..N {
             let (fate, said) = (state.ledger[message], state.said[message]);
-            if state.asked[message] > 1 + mishaps {
-                return Some("the agent is asked more often than once and once for each death");
+            if state.asked[message] > 1 + state.runner_deaths + state.pauses {
+                return Some("the agent is asked more often than once and once for each runner's death");
             }
             if said > 1 + mishaps {
                 return Some("the chat gets more final answers than one and one for each death");
@@ -645,17 +677,22 @@ fn no_order_of_steps_breaks_a_promise() {
 
 #[test]
 fn planted_mistakes_are_found() {
+    let (a_death, a_pause) = ([1, 0, 0], [0, 1, 0]);
     let mistakes = [
-        Mistake::NoLookAgain,
-        Mistake::SettleWithoutFence,
-        Mistake::LedgerFirst,
-        Mistake::StopOnlyWhileAsking,
+        (Mistake::NoLookAgain, a_pause),
+        (Mistake::SettleWithoutFence, a_pause),
+        (Mistake::LedgerFirst, a_pause),
+        (Mistake::StopOnlyWhileAsking, a_pause),
+        (Mistake::ClaimIsAlwaysNew, a_death),
+        (Mistake::EndIsNotAwaited, a_death),
     ];
-    for mistake in mistakes {
-        let explored = explore_all(mistake, [0, 1, 0]);
+    for (mistake, budget) in mistakes {
+        let explored = explore_all(mistake, budget);
+        let n_states: usize = explored.iter().map(|it| it.n_states).sum();
         let found = explored.into_iter().find_map(|it| it.violation);
         let (what, path) = found.unwrap_or_else(|| panic!("{mistake:?} is not found"));
         assert!(!path.is_empty(), "{mistake:?}: {what}");
+        print_states(&format!("{mistake:?}, after {} steps {what:?}", path.len()), n_states);
     }
 }
 

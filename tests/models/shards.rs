@@ -179,9 +179,13 @@ fn a_shard_is_spoken_for_by_one_relay() {
 #[test]
 fn planted_mistakes_are_found() {
     for mistake in [Mistake::NoMargin, Mistake::CheckThenSend] {
-        let found = skews()
-            .into_iter()
-            .find_map(|skews| explore(&Shard { skews, mistake }).violation);
-        assert!(found.is_some(), "{mistake:?} is not found");
+        let explored: Vec<_> = skews().map(|skews| explore(&Shard { skews, mistake })).into();
+        let n_states = explored.iter().map(|it| it.n_states).sum();
+        let found = explored.into_iter().find_map(|it| it.violation);
+        let (what, path) = found.unwrap_or_else(|| panic!("{mistake:?} is not found"));
+        print_states(
+            &format!("shards, {mistake:?}, after {} steps {what:?}", path.len()),
+            n_states,
+        );
     }
 }

@@ -12,10 +12,11 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::engine::{Engine, EngineTime, at_once};
 use crate::faults::{Fate, Life};
+use crate::mistakes::{Planted, taken_for_done};
 use crate::past::{self, Past};
 
 /// The way of a reader whom nothing disturbs.
@@ -67,7 +68,7 @@ impl HttpConnector for Way {
         let way = self.clone();
         HttpConnectorFuture::new(async move {
             match way.life.clone() {
-                Some(life) => way.disturbed(life, request).await,
+                Some(life) => way.mistaken(life, request).await,
                 None => way.answer(&request).await,
             }
         })
@@ -75,6 +76,27 @@ impl HttpConnector for Way {
 }
 
 impl Way {
+    /// A call as a bridge makes it in which a mistake is planted.
+    async fn mistaken(self, life: Arc<Life>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let Some(mistake) = life.mistake() else {
+            return self.disturbed(life, request).await;
+        };
+        match mistake.plant(request) {
+            Planted::Call(request) => self.disturbed(life, request).await,
+            Planted::After(before, request) => {
+                for it in before {
+                    // What it couldn't do is done later.
+                    let _ = self.clone().disturbed(Arc::clone(&life), it).await;
+                }
+                self.disturbed(life, request).await
+            }
+            Planted::InBackground(request) => {
+                tokio::spawn(self.disturbed(life, request));
+                Ok(taken_for_done())
+            }
+        }
+    }
+
     /// A call to which something happens. Once it is on its way it is executed, whatever becomes of its caller.
     async fn disturbed(self, life: Arc<Life>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         life.goes_on().await;
@@ -134,14 +156,23 @@ impl Way {
         Ok(json_response(200, &lagging.to_string()))
     }
 
-    /// The engine's answer. A receive that waits looks again and again.
+    /// The engine's answer. A receive that waits looks when there may be something.
     async fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let Some((without_wait, wait)) = waiting(request) else {
+        let Some(Waiting {
+            queue,
+            request_now,
+            wait,
+        }) = waiting(request)
+        else {
             return self.answer_at_once(copy(request, request.body().bytes().unwrap_or_default()));
         };
         let until = Instant::now() + wait;
         loop {
-            let answer = self.answer_at_once(copy(request, &without_wait))?;
+            self.time.message_in(&queue, until).await;
+            if let Some(life) = &self.life {
+                life.goes_on().await;
+            }
+            let answer = self.answer_at_once(copy(request, &request_now))?;
             let is_empty =
                 !String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).contains("ReceiptHandle");
             if !is_empty {
@@ -151,42 +182,54 @@ impl Way {
             if Instant::now() >= until {
                 return Ok(answer);
             }
-            // Its end is no error: the last look follows.
-            let _ = timeout_at(until, self.time.next_look()).await;
-            if let Some(life) = &self.life {
-                life.goes_on().await;
-            }
         }
     }
 
     fn answer_at_once(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         self.time.set();
-        let name = target(&request).strip_prefix("AmazonSQS.").unwrap_or_default();
-        let acts = !(name.is_empty() || name.starts_with("Receive") || name.starts_with("Get"));
+        let (service, name) = target(&request).split_once('.').unwrap_or_default();
+        let is_of_queue = service == "AmazonSQS";
+        let acts = !["Receive", "Get", "BatchGet", "Query"]
+            .iter()
+            .any(|it| name.starts_with(it));
         let answer = at_once(self.inner.call(request));
-        if acts {
-            self.time.tell_activity();
+        match acts {
+            true if is_of_queue => self.time.tell_activity(),
+            true => self.time.tell_write(),
+            false => {}
         }
         answer
     }
 }
 
-fn target(request: &HttpRequest) -> &str {
+pub(crate) fn target(request: &HttpRequest) -> &str {
     request.headers().get("x-amz-target").unwrap_or_default()
 }
 
-/// The body of a receive without its wait, and the wait.
-fn waiting(request: &HttpRequest) -> Option<(Vec<u8>, Duration)> {
+/// A receive that waits for messages.
+struct Waiting {
+    queue: String,
+    /// Its body without the wait.
+    request_now: Vec<u8>,
+    wait: Duration,
+}
+
+fn waiting(request: &HttpRequest) -> Option<Waiting> {
     if !target(request).ends_with(".ReceiveMessage") {
         return None;
     }
     let mut body: Value = serde_json::from_slice(request.body().bytes()?).ok()?;
     let seconds = body["WaitTimeSeconds"].as_u64().filter(|seconds| *seconds > 0)?;
     body["WaitTimeSeconds"] = 0.into();
-    Some((serde_json::to_vec(&body).ok()?, Duration::from_secs(seconds)))
+    Some(Waiting {
+        queue: body["QueueUrl"].as_str()?.rsplit('/').next()?.to_owned(),
+        request_now: serde_json::to_vec(&body).ok()?,
+        wait: Duration::from_secs(seconds),
+    })
 }
 
-fn copy(request: &HttpRequest, body: &[u8]) -> HttpRequest {
+/// The same request with another body.
+pub(crate) fn copy(request: &HttpRequest, body: &[u8]) -> HttpRequest {
     let mut copy = HttpRequest::new(SdkBody::from(body.to_vec()));
     copy.set_uri(request.uri().to_owned()).unwrap();
     copy.set_method(request.method()).unwrap();

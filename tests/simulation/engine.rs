@@ -3,8 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::{Context, Poll, Waker};
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -13,11 +12,11 @@ use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tieline_core::timestamp::Timestamp;
-use tieline_embedded::{Embedded, Options};
+use tieline_embedded::{Embedded, Options, StorageThread};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::sync::Notify;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::past::Past;
 
@@ -34,31 +33,32 @@ static N_PROCESSES: AtomicU64 = AtomicU64::new(0);
 
 /// The engines, and the time that they see.
 pub(crate) struct Engine {
-    embedded: Embedded,
+    embedded: Arc<Embedded>,
     now_ms: Arc<AtomicI64>,
     began: Instant,
-    queues: Arc<QueueActivity>,
-    look: Duration,
+    activity: Arc<Notify>,
+    n_writes: Arc<AtomicU64>,
     urls: Urls,
     past: Arc<Past>,
 }
 
 impl Engine {
     /// New, empty engines, in a runtime whose time is paused.
-    pub(crate) async fn start(look: Duration) -> Self {
+    pub(crate) async fn start() -> Self {
         let now_ms = Arc::new(AtomicI64::new(BEGIN_MS));
         let seen_ms = Arc::clone(&now_ms);
         let options = Options {
             clock: tieline_embedded::Clock::new(move || seen_ms.load(Ordering::SeqCst)),
+            thread: StorageThread::Callers,
             ..Options::default()
         };
         let embedded = Embedded::in_memory(options).unwrap();
         let mut engine = Self {
-            embedded,
+            embedded: Arc::new(embedded),
             now_ms,
             began: Instant::now(),
-            queues: Arc::default(),
-            look,
+            activity: Arc::default(),
+            n_writes: Arc::default(),
             urls: Urls::default(),
             past: Arc::default(),
         };
@@ -83,9 +83,15 @@ impl Engine {
         EngineTime {
             now_ms: Arc::clone(&self.now_ms),
             began: self.began,
-            queues: Arc::clone(&self.queues),
-            look: self.look,
+            embedded: Arc::clone(&self.embedded),
+            activity: Arc::clone(&self.activity),
+            n_writes: Arc::clone(&self.n_writes),
         }
+    }
+
+    /// How often a table was written to.
+    pub(crate) fn n_writes(&self) -> u64 {
+        self.n_writes.load(Ordering::Relaxed)
     }
 
     /// The time.
@@ -101,21 +107,15 @@ impl Engine {
     }
 }
 
-/// When something was last done at a queue.
-#[derive(Debug, Default)]
-struct QueueActivity {
-    last_ms: AtomicI64,
-    told: Notify,
-}
-
 /// The engines' time.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineTime {
+    embedded: Arc<Embedded>,
     now_ms: Arc<AtomicI64>,
     began: Instant,
-    queues: Arc<QueueActivity>,
-    /// Shortest time between two looks of a receive that waits. One of a queue at which something is done looks at once.
-    look: Duration,
+    /// Something was done at a queue.
+    activity: Arc<Notify>,
+    n_writes: Arc<AtomicU64>,
 }
 
 impl EngineTime {
@@ -123,19 +123,28 @@ impl EngineTime {
         Timestamp::from_millis(BEGIN_MS).after(self.began.elapsed())
     }
 
-    /// Until something is done at a queue, or it is time to look whether something has become visible. The longer nothing was done, the
-    /// later: what has waited for a minute may wait some seconds more.
-    pub(crate) async fn next_look(&self) {
-        let last = self.queues.last_ms.load(Ordering::SeqCst);
-        let quiet = Duration::from_millis((self.now().as_millis() - last).max(0).unsigned_abs());
-        // Its end is no error: then it is time.
-        let _ = timeout(self.look.max(quiet / 8), self.queues.told.notified()).await;
+    /// Until the queue has something to give, or until then.
+    pub(crate) async fn message_in(&self, queue: &str, until: Instant) {
+        loop {
+            let told = self.activity.notified();
+            self.set();
+            let next = self.embedded.next_message_ms(queue);
+            let at = next.map(|at_ms| self.began + Duration::from_millis((at_ms - BEGIN_MS).max(0).unsigned_abs()));
+            let look = at.map_or(until, |at| at.min(until));
+            if look <= Instant::now() || (timeout_at(look, told).await.is_err() && look == until) {
+                return;
+            }
+        }
     }
 
     /// Something was done at a queue.
     pub(crate) fn tell_activity(&self) {
-        self.queues.last_ms.store(self.now().as_millis(), Ordering::SeqCst);
-        self.queues.told.notify_waiters();
+        self.activity.notify_waiters();
+    }
+
+    /// Something was written to a table, perhaps.
+    pub(crate) fn tell_write(&self) {
+        self.n_writes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has the engines see what time it is.
@@ -175,20 +184,11 @@ fn clients(http: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Cl
     )
 }
 
-/// Runs a future of the engines to its end on this thread, so that simulated time stands still meanwhile.
+/// The answer of the engines, which work at once on this thread.
 pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(tokio::task::unconstrained(future));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => std::thread::park(),
-        }
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("the engines have their callers wait"),
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::chance::Chance;
+use crate::mistakes::Mistake;
 
 /// A call that takes so long may cost a lease.
 const LONG: Duration = Duration::from_secs(1);
@@ -85,6 +86,8 @@ pub(crate) struct Troubles {
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
+    /// The mistake of all processes.
+    mistake: Option<Mistake>,
     began: Instant,
     /// Every call: when, by which process, what, and what happened to it.
     calls: Mutex<Vec<String>>,
@@ -99,6 +102,7 @@ impl Troubles {
             rates,
             until,
             outage: None,
+            mistake: None,
             began: Instant::now(),
             calls: Mutex::default(),
             n_troubles: AtomicU64::new(0),
@@ -111,6 +115,11 @@ impl Troubles {
             lags: Some(Mutex::new(chance)),
             ..self
         }
+    }
+
+    /// The same in a bridge with a mistake.
+    pub(crate) fn with_mistake(self, mistake: Option<Mistake>) -> Self {
+        Self { mistake, ..self }
     }
 
     /// No trouble but that the tables of messages and leases fail for that time.
@@ -230,6 +239,11 @@ impl Life {
     pub(crate) fn copies_lag(&self) -> Option<bool> {
         let lags = self.troubles.lags.as_ref()?;
         Some(lags.lock().unwrap().in_thousand(LAGS))
+    }
+
+    /// The mistake that is planted in the process.
+    pub(crate) fn mistake(&self) -> Option<Mistake> {
+        self.troubles.mistake
     }
 
     pub(crate) fn freeze(&self, time: Duration) {

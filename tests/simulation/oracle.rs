@@ -9,7 +9,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_queue::Queues;
 use tieline_queue::depths;
 use tieline_store::message::{self, MessageRecord};
-use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{Store, conversation};
 
 use tokio::time::{Duration, Instant, sleep};
@@ -31,6 +31,15 @@ pub(crate) struct Oracle {
 /// How the messages of a simulation ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fates(pub(crate) std::collections::BTreeMap<&'static str, u64>);
+
+impl Fates {
+    /// Adds those of another simulation.
+    pub(crate) fn add(&mut self, more: Self) {
+        for (fate, n) in more.0 {
+            *self.0.entry(fate).or_default() += n;
+        }
+    }
+}
 
 impl Oracle {
     pub(crate) fn new(store: Store, queues: Queues) -> Self {
@@ -169,6 +178,15 @@ impl Oracle {
         let Some(reply) = reply.filter(|reply| reply.stage == Stage::Final) else {
             return Err(format!("{:?} is {} and has no last word", said.text, state.as_str()));
         };
+        let is_ended_unanswered = matches!(state, MessageState::Stopped | MessageState::Dropped);
+        if is_ended_unanswered && reply.outcome == Some(Outcome::Completed) {
+            return Err(format!(
+                "{:?} is {}, and the chat has its answer {:?}",
+                said.text,
+                state.as_str(),
+                reply.text
+            ));
+        }
         let text = said.text.strip_prefix("/new ").unwrap_or(&said.text);
         let is_answer = reply.text.lines().any(|line| line == text) && reply.notice.is_none();
         if state == MessageState::Answered && !is_answer {

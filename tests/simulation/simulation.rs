@@ -12,6 +12,7 @@ use crate::chance::Chance;
 use crate::connector;
 use crate::engine::Engine;
 use crate::faults::{Rates, Troubles};
+use crate::mistakes::Mistake;
 use crate::oracle::{Fates, Oracle};
 use crate::people::{Protocol, speak};
 use crate::process::Process;
@@ -42,8 +43,8 @@ pub(crate) struct Report {
 /// What people say in one chat, each after a pause.
 type Script = Vec<(Duration, String)>;
 
-/// A simulation of random trouble.
-pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
+/// A simulation of random trouble, of a bridge with a mistake perhaps.
+pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, String> {
     in_simulated_time(seed, async {
         let mut chance = Chance::new(seed);
         let manner = Manner {
@@ -55,7 +56,7 @@ pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
         let rates = Rates::of(&mut chance);
         let scripts: Vec<Script> = (0..=chance.below(2)).map(|chat| script(chat, &mut chance)).collect();
         let until = Instant::now() + TROUBLE;
-        let troubles = Troubles::new(Chance::new(seed ^ 0xfa7e), rates, until);
+        let troubles = Troubles::new(Chance::new(seed ^ 0xfa7e), rates, until).with_mistake(mistake);
         let troubles = match seed.is_multiple_of(2) {
             true => troubles.with_copies(Chance::new(seed ^ 0x1a95)),
             false => troubles,
@@ -66,7 +67,6 @@ pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
             troubles,
             n_processes: 1 + chance.below(3),
             calm_from: until,
-            look: Duration::from_millis(2_500),
             patience: PATIENCE,
             reading: Duration::from_secs(2),
         };
@@ -95,7 +95,6 @@ pub(crate) fn outage() -> Result<Report, String> {
             troubles,
             n_processes: 2,
             calm_from: until,
-            look: Duration::from_secs(20),
             patience: PATIENCE_AFTER_OUTAGE,
             reading: Duration::from_secs(900),
         };
@@ -146,15 +145,13 @@ struct Play {
     calm_from: Instant,
     /// How long after that everything must have come to its end.
     patience: Duration,
-    /// Shortest time between two looks at a queue of a receive that waits.
-    look: Duration,
     /// Time between two looks at what readers see.
     reading: Duration,
 }
 
 async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
     let began = Instant::now();
-    let engine = Arc::new(Engine::start(play.look).await);
+    let engine = Arc::new(Engine::start().await);
     let (store, queues) = engine.clients(connector::undisturbed(&engine));
     let Play {
         manner,
@@ -192,12 +189,16 @@ async fn run(play: Play, mut chance: Chance) -> Result<Report, String> {
     }
     let mut oracle = Oracle::new(store, queues);
     let deadline = calm_from + play.patience;
-    let mut n_looks = 0_u64;
+    let (mut n_looks, mut have_ended, mut looked_at) = (0_u64, false, None);
     loop {
         let is_said = speaking.iter().all(tokio::task::JoinHandle::is_finished);
         let said = protocol.all();
-        n_looks += 1;
-        let have_ended = oracle.look(&said, n_looks.is_multiple_of(16), engine.now()).await?;
+        // Without a write readers see what they saw.
+        let seen = Some((said.len(), engine.n_writes()));
+        if looked_at != seen {
+            (n_looks, looked_at) = (n_looks + 1, seen);
+            have_ended = oracle.look(&said, n_looks.is_multiple_of(16), engine.now()).await?;
+        }
         if is_said && have_ended {
             break;
         }

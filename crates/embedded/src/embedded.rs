@@ -57,13 +57,18 @@ impl Embedded {
             durability,
             clock,
             in_hand,
+            thread,
             observer,
         } = options;
         let queues = dir.map(|dir| dir.join("queues.sqlite"));
         let has_ended = watch::Sender::new(false);
         let alive = || Alive::new(has_ended.clone());
-        let sqs = Sqs::open(queues.as_deref(), durability, clock, in_hand, alive())?;
-        let tables = match Tables::open(dir.map(|d| d.join("tables.sqlite")).as_deref(), durability, alive()) {
+        let sqs = Sqs::open(queues.as_deref(), durability, clock, in_hand, (thread, alive()))?;
+        let tables = match Tables::open(
+            dir.map(|d| d.join("tables.sqlite")).as_deref(),
+            durability,
+            (thread, alive()),
+        ) {
             Ok(tables) => tables,
             Err(error) => {
                 sqs.close();
@@ -108,6 +113,14 @@ impl Embedded {
     /// Has the queues look again at what is due; to be called after a [`Clock`](crate::Clock) of a test jumped.
     pub fn wake(&self) {
         self.engines.sqs.wake();
+    }
+
+    /// When the queue of this name next has a message to give, in milliseconds of the queues' clock: now, if it has one. `None`: not without
+    /// another call.
+    ///
+    /// Only known of a storage that works on its [callers' threads](crate::StorageThread::Callers).
+    pub fn next_message_ms(&self, queue: &str) -> Option<i64> {
+        self.engines.sqs.next_message_ms(queue)
     }
 
     /// Waits until a storage thread has ended without [`close`](Self::close), as it does when its file can't be read any more. Every call

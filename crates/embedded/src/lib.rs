@@ -34,6 +34,6 @@ pub use self::clock::Clock;
 pub use self::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY};
 pub use self::engines::ENDPOINT_URL;
 pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};
-pub use self::open::{Durability, InHand, OpenError, Options};
+pub use self::open::{Durability, InHand, OpenError, Options, StorageThread};
 
 use self::answer::Answer;

@@ -26,6 +26,17 @@ pub enum InHand {
     Returned,
 }
 
+/// Which threads the storage works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StorageThread {
+    /// On threads of its own, so that it never blocks a caller's.
+    #[default]
+    Own,
+    /// On the caller's, so that a call is answered when it is polled first: for tests that simulate time. Waiting receives are served by
+    /// whichever call comes next, and expired items are never swept out.
+    Callers,
+}
+
 /// How to open an engine. The default is what a program wants; tests change clock and observer.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -35,6 +46,8 @@ pub struct Options {
     pub clock: Clock,
     /// See [`InHand`].
     pub in_hand: InHand,
+    /// See [`StorageThread`].
+    pub thread: StorageThread,
     /// Sees every changing call before and after it takes effect, and may make it fail.
     pub observer: Option<Observer>,
 }

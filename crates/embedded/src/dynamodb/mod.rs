@@ -9,15 +9,14 @@ mod tokens;
 mod worker;
 
 use std::path::Path;
-use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use dynoxide::Database;
 
-use self::worker::Job;
+use self::worker::Desk;
 use crate::alive::Alive;
-use crate::{Answer, Durability, OpenError};
+use crate::{Answer, Durability, OpenError, StorageThread};
 
 /// The operation that an `x-amz-target` header names, if it is one of DynamoDB's.
 pub(crate) fn operation(target: &str) -> Option<&str> {
@@ -45,13 +44,17 @@ const READS: [&str; 13] = [
 /// A running engine.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    jobs: Sender<Job>,
+    desk: Desk,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Tables {
     /// Opens the tables in the file `path`, or new ones in memory.
-    pub(crate) fn open(path: Option<&Path>, durability: Durability, alive: Alive) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        path: Option<&Path>,
+        durability: Durability,
+        (thread, alive): (StorageThread, Alive),
+    ) -> Result<Self, OpenError> {
         let db = match path {
             Some(path) => Database::new(&path.to_string_lossy()),
             None => Database::memory(),
@@ -63,10 +66,16 @@ impl Tables {
             // As the engine opens it: `FULL`.
             Durability::PowerLoss => {}
         }
-        let (jobs, thread) = worker::start(db, alive).map_err(OpenError::Thread)?;
+        let (desk, thread) = match thread {
+            StorageThread::Own => {
+                let (jobs, thread) = worker::start(db, alive).map_err(OpenError::Thread)?;
+                (Desk::Thread(jobs), Some(thread))
+            }
+            StorageThread::Callers => (Desk::of_callers(db), None),
+        };
         Ok(Self {
-            jobs,
-            thread: Mutex::new(Some(thread)),
+            desk,
+            thread: Mutex::new(thread),
         })
     }
 
@@ -75,7 +84,7 @@ impl Tables {
     }
 
     pub(crate) async fn call(&self, operation: &str, body: &[u8]) -> Answer {
-        match calls::run(&self.jobs, operation, body).await {
+        match calls::run(&self.desk, operation, body).await {
             Ok(json) => Answer::of(200, json),
             Err(error) => errors::answer(operation, error),
         }
@@ -83,8 +92,7 @@ impl Tables {
 
     /// Has the engine end after what was asked so far, without waiting for it.
     pub(crate) fn stop(&self) {
-        // Closed before: nothing is left to stop.
-        let _ = self.jobs.send(Job::Close);
+        self.desk.close();
     }
 
     /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
@@ -108,10 +116,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_tables_is_told() {
         let ended = watch::Sender::new(false);
-        let tables = Tables::open(None, Durability::ProcessCrash, Alive::new(ended.clone())).unwrap();
+        let own = (StorageThread::Own, Alive::new(ended.clone()));
+        let tables = Tables::open(None, Durability::ProcessCrash, own).unwrap();
         assert!(!*ended.borrow());
-        let job = Job::Do(Box::new(|_| panic!("this is wanted")));
-        tables.jobs.send(job).unwrap();
+        let done = tables.desk.run(|_| -> worker::Result<()> { panic!("this is wanted") });
+        done.await.unwrap_err();
         ended.subscribe().wait_for(|ended| *ended).await.unwrap();
     }
 

@@ -1,14 +1,17 @@
-//! The threads of the tables: one that does what is asked, one that sweeps out what has expired.
+//! Where the tables are worked on: usually on two threads, one that does what is asked, one that sweeps out what has expired.
 //!
 //! The engine lets one caller in at a time and blocks the others. On the runtime's threads that made callers wait for seconds under
 //! load; one queue before one thread overtakes no caller and blocks nothing else.
 
+use std::fmt;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use dynoxide::Database;
+use dynoxide::{Database, DynoxideError};
+use tokio::sync::oneshot;
 
 use super::tokens::Tokens;
 use crate::alive::Alive;
@@ -20,17 +23,75 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// deleted in a transaction of its own, and the next sweep finds the rest.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
 
+pub(super) type Result<T> = std::result::Result<T, DynoxideError>;
+
+/// Where callers hand in what they ask.
+#[derive(Debug)]
+pub(super) enum Desk {
+    /// At the thread of the tables.
+    Thread(Sender<Job>),
+    /// Nowhere: they do it themselves, one at a time.
+    Callers(Mutex<Worker>),
+}
+
+impl Desk {
+    pub(super) fn of_callers(db: Database) -> Self {
+        let tokens = Tokens::default();
+        Self::Callers(Mutex::new(Worker {
+            db,
+            tokens,
+            _is_open: None,
+        }))
+    }
+
+    /// Has `run` done. It is done even if the caller goes away meanwhile.
+    pub(super) async fn run<A: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Worker) -> Result<A> + Send + 'static,
+    ) -> Result<A> {
+        let jobs = match self {
+            Self::Thread(jobs) => jobs,
+            Self::Callers(worker) => return run(&mut worker.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let closed = || DynoxideError::InternalServerError("table storage is closed".into());
+        let (answerer, answer) = oneshot::channel();
+        let job = Job::Do(Box::new(move |worker| drop(answerer.send(run(worker)))));
+        jobs.send(job).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Ends the thread after what was asked so far.
+    pub(super) fn close(&self) {
+        if let Self::Thread(jobs) = self {
+            // Closed before: nothing is left to stop.
+            let _ = jobs.send(Job::Close);
+        }
+    }
+}
+
 pub(super) enum Job {
     Do(Box<dyn FnOnce(&mut Worker) + Send>),
     Close,
 }
 
-/// What the thread works with.
+/// What there is to work with.
 pub(super) struct Worker {
     pub(super) db: Database,
     pub(super) tokens: Tokens,
-    /// Dropped with the desk, which ends the sweeper.
-    _is_open: Sender<()>,
+    /// Dropped with the worker, which ends the sweeper, if there is one.
+    _is_open: Option<Sender<()>>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Worker(..)")
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job(..)")
+    }
 }
 
 pub(super) fn start(db: Database, alive: Alive) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
@@ -59,25 +120,25 @@ fn start_sweeping(
         }
     })?;
     let (jobs, taken) = channel();
-    let desk = Worker {
+    let worker = Worker {
         db,
         tokens: Tokens::default(),
-        _is_open: is_open,
+        _is_open: Some(is_open),
     };
-    let worker = thread("dynamodb").spawn(move || {
+    let working = thread("dynamodb").spawn(move || {
         let _alive = alive;
-        work(desk, &taken);
+        work(worker, &taken);
         // The sweeper has the files open too: a waiter for the worker's end finds them closed, unless a sweep is under way.
         if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
             tracing::debug!("a sweep is cut off");
         }
     })?;
-    Ok((jobs, worker))
+    Ok((jobs, working))
 }
 
-fn work(mut desk: Worker, jobs: &Receiver<Job>) {
+fn work(mut worker: Worker, jobs: &Receiver<Job>) {
     while let Ok(Job::Do(job)) = jobs.recv() {
-        job(&mut desk);
+        job(&mut worker);
     }
 }
 

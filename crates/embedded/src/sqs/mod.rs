@@ -27,7 +27,7 @@ mod wire;
 mod writer;
 
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -37,9 +37,9 @@ use self::disk::Disk;
 use self::engine_state::EngineState;
 use self::error::Refusal;
 use self::request::Request;
-use self::writer::{Job, Reply};
+use self::writer::{Job, Reply, Writer};
 use crate::alive::Alive;
-use crate::{Answer, Clock, Durability, InHand, OpenError};
+use crate::{Answer, Clock, Durability, InHand, OpenError, StorageThread};
 
 pub(crate) const TARGET_PREFIX: &str = "AmazonSQS.";
 
@@ -56,7 +56,15 @@ const READS: [&str; 5] = [
 #[derive(Debug)]
 pub(crate) struct Sqs {
     jobs: Sender<Job>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    storage: Storage,
+}
+
+/// Who does the jobs.
+#[derive(Debug)]
+enum Storage {
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    /// Whoever has handed one in.
+    Callers(Box<Mutex<(Writer, Receiver<Job>)>>),
 }
 
 impl Sqs {
@@ -66,7 +74,7 @@ impl Sqs {
         durability: Durability,
         clock: Clock,
         in_hand: InHand,
-        alive: Alive,
+        (thread, alive): (StorageThread, Alive),
     ) -> Result<Self, OpenError> {
         let mut disk = Disk::open(path, durability).map_err(OpenError::of_queues)?;
         let (found, expected) = disk.versions().map_err(OpenError::of_queues)?;
@@ -78,18 +86,18 @@ impl Sqs {
         }
         let state = EngineState::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();
-        let back = jobs.clone();
-        let thread = Builder::new()
-            .name("sqs-writer".into())
-            .spawn(move || {
-                let _alive = alive;
-                writer::run(state, &taken, back, clock);
-            })
-            .map_err(OpenError::Thread)?;
-        Ok(Self {
-            jobs,
-            thread: Mutex::new(Some(thread)),
-        })
+        let writer = Writer::new(state, jobs.clone(), clock);
+        let storage = match thread {
+            StorageThread::Callers => Storage::Callers(Box::new(Mutex::new((writer, taken)))),
+            StorageThread::Own => {
+                let thread = Builder::new().name("sqs-writer".into()).spawn(move || {
+                    let _alive = alive;
+                    writer.run(&taken);
+                });
+                Storage::Thread(Mutex::new(Some(thread.map_err(OpenError::Thread)?)))
+            }
+        };
+        Ok(Self { jobs, storage })
     }
 
     pub(crate) fn changes_something(operation: &str) -> bool {
@@ -109,6 +117,10 @@ impl Sqs {
         let (answerer, answer) = oneshot::channel();
         let job = Job::Do(request, answerer);
         self.jobs.send(job).map_err(|_| Refusal::internal())?;
+        if let Storage::Callers(storage) = &self.storage {
+            let (writer, jobs) = &mut *storage.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.work_off(jobs);
+        }
         let reply = answer.await.map_err(|_| Refusal::internal())??;
         let url = |name: String| format!("{origin}/{}/{name}", settings::ACCOUNT);
         Ok(match reply {
@@ -131,6 +143,17 @@ impl Sqs {
         })
     }
 
+    /// See [`Embedded::next_message_ms`](crate::Embedded::next_message_ms).
+    pub(crate) fn next_message_ms(&self, queue: &str) -> Option<i64> {
+        let Storage::Callers(storage) = &self.storage else {
+            return None;
+        };
+        let (writer, jobs) = &mut *storage.lock().unwrap_or_else(PoisonError::into_inner);
+        // Messages may have come back.
+        writer.work_off(jobs);
+        writer.next_message_ms(queue)
+    }
+
     /// Has the engine look again at what is due, after its clock jumped.
     pub(crate) fn wake(&self) {
         // A closed engine has nothing to wake.
@@ -146,7 +169,10 @@ impl Sqs {
     /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
     pub(crate) fn close(&self) {
         self.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Storage::Thread(thread) = &self.storage else {
+            return;
+        };
+        let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {

@@ -1,10 +1,11 @@
-//! The thread that owns the engine state, and its rule: what waits together is committed together.
+//! The owner of the engine state, usually a thread, and its rule: what waits together is committed together.
 //!
 //! Callers' requests queue up while a commit is under way; the next turn takes all of them into one transaction, and each is
 //! answered only after its commit. Receivers with nothing to receive are parked here and served within the turn that brings them
 //! a message, so there is no polling.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,8 @@ struct Waiter {
     answerer: Answerer,
 }
 
-struct Writer {
+/// The owner of the engine state.
+pub(super) struct Writer {
     state: EngineState,
     clock: Clock,
     parked: HashMap<i64, VecDeque<Waiter>>,
@@ -67,35 +69,67 @@ struct Writer {
     tidied_ms: i64,
 }
 
-/// Works until [`Job::Close`]. `back` is the other end of `jobs`.
-pub(super) fn run(state: EngineState, jobs: &Receiver<Job>, back: Sender<Job>, clock: Clock) {
-    let mut writer = Writer {
-        tidied_ms: clock.now_ms(),
-        state,
-        clock,
-        parked: HashMap::new(),
-        answers: Vec::new(),
-        back,
-    };
-    loop {
-        let first = match jobs.recv_timeout(writer.nap()) {
-            Ok(job) => Some(job),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let batch = first.into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
-        match writer.turn(batch.collect()) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                error!(%error, "queue storage cannot be read again, the queues are closed");
-                return;
-            }
-        }
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer(..)")
     }
 }
 
 impl Writer {
+    /// `back` is the other end of the jobs.
+    pub(super) fn new(state: EngineState, back: Sender<Job>, clock: Clock) -> Self {
+        Self {
+            tidied_ms: clock.now_ms(),
+            state,
+            clock,
+            parked: HashMap::new(),
+            answers: Vec::new(),
+            back,
+        }
+    }
+
+    /// Works until [`Job::Close`].
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let first = match jobs.recv_timeout(self.nap()) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let batch = first.into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
+            match self.turn(batch.collect()) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    error!(%error, "queue storage cannot be read again, the queues are closed");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what was asked so far. Refuses it if the storage fails.
+    pub(super) fn work_off(&mut self, jobs: &Receiver<Job>) {
+        let batch: Vec<Job> = jobs.try_iter().collect();
+        if !batch.is_empty()
+            && let Err(error) = self.turn(batch)
+        {
+            error!(%error, "queue storage cannot be read again");
+        }
+    }
+
+    /// When the queue next has a message to give: now, if it has one.
+    pub(super) fn next_message_ms(&mut self, queue: &str) -> Option<i64> {
+        let now_ms = self.clock.now_ms();
+        let id = self.state.queue(queue).ok()?.id;
+        let ready = &mut self.state.queues.get_mut(&id)?.ready_queue;
+        ready.settle(now_ms);
+        if ready.can_give() {
+            return Some(now_ms);
+        }
+        ready.next_due_ms()
+    }
+
     /// One transaction. Gives false when it was the last.
     fn turn(&mut self, batch: Vec<Job>) -> rusqlite::Result<bool> {
         let now_ms = self.clock.now_ms();

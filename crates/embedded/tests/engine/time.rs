@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 use tokio::time::timeout;
 
-use tieline_embedded::{Clock, Embedded, Options};
+use tieline_embedded::{Clock, Embedded, Options, StorageThread};
 
 use crate::clients::Queue;
 
@@ -19,11 +19,16 @@ struct Slow {
 
 impl Slow {
     fn start() -> Self {
+        Self::on(StorageThread::Own)
+    }
+
+    fn on(thread: StorageThread) -> Self {
         let now_ms = Arc::new(AtomicI64::new(1_800_000_000_000));
         let read = Arc::clone(&now_ms);
         let clock = Clock::new(move || read.load(Ordering::SeqCst));
         let options = Options {
             clock,
+            thread,
             ..Options::default()
         };
         Self {
@@ -127,4 +132,22 @@ async fn a_message_that_nobody_wants_ends_with_its_retention() {
     slow.pass_s(601);
     assert_eq!(queue.bodies(10).await, ["young"]);
     assert_eq!(other.bodies(10).await, ["old"]);
+}
+
+#[tokio::test]
+async fn storage_on_its_callers_thread_says_when_a_message_is_due() {
+    let slow = Slow::on(StorageThread::Callers);
+    let queue = Queue::create(&slow.embedded, "q.fifo", &[(Attribute::VisibilityTimeout, "60")]).await;
+    let now_ms = || slow.now_ms.load(Ordering::SeqCst);
+    assert_eq!(slow.embedded.next_message_ms("q.fifo"), None);
+    queue.send_to("g", "one").await;
+    queue.send_to("g", "two").await;
+    assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms()));
+    let receive = queue.client.receive_message().queue_url(&queue.url);
+    assert_eq!(receive.clone().send().await.unwrap().messages().len(), 1);
+    // The second one waits for the first one's end.
+    assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms() + 60_000));
+    slow.pass_s(60);
+    assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms()));
+    assert_eq!(receive.send().await.unwrap().messages()[0].body(), Some("one"));
 }
