@@ -1,6 +1,6 @@
-//! Cards that answer nothing: shown with their link wherever a bot may speak unasked, and chosen from wherever clicks are reported.
+//! What a bot says unasked: cards, shown with their link and chosen from wherever clicks are reported, and what people answer to it.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::Speaker;
@@ -9,32 +9,68 @@ use crate::test_bridge::{Bot, TestBridge};
 
 const LINK: &str = "https://example.com/log";
 
-/// Sends a card to the person who spoke: not every direct chat can be named otherwise.
-async fn send_card(bot: &Bot, card: &Value) -> anyhow::Result<()> {
+/// Says something to the person who spoke: not every direct chat can be named otherwise.
+async fn send(bot: &Bot, mut content: Value) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
     let found = bot.console.get(&format!("{path}/conversations")).await?;
-    let person = found["items"][0]["senderId"].as_str().context("no conversation")?;
-    let body = json!({ "userId": person, "card": card });
-    bot.console.post(&format!("{path}/messages"), &body).await?;
+    content["userId"] = found["items"][0]["senderId"].clone();
+    bot.console.post(&format!("{path}/messages"), &content).await?;
     Ok(())
+}
+
+/// Whether the bot can say something unasked. Who polls can't be told.
+async fn speaks_unasked(bot: &Bot) -> anyhow::Result<bool> {
+    Ok(bot.abilities().await?["proactive"] == true && !bot.name.contains("polled"))
+}
+
+#[tokio::test]
+async fn answer_to_a_proactive_message_has_it_as_its_quote_once() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !speaks_unasked(bot).await? {
+            return Ok(());
+        }
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "hello");
+        bot.shows(&lisi, &["echo: hello"]).await?;
+        send(bot, json!({ "text": "Deploy build 42?" })).await?;
+        bot.wait_until("the question", || {
+            bot.texts(&lisi)
+                .last()
+                .is_some_and(|text| text.contains("Deploy build 42?"))
+        })
+        .await?;
+        bot.say(&lisi, "yes please");
+        bot.agent_is_asked(&["hello", "> Deploy build 42?\n\nyes please"])
+            .await?;
+        let answered = |end: &str| bot.texts(&lisi).last().is_some_and(|text| text.ends_with(end));
+        bot.wait_until("the answer", || answered("yes please")).await?;
+        bot.say(&lisi, "thanks");
+        let expected = ["hello", "> Deploy build 42?\n\nyes please", "thanks"];
+        bot.agent_is_asked(&expected).await?;
+        // An agent that keeps nothing is told again what was said in the session.
+        let told = bot.agent.seen()[2].body["messages"].to_string();
+        ensure!(told.matches("Deploy build 42?").count() >= 1, "told {told}");
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn proactive_card_is_shown_and_its_button_answers() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        let abilities = bot.abilities().await?;
-        let is_polled = bot.name.contains("polled");
-        if abilities["proactive"] != true || is_polled {
+        if !speaks_unasked(bot).await? {
             return Ok(());
         }
+        let abilities = bot.abilities().await?;
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "hello");
         bot.shows(&lisi, &["echo: hello"]).await?;
         let card = json!({ "title": "Deployment", "text": "Version 42 is ready.",
             "fields": [{ "name": "Stage", "value": "production" }],
             "buttons": [{ "text": "Log", "url": LINK }, { "text": "Go", "value": "deploy 42" }] });
-        send_card(bot, &card).await?;
+        send(bot, json!({ "card": card })).await?;
         let shown = || bot.texts(&lisi)[1..].join("\n");
         bot.wait_until("the card", || shown().contains("production")).await?;
         ensure!(
@@ -65,8 +101,14 @@ async fn proactive_card_is_shown_and_its_button_answers() {
         bot.wait_until("the button", || button("Go").is_some_and(|it| it.url.is_none()))
             .await?;
         bot.simulator.click(&lisi, "Go");
-        bot.agent_is_asked(&["hello", "deploy 42"]).await?;
-        let answered = || bot.texts(&lisi).last().is_some_and(|text| text == "echo: deploy 42");
+        bot.wait_until("the question", || bot.agent.asked().len() == 2).await?;
+        // The card goes along as a quote.
+        let asked = bot.agent.asked().remove(1);
+        ensure!(
+            asked.starts_with("> **Deployment**\n") && asked.ends_with("\n\ndeploy 42"),
+            "asked {asked:?}"
+        );
+        let answered = || bot.texts(&lisi).last().is_some_and(|text| text.ends_with("deploy 42"));
         bot.wait_until("the answer", answered).await
     })
     .await;

@@ -7,8 +7,10 @@ use anyhow::ensure;
 use serde_json::json;
 use tieline_tests::agents::Manner;
 use tieline_tests::outbound::Speaker;
+use tieline_tests::platform::Upload;
 use tokio::time::{Instant, sleep};
 
+use crate::chat_rules::in_ledger;
 use crate::test_bridge::{PATIENCE, TestBridge};
 
 #[tokio::test]
@@ -68,6 +70,30 @@ async fn command_is_not_held_back_with_what_is_gathered() {
         bot.wait_until("the status", is_shown).await?;
         ensure!(began.elapsed() < Duration::from_secs(60), "the command waited");
         ensure!(bot.agent.asked().is_empty(), "asked {:?}", bot.agent.asked());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn media_is_not_held_back_and_takes_what_is_gathered_along() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        bot.change_trigger(&json!({ "summaryWindowSeconds": 60 })).await?;
+        let (lisi, began) = (Speaker::alone("1001"), Instant::now());
+        bot.say(&lisi, "what is this?");
+        in_ledger(bot, 1).await?;
+        let sent = bot.simulator.upload(&lisi, Upload::PICTURE);
+        ensure!(sent.is_some(), "every platform has pictures");
+        bot.wait_until("a question", || !bot.agent.asked().is_empty()).await?;
+        ensure!(began.elapsed() < Duration::from_secs(60), "the picture waited");
+        let seen = bot.agent.seen();
+        let newest = seen[0].body["messages"].as_array().and_then(|it| it.last());
+        let content = newest.map(|it| it["content"].to_string()).unwrap_or_default();
+        ensure!(
+            content.contains("what is this?") && content.contains("data:image/png"),
+            "asked {content}"
+        );
         Ok(())
     })
     .await;

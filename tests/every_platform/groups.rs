@@ -91,6 +91,28 @@ async fn latest_talk_of_the_group_goes_along_once() {
 }
 
 #[tokio::test]
+async fn reply_to_what_the_bot_said_needs_no_mention() {
+    let test = TestBridge::open(Manner::default()).await;
+    test.play(async |bot| {
+        if !bot.simulator.features().groups {
+            return Ok(());
+        }
+        let (lisi, wang) = (Speaker::in_group("1001", GROUP), Speaker::in_group("1002", GROUP));
+        bot.say(&lisi, "one");
+        bot.shows(&lisi, &["echo: one"]).await?;
+        if bot.simulator.reply_to_newest(&wang, "and two?").is_none() {
+            return Ok(());
+        }
+        bot.wait_until("the second question", || bot.agent.asked().len() == 2)
+            .await?;
+        // What is replied to is told as a quote.
+        bot.agent_is_asked(&["one", "> echo: one\n\nand two?"]).await?;
+        bot.wait_until("the answer", || bot.texts(&lisi).len() == 2).await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn bot_that_answers_all_needs_no_mention() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {

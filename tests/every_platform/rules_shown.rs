@@ -16,7 +16,10 @@ const ANSWERS: &str = "tests/every_platform/answers.rs";
 const CHAT_RULES: &str = "tests/every_platform/chat_rules.rs";
 const CLICKS: &str = "tests/every_platform/clicks.rs";
 const COMMANDS: &str = "tests/every_platform/commands.rs";
+const EXPIRY: &str = "tests/every_platform/expiry.rs";
 const GATHERING: &str = "tests/every_platform/gathering.rs";
+const GROUPS: &str = "tests/every_platform/groups.rs";
+const HABITS: &str = "tests/every_platform/habits.rs";
 const PEOPLE: &str = "tests/every_platform/people.rs";
 const TASK_COMMANDS: &str = "tests/every_platform/task_commands.rs";
 const TASKS: &str = "tests/every_platform/tasks.rs";
@@ -68,10 +71,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "A pending selection expires after 15 min.",
-        shown_by: &[(
-            "crates/core/src/conversation/task/tests.rs",
-            "menu_waits_for_15_minutes",
-        )],
+        shown_by: &[(EXPIRY, "menu_waits_for_15_minutes_and_no_longer")],
     },
     Rule {
         says: "`/status` everywhere.",
@@ -129,7 +129,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "Media are not held back.",
-        shown_by: &[("crates/core/src/mailbox.rs", "media_is_not_held_back")],
+        shown_by: &[(GATHERING, "media_is_not_held_back_and_takes_what_is_gathered_along")],
     },
     Rule {
         says: "While a run is active further messages wait.",
@@ -155,10 +155,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "Or when somebody replies to what it said.",
-        shown_by: &[(
-            "tests/long_connections/faults_discord.rs",
-            "servers_are_heard_when_they_mention_the_bot_or_reply_to_it",
-        )],
+        shown_by: &[(GROUPS, "reply_to_what_the_bot_said_needs_no_mention")],
     },
     Rule {
         says: "`sessionScope` `sender` or `chat`.",
@@ -179,8 +176,9 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        says: "A thinking sign by platform habit.",
+        says: "A thinking sign by platform habit (none on Weibo).",
         shown_by: &[
+            (HABITS, "agent_that_thinks_has_the_sign_of_the_platforms_habit"),
             (
                 "tests/every_platform/telegram.rs",
                 "typing_is_repeated_and_holds_nothing_back",

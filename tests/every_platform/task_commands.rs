@@ -15,7 +15,7 @@ use crate::test_bridge::{Bot, TestBridge, sentence};
 const GROUP: &str = "-1002001";
 
 /// Whether people of this bot can make tasks by typing.
-fn has_typed_tasks(bot: &Bot) -> bool {
+pub(crate) fn has_typed_tasks(bot: &Bot) -> bool {
     let features = bot.simulator.features();
     features.typed_commands && !features.tasks_from_outside
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -32,7 +33,7 @@ pub(crate) struct TestBridge {
     pub(crate) bots: Vec<Bot>,
     /// Complaints that the scenario explains.
     pub(crate) forgiven: &'static [&'static str],
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// One row of the table at work: a simulator, its bot, the agent behind it.
@@ -58,12 +59,26 @@ impl TestBridge {
     /// A bridge where every bot is connected.
     pub(crate) async fn open(manner: Manner) -> Self {
         let test = Self::with(manner, |simulator| simulator.integration()).await;
-        for bot in &test.bots {
+        test.connected().await;
+        test
+    }
+
+    /// Waits until every bot is connected.
+    async fn connected(&self) {
+        for bot in &self.bots {
             bot.wait_until("connected", || bot.simulator.is_connected())
                 .await
                 .unwrap();
         }
-        test
+    }
+
+    /// Does something to the data directory while the bridge is stopped, then starts it again.
+    pub(crate) async fn while_stopped<T>(&mut self, act: impl AsyncFnOnce(&Path, &[Bot]) -> T) -> T {
+        self.bridge.stop().unwrap();
+        let done = act(&self.dir.path().join("data"), &self.bots).await;
+        self.bridge.restart().unwrap();
+        self.connected().await;
+        done
     }
 
     /// A bridge whose bots are created with what `integration` says.
@@ -77,7 +92,7 @@ impl TestBridge {
             bridge,
             bots,
             forgiven: &[],
-            _dir: dir,
+            dir,
         }
     }
 

@@ -52,6 +52,32 @@ pub trait PlatformSimulator: Send + Sync {
         unimplemented!("this platform reports no click on {label}");
     }
 
+    /// What people see by their clicks in a chat: buttons that have changed, words that have appeared. `None`: the platform shows nothing.
+    fn click_marks(&self, _chat: &Speaker) -> Option<String> {
+        None
+    }
+
+    /// A person opens their chat with the bot. Returns whether the platform tells the bot so.
+    fn open_chat(&self, _by: &Speaker) -> bool {
+        false
+    }
+
+    /// A person rates the newest answer in their chat. Returns whether people can here.
+    fn rate(&self, _by: &Speaker, _is_good: bool) -> bool {
+        false
+    }
+
+    /// A person replies to the newest message of the bot in a chat, without a mention of the bot. Returns the message's id. `None`: nobody
+    /// can here, or bots aren't told of it.
+    fn reply_to_newest(&self, _from: &Speaker, _text: &str) -> Option<String> {
+        None
+    }
+
+    /// How often the bot has shown in a chat that it is at it, by something else than words. `None`: the platform has no such sign.
+    fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
+        None
+    }
+
     /// The platform ends the bot's login, or gives its place to another client. Returns the state and the reason that operators are to
     /// be shown. `None`: the platform has no such way that it shows without a message.
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {

@@ -1,5 +1,6 @@
 //! The table of simulators behind one interface, and the adapters of those that were there before the common interface.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
@@ -116,6 +117,8 @@ struct Lark {
     mode: &'static str,
     callback_url: std::sync::OnceLock<String>,
     said: SaidMessages,
+    /// What posted events were answered with.
+    answers: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Lark {
@@ -128,6 +131,7 @@ impl Lark {
             mode,
             callback_url: std::sync::OnceLock::new(),
             said: SaidMessages::default(),
+            answers: Arc::default(),
         })
     }
 }
@@ -174,12 +178,18 @@ impl PlatformSimulator for Lark {
 
     fn redeliver(&self, id: &str) {
         let (platform, mode, event) = (self.platform.clone(), self.mode, self.said.get(id));
-        let url = self.callback_url.get().cloned().unwrap_or_default();
+        let (url, answers) = (
+            self.callback_url.get().cloned().unwrap_or_default(),
+            Arc::clone(&self.answers),
+        );
         deliver(move || {
             let (platform, event, url) = (platform.clone(), event.clone(), url.clone());
+            let answers = Arc::clone(&answers);
             async move {
                 if mode == "webhook" {
-                    platform.post(app(mode), &url, &event).await.map(|_| ())
+                    let answer = platform.post(app(mode), &url, &event).await?;
+                    answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+                    Ok(())
                 } else {
                     platform.push(app(mode), &event).map(|_| ())
                 }
@@ -200,6 +210,23 @@ impl PlatformSimulator for Lark {
     fn click(&self, by: &Speaker, label: &str) {
         let click = self.platform.press_one(app(self.mode), by, |it| it == label);
         self.redeliver(&self.said.keep(&click.expect("the button is there")));
+    }
+
+    fn click_marks(&self, _chat: &Speaker) -> Option<String> {
+        let acks = self.platform.acks();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = acks.iter().filter_map(|ack| ack.data.as_ref()).chain(&*answers);
+        let toasts = all.filter_map(|answer| answer["toast"]["content"].as_str());
+        Some(toasts.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn open_chat(&self, by: &Speaker) -> bool {
+        self.redeliver(&self.said.keep(&self.platform.enter(app(self.mode), by)));
+        true
+    }
+
+    fn thinking_signs(&self, chat: &Speaker) -> Option<usize> {
+        Some(self.platform.reactions_shown(app(self.mode), chat))
     }
 
     /// The secret is reset.
@@ -306,6 +333,30 @@ impl PlatformSimulator for DingTalk {
 
     fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
         self.platform.buttons(chat)
+    }
+
+    /// Over HTTP only cards of a template of one's own report clicks, and this app has none.
+    fn rate(&self, by: &Speaker, is_good: bool) -> bool {
+        if self.mode == "webhook" {
+            return false;
+        }
+        let card = self
+            .platform
+            .newest_card(app(self.mode), by)
+            .expect("an answer in a card");
+        let action = if is_good { "feedback_up" } else { "feedback_down" };
+        let (platform, mode, by) = (self.platform.clone(), self.mode, by.user.clone());
+        deliver(move || {
+            let clicked = platform.click(app(mode), &card, action, &by).map(drop);
+            async move { clicked }
+        });
+        true
+    }
+
+    /// A card without text.
+    fn thinking_signs(&self, chat: &Speaker) -> Option<usize> {
+        let begun_in_silence = |bubble: &&Bubble| bubble.way == "card" && bubble.states[0].is_empty();
+        Some(self.shown(chat).iter().filter(begun_in_silence).count())
     }
 
     /// The secret is reset.

@@ -11,6 +11,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{ReplyFile, ReplyHandle, ReplyTarget, Stage};
 use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
+use tieline_store::config::user::{self, Unanswered, User};
 use tieline_store::message::{self, Claim, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
@@ -69,7 +70,7 @@ pub async fn speak(
     content: Content,
     random: [u8; 12],
 ) -> Result<MessageRecord, SpeakError> {
-    let message = message(world, bot, to, random).await?;
+    let (message, listener) = message(world, bot, to, random).await?;
     let record = record(world, bot, message);
     let Some(asker) = crate::event_of(world, &record).map(|event| event.sender().clone()) else {
         return Err(StoreError::Unsealable.into());
@@ -109,6 +110,10 @@ pub async fn speak(
         Err(StoreError::Conflict) if seen.is_some() => {}
         saved => saved?,
     }
+    // Before it is shown, and so before an answer can follow it.
+    if let Some(person) = listener.filter(|_| seen.is_none()) {
+        expect_answer(world, bot, &person, &record).await?;
+    }
     wake(world, &record, &said).await?;
     info!(account.id = %record.integration, event.key = %record.id, "took in a proactive message");
     Ok(seen.unwrap_or(record))
@@ -120,20 +125,42 @@ async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Resu
     wakeups::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 
-/// A message without a sender that only holds the reply's target.
-async fn message(world: &World, bot: &Bot, to: Recipient, random: [u8; 12]) -> Result<Message, StoreError> {
-    let (chat, asker) = match to {
+/// Records that what the person says next in their direct chat follows this message.
+async fn expect_answer(world: &World, bot: &Bot, person: &SenderId, record: &MessageRecord) -> Result<(), StoreError> {
+    let (organization, integration) = (&bot.account.organization, &bot.account.integration);
+    let platform = bot.connector.manifest().platform;
+    let user = User::first_contact(organization, integration, platform, person, record.received_at);
+    let said = Unanswered {
+        reply: record.reply.clone(),
+        at: record.received_at,
+    };
+    user::record_unanswered(&world.store, &user, &said).await?;
+    world.known_users.evict_facts(&user.id);
+    Ok(())
+}
+
+/// A message without a sender that only holds the reply's target, and who reads it in a direct chat, if that is known.
+async fn message(
+    world: &World,
+    bot: &Bot,
+    to: Recipient,
+    random: [u8; 12],
+) -> Result<(Message, Option<SenderId>), StoreError> {
+    let (chat, asker, listener) = match to {
         Recipient::Person(person) => {
             let chat = Chat {
                 kind: ChatKind::Direct,
                 id: ChatId::new(person.as_str()),
                 thread: None,
             };
-            (chat, person)
+            (chat, person.clone(), Some(person))
         }
-        Recipient::Chat(id) => (known_chat(world, bot, id).await?, SenderId::new("")),
+        Recipient::Chat(id) => {
+            let (chat, listener) = known_chat(world, bot, id).await?;
+            (chat, SenderId::new(""), listener)
+        }
     };
-    Ok(Message {
+    let message = Message {
         id: PlatformMessageId::new(fresh("own", random)),
         sender: Sender {
             id: asker.clone(),
@@ -155,11 +182,12 @@ async fn message(world: &World, bot: &Bot, to: Recipient, random: [u8; 12]) -> R
             handle: ReplyHandle::default(),
             expires_at: None,
         },
-    })
+    };
+    Ok((message, listener))
 }
 
-/// A chat as its conversations have it; a group, if there are none.
-async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreError> {
+/// A chat as its conversations have it, and who speaks there if it is a direct one; a group, if there are none.
+async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<(Chat, Option<SenderId>), StoreError> {
     let integration = &bot.account.integration;
     let now = world.clock.now();
     let mut known = None;
@@ -180,8 +208,10 @@ async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<Chat, StoreE
             break;
         }
     }
-    let kind = known.map_or(ChatKind::Group, |known| known.key.chat.kind);
-    Ok(Chat { kind, id, thread: None })
+    let kind = known.as_ref().map_or(ChatKind::Group, |known| known.key.chat.kind);
+    let listener = known.and_then(|known| known.key.sender);
+    let chat = Chat { kind, id, thread: None };
+    Ok((chat, listener.filter(|_| kind == ChatKind::Direct)))
 }
 
 fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {

@@ -13,7 +13,7 @@ use crate::world::World;
 /// What an agent is told of a quote that the platform doesn't give.
 const UNREADABLE: &str = "(What is quoted here can't be read.)";
 /// Most text of a quote that goes to the agent: many messages can be forwarded together.
-const LIMIT: TextLimit = TextLimit {
+pub(crate) const LIMIT: TextLimit = TextLimit {
     max: 64 * 1024,
     unit: TextUnit::Bytes,
 };

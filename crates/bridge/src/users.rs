@@ -81,5 +81,6 @@ fn facts_of(user: User) -> UserFacts {
         person: user.known_person(),
         is_linked: user.linked.is_some(),
         mapping: user.mapping,
+        unanswered: user.unanswered,
     }
 }

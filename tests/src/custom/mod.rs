@@ -300,15 +300,24 @@ impl PlatformSimulator for Platform {
             .collect()
     }
 
-    /// The program says what the button means, as a message of the person.
     fn click(&self, by: &Speaker, label: &str) {
         let found = {
             let book = self.book();
-            let mut here = book.buttons.iter().filter(|(at, _)| at == by.chat());
-            here.find(|(_, button)| button["text"] == label).cloned()
+            let here = book.posts.iter().rev().filter(|post| post["chat"]["id"] == by.chat());
+            let mut buttons = here.filter_map(|post| {
+                let mut buttons = post["buttons"].as_array()?.iter();
+                let at = buttons.position(|button| button["text"] == label && button["value"].is_string())?;
+                Some((post["replyId"].clone(), at))
+            });
+            buttons.next()
         };
-        let (_, button) = found.expect("the button is there");
-        self.say(by, button["value"].as_str().unwrap_or_default(), true);
+        let (reply, at) = found.expect("the button is there");
+        let mut click = self.text(by, "", true);
+        if let Some(fields) = click.as_object_mut() {
+            fields.retain(|name, _| !["text", "mentioned"].contains(&name.as_str()));
+        }
+        (click["type"], click["replyId"], click["button"]) = (json!("click"), reply, json!(at));
+        self.redeliver(&self.said.keep(&click));
     }
 
     fn rate_limit_once(&self) {

@@ -16,6 +16,7 @@ use crate::socket::{self, Socket};
 use super::Platform;
 use super::api::{Refused, refuse};
 use super::book::{Ack, Book, Push};
+use super::sign;
 
 /// How long a ticket lives.
 const TICKET_LIFE: Duration = Duration::from_secs(90);
@@ -184,8 +185,9 @@ async fn next_link_state(link_states: &mut watch::Receiver<LinkState>) -> LinkSt
 }
 
 fn frame_of(kind: &str, topic: &str, id: &str, data: &str) -> Value {
+    let now = sign::now_ms().to_string();
     json!({ "specVersion": "1.0", "type": kind, "headers": { "appId": "2f6c1d3e", "connectionId": "c0ffee00", "contentType": "application/json",
-            "messageId": id, "time": "1760000100000", "topic": topic, "headerOfTomorrow": "x" }, "data": data })
+            "messageId": id, "time": now, "topic": topic, "headerOfTomorrow": "x" }, "data": data })
 }
 
 fn acknowledged(ack: &Value, connection: u64, app: &str, pinged: &mut Option<(String, String)>, book: &mut Book) {

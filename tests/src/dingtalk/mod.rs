@@ -275,6 +275,16 @@ impl Platform {
         here.map(|(_, button)| button.clone()).collect()
     }
 
+    /// The id of the newest card in a chat.
+    #[must_use]
+    pub fn newest_card(&self, app: &str, chat: &Speaker) -> Option<String> {
+        let mut book = self.book();
+        let bubbles: Vec<String> = book.bubbles.iter().map(|bubble| bubble.chat.clone()).collect();
+        let cards = book.app(app).cards.iter();
+        let here = cards.filter(|(_, card)| bubbles[card.bubble] == chat.chat());
+        here.max_by_key(|(_, card)| card.bubble).map(|(id, _)| id.clone())
+    }
+
     /// Every call of the API that carried a good token, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {

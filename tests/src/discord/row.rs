@@ -141,6 +141,40 @@ impl PlatformSimulator for OneBot {
         self.redeliver(&self.said.keep(&pressed));
     }
 
+    fn click_marks(&self, chat: &Speaker) -> Option<String> {
+        let labels: Vec<String> = self.buttons(chat).into_iter().map(|button| button.label).collect();
+        Some(labels.join("\n"))
+    }
+
+    /// What is answered to a command is no message that one replies to for the bot.
+    fn reply_to_newest(&self, from: &Speaker, text: &str) -> Option<String> {
+        if self.is_webhook() {
+            return None;
+        }
+        let app = app(self.mode);
+        let newest = self
+            .platform
+            .message_ids(app, from)
+            .pop()
+            .expect("the bot has said something");
+        let id = self.said.keep(&self.platform.reply(app, from, text, &newest));
+        self.redeliver(&id);
+        Some(id)
+    }
+
+    /// The typing indicator, or the first response to a command, which says that the bot is thinking.
+    fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
+        let calls = self.platform.calls();
+        let n_typing = calls.iter().filter(|call| call.name == "typing").count();
+        let deferred = self
+            .platform
+            .responses()
+            .iter()
+            .filter(|response| response["type"] == 5)
+            .count();
+        Some(n_typing + deferred)
+    }
+
     /// The token is reset in the portal.
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {
         if self.is_webhook() {

@@ -398,6 +398,29 @@ impl Platform {
         self.book().app(app).reactions.len()
     }
 
+    /// How often an app has reacted to messages of a chat.
+    #[must_use]
+    pub fn reactions_shown(&self, app: &str, chat: &Speaker) -> usize {
+        let chat = Self::chat_id(app, chat);
+        let mut book = self.book();
+        let reacted: Vec<String> = book
+            .calls
+            .iter()
+            .filter(|call| call.app == app && call.name == "react")
+            .map(|call| call.path.clone())
+            .collect();
+        let messages = &book.app(app).messages;
+        let is_here = |path: &&String| {
+            let message = path
+                .trim_end_matches("/reactions")
+                .rsplit('/')
+                .next()
+                .unwrap_or_default();
+            messages.get(message).is_some_and(|said| said.chat_id == chat)
+        };
+        reacted.iter().filter(is_here).count()
+    }
+
     /// Every call of the API that carried a good token, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {

@@ -118,6 +118,8 @@ pub(super) struct Sent {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     pub(super) answered: bool,
+    /// What appeared over the chat.
+    pub(super) text: String,
 }
 
 impl Book {

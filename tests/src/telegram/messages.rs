@@ -325,5 +325,6 @@ fn answer_query(token: &str, body: &Value, book: &mut Book) -> Result<Value, Ref
         return Err(bad("MESSAGE_TOO_LONG"));
     }
     query.answered = true;
+    query.text = body["text"].as_str().unwrap_or_default().to_owned();
     Ok(json!(true))
 }

@@ -118,6 +118,27 @@ impl Platform {
         self.say(token, from, json!({ "text": words, "entities": entities }))
     }
 
+    /// A person replies to the bot's newest message in a chat, without a mention. Gives the update's id.
+    ///
+    /// # Panics
+    /// If there is no such message.
+    pub fn reply_to_newest(&self, token: &str, from: &Speaker, text: &str) -> i64 {
+        let chat = chat_id(from);
+        let (bot, username) = (
+            token.split(':').next().unwrap_or_default(),
+            self.with(token, |bot| bot.username.clone()),
+        );
+        let newest = self.with(token, |bot| {
+            let sent = bot.chats.get(&chat)?.sent.iter().max_by_key(|(id, _)| **id)?;
+            Some((*sent.0, sent.1.text.clone()))
+        });
+        let (id, said) = newest.expect("the bot has said something");
+        let author = json!({ "id": bot.parse::<i64>().expect("bots have numbers"), "is_bot": true, "first_name": "Demo", "username": username });
+        let kind = if chat < 0 { "supergroup" } else { "private" };
+        let replied = json!({ "message_id": id, "date": now(), "chat": { "id": chat, "type": kind }, "from": author, "text": said });
+        self.say(token, from, json!({ "text": text, "reply_to_message": replied }))
+    }
+
     /// A person sends a message with these fields. Gives the update's id.
     pub fn say(&self, token: &str, from: &Speaker, fields: Value) -> i64 {
         let message = self.message(token, from, fields);

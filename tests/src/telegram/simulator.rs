@@ -104,6 +104,27 @@ impl PlatformSimulator for Simulator {
         assert!(pressed.is_some(), "no button {label}");
     }
 
+    fn click_marks(&self, _chat: &Speaker) -> Option<String> {
+        let texts = self.platform.with(&self.token, |bot| {
+            bot.queries.values().map(|query| query.text.clone()).collect::<Vec<_>>()
+        });
+        Some(texts.join("\n"))
+    }
+
+    /// The button "Start", which is a command.
+    fn open_chat(&self, by: &Speaker) -> bool {
+        self.say(by, "/start", false);
+        true
+    }
+
+    fn reply_to_newest(&self, from: &Speaker, text: &str) -> Option<String> {
+        Some(self.keep(self.platform.reply_to_newest(&self.token, from, text)))
+    }
+
+    fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
+        Some(self.platform.typing(&self.token))
+    }
+
     /// Another program registers a webhook for the bot, so that polls are refused.
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {
         if self.mode == "webhook" {

@@ -89,6 +89,10 @@ impl PlatformSimulator for Row {
         all
     }
 
+    fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
+        Some(self.platform.typing(OWNER).1)
+    }
+
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {
         self.platform.log_in_elsewhere(OWNER);
         Some(("needs_login", "login_expired"))

@@ -313,6 +313,15 @@ impl PlatformSimulator for Platform {
         all
     }
 
+    fn open_chat(&self, by: &Speaker) -> bool {
+        self.redeliver(&self.said.keep(&json!(self.follow(by))));
+        true
+    }
+
+    fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
+        Some(self.typing())
+    }
+
     fn rate_limit_once(&self) {
         self.fail_next("send", 45011);
     }

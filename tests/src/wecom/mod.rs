@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use crate::outbound::Bubble;
 pub use crate::outbound::Speaker;
 pub use cipher::Cipher;
 pub use response::{ResponseServer, Said};
@@ -36,6 +37,8 @@ pub struct Shown {
     pub content: String,
     /// Whether it is the last.
     pub finish: bool,
+    /// By which id it can be rated. Only at the beginning.
+    pub feedback: Option<String>,
 }
 
 /// How long the platform waits for an answer.
@@ -50,6 +53,20 @@ pub fn mentioning(from: &Speaker, text: &str, mention: bool) -> String {
         Some(_) if mention => format!("@Helper {text}"),
         _ => text.to_owned(),
     }
+}
+
+/// The event of a person who rates an answer.
+pub(crate) fn feedback(subject: &Value, is_good: bool) -> Value {
+    let kind = if is_good { 1 } else { 2 };
+    json!({ "eventtype": "feedback_event", "feedback_event": { "id": subject, "type": kind } })
+}
+
+/// How many bubbles have begun with dots.
+pub(crate) fn dots(bubbles: &[Bubble]) -> usize {
+    let begun = bubbles
+        .iter()
+        .filter(|bubble| bubble.states.first().is_some_and(|text| text == "<think></think>"));
+    begun.count()
 }
 
 impl Bot {
@@ -180,7 +197,13 @@ impl Bot {
             !finish || !content.trim().is_empty(),
             "the last frame has no visible text"
         );
-        Ok(Shown { id, content, finish })
+        let feedback = stream["feedback"]["id"].as_str().map(str::to_owned);
+        Ok(Shown {
+            id,
+            content,
+            finish,
+            feedback,
+        })
     }
 
     /// Says something and polls like the platform until the stream is finished. Gives all states in order.

@@ -23,6 +23,8 @@ pub struct Callbacks {
     callback_url: Arc<OnceLock<String>>,
     said: SaidMessages,
     bubbles: Arc<Mutex<Vec<Bubble>>>,
+    /// By which id the newest answer can be rated.
+    rated_by: Arc<Mutex<Option<String>>>,
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -35,6 +37,7 @@ impl Callbacks {
             callback_url: Arc::default(),
             said: SaidMessages::default(),
             bubbles: Arc::default(),
+            rated_by: Arc::default(),
             complaints: Arc::default(),
         }
     }
@@ -54,15 +57,15 @@ impl Callbacks {
             user: said["user"].as_str().unwrap_or_default().to_owned(),
             group: said["group"].as_str().map(str::to_owned),
         };
-        let bot = Bot::new(
-            self.cipher.clone(),
-            self.callback_url.get().cloned().unwrap_or_default(),
-        );
+        let bot = self.bot();
         let mut request = bot.message(&from, &id, &said["content"], &self.responses.url_for(&id));
         let began = Instant::now();
         while began.elapsed() < POLLED {
             match bot.send_for_stream(&request).await {
                 Ok(shown) => {
+                    if shown.feedback.is_some() {
+                        lock(&self.rated_by).clone_from(&shown.feedback);
+                    }
                     self.show(&id, &from, shown.content, shown.finish);
                     if shown.finish {
                         return;
@@ -74,6 +77,35 @@ impl Callbacks {
             }
             sleep(POLL_PAUSE).await;
         }
+    }
+
+    fn bot(&self) -> Bot {
+        Bot::new(
+            self.cipher.clone(),
+            self.callback_url.get().cloned().unwrap_or_default(),
+        )
+    }
+
+    /// Delivers an event of a person once. What it is answered with is shown.
+    fn happen(&self, by: &Speaker, id: &'static str, event: Value) {
+        let (row, by) = (self.clone(), by.clone());
+        tokio::spawn(async move {
+            let bot = row.bot();
+            let mut callback = bot.envelope(&by, id);
+            (callback["msgtype"], callback["event"]) = (json!("event"), event);
+            match bot.send(&callback).await {
+                Ok(Some(said)) if said["msgtype"] == "text" => {
+                    row.show(
+                        id,
+                        &by,
+                        said["text"]["content"].as_str().unwrap_or_default().to_owned(),
+                        true,
+                    );
+                }
+                Ok(None) => {}
+                other => lock(&row.complaints).push(format!("an event was answered with {other:?}")),
+            }
+        });
     }
 
     fn show(&self, id: &str, from: &Speaker, text: String, done: bool) {
@@ -155,6 +187,22 @@ impl PlatformSimulator for Callbacks {
         all.extend(self.responses.shown_after(&all));
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn open_chat(&self, by: &Speaker) -> bool {
+        self.happen(by, "entered1", json!({ "eventtype": "enter_chat" }));
+        true
+    }
+
+    fn rate(&self, by: &Speaker, is_good: bool) -> bool {
+        let subject = lock(&self.rated_by).clone().expect("an answer that can be rated");
+        self.happen(by, "rated1", super::feedback(&json!(subject), is_good));
+        true
+    }
+
+    /// Dots in place of a text.
+    fn thinking_signs(&self, chat: &Speaker) -> Option<usize> {
+        Some(super::dots(&self.shown(chat)))
     }
 
     fn rate_limit_once(&self) {}

@@ -52,6 +52,8 @@ pub enum Answer {
 
 #[derive(Default)]
 struct Book {
+    /// What callbacks were answered with.
+    answers: Vec<String>,
     tokens: HashSet<String>,
     n_tokens: usize,
     /// Whether the caller's address is a trusted one.
@@ -303,7 +305,11 @@ impl PlatformSimulator for Platform {
         let (platform, document) = (self.clone(), self.said.get(id));
         deliver(move || {
             let (platform, document) = (platform.clone(), document.clone());
-            async move { platform.post(document.as_str().unwrap_or_default()).await.map(|_| ()) }
+            async move {
+                let answer = platform.post(document.as_str().unwrap_or_default()).await?;
+                platform.book().answers.extend(answer);
+                Ok(())
+            }
         });
     }
 
@@ -328,6 +334,17 @@ impl PlatformSimulator for Platform {
     fn click(&self, by: &Speaker, label: &str) {
         let pressed = self.press_one(by, |it| it == label).expect("the button is there");
         self.redeliver(&self.said.keep(&json!(pressed)));
+    }
+
+    /// What the callback is answered with changes the button.
+    fn click_marks(&self, _chat: &Speaker) -> Option<String> {
+        Some(self.book().answers.join("\n"))
+    }
+
+    fn open_chat(&self, by: &Speaker) -> bool {
+        let entered = self.event(by, "enter_agent", &[("EventKey", "")]);
+        self.redeliver(&self.said.keep(&json!(entered)));
+        true
     }
 
     fn rate_limit_once(&self) {

@@ -105,6 +105,46 @@ impl PlatformSimulator for OneBot {
         clicked.expect("the button is there");
     }
 
+    fn click_marks(&self, _chat: &Speaker) -> Option<String> {
+        let frames = self.platform.frames().into_iter();
+        let updates = frames.filter(|(_, frame)| frame["cmd"] == "aibot_respond_update_msg");
+        Some(
+            updates
+                .map(|(_, frame)| frame.to_string())
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
+    }
+
+    fn open_chat(&self, by: &Speaker) -> bool {
+        let (platform, by) = (self.platform.clone(), by.clone());
+        deliver(move || {
+            let entered = platform
+                .event(BOT, &by, "entered1", &json!({ "eventtype": "enter_chat" }))
+                .map(drop);
+            async move { entered }
+        });
+        true
+    }
+
+    fn rate(&self, by: &Speaker, is_good: bool) -> bool {
+        let frames = self.platform.frames().into_iter().rev();
+        let mut offered = frames.filter_map(|(_, frame)| Some(frame.pointer("/body/stream/feedback/id")?.clone()));
+        let subject = offered.next().expect("an answer that can be rated");
+        let (platform, by) = (self.platform.clone(), by.clone());
+        let event = crate::wecom::feedback(&subject, is_good);
+        deliver(move || {
+            let rated = platform.event(BOT, &by, "rated1", &event).map(drop);
+            async move { rated }
+        });
+        true
+    }
+
+    /// Dots in place of a text.
+    fn thinking_signs(&self, chat: &Speaker) -> Option<usize> {
+        Some(crate::wecom::dots(&self.shown(chat)))
+    }
+
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {
         self.platform.kick(BOT);
         Some(("disconnected", "kicked"))

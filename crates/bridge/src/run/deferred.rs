@@ -19,7 +19,9 @@ use super::execute::RunContext;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
 use super::parked::{max_run, show};
-use super::{LeasedConversation, Left, RunError, agent_stream, execute, finish, incoming_guard, speakers, update};
+use super::{
+    LeasedConversation, Left, RunError, agent_stream, execute, finish, follow_up, incoming_guard, speakers, update,
+};
 use crate::deliver::ReplyDelivery;
 use crate::media;
 use crate::world::World;
@@ -54,6 +56,7 @@ pub(super) async fn resume(
     };
     let keeper = LeaseHeartbeat::start(world, held);
     speakers::name_all(world, held, &bot, &mut asked).await?;
+    follow_up::find(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };

@@ -29,8 +29,8 @@ use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, group_context, incoming_guard, parked,
-    senders, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard,
+    parked, senders, speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
@@ -80,6 +80,7 @@ pub(super) async fn resume(
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
     speakers::name_all(world, held, &bot, &mut asked).await?;
     group_context::add(world, held, &bot, &mut asked).await?;
+    follow_up::find(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
@@ -306,6 +307,7 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
                 record,
                 message,
                 context: String::new(),
+                follows: None,
             }),
             Some(Event::Overheard(_) | Event::CardAction(_) | Event::Feedback(_)) | None => {
                 warn!(event.key = %record.id, "message of a run can't be read");

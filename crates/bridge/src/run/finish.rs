@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::request::Asked;
-use super::{LeasedConversation, Left, RunError, request, update, waiting_signs};
+use super::{LeasedConversation, Left, RunError, follow_up, request, update, waiting_signs};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
 use crate::integration_log;
@@ -146,6 +146,7 @@ async fn end_all(
 ) -> Result<(), RunError> {
     let now = world.clock.now();
     let session = request::session_of(held);
+    follow_up::forget(world, asked).await?;
     for it in asked {
         let mut steps = ledger.clone();
         steps.push(LedgerStep::new(now, state.as_str()));

@@ -12,6 +12,7 @@ mod callback_cursor;
 mod deferred;
 mod execute;
 mod finish;
+mod follow_up;
 mod group_context;
 mod incoming_guard;
 mod lease;

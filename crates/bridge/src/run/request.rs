@@ -8,7 +8,7 @@ use tieline_core::agent::{
     ReplyLimits, Resume, Turn,
 };
 use tieline_core::event::{ChatKind, Message, Part, Quoted};
-use tieline_core::ids::ConversationId;
+use tieline_core::ids::{ConversationId, ReplyId};
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
@@ -37,6 +37,16 @@ pub(super) struct Asked {
     pub(super) message: Message,
     /// What others said in the group before: goes along with the run's first message, and is not kept with what was asked.
     pub(super) context: String,
+    /// The proactive message that it follows.
+    pub(super) follows: Option<Followed>,
+}
+
+/// The proactive message that a question follows.
+pub(super) struct Followed {
+    /// Its reply.
+    pub(super) reply: ReplyId,
+    /// What it said. `None`: it never came into the chat, or is kept no longer.
+    pub(super) quoted: Option<Quoted>,
 }
 
 impl Asked {
@@ -194,7 +204,9 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     }
     let quoted = match quoting(asked) {
         Some((it, quoted)) => Some((it, quoted.clone())),
-        None => referred(world, bot, asked).await,
+        None => referred(world, bot, asked)
+            .await
+            .or_else(|| following(asked).map(|(it, quoted)| (it, quoted.clone()))),
     };
     let quoted = match quoted {
         Some((it, quoted)) => {
@@ -219,7 +231,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
 ///
 /// Never empty for messages that had anything in them.
 pub(super) fn words_of(asked: &[Asked]) -> String {
-    let quoted = quoting(asked).map(|(_, quoted)| quoted);
+    let quoted = quoting(asked).or_else(|| following(asked)).map(|(_, quoted)| quoted);
     let quote: String = quoted
         .iter()
         .flat_map(|quoted| quoted.text.lines())
@@ -255,6 +267,12 @@ fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
 }
 
+/// What is quoted though nobody quotes it: the proactive message that the question follows.
+fn following(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
+    let mut follows = asked.iter();
+    follows.find_map(|it| Some((it, it.follows.as_ref()?.quoted.as_ref()?)))
+}
+
 /// What the latest message that refers to another one means, which only the platform can tell.
 async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&'a Asked, Quoted)> {
     let mut latest_first = asked.iter().rev();
@@ -266,7 +284,7 @@ async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&
 #[cfg(test)]
 mod tests {
     use tieline_core::event::{Chat, PartKind, Sender};
-    use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+    use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, SenderId};
     use tieline_core::message_state::MessageState;
     use tieline_core::reply::{ReplyHandle, ReplyTarget};
     use tieline_core::timestamp::Timestamp;
@@ -336,6 +354,7 @@ mod tests {
             record,
             message,
             context: String::new(),
+            follows: None,
         }
     }
 

@@ -6,6 +6,7 @@ use quick_cache::sync::Cache;
 use tieline_core::agent::KnownPerson;
 use tieline_core::ids::UserId;
 use tieline_core::mapper::Mapping;
+use tieline_store::config::user::Unanswered;
 use tokio::time::Instant;
 
 /// Most users that are cached.
@@ -28,6 +29,8 @@ pub(crate) struct UserFacts {
     pub(crate) is_linked: bool,
     /// What the organization's mapper says of the account.
     pub(crate) mapping: Option<Mapping>,
+    /// What the bot has said to the person unasked, if no answer has followed it.
+    pub(crate) unanswered: Option<Unanswered>,
 }
 
 /// Users already recorded, so that a message from one writes nothing, and since when; and what is recorded of them. Cache; bounded.

@@ -1,15 +1,16 @@
-//! Messages as events.
+//! Messages and clicks as events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
+use tieline_core::card::choice_key;
 use tieline_core::connector::{Context, Unaddressed};
-use tieline_core::event::{Chat, ChatKind, Event, Message, Part, Quoted, Sender};
-use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
+use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, Part, Quoted, STALE_CLICK, Sender};
+use tieline_core::ids::{ChatId, PlatformMessageId, ReplyId, SenderId, ThreadId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 
 use super::fields::Mistake;
-use super::wire::{Attachment, AttachmentContent, Said};
+use super::wire::{Attachment, AttachmentContent, ChatId as WireChat, Click, Said};
 use crate::file_name;
 use crate::mentions::ends_name;
 
@@ -38,23 +39,51 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
         text: unmentioned.unwrap_or(said.text),
         parts: all_parts("parts", said.parts)?,
         quoted,
-        chat_name: said.chat.name,
+        chat_name: said.chat.name.clone(),
         refers_to: None,
         album: None,
-        target: ReplyTarget {
-            integration: cx.account.integration.clone(),
-            chat: Chat {
-                kind: said.chat.kind,
-                id: ChatId::new(said.chat.id),
-                thread: said.chat.thread.map(ThreadId::new),
-            },
-            asker: sender,
-            message: id,
-            handle: said.reply_handle.map(ReplyHandle::new).unwrap_or_default(),
-            expires_at: None,
-        },
+        target: target(said.chat, sender, id, said.reply_handle, cx),
     };
     Ok(Some(cx.event(said, is_addressed)))
+}
+
+/// The event of a click. `None` if it is too old to mean anything.
+pub(super) fn click(clicked: Click, cx: &Context<'_>) -> Option<Event> {
+    if clicked.sent_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK) {
+        return None;
+    }
+    let (id, sender) = (PlatformMessageId::new(clicked.id), SenderId::new(clicked.sender_id));
+    Some(Event::CardAction(CardAction {
+        id: id.clone(),
+        sender: Sender {
+            id: sender.clone(),
+            name: clicked.sender_name.filter(|name| !name.is_empty()),
+        },
+        key: choice_key(&ReplyId::new(&*clicked.reply), clicked.button),
+        card: clicked.reply,
+        target: target(clicked.chat, sender, id, clicked.reply_handle, cx),
+    }))
+}
+
+fn target(
+    chat: WireChat,
+    asker: SenderId,
+    message: PlatformMessageId,
+    handle: Option<Value>,
+    cx: &Context<'_>,
+) -> ReplyTarget {
+    ReplyTarget {
+        integration: cx.account.integration.clone(),
+        chat: Chat {
+            kind: chat.kind,
+            id: ChatId::new(chat.id),
+            thread: chat.thread.map(ThreadId::new),
+        },
+        asker,
+        message,
+        handle: handle.map(ReplyHandle::new).unwrap_or_default(),
+        expires_at: None,
+    }
 }
 
 /// The text without the bot's mention, if there is one.

@@ -142,16 +142,17 @@ impl MediaSource for Custom {
 
 /// What comes of a proved request.
 fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) -> Result<Received, Mistake> {
-    let (said, unread) = match wire::read(authentic.request())? {
-        Request::Message(said, unread) => (said, unread),
+    let ignored = |why, code| Ok(Received::ignored(why, wire::not_accepted(code, None)));
+    let (event, unread) = match wire::read(authentic.request())? {
+        Request::Message(said, unread) => match decode::event(*said, settings.bot_name.as_deref(), cx)? {
+            Some(event) => (event, unread),
+            None => return ignored("a group message that doesn't address the bot", "not_addressed"),
+        },
+        Request::Click(clicked, unread) => match decode::click(*clicked, cx) {
+            Some(event) => (event, unread),
+            None => return ignored("a click that is older than a day", "stale"),
+        },
         Request::Poll(poll) => return Ok(polled(poll)),
-    };
-    let Some(event) = decode::event(*said, settings.bot_name.as_deref(), cx)? else {
-        let answer = wire::not_accepted("not_addressed", None);
-        return Ok(Received::ignored(
-            "a group message that doesn't address the bot",
-            answer,
-        ));
     };
     let (message, reply) = (cx.account.ids.message(event.id()), cx.account.ids.reply(event.id()));
     let answer = match &event {

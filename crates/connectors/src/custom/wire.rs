@@ -27,6 +27,8 @@ const MAX_PARTS: usize = 20;
 pub(super) enum Request {
     /// A person said something. With the names of unknown fields.
     Message(Box<Said>, Vec<String>),
+    /// A person clicked on a button of a reply. With the names of unknown fields.
+    Click(Box<Click>, Vec<String>),
     /// The newest state of a reply.
     Poll(Poll),
 }
@@ -43,6 +45,20 @@ pub(super) struct Said {
     pub(super) mentioned: bool,
     pub(super) sent_at: Option<Timestamp>,
     pub(super) quoted: Option<(String, Vec<Attachment>)>,
+    pub(super) reply_handle: Option<Value>,
+}
+
+/// A person's click on a button that says something to the agent.
+#[derive(Debug)]
+pub(super) struct Click {
+    pub(super) id: String,
+    pub(super) reply: String,
+    /// Which one of the reply's buttons, from 0.
+    pub(super) button: usize,
+    pub(super) chat: ChatId,
+    pub(super) sender_id: String,
+    pub(super) sender_name: Option<String>,
+    pub(super) sent_at: Option<Timestamp>,
     pub(super) reply_handle: Option<Value>,
 }
 
@@ -93,11 +109,12 @@ pub(super) fn read(request: &WebhookRequest) -> Result<Request, Mistake> {
     }
     match body.text("type", MAX_ID)?.as_deref() {
         None | Some("message") => message(body),
+        Some("click") => click(body),
         Some("poll") => Ok(Request::Poll(Poll {
             reply: body.required("replyId", MAX_ID)?,
             after: body.number("after")?,
         })),
-        Some(_) => Err(body.mistake("type", "must be `message` or `poll`")),
+        Some(_) => Err(body.mistake("type", "must be `message`, `click` or `poll`")),
     }
 }
 
@@ -126,19 +143,8 @@ fn message(mut body: Object) -> Result<Request, Mistake> {
     let chat = body
         .object("chat")?
         .ok_or_else(|| body.mistake("chat", "is required"))?;
-    let sent_at = match body.text("sentAt", MAX_ID)? {
-        Some(time) => {
-            Some(Timestamp::parse(&time).ok_or_else(|| body.mistake("sentAt", "must be a time in RFC 3339"))?)
-        }
-        None => None,
-    };
-    let reply_handle = body.any("replyHandle");
-    if reply_handle
-        .as_ref()
-        .is_some_and(|handle| handle.to_string().len() > MAX_HANDLE)
-    {
-        return Err(body.mistake("replyHandle", "is too long"));
-    }
+    let sent_at = sent_at(&mut body)?;
+    let reply_handle = reply_handle(&mut body)?;
     let quoted = match body.object("quoted")? {
         Some(mut quoted) => {
             let text = quoted.text("text", usize::MAX)?.unwrap_or_default();
@@ -166,6 +172,48 @@ fn message(mut body: Object) -> Result<Request, Mistake> {
     sender.report_rest(&mut unread);
     body.report_rest(&mut unread);
     Ok(Request::Message(Box::new(said), unread))
+}
+
+fn click(mut body: Object) -> Result<Request, Mistake> {
+    let mut unread = Vec::new();
+    let mut sender = body
+        .object("sender")?
+        .ok_or_else(|| body.mistake("sender", "is required"))?;
+    let chat = body
+        .object("chat")?
+        .ok_or_else(|| body.mistake("chat", "is required"))?;
+    let button = body
+        .number("button")?
+        .ok_or_else(|| body.mistake("button", "is required"))?;
+    let clicked = Click {
+        id: body.required("id", MAX_ID)?,
+        reply: body.required("replyId", MAX_ID)?,
+        button: usize::try_from(button).map_err(|_| body.mistake("button", "is too large"))?,
+        sent_at: sent_at(&mut body)?,
+        reply_handle: reply_handle(&mut body)?,
+        chat: chat_of(chat, &mut unread)?,
+        sender_id: sender.required("id", MAX_ID)?,
+        sender_name: sender.text("name", MAX_NAME)?,
+    };
+    sender.report_rest(&mut unread);
+    body.report_rest(&mut unread);
+    Ok(Request::Click(Box::new(clicked), unread))
+}
+
+fn sent_at(body: &mut Object) -> Result<Option<Timestamp>, Mistake> {
+    let Some(time) = body.text("sentAt", MAX_ID)? else {
+        return Ok(None);
+    };
+    let read = Timestamp::parse(&time).ok_or_else(|| body.mistake("sentAt", "must be a time in RFC 3339"))?;
+    Ok(Some(read))
+}
+
+fn reply_handle(body: &mut Object) -> Result<Option<Value>, Mistake> {
+    let handle = body.any("replyHandle");
+    match &handle {
+        Some(value) if value.to_string().len() > MAX_HANDLE => Err(body.mistake("replyHandle", "is too long")),
+        _ => Ok(handle),
+    }
 }
 
 fn chat_of(mut chat: Object, unread: &mut Vec<String>) -> Result<ChatId, Mistake> {

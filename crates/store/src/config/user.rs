@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::KnownPerson;
-use tieline_core::ids::{IntegrationId, OrganizationId, SenderId, UserId, digest};
+use tieline_core::ids::{IntegrationId, OrganizationId, ReplyId, SenderId, UserId, digest};
 use tieline_core::mapper::{MappedPerson, Mapping};
 use tieline_core::timestamp::{Timestamp, millis};
 
@@ -17,6 +17,8 @@ use crate::page::Page;
 use crate::update::Update;
 
 const MAPPING_VERSION: &str = "mappingVersion";
+const UNANSWERED: &str = "unanswered";
+const UNANSWERED_REPLY: &str = "unanswered.reply";
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,20 @@ pub struct User {
     pub mapping: Option<Mapping>,
     /// Grows with every change of `mapping`.
     pub mapping_version: u64,
+    /// The newest message that the bot has said to the person unasked, if no answer has followed it.
+    pub unanswered: Option<Unanswered>,
     /// When the person first spoke.
     pub created_at: Timestamp,
+}
+
+/// A message that a bot has said to a person unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// Its reply, which has the text.
+    pub reply: ReplyId,
+    /// When it was said.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
 }
 
 impl User {
@@ -72,6 +86,7 @@ impl User {
             admitted: false,
             mapping: None,
             mapping_version: 0,
+            unanswered: None,
             created_at: now,
         }
     }
@@ -183,6 +198,8 @@ struct StoredV1 {
     mapping: Option<Mapping>,
     #[serde(default, skip_serializing_if = "is_zero")]
     mapping_version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unanswered: Option<Unanswered>,
     #[serde(with = "millis")]
     created_at: Timestamp,
 }
@@ -288,6 +305,45 @@ pub async fn record_mapping(store: &Store, before: &User, mapping: Mapping) -> R
     })
 }
 
+/// Records that the bot has said something to the person unasked. Whom nobody has recorded is recorded by it.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn record_unanswered(store: &Store, person: &User, said: &Unanswered) -> Result<(), StoreError> {
+    for _ in 0..2 {
+        let mut update = present();
+        update.set(UNANSWERED, value("user", said)?);
+        let key = (&*pk(&person.organization), &*sk(&person.id));
+        let written = dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::None).await?;
+        if matches!(written, Written::Done(_)) {
+            return Ok(());
+        }
+        ensure(store, person).await?;
+    }
+    // Deleted again at this moment: who is forgotten is not told what was said before.
+    Ok(())
+}
+
+/// Records that an answer has followed what the bot has said unasked. Something newer that it has said stays.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn record_answered(
+    store: &Store,
+    organization: &OrganizationId,
+    id: &UserId,
+    reply: &ReplyId,
+) -> Result<(), StoreError> {
+    let mut update = present();
+    update
+        .remove(UNANSWERED)
+        .require_equal(UNANSWERED_REPLY, text(reply.as_str()));
+    let key = (&*pk(organization), &*sk(id));
+    // Refused: another process has recorded it, or there is something newer.
+    dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::None).await?;
+    Ok(())
+}
+
 /// Deletes a person's record as it was read. It is created again at the next contact.
 ///
 /// # Errors
@@ -320,6 +376,10 @@ fn as_read(before: &User) -> Update {
     } else {
         when.require_absent("admitted");
     }
+    match &before.unanswered {
+        Some(said) => when.require_equal(UNANSWERED_REPLY, text(said.reply.as_str())),
+        None => when.require_absent(UNANSWERED),
+    };
     require_mapping(&mut when, before);
     when
 }
@@ -347,6 +407,7 @@ fn write(user: &User) -> Result<Item, StoreError> {
         admitted: user.admitted,
         mapping: user.mapping,
         mapping_version: user.mapping_version,
+        unanswered: user.unanswered,
         created_at: user.created_at,
     });
     item::write("user", &pk, &sk, &stored)
@@ -367,6 +428,7 @@ fn read(item: Item) -> Result<User, StoreError> {
         admitted: stored.admitted,
         mapping: stored.mapping,
         mapping_version: stored.mapping_version,
+        unanswered: stored.unanswered,
         created_at: stored.created_at,
     })
 }

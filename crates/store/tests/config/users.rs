@@ -1,7 +1,7 @@
-use tieline_core::ids::{IntegrationId, SenderId};
+use tieline_core::ids::{IntegrationId, ReplyId, SenderId};
 use tieline_core::mapper::{MappedPerson, MapperAnswer, Mapping};
 use tieline_store::StoreError;
-use tieline_store::config::user::{self, User, UserChange};
+use tieline_store::config::user::{self, Unanswered, User, UserChange};
 
 use crate::tables::{NOW, fresh, org, race};
 
@@ -122,4 +122,31 @@ async fn mappers_answer_is_recorded_once_and_goes_with_the_link() {
     .unwrap();
     let gone = user::record_mapping(store, &lisi(), mapping).await;
     assert!(matches!(gone, Err(StoreError::Conflict)), "{gone:?}");
+}
+
+#[tokio::test]
+async fn what_was_said_unasked_waits_for_its_own_answer() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let (organization, id) = (org("default"), lisi().id);
+    let said = |reply: &str| Unanswered {
+        reply: ReplyId::new(reply),
+        at: NOW,
+    };
+    // Whom nobody has recorded is recorded by it.
+    user::record_unanswered(store, &lisi(), &said("tl-1")).await.unwrap();
+    let known = user::get(store, &organization, &id).await.unwrap().unwrap();
+    assert_eq!(known.unanswered, Some(said("tl-1")));
+    user::record_unanswered(store, &lisi(), &said("tl-2")).await.unwrap();
+    let late = user::change(store, &known, UserChange::default()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    // The answer to the first one says nothing of the second.
+    let answered = async |reply: &str| {
+        let reply = ReplyId::new(reply);
+        user::record_answered(store, &organization, &id, &reply).await.unwrap();
+        user::get(store, &organization, &id).await.unwrap().unwrap().unanswered
+    };
+    assert_eq!(answered("tl-1").await, Some(said("tl-2")));
+    assert_eq!(answered("tl-2").await, None);
+    assert_eq!(answered("tl-2").await, None);
 }

@@ -1,0 +1,85 @@
+//! What ends by time alone. Between two parts of a scenario the bridge stops and the stored time is set back: nobody waits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tieline_bridge::world::Settings;
+use tieline_connectors::registry;
+use tieline_core::conversation::Owner;
+use tieline_core::conversation::task::CHOICE_LIFETIME;
+use tieline_core::ids::IntegrationId;
+use tieline_core::task_reply::TaskReply;
+use tieline_embedded::{Embedded, Options};
+use tieline_standalone::local;
+use tieline_store::conversation;
+use tieline_tests::agents::Manner;
+use tieline_tests::outbound::Speaker;
+
+use crate::task_commands::has_typed_tasks;
+use crate::tasks::{talk, told};
+use crate::test_bridge::{Bot, TestBridge};
+
+/// Most conversations of one bot in a scenario.
+const MANY: usize = 100;
+
+/// Brings the ends of all menus that wait nearer, in the data of a bridge that doesn't run. Returns how many there are.
+async fn age_menus(data: &Path, bots: &[Bot], by: Duration) -> usize {
+    let embedded = Embedded::open(data, Options::default()).unwrap();
+    let owner = Owner {
+        node: "test".to_owned(),
+        life: "test".to_owned(),
+    };
+    let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
+    let keys = local::Keys::In(data.to_owned());
+    let world = local::world(&embedded, keys, registry::ALL, settings).await.unwrap();
+    let mut n_menus = 0;
+    for bot in bots {
+        let (now, integration) = (world.clock.now(), IntegrationId::new(&*bot.id));
+        let found = conversation::list(&world.store, &integration, None, None, MANY, now).await;
+        for before in found.unwrap().items {
+            let mut after = before.clone();
+            let Some(choice) = &mut after.tasks.choice else {
+                continue;
+            };
+            choice.until = choice.until.before(by);
+            conversation::save(&world.store, &before, &mut after).await.unwrap();
+            n_menus += 1;
+        }
+    }
+    n_menus
+}
+
+#[tokio::test]
+async fn menu_waits_for_15_minutes_and_no_longer() {
+    assert_eq!(CHOICE_LIFETIME, Duration::from_mins(15));
+    let mut test = TestBridge::open(Manner::default()).await;
+    test.bots.retain(has_typed_tasks);
+    let lisi = Speaker::alone("1001");
+    let menu = told(&TaskReply::Menu { recent: false });
+    let ask_name = told(&TaskReply::AskName);
+    test.play(async |bot| {
+        bot.change_trigger(&json!({ "taskMode": true })).await?;
+        talk(bot, &lisi, &mut Vec::new(), "/new", menu.clone()).await
+    })
+    .await;
+    let n_menus = test
+        .while_stopped(async |data, bots| age_menus(data, bots, Duration::from_mins(14)).await)
+        .await;
+    assert_eq!(n_menus, test.bots.len(), "a menu of each bot");
+    // It is chosen from, and the next question has its own fifteen minutes.
+    test.play(async |bot| talk(bot, &lisi, &mut vec![menu.clone()], "2", ask_name.clone()).await)
+        .await;
+    let n_menus = test
+        .while_stopped(async |data, bots| age_menus(data, bots, CHOICE_LIFETIME).await)
+        .await;
+    assert_eq!(n_menus, test.bots.len(), "a question of each bot");
+    test.play(async |bot| {
+        let mut shown = vec![menu.clone(), ask_name.clone()];
+        talk(bot, &lisi, &mut shown, "Release 7", "echo: Release 7".to_owned()).await?;
+        bot.agent_is_asked(&["Release 7"]).await?;
+        // No task was made by it.
+        talk(bot, &lisi, &mut shown, "/new", menu.clone()).await
+    })
+    .await;
+}
