@@ -70,11 +70,11 @@ fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict 
 }
 
 /// What the platform said.
-struct Heard {
-    code: i64,
+pub(super) struct Heard {
+    pub(super) code: i64,
     /// `None`: it worked.
-    meaning: Option<Meaning>,
-    body: ApiBody,
+    pub(super) meaning: Option<Meaning>,
+    pub(super) body: ApiBody,
 }
 
 impl Heard {
@@ -88,7 +88,7 @@ impl Heard {
 }
 
 /// Business errors come with status 400, so the body speaks first.
-fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
+pub(super) fn hear(answer: &ApiAnswer) -> Result<Heard, Verdict> {
     let ApiAnswer::Answered {
         status, retry_after_s, ..
     } = answer
