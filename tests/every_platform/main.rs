@@ -7,7 +7,7 @@
 //! | text in, streamed answer out, exact final text | `answers::answer_grows_to_its_exact_final_text` |
 //! | redelivery | `answers::redelivered_message_is_answered_once` |
 //! | long answer | `answers::long_answer_is_shown_whole_and_in_order` |
-//! | media in | `media` |
+//! | media in, files out | `media`, `files` |
 //! | group rules | `answers::group_message_is_answered_…`, `groups`, `chat_rules::people_of_a_group_…` |
 //! | commands | `commands`, `chat_rules::new_needs_white_space_…` |
 //! | rate limit | `faults::rate_limited_answer_is_shown_later_and_once` |
@@ -31,6 +31,7 @@ mod clicks;
 mod commands;
 mod expiry;
 mod faults;
+mod files;
 mod gathering;
 mod groups;
 mod habits;

@@ -23,6 +23,7 @@ pub mod socket;
 pub mod telegram;
 pub mod template;
 pub mod test_bridge;
+pub mod uploads;
 pub mod wechat;
 pub mod wechat_mp;
 pub mod wecom;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
+use crate::uploads::SentFile;
 
 /// A chat platform with one bot account, in one connection mode, as a shared scenario drives it.
 ///
@@ -41,6 +42,11 @@ pub trait PlatformSimulator: Send + Sync {
 
     /// What the bot's side of a chat shows, the oldest first.
     fn shown(&self, chat: &Speaker) -> Vec<Bubble>;
+
+    /// The pictures and files that the bot has sent into a chat, the oldest first. Only where [`Features`] say that it can.
+    fn files(&self, _chat: &Speaker) -> Vec<SentFile> {
+        Vec::new()
+    }
 
     /// The buttons that the bot shows in a chat, the oldest first.
     fn buttons(&self, _chat: &Speaker) -> Vec<ShownButton> {
@@ -148,6 +154,10 @@ pub struct Features {
     pub link_buttons: bool,
     /// Commands are typed. Else people choose among those that the bridge has registered.
     pub typed_commands: bool,
+    /// Pictures of an agent are shown as pictures.
+    pub sends_pictures: bool,
+    /// Documents of an agent can be downloaded in the chat.
+    pub sends_files: bool,
 }
 
 impl Features {
@@ -165,6 +175,8 @@ impl Features {
         shows_reasoning: true,
         link_buttons: true,
         typed_commands: true,
+        sends_pictures: true,
+        sends_files: true,
     };
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
+use crate::uploads::SentFile;
 use crate::{custom, dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom, wecom_app, wecom_socket, weibo};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -203,6 +204,10 @@ impl PlatformSimulator for Lark {
         all
     }
 
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.platform.files(chat)
+    }
+
     fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {
         self.platform.buttons(app(self.mode), chat)
     }
@@ -329,6 +334,10 @@ impl PlatformSimulator for DingTalk {
         let mut all = self.platform.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.platform.files(chat)
     }
 
     fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {

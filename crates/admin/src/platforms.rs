@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tieline_bridge::agents as bridge_agents;
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::{CardButtons, Delivery, Field, Manifest, ModeManifest};
+use tieline_core::connector::{CardButtons, Delivery, Field, FileLimit, Manifest, ModeManifest};
 use tieline_core::notice::Language;
 use tieline_core::split::TextUnit;
 use utoipa::ToSchema;
@@ -74,12 +74,37 @@ pub(crate) struct Abilities {
     hears_groups: bool,
     /// Which buttons of cards are shown as buttons: `none`, `links`, `all`. The others are lines of the text.
     buttons: &'static str,
+    /// Which of an agent's pictures are shown as pictures. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pictures: Option<SentAs>,
+    /// Which of an agent's files can be downloaded in the chat. Absent: none. What isn't sent is a link with its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<SentAs>,
     /// Whether credentials are obtained by scanning a code.
     login: bool,
     /// Longest text of one message.
     max_text: usize,
     /// What `maxText` counts: `bytes`, `utf16` or `characters`.
     text_unit: &'static str,
+}
+
+/// Which files are sent in a form.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SentAs {
+    /// Most bytes.
+    max_bytes: usize,
+    /// MIME types. Empty: all.
+    types: &'static [&'static str],
+}
+
+impl SentAs {
+    const fn of(limit: FileLimit) -> Self {
+        Self {
+            max_bytes: limit.max_bytes,
+            types: limit.types,
+        }
+    }
 }
 
 /// A protocol that agents speak.
@@ -158,6 +183,8 @@ impl Mode {
                     CardButtons::Links => "links",
                     CardButtons::All => "all",
                 },
+                pictures: mode.sent_files.picture.map(SentAs::of),
+                files: mode.sent_files.file.map(SentAs::of),
                 login: mode.login,
                 max_text: mode.budget.text.max,
                 text_unit: match mode.budget.text.unit {

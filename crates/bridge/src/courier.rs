@@ -221,7 +221,15 @@ fn build(
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .body(text.clone()),
         Body::Multipart { fields, file } => request.multipart(form(fields, file.as_ref())?),
-        Body::FileAt { .. } => request.header(CONTENT_TYPE, "application/octet-stream").body(file?),
+        Body::FileAt { form: None, .. } => request.header(CONTENT_TYPE, "application/octet-stream").body(file?),
+        Body::FileAt { form: Some(part), .. } => {
+            let bytes = file?;
+            let n_bytes = u64::try_from(bytes.len()).ok()?;
+            let of_file = || Part::stream_with_length(bytes.clone(), n_bytes).file_name(part.name.clone());
+            // An agent says the type, so it may be none.
+            let of_file = of_file().mime_str(&part.mime).unwrap_or_else(|_| of_file());
+            request.multipart(form(&part.fields, None)?.part(part.field, of_file))
+        }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Deliver: brings a chat to show a reply, call by call.
 
 mod call;
+mod files;
 mod final_text;
 mod record;
 mod verdict;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use self::call::Sent;
+use self::files::Subject;
 pub use self::final_text::is_too_late;
 pub use self::record::Patience;
 use crate::accounts::Bot;
@@ -110,7 +112,7 @@ pub enum DeliveryOutcome {
 /// What is to be done next.
 enum Plan {
     /// This call, with the progress that it makes if the platform accepts it.
-    Call(Box<ApiCall>, Progress),
+    Call(Box<ApiCall>, Progress, Subject),
     /// Nothing.
     Over(DeliveryOutcome),
 }
@@ -223,10 +225,13 @@ impl<'a> ReplyDelivery<'a> {
         let (mut n_calls, mut n_waits) = (0, 0);
         while n_calls < MAX_CALLS {
             let cx = self.bot.context(self.world, None);
-            let progress = self.progress();
-            let (call, on_success) = match self.plan(look, &progress, &cx).await? {
-                Plan::Call(call, on_success) => (call, on_success),
+            let (call, on_success, subject) = match self.plan(look, &cx).await? {
+                Plan::Call(call, on_success, subject) => (call, on_success, subject),
                 Plan::Over(outcome) => return Ok(Some(outcome)),
+            };
+            let progress = match subject {
+                Subject::Text => self.progress(),
+                Subject::File | Subject::Links => self.progress_of(subject).clone(),
             };
             self.catch_up().await?;
             let quotas = self.budget().quotas;
@@ -255,7 +260,7 @@ impl<'a> ReplyDelivery<'a> {
                 progress: &progress,
                 on_success: &on_success,
             };
-            let verdict = self.bot.connector.classify(&sent, &answer, &cx);
+            let verdict = self.verdict(&sent, &answer, &cx, subject);
             if matches!((&*call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
                 // Else the next holder would find this answer again, for as long as it is kept.
                 self.record.tried = match &verdict {
@@ -263,7 +268,14 @@ impl<'a> ReplyDelivery<'a> {
                     _ => Some(self.tries.so_far()),
                 };
             }
-            if let Some(outcome) = self.apply(verdict, call.name(), look.stage, &mut token_renewed).await? {
+            let verdict = match subject {
+                Subject::File => self.file_verdict(verdict, &call, &answer).await,
+                Subject::Links => self.links_verdict(verdict).await,
+                Subject::Text => Some(verdict),
+            };
+            let Some(verdict) = verdict else { continue };
+            let what = (subject, look.stage);
+            if let Some(outcome) = self.apply(verdict, call.name(), what, &mut token_renewed).await? {
                 return Ok(Some(outcome));
             }
         }
@@ -273,12 +285,30 @@ impl<'a> ReplyDelivery<'a> {
     }
 
     /// Asks the connector for the next step from what the chat shows to what it should show.
-    async fn plan(&mut self, look: Snapshot<'_>, progress: &Progress, cx: &Context<'_>) -> Result<Plan, DeliverError> {
+    async fn plan(&mut self, look: Snapshot<'_>, cx: &Context<'_>) -> Result<Plan, DeliverError> {
         let link = reply_links::link(self.world, &self.record);
         let (id, closed) = (self.record.id.clone(), self.record.closed.clone());
-        let wanted = self.wanted(&id, look, &link, closed.as_ref());
-        let outcome = match rendering::deliver(self.bot, &wanted, self.target, progress, cx).await {
+        let part = self.text_part(look);
+        let shown = Snapshot {
+            text: &part.text,
+            files: &part.files,
+            ..look
+        };
+        let wanted = self.wanted(&id, shown, &link, closed.as_ref());
+        let step = match part.is_needless {
+            true => Ok(Step::Done),
+            false => rendering::deliver(self.bot, &wanted, self.target, &self.progress(), cx).await,
+        };
+        let outcome = match step {
             Ok(Step::Done) => {
+                if look.stage == Stage::Final
+                    && let Some(plan) = self.plan_file(look.files, cx)
+                {
+                    return Ok(match self.is_stopped() {
+                        true => Plan::Over(DeliveryOutcome::Stopped),
+                        false => plan,
+                    });
+                }
                 if look.stage != Stage::Thinking && !look.text.is_empty() {
                     self.note_text();
                 }
@@ -292,7 +322,9 @@ impl<'a> ReplyDelivery<'a> {
                 DeliveryOutcome::NotBefore(until)
             }
             Ok(Step::Wait { until }) => DeliveryOutcome::Until(until),
-            Ok(Step::Call { call, on_success }) => return Ok(Plan::Call(Box::new(call), on_success)),
+            Ok(Step::Call { call, on_success }) => {
+                return Ok(Plan::Call(Box::new(call), on_success, Subject::Text));
+            }
             Err(error) => DeliveryOutcome::Never {
                 code: compose_code(&error).to_owned(),
             },

@@ -141,6 +141,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
         notice: None,
         outcome: None,
         progress: tieline_core::reply::Progress::default(),
+        sent_files: tieline_core::reply::FilesProgress::default(),
         pace: tieline_core::budget::Pace::default(),
         tried: None,
         same_as: None,

@@ -6,7 +6,7 @@ use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
 use tieline_core::message_state::MessageState;
-use tieline_core::reply::{Progress, Stage, UnreadableProgress};
+use tieline_core::reply::{FilesProgress, Progress, Stage, UnreadableProgress};
 use tieline_queue::{QueueError, inbound};
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
@@ -191,6 +191,7 @@ async fn restarted_reply(
         notice: None,
         outcome: None,
         progress: restarted_progress(world, &before).await?,
+        sent_files: FilesProgress::default(),
         pace: Pace::default(),
         same_as: None,
         closed: None,

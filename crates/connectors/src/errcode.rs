@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tieline_core::connector::TokenError;
+use tieline_core::connector::{LimitScope, TokenError, Verdict};
 use tieline_core::http_types::{AccessToken, ApiAnswer};
+use tieline_core::reply::Progress;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
+
+use crate::file_upload::UploadProgress;
 
 /// Success.
 const OK: i64 = 0;
@@ -100,6 +103,29 @@ impl Outcome {
             after: retry_after_s.map_or(pause, Duration::from_secs),
             code: code.to_string(),
         }
+    }
+}
+
+/// What the answer to an upload means for a file. Uploading it again harms nothing.
+pub(crate) fn uploaded(outcome: Outcome, on_success: UploadProgress) -> Verdict {
+    match outcome {
+        Outcome::Ok(body) => match body["media_id"].as_str().filter(|key| !key.is_empty()) {
+            Some(key) => Verdict::Accepted(Progress::write(&UploadProgress {
+                key: Some(key.to_owned()),
+                ..on_success
+            })),
+            None => Verdict::Refused {
+                code: "no_media_id".to_owned(),
+            },
+        },
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::SlowDown { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+            scope: LimitScope::Bot,
+        },
+        Outcome::Passing(code) | Outcome::Lost(code) => Verdict::Retry { code },
+        Outcome::Refused { code } => Verdict::Refused { code: code.to_string() },
     }
 }
 

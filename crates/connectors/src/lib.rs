@@ -7,6 +7,7 @@ mod callback_cipher;
 mod disposition;
 mod errcode;
 mod file_name;
+mod file_upload;
 mod markdown;
 mod mentions;
 mod template_card;

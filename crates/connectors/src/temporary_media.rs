@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::{Media, MediaError};
+use tieline_core::connector::{FileForm, Media, MediaError, OutgoingFile};
 use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use url::form_urlencoded::Serializer;
 
 use crate::disposition;
 use crate::errcode::Outcome;
+use crate::file_upload;
 
 /// How long a download may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,6 +19,32 @@ pub(crate) fn path(part: &Part) -> Option<String> {
     let id = part.locator.get("media")?.as_str()?;
     let query = Serializer::new(String::new()).append_pair("media_id", id).finish();
     Some(format!("/cgi-bin/media/get?{query}"))
+}
+
+/// The platform's word for a form of a file.
+pub(crate) const fn kind(form: FileForm) -> &'static str {
+    match form {
+        FileForm::Picture => "image",
+        FileForm::File => "file",
+    }
+}
+
+/// The path of the API that takes a file.
+pub(crate) fn upload_path(form: FileForm) -> String {
+    format!("/cgi-bin/media/upload?type={}", kind(form))
+}
+
+/// The upload of a file to an address.
+pub(crate) fn upload(file: &OutgoingFile<'_>, url: String) -> HttpCall {
+    HttpCall {
+        name: "upload_file",
+        method: "POST",
+        url,
+        headers: Vec::new(),
+        body: file_upload::form(file, "media", Vec::new()),
+        token: TokenPlace::Query("access_token"),
+        timeout: file_upload::TIMEOUT,
+    }
 }
 
 /// The download of an address.

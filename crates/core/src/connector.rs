@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 mod credentials;
+mod files;
 mod inquiry;
 mod manifest;
 mod media;
@@ -19,6 +20,7 @@ use crate::timestamp::Timestamp;
 
 pub use context::{Context, Remark, Unaddressed};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
+pub use files::{FileForm, FileLimit, FileSender, OutgoingFile, SentFiles};
 pub use inquiry::{AddressQuestion, PermissionQuestion, Withheld};
 pub use manifest::{CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 pub use media::{Lookup, LookupReader, Media, MediaError, MediaSource};
@@ -143,6 +145,11 @@ pub trait Connector: Sync {
 
     /// Download of attachments and quoted messages, for a platform that has them.
     fn media(&self) -> Option<&dyn MediaSource> {
+        None
+    }
+
+    /// Files of answers as the platform's own, for a platform that takes them. Without it they are links.
+    fn files(&self) -> Option<&dyn FileSender> {
         None
     }
 

@@ -155,19 +155,37 @@ pub enum Body {
         /// Field name, file name, type and bytes of the file.
         file: Option<(String, String, String, Vec<u8>)>,
     },
-    /// `application/octet-stream`: the bytes of the file at this address, which are fetched first.
+    /// The bytes of the file at this address, which are fetched first.
     ///
-    /// If they can't be fetched, or are more than `max_bytes`, the call isn't made and is answered with [`FILE_NOT_FETCHED`].
+    /// If they can't be fetched, the call isn't made and is answered with [`FILE_NOT_FETCHED`]; if they are more than `max_bytes`, with
+    /// [`FILE_TOO_LARGE`].
     FileAt {
         /// The file's address. It may be one that an agent gave.
         url: String,
         /// Most bytes that are sent.
         max_bytes: usize,
+        /// The form that has the file as its last part. `None`: the bytes alone, as `application/octet-stream`.
+        form: Option<FilePart>,
     },
+}
+
+/// A form whose last part is a file: `multipart/form-data`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePart {
+    /// Plain fields by name, before the file.
+    pub fields: Vec<(String, String)>,
+    /// The file's field.
+    pub field: &'static str,
+    /// The file's name.
+    pub name: String,
+    /// Its MIME type.
+    pub mime: String,
 }
 
 /// The status that answers a call whose file can't be fetched: 424, Failed Dependency.
 pub const FILE_NOT_FETCHED: u16 = 424;
+/// The status that answers a call whose file is too large: 413, Content Too Large.
+pub const FILE_TOO_LARGE: u16 = 413;
 
 /// One call of a platform's HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]

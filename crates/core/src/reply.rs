@@ -87,7 +87,8 @@ pub struct DesiredReply<'a> {
     pub notice: Option<Notice>,
     /// Shown with the notice: operators find the message by it. Only with a notice of a failure.
     pub reference: Option<Reference>,
-    /// Files that go with the final text.
+    /// Files that go with the final text, as links. What is sent as the platform's own is not among them: see
+    /// [`crate::connector::FileSender`].
     pub files: &'a [ReplyFile],
     /// Buttons below the final text. None in a mode without [`crate::connector::ModeManifest::buttons`].
     pub buttons: &'a [Button],
@@ -125,6 +126,35 @@ pub struct ReplyFile {
     pub name: String,
     /// Its MIME type.
     pub mime: String,
+}
+
+/// How far a chat is with the files of a final text that are sent as the platform's own: see [`crate::connector::FileSender`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FilesProgress {
+    /// How many of the reply's files are settled: sent, shown as links, or given up.
+    #[serde(rename = "n")]
+    pub settled: usize,
+    /// How many forms of the next one were refused.
+    #[serde(rename = "r", skip_serializing_if = "is_zero")]
+    pub refused: usize,
+    /// How often in a row a call of the next one failed in passing.
+    #[serde(rename = "f", skip_serializing_if = "is_zero")]
+    pub failures: usize,
+    /// How far the next one is, in its connector's words.
+    #[serde(rename = "p", skip_serializing_if = "Progress::is_beginning")]
+    pub current: Progress,
+    /// Those that were given up and are shown as links.
+    #[serde(rename = "l", skip_serializing_if = "Vec::is_empty")]
+    pub as_links: Vec<usize>,
+    /// How far the message with these links is, in its connector's words.
+    #[serde(rename = "lp", skip_serializing_if = "Progress::is_beginning")]
+    pub links: Progress,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+const fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// How far the chat already is: its connector's own words (message ids, card ids, sequence numbers, parts sent).

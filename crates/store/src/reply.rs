@@ -1,8 +1,8 @@
 //! Replies: what the chat should show, and how far it is.
 //!
 //! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
-//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files, card: long
-//! ones continue in other items), `pg` the sealed progress, `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
+//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files and how far they are, card:
+//! long ones continue in other items), `pg` the sealed progress, `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
 //! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
 //! last word, `lease` who brings a finished reply into its chat, `f` fence, `rd` the redrive that restarted it, `n` version.
 
@@ -22,7 +22,7 @@ use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::redaction::HeldBack;
-use tieline_core::reply::{Progress, ReplyFile, Stage};
+use tieline_core::reply::{FilesProgress, Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
@@ -81,6 +81,8 @@ pub struct ReplyRecord {
     pub outcome: Option<Outcome>,
     /// How far the chat is, in the connector's words.
     pub progress: Progress,
+    /// How far it is with the files that are sent as the platform's own.
+    pub sent_files: FilesProgress,
     /// When the chat may be changed again.
     pub pace: Pace,
     /// The frame over the bot's socket that was tried last, if the platform took none of its tries.

@@ -243,6 +243,8 @@ impl PlatformSimulator for Platform {
             checks_credentials: false,
             rate_limits: !self.polls,
             shows_reasoning: false,
+            sends_pictures: false,
+            sends_files: false,
             ..Features::ALL
         }
     }

@@ -69,10 +69,7 @@ impl Book {
         }
         reply.versions.insert(version, body.to_vec());
         reply.shown_at = Instant::now();
-        reply
-            .bubble
-            .states
-            .push(post["text"].as_str().unwrap_or_default().to_owned());
+        reply.bubble.states.push(shown(&post));
         reply.bubble.done = done;
         let chat = reply.bubble.chat.clone();
         let buttons = post["buttons"].as_array().into_iter().flatten();
@@ -171,9 +168,9 @@ impl Book {
     /// A state that a poll brought.
     pub(super) fn show(&mut self, at: usize, state: &Value) {
         let bubble = &mut self.replies[at].bubble;
-        let text = state["text"].as_str().unwrap_or_default();
+        let text = shown(state);
         if !text.is_empty() && bubble.text() != text {
-            bubble.states.push(text.to_owned());
+            bubble.states.push(text);
         }
         bubble.done = state["done"] == true;
     }
@@ -183,4 +180,14 @@ impl Book {
         let shown = self.replies.iter().map(|reply| reply.bubble.clone());
         shown.filter(|bubble| !bubble.states.is_empty()).collect()
     }
+}
+
+/// What a client shows of a state: the text with links to its files.
+fn shown(state: &Value) -> String {
+    let text = state["text"].as_str().unwrap_or_default().to_owned();
+    let files = state["files"].as_array().into_iter().flatten();
+    let word = |file: &Value, name: &str| file[name].as_str().unwrap_or_default().to_owned();
+    files.fold(text, |text, file| {
+        format!("{text}\n[{}]({})", word(file, "name"), word(file, "url"))
+    })
 }

@@ -1,5 +1,6 @@
 //! Both open APIs: who calls, how often, and what is answered.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,12 +11,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::socket;
+use crate::uploads::{self, Form};
 
 use super::book::{Answer, Book, Call};
 use super::{Platform, cards, gateway, messages};
 
 /// Largest body that a test's platform reads.
-const MAX_BODY_BYTES: usize = 4 << 20;
+const MAX_BODY_BYTES: usize = 40 << 20;
 /// Calls of one API in a second.
 const PER_SECOND: usize = 20;
 
@@ -53,7 +55,10 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
             .add(format!("{} {path}: no such call", parts.method));
         return answer(404, &json!({ "code": "NotFound", "message": "not found" }));
     };
-    let body = read(name, &parts.headers, &bytes, &platform);
+    let body = match name {
+        "upload" => Value::Null,
+        _ => read(name, &parts.headers, &bytes, &platform),
+    };
     let fault = take_fault(name, &mut platform.book());
     match fault {
         Some(Answer::Refused(200, code)) => {
@@ -81,6 +86,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         "open" => gateway::open(&body, &parts.headers, &platform),
         "token" => token(&body, &mut platform.book()),
         "old_token" => Ok(old_token(&query, &mut platform.book())),
+        "upload" => Ok(upload(&query, &parts.headers, &bytes, &mut platform.book())),
         "session" => Ok(messages::session(&query, &body, bytes.len(), &mut platform.book())),
         _ => call(name, &parts.headers, &body, &platform).await,
     };
@@ -108,6 +114,7 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
         ("POST", "/v1.0/robot/oToMessages/batchSend") => "direct",
         ("POST", "/v1.0/robot/groupMessages/send") => "group",
         ("POST", "/v1.0/robot/messageFiles/download") => "locate",
+        ("POST", "/media/upload") => "upload",
         ("POST", "/robot/sendBySession") => "session",
         _ => return None,
     })
@@ -163,6 +170,45 @@ fn old_token(query: &str, book: &mut Book) -> Value {
         Ok(got) => json!({ "errcode": 0, "errmsg": "ok", "access_token": got["accessToken"], "expires_in": 7200 }),
         Err(_) => json!({ "errcode": 40089, "errmsg": "invalid" }),
     }
+}
+
+/// Takes a file. The old API says what went wrong in its body.
+fn upload(query: &str, headers: &HeaderMap, bytes: &[u8], book: &mut Book) -> Value {
+    let query: HashMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let token = query.get("access_token").cloned().unwrap_or_default();
+    let app = book.apps.iter().find(|(_, app)| app.tokens.contains(&token));
+    let Some(app) = app.map(|(id, _)| id.clone()) else {
+        return json!({ "errcode": 40014, "errmsg": "invalid access_token" });
+    };
+    let (types, is_picture): (&[&str], _) = match query.get("type").map(String::as_str) {
+        Some("image") => (&["jpg", "jpeg", "png", "gif", "bmp"], true),
+        Some("file") => (
+            &["doc", "docx", "xls", "xlsx", "ppt", "pptx", "zip", "pdf", "rar"],
+            false,
+        ),
+        _ => return json!({ "errcode": 40004, "errmsg": "invalid type" }),
+    };
+    let (code, why) = match Form::read(headers, bytes) {
+        Err(error) => (41005, format!("{error:#}")),
+        Ok(form) => {
+            let extension = form.name.rsplit_once('.').map(|(_, it)| it.to_lowercase());
+            if form.field != "media" || !form.has_fields(&[]) {
+                (41005, format!("other fields than media: {form:?}"))
+            } else if form.bytes.is_empty() || form.bytes.len() > 20 << 20 {
+                (40009, format!("a file of {} bytes", form.bytes.len()))
+            } else if is_picture && !uploads::is_picture(&form.bytes) {
+                (40005, "no picture".to_owned())
+            } else if extension.is_none_or(|it| !types.contains(&it.as_str())) {
+                (40005, format!("the name is {}", form.name))
+            } else {
+                let key = book.fresh("@lADP");
+                book.uploads.keep(&app, &key, is_picture, form);
+                return json!({ "errcode": 0, "errmsg": "ok", "media_id": key, "type": query["type"] });
+            }
+        }
+    };
+    book.complaints.add(format!("upload: {code} {why}"));
+    json!({ "errcode": code, "errmsg": why })
 }
 
 async fn call(name: &'static str, headers: &HeaderMap, body: &Value, platform: &Platform) -> Result<Value, Refused> {

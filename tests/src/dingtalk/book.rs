@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::outbound::{Bubble, Complaints, ShownButton, Speaker};
+use crate::uploads::Uploads;
 
 use super::gateway::Connection;
 
@@ -72,6 +73,8 @@ pub(super) struct Book {
     pub(super) buttons: Vec<(String, ShownButton)>,
     /// What people sent: the robot that it was sent to, and the bytes, by the code or the address that leads there.
     pub(super) files: HashMap<String, (String, Vec<u8>)>,
+    /// What robots uploaded and sent.
+    pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
     pub(super) complaints: Complaints,

@@ -141,6 +141,7 @@ pub(super) fn direct(app: &str, body: &Value, book: &mut Book) -> Result<Value, 
     for user in users {
         match cards::known(app, user, false, book) {
             Ok(to) => {
+                send_file(app, &to, body, book)?;
                 keep_links_of(&to, body, book)?;
                 let bubble = bubble(app, &to, None, "direct", &text);
                 book.bubbles.push(bubble);
@@ -160,6 +161,7 @@ pub(super) fn group(app: &str, body: &Value, book: &mut Book) -> Result<Value, R
     let text = param(app, body)?;
     let id = body["openConversationId"].as_str().unwrap_or_default();
     let to = cards::known(app, id, true, book)?;
+    send_file(app, &to, body, book)?;
     keep_links_of(&to, body, book)?;
     let bubble = bubble(app, &to, None, "group", &text);
     book.bubbles.push(bubble);
@@ -185,6 +187,22 @@ fn keep_links_of(to: &Speaker, body: &Value, book: &mut Book) -> Result<(), Refu
     keep_links(to, &links, book).ok_or_else(|| refuse("invalidParameter.msgParam.invalid"))
 }
 
+/// The picture or file of `sampleImageMsg` and `sampleFile`.
+fn send_file(app: &str, to: &Speaker, body: &Value, book: &mut Book) -> Result<(), Refused> {
+    let param: Value = serde_json::from_str(body["msgParam"].as_str().unwrap_or_default()).unwrap_or_default();
+    let (key, is_picture) = match body["msgKey"].as_str() {
+        Some("sampleImageMsg") => (&param["photoURL"], true),
+        Some("sampleFile") => (&param["mediaId"], false),
+        _ => return Ok(()),
+    };
+    let is_known = book
+        .uploads
+        .send(app, key.as_str().unwrap_or_default(), is_picture, to.chat());
+    is_known
+        .then_some(())
+        .ok_or_else(|| refuse("invalidParameter.msgParam.invalid"))
+}
+
 fn param(app: &str, body: &Value) -> Result<String, Refused> {
     if body["robotCode"] != app {
         return Err(refuse("invalidParameter.robotCode.auth"));
@@ -198,6 +216,16 @@ fn param(app: &str, body: &Value) -> Result<String, Refused> {
     let param: Value = serde_json::from_str(raw).map_err(|_| refuse("invalidParameter.msgParam.invalid"))?;
     let text = match body["msgKey"].as_str() {
         Some("sampleText") => &param["content"],
+        Some("sampleImageMsg") => return Ok("[image]".to_owned()),
+        Some("sampleFile") => {
+            let has = |field: &str| param[field].as_str().is_some_and(|word| !word.is_empty());
+            let kinds = ["xlsx", "pdf", "zip", "rar", "doc", "docx"];
+            let is_kind = param["fileType"].as_str().is_some_and(|kind| kinds.contains(&kind));
+            return match is_kind && has("fileName") {
+                true => Ok("[file]".to_owned()),
+                false => Err(refuse("invalidParameter.msgParam.invalid")),
+            };
+        }
         Some(
             "sampleMarkdown" | "sampleActionCard" | "sampleActionCard2" | "sampleActionCard3" | "sampleActionCard4"
             | "sampleActionCard5",

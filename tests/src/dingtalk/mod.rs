@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
 use crate::platform::Upload;
+use crate::uploads::SentFile;
 
 pub use book::{Ack, Answer, Call, Fault, Faults};
 use book::{Book, Webhook};
@@ -259,6 +260,12 @@ impl Platform {
     /// If none is within `limit`.
     pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
         until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
+    }
+
+    /// The files that robots have sent into a chat.
+    #[must_use]
+    pub fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.book().uploads.of_chat(chat.chat())
     }
 
     /// Everything that robots show, the oldest first.

@@ -1,10 +1,13 @@
 //! The REST API: who calls, and what is answered.
 
+use anyhow::ensure;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State as Served};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
+
+use crate::uploads::Form;
 
 use super::interactions::ByToken;
 use super::rules::{Refused, refuse};
@@ -12,7 +15,7 @@ use super::state::{Call, State};
 use super::{Platform, application, gateway, interactions, messages};
 
 /// Largest body that a test's platform reads.
-const MAX_BODY_BYTES: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 26 << 20;
 /// Calls that show text.
 const SHOWING: [&str; 4] = ["send", "follow_up", "edit_original", "edit"];
 
@@ -92,12 +95,31 @@ pub(super) async fn serve(Served(platform): Served<Platform>, request: Request) 
         platform.state().complaints.add(what);
         return answer(404, &json!({ "message": "404: Not Found", "code": 0 }));
     };
-    let body = read(&parts.headers, &bytes, &platform);
+    let is_form = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
+    let (body, file) = match is_form {
+        false => (read(&parts.headers, &bytes, &platform), None),
+        true => match with_file(&parts.headers, &bytes) {
+            Ok((body, form)) => (body, Some(form)),
+            Err(error) => {
+                platform.state().complaints.add(format!("{}: {error:#}", route.name()));
+                return answer(400, &json!({ "message": "Invalid Form Body", "code": 50035 }));
+            }
+        },
+    };
     let lost = match before(route, &path, &parts.headers, &body, &mut platform.state()) {
         Ok(lost) => lost,
         Err(refused) => return answer(refused.status, &refused.body),
     };
-    let done = call(route, &parts.headers, &body, &platform).await;
+    let done = match file.as_ref().is_some_and(|file| file.bytes.len() > 10 << 20) {
+        true => Err(refuse(413, 40005, "Request entity too large")),
+        false => call(route, &parts.headers, &body, &platform).await,
+    };
+    if let (Ok(made), Some(file)) = (&done, file) {
+        messages::attach(&mut platform.state(), made["id"].as_str().unwrap_or_default(), file);
+    }
     if lost {
         return answer(502, &json!({ "message": "502: Bad Gateway", "code": 0 }));
     }
@@ -106,6 +128,17 @@ pub(super) async fn serve(Served(platform): Served<Platform>, request: Request) 
         Ok(body) => answer(200, &body),
         Err(refused) => answer(refused.status, &refused.body),
     }
+}
+
+/// A message that comes with a file, which it must announce.
+fn with_file(headers: &HeaderMap, bytes: &[u8]) -> anyhow::Result<(Value, Form)> {
+    let form = Form::read(headers, bytes)?;
+    ensure!(form.has_fields(&["payload_json"]), "other fields than payload_json");
+    ensure!(form.field == "files[0]", "the file is in {}", form.field);
+    let body: Value = serde_json::from_str(&form.fields["payload_json"])?;
+    let announced = json!([{ "id": 0, "filename": form.name }]);
+    ensure!(body["attachments"] == announced, "attachments {}", body["attachments"]);
+    Ok((body, form))
 }
 
 fn read(headers: &HeaderMap, bytes: &Bytes, platform: &Platform) -> Value {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::outbound::{Bubble, Speaker};
 use crate::platform::Upload;
 use crate::socket;
+use crate::uploads::Form;
 
 use super::gateway::{GUILD, bot_user};
 use super::rules::{self, Refused, Writing, refuse};
@@ -144,6 +145,17 @@ pub(super) fn add(
     };
     state.app(app).messages.insert(id.clone(), sent);
     id
+}
+
+/// Adds a file to a message that came with it. Sent again under its nonce, it is the one that is there.
+pub(super) fn attach(state: &mut State, id: &str, file: Form) {
+    let mut of_apps = state.apps.values().filter_map(|app| app.messages.get(id));
+    let chat = of_apps.next().map(|sent| (sent.chat.clone(), sent.bubble));
+    let Some((chat, bubble)) = chat.filter(|(_, bubble)| state.bubbles[*bubble].text().is_empty()) else {
+        return;
+    };
+    state.bubbles[bubble].states.push("[file]".to_owned());
+    state.uploads.show(&chat, false, file);
 }
 
 /// The platform keeps no white space around a text.

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
 use crate::platform::Upload;
+use crate::uploads::SentFile;
 
 pub use self::row::OneBot;
 use self::state::State;
@@ -240,6 +241,12 @@ impl Platform {
     #[must_use]
     pub fn intents(&self, app: &str) -> u64 {
         self.state().app(app).intents
+    }
+
+    /// The files that bots have sent into a chat.
+    #[must_use]
+    pub fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.state().uploads.of_chat(chat.chat())
     }
 
     /// Everything that bots show, the oldest first.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
+use crate::uploads::SentFile;
 
 use super::Platform;
 
@@ -50,6 +51,8 @@ impl PlatformSimulator for OneBot {
             // Slash commands always concern the bot.
             hears_groups: !self.is_webhook(),
             typed_commands: !self.is_webhook(),
+            // Attachments all, which clients show as they can.
+            sends_pictures: false,
             ..Features::ALL
         }
     }
@@ -96,6 +99,10 @@ impl PlatformSimulator for OneBot {
         let id = self.said.keep(&said);
         self.redeliver(&id);
         Some(id)
+    }
+
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.platform.files(chat)
     }
 
     fn redeliver(&self, id: &str) {

@@ -56,8 +56,10 @@ impl Writing {
                 "nonce",
                 "enforce_nonce",
                 "message_reference",
+                "attachments",
             ],
-            Self::FollowUp | Self::Edit => &["content", "allowed_mentions", "flags", "components"],
+            Self::FollowUp => &["content", "allowed_mentions", "flags", "components", "attachments"],
+            Self::Edit => &["content", "allowed_mentions", "flags", "components"],
         }
     }
 }
@@ -74,7 +76,8 @@ pub(super) fn check(body: &Value, writing: Writing, complaints: &mut Complaints)
         complaints.add(format!("{writing:?} with a field {field}"));
     }
     let content = body["content"].as_str().unwrap_or_default();
-    if content.trim().is_empty() {
+    let has_file = body["attachments"].is_array();
+    if content.trim().is_empty() && !has_file {
         complaints.add(format!("{writing:?} of a blank message"));
         return Err(refuse(400, 50006, "Cannot send an empty message"));
     }

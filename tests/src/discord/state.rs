@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::outbound::{Bubble, Complaints, Speaker};
+use crate::uploads::Uploads;
 
 use super::gateway::Outgoing;
 
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) bubbles: Vec<Bubble>,
     /// What people sent, by its signed address.
     pub(super) files: HashMap<String, Vec<u8>>,
+    /// What bots sent.
+    pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) responses: Vec<Value>,
     pub(super) complaints: Complaints,

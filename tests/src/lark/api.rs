@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::socket;
+use crate::uploads::{self, Form};
 
 use super::book::{Answer, Book, Call, Fault};
 use super::{Platform, gateway, kit, messages};
 
 /// Largest body that a test's platform reads.
-const MAX_BODY_BYTES: usize = 4 << 20;
+const MAX_BODY_BYTES: usize = 40 << 20;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +58,11 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
             .add(format!("{} {path}: no such call", parts.method));
         return answer(404, &json!({ "code": 404, "msg": "not found" }), None);
     };
-    let body = read(name, &parts.headers, &bytes, &platform);
+    let is_upload = name.starts_with("upload_");
+    let body = match is_upload {
+        true => Value::Null,
+        false => read(name, &parts.headers, &bytes, &platform),
+    };
     let caller = caller(&parts.headers, &platform.book());
     if let Some(app) = &caller {
         platform.book().check_reset(app, name);
@@ -76,6 +81,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     let done = match name {
         "bootstrap" => gateway::bootstrap(&body, &platform),
         "token" => token(&body, &mut platform.book()),
+        _ if is_upload => upload(name, caller.as_deref(), &parts.headers, &bytes, &mut platform.book()),
         _ => call(name, &path, &query, &parts.headers, &body, &platform).await,
     };
     if let Some(Answer::Lost) = fault {
@@ -111,6 +117,8 @@ fn name(method: &Method, path: &str) -> Option<&'static str> {
         ("GET", ["open-apis", "im", "v1", "chats", _]) => "chat",
         ("POST", ["open-apis", "im", "v1", "messages"]) => "send",
         ("POST", ["open-apis", "im", "v1", "messages", _, "reply"]) => "reply",
+        ("POST", ["open-apis", "im", "v1", "images"]) => "upload_picture",
+        ("POST", ["open-apis", "im", "v1", "files"]) => "upload_file",
         ("PATCH", ["open-apis", "im", "v1", "messages", _]) => "patch",
         ("GET", ["open-apis", "im", "v1", "messages", _]) => "read",
         ("GET", ["open-apis", "im", "v1", "messages", _, "resources", _]) => "download",
@@ -166,6 +174,48 @@ fn token(body: &Value, book: &mut Book) -> Result<Value, Refused> {
     let token = app.tokens.iter().next().cloned().unwrap_or(token);
     app.tokens.insert(token.clone());
     Ok(json!({ "code": 0, "msg": "ok", "tenant_access_token": token, "expire": 7200 }))
+}
+
+/// Takes a picture or a file. Business errors come with status 400.
+fn upload(name: &str, app: Option<&str>, headers: &HeaderMap, bytes: &[u8], book: &mut Book) -> Result<Value, Refused> {
+    let app = app.ok_or_else(|| refuse(99_991_663, "tenant access token invalid"))?;
+    let form = Form::read(headers, bytes).map_err(|error| {
+        book.complaints.add(format!("{name}: {error:#}"));
+        refuse(234_001, "invalid request param")
+    })?;
+    let is_picture = name == "upload_picture";
+    let word = |field: &str| form.fields.get(field).map(String::as_str);
+    let (fields, file, most): (&[&str], _, _) = match is_picture {
+        true => (&["image_type"], "image", 10 << 20),
+        false => (&["file_type", "file_name"], "file", 30 << 20),
+    };
+    let kinds = ["opus", "mp4", "pdf", "doc", "xls", "ppt", "stream"];
+    let is_right = match is_picture {
+        true => word("image_type") == Some("message"),
+        false => {
+            word("file_type").is_some_and(|kind| kinds.contains(&kind))
+                && word("file_name").is_some_and(|name| !name.is_empty())
+        }
+    };
+    let done = match () {
+        () if !form.has_fields(fields) || form.field != file || !is_right => {
+            Err(refuse(234_001, "invalid request param"))
+        }
+        () if form.bytes.is_empty() => Err(refuse(234_010, "file's size can't be 0")),
+        () if form.bytes.len() > most => Err(refuse(234_006, "the file size exceed the max value")),
+        () if is_picture && !uploads::is_picture(&form.bytes) => {
+            Err(refuse(234_011, "can't recognize the image format"))
+        }
+        () => Ok(()),
+    };
+    if let Err(refused) = done {
+        complain("upload", &refused, book);
+        return Err(refused);
+    }
+    let key = book.fresh(if is_picture { "img_v3_" } else { "file_v3_" });
+    book.uploads.keep(app, &key, is_picture, form);
+    let field = if is_picture { "image_key" } else { "file_key" };
+    Ok(json!({ "code": 0, "msg": "success", "data": { field: key } }))
 }
 
 /// The app whose token a call carries.

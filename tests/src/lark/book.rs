@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::outbound::{Bubble, Complaints, Speaker};
+use crate::uploads::Uploads;
 
 use super::gateway::Connection;
 
@@ -84,6 +85,8 @@ pub(super) struct Book {
     pub(super) bubbles: Vec<Bubble>,
     /// What people sent, by key, where it matters.
     pub(super) files: HashMap<String, Vec<u8>>,
+    /// What bots uploaded and sent.
+    pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
     pub(super) complaints: Complaints,

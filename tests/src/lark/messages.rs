@@ -133,6 +133,13 @@ fn make(
     if !book.in_pace(asked.app, &format!("messages to {chat_id}"), PER_SECOND) {
         return Err(refuse(230_020, "message frequency limit"));
     }
+    if ["image", "file"].contains(&kind.as_str()) {
+        let key: Value = serde_json::from_str(asked.body["content"].as_str().unwrap_or_default()).unwrap_or_default();
+        let key = key[format!("{kind}_key")].as_str().unwrap_or_default();
+        if !book.uploads.send(asked.app, key, kind == "image", to.chat()) {
+            return Err(refuse(230_055, "the key is of no upload of this app"));
+        }
+    }
     let id = book.fresh("om_");
     let bubble = Bubble {
         bot: asked.app.to_owned(),

@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 
 use crate::outbound::{Bubble, ShownButton, Speaker, until};
 use crate::platform::Upload;
+use crate::uploads::SentFile;
 
 use book::Book;
 pub use book::{Ack, Answer, Call, Fault, Faults};
@@ -384,6 +385,12 @@ impl Platform {
     /// If none is within `limit`.
     pub async fn connected(&self, app: &str, limit: Duration) -> anyhow::Result<()> {
         until("a connection", limit, || (self.connections(app).0 > 0).then_some(())).await
+    }
+
+    /// The files that bots have sent into a chat.
+    #[must_use]
+    pub fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.book().uploads.of_chat(chat.chat())
     }
 
     /// Everything that bots show, the oldest first.

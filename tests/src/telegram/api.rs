@@ -6,11 +6,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use crate::uploads::Form;
+
 use super::book::{Answer, Book, Call, Webhook};
 use super::{Platform, messages, updates};
 
 /// Largest body that a test's platform reads.
-const MAX_BODY_BYTES: usize = 4 << 20;
+const MAX_BODY_BYTES: usize = 60 << 20;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +48,17 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     let Some((token, method)) = named else {
         return answer(Err(refuse(404, "Not Found")));
     };
-    let body = parameters(method, &parts.headers, &bytes, &platform);
+    let form = ["sendPhoto", "sendDocument"]
+        .contains(&method)
+        .then(|| Form::read(&parts.headers, &bytes));
+    let body = match &form {
+        Some(Ok(form)) => json!(form.fields),
+        Some(Err(error)) => {
+            platform.book().complaints.add(format!("{method}: {error:#}"));
+            return answer(Err(bad("there is no document in the request")));
+        }
+        None => parameters(method, &parts.headers, &bytes, &platform),
+    };
     let fault = take_fault(method, &mut platform.book());
     if let Some(Answer::Refused(code, text, parameters)) = fault {
         return answer(Err(Refused {
@@ -55,7 +67,13 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
             parameters,
         }));
     }
-    let done = call(token, method, body, &platform).await;
+    let done = match form {
+        Some(Ok(form)) => {
+            let done = messages::send_file(token, method, &body, form, &mut platform.book());
+            done.inspect_err(|refused| complain(method, refused, &mut platform.book()))
+        }
+        _ => call(token, method, body, &platform).await,
+    };
     if let Some(Answer::Lost) = fault {
         return lost();
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::outbound::{Bubble, Complaints};
+use crate::uploads::Uploads;
 
 /// A call in place of whose answer something else comes.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub(super) struct Book {
     pub(super) bubbles: Vec<Bubble>,
     /// What people sent, by `file_id`.
     pub(super) files: HashMap<String, Vec<u8>>,
+    /// What bots sent.
+    pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) complaints: Complaints,
     /// Groups that became supergroups, by their old id.

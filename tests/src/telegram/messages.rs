@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::outbound::Bubble;
+use crate::uploads::{self, Form};
 
 use super::api::{Refused, bad, refuse};
 use super::book::{Book, Bot, Chat, Sent};
@@ -193,6 +194,52 @@ fn check_markup(body: &Value) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// Sends a photo or a document that came with the call.
+pub(super) fn send_file(
+    token: &str,
+    method: &str,
+    body: &Value,
+    form: Form,
+    book: &mut Book,
+) -> Result<Value, Refused> {
+    if !book.bots.contains_key(token) {
+        return Err(refuse(401, "Unauthorized"));
+    }
+    known_fields(method, body, &[], book);
+    let is_photo = method == "sendPhoto";
+    let (field, most) = if is_photo {
+        ("photo", 10_000_000)
+    } else {
+        ("document", 50_000_000)
+    };
+    let chat = chat_id(body, book)?;
+    let thread = body["message_thread_id"]
+        .as_str()
+        .and_then(|thread| thread.parse::<i64>().ok());
+    may_speak(bot(token, book)?, chat, &json!({ "message_thread_id": thread }))?;
+    if form.field != field {
+        return Err(bad(format!("there is no {field} in the request")));
+    }
+    if form.bytes.is_empty() {
+        return Err(bad("file must be non-empty"));
+    }
+    if form.bytes.len() > most {
+        return Err(refuse(413, "Request Entity Too Large"));
+    }
+    if is_photo && !uploads::is_picture(&form.bytes) {
+        return Err(bad("IMAGE_PROCESS_FAILED"));
+    }
+    in_pace(token, chat, book)?;
+    let id = book.fresh();
+    let text = format!("[{field}]");
+    let bubble = show(None, token, chat, &text, book);
+    book.bubbles[bubble].way = "message";
+    book.bubbles[bubble].done = true;
+    book.uploads.show(&chat.to_string(), is_photo, form);
+    let username = bot(token, book)?.username.clone();
+    Ok(message(id, chat, "", &username))
 }
 
 fn send(token: &str, body: &Value, book: &mut Book) -> Result<Value, Refused> {

@@ -24,6 +24,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::Upload;
+use crate::uploads::SentFile;
 
 pub use book::{Answer, Call, Fault};
 use book::{Book, Bot, Chat, Update};
@@ -372,6 +373,12 @@ impl Platform {
     #[must_use]
     pub fn commands(&self, token: &str, language: &str) -> Vec<String> {
         self.with(token, |bot| bot.commands.get(language).cloned().unwrap_or_default())
+    }
+
+    /// The files that bots have sent into a chat.
+    #[must_use]
+    pub fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.book().uploads.of_chat(chat.chat())
     }
 
     /// Everything that bots show, the oldest first.

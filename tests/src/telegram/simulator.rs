@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
+use crate::uploads::SentFile;
 
 use super::book::Webhook;
 use super::{Answer, Platform, updates};
@@ -91,6 +92,10 @@ impl PlatformSimulator for Simulator {
         let mut all = self.platform.bubbles();
         all.retain(|bubble| bubble.chat == chat.chat());
         all
+    }
+
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.platform.files(chat)
     }
 
     fn buttons(&self, chat: &Speaker) -> Vec<ShownButton> {

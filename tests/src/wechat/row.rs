@@ -45,6 +45,8 @@ impl PlatformSimulator for Row {
             long_answers: false,
             tasks_from_outside: false,
             typed_commands: true,
+            sends_pictures: false,
+            sends_files: false,
         }
     }
 

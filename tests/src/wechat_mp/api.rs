@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{Book, Platform};
+use crate::uploads::{self, Form};
 
 /// Longest content.
 const MAX_CONTENT_BYTES: usize = 2048;
@@ -20,6 +21,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         (&Method::POST, "/cgi-bin/stable_token") => "token",
         (&Method::GET, "/cgi-bin/token") => "older token",
         (&Method::POST, "/cgi-bin/message/custom/send") => "send",
+        (&Method::POST, "/cgi-bin/media/upload") => "upload",
         (&Method::POST, "/cgi-bin/message/custom/typing") => "typing",
         (&Method::GET, "/cgi-bin/media/get") => "media",
         (method, path) => {
@@ -29,7 +31,8 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     };
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let query: HashMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
-    let body = axum::body::to_bytes(body, 4 << 20).await.unwrap_or_default();
+    let body = axum::body::to_bytes(body, 40 << 20).await.unwrap_or_default();
+    let bytes = body.clone();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut book = platform.book();
     book.calls.push(name);
@@ -41,6 +44,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         return media(&query, &book);
     }
     let done = match name {
+        "upload" => upload(&query, (&parts.headers, &bytes), &mut book),
         "token" => token(&body, &platform, &mut book),
         "older token" => older_token(&query, &platform, &mut book),
         _ => called(name, &query, &body, &platform, &mut book),
@@ -71,6 +75,37 @@ fn media(query: &HashMap<String, String>, book: &Book) -> Response {
             .body(Body::from(bytes.clone()))
             .expect("a response can be built"),
     }
+}
+
+/// Takes a picture.
+fn upload(
+    query: &HashMap<String, String>,
+    (headers, body): (&HeaderMap, &[u8]),
+    book: &mut Book,
+) -> Result<Value, i64> {
+    if !query.get("access_token").is_some_and(|it| book.tokens.contains(it)) {
+        return Err(42001);
+    }
+    let form = Form::read(headers, body).map_err(|error| {
+        book.complaints.add(format!("upload: {error:#}"));
+        41005
+    })?;
+    let is_right = form.field == "media" && form.has_fields(&[]);
+    let code = match query.get("type").map(String::as_str) {
+        Some("image") if !is_right => 41005,
+        Some("image") if form.bytes.len() > 10 << 20 => 40009,
+        Some("image") if !uploads::is_picture(&form.bytes) => 40005,
+        Some("image") => 0,
+        _ => 40004,
+    };
+    if code != 0 {
+        book.complaints.add(format!("upload: {code}"));
+        return Err(code);
+    }
+    book.n_uploads += 1;
+    let key = format!("MEDIA_{}", book.n_uploads);
+    book.uploads.keep("", &key, true, form);
+    Ok(json!({ "type": "image", "media_id": key, "created_at": 1_760_000_000 }))
 }
 
 fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i64> {
@@ -143,14 +178,18 @@ fn typing(person: &str, body: &Value, book: &mut Book) -> Result<Value, i64> {
 
 fn send(person: &str, body: &Value, book: &mut Book) -> Result<Value, i64> {
     for name in body.as_object().into_iter().flat_map(|body| body.keys()) {
-        if !["touser", "msgtype", "text"].contains(&name.as_str()) {
+        if !["touser", "msgtype", "text", "image"].contains(&name.as_str()) {
             book.complaints.add(format!("send: unknown field {name}"));
         }
     }
-    if body["msgtype"] != "text" {
+    let picture = (body["msgtype"] == "image").then(|| body["image"]["media_id"].as_str().unwrap_or_default());
+    if body["msgtype"] != "text" && picture.is_none() {
         return Err(40008);
     }
-    let content = body["text"]["content"].as_str().unwrap_or_default().to_owned();
+    let content = match picture {
+        Some(_) => "[image]".to_owned(),
+        None => body["text"]["content"].as_str().unwrap_or_default().to_owned(),
+    };
     if content.trim().is_empty() {
         return Err(44004);
     }
@@ -165,6 +204,11 @@ fn send(person: &str, body: &Value, book: &mut Book) -> Result<Value, i64> {
             return Err(45047);
         }
         Some(left) => *left -= 1,
+    }
+    if let Some(key) = picture
+        && !book.uploads.send("", key, true, person)
+    {
+        return Err(40007);
     }
     book.show(person, "customer_service", content);
     Ok(json!({ "errcode": 0, "errmsg": "ok" }))

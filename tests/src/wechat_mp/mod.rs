@@ -20,6 +20,7 @@ use crate::outbound::{Bubble, Complaints, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 use crate::sealed_xml;
 use crate::test_bridge::uuid;
+use crate::uploads::{SentFile, Uploads};
 use crate::wecom::Cipher;
 use crate::wecom::cipher::now;
 
@@ -60,6 +61,9 @@ struct Book {
     bubbles: Vec<Bubble>,
     /// What people sent, by id.
     media: HashMap<String, Vec<u8>>,
+    /// What the account uploaded and sent.
+    uploads: Uploads,
+    n_uploads: usize,
     n_typing: usize,
     calls: Vec<&'static str>,
     complaints: Complaints,
@@ -260,6 +264,8 @@ impl PlatformSimulator for Platform {
             // Five messages of two kilobytes; the rest is behind a link.
             long_answers: false,
             shows_reasoning: false,
+            sends_pictures: self.has_customer_service,
+            sends_files: false,
             ..Features::ALL
         }
     }
@@ -297,6 +303,10 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&json!(said));
         self.redeliver(&id);
         Some(id)
+    }
+
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.book().uploads.of_chat(chat.chat())
     }
 
     fn redeliver(&self, id: &str) {

@@ -143,6 +143,8 @@ impl PlatformSimulator for Callbacks {
             // Nothing is called but an address that is good for one message.
             checks_credentials: false,
             rate_limits: false,
+            sends_pictures: false,
+            sends_files: false,
             ..Features::ALL
         }
     }

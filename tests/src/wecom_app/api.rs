@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{AGENT, Answer, Book, Platform};
 use crate::outbound::Bubble;
+use crate::uploads::{self, Form};
 
 /// Longest content; the platform cuts what is longer.
 const MAX_CONTENT_BYTES: usize = 2048;
@@ -33,6 +34,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         (&Method::GET, "/cgi-bin/gettoken") => "token",
         (&Method::GET, "/cgi-bin/agent/get") => "agent",
         (&Method::GET, "/cgi-bin/media/get") => "media",
+        (&Method::POST, "/cgi-bin/media/upload") => "upload",
         (&Method::POST, "/cgi-bin/message/send") => "send",
         (&Method::POST, "/cgi-bin/message/update_template_card") => "update",
         (method, path) => {
@@ -40,7 +42,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
             return answer(&json!({ "errcode": 404, "errmsg": "no such call" }));
         }
     };
-    let body = axum::body::to_bytes(body, 4 << 20).await.unwrap_or_default();
+    let body = axum::body::to_bytes(body, 40 << 20).await.unwrap_or_default();
     let mut book = platform.book();
     book.calls.push(name);
     let fault = take_fault(&mut book, name);
@@ -49,7 +51,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     }
     let done = match name {
         "token" => token(&query, &platform, &mut book),
-        _ => called(name, &query, &body, &mut book),
+        _ => called(name, &query, (&parts.headers, &body), &mut book),
     };
     match (done, fault) {
         (_, Some(Answer::Lost)) => lost(),
@@ -107,7 +109,12 @@ fn token(query: &HashMap<String, String>, platform: &Platform, book: &mut Book) 
     ))
 }
 
-fn called(name: &str, query: &HashMap<String, String>, body: &[u8], book: &mut Book) -> Result<Reply, Refused> {
+fn called(
+    name: &str,
+    query: &HashMap<String, String>,
+    (headers, body): (&HeaderMap, &[u8]),
+    book: &mut Book,
+) -> Result<Reply, Refused> {
     let Some(token) = query.get("access_token") else {
         return refuse(41001, "access_token missing");
     };
@@ -124,6 +131,7 @@ fn called(name: &str, query: &HashMap<String, String>, body: &[u8], book: &mut B
             )),
             false => refuse(301_002, "no privilege to access this agent"),
         },
+        "upload" => upload(query, headers, body, book),
         "media" => match query.get("media_id").and_then(|id| book.media.get(id)) {
             Some(bytes) => Ok(Reply::File(bytes.clone())),
             None => refuse(40007, "invalid media_id"),
@@ -144,6 +152,36 @@ fn called(name: &str, query: &HashMap<String, String>, body: &[u8], book: &mut B
     })
 }
 
+fn upload(
+    query: &HashMap<String, String>,
+    headers: &HeaderMap,
+    body: &[u8],
+    book: &mut Book,
+) -> Result<Reply, Refused> {
+    let form = Form::read(headers, body).or_else(|error| refuse(41005, format!("{error:#}")))?;
+    if form.field != "media" || !form.has_fields(&[]) {
+        return refuse(41005, "media data missing");
+    }
+    let (is_picture, most) = match query.get("type").map(String::as_str) {
+        Some("image") => (true, 10 << 20),
+        Some("file") => (false, 20 << 20),
+        _ => return refuse(40004, "invalid media type"),
+    };
+    let kind = query["type"].clone();
+    if form.bytes.len() <= 5 || form.bytes.len() > most {
+        return refuse(40009, "invalid media size");
+    }
+    if is_picture && !uploads::is_picture(&form.bytes) {
+        return refuse(40005, "invalid file type");
+    }
+    book.n_uploads += 1;
+    let key = format!("MEDIA-{}", book.n_uploads);
+    book.uploads.keep("", &key, is_picture, form);
+    Ok(Reply::Json(
+        json!({ "errcode": 0, "errmsg": "ok", "type": kind, "media_id": key, "created_at": "1760000000" }),
+    ))
+}
+
 fn only_fields(what: &str, object: &Value, known: &[&str], book: &mut Book) {
     for name in object.as_object().into_iter().flat_map(|object| object.keys()) {
         if !known.contains(&name.as_str()) {
@@ -162,6 +200,8 @@ fn send(body: &Value, book: &mut Book) -> Result<Reply, Refused> {
         "text",
         "markdown",
         "template_card",
+        "image",
+        "file",
         "safe",
         "enable_duplicate_check",
         "duplicate_check_interval",
@@ -179,6 +219,15 @@ fn send(body: &Value, book: &mut Book) -> Result<Reply, Refused> {
     let (way, text) = match body["msgtype"].as_str() {
         Some("text") => ("text", content(&body["text"], book)?),
         Some("markdown") => ("markdown", content(&body["markdown"], book)?),
+        Some(kind @ ("image" | "file")) => {
+            let key = body[kind]["media_id"].as_str().unwrap_or_default().to_owned();
+            only_fields(kind, &body[kind], &["media_id"], book);
+            // The check against duplicates compares what is sent.
+            if !is_duplicate(body, member, &key, book) && !book.uploads.send("", &key, kind == "image", member) {
+                return refuse(40007, "invalid media_id");
+            }
+            (if kind == "image" { "image" } else { "file" }, key)
+        }
         Some("template_card") => ("card", card(&body["template_card"], book)?),
         _ => return refuse(40008, "invalid message type"),
     };

@@ -22,6 +22,7 @@ use crate::outbound::{Bubble, Complaints, ShownButton, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload, deliver};
 use crate::sealed_xml;
 use crate::test_bridge::uuid;
+use crate::uploads::{SentFile, Uploads};
 use crate::wecom::Cipher;
 
 /// The application's number.
@@ -71,6 +72,9 @@ struct Book {
     /// Codes that change a card once.
     response_codes: HashMap<String, usize>,
     media: HashMap<String, Vec<u8>>,
+    /// What the application uploaded and sent.
+    uploads: Uploads,
+    n_uploads: usize,
     calls: Vec<&'static str>,
     complaints: Complaints,
 }
@@ -299,6 +303,10 @@ impl PlatformSimulator for Platform {
         let id = self.said.keep(&json!(said));
         self.redeliver(&id);
         Some(id)
+    }
+
+    fn files(&self, chat: &Speaker) -> Vec<SentFile> {
+        self.book().uploads.of_chat(chat.chat())
     }
 
     fn redeliver(&self, id: &str) {

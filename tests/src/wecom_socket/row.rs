@@ -42,6 +42,8 @@ impl PlatformSimulator for OneBot {
         Features {
             hears_groups: false,
             link_buttons: false,
+            sends_pictures: false,
+            sends_files: false,
             ..Features::ALL
         }
     }

@@ -215,6 +215,8 @@ impl PlatformSimulator for Platform {
             rate_limits: false,
             tasks_from_outside: true,
             shows_reasoning: false,
+            sends_pictures: false,
+            sends_files: false,
             ..Features::ALL
         }
     }

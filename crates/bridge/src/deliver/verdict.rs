@@ -7,6 +7,7 @@ use tieline_core::connector::{LimitScope, Verdict};
 use tieline_core::reply::{Progress, Stage};
 use tracing::{debug, info, warn};
 
+use super::files::Subject;
 use super::{DeliverError, DeliveryOutcome, ReplyDelivery, SLOW_DOWN};
 use crate::delivery_status::RateLimit;
 use crate::metrics::RetrySource;
@@ -27,14 +28,14 @@ impl ReplyDelivery<'_> {
         &mut self,
         verdict: Verdict,
         call: &str,
-        stage: Stage,
+        what: (Subject, Stage),
         token_renewed: &mut bool,
     ) -> Result<Option<DeliveryOutcome>, DeliverError> {
         match verdict {
-            Verdict::Accepted(progress) => self.accepted(progress, stage).await?,
+            Verdict::Accepted(progress) => self.accepted(progress, what).await?,
             Verdict::FallBack { progress, code } => {
                 info!(account.id = %self.bot.account.integration, call, code, "reply takes another way");
-                self.record.progress = progress;
+                *self.progress_of(what.0) = progress;
                 self.save().await?;
             }
             Verdict::Closed {
@@ -44,7 +45,7 @@ impl ReplyDelivery<'_> {
                 missing,
             } => {
                 cooldown::close(self.world, self.bot, rest, &code, &missing).await;
-                self.record.progress = progress;
+                *self.progress_of(what.0) = progress;
                 self.save().await?;
             }
             Verdict::Resting {
@@ -54,7 +55,7 @@ impl ReplyDelivery<'_> {
                 rest,
             } => {
                 cooldown::rest(self.world, self.bot, way, rest, &code).await;
-                self.record.progress = progress;
+                *self.progress_of(what.0) = progress;
                 self.save().await?;
             }
             Verdict::SlowDown {
@@ -74,13 +75,14 @@ impl ReplyDelivery<'_> {
         Ok(None)
     }
 
-    async fn accepted(&mut self, progress: Progress, stage: Stage) -> Result<(), DeliverError> {
+    async fn accepted(&mut self, progress: Progress, what: (Subject, Stage)) -> Result<(), DeliverError> {
+        let (subject, stage) = what;
         self.failures = 0;
-        let is_repeatable = self.is_repeatable(&progress);
-        self.record.progress = progress;
+        let is_repeatable = subject == Subject::Text && self.is_repeatable(&progress);
+        *self.progress_of(subject) = progress;
         self.record.pace.sent(self.now());
         debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
-        if stage == Stage::Final && self.ledger_tells {
+        if stage == Stage::Final && subject == Subject::Text && self.ledger_tells {
             self.is_ahead |= !is_repeatable;
             return Ok(());
         }

@@ -47,9 +47,19 @@ async fn fetch_address_now(
         let fits = found.bytes.len() <= max;
         return fits.then_some(found).ok_or(DownloadError::TooLong(max).into());
     }
-    let organization = &bot.account.organization;
-    let room = world.file_budget.take(organization, max, patience).await;
-    let room = room.ok_or(FetchError::NoRoom(patience))?;
+    let until = Instant::now() + patience;
+    growing(world, bot, Source::Address(url), max, until).await
+}
+
+/// Downloads a file of at most `max` bytes, for which room was taken, from an address.
+async fn fetch_address_into(
+    world: &World,
+    bot: &Bot,
+    url: &str,
+    max: usize,
+    room: MemoryPermit,
+    patience: Duration,
+) -> Result<Fetched, FetchError> {
     let call = HttpCall {
         name: "reply_file",
         method: "GET",
@@ -73,8 +83,6 @@ pub(crate) async fn fetch_for_link(world: &World, bot: &Bot, part: &Part) -> Res
     fetch_growing(world, bot, part, settings.max_file_bytes, settings.file_patience).await
 }
 
-/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others. A longer one
-/// is asked for again with as much as it told that it needs, and with all that it may have only if it didn't tell.
 pub(super) async fn fetch_growing(
     world: &World,
     bot: &Bot,
@@ -83,8 +91,29 @@ pub(super) async fn fetch_growing(
     patience: Duration,
 ) -> Result<Fetched, FetchError> {
     let until = Instant::now() + patience;
+    growing(world, bot, Source::Part(part), most, until).await
+}
+
+/// Where a file comes from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A part of a message, from its platform.
+    Part(&'a Part),
+    /// An address that an agent gave.
+    Address(&'a str),
+}
+
+/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others. A longer one
+/// is asked for again with as much as it told that it needs, and with all that it may have only if it didn't tell.
+async fn growing(
+    world: &World,
+    bot: &Bot,
+    from: Source<'_>,
+    most: usize,
+    until: Instant,
+) -> Result<Fetched, FetchError> {
     let first = most.min(FIRST_ROOM);
-    let needed = match fetch_within(world, bot, part, first, until).await {
+    let needed = match fetch_within(world, bot, from, first, until).await {
         Err(FetchError::Download(DownloadError::Announced(n_bytes))) => n_bytes,
         Err(FetchError::Download(DownloadError::TooLong(_))) if first < most => most,
         fetched => return fetched,
@@ -92,13 +121,13 @@ pub(super) async fn fetch_growing(
     if needed > most {
         return Err(DownloadError::TooLong(most).into());
     }
-    only_too_long(fetch_within(world, bot, part, needed, until).await, needed)
+    only_too_long(fetch_within(world, bot, from, needed, until).await, needed)
 }
 
 async fn fetch_within(
     world: &World,
     bot: &Bot,
-    part: &Part,
+    from: Source<'_>,
     max: usize,
     until: Instant,
 ) -> Result<Fetched, FetchError> {
@@ -106,7 +135,10 @@ async fn fetch_within(
     let room = world.file_budget.take(&bot.account.organization, max, patience).await;
     let room = room.ok_or(FetchError::NoRoom(patience))?;
     let patience = until.saturating_duration_since(Instant::now());
-    fetch_into(world, bot, part, max, room, patience).await
+    match from {
+        Source::Part(part) => fetch_into(world, bot, part, max, room, patience).await,
+        Source::Address(url) => fetch_address_into(world, bot, url, max, room, patience).await,
+    }
 }
 
 /// Downloads and decrypts a part of at most `max` bytes, for which room was taken, within `patience`.

@@ -7,7 +7,7 @@ use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{
-    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, SentFiles, WaitingSign,
 };
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
@@ -97,6 +97,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         hears_groups: true,
         proactive: true,
         buttons: CardButtons::All,
+        sent_files: SentFiles::NONE,
         login: false,
     }],
 };

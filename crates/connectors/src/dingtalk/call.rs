@@ -111,8 +111,15 @@ pub(super) fn message(way: &Way, outgoing: &Outgoing, to: &ReplyTarget, cx: &Con
     let content = Content::of(outgoing);
     match way {
         Way::Webhook(url) => webhook(url, &content),
-        Way::Direct { user } => direct(user, &content, to, cx),
-        Way::Group => group(&content, to, cx),
+        way => by_api(way, &content.key, &content.param, to, cx),
+    }
+}
+
+/// Sends a message of one of the API's own kinds: `msgKey` and `msgParam`. None by the message's own address.
+pub(super) fn by_api(way: &Way, key: &str, param: &Value, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
+    match way {
+        Way::Direct { user } => direct(user, (key, param), to, cx),
+        Way::Webhook(_) | Way::Group => group((key, param), to, cx),
     }
 }
 
@@ -132,23 +139,23 @@ fn webhook(url: &str, content: &Content) -> HttpCall {
 }
 
 /// See [DingTalk Docs/批量发送人与机器人会话中机器人消息](https://open.dingtalk.com/document/development/chatbots-send-one-on-one-chat-messages-in-batches).
-fn direct(user: &str, content: &Content, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
+fn direct(user: &str, (key, param): (&str, &Value), to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
     let body = json!({
         "robotCode": Handle::of(to).robot(cx),
         "userIds": [user],
-        "msgKey": content.key,
-        "msgParam": content.param.to_string(),
+        "msgKey": key,
+        "msgParam": param.to_string(),
     });
     api(cx, "send_direct", "POST", "/v1.0/robot/oToMessages/batchSend", &body)
 }
 
 /// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
-fn group(content: &Content, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
+fn group((key, param): (&str, &Value), to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
     let body = json!({
         "robotCode": Handle::of(to).robot(cx),
         "openConversationId": to.chat.id,
-        "msgKey": content.key,
-        "msgParam": content.param.to_string(),
+        "msgKey": key,
+        "msgParam": param.to_string(),
     });
     api(cx, "send_group", "POST", "/v1.0/robot/groupMessages/send", &body)
 }

@@ -12,6 +12,7 @@ use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::call::{API_BASE, OAPI_BASE};
+use super::files;
 
 /// What is known without asking.
 pub(super) static MANIFEST: Manifest = Manifest {
@@ -106,6 +107,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: true,
     buttons: CardButtons::Links,
+    sent_files: files::LIMITS,
     login: false,
 };
 

@@ -9,6 +9,7 @@ mod compose;
 mod decode;
 mod dialect;
 mod event_cipher;
+mod files;
 mod handle;
 mod manifest;
 mod media;
@@ -26,7 +27,7 @@ mod tests;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
+    Connector, Context, FileSender, Manifest, MediaSource, Probe, Received, Rejection, SentCall, TokenExchange, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
@@ -124,6 +125,10 @@ impl Connector for DingTalk {
             .then(|| card::register(callback_url, cx))
             .into_iter()
             .collect()
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Files)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

@@ -16,7 +16,7 @@ const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// Longest `nonce`.
 ///
 /// See [Discord Docs/Create Message](https://discord.com/developers/docs/resources/message#create-message).
-const MAX_NONCE: usize = 25;
+pub(super) const MAX_NONCE: usize = 25;
 
 /// The next call on the way from `progress` to `desired`.
 pub(super) fn deliver(

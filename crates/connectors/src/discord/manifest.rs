@@ -10,6 +10,7 @@ use tieline_core::connector::{
 };
 use tieline_core::thinking_display::ReasoningDetail;
 
+use super::files;
 use super::pages::LIMIT;
 use super::settings::API;
 
@@ -134,6 +135,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };
 

@@ -11,6 +11,7 @@ mod commands;
 mod compose;
 mod decode;
 mod dialect;
+mod files;
 mod full_text;
 mod interaction;
 mod manifest;
@@ -26,8 +27,8 @@ mod wire;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    AddressQuestion, Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall,
-    TokenError, Verdict, Withheld, probe_by_status,
+    AddressQuestion, Answer, Connector, Context, FileSender, Manifest, MediaSource, Probe, Received, Rejection,
+    SentCall, TokenError, Verdict, Withheld, probe_by_status,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
@@ -154,6 +155,10 @@ impl Connector for Discord {
         let is_gateway = cx.account.mode == ConnectionMode::LongConnection;
         let is_off = Settings::of(cx.account).content_intent == Some(false);
         (is_gateway && is_off).then_some(Withheld::UnmentionedText)
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Files)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

@@ -159,14 +159,13 @@ impl<'a> Situation<'a> {
 
     /// The interaction's token, while it works.
     pub(super) fn token(&self) -> Option<&'a str> {
-        let until = self.token_ends()?;
-        let token = self.to.handle.text("interaction")?;
-        (!self.shown.token_closed && self.cx.now < until).then_some(token)
+        // The response of the interaction is its answer, which another message must not take the place of.
+        let is_usable = !self.shown.token_closed && !self.desired.proactive;
+        interaction_token(self.to, self.cx).filter(|_| is_usable)
     }
 
     fn token_ends(&self) -> Option<Timestamp> {
-        let until = self.to.handle.value().get("until")?.as_i64()?;
-        Some(Timestamp::from_millis(until))
+        token_ends(self.to)
     }
 
     /// Whether the initial response may still be on its way to the platform, which knows no token before it.
@@ -286,6 +285,17 @@ impl<'a> Situation<'a> {
         let is_full = || self.aim().is_some_and(|aim| aim.page.more && shows(bubble, &aim));
         (bubble.continued || !self.is_editable() || is_full()).then_some(end)
     }
+}
+
+/// An interaction's token, while it works.
+pub(super) fn interaction_token<'a>(to: &'a ReplyTarget, cx: &Context<'_>) -> Option<&'a str> {
+    let until = token_ends(to)?;
+    to.handle.text("interaction").filter(|_| cx.now < until)
+}
+
+fn token_ends(to: &ReplyTarget) -> Option<Timestamp> {
+    let until = to.handle.value().get("until")?.as_i64()?;
+    Some(Timestamp::from_millis(until))
 }
 
 /// Whether a message shows `aim` already.

@@ -68,11 +68,11 @@ fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict 
 }
 
 /// What the platform said.
-struct ReadAnswer {
-    code: i64,
+pub(super) struct ReadAnswer {
+    pub(super) code: i64,
     /// `None`: it worked.
-    meaning: Option<Meaning>,
-    body: ApiBody,
+    pub(super) meaning: Option<Meaning>,
+    pub(super) body: ApiBody,
 }
 
 impl ReadAnswer {
@@ -86,7 +86,7 @@ impl ReadAnswer {
 }
 
 /// Business errors come with status 400, so the body speaks first.
-fn read_answer(answer: &ApiAnswer) -> Result<ReadAnswer, Verdict> {
+pub(super) fn read_answer(answer: &ApiAnswer) -> Result<ReadAnswer, Verdict> {
     let ApiAnswer::Answered {
         status, retry_after_s, ..
     } = answer

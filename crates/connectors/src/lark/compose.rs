@@ -24,7 +24,7 @@ pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, 
     if to.chat.id.as_str().is_empty() {
         return Err(ComposeError::Incomplete { field: "chat" });
     }
-    let hook = plan::hook(situation.desired, to, situation.shown.gone)?;
+    let hook = plan::hook(to, situation.shown.gone)?;
     let on_success = Progress::write(&situation.after(&next));
     let write = Write { situation, to, hook };
     Ok(Step::Call {
@@ -206,7 +206,7 @@ impl Write<'_> {
 }
 
 /// What kind of id it is, by how it begins. A message that we start may go to a person.
-fn id_type(id: &str) -> &'static str {
+pub(super) fn id_type(id: &str) -> &'static str {
     match id.split_once('_') {
         Some(("oc", _)) => "chat_id",
         Some(("ou", _)) => "open_id",

@@ -11,6 +11,7 @@ use tieline_core::connector::{
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
+use super::files;
 use super::plan::MAX_CARD;
 use super::settings::FEISHU;
 
@@ -123,13 +124,15 @@ const BUDGET: Budget = Budget {
         api("calls of card/create", &["create_card"]),
         api("calls of card/settings", &["reopen_card", "close_card", "close_left"]),
         api("calls of card/update", &["replace_card"]),
+        api("calls of image/create", &[files::UPLOAD_PICTURE]),
+        api("calls of file/create", &[files::UPLOAD_FILE]),
         // Text that is streamed into a card isn't counted.
     ],
     source: "https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN",
 };
 
 /// Calls that put a message into a chat, be it as a reply.
-const MESSAGES: &[&str] = &["send", "send_card"];
+const MESSAGES: &[&str] = &["send", "send_card", files::SEND_FILE];
 
 /// What each API allows a bot.
 const fn api(name: &'static str, calls: &'static [&'static str]) -> Quota {
@@ -184,6 +187,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };
 
@@ -228,6 +232,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };
 

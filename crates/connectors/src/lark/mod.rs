@@ -10,6 +10,7 @@ mod compose;
 mod content;
 mod decode;
 mod dialect;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod frame;
@@ -39,8 +40,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, NameSource, PermissionQuestion, Probe, Received, Rejection,
-    SentCall, TokenError, TokenExchange, Verdict,
+    Answer, Connector, Context, FileSender, Manifest, MediaSource, NameSource, PermissionQuestion, Probe, Received,
+    Rejection, SentCall, TokenError, TokenExchange, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
@@ -143,6 +144,10 @@ impl Connector for Lark {
 
     fn missing_permissions(&self, cx: &Context<'_>) -> Option<PermissionQuestion> {
         Some(permissions::question(cx))
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Files)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

@@ -373,12 +373,12 @@ pub(super) enum Hook<'a> {
 }
 
 /// What a new message hangs on, after so many turned out to be gone. A reply never leaves its topic.
-pub(super) fn hook<'a>(desired: &DesiredReply<'_>, to: &'a ReplyTarget, gone: u32) -> Result<Hook<'a>, ComposeError> {
+pub(super) fn hook(to: &ReplyTarget, gone: u32) -> Result<Hook<'_>, ComposeError> {
     let chat = Hook::Chat(to.chat.id.as_str());
     let message = to.message.as_str();
     let root = to.handle.text("root").filter(|root| *root != message);
     match (gone, &to.chat.thread) {
-        (0, _) if answers(desired, to) => Ok(Hook::Message(message)),
+        (0, _) if !message.is_empty() => Ok(Hook::Message(message)),
         (0, _) | (1, None) => Ok(chat),
         (1, Some(_)) => root.map(Hook::Message).ok_or(ComposeError::Expired),
         _ => Err(ComposeError::Expired),

@@ -11,6 +11,7 @@ use tieline_core::connector::{
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
+use super::files;
 use super::pages::MAX_UNITS;
 use super::settings::API;
 
@@ -67,14 +68,23 @@ const BUDGET: Budget = Budget {
             scope: QuotaScope::Chat,
             sends: 20,
             per: MINUTE,
-            calls: Calls::Only(&["group_send", "group_edit", "group_grow"]),
+            calls: Calls::Only(&["group_send", "group_edit", "group_grow", "group_file"]),
         },
         Quota {
             name: "messages in all chats",
             scope: QuotaScope::Account,
             sends: 30,
             per: Duration::from_secs(1),
-            calls: Calls::Only(&["send", "edit", "draft", "group_send", "group_edit", "group_grow"]),
+            calls: Calls::Only(&[
+                "send",
+                "edit",
+                "draft",
+                "file",
+                "group_send",
+                "group_edit",
+                "group_grow",
+                "group_file",
+            ]),
         },
     ],
     source: "https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this",
@@ -118,6 +128,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };
 
@@ -145,6 +156,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: true,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };
 

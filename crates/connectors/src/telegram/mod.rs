@@ -8,6 +8,7 @@ mod compose;
 mod content;
 mod decode;
 mod dialect;
+mod files;
 mod full_text;
 mod manifest;
 mod media;
@@ -26,8 +27,8 @@ mod wire;
 use serde_json::{Value, json};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    AddressQuestion, Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, SentCall,
-    TokenError, Verdict, Withheld,
+    AddressQuestion, Answer, Connector, Context, FileSender, Manifest, MediaSource, Probe, Received, Rejection,
+    SentCall, TokenError, Verdict, Withheld,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, WebhookAnswer, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
@@ -110,6 +111,10 @@ impl Connector for Telegram {
     /// See [Telegram Docs/Privacy mode](https://core.telegram.org/bots/features#privacy-mode).
     fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
         (Settings::of(cx.account).reads_groups == Some(false)).then_some(Withheld::GroupMessages)
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Files)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

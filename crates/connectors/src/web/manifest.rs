@@ -6,7 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::agent::MAX_ANSWER_BYTES;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
-use tieline_core::connector::{CardButtons, Delivery, Manifest, Merged, ModeManifest, Proof, WaitingSign};
+use tieline_core::connector::{CardButtons, Delivery, Manifest, Merged, ModeManifest, Proof, SentFiles, WaitingSign};
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -55,6 +55,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
         hears_groups: false,
         proactive: false,
         buttons: CardButtons::None,
+        sent_files: SentFiles::NONE,
         login: false,
     }],
 };

@@ -6,7 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{
-    CardButtons, Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+    CardButtons, Delivery, EndpointField, Manifest, Merged, ModeManifest, Proof, SentFiles, WaitingSign,
 };
 use tieline_core::thinking_display::ReasoningDetail;
 
@@ -72,6 +72,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: false,
     buttons: CardButtons::None,
+    sent_files: SentFiles::NONE,
     login: true,
 };
 

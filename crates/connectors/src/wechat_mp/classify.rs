@@ -20,8 +20,13 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     if after.call == CallKind::Typing {
         return typed(outcome, before, &after);
     }
+    message(outcome, sent.on_success)
+}
+
+/// What the answer to a call means that sends a message.
+pub(super) fn message(outcome: Outcome, on_success: &Progress) -> Verdict {
     match outcome {
-        Outcome::Ok(_) => Verdict::Accepted(Progress::write(&after)),
+        Outcome::Ok(_) => Verdict::Accepted(on_success.clone()),
         Outcome::TokenExpired => Verdict::TokenExpired,
         Outcome::SlowDown { after, code } => Verdict::SlowDown {
             retry_after: Some(after),

@@ -28,7 +28,7 @@ pub(super) const TEXT: TextLimit = TextLimit {
 const MESSAGES: u64 = 5;
 /// How long the sign that we are typing is shown is 15 s; it is renewed when it is this old.
 const TYPING_LIFE: Duration = Duration::from_secs(12);
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const STYLE: PlainStyle = PlainStyle {
     marks: false,
     links: LinkStyle::Anchor,

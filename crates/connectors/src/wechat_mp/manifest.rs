@@ -11,6 +11,7 @@ use tieline_core::connector::{
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::compose::TEXT;
+use super::files;
 use super::settings::API_BASE;
 
 /// Facts about Official Accounts.
@@ -121,5 +122,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: true,
     buttons: CardButtons::None,
+    sent_files: files::LIMITS,
     login: false,
 };

@@ -9,6 +9,7 @@ mod api_error;
 mod classify;
 mod compose;
 mod decode;
+mod files;
 mod manifest;
 mod media;
 mod poll_reply;
@@ -21,8 +22,8 @@ mod tests;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, PolledReplies, Probe, Received, Rejection, Remark, SentCall,
-    TokenExchange, Verdict,
+    Answer, Connector, Context, FileSender, Manifest, MediaSource, PolledReplies, Probe, Received, Rejection, Remark,
+    SentCall, TokenExchange, Verdict,
 };
 use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
@@ -99,6 +100,10 @@ impl Connector for OfficialAccount {
 
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {
         Some(&poll_reply::PassiveReplies)
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Pictures)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

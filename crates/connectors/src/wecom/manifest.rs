@@ -6,7 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::{Budget, Calls, Quota, QuotaScope};
 use tieline_core::connector::{
-    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, SentFiles, WaitingSign,
 };
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
@@ -135,6 +135,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: SentFiles::NONE,
     login: false,
 };
 
@@ -203,5 +204,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: false,
     buttons: CardButtons::None,
+    sent_files: SentFiles::NONE,
     login: false,
 };

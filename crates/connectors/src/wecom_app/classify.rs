@@ -72,7 +72,7 @@ fn refused(code: i64, before: AppProgress, after: &AppProgress) -> Verdict {
 /// Success may still mean that the only receiver got nothing: outside the application's visible range, or without a licence.
 ///
 /// See [WeCom Docs/发送应用消息](https://developer.work.weixin.qq.com/document/path/90236).
-fn unreached(body: &Value) -> Option<&'static str> {
+pub(super) fn unreached(body: &Value) -> Option<&'static str> {
     let has = |list: &str| match &body[list] {
         Value::String(ids) => !ids.is_empty(),
         Value::Array(ids) => !ids.is_empty(),

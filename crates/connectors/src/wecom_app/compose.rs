@@ -28,7 +28,7 @@ pub(super) const TEXT: TextLimit = TextLimit {
 /// without a word.
 const MAX_MESSAGES: u32 = 30;
 /// How long to wait for the answer of a call.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 /// Added to the time since a lost call, so that the check against duplicates surely reaches back to it.
 const CHECK_MARGIN: Duration = Duration::from_secs(60);
 /// Longest interval of that check.
@@ -36,10 +36,11 @@ const MAX_CHECK: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// The names of the calls.
 pub(super) const SEND: &str = "send";
+pub(super) const SEND_FILE: &str = "send_file";
 const SEND_CARD: &str = "send_card";
 const UPDATE_CARD: &str = "update_card";
 /// Calls that put a message into the chat.
-pub(super) const MESSAGES: [&str; 2] = [SEND, SEND_CARD];
+pub(super) const MESSAGES: [&str; 3] = [SEND, SEND_CARD, SEND_FILE];
 
 /// How far a reply is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -119,7 +120,7 @@ pub(super) fn restart(before: &Progress) -> Result<Progress, UnreadableProgress>
 }
 
 /// The one member of the chat. Several receivers are told apart by `|`, and `@all` is everybody: neither is a chat.
-fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
+pub(super) fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
     let member = to.chat.id.as_str();
     let is_one = !member.is_empty() && !member.contains('|') && !member.starts_with('@');
     is_one

@@ -11,6 +11,7 @@ use tieline_core::connector::{
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::compose::{MESSAGES, TEXT};
+use super::files;
 use super::settings::API_BASE;
 
 /// Facts about WeCom applications.
@@ -150,5 +151,6 @@ const WEBHOOK: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: true,
     buttons: CardButtons::All,
+    sent_files: files::LIMITS,
     login: false,
 };

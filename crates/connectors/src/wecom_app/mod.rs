@@ -10,6 +10,7 @@ mod card_action;
 mod classify;
 mod compose;
 mod decode;
+mod files;
 mod manifest;
 mod media;
 mod settings;
@@ -21,8 +22,8 @@ mod tests;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Answer, Connector, Context, Manifest, MediaSource, Probe, Received, Rejection, Remark, SentCall, TokenExchange,
-    Verdict,
+    Answer, Connector, Context, FileSender, Manifest, MediaSource, Probe, Received, Rejection, Remark, SentCall,
+    TokenExchange, Verdict,
 };
 use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
@@ -112,6 +113,10 @@ impl Connector for WeComApp {
 
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(tokens::probe(cx))
+    }
+
+    fn files(&self) -> Option<&dyn FileSender> {
+        Some(&files::Files)
     }
 
     fn media(&self) -> Option<&dyn MediaSource> {

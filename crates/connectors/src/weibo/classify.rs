@@ -1,7 +1,7 @@
 //! What came of a chunk or a file.
 
 use tieline_core::connector::{Planned, SentCall, Verdict};
-use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED};
+use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED, FILE_TOO_LARGE};
 use tieline_core::reply::Progress;
 
 use super::api_error;
@@ -54,7 +54,7 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         (200..=299, Some(0)) if has_ids => Verdict::Accepted(sent.on_success.clone()),
         (_, Some(api_error::TOKEN_EXPIRED)) => Verdict::TokenExpired,
         // Limits are daily ones, too long to wait for.
-        (_, Some(api_error::LIMIT)) | (FILE_NOT_FETCHED | 429, _) => as_link(sent, code),
+        (_, Some(api_error::LIMIT)) | (FILE_NOT_FETCHED | FILE_TOO_LARGE | 429, _) => as_link(sent, code),
         (_, Some(api_error::SERVER)) => retry(&code),
         (status, _) if api_error::is_passing(status) => retry(&code),
         _ => as_link(sent, code),

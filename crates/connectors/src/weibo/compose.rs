@@ -221,6 +221,7 @@ fn send_file(file: &ReplyFile, settings: &Settings, before: &WeiboProgress) -> S
             body: Body::FileAt {
                 url: file.url.clone(),
                 max_bytes: MAX_FILE_BYTES,
+                form: None,
             },
             token: TokenPlace::Query("token"),
             timeout: FILE_TIMEOUT,

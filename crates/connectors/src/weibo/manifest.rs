@@ -9,7 +9,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::bilingual::Bilingual;
 use tieline_core::budget::Budget;
 use tieline_core::connector::{
-    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign,
+    CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, SentFiles, WaitingSign,
 };
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
@@ -130,5 +130,6 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     hears_groups: false,
     proactive: true,
     buttons: CardButtons::None,
+    sent_files: SentFiles::NONE,
     login: false,
 };

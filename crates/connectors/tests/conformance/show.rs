@@ -178,7 +178,23 @@ pub(crate) fn http_call(call: &HttpCall) -> Value {
 fn body(body: &Body) -> Value {
     match body {
         Body::Empty => Value::Null,
-        Body::FileAt { url, max_bytes } => json!({ "fileAt": url, "maxBytes": max_bytes }),
+        Body::FileAt {
+            url,
+            max_bytes,
+            form: None,
+        } => json!({ "fileAt": url, "maxBytes": max_bytes }),
+        Body::FileAt {
+            url,
+            max_bytes,
+            form: Some(form),
+        } => json!({
+            "fields": form.fields.iter().cloned().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>(),
+            "field": form.field,
+            "name": form.name,
+            "mime": form.mime,
+            "fileAt": url,
+            "maxBytes": max_bytes,
+        }),
         Body::Json(text) => serde_json::from_str(text).expect("a JSON body is JSON"),
         Body::Multipart { fields, file } => json!({
             "fields": fields.iter().cloned().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::files::SentFiles;
 use crate::account::{ConnectionMode, Endpoints};
 use crate::bilingual::Bilingual;
 use crate::budget::Budget;
@@ -79,6 +80,8 @@ pub struct ModeManifest {
     pub proactive: bool,
     /// Which buttons of cards its connector shows as buttons.
     pub buttons: CardButtons,
+    /// What of an agent's files is sent as the platform's own ([`super::Connector::files`]). The others are links.
+    pub sent_files: SentFiles,
     /// Whether credentials are obtained by scanning a code instead of being typed in.
     pub login: bool,
 }

@@ -8,7 +8,7 @@ use tieline_core::conversation::Lease;
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::redaction::HeldBack;
-use tieline_core::reply::{Progress, ReplyFile, Stage};
+use tieline_core::reply::{FilesProgress, Progress, ReplyFile, Stage};
 use tieline_core::timestamp::Timestamp;
 
 use super::{Outcome, ReplyRecord, Tried, WHAT};
@@ -100,6 +100,8 @@ struct WordsV1<'a> {
     /// Only in what earlier versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
+    #[serde(default, skip_serializing_if = "is_unbegun")]
+    sent: std::borrow::Cow<'a, FilesProgress>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     card: Option<std::borrow::Cow<'a, Card>>,
     /// What a failed agent said.
@@ -108,6 +110,11 @@ struct WordsV1<'a> {
     /// What may be a credential.
     #[serde(default, skip_serializing_if = "HeldBack::is_empty")]
     held: HeldBack,
+}
+
+#[expect(clippy::ptr_arg, reason = "serde gives a reference to the field")]
+fn is_unbegun(sent: &std::borrow::Cow<'_, FilesProgress>) -> bool {
+    **sent == FilesProgress::default()
 }
 
 #[expect(clippy::ptr_arg, reason = "serde gives a reference to the field")]
@@ -122,6 +129,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
         text: reply.text.as_str().into(),
         files: reply.files.as_slice().into(),
         progress: None,
+        sent: std::borrow::Cow::Borrowed(&reply.sent_files),
         card: reply.card.as_ref().map(std::borrow::Cow::Borrowed),
         failure: match &reply.outcome {
             Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
@@ -241,6 +249,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         notice: stored.note,
         outcome: with_words(stored.out, &words.failure),
         progress,
+        sent_files: words.sent.into_owned(),
         pace: stored.pace,
         tried: stored.tried,
         same_as: stored.same,

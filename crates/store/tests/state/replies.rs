@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES, Resume};
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
-use tieline_core::reply::{Progress, ReplyFile, Stage};
+use tieline_core::reply::{FilesProgress, Progress, ReplyFile, Stage};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{Store, StoreError};
 
@@ -52,6 +52,12 @@ async fn all_of_it_round_trips() {
         it.stage = Stage::Final;
         it.text = "你好 😀".into();
         it.reasoning = "hm".into();
+        it.sent_files = FilesProgress {
+            settled: 1,
+            as_links: vec![0],
+            current: Progress::write(&"key"),
+            ..FilesProgress::default()
+        };
         it.files = vec![ReplyFile {
             url: "https://example.com/a".into(),
             name: "a".into(),

@@ -13,7 +13,7 @@ use tieline_core::ids::{
 };
 use tieline_core::mailbox::Pending;
 use tieline_core::message_state::{LedgerStep, MessageState};
-use tieline_core::reply::{Progress, Stage};
+use tieline_core::reply::{FilesProgress, Progress, Stage};
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_store::message::MessageRecord;
@@ -169,6 +169,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
         notice: None,
         outcome: None,
         progress: Progress::default(),
+        sent_files: FilesProgress::default(),
         pace: Pace::default(),
         tried: None,
         same_as: None,

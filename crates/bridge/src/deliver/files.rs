@@ -1,0 +1,258 @@
+//! Files of a final text that are sent as the platform's own, one after the other, once the chat shows the text.
+//!
+//! A file that can't be sent is tried in its next form, and in the end it is a link with its name, in a message behind the others.
+//! Each settled file and each accepted call is recorded, so that another process goes on with the next one.
+
+use std::borrow::Cow;
+
+use tieline_core::connector::{Context, FileForm, FileSender, OutgoingFile, SentCall, Verdict};
+use tieline_core::http_types::{ApiAnswer, ApiCall};
+use tieline_core::ids::ReplyId;
+use tieline_core::reply::{DesiredReply, FilesProgress, Progress, ReplyFile, Stage, Step};
+use tracing::info;
+
+use super::{Plan, ReplyDelivery, Snapshot, compose_code, mode};
+use crate::integration_log;
+
+/// How often in a row a call may fail in passing before its file is given up.
+const MAX_FAILURES: usize = 4;
+
+/// More forms than there are.
+const NO_FORM: usize = 9;
+
+/// What a call of a delivery shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The reply's text.
+    Text,
+    /// A file.
+    File,
+    /// The message with links to the files that could not be sent.
+    Links,
+}
+
+/// What of a snapshot goes into the text.
+pub(super) struct TextPart<'a> {
+    /// The text.
+    pub(super) text: Cow<'a, str>,
+    /// Files that are links below it.
+    pub(super) files: Cow<'a, [ReplyFile]>,
+    /// Whether the chat needs no text at all: files are all there is.
+    pub(super) is_needless: bool,
+}
+
+impl ReplyDelivery<'_> {
+    /// The progress of what a call shows.
+    pub(super) const fn progress_of(&mut self, subject: Subject) -> &mut Progress {
+        match subject {
+            Subject::Text => &mut self.record.progress,
+            Subject::File => &mut self.record.sent_files.current,
+            Subject::Links => &mut self.record.sent_files.links,
+        }
+    }
+
+    /// What of `look` goes into the text, where other files are sent behind it.
+    pub(super) fn text_part<'w>(&self, look: Snapshot<'w>) -> TextPart<'w> {
+        let is_sent = |file: &ReplyFile| self.forms(file).next().is_some();
+        if look.stage != Stage::Final || self.sender().is_none() || !look.files.iter().any(is_sent) {
+            return TextPart {
+                text: look.text.into(),
+                files: look.files.into(),
+                is_needless: false,
+            };
+        }
+        let links: Vec<_> = look.files.iter().filter(|file| !is_sent(file)).cloned().collect();
+        let is_blank = look.text.trim().is_empty() && look.notice.is_none() && links.is_empty();
+        // A sign that is shown already must end with some text.
+        let text = match is_blank {
+            true => {
+                let names: Vec<_> = look.files.iter().map(|file| file.name.as_str()).collect();
+                names.join("\n").into()
+            }
+            false => look.text.into(),
+        };
+        TextPart {
+            text,
+            files: links.into(),
+            // What answers a message may have to end a sign that the platform shows by itself.
+            is_needless: is_blank && look.buttons.is_empty() && self.target.message.as_str().is_empty(),
+        }
+    }
+
+    /// The next call of the files behind the final text. `None`: all of them are there.
+    pub(super) fn plan_file(&mut self, files: &[ReplyFile], cx: &Context<'_>) -> Option<Plan> {
+        let sender = self.sender()?;
+        while let Some(file) = files.get(self.record.sent_files.settled) {
+            let state = &self.record.sent_files;
+            let Some((form, max_bytes)) = self.forms(file).nth(state.refused) else {
+                // What has no form at all is a link in the text already.
+                self.settle(state.refused > 0);
+                continue;
+            };
+            let file = self.outgoing(file, form, max_bytes);
+            match sender.deliver(&file, self.target, &state.current, cx) {
+                Ok(Step::Call { call, on_success }) => {
+                    return Some(Plan::Call(Box::new(call), on_success, Subject::File));
+                }
+                Ok(Step::Done) => self.settle(false),
+                Ok(Step::Wait { .. }) => self.refuse("wait"),
+                Err(error) => self.refuse(compose_code(&error)),
+            }
+        }
+        self.plan_links(files, cx)
+    }
+
+    /// The message with links to the files that could not be sent: the connector writes it as one that nobody asked for.
+    fn plan_links(&self, files: &[ReplyFile], cx: &Context<'_>) -> Option<Plan> {
+        let state = &self.record.sent_files;
+        let links: Vec<_> = state.as_links.iter().filter_map(|at| files.get(*at)).cloned().collect();
+        if links.is_empty() {
+            return None;
+        }
+        let desired = DesiredReply {
+            reply: &ReplyId::new(format!("{}-files", self.record.id)),
+            stage: Stage::Final,
+            text: "",
+            reasoning: "",
+            notice: None,
+            reference: None,
+            files: &links,
+            buttons: &[],
+            link: None,
+            proactive: true,
+            plain: false,
+            pulled: None,
+        };
+        match self.bot.connector.deliver(&desired, self.target, &state.links, cx) {
+            Ok(Step::Call { call, on_success }) => Some(Plan::Call(Box::new(call), on_success, Subject::Links)),
+            Ok(Step::Wait { until }) => Some(Plan::Over(super::DeliveryOutcome::NotBefore(until))),
+            Ok(Step::Done) => None,
+            Err(error) => {
+                info!(account.id = %self.bot.account.integration, code = compose_code(&error), "links to files can't be shown");
+                None
+            }
+        }
+    }
+
+    /// Classifies the answer to a call.
+    pub(super) fn verdict(
+        &self,
+        sent: &SentCall<'_>,
+        answer: &ApiAnswer,
+        cx: &Context<'_>,
+        subject: Subject,
+    ) -> Verdict {
+        match self.sender().filter(|_| subject == Subject::File) {
+            Some(sender) => sender.classify(sent, answer, cx),
+            None => self.bot.connector.classify(sent, answer, cx),
+        }
+    }
+
+    /// What becomes of a file by the verdict on its call: `None` if this form of it is given up, which is recorded with the next call.
+    pub(super) async fn file_verdict(
+        &mut self,
+        verdict: Verdict,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+    ) -> Option<Verdict> {
+        let state = &mut self.record.sent_files;
+        let code = match verdict {
+            Verdict::Accepted(_) => {
+                state.failures = 0;
+                return Some(verdict);
+            }
+            Verdict::Retry { .. } if state.failures + 1 < MAX_FAILURES => {
+                state.failures += 1;
+                return Some(verdict);
+            }
+            Verdict::Retry { code }
+            | Verdict::Refused { code }
+            | Verdict::Closed { code, .. }
+            | Verdict::Resting { code, .. } => code,
+            Verdict::FallBack { .. }
+            | Verdict::SlowDown { .. }
+            | Verdict::TokenExpired
+            | Verdict::CredentialsRefused { .. } => return Some(verdict),
+        };
+        let message = format!("a file of an answer is not sent as one: {}, code {code}", call.name());
+        let bot = &self.bot.account.integration;
+        integration_log::warn(self.world, bot, "file_not_sent", &message).await;
+        self.refuse(&code);
+        if is_doubtful(answer) {
+            // In another form it could be there twice.
+            self.record.sent_files.refused = NO_FORM;
+        }
+        None
+    }
+
+    /// What becomes of the message with links by the verdict on its call. It may be one more than the platform takes: the answer is
+    /// shown all the same, so that isn't its failure. `None` if it is given up.
+    pub(super) async fn links_verdict(&mut self, verdict: Verdict) -> Option<Verdict> {
+        let Verdict::Refused { code } = verdict else {
+            return Some(verdict);
+        };
+        let message = format!("links to files of an answer are not sent: code {code}");
+        integration_log::warn(self.world, &self.bot.account.integration, "file_not_sent", &message).await;
+        self.record.sent_files.as_links.clear();
+        self.is_ahead = true;
+        None
+    }
+
+    /// The form in hand is given up.
+    fn refuse(&mut self, code: &str) {
+        info!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "form of a file is given up");
+        let state = &mut self.record.sent_files;
+        (state.refused, state.failures) = (state.refused + 1, 0);
+        state.current = Progress::default();
+        self.is_ahead = true;
+    }
+
+    /// The file in hand is there, or given up.
+    fn settle(&mut self, as_link: bool) {
+        let state = &mut self.record.sent_files;
+        if as_link {
+            state.as_links.push(state.settled);
+        }
+        *state = FilesProgress {
+            settled: state.settled + 1,
+            as_links: std::mem::take(&mut state.as_links),
+            ..FilesProgress::default()
+        };
+    }
+
+    /// Who sends files into this chat. `None`: all of them are links.
+    fn sender(&self) -> Option<&'static dyn FileSender> {
+        if self.is_pulled() {
+            return None;
+        }
+        let cx = self.bot.context(self.world, None);
+        let connector = self.bot.connector;
+        connector.files().filter(|sender| sender.reaches(self.target, &cx))
+    }
+
+    fn forms(&self, file: &ReplyFile) -> impl Iterator<Item = (FileForm, usize)> {
+        let most = self.world.settings.max_file_bytes;
+        let forms = mode(self.bot).sent_files.forms(file);
+        forms.map(move |(form, max_bytes)| (form, max_bytes.min(most)))
+    }
+
+    fn outgoing<'f>(&'f self, file: &'f ReplyFile, form: FileForm, max_bytes: usize) -> OutgoingFile<'f> {
+        OutgoingFile {
+            reply: &self.record.id,
+            number: self.record.sent_files.settled,
+            redrive: self.record.redrive,
+            file,
+            form,
+            max_bytes,
+        }
+    }
+}
+
+/// Whether the platform may have acted on a call that it didn't confirm.
+const fn is_doubtful(answer: &ApiAnswer) -> bool {
+    match answer {
+        ApiAnswer::Unknown => true,
+        ApiAnswer::Answered { status, .. } => *status >= 500,
+        ApiAnswer::NotSent => false,
+    }
+}

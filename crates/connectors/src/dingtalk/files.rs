@@ -1,0 +1,149 @@
+//! Files of answers: uploaded with the old API, then sent by the robot with the new one.
+//!
+//! See [DingTalk Docs/上传媒体文件](https://open.dingtalk.com/document/development/upload-media-files) and
+//! [机器人发送消息的消息类型](https://open.dingtalk.com/document/development/robot-message-type).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tieline_core::connector::{
+    Context, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+};
+use tieline_core::http_types::{ApiAnswer, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+
+use super::api_error::Outcome;
+use super::call::{self, OAPI_BASE};
+use super::handle::Handle;
+use crate::errcode::{self, Codes};
+use crate::file_upload::{self, UploadProgress};
+
+/// What the platform takes.
+pub(super) const LIMITS: SentFiles = SentFiles {
+    picture: Some(FileLimit {
+        max_bytes: 20 * 1024 * 1024,
+        types: &["image/jpeg", "image/png", "image/gif", "image/bmp"],
+    }),
+    // The types of a robot's file message.
+    file: Some(FileLimit {
+        max_bytes: 20 * 1024 * 1024,
+        types: &[
+            "application/pdf",
+            "application/zip",
+            "application/x-zip-compressed",
+            "application/vnd.rar",
+            "application/x-rar-compressed",
+            "application/msword",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        ],
+    }),
+    source: "https://open.dingtalk.com/document/development/upload-media-files",
+};
+/// The codes of the old API. It tells too many calls by 90018 and 88 among others.
+const CODES: Codes = Codes {
+    token: &[40001, 40014, 42001],
+    limits: &[
+        (90002, Duration::from_secs(2)),
+        (90018, Duration::from_secs(2)),
+        (90006, Duration::from_secs(2)),
+    ],
+    pause: Duration::from_secs(2),
+    may_be_absent: false,
+};
+
+/// Uploads and sends files.
+#[derive(Debug)]
+pub(super) struct Files;
+
+impl FileSender for Files {
+    /// The message's own address takes no files.
+    fn reaches(&self, to: &ReplyTarget, _cx: &Context<'_>) -> bool {
+        Handle::of(to).way_by_api(to).is_some()
+    }
+
+    fn deliver(
+        &self,
+        file: &OutgoingFile<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        let way = Handle::of(to).way_by_api(to).ok_or(ComposeError::Expired)?;
+        let send = |key: &str| {
+            let (kind, param) = content(file, key);
+            call::by_api(&way, kind, &param, to, cx)
+        };
+        Ok(file_upload::step(progress, || upload(file, cx), send)?)
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        let Planned { on_success, .. }: Planned<UploadProgress> = match sent.read() {
+            Ok(planned) => planned,
+            Err(verdict) => return verdict,
+        };
+        match on_success.sent {
+            true => was_sent(Outcome::of_api(answer), sent),
+            false => errcode::uploaded(errcode::Outcome::of(answer, &CODES), on_success),
+        }
+    }
+}
+
+fn upload(file: &OutgoingFile<'_>, cx: &Context<'_>) -> HttpCall {
+    let kind = match file.form {
+        FileForm::Picture => "image",
+        FileForm::File => "file",
+    };
+    let base = cx.account.endpoint("oapiBase", OAPI_BASE);
+    HttpCall {
+        name: "upload_file",
+        method: "POST",
+        url: format!("{base}/media/upload?type={kind}"),
+        headers: Vec::new(),
+        body: file_upload::form(file, "media", Vec::new()),
+        token: TokenPlace::Query("access_token"),
+        timeout: file_upload::TIMEOUT,
+    }
+}
+
+/// `msgKey` and `msgParam`.
+fn content(file: &OutgoingFile<'_>, key: &str) -> (&'static str, Value) {
+    match file.form {
+        FileForm::Picture => ("sampleImageMsg", json!({ "photoURL": key })),
+        FileForm::File => {
+            let name = file_upload::name(file);
+            let kind = file_upload::extension(&name).unwrap_or_default();
+            (
+                "sampleFile",
+                json!({ "mediaId": key, "fileName": name, "fileType": kind }),
+            )
+        }
+    }
+}
+
+fn was_sent(outcome: Outcome, sent: &SentCall<'_>) -> Verdict {
+    match outcome {
+        Outcome::Ok(body) => {
+            let has = |list: &str| body[list].as_array().is_some_and(|ids| !ids.is_empty());
+            let unreached = ["invalidStaffIdList", "flowControlledStaffIdList"];
+            match unreached.into_iter().find(|list| has(list)) {
+                Some(list) => Verdict::Refused { code: list.to_owned() },
+                None => Verdict::Accepted(sent.on_success.clone()),
+            }
+        }
+        Outcome::Throttled { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+            scope: LimitScope::Bot,
+        },
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::NotSent => Verdict::Retry {
+            code: "not_sent".to_owned(),
+        },
+        // A repeated message can't be distinguished from a new one, so it is not repeated on suspicion.
+        Outcome::Lost => Verdict::Refused {
+            code: "no_answer".to_owned(),
+        },
+        Outcome::Busy(code) | Outcome::Refused(code) => Verdict::Refused { code },
+    }
+}

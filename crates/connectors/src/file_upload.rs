@@ -1,0 +1,75 @@
+//! Files of answers that are uploaded first and sent by the key that the platform gives for them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::connector::{FileForm, OutgoingFile};
+use tieline_core::http_types::{ApiCall, Body, FilePart, HttpCall};
+use tieline_core::reply::{Progress, Step, UnreadableProgress};
+
+use crate::file_name;
+
+/// How long fetching a file and sending it on may take together.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// How far a file is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct UploadProgress {
+    /// The platform's key of the uploaded file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+    /// Whether it is sent.
+    pub(crate) sent: bool,
+}
+
+/// The next step: first `upload`, then `send` with the key of what was uploaded.
+///
+/// # Errors
+/// [`UnreadableProgress`] if `progress` is something else.
+pub(crate) fn step(
+    progress: &Progress,
+    upload: impl FnOnce() -> HttpCall,
+    send: impl FnOnce(&str) -> HttpCall,
+) -> Result<Step, UnreadableProgress> {
+    let shown: UploadProgress = progress.read()?;
+    if shown.sent {
+        return Ok(Step::Done);
+    }
+    let (call, sent) = match &shown.key {
+        None => (upload(), false),
+        Some(key) => (send(key), true),
+    };
+    Ok(Step::Call {
+        call: ApiCall::Http(call),
+        on_success: Progress::write(&UploadProgress { sent, ..shown }),
+    })
+}
+
+/// A form whose last part is the file.
+pub(crate) fn form(file: &OutgoingFile<'_>, field: &'static str, fields: Vec<(String, String)>) -> Body {
+    Body::FileAt {
+        url: file.file.url.clone(),
+        max_bytes: file.max_bytes,
+        form: Some(FilePart {
+            fields,
+            field,
+            name: name(file),
+            mime: file.file.mime.clone(),
+        }),
+    }
+}
+
+/// The file's name, without folders and control characters.
+pub(crate) fn name(file: &OutgoingFile<'_>) -> String {
+    file_name::clean(&file.file.name).unwrap_or_else(|| match file.form {
+        FileForm::Picture => "image".to_owned(),
+        FileForm::File => "file".to_owned(),
+    })
+}
+
+/// The part of a name behind its last dot, in lower case.
+pub(crate) fn extension(name: &str) -> Option<String> {
+    let (_, extension) = name.rsplit_once('.')?;
+    Some(extension.to_ascii_lowercase())
+}

@@ -1,0 +1,200 @@
+//! Files of answers: uploaded, then sent as a message of their own.
+//!
+//! See [Feishu Docs/上传图片](https://open.feishu.cn/document/server-docs/im-v1/image/create) and
+//! [上传文件](https://open.feishu.cn/document/server-docs/im-v1/file/create).
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tieline_core::connector::{
+    Context, FileForm, FileLimit, FileSender, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+
+use super::CALL_TIMEOUT;
+use super::api_error::Meaning;
+use super::classify::read_answer;
+use super::compose::{id_type, segment};
+use super::plan::{self, Hook};
+use super::settings::address;
+use crate::file_upload;
+
+/// What the platform takes.
+pub(super) const LIMITS: SentFiles = SentFiles {
+    picture: Some(FileLimit {
+        max_bytes: 10 * 1024 * 1024,
+        types: &[
+            "image/jpeg",
+            "image/png",
+            "image/webp",
+            "image/gif",
+            "image/bmp",
+            "image/x-icon",
+            "image/vnd.microsoft.icon",
+            "image/tiff",
+            "image/heic",
+        ],
+    }),
+    file: Some(FileLimit {
+        max_bytes: 30 * 1024 * 1024,
+        types: &[],
+    }),
+    source: "https://open.feishu.cn/document/server-docs/im-v1/file/create",
+};
+/// The names of the calls.
+pub(super) const UPLOAD_PICTURE: &str = "upload_picture";
+pub(super) const UPLOAD_FILE: &str = "upload_file";
+pub(super) const SEND_FILE: &str = "send_file";
+
+/// Uploads and sends files.
+#[derive(Debug)]
+pub(super) struct Files;
+
+/// How far a file is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LarkFile {
+    /// Its key, once it is uploaded.
+    key: Option<String>,
+    /// Whether it is sent.
+    sent: bool,
+    /// How many messages to hang on turned out to be gone.
+    gone: u32,
+    /// The chat takes no replies in topics.
+    no_topic: bool,
+}
+
+impl FileSender for Files {
+    fn deliver(
+        &self,
+        file: &OutgoingFile<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        let shown: LarkFile = progress.read()?;
+        if shown.sent {
+            return Ok(Step::Done);
+        }
+        let (call, sent) = match &shown.key {
+            None => (upload(file, cx), false),
+            Some(key) => (send(file, key, to, &shown, cx)?, true),
+        };
+        Ok(Step::Call {
+            call: ApiCall::Http(call),
+            on_success: Progress::write(&LarkFile { sent, ..shown }),
+        })
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        let Planned { before, on_success }: Planned<LarkFile> = match sent.read() {
+            Ok(planned) => planned,
+            Err(verdict) => return verdict,
+        };
+        let read = match read_answer(answer) {
+            Ok(read) => read,
+            Err(verdict) => return verdict,
+        };
+        let code = read.code.to_string();
+        let another = |progress: LarkFile| Verdict::FallBack {
+            progress: Progress::write(&progress),
+            code: code.clone(),
+        };
+        match read.meaning {
+            None if on_success.sent => Verdict::Accepted(Progress::write(&on_success)),
+            None => {
+                let key = ["image_key", "file_key"].iter().find_map(|name| read.body.text(name));
+                match key.map(str::to_owned) {
+                    Some(key) => Verdict::Accepted(Progress::write(&LarkFile {
+                        key: Some(key),
+                        ..on_success
+                    })),
+                    None => Verdict::Refused { code },
+                }
+            }
+            Some(Meaning::Token) => Verdict::TokenExpired,
+            Some(Meaning::TargetGone) if on_success.sent => another(LarkFile {
+                gone: before.gone + 1,
+                ..before
+            }),
+            Some(Meaning::NoTopic) if !before.no_topic => another(LarkFile {
+                no_topic: true,
+                ..before
+            }),
+            Some(_) => Verdict::Refused { code },
+        }
+    }
+}
+
+fn upload(file: &OutgoingFile<'_>, cx: &Context<'_>) -> HttpCall {
+    let (name, path, field, fields) = match file.form {
+        FileForm::Picture => {
+            let fields = vec![("image_type".to_owned(), "message".to_owned())];
+            (UPLOAD_PICTURE, "/open-apis/im/v1/images", "image", fields)
+        }
+        FileForm::File => {
+            let name = file_upload::name(file);
+            let kind = file_type(&name).to_owned();
+            let fields = vec![("file_type".to_owned(), kind), ("file_name".to_owned(), name)];
+            (UPLOAD_FILE, "/open-apis/im/v1/files", "file", fields)
+        }
+    };
+    HttpCall {
+        timeout: file_upload::TIMEOUT,
+        ..call(name, path, file_upload::form(file, field, fields), cx)
+    }
+}
+
+/// The platform's word for a file, by its name. Audio and video would need another message.
+fn file_type(name: &str) -> &'static str {
+    match file_upload::extension(name).as_deref() {
+        Some("pdf") => "pdf",
+        Some("doc" | "docx") => "doc",
+        Some("xls" | "xlsx") => "xls",
+        Some("ppt" | "pptx") => "ppt",
+        _ => "stream",
+    }
+}
+
+fn send(
+    file: &OutgoingFile<'_>,
+    key: &str,
+    to: &ReplyTarget,
+    shown: &LarkFile,
+    cx: &Context<'_>,
+) -> Result<HttpCall, ComposeError> {
+    let (kind, content) = match file.form {
+        FileForm::Picture => ("image", json!({ "image_key": key })),
+        FileForm::File => ("file", json!({ "file_key": key })),
+    };
+    // Another place is another message.
+    let subject = format!("{} {} {}", file.subject(), shown.gone, shown.no_topic);
+    let mut body = json!({
+        "msg_type": kind,
+        "content": content.to_string(),
+        "uuid": cx.account.ids.other("tlc-", &subject),
+    });
+    let path = match plan::hook(to, shown.gone)? {
+        Hook::Message(message) => {
+            body["reply_in_thread"] = (to.chat.thread.is_some() && !shown.no_topic).into();
+            format!("/open-apis/im/v1/messages/{}/reply", segment(message))
+        }
+        Hook::Chat(chat) => {
+            body["receive_id"] = chat.into();
+            format!("/open-apis/im/v1/messages?receive_id_type={}", id_type(chat))
+        }
+    };
+    Ok(call(SEND_FILE, &path, Body::Json(body.to_string()), cx))
+}
+
+fn call(name: &'static str, path: &str, body: Body, cx: &Context<'_>) -> HttpCall {
+    HttpCall {
+        name,
+        method: "POST",
+        url: address(cx.account, path),
+        headers: Vec::new(),
+        body,
+        token: TokenPlace::Bearer,
+        timeout: CALL_TIMEOUT,
+    }
+}

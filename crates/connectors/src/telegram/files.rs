@@ -1,0 +1,118 @@
+//! Files of answers: pictures as photos, others as documents, each in one call.
+//!
+//! See [Telegram Docs/sendPhoto](https://core.telegram.org/bots/api#sendphoto) and
+//! [sendDocument](https://core.telegram.org/bots/api#senddocument).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tieline_core::connector::{
+    Context, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+};
+use tieline_core::event::ChatKind;
+use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+
+use super::api_error::{self, Meaning};
+use super::settings;
+use crate::file_upload;
+
+/// What the platform takes.
+pub(super) const LIMITS: SentFiles = SentFiles {
+    picture: Some(FileLimit {
+        max_bytes: 10_000_000,
+        types: &["image/jpeg", "image/png", "image/webp"],
+    }),
+    file: Some(FileLimit {
+        max_bytes: 50_000_000,
+        types: &[],
+    }),
+    source: "https://core.telegram.org/bots/api#sending-files",
+};
+
+/// Sends files.
+#[derive(Debug)]
+pub(super) struct Files;
+
+/// How far a file is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct TelegramFile {
+    /// Whether it is sent.
+    sent: bool,
+    /// The supergroup that the group has become.
+    chat: Option<i64>,
+}
+
+impl FileSender for Files {
+    fn deliver(
+        &self,
+        file: &OutgoingFile<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        let shown: TelegramFile = progress.read()?;
+        if shown.sent {
+            return Ok(Step::Done);
+        }
+        Ok(Step::Call {
+            call: ApiCall::Http(send(file, to, shown.chat, cx)),
+            on_success: Progress::write(&TelegramFile { sent: true, ..shown }),
+        })
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
+        let Planned { before, .. }: Planned<TelegramFile> = match sent.read() {
+            Ok(planned) => planned,
+            Err(verdict) => return verdict,
+        };
+        let error = match api_error::result(answer) {
+            Ok(_) => return Verdict::Accepted(sent.on_success.clone()),
+            Err(error) => error,
+        };
+        let code = error.code;
+        match error.meaning {
+            Meaning::TooFast => Verdict::SlowDown {
+                retry_after: error.retry_after_s.map(Duration::from_secs),
+                code,
+                scope: LimitScope::Bot,
+            },
+            Meaning::BadToken => Verdict::CredentialsRefused { code },
+            Meaning::NotDone => Verdict::Retry { code },
+            Meaning::Migrated(chat) if before.chat != Some(chat) => Verdict::FallBack {
+                progress: Progress::write(&TelegramFile {
+                    chat: Some(chat),
+                    ..before
+                }),
+                code,
+            },
+            // The platform has no idempotency keys: sent again, it could be there twice.
+            _ => Verdict::Refused { code },
+        }
+    }
+}
+
+fn send(file: &OutgoingFile<'_>, to: &ReplyTarget, migrated: Option<i64>, cx: &Context<'_>) -> HttpCall {
+    let (method, field) = match file.form {
+        FileForm::Picture => ("sendPhoto", "photo"),
+        FileForm::File => ("sendDocument", "document"),
+    };
+    let chat = migrated.map_or_else(|| to.chat.id.as_str().to_owned(), |chat| chat.to_string());
+    let mut fields = vec![("chat_id".to_owned(), chat)];
+    if let Some(thread) = to.chat.thread.as_ref().filter(|it| it.as_str().parse::<i64>().is_ok()) {
+        fields.push(("message_thread_id".to_owned(), thread.as_str().to_owned()));
+    }
+    HttpCall {
+        name: match to.chat.kind {
+            ChatKind::Direct => "file",
+            ChatKind::Group => "group_file",
+        },
+        method: "POST",
+        url: settings::url(cx.account, "", method),
+        headers: Vec::new(),
+        body: file_upload::form(file, field, fields),
+        token: TokenPlace::None,
+        timeout: file_upload::TIMEOUT,
+    }
+}

@@ -1,0 +1,215 @@
+//! Files of answers that are sent as the platform's own pictures and files, one after the other, once the text is shown.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, SentCall, Verdict};
+use crate::http_types::ApiAnswer;
+use crate::ids::ReplyId;
+use crate::reply::{ComposeError, Progress, ReplyFile, ReplyTarget, Step};
+
+/// Sends files of answers as the platform's own. A file that isn't sent so is a link with its name.
+pub trait FileSender: Sync {
+    /// Whether files can be sent there. `false`: all of them are links.
+    fn reaches(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
+        let _ = (to, cx);
+        true
+    }
+
+    /// The next call on the way from `progress` of this file to the chat showing it; or [`Step::Done`]. Never [`Step::Wait`].
+    ///
+    /// # Errors
+    /// [`ComposeError`] if no call can get there: the file is then a link.
+    fn deliver(
+        &self,
+        file: &OutgoingFile<'_>,
+        to: &ReplyTarget,
+        progress: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError>;
+
+    /// Classifies the answer to such a call. What is refused for good ([`Verdict::Refused`]) refuses this form of the file only.
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict;
+}
+
+/// A file that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OutgoingFile<'a> {
+    /// The reply that it belongs to.
+    pub reply: &'a ReplyId,
+    /// Its number among the reply's files.
+    pub number: usize,
+    /// For which redrive of its message the reply is shown: another one sends the file again.
+    pub redrive: u32,
+    /// The file.
+    pub file: &'a ReplyFile,
+    /// What it is sent as.
+    pub form: FileForm,
+    /// Most bytes that it may have in that form.
+    pub max_bytes: usize,
+}
+
+impl OutgoingFile<'_> {
+    /// A text that no other file, and no other form of this one, has: idempotency keys are derived from it.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let Self {
+            reply,
+            number,
+            redrive,
+            form,
+            ..
+        } = self;
+        format!("{reply} file {number} {form:?} {redrive}")
+    }
+}
+
+/// What a file is sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileForm {
+    /// A picture, shown in the chat.
+    Picture,
+    /// A file with its name, for download.
+    File,
+}
+
+/// What a mode sends as the platform's own pictures and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentFiles {
+    /// Pictures. `None`: they are sent as files.
+    pub picture: Option<FileLimit>,
+    /// Files. `None`: they are links.
+    pub file: Option<FileLimit>,
+    /// Where the numbers come from. Empty where nothing is sent.
+    pub source: &'static str,
+}
+
+/// Which files are sent in a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLimit {
+    /// Most bytes.
+    pub max_bytes: usize,
+    /// MIME types. Empty: all of them.
+    pub types: &'static [&'static str],
+}
+
+impl SentFiles {
+    /// Nothing: all files are links.
+    pub const NONE: Self = Self {
+        picture: None,
+        file: None,
+        source: "",
+    };
+
+    /// The forms in which `file` may be sent, the best one first, with the most bytes that each takes.
+    pub fn forms(&self, file: &ReplyFile) -> impl Iterator<Item = (FileForm, usize)> {
+        let mime = mime(file);
+        let is_picture = mime.starts_with("image/");
+        let picture = self.picture.filter(|_| is_picture).map(|it| (FileForm::Picture, it));
+        let file = self.file.map(|it| (FileForm::File, it));
+        let fits = move |limit: &FileLimit| limit.types.is_empty() || limit.types.contains(&mime.as_str());
+        let forms = [picture, file].into_iter().flatten();
+        forms
+            .filter(move |(_, limit)| fits(limit))
+            .map(|(form, limit)| (form, limit.max_bytes))
+    }
+}
+
+/// MIME types by the end of a name, for files whose agent tells none.
+const BY_NAME: &[(&str, &str)] = &[
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
+    ("bmp", "image/bmp"),
+    ("pdf", "application/pdf"),
+    ("zip", "application/zip"),
+    ("rar", "application/vnd.rar"),
+    ("doc", "application/msword"),
+    (
+        "docx",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ),
+    (
+        "xlsx",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ),
+];
+
+/// The MIME type of a file, without parameters: as the agent tells it, else by the end of its name or address.
+fn mime(file: &ReplyFile) -> String {
+    let told = file
+        .mime
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if !told.is_empty() && told != "application/octet-stream" {
+        return told;
+    }
+    let address = file.url.split(['?', '#']).next().unwrap_or_default();
+    let by_end = |of: &str| {
+        let (_, end) = of.rsplit_once('.')?;
+        let known = BY_NAME.iter().find(|(known, _)| known.eq_ignore_ascii_case(end));
+        known.map(|(_, mime)| (*mime).to_owned())
+    };
+    by_end(&file.name).or_else(|| by_end(address)).unwrap_or(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(limits: SentFiles, mime: &str, expected: &[FileForm]) {
+        let file = ReplyFile {
+            url: "https://a.test/f".into(),
+            name: "f".into(),
+            mime: mime.into(),
+        };
+        let forms: Vec<_> = limits.forms(&file).map(|(form, _)| form).collect();
+        assert_eq!(forms, expected, "{mime}");
+    }
+
+    #[test]
+    fn type_that_is_not_told_is_read_from_name_or_address() {
+        let mime_of = |url: &str, name: &str, told: &str| {
+            mime(&ReplyFile {
+                url: url.into(),
+                name: name.into(),
+                mime: told.into(),
+            })
+        };
+        assert_eq!(mime_of("https://a.test/x", "A.PDF", ""), "application/pdf");
+        assert_eq!(
+            mime_of("https://a.test/x.png?a=b.zip", "image", "application/octet-stream"),
+            "image/png"
+        );
+        assert_eq!(mime_of("https://a.test/x.png", "a.pdf", "text/plain"), "text/plain");
+        assert_eq!(mime_of("https://a.test/x", "a", ""), "");
+    }
+
+    #[test]
+    fn picture_that_is_none_for_the_platform_is_a_file() {
+        let all = SentFiles {
+            picture: Some(FileLimit {
+                max_bytes: 1,
+                types: &["image/png"],
+            }),
+            file: Some(FileLimit {
+                max_bytes: 2,
+                types: &[],
+            }),
+            source: "",
+        };
+        check(all, "image/png", &[FileForm::Picture, FileForm::File]);
+        check(all, "Image/PNG; a=b", &[FileForm::Picture, FileForm::File]);
+        check(all, "image/svg+xml", &[FileForm::File]);
+        check(all, "", &[FileForm::File]);
+        check(SentFiles { file: None, ..all }, "application/pdf", &[]);
+        check(SentFiles { file: None, ..all }, "image/png", &[FileForm::Picture]);
+        check(SentFiles::NONE, "image/png", &[]);
+    }
+}

@@ -1,0 +1,230 @@
+//! Pictures and files that agents give.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::ensure;
+use axum::Router;
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tieline_tests::agents::Manner;
+use tieline_tests::outbound::{Speaker, stays, until};
+use tieline_tests::platform::Upload;
+use tieline_tests::uploads::SentFile;
+use tokio::sync::Semaphore;
+
+use crate::test_bridge::{Bot, PATIENCE, TestBridge};
+
+/// What no platform takes as a file.
+const HUGE: usize = 64 << 20;
+const DOCUMENT: &[u8] = b"%PDF-1.4 a document of the agent\n";
+
+/// Where files by address are: an agent's answer is a plain function.
+static FILES: OnceLock<SocketAddr> = OnceLock::new();
+/// How often the file was asked for that waits for [`GATE`].
+static N_WAITING: AtomicUsize = AtomicUsize::new(0);
+static GATE: Semaphore = Semaphore::const_new(0);
+
+fn file(name: &str, mime: &str, bytes: &[u8]) -> Value {
+    json!({ "type": "file", "bytes": STANDARD.encode(bytes), "name": name, "mime": mime })
+}
+
+fn file_at(name: &str, mime: &str) -> Value {
+    let address = FILES.get().expect("files are served before an agent is asked");
+    json!({ "type": "file", "url": format!("http://{address}/{name}"), "name": name, "mime": mime })
+}
+
+fn picture() -> Value {
+    file("pixel.png", "image/png", Upload::PICTURE.bytes)
+}
+
+/// Serves files on a thread of its own: the tests of this process share it.
+fn serve_files() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let served = Router::new()
+        .route("/huge.pdf", get(async || vec![0_u8; HUGE]))
+        .route("/second.png", get(second))
+        .route("/third.png", get(async || Upload::PICTURE.bytes));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, served).await
+        })
+    });
+    address
+}
+
+/// An agent that gives files in four ways: some that arrive, some that can't, one alone, some while the bridge dies.
+fn with_files() -> Manner {
+    FILES.get_or_init(serve_files);
+    Manner {
+        events: |text| {
+            let (text, files) = match text {
+                "files" => (
+                    "Here they are.",
+                    vec![picture(), file("报告 1.pdf", "application/pdf", DOCUMENT)],
+                ),
+                "lost" => (
+                    "Some are lost.",
+                    vec![
+                        file_at("gone.pdf", "application/pdf"),
+                        file_at("huge.pdf", "application/pdf"),
+                        file("broken.png", "image/png", b"no picture at all"),
+                    ],
+                ),
+                "alone" => ("", vec![picture()]),
+                "slow" => (
+                    "One by one.",
+                    vec![
+                        picture(),
+                        file_at("second.png", "image/png"),
+                        file_at("third.png", "image/png"),
+                    ],
+                ),
+                _ => return None,
+            };
+            let mut events = vec![json!({ "type": "text.delta", "text": text })];
+            events.extend(files);
+            events.push(json!({ "type": "completed" }));
+            Some(events)
+        },
+        ..Manner::default()
+    }
+}
+
+async fn second() -> &'static [u8] {
+    N_WAITING.fetch_add(1, Ordering::SeqCst);
+    drop(GATE.acquire().await);
+    Upload::PICTURE.bytes
+}
+
+fn n_files(files: &[SentFile], bytes: &[u8], is_picture: bool) -> usize {
+    let these = files.iter().filter(|file| file.bytes == bytes);
+    these.filter(|file| file.is_picture == is_picture).count()
+}
+
+/// What the chat shows of the answers, without what simulators show for files.
+fn words(bot: &Bot, chat: &Speaker) -> String {
+    let mut texts = bot.texts(chat);
+    texts.retain(|text| !text.starts_with('[') || text.contains("]("));
+    texts.join("\n")
+}
+
+#[tokio::test]
+async fn file_of_an_agent_arrives_as_a_file_or_as_a_link_with_its_name() {
+    let test = TestBridge::open(with_files()).await;
+    test.play(async |bot| {
+        bot.agent_speaks_our_contract().await?;
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "files");
+        let features = bot.simulator.features();
+        let is_attached = features.sends_files && !features.sends_pictures;
+        let arrived = || {
+            let (files, words) = (bot.simulator.files(&lisi), words(bot, &lisi));
+            let picture = match features.sends_pictures || is_attached {
+                true => n_files(&files, Upload::PICTURE.bytes, !is_attached) == 1 && !words.contains("pixel.png"),
+                false => words.contains("pixel.png"),
+            };
+            let document = match features.sends_files {
+                true => {
+                    let named = files.iter().any(|file| file.name == "报告 1.pdf");
+                    n_files(&files, DOCUMENT, false) == 1 && named && !words.contains("报告")
+                }
+                false => words.contains("报告 1.pdf"),
+            };
+            picture && document && words.contains("Here they are.")
+        };
+        bot.wait_until("picture and document", arrived).await.map_err(|error| {
+            let (files, words) = (bot.simulator.files(&lisi), words(bot, &lisi));
+            error.context(format!("{words} {files:?}"))
+        })?;
+        bot.say(&lisi, "alone");
+        let again = || match features.sends_pictures || is_attached {
+            true => n_files(&bot.simulator.files(&lisi), Upload::PICTURE.bytes, !is_attached) == 2,
+            false => words(bot, &lisi).matches("pixel.png").count() == 2,
+        };
+        bot.wait_until("the picture alone", again).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
+    let mut test = TestBridge::open(with_files()).await;
+    // That it is no picture is known to the platform only.
+    test.forgiven = &["234011", "IMAGE_PROCESS_FAILED", "40005"];
+    test.play(async |bot| {
+        bot.agent_speaks_our_contract().await?;
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "lost");
+        let features = bot.simulator.features();
+        let names = ["gone.pdf", "huge.pdf"];
+        let arrived = || {
+            let words = words(bot, &lisi);
+            let broken = match features.sends_files {
+                // As a picture it is refused, as a file it isn't, where a file may be of any type.
+                true => {
+                    let files = bot.simulator.files(&lisi);
+                    n_files(&files, b"no picture at all", false) == 1 || words.matches("broken.png").count() == 1
+                }
+                false => words.matches("broken.png").count() == 1,
+            };
+            broken && names.iter().all(|name| words.contains(name)) && words.contains("Some are lost.")
+        };
+        bot.wait_until("links", arrived).await.map_err(|error| {
+            let (files, words) = (bot.simulator.files(&lisi), words(bot, &lisi));
+            error.context(format!("{words} {files:?}"))
+        })?;
+        let words = words(bot, &lisi);
+        ensure!(words.matches("Some are lost.").count() == 1, "{words}");
+        if features.sends_files {
+            let path = format!("/api/v1/orgs/default/integrations/{}/logs", bot.id);
+            let log = bot.console.get(&path).await?.to_string();
+            ensure!(log.contains("file_not_sent"), "{log}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_bridge_goes_on_with_the_next_file() {
+    let mut test = TestBridge::open(with_files()).await;
+    test.bots.retain(|bot| bot.simulator.features().sends_files);
+    let lisi = Speaker::alone("1001");
+    for bot in &test.bots {
+        bot.agent_speaks_our_contract().await.unwrap();
+        bot.say(&lisi, "slow");
+    }
+    let all_wait = || (N_WAITING.load(Ordering::SeqCst) >= test.bots.len()).then_some(());
+    until("second files", PATIENCE, all_wait).await.unwrap();
+    tokio::task::block_in_place(|| test.bridge.restart()).unwrap();
+    GATE.add_permits(1);
+    test.play(async |bot| {
+        let arrived = || {
+            let files = bot.simulator.files(&lisi);
+            let has = |name: &str| files.iter().any(|file| file.name == name) || words(bot, &lisi).contains(name);
+            ["pixel.png", "second.png", "third.png"].into_iter().all(has)
+        };
+        bot.wait_until("all files", arrived).await?;
+        let goes_on = || bot.simulator.files(&lisi).len() <= 3;
+        stays("no file twice", Duration::from_secs(2), goes_on).await?;
+        let names: Vec<_> = bot.simulator.files(&lisi).into_iter().map(|file| file.name).collect();
+        ensure!(names.first().is_some_and(|name| name == "pixel.png"), "{names:?}");
+        ensure!(names.last().is_some_and(|name| name == "third.png"), "{names:?}");
+        let texts = words(bot, &lisi);
+        ensure!(texts.matches("One by one.").count() == 1, "{texts}");
+        Ok(())
+    })
+    .await;
+}
