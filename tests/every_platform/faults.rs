@@ -101,7 +101,8 @@ async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
         }
         let whole = "The answer to one has an end.";
         let is_whole = || bot.texts(&lisi).last().is_some_and(|text| text == whole);
-        bot.wait_until("the whole answer", is_whole).await?;
+        let shown = bot.wait_until("the whole answer", is_whole).await;
+        shown.map_err(|error| error.context(format!("shown {:?}", bot.texts(&lisi))))?;
         // Some ways of answering are open again before others, so a bubble may only say that the answer is below it.
         let texts = bot.texts(&lisi);
         ensure!(texts.concat().matches(whole).count() == 1, "not once: {texts:?}");
