@@ -29,7 +29,7 @@ use tokio::time::{interval, sleep};
 const N_CHATS: usize = 50;
 const N_MESSAGES: usize = 60;
 /// Streamed answers, each in a conversation of its own, and their pieces, this long apart.
-const N_STREAMED: usize = 200;
+const N_STREAMED: usize = 50;
 const N_PIECES: usize = 20;
 const BETWEEN: Duration = Duration::from_millis(100);
 /// Messages of the last measurement, each in a conversation of its own, at this pace.
@@ -100,12 +100,16 @@ async fn streaming(console: &Console, pid: u32) -> Result<()> {
 /// Asks once in each conversation, all at once, with a reader at each. Gives the processor time that it took.
 async fn streamed_answers(console: &Console, pid: u32, name: &str, manner: Manner) -> Result<Duration> {
     let agent = FakeAgent::start(manner).await;
-    let id = &console.bind(&web(name), &agent.as_webhook(name), &json!({})).await?["id"];
+    let id = &console.bind(&web(name), &agent.as_chat(name), &json!({})).await?["id"];
     let id = id.as_str().context("no id")?;
-    ask(console, id, "warm").await?;
+    let ask_in_all = async |round: &str| {
+        let chats: Vec<String> = (0..N_STREAMED).map(|chat| format!("{round}{chat}")).collect();
+        try_join_all(chats.iter().map(|chat| ask(console, id, chat))).await
+    };
+    // Opens connections, and fills caches.
+    ask_in_all("warm").await?;
     let used = cpu_time(pid)?;
-    let chats: Vec<String> = (0..N_STREAMED).map(|chat| format!("chat{chat}")).collect();
-    try_join_all(chats.iter().map(|chat| ask(console, id, chat))).await?;
+    ask_in_all("chat").await?;
     Ok(cpu_time(pid)? - used)
 }
 
