@@ -231,7 +231,7 @@ impl<'a> ReplyDelivery<'a> {
             };
             let progress = match subject {
                 Subject::Text => self.progress(),
-                Subject::File | Subject::Links => self.progress_of(subject).clone(),
+                Subject::File { .. } | Subject::Links => self.progress_of(subject).clone(),
             };
             self.catch_up().await?;
             let quotas = self.budget().quotas;
@@ -269,7 +269,7 @@ impl<'a> ReplyDelivery<'a> {
                 };
             }
             let verdict = match subject {
-                Subject::File => self.file_verdict(verdict, &call, &answer).await,
+                Subject::File { .. } => self.file_verdict(verdict, &call, &answer).await,
                 Subject::Links => self.links_verdict(verdict).await,
                 Subject::Text => Some(verdict),
             };

@@ -107,12 +107,11 @@ impl Outcome {
 }
 
 /// What the answer to an upload means for a file. Uploading it again harms nothing.
-pub(crate) fn uploaded(outcome: Outcome, on_success: UploadProgress) -> Verdict {
+pub(crate) fn uploaded(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Ok(body) => match body["media_id"].as_str().filter(|key| !key.is_empty()) {
             Some(key) => Verdict::Accepted(Progress::write(&UploadProgress {
                 key: Some(key.to_owned()),
-                ..on_success
             })),
             None => Verdict::Refused {
                 code: "no_media_id".to_owned(),

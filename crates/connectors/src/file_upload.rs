@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tieline_core::connector::{FileForm, OutgoingFile};
-use tieline_core::http_types::{ApiCall, Body, FilePart, HttpCall};
-use tieline_core::reply::{Progress, Step, UnreadableProgress};
+use tieline_core::connector::{FileCall, FileForm, OutgoingFile};
+use tieline_core::http_types::{Body, FilePart, HttpCall};
+use tieline_core::reply::{Progress, UnreadableProgress};
 
 use crate::file_name;
 
@@ -19,30 +19,26 @@ pub(crate) struct UploadProgress {
     /// The platform's key of the uploaded file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
-    /// Whether it is sent.
-    pub(crate) sent: bool,
 }
 
-/// The next step: first `upload`, then `send` with the key of what was uploaded.
+/// The next call: first `upload`, then `send` with the key of what was uploaded.
 ///
 /// # Errors
 /// [`UnreadableProgress`] if `progress` is something else.
-pub(crate) fn step(
+pub(crate) fn next_call(
     progress: &Progress,
     upload: impl FnOnce() -> HttpCall,
     send: impl FnOnce(&str) -> HttpCall,
-) -> Result<Step, UnreadableProgress> {
+) -> Result<FileCall, UnreadableProgress> {
     let shown: UploadProgress = progress.read()?;
-    if shown.sent {
-        return Ok(Step::Done);
-    }
-    let (call, sent) = match &shown.key {
+    let (call, is_last) = match &shown.key {
         None => (upload(), false),
         Some(key) => (send(key), true),
     };
-    Ok(Step::Call {
-        call: ApiCall::Http(call),
-        on_success: Progress::write(&UploadProgress { sent, ..shown }),
+    Ok(FileCall {
+        call,
+        on_success: progress.clone(),
+        is_last,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::timestamp::Timestamp;
 
 pub use context::{Context, Remark, Unaddressed};
 pub use credentials::{Probe, TokenError, TokenExchange, probe_by_status};
-pub use files::{FileForm, FileLimit, FileSender, OutgoingFile, SentFiles};
+pub use files::{FileCall, FileForm, FileLimit, FileSender, OutgoingFile, SentFiles};
 pub use inquiry::{AddressQuestion, PermissionQuestion, Withheld};
 pub use manifest::{CardButtons, Delivery, EndpointField, Field, Manifest, Merged, ModeManifest, Proof, WaitingSign};
 pub use media::{Lookup, LookupReader, Media, MediaError, MediaSource};

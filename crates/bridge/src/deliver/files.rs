@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use tieline_core::connector::{Context, FileForm, FileSender, OutgoingFile, SentCall, Verdict};
+use tieline_core::connector::{Context, FileCall, FileForm, FileSender, OutgoingFile, SentCall, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::{DesiredReply, FilesProgress, Progress, ReplyFile, Stage, Step};
@@ -26,7 +26,10 @@ pub(super) enum Subject {
     /// The reply's text.
     Text,
     /// A file.
-    File,
+    File {
+        /// Whether the chat shows it once the call is accepted.
+        is_last: bool,
+    },
     /// The message with links to the files that could not be sent.
     Links,
 }
@@ -46,7 +49,7 @@ impl ReplyDelivery<'_> {
     pub(super) const fn progress_of(&mut self, subject: Subject) -> &mut Progress {
         match subject {
             Subject::Text => &mut self.record.progress,
-            Subject::File => &mut self.record.sent_files.current,
+            Subject::File { .. } => &mut self.record.sent_files.current,
             Subject::Links => &mut self.record.sent_files.links,
         }
     }
@@ -90,19 +93,22 @@ impl ReplyDelivery<'_> {
                 continue;
             };
             let file = self.outgoing(file, form, max_bytes);
-            match sender.deliver(&file, self.target, &state.current, cx) {
-                Ok(Step::Call { call, on_success }) => {
-                    return Some(Plan::Call(Box::new(call), on_success, Subject::File));
+            match sender.call(&file, &state.current, cx) {
+                Ok(FileCall {
+                    call,
+                    on_success,
+                    is_last,
+                }) => {
+                    let call = Box::new(ApiCall::Http(call));
+                    return Some(Plan::Call(call, on_success, Subject::File { is_last }));
                 }
-                Ok(Step::Done) => self.settle(false),
-                Ok(Step::Wait { .. }) => self.refuse("wait"),
                 Err(error) => self.refuse(compose_code(&error)),
             }
         }
         self.plan_links(files, cx)
     }
 
-    /// The message with links to the files that could not be sent: the connector writes it as one that nobody asked for.
+    /// The message with links to the files that could not be sent: the connector writes it as a proactive one.
     fn plan_links(&self, files: &[ReplyFile], cx: &Context<'_>) -> Option<Plan> {
         let state = &self.record.sent_files;
         let links: Vec<_> = state.as_links.iter().filter_map(|at| files.get(*at)).cloned().collect();
@@ -142,7 +148,7 @@ impl ReplyDelivery<'_> {
         cx: &Context<'_>,
         subject: Subject,
     ) -> Verdict {
-        match self.sender().filter(|_| subject == Subject::File) {
+        match self.sender().filter(|_| matches!(subject, Subject::File { .. })) {
             Some(sender) => sender.classify(sent, answer, cx),
             None => self.bot.connector.classify(sent, answer, cx),
         }
@@ -198,7 +204,7 @@ impl ReplyDelivery<'_> {
         None
     }
 
-    /// The form in hand is given up.
+    /// Gives up the form of the next file that is being tried.
     fn refuse(&mut self, code: &str) {
         info!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "form of a file is given up");
         let state = &mut self.record.sent_files;
@@ -207,8 +213,8 @@ impl ReplyDelivery<'_> {
         self.is_ahead = true;
     }
 
-    /// The file in hand is there, or given up.
-    fn settle(&mut self, as_link: bool) {
+    /// Goes on to the file behind the next one, which the chat shows, or which is given up.
+    pub(super) fn settle(&mut self, as_link: bool) {
         let state = &mut self.record.sent_files;
         if as_link {
             state.as_links.push(state.settled);
@@ -239,6 +245,7 @@ impl ReplyDelivery<'_> {
     fn outgoing<'f>(&'f self, file: &'f ReplyFile, form: FileForm, max_bytes: usize) -> OutgoingFile<'f> {
         OutgoingFile {
             reply: &self.record.id,
+            to: self.target,
             number: self.record.sent_files.settled,
             redrive: self.record.redrive,
             file,

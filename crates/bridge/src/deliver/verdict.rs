@@ -79,7 +79,10 @@ impl ReplyDelivery<'_> {
         let (subject, stage) = what;
         self.failures = 0;
         let is_repeatable = subject == Subject::Text && self.is_repeatable(&progress);
-        *self.progress_of(subject) = progress;
+        match subject {
+            Subject::File { is_last: true } => self.settle(false),
+            _ => *self.progress_of(subject) = progress,
+        }
         self.record.pace.sent(self.now());
         debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
         if stage == Stage::Final && subject == Subject::Text && self.ledger_tells {

@@ -106,6 +106,11 @@ impl Object {
         self.any(name).map(|value| Self::of(value, path)).transpose()
     }
 
+    /// An object that must be there.
+    pub(super) fn required_object(&mut self, name: &str) -> Result<Self, Mistake> {
+        self.object(name)?.ok_or_else(|| self.mistake(name, "is required"))
+    }
+
     /// A list of at most `max` objects.
     pub(super) fn objects(&mut self, name: &str, max: usize) -> Result<Vec<Self>, Mistake> {
         let items = match self.any(name) {

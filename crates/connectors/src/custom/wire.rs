@@ -137,12 +137,7 @@ fn poll_in_query(request: &WebhookRequest) -> Result<Poll, Mistake> {
 
 fn message(mut body: Object) -> Result<Request, Mistake> {
     let mut unread = Vec::new();
-    let mut sender = body
-        .object("sender")?
-        .ok_or_else(|| body.mistake("sender", "is required"))?;
-    let chat = body
-        .object("chat")?
-        .ok_or_else(|| body.mistake("chat", "is required"))?;
+    let (mut sender, chat) = (body.required_object("sender")?, body.required_object("chat")?);
     let sent_at = sent_at(&mut body)?;
     let reply_handle = reply_handle(&mut body)?;
     let quoted = match body.object("quoted")? {
@@ -176,12 +171,7 @@ fn message(mut body: Object) -> Result<Request, Mistake> {
 
 fn click(mut body: Object) -> Result<Request, Mistake> {
     let mut unread = Vec::new();
-    let mut sender = body
-        .object("sender")?
-        .ok_or_else(|| body.mistake("sender", "is required"))?;
-    let chat = body
-        .object("chat")?
-        .ok_or_else(|| body.mistake("chat", "is required"))?;
+    let (mut sender, chat) = (body.required_object("sender")?, body.required_object("chat")?);
     let button = body
         .number("button")?
         .ok_or_else(|| body.mistake("button", "is required"))?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_core::connector::{
-    Context, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+    Context, FileCall, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
 };
 use tieline_core::http_types::{ApiAnswer, HttpCall, TokenPlace};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget};
 
 use super::api_error::Outcome;
 use super::call::{self, OAPI_BASE};
@@ -62,29 +62,23 @@ impl FileSender for Files {
         Handle::of(to).way_by_api(to).is_some()
     }
 
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
-        let way = Handle::of(to).way_by_api(to).ok_or(ComposeError::Expired)?;
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {
+        let way = Handle::of(file.to).way_by_api(file.to).ok_or(ComposeError::Expired)?;
         let send = |key: &str| {
             let (kind, param) = content(file, key);
-            call::by_api(&way, kind, &param, to, cx)
+            call::by_api(&way, kind, &param, file.to, cx)
         };
-        Ok(file_upload::step(progress, || upload(file, cx), send)?)
+        Ok(file_upload::next_call(progress, || upload(file, cx), send)?)
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
-        let Planned { on_success, .. }: Planned<UploadProgress> = match sent.read() {
+        let Planned { before, .. }: Planned<UploadProgress> = match sent.read() {
             Ok(planned) => planned,
             Err(verdict) => return verdict,
         };
-        match on_success.sent {
-            true => was_sent(Outcome::of_api(answer), sent),
-            false => errcode::uploaded(errcode::Outcome::of(answer, &CODES), on_success),
+        match before.key {
+            None => errcode::uploaded(errcode::Outcome::of(answer, &CODES)),
+            Some(_) => was_sent(Outcome::of_api(answer), sent),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::LimitScope;
+use tieline_core::connector::{LimitScope, Verdict};
 use tieline_core::http_types::ApiAnswer;
 
 use super::wire::ApiBody;
@@ -19,14 +19,8 @@ const MAX_WAIT_S: f64 = 24.0 * 3600.0;
 pub(super) enum Outcome {
     /// It worked.
     Done(ApiBody),
-    /// Nothing came back, or a passing fault.
-    Passing { code: String },
-    /// Too fast.
-    Busy {
-        retry_after: Option<Duration>,
-        code: String,
-        scope: LimitScope,
-    },
+    /// Nothing came back, a passing fault, or too fast: what to do then.
+    Later(Verdict),
     /// Refused.
     Refused { meaning: Meaning, code: String },
 }
@@ -71,25 +65,25 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     } = answer
     else {
         let code = "unreachable".to_owned();
-        return Outcome::Passing { code };
+        return Outcome::Later(Verdict::Retry { code });
     };
     let body: Option<ApiBody> = serde_json::from_slice(body).ok();
     let header = retry_after_s.map(Duration::from_secs);
     match (status, body) {
         (200..=299, body) => Outcome::Done(body.unwrap_or_default()),
-        (403 | 429, None) => Outcome::Busy {
+        (403 | 429, None) => Outcome::Later(Verdict::SlowDown {
             retry_after: header.or(Some(BAN)),
             code: format!("http_{status}"),
             scope: LimitScope::Bot,
-        },
-        (429, Some(body)) => Outcome::Busy {
+        }),
+        (429, Some(body)) => Outcome::Later(Verdict::SlowDown {
             retry_after: body.retry_after.and_then(seconds).or(header),
             code: busy_code(&body),
             scope: scope(&body),
-        },
-        (500..=599, _) => Outcome::Passing {
+        }),
+        (500..=599, _) => Outcome::Later(Verdict::Retry {
             code: format!("http_{status}"),
-        },
+        }),
         (_, body) => {
             let code = body.map_or(0, |body| body.code);
             Outcome::Refused {

@@ -21,16 +21,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
     match outcome {
         Outcome::Done(body) => succeeded(on_success, body),
-        Outcome::Passing { code } => Verdict::Retry { code },
-        Outcome::Busy {
-            retry_after,
-            code,
-            scope,
-        } => Verdict::SlowDown {
-            retry_after,
-            code,
-            scope,
-        },
+        Outcome::Later(verdict) => verdict,
         Outcome::Refused { meaning, code } => refused(before, &on_success, meaning, code),
     }
 }

@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tieline_core::connector::{Context, FileLimit, FileSender, OutgoingFile, Planned, SentCall, SentFiles, Verdict};
+use tieline_core::connector::{
+    Context, FileCall, FileLimit, FileSender, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+};
 use tieline_core::event::ChatKind;
-use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::http_types::{ApiAnswer, HttpCall};
+use tieline_core::reply::{ComposeError, Progress, ReplyTarget};
 
 use super::api_error::{self, Meaning, Outcome};
 use super::compose::{MAX_NONCE, segment};
@@ -33,8 +35,6 @@ pub(super) struct Files;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct DiscordFile {
-    /// Whether it is sent.
-    sent: bool,
     /// Whether this call uses the interaction's token.
     by_token: bool,
     /// The interaction's token doesn't work any more.
@@ -48,26 +48,17 @@ impl FileSender for Files {
         is_snowflake(channel) && (to.chat.kind != ChatKind::Direct || channel != to.asker.as_str())
     }
 
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {
         let shown: DiscordFile = progress.read()?;
-        if shown.sent {
-            return Ok(Step::Done);
-        }
-        let token = plan::interaction_token(to, cx).filter(|_| !shown.token_closed);
+        let token = plan::interaction_token(file.to, cx).filter(|_| !shown.token_closed);
         let on_success = DiscordFile {
-            sent: true,
             by_token: token.is_some(),
             ..shown
         };
-        Ok(Step::Call {
-            call: ApiCall::Http(send(file, to, token, cx)),
+        Ok(FileCall {
+            call: send(file, token, cx),
             on_success: Progress::write(&on_success),
+            is_last: true,
         })
     }
 
@@ -79,19 +70,10 @@ impl FileSender for Files {
         match api_error::outcome(answer) {
             Outcome::Done(_) => Verdict::Accepted(sent.on_success.clone()),
             // What follows up an interaction has no nonce: sent again, it could be there twice.
-            Outcome::Passing { code } if on_success.by_token && *answer != ApiAnswer::NotSent => {
+            Outcome::Later(Verdict::Retry { code }) if on_success.by_token && *answer != ApiAnswer::NotSent => {
                 Verdict::Refused { code }
             }
-            Outcome::Passing { code } => Verdict::Retry { code },
-            Outcome::Busy {
-                retry_after,
-                code,
-                scope,
-            } => Verdict::SlowDown {
-                retry_after,
-                code,
-                scope,
-            },
+            Outcome::Later(verdict) => verdict,
             Outcome::Refused {
                 meaning: Meaning::TokenGone | Meaning::BadToken,
                 code,
@@ -111,7 +93,7 @@ impl FileSender for Files {
     }
 }
 
-fn send(file: &OutgoingFile<'_>, to: &ReplyTarget, token: Option<&str>, cx: &Context<'_>) -> HttpCall {
+fn send(file: &OutgoingFile<'_>, token: Option<&str>, cx: &Context<'_>) -> HttpCall {
     let name = file_upload::name(file);
     let mut payload = json!({
         "allowed_mentions": { "parse": [] },
@@ -128,7 +110,7 @@ fn send(file: &OutgoingFile<'_>, to: &ReplyTarget, token: Option<&str>, cx: &Con
             nonce.truncate(MAX_NONCE);
             payload["nonce"] = nonce.into();
             payload["enforce_nonce"] = true.into();
-            let path = format!("/channels/{}/messages", to.chat.id);
+            let path = format!("/channels/{}/messages", file.to.chat.id);
             call::with_token("send_file", "POST", address(cx.account, &path), None, cx)
         }
     };

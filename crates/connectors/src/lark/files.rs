@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tieline_core::connector::{
-    Context, FileForm, FileLimit, FileSender, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+    Context, FileCall, FileForm, FileLimit, FileSender, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
 };
-use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress};
 
 use super::CALL_TIMEOUT;
 use super::api_error::Meaning;
@@ -56,8 +56,6 @@ pub(super) struct Files;
 struct LarkFile {
     /// Its key, once it is uploaded.
     key: Option<String>,
-    /// Whether it is sent.
-    sent: bool,
     /// How many messages to hang on turned out to be gone.
     gone: u32,
     /// The chat takes no replies in topics.
@@ -65,29 +63,21 @@ struct LarkFile {
 }
 
 impl FileSender for Files {
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {
         let shown: LarkFile = progress.read()?;
-        if shown.sent {
-            return Ok(Step::Done);
-        }
-        let (call, sent) = match &shown.key {
+        let (call, is_last) = match &shown.key {
             None => (upload(file, cx), false),
-            Some(key) => (send(file, key, to, &shown, cx)?, true),
+            Some(key) => (send(file, key, &shown, cx)?, true),
         };
-        Ok(Step::Call {
-            call: ApiCall::Http(call),
-            on_success: Progress::write(&LarkFile { sent, ..shown }),
+        Ok(FileCall {
+            call,
+            on_success: progress.clone(),
+            is_last,
         })
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
-        let Planned { before, on_success }: Planned<LarkFile> = match sent.read() {
+        let Planned { before, .. }: Planned<LarkFile> = match sent.read() {
             Ok(planned) => planned,
             Err(verdict) => return verdict,
         };
@@ -101,19 +91,19 @@ impl FileSender for Files {
             code: code.clone(),
         };
         match read.meaning {
-            None if on_success.sent => Verdict::Accepted(Progress::write(&on_success)),
+            None if before.key.is_some() => Verdict::Accepted(sent.on_success.clone()),
             None => {
                 let key = ["image_key", "file_key"].iter().find_map(|name| read.body.text(name));
                 match key.map(str::to_owned) {
                     Some(key) => Verdict::Accepted(Progress::write(&LarkFile {
                         key: Some(key),
-                        ..on_success
+                        ..before
                     })),
                     None => Verdict::Refused { code },
                 }
             }
             Some(Meaning::Token) => Verdict::TokenExpired,
-            Some(Meaning::TargetGone) if on_success.sent => another(LarkFile {
+            Some(Meaning::TargetGone) if before.key.is_some() => another(LarkFile {
                 gone: before.gone + 1,
                 ..before
             }),
@@ -156,13 +146,7 @@ fn file_type(name: &str) -> &'static str {
     }
 }
 
-fn send(
-    file: &OutgoingFile<'_>,
-    key: &str,
-    to: &ReplyTarget,
-    shown: &LarkFile,
-    cx: &Context<'_>,
-) -> Result<HttpCall, ComposeError> {
+fn send(file: &OutgoingFile<'_>, key: &str, shown: &LarkFile, cx: &Context<'_>) -> Result<HttpCall, ComposeError> {
     let (kind, content) = match file.form {
         FileForm::Picture => ("image", json!({ "image_key": key })),
         FileForm::File => ("file", json!({ "file_key": key })),
@@ -174,9 +158,9 @@ fn send(
         "content": content.to_string(),
         "uuid": cx.account.ids.other("tlc-", &subject),
     });
-    let path = match plan::hook(to, shown.gone)? {
+    let path = match plan::hook(file.to, shown.gone)? {
         Hook::Message(message) => {
-            body["reply_in_thread"] = (to.chat.thread.is_some() && !shown.no_topic).into();
+            body["reply_in_thread"] = (file.to.chat.thread.is_some() && !shown.no_topic).into();
             format!("/open-apis/im/v1/messages/{}/reply", segment(message))
         }
         Hook::Chat(chat) => {

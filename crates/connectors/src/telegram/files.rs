@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tieline_core::connector::{
-    Context, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+    Context, FileCall, FileForm, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
 };
 use tieline_core::event::ChatKind;
-use tieline_core::http_types::{ApiAnswer, ApiCall, HttpCall, TokenPlace};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::http_types::{ApiAnswer, HttpCall, TokenPlace};
+use tieline_core::reply::{ComposeError, Progress};
 
 use super::api_error::{self, Meaning};
 use super::settings;
@@ -38,27 +38,17 @@ pub(super) struct Files;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct TelegramFile {
-    /// Whether it is sent.
-    sent: bool,
     /// The supergroup that the group has become.
     chat: Option<i64>,
 }
 
 impl FileSender for Files {
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {
         let shown: TelegramFile = progress.read()?;
-        if shown.sent {
-            return Ok(Step::Done);
-        }
-        Ok(Step::Call {
-            call: ApiCall::Http(send(file, to, shown.chat, cx)),
-            on_success: Progress::write(&TelegramFile { sent: true, ..shown }),
+        Ok(FileCall {
+            call: send(file, shown.chat, cx),
+            on_success: progress.clone(),
+            is_last: true,
         })
     }
 
@@ -81,10 +71,7 @@ impl FileSender for Files {
             Meaning::BadToken => Verdict::CredentialsRefused { code },
             Meaning::NotDone => Verdict::Retry { code },
             Meaning::Migrated(chat) if before.chat != Some(chat) => Verdict::FallBack {
-                progress: Progress::write(&TelegramFile {
-                    chat: Some(chat),
-                    ..before
-                }),
+                progress: Progress::write(&TelegramFile { chat: Some(chat) }),
                 code,
             },
             // The platform has no idempotency keys: sent again, it could be there twice.
@@ -93,11 +80,12 @@ impl FileSender for Files {
     }
 }
 
-fn send(file: &OutgoingFile<'_>, to: &ReplyTarget, migrated: Option<i64>, cx: &Context<'_>) -> HttpCall {
+fn send(file: &OutgoingFile<'_>, migrated: Option<i64>, cx: &Context<'_>) -> HttpCall {
     let (method, field) = match file.form {
         FileForm::Picture => ("sendPhoto", "photo"),
         FileForm::File => ("sendDocument", "document"),
     };
+    let to = file.to;
     let chat = migrated.map_or_else(|| to.chat.id.as_str().to_owned(), |chat| chat.to_string());
     let mut fields = vec![("chat_id".to_owned(), chat)];
     if let Some(thread) = to.chat.thread.as_ref().filter(|it| it.as_str().parse::<i64>().is_ok()) {

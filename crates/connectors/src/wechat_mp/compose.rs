@@ -205,15 +205,20 @@ fn send(piece: &Piece, full_text: &str, to: &ReplyTarget, shown: OfficialAccount
 
 fn call(name: &'static str, path: &str, body: &Value, on_success: &OfficialAccountProgress, cx: &Context<'_>) -> Step {
     Step::Call {
-        call: ApiCall::Http(HttpCall {
-            name,
-            method: "POST",
-            url: address(cx.account, path),
-            headers: Vec::new(),
-            body: Body::Json(body.to_string()),
-            token: TokenPlace::Query("access_token"),
-            timeout: TIMEOUT,
-        }),
+        call: ApiCall::Http(post(name, path, body, cx)),
         on_success: Progress::write(on_success),
+    }
+}
+
+/// A call with a JSON body.
+pub(super) fn post(name: &'static str, path: &str, body: &Value, cx: &Context<'_>) -> HttpCall {
+    HttpCall {
+        name,
+        method: "POST",
+        url: address(cx.account, path),
+        headers: Vec::new(),
+        body: Body::Json(body.to_string()),
+        token: TokenPlace::Query("access_token"),
+        timeout: TIMEOUT,
     }
 }

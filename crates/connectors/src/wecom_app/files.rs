@@ -4,14 +4,14 @@
 
 use serde_json::json;
 use tieline_core::connector::{
-    Context, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
+    Context, FileCall, FileLimit, FileSender, LimitScope, OutgoingFile, Planned, SentCall, SentFiles, Verdict,
 };
-use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
-use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
+use tieline_core::http_types::ApiAnswer;
+use tieline_core::reply::{ComposeError, Progress};
 
 use super::api_error::{Outcome, named, outcome};
 use super::classify::unreached;
-use super::compose::{SEND_FILE, TIMEOUT, member};
+use super::compose::{SEND_FILE, member, post};
 use super::settings::{Settings, address};
 use crate::file_upload::{self, UploadProgress};
 use crate::{errcode, temporary_media};
@@ -36,14 +36,8 @@ const CHECK_S: u32 = 4 * 60 * 60;
 pub(super) struct Files;
 
 impl FileSender for Files {
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
-        let member = member(to)?;
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {
+        let member = member(file.to)?;
         let kind = temporary_media::kind(file.form);
         let upload = || temporary_media::upload(file, address(cx.account, &temporary_media::upload_path(file.form)));
         let send = |key: &str| {
@@ -56,26 +50,18 @@ impl FileSender for Files {
                 "duplicate_check_interval": CHECK_S,
             });
             body[kind] = json!({ "media_id": key });
-            HttpCall {
-                name: SEND_FILE,
-                method: "POST",
-                url: address(cx.account, "/cgi-bin/message/send"),
-                headers: Vec::new(),
-                body: Body::Json(body.to_string()),
-                token: TokenPlace::Query("access_token"),
-                timeout: TIMEOUT,
-            }
+            post(SEND_FILE, "/cgi-bin/message/send", &body, cx)
         };
-        Ok(file_upload::step(progress, upload, send)?)
+        Ok(file_upload::next_call(progress, upload, send)?)
     }
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
-        let Planned { on_success, .. }: Planned<UploadProgress> = match sent.read() {
+        let Planned { before, .. }: Planned<UploadProgress> = match sent.read() {
             Ok(planned) => planned,
             Err(verdict) => return verdict,
         };
-        if !on_success.sent {
-            return errcode::uploaded(outcome(answer), on_success);
+        if before.key.is_none() {
+            return errcode::uploaded(outcome(answer));
         }
         match outcome(answer) {
             Outcome::Ok(body) => match unreached(&body) {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Context, SentCall, Verdict};
-use crate::http_types::ApiAnswer;
+use crate::http_types::{ApiAnswer, HttpCall};
 use crate::ids::ReplyId;
-use crate::reply::{ComposeError, Progress, ReplyFile, ReplyTarget, Step};
+use crate::reply::{ComposeError, Progress, ReplyFile, ReplyTarget};
 
 /// Sends files of answers as the platform's own. A file that isn't sent so is a link with its name.
 pub trait FileSender: Sync {
@@ -15,20 +15,25 @@ pub trait FileSender: Sync {
         true
     }
 
-    /// The next call on the way from `progress` of this file to the chat showing it; or [`Step::Done`]. Never [`Step::Wait`].
+    /// The next call on the way from `progress` of this file to the chat showing it.
     ///
     /// # Errors
     /// [`ComposeError`] if no call can get there: the file is then a link.
-    fn deliver(
-        &self,
-        file: &OutgoingFile<'_>,
-        to: &ReplyTarget,
-        progress: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError>;
+    fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError>;
 
     /// Classifies the answer to such a call. What is refused for good ([`Verdict::Refused`]) refuses this form of the file only.
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict;
+}
+
+/// A call for a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileCall {
+    /// The call.
+    pub call: HttpCall,
+    /// The file's progress once the platform has accepted it, but for the ids that its answer brings.
+    pub on_success: Progress,
+    /// Whether the chat shows the file then: `on_success` is not looked at again.
+    pub is_last: bool,
 }
 
 /// A file that is to be sent.
@@ -36,6 +41,8 @@ pub trait FileSender: Sync {
 pub struct OutgoingFile<'a> {
     /// The reply that it belongs to.
     pub reply: &'a ReplyId,
+    /// Where it is sent.
+    pub to: &'a ReplyTarget,
     /// Its number among the reply's files.
     pub number: usize,
     /// For which redrive of its message the reply is shown: another one sends the file again.
