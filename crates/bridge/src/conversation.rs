@@ -42,7 +42,7 @@ impl From<Contended> for StoreError {
 ///
 /// Returns the conversation as saved, or as found if it stays as it is, and the value of `decide`.
 ///
-/// It is glanced at first: what is saved proves that the glance was right, and what is to stay is read again before that counts.
+/// It is first read as it was a moment ago: a save proves that this was right, and before it is left as it is, it is read again.
 ///
 /// # Errors
 /// The table's, or [`Contended`].
@@ -54,9 +54,9 @@ pub async fn update<T, E>(
 where
     E: From<StoreError> + From<Contended>,
 {
-    let glanced = Box::new(conversation::glance(&world.store, id, world.clock.now()).await?);
-    if let Change::Save(after, value) = decide((*glanced).clone()) {
-        match Box::pin(save(world, *glanced, *after)).await {
+    let recent = Box::new(conversation::load_eventual(&world.store, id, world.clock.now()).await?);
+    if let Change::Save(after, value) = decide((*recent).clone()) {
+        match Box::pin(save(world, *recent, *after)).await {
             Ok(saved) => return Ok((Some(saved), value)),
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error.into()),

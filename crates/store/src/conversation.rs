@@ -105,7 +105,11 @@ pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<
 ///
 /// # Errors
 /// As [`load`].
-pub async fn glance(store: &Store, id: &ConversationId, now: Timestamp) -> Result<Option<Conversation>, StoreError> {
+pub async fn load_eventual(
+    store: &Store,
+    id: &ConversationId,
+    now: Timestamp,
+) -> Result<Option<Conversation>, StoreError> {
     read_as(store, id, Reading::Eventual, now).await
 }
 

@@ -5,6 +5,7 @@
 //! event or `eb` a long one, `run`, `why` reason, `steps`, `rd` redrives, `n` version.
 
 mod list;
+mod read;
 mod shown;
 
 use std::time::Duration;
@@ -17,15 +18,16 @@ use tieline_core::ids::{
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
-use crate::dynamo::{self, Reading, Written};
+use crate::Store;
+use crate::dynamo::{self, Written};
 use crate::error::StoreError;
-use crate::item::{Item, alive, expire, get_text, number, read, text, value, write};
+use crate::item::{Item, expire, get_text, number, read, text, value, write};
 use crate::sealed_blob::{self, Body};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
-use crate::{Store, batch};
 
 pub use list::{FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, list, list_matching, traffic};
+pub use read::{get, get_many, get_waiting};
 pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is remembered: longer than any platform delivers again.
@@ -189,65 +191,6 @@ pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, Store
         Written::Refused(Some(item)) => Ok(Claim::Seen(Box::new(from_item(store, item).await?))),
         Written::Refused(None) => Err(StoreError::Conflict),
     }
-}
-
-/// Reads a message.
-///
-/// # Errors
-/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
-pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option<MessageRecord>, StoreError> {
-    let found = dynamo::get(
-        &store.dynamo,
-        &store.tables.state,
-        (&partition(id), SORT),
-        Reading::Strong,
-        &[],
-    )
-    .await?;
-    match alive(found, now) {
-        Some(item) => from_item(store, item).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-/// Reads messages, in the order asked. Those that aren't there are left out.
-///
-/// # Errors
-/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
-pub async fn get_many(store: &Store, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageRecord>, StoreError> {
-    read_many(store, ids, Reading::Strong, now).await
-}
-
-/// The same of messages of which each is there and waits, as far as the reader knows: for half the price, if a glance shows no more
-/// than that. What may be news to the reader is read as it is now.
-///
-/// # Errors
-/// As [`get_many`].
-pub async fn get_waiting(store: &Store, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageRecord>, StoreError> {
-    let glanced = read_many(store, ids, Reading::Eventual, now).await?;
-    let waits = |record: &MessageRecord| !record.state.is_terminal() && !record.event.is_empty();
-    match glanced.len() == ids.len() && glanced.iter().all(waits) {
-        true => Ok(glanced),
-        false => get_many(store, ids, now).await,
-    }
-}
-
-async fn read_many(
-    store: &Store,
-    ids: &[MessageId],
-    reading: Reading,
-    now: Timestamp,
-) -> Result<Vec<MessageRecord>, StoreError> {
-    let key = |id| (partition(id), SORT.to_owned());
-    let keys = ids.iter().map(key).collect();
-    let found = batch::get(&store.dynamo, &store.tables.state, keys, reading).await?;
-    let mut records = Vec::with_capacity(ids.len());
-    for id in ids {
-        if let Some(item) = alive(found.get(&key(id)).cloned(), now) {
-            records.push(from_item(store, item).await?);
-        }
-    }
-    Ok(records)
 }
 
 /// Records what a message has come to, unless it had come to an end before: then `false`, and nothing changes.

@@ -231,7 +231,7 @@ pub async fn get_run(store: &Store, run: &RunId, now: Timestamp) -> Result<Optio
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
-pub async fn seems_heard(store: &Store, run: &RunId, now: Timestamp) -> Result<bool, StoreError> {
+pub async fn is_heard_eventual(store: &Store, run: &RunId, now: Timestamp) -> Result<bool, StoreError> {
     Ok(find(store, run, Reading::Eventual, now).await?.is_some())
 }
 

@@ -291,7 +291,7 @@ pub(super) fn cancel_request(
 /// The messages of the run that are not at their ends yet, with what they say.
 pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec<Asked>, RunError> {
     let (run, now) = (held.run(), world.clock.now());
-    // Whoever had the run before may have ended some of them.
+    // An earlier holder of the run may have ended some of them.
     let records = match run.attempt == 1 && run.phase == RunPhase::Calling {
         true => message::get_waiting(&world.store, &run.messages, now).await?,
         false => message::get_many(&world.store, &run.messages, now).await?,

@@ -8,10 +8,11 @@ use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
-use tieline_store::{StoreError, conversation, run};
+use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::look::{held_by, look_at, parked_until};
 use super::next_run::{NotDue, next_run, rebind, take};
 use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
@@ -120,8 +121,8 @@ pub(super) async fn acquire(
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         // Boxed: it would else lie on the stack for as long as the conversation is taken.
-        let (before, is_glance) = match Box::pin(look_at(world, watch, wake, race == 0)).await? {
-            Some((before, is_glance)) => (*before, is_glance),
+        let (before, is_eventual) = match Box::pin(look_at(world, watch, wake, race == 0)).await? {
+            Some((before, is_eventual)) => (*before, is_eventual),
             None => return Ok(Acquired::Nothing),
         };
         if let Some(held) = tried.take() {
@@ -162,7 +163,7 @@ pub(super) async fn acquire(
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         let mut after = match in_our_hands(world, &before, bound.as_ref()) {
             Ok(after) => after,
-            Err(NotDue(_)) if is_glance => continue,
+            Err(NotDue(_)) if is_eventual => continue,
             Err(NotDue(None)) => return Ok(Acquired::Nothing),
             Err(NotDue(Some(at))) => return Ok(Acquired::NotBefore(at)),
         };
@@ -216,53 +217,6 @@ pub(super) async fn acquire(
     Err(Contended.into())
 }
 
-/// The conversation of a wake-up, and whether it was only glanced at, if it `may_be`: taking it then proves that the glance was right, and
-/// what is found out in any other way must be so now. `None`: there is nothing to do.
-async fn look_at(
-    world: &World,
-    watch: &mut Watchdog<'_>,
-    wake: &WakeUpV1,
-    may_be: bool,
-) -> Result<Option<(Box<Conversation>, bool)>, RunError> {
-    let now = world.clock.now();
-    if may_be && (!wake.watch || watch.was_sent_on()) {
-        let glanced = conversation::glance(&world.store, &wake.conversation, now).await?;
-        if let Some(until) = quiet_until(world, wake, glanced.as_ref()).await? {
-            watch.after_callback(until).await?;
-            return Ok(None);
-        }
-        if let Some(found) = glanced.filter(|it| is_to_be_taken(world, it)) {
-            return Ok(Some((Box::new(found), true)));
-        }
-    }
-    let found = conversation::load(&world.store, &wake.conversation, now).await?;
-    Ok(found.map(|found| (Box::new(found), false)))
-}
-
-/// Until when an agent may call back that hasn't, by a glance of a watchdog, which comes again: what it misses is found then, and a
-/// callback wakes a runner itself.
-async fn quiet_until(
-    world: &World,
-    wake: &WakeUpV1,
-    glanced: Option<&Conversation>,
-) -> Result<Option<Timestamp>, RunError> {
-    let now = world.clock.now();
-    let Some((found, run)) = glanced.and_then(|it| Some((it, it.run.as_ref()?))) else {
-        return Ok(None);
-    };
-    let until = parked_until(found).filter(|until| now < *until);
-    let Some(until) = until.filter(|_| wake.watch && run.watch == wake.watch_at) else {
-        return Ok(None);
-    };
-    let is_heard = run::seems_heard(&world.store, &run.id, now).await?;
-    Ok((!is_heard).then_some(until))
-}
-
-/// Whether messages wait in a conversation that nobody has.
-fn is_to_be_taken(world: &World, found: &Conversation) -> bool {
-    found.run.is_none() && !found.pending.is_empty() && held_by(world, found).is_none()
-}
-
 /// The bot that the conversation is with, if its relay is to run it and is another process.
 async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<IntegrationId> {
     let bot = wakeups::relay_of(world, bound?)?;
@@ -270,20 +224,6 @@ async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<Integr
     let (me, now) = (&world.settings.owner, world.clock.now());
     let is_elsewhere = world.sockets.is_held_by_another(&world.store, now, shard, me).await;
     is_elsewhere.then_some(bot)
-}
-
-/// The owner of the conversation's lease, if it has one.
-fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
-    let (me, now) = (&world.settings.owner, world.clock.now());
-    conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
-}
-
-/// Until when an agent may call back for a run whose lease was given back. A holder that died had perhaps more to do.
-fn parked_until(conversation: &Conversation) -> Option<Timestamp> {
-    let run = conversation.run.as_ref()?;
-    let is_free = conversation.lease.as_ref().is_none_or(Lease::is_given_back);
-    let is_parked = run.phase == RunPhase::Deferred && run.stop.is_none() && is_free;
-    run.deferred_until.filter(|_| is_parked)
 }
 
 async fn has_news(world: &World, run: Option<&RunState>) -> Result<bool, RunError> {

@@ -17,6 +17,7 @@ mod group_context;
 mod incoming_guard;
 mod lease;
 mod lease_heartbeat;
+mod look;
 mod media_prefetch;
 mod next_run;
 mod outgoing_guard;

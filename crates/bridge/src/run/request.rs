@@ -267,7 +267,7 @@ fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
 }
 
-/// What is quoted though nobody quotes it: the proactive message that the question follows.
+/// The proactive message that the question follows, which counts where no message quotes another one.
 fn following(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     let mut follows = asked.iter();
     follows.find_map(|it| Some((it, it.follows.as_ref()?.quoted.as_ref()?)))

@@ -29,7 +29,7 @@ pub(crate) struct UserFacts {
     pub(crate) is_linked: bool,
     /// What the organization's mapper says of the account.
     pub(crate) mapping: Option<Mapping>,
-    /// What the bot has said to the person unasked, if no answer has followed it.
+    /// The newest proactive message to the person, while it waits for an answer.
     pub(crate) unanswered: Option<Unanswered>,
 }
 

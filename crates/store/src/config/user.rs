@@ -47,13 +47,13 @@ pub struct User {
     pub mapping: Option<Mapping>,
     /// Grows with every change of `mapping`.
     pub mapping_version: u64,
-    /// The newest message that the bot has said to the person unasked, if no answer has followed it.
+    /// The newest proactive message to the person, while it waits for an answer.
     pub unanswered: Option<Unanswered>,
     /// When the person first spoke.
     pub created_at: Timestamp,
 }
 
-/// A message that a bot has said to a person unasked.
+/// A proactive message that waits for an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
     /// Its reply, which has the text.
@@ -305,7 +305,7 @@ pub async fn record_mapping(store: &Store, before: &User, mapping: Mapping) -> R
     })
 }
 
-/// Records that the bot has said something to the person unasked. Whom nobody has recorded is recorded by it.
+/// Records a proactive message to a person, whose answer is to quote it. A person who isn't recorded yet is recorded with it.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -320,11 +320,11 @@ pub async fn record_unanswered(store: &Store, person: &User, said: &Unanswered) 
         }
         ensure(store, person).await?;
     }
-    // Deleted again at this moment: who is forgotten is not told what was said before.
+    // Deleted again at this moment: nothing is kept of a person who is forgotten.
     Ok(())
 }
 
-/// Records that an answer has followed what the bot has said unasked. Something newer that it has said stays.
+/// Records that the person has answered a proactive message. A newer one still waits for its answer.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -125,7 +125,7 @@ async fn mappers_answer_is_recorded_once_and_goes_with_the_link() {
 }
 
 #[tokio::test]
-async fn what_was_said_unasked_waits_for_its_own_answer() {
+async fn proactive_message_waits_for_its_own_answer() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let (organization, id) = (org("default"), lisi().id);
@@ -133,7 +133,7 @@ async fn what_was_said_unasked_waits_for_its_own_answer() {
         reply: ReplyId::new(reply),
         at: NOW,
     };
-    // Whom nobody has recorded is recorded by it.
+    // A person who isn't recorded yet is recorded with it.
     user::record_unanswered(store, &lisi(), &said("tl-1")).await.unwrap();
     let known = user::get(store, &organization, &id).await.unwrap().unwrap();
     assert_eq!(known.unanswered, Some(said("tl-1")));

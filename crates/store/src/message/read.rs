@@ -1,0 +1,69 @@
+//! Reads messages by their ids.
+
+use tieline_core::ids::MessageId;
+use tieline_core::timestamp::Timestamp;
+
+use super::{MessageRecord, SORT, from_item, partition};
+use crate::dynamo::{self, Reading};
+use crate::error::StoreError;
+use crate::item::alive;
+use crate::{Store, batch};
+
+/// Reads a message.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option<MessageRecord>, StoreError> {
+    let found = dynamo::get(
+        &store.dynamo,
+        &store.tables.state,
+        (&partition(id), SORT),
+        Reading::Strong,
+        &[],
+    )
+    .await?;
+    match alive(found, now) {
+        Some(item) => from_item(store, item).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads messages, in the order asked. Those that aren't there are left out.
+///
+/// # Errors
+/// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
+pub async fn get_many(store: &Store, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageRecord>, StoreError> {
+    read_many(store, ids, Reading::Strong, now).await
+}
+
+/// The same for a reader who knows that each of them is there and waits: as they were a moment ago, for half the price, if they are
+/// like that; else as they are now.
+///
+/// # Errors
+/// As [`get_many`].
+pub async fn get_waiting(store: &Store, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageRecord>, StoreError> {
+    let recent = read_many(store, ids, Reading::Eventual, now).await?;
+    let waits = |record: &MessageRecord| !record.state.is_terminal() && !record.event.is_empty();
+    match recent.len() == ids.len() && recent.iter().all(waits) {
+        true => Ok(recent),
+        false => get_many(store, ids, now).await,
+    }
+}
+
+async fn read_many(
+    store: &Store,
+    ids: &[MessageId],
+    reading: Reading,
+    now: Timestamp,
+) -> Result<Vec<MessageRecord>, StoreError> {
+    let key = |id| (partition(id), SORT.to_owned());
+    let keys = ids.iter().map(key).collect();
+    let found = batch::get(&store.dynamo, &store.tables.state, keys, reading).await?;
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(item) = alive(found.get(&key(id)).cloned(), now) {
+            records.push(from_item(store, item).await?);
+        }
+    }
+    Ok(records)
+}
