@@ -1,4 +1,4 @@
-//! What a bot says unasked: cards, shown with their link and chosen from wherever clicks are reported, and what people answer to it.
+//! Proactive messages: cards, shown with their link and chosen from wherever clicks are reported, and what people answer to it.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ async fn send(bot: &Bot, mut content: Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the bot can say something unasked. Who polls can't be told.
-async fn speaks_unasked(bot: &Bot) -> anyhow::Result<bool> {
+/// Whether the bot can send proactive messages. A program that polls can't be sent any.
+async fn sends_proactively(bot: &Bot) -> anyhow::Result<bool> {
     Ok(bot.abilities().await?["proactive"] == true && !bot.name.contains("polled"))
 }
 
@@ -27,7 +27,7 @@ async fn speaks_unasked(bot: &Bot) -> anyhow::Result<bool> {
 async fn answer_to_a_proactive_message_has_it_as_its_quote_once() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        if !speaks_unasked(bot).await? {
+        if !sends_proactively(bot).await? {
             return Ok(());
         }
         let lisi = Speaker::alone("1001");
@@ -60,7 +60,7 @@ async fn answer_to_a_proactive_message_has_it_as_its_quote_once() {
 async fn proactive_card_is_shown_and_its_button_answers() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        if !speaks_unasked(bot).await? {
+        if !sends_proactively(bot).await? {
             return Ok(());
         }
         let abilities = bot.abilities().await?;

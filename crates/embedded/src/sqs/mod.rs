@@ -59,11 +59,12 @@ pub(crate) struct Sqs {
     storage: Storage,
 }
 
-/// Who does the jobs.
+/// The thread that does the jobs.
 #[derive(Debug)]
 enum Storage {
+    /// One of its own.
     Thread(Mutex<Option<JoinHandle<()>>>),
-    /// Whoever has handed one in.
+    /// The one that has sent a job.
     Callers(Box<Mutex<(Writer, Receiver<Job>)>>),
 }
 
