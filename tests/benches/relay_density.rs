@@ -33,7 +33,8 @@ use tieline_store::config::integration::{self, IntegrationSettings, NewIntegrati
 use tieline_store::config::trigger::{self, Rival, TriggerError};
 use tieline_store::config::{agent, organization};
 use tieline_store::{Keyring, Store, StoreError, Tables, create_missing};
-use tieline_tests::process::{binary, free_port};
+use tieline_tests::process::binary;
+use tieline_tests::reserved_port::free_port;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout};

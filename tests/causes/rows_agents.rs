@@ -1,7 +1,7 @@
 //! The agent: away, wrong key, wrong answer, late.
 
 use futures_util::future::try_join_all;
-use tieline_tests::process::free_port;
+use tieline_tests::reserved_port::free_port;
 
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, host};

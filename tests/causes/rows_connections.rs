@@ -1,7 +1,7 @@
 //! Long connections: refused, unreachable, silent, taken by another client.
 
 use serde_json::{Value, json};
-use tieline_tests::process::free_port;
+use tieline_tests::reserved_port::free_port;
 use tieline_tests::test_bridge::uuid;
 use tieline_tests::{dingtalk, lark, wecom_socket};
 

@@ -99,7 +99,9 @@ impl TestBridge {
     /// Plays one scenario with every bot at once, and reports every row that fails.
     pub(crate) async fn play(&self, scenario: impl AsyncFn(&Bot) -> anyhow::Result<()>) {
         let failures = play(&self.bots, self.forgiven, scenario).await;
-        assert!(failures.is_empty(), "\n{failures}\n\nlog:\n{}", self.bridge.log_tail());
+        let failed = self.bots.iter().filter(|bot| failures.contains(&bot.name));
+        let about: String = failed.map(|bot| self.bridge.log_of(&bot.id)).collect();
+        assert!(failures.is_empty(), "\n{failures}\n\nlog:\n{about}");
     }
 }
 

@@ -7,6 +7,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::reserved_port::ReservedPort;
+
 /// Passes connections on to a server while it is open, and cuts and refuses them while it is closed.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -22,13 +24,16 @@ impl Gate {
     /// # Panics
     /// If the loopback address has no port left.
     pub async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let port = ReservedPort::new().expect("a port is free");
+        let address = port.address().expect("it is bound");
+        let listening = TcpListener::bind(address).await.expect("the port is reserved");
         let gate = Self {
-            address: listener.local_addr().expect("it is bound"),
+            address,
             open: Arc::new(watch::Sender::new(true)),
             frozen: Arc::default(),
         };
-        tokio::spawn(serve(listener, server, gate.open.subscribe(), gate.frozen.subscribe()));
+        let (open, frozen) = (gate.open.subscribe(), gate.frozen.subscribe());
+        tokio::spawn(serve(port, listening, server, open, frozen));
         gate
     }
 
@@ -56,18 +61,14 @@ impl Gate {
 
 /// Listens while the gate is open. A closed gate has no listener, so that connections are refused, not cut.
 async fn serve(
-    listener: TcpListener,
+    port: ReservedPort,
+    mut listening: TcpListener,
     server: SocketAddr,
     mut open: watch::Receiver<bool>,
     frozen: watch::Receiver<u32>,
 ) {
-    let address = listener.local_addr().expect("it is bound");
-    let mut listener = Some(listener);
+    let address = port.address().expect("it is bound");
     loop {
-        let listening = match listener.take() {
-            Some(listening) => listening,
-            None => TcpListener::bind(address).await.expect("the port is still free"),
-        };
         let mut closing = open.clone();
         tokio::select! {
             () = accept(&listening, server, &open, &frozen) => {}
@@ -77,6 +78,7 @@ async fn serve(
         if open.wait_for(|open| *open).await.is_err() {
             return;
         }
+        listening = TcpListener::bind(address).await.expect("the port is reserved");
     }
 }
 

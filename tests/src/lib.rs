@@ -17,6 +17,7 @@ pub mod outbound;
 pub mod platform;
 pub mod process;
 pub mod relay;
+pub mod reserved_port;
 pub mod rows;
 pub mod sealed_xml;
 pub mod socket;

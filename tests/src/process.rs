@@ -1,12 +1,13 @@
 //! The bridge as its users run it: the release binary `tieline`, as a process of its own.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+
+use crate::reserved_port::free_port;
 
 /// The token that tests sign in with.
 pub const ADMIN_TOKEN: &str = "token-of-the-tests-9f86d081884c7d659a2feaa0c55ad015";
@@ -52,14 +53,6 @@ fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
         let changed_at = source.metadata().and_then(|it| it.modified());
         changed_at.map_or(true, |changed_at| changed_at > built_at)
     }))
-}
-
-/// A port without a listener at the moment.
-///
-/// # Errors
-/// If there is none.
-pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A running bridge. Killed when dropped.
@@ -167,9 +160,13 @@ impl Bridge {
     /// The end of its log, for a failing test.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        end_of(self.log().lines())
+    }
+
+    /// The last lines of its log that mention something, for instance an integration's id.
+    #[must_use]
+    pub fn log_of(&self, what: &str) -> String {
+        end_of(self.log().lines().filter(|line| line.contains(what)))
     }
 
     /// Its whole log so far.
@@ -232,6 +229,13 @@ impl Bridge {
         }
         bail!("the bridge does not listen; its log ends with:\n{}", self.log_tail())
     }
+}
+
+/// The last of these lines, each with its end.
+fn end_of<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let mut last: Vec<&str> = lines.collect();
+    last.drain(..last.len().saturating_sub(40));
+    last.into_iter().map(|line| format!("{line}\n")).collect()
 }
 
 impl Drop for Bridge {

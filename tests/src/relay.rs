@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::process::{binary, free_port};
+use crate::process::binary;
+use crate::reserved_port::free_port;
 
 /// A relay process. Killed when dropped.
 pub struct Relay {

@@ -11,7 +11,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::custom::{Platform, SECRET, with_signature};
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
-use tieline_tests::process::free_port;
+use tieline_tests::reserved_port::free_port;
 use tieline_tests::test_bridge::{TestBridge, until};
 
 fn lisi() -> Speaker {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use serde_json::json;
-use tieline_tests::process::free_port;
+use tieline_tests::reserved_port::free_port;
 use tieline_tests::test_bridge::{TestBridge, until};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

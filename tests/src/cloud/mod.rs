@@ -23,8 +23,9 @@ use self::kms::Kms;
 use self::wiring::Wiring;
 use crate::console::Console;
 use crate::lambda::{Config, Emulator};
-use crate::process::{binary, free_port};
+use crate::process::binary;
 use crate::relay::Relay;
+use crate::reserved_port::free_port;
 
 pub use servers::Servers;
 
