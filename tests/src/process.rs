@@ -1,5 +1,6 @@
 //! The bridge as its users run it: the release binary `tieline`, as a process of its own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -163,10 +164,19 @@ impl Bridge {
         end_of(self.log().lines())
     }
 
-    /// The last lines of its log that mention something, for instance an integration's id.
+    /// The last lines of its log about an integration or one of its messages.
     #[must_use]
-    pub fn log_of(&self, what: &str) -> String {
-        end_of(self.log().lines().filter(|line| line.contains(what)))
+    pub fn log_of(&self, integration: &str) -> String {
+        let log = self.log();
+        let message = |line: &str| {
+            let (_, rest) = line.split_once("\"event.key\":\"")?;
+            rest.split_once('"').map(|(id, _)| id.to_owned())
+        };
+        let own = log.lines().filter(|line| line.contains(integration));
+        let messages: BTreeSet<String> = own.filter_map(message).collect();
+        let is_about =
+            |line: &&str| line.contains(integration) || message(line).is_some_and(|id| messages.contains(&id));
+        end_of(log.lines().filter(is_about))
     }
 
     /// Its whole log so far.

@@ -45,7 +45,9 @@ pub(super) async fn stream_reply(
             () = sleep(at.since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
-        let (mut comes_again, mut refresh_at) = (false, None);
+        // A first piece may come before the sign that we are at it: its text is shown next, even if the agent then says nothing for long.
+        let has_hidden_text = stage == Stage::Thinking && !showing.is_pulled() && !snapshot.draft.text.is_empty();
+        let (mut comes_again, mut refresh_at) = (has_hidden_text && bot.account.streaming, None);
         match show_snapshot(showing, stage, snapshot).await {
             Ok(Shown::Done) => {}
             Ok(Shown::Until(at)) => refresh_at = Some(at),
@@ -54,7 +56,7 @@ pub(super) async fn stream_reply(
             // The new holder of the conversation also shows the answer; reading ends when the heartbeat notices.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
-                warn!(event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
+                warn!(account.id = %bot.account.integration, event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
                 showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
                 comes_again = true;
             }
@@ -151,7 +153,8 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         }
         // The final text tries again, and says so if it can't either.
         DeliveryOutcome::Never { code } => {
-            warn!(event.key = %showing.record.message, code, "growing answer can't be shown")
+            let account = &showing.bot.account.integration;
+            warn!(account.id = %account, event.key = %showing.record.message, code, "growing answer can't be shown");
         }
     }
     Ok(Shown::Done)

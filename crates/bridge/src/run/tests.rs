@@ -1,11 +1,11 @@
 //! What is shown before there is text: bubbles that run out of time, signs and reasoning.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::budget::Pace;
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
@@ -16,7 +16,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, Rep
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_embedded::Embedded;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::agent_stream::StreamState;
 use super::{parked, stream_reply};
@@ -31,9 +31,9 @@ const OLD: Duration = Duration::from_secs(9 * 60 + 35);
 /// How soon it does.
 const SOON: Duration = Duration::from_millis(300);
 
-/// A platform whose bubbles run out, which counts how often it is asked to look at one.
+/// A platform whose bubbles run out, which remembers the states that it is asked to show.
 struct Bubbles {
-    n_looks: AtomicUsize,
+    shown: Mutex<Vec<(Stage, String)>>,
 }
 
 impl Connector for Bubbles {
@@ -60,8 +60,7 @@ impl Connector for Bubbles {
         _: &Progress,
         _: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        assert_eq!(wanted.stage, Stage::Thinking, "text of a bot that doesn't stream");
-        self.n_looks.fetch_add(1, Ordering::Relaxed);
+        self.shown.lock().unwrap().push((wanted.stage, wanted.text.to_owned()));
         Ok(Step::Done)
     }
 
@@ -80,7 +79,7 @@ struct Fixture {
 
 async fn fixture() -> Fixture {
     let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
-        n_looks: AtomicUsize::new(0),
+        shown: Mutex::default(),
     }));
     let (engine, world) = test_support::world(&[]).await;
     Fixture {
@@ -127,8 +126,22 @@ impl Fixture {
         showing
     }
 
+    /// How often the bubble was shown, as one of a bot that doesn't stream.
     fn n_looks(&self) -> usize {
-        self.bubbles.n_looks.load(Ordering::Relaxed)
+        let shown = self.bubbles.shown.lock().unwrap();
+        assert!(
+            shown.iter().all(|(stage, _)| *stage == Stage::Thinking),
+            "text of a bot that doesn't stream"
+        );
+        shown.len()
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        self.bubbles
+            .shown
+            .lock()
+            .unwrap()
+            .contains(&(Stage::Growing, text.to_owned()))
     }
 }
 
@@ -162,6 +175,32 @@ async fn so_is_one_of_an_agent_that_calls_back() {
     sleep(wait).await;
     parked::show(&mut showing).await.unwrap();
     assert_eq!(fixture.n_looks(), 1);
+}
+
+#[tokio::test]
+async fn first_piece_is_shown_before_the_second_even_if_it_comes_before_the_thinking_sign() {
+    let mut fixture = fixture().await;
+    fixture.bot = test_support::bot(fixture.bubbles, ConnectionMode::LongConnection, true);
+    let mut showing = fixture.showing();
+    // No other bubble has it shown again.
+    showing.record.pace = Pace::default();
+    let (said, shown) = watch::channel(StreamState::default());
+    let done = Notify::new();
+    said.send_modify(|said| said.draft.text = "First".to_owned());
+    let asking = async {
+        let is_shown = timeout(Duration::from_secs(5), async {
+            while !fixture.shows("First") {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let is_shown = is_shown.await;
+        done.notify_one();
+        is_shown.expect("the first piece is not shown");
+    };
+    tokio::join!(
+        stream_reply::stream_reply(&mut showing, &fixture.bot, shown, &done),
+        asking
+    );
 }
 
 #[tokio::test]
