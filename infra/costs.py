@@ -87,7 +87,7 @@ GOALS = (
     ("streamed on wecom_callback", 45, 45, "a poll a second is a request of the HTTP API, 1.24 each with its function, which a function with an address of its own would answer for 0.24; a record of a growing answer writes all of it"),
     ("streamed on telegram", 20, 20, "the bare message; a call for each step of the text"),
     ("streamed on discord", 20, 20, "the bare message; a call for each step of the text"),
-    ("streamed on custom", 20, 20, "a record of each step of the text, though a step can be repeated; its calls, two a second"),
+    ("streamed on custom", 20, 20, "its calls, two a second, each with the whole text"),
     ("streamed on weibo", 20, 20, "a record of each piece, for none may be sent again: fewer and longer pieces"),
     ("watch over a callback after 10 min", 5, 5, ""),
     ("watch over a callback after 1 h", 5, 5, "four looks, each a message of a queue, 1.00, and two reads"),

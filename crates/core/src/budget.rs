@@ -137,6 +137,13 @@ impl Pace {
         Some(asked.max(last.after(interval * self.slowness)))
     }
 
+    /// A process goes on with a reply that another one has shown, which may have sent more until now than was recorded.
+    pub const fn taken_over(&mut self, now: Timestamp) {
+        if self.first_at.is_some() {
+            self.last_at = Some(now);
+        }
+    }
+
     /// Something was sent.
     pub fn sent(&mut self, now: Timestamp) {
         self.first_at.get_or_insert(now);
@@ -175,5 +182,42 @@ impl Pace {
             not_before: self.not_before,
             ..Self::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split::TextUnit;
+
+    const BUDGET: Budget = Budget {
+        text: TextLimit {
+            max: 1000,
+            unit: TextUnit::Bytes,
+        },
+        min_interval: Duration::from_millis(500),
+        slow_after: Duration::from_secs(30),
+        slow_interval: Duration::from_secs(2),
+        lifetime: None,
+        max_updates: None,
+        quotas: &[],
+        source: "",
+    };
+
+    #[test]
+    fn reply_that_is_taken_over_grows_as_if_something_had_just_been_sent() {
+        let (sent, now) = (Timestamp::from_secs(100), Timestamp::from_secs(110));
+        let mut pace = Pace::default();
+        pace.taken_over(now);
+        assert_eq!(
+            pace.next_at(&BUDGET, Stage::Growing, now),
+            Some(now),
+            "nothing was sent yet"
+        );
+        pace.sent(sent);
+        pace.taken_over(now);
+        let soon = now.after(BUDGET.min_interval);
+        assert_eq!(pace.next_at(&BUDGET, Stage::Growing, now), Some(soon));
+        assert_eq!(pace.next_at(&BUDGET, Stage::Final, now), Some(now));
     }
 }

@@ -1,7 +1,8 @@
 //! Replies, polled or posted: the same state of the text either way.
 //!
-//! A posted reply is a snapshot of the whole text with a version. Snapshots of a text that grows count from 1; the final one has a number
-//! of its own above them all, which doesn't depend on how many were sent before, so that it is the same whichever process posts it.
+//! A posted reply is a snapshot of the whole text with a version. That of a text that grows is the time at which it is posted, so that a
+//! process that doesn't know what another one has posted goes on above it, and snapshots needn't be recorded one by one. The final one
+//! has a number of its own above them all: it is the same whichever process posts it.
 
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use super::manifest::SEND_URL;
 use super::settings::Settings;
 use super::wire::{PostedChat, PostedReply, State};
 
-/// The version of a final snapshot.
-const FINAL_VERSION: u64 = 1_000_000;
+/// The version of a final snapshot, above every time in milliseconds since 1970 until the year 5138. That of the 90th attempt still is a
+/// whole number in JavaScript.
+const FINAL_VERSION: u64 = 99_999_999_999_999;
 /// Longest text that is posted while it grows, in bytes: each snapshot repeats all of it.
 const MAX_GROWING_BYTES: usize = 64 * 1024;
 /// How long a post may take.
@@ -32,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Posted {
     /// How often the reply was begun again. Versions of a later attempt are above those of an earlier one.
     pub(super) attempt: u64,
-    /// The number of the newest snapshot of this attempt.
+    /// The newest snapshot of this attempt: when it was posted, in milliseconds since 1970, or [`FINAL_VERSION`].
     pub(super) snapshot: u64,
     /// A digest of its text.
     pub(super) digest: String,
@@ -45,7 +47,16 @@ pub(super) struct Posted {
 
 impl Posted {
     fn version(&self) -> u64 {
-        self.attempt * 2 * FINAL_VERSION + self.snapshot
+        self.attempt * (FINAL_VERSION + 1) + self.snapshot
+    }
+
+    /// What a later holder must know: without the rest it posts the newest snapshot once more, as a newer one.
+    pub(super) fn lasting(self) -> Self {
+        Self {
+            snapshot: 0,
+            digest: String::new(),
+            ..self
+        }
     }
 }
 
@@ -86,9 +97,13 @@ pub(super) fn deliver(
     if before.done || !is_news {
         return Ok(Step::Done);
     }
+    let now_ms = u64::try_from(cx.now.as_millis()).unwrap_or_default();
     let after = Posted {
         attempt: before.attempt,
-        snapshot: if done { FINAL_VERSION } else { before.snapshot + 1 },
+        snapshot: match done {
+            true => FINAL_VERSION,
+            false => now_ms.max(before.snapshot + 1),
+        },
         digest,
         done,
         has_text: before.has_text || !text.trim().is_empty(),

@@ -96,6 +96,11 @@ impl Connector for Custom {
         }))
     }
 
+    fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
+        let lasting = |of: &Progress| of.read().map(Posted::lasting);
+        lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
+    }
+
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {
         Some(self)
     }

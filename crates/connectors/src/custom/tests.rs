@@ -48,6 +48,11 @@ fn context(account: &Account) -> Context<'_> {
 }
 
 fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
+    step(account, Stage::Final, text, progress, NOW_S).0
+}
+
+/// The next post at a time, and what it brings.
+fn step(account: &Account, stage: Stage, text: &str, progress: &Progress, now_s: i64) -> (HttpCall, Progress) {
     let target = ReplyTarget {
         integration: account.integration.clone(),
         chat: Chat {
@@ -62,7 +67,7 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
     };
     let desired = DesiredReply {
         reply: &ReplyId::new("tl-1"),
-        stage: Stage::Final,
+        stage,
         text,
         reasoning: "",
         notice: None,
@@ -74,15 +79,19 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
         plain: false,
         pulled: None,
     };
-    let step = Custom.deliver(&desired, &target, progress, &context(account)).unwrap();
+    let cx = Context {
+        now: Timestamp::from_secs(now_s),
+        ..context(account)
+    };
+    let step = Custom.deliver(&desired, &target, progress, &cx).unwrap();
     let Step::Call {
         call: ApiCall::Http(call),
-        ..
+        on_success,
     } = step
     else {
         panic!("{step:?}")
     };
-    call
+    (call, on_success)
 }
 
 #[test]
@@ -93,11 +102,11 @@ fn posts_are_signed_with_every_secret() {
         panic!("{call:?}")
     };
     let signature = header("webhook-signature");
-    assert_eq!(header("webhook-id"), "tl-1.1000000");
+    assert_eq!(header("webhook-id"), "tl-1.99999999999999");
     assert_eq!(header("webhook-timestamp"), NOW_S.to_string());
     for secret in SECRETS.split(' ') {
         let keys = SigningKeys::read(&[secret]).unwrap();
-        assert!(keys.verify("tl-1.1000000", NOW_S, body.as_bytes(), &signature));
+        assert!(keys.verify("tl-1.99999999999999", NOW_S, body.as_bytes(), &signature));
     }
 }
 
@@ -105,7 +114,25 @@ fn posts_are_signed_with_every_secret() {
 fn reply_that_is_posted_anew_has_versions_above_the_old_ones() {
     let again = Custom.restart(&Progress::default()).unwrap();
     let call = post(&account(), "hello", &again);
-    assert_eq!(call.headers[0].1, "tl-1.3000000");
+    assert_eq!(call.headers[0].1, "tl-1.199999999999999");
+}
+
+#[test]
+fn process_that_knows_an_old_snapshot_only_goes_on_above_all_of_them() {
+    let account = account();
+    let grow = |text: &str, from: &Progress, now_s| step(&account, Stage::Growing, text, from, now_s);
+    let version = |call: &HttpCall| call.headers[0].1.strip_prefix("tl-1.").unwrap().parse::<u64>().unwrap();
+    let (first, recorded) = grow("One", &Progress::default(), NOW_S);
+    let (second, reached) = grow("One two", &recorded, NOW_S + 1);
+    assert!(Custom.is_repeatable(&recorded, &reached));
+    let (third, _) = grow("One two three", &recorded, NOW_S + 2);
+    let (whole, done) = step(&account, Stage::Final, "One two three.", &recorded, NOW_S - 60);
+    assert!(!Custom.is_repeatable(&recorded, &done));
+    let versions = [&first, &second, &third, &whole].map(version);
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    // A clock that is behind.
+    let (late, _) = grow("One two", &recorded, NOW_S - 60);
+    assert!(version(&late) > version(&first));
 }
 
 #[test]
