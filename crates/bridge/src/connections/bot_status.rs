@@ -1,6 +1,6 @@
 //! How a bot stands, for those who must not ask it.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tieline_core::timestamp::Timestamp;
@@ -15,6 +15,8 @@ pub(super) struct BotStatus {
     pub(super) warm: AtomicBool,
     /// Its platform, once it is known.
     pub(super) platform: OnceLock<&'static str>,
+    /// The version of its integration as it has read it; 0 until then.
+    version: AtomicU64,
     /// How it stands, as it was last told.
     state: Mutex<ConnectionState>,
     /// Since when it had no holder before.
@@ -28,9 +30,20 @@ impl BotStatus {
             settled: AtomicBool::new(false),
             warm: AtomicBool::new(false),
             platform: OnceLock::new(),
+            version: AtomicU64::new(0),
             state: Mutex::new(ConnectionState::Connecting),
             free_since,
         }
+    }
+
+    /// It begins with its integration in this version.
+    pub(super) fn begins(&self, version: u64) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Whether it has begun with that version.
+    pub(super) fn has_begun(&self, version: u64) -> bool {
+        self.version.load(Ordering::Relaxed) == version
     }
 
     /// How it stands.

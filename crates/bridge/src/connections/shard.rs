@@ -109,7 +109,8 @@ impl Shard {
                     self.bots.remove(id)
                 }
                 Some(seat) if seat.live == *live => continue,
-                Some(seat) if seat.live.version == live.version => {
+                // A bot that began after the change was announced has read it already: what it is being sent must not be cut off.
+                Some(seat) if seat.live.version == live.version || seat.standing.has_begun(live.version) => {
                     seat.live = live.clone();
                     tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
                     continue;
@@ -291,6 +292,7 @@ async fn serve(
     };
     let end = match loaded {
         Some((context, kick)) => {
+            standing.begins(context.version);
             // The supervisor may have ended by now; then no command can arrive either.
             let Some(sender) = line.upgrade() else { return };
             shared.world.sockets.connect(&id, sender.clone());
