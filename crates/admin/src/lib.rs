@@ -63,10 +63,9 @@ use crate::state::AdminState;
 /// Unknown paths are answered with a problem, so this is the router that others are merged into.
 pub fn router(world: World) -> Router {
     let state = AdminState { world };
-    let (api, description) = openapi::routes().split_for_parts();
-    let description = openapi::Description::of(&description);
-    api.merge(console::routes())
-        .route("/api/openapi.json", get(move || async move { description }))
+    openapi::router()
+        .merge(console::routes())
+        .route("/api/openapi.json", get(openapi::describe))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)

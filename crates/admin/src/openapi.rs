@@ -1,16 +1,21 @@
 //! Every route of the API with its description.
 
+use std::sync::LazyLock;
+
+use axum::Router;
 use axum::body::Bytes;
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use axum::routing::on;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Object, PathItem, Ref, RefOr, Required, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HttpMethod, Object, PathItem, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::{PathItemExt as _, routes};
 
 use tieline_bridge::operator::session::COOKIE;
 
@@ -53,96 +58,109 @@ impl Modify for BearerToken {
     }
 }
 
-/// Every route of the API.
-pub(crate) fn routes() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::with_openapi(Head::openapi().merge_from(Doors::openapi()))
-        .merge(of_organizations())
-        .merge(of_integrations())
-        .merge(of_agents())
-        .merge(of_messages())
+/// What `#[utoipa::path]` makes of a handler.
+macro_rules! operation {
+    ($module:ident::$handler:ident) => {
+        pastey::paste! { $module::[<__path_ $handler>] }
+    };
+    ($module:ident::$inner:ident::$handler:ident) => {
+        pastey::paste! { $module::$inner::[<__path_ $handler>] }
+    };
 }
 
-fn of_organizations() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(platforms::list))
-        .routes(routes!(keys::show))
-        .routes(routes!(keys::rotate))
-        .routes(routes!(organizations::list, organizations::create))
-        .routes(routes!(organizations::get, organizations::patch))
-        .routes(routes!(notify::get, notify::patch, notify::delete))
-        .routes(routes!(notify::test))
-        .routes(routes!(mapper::get, mapper::patch, mapper::delete))
-        .routes(routes!(mapper::map))
-        .routes(routes!(apply::apply))
-        .routes(routes!(apply::export::export))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::delete))
-        .routes(routes!(session::get, session::open, session::end))
-        .routes(routes!(users::list))
-        .routes(routes!(audit_log::list))
-        .routes(routes!(audit_log::list_all))
-        .routes(routes!(users::get, users::patch, users::delete))
-        .routes(routes!(pairings::list))
-        .routes(routes!(pairings::approve_code))
-        .routes(routes!(pairings::approve))
-        .routes(routes!(pairings::deny))
-        .routes(routes!(pairings::make_link))
+/// Every route of the API once, the handlers of an address together: one function serves them, another one describes them. A process that
+/// starts needs no description, and to make it takes longer than all else.
+macro_rules! operations {
+    ($([$($($part:ident)::+),+],)+) => {
+        /// Serves every route of the API.
+        pub(crate) fn router() -> Router<AdminState> {
+            let router = Router::new();
+            $($(let router = serve::<operation!($($part)::+), _, _>(router, $($part)::+);)+)+
+            router
+        }
+
+        fn described() -> OpenApiRouter<AdminState> {
+            OpenApiRouter::with_openapi(Head::openapi().merge_from(Doors::openapi()))
+                $(.routes(routes!($($($part)::+),+)))+
+        }
+    };
 }
 
-fn of_integrations() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(integrations::list, integrations::create))
-        .routes(routes!(integrations::get, integrations::patch, integrations::delete))
-        .routes(routes!(integrations::summary))
-        .routes(routes!(integrations::account::release))
-        .routes(routes!(integrations::restore))
-        .routes(routes!(integrations::lifecycle::start))
-        .routes(routes!(integrations::lifecycle::stop))
-        .routes(routes!(integrations::lifecycle::restart))
-        .routes(routes!(integrations::status::get))
-        .routes(routes!(integrations::probe::test))
-        .routes(routes!(integrations::doctor::examine))
-        .routes(routes!(integrations::login::start, integrations::login::get))
-        .routes(routes!(integrations::send_message::say))
-        .routes(routes!(integrations::impact::get))
-        .routes(routes!(integrations::logs::list))
-        .routes(routes!(integrations::conversations::list))
-        .routes(routes!(integrations::conversations::reset))
-        .routes(routes!(integrations::conversations::bind))
+operations! {
+    [platforms::list],
+    [keys::show],
+    [keys::rotate],
+    [organizations::list, organizations::create],
+    [organizations::get, organizations::patch],
+    [notify::get, notify::patch, notify::delete],
+    [notify::test],
+    [mapper::get, mapper::patch, mapper::delete],
+    [mapper::map],
+    [apply::apply],
+    [apply::export::export],
+    [tokens::list, tokens::create],
+    [tokens::delete],
+    [session::get, session::open, session::end],
+    [users::list],
+    [audit_log::list],
+    [audit_log::list_all],
+    [users::get, users::patch, users::delete],
+    [pairings::list],
+    [pairings::approve_code],
+    [pairings::approve],
+    [pairings::deny],
+    [pairings::make_link],
+    [integrations::list, integrations::create],
+    [integrations::get, integrations::patch, integrations::delete],
+    [integrations::summary],
+    [integrations::account::release],
+    [integrations::restore],
+    [integrations::lifecycle::start],
+    [integrations::lifecycle::stop],
+    [integrations::lifecycle::restart],
+    [integrations::status::get],
+    [integrations::probe::test],
+    [integrations::doctor::examine],
+    [integrations::login::start, integrations::login::get],
+    [integrations::send_message::say],
+    [integrations::impact::get],
+    [integrations::logs::list],
+    [integrations::conversations::list],
+    [integrations::conversations::reset],
+    [integrations::conversations::bind],
+    [agents::list, agents::create],
+    [agents::get, agents::patch, agents::delete],
+    [agents::restore],
+    [agents::test],
+    [triggers::list, triggers::create],
+    [triggers::get, triggers::patch, triggers::delete],
+    [triggers::restore],
+    [messages::list],
+    [messages::get],
+    [scheduled::list, scheduled::create],
+    [scheduled::get, scheduled::cancel],
+    [deadletters::list],
+    [deadletters::redrive],
+    [deadletters::redrive_since],
+    [runs::seen, runs::report],
+    [links::part],
+    [links::text],
 }
 
-fn of_agents() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(agents::list, agents::create))
-        .routes(routes!(agents::get, agents::patch, agents::delete))
-        .routes(routes!(agents::restore))
-        .routes(routes!(agents::test))
-        .routes(routes!(triggers::list, triggers::create))
-        .routes(routes!(triggers::get, triggers::patch, triggers::delete))
-        .routes(routes!(triggers::restore))
+fn serve<O: utoipa::Path, H: Handler<T, AdminState>, T: 'static>(
+    router: Router<AdminState>,
+    handler: H,
+) -> Router<AdminState> {
+    let serve_by = |router: Router<AdminState>, method: HttpMethod| {
+        router.route(&O::path(), on(method.to_method_filter(), handler.clone()))
+    };
+    O::methods().into_iter().fold(router, serve_by)
 }
 
-fn of_messages() -> OpenApiRouter<AdminState> {
-    OpenApiRouter::new()
-        .routes(routes!(messages::list))
-        .routes(routes!(messages::get))
-        .routes(routes!(scheduled::list, scheduled::create))
-        .routes(routes!(scheduled::get, scheduled::cancel))
-        .routes(routes!(deadletters::list))
-        .routes(routes!(deadletters::redrive))
-        .routes(routes!(deadletters::redrive_since))
-        .routes(routes!(runs::seen, runs::report))
-        .routes(routes!(links::part))
-        .routes(routes!(links::text))
-}
-
-/// The description as it is sent.
-#[derive(Clone)]
-pub(crate) struct Description(Bytes);
-
-impl Description {
-    pub(crate) fn of(description: &utoipa::openapi::OpenApi) -> Self {
-        let mut description = description.clone();
+/// The description as it is sent, made when it is first asked for.
+pub(crate) async fn describe() -> impl IntoResponse {
+    static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut description = described().into_openapi();
         for (address, item) in &mut description.paths.paths {
             describe_ids(address, item);
             if address.starts_with("/api/v1/") {
@@ -154,14 +172,9 @@ impl Description {
             describe_answers(item);
         }
         let json = serde_json::to_vec(&description).expect("a description serializes as JSON");
-        Self(json.into())
-    }
-}
-
-impl IntoResponse for Description {
-    fn into_response(self) -> axum::response::Response {
-        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
-    }
+        json.into()
+    });
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
 }
 
 /// Describes the ids in an address, which the handlers read by name.
