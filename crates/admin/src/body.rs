@@ -115,7 +115,7 @@ fn explain(path: &str, message: &str) -> Problem {
     let field = if path.is_empty() { "body" } else { path };
     match message.split_once("expected ") {
         Some(_) if message.starts_with("unknown variant") => {
-            Problem::invalid(field, "is not a word that is known").allowing(listed(message))
+            Problem::invalid(field, "has an unknown value").allowing(listed(message))
         }
         Some((_, expected)) => Problem::invalid(field, &format!("must be {}", in_words(expected))),
         None => Problem::invalid(field, "can't be used"),

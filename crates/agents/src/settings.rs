@@ -177,7 +177,7 @@ impl FieldKind {
                 Some(word) if words.contains(&word) => Ok(()),
                 _ => Err(InvalidConfig::Field {
                     field: field.to_owned(),
-                    reason: "is not a word that is known".into(),
+                    reason: "has an unknown value".into(),
                     allowed: words,
                 }),
             },

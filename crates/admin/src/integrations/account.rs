@@ -108,7 +108,7 @@ async fn preview(state: &AdminState, platform: &str, key: &str) -> Result<Releas
 
 impl BotAccount {
     fn key(&self, state: &AdminState) -> Result<String, Problem> {
-        let unknown = || Problem::invalid("platform", "is not a platform that is known");
+        let unknown = || Problem::invalid("platform", "is unknown");
         let connector = state.world.connector(&self.platform).ok_or_else(unknown)?;
         let recommended = connector.manifest().modes.first().map(|mode| mode.mode);
         let mode = self.connection_mode.or(recommended).ok_or_else(unknown)?;

@@ -195,7 +195,7 @@ fn unknown_platform(state: &AdminState) -> Problem {
         .registry
         .iter()
         .map(|connector| connector.manifest().platform);
-    Problem::invalid("platform", "is not a platform that is known").allowing(known)
+    Problem::invalid("platform", "is unknown").allowing(known)
 }
 
 /// Settings that are not checked yet.
