@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tieline_core::timestamp::Timestamp;
+use tieline_store::config::desired_connections::Live;
 use tieline_store::status::ConnectionState;
 
 /// What others may know of a bot without asking it.
@@ -21,6 +22,17 @@ pub(super) struct BotStatus {
     state: Mutex<ConnectionState>,
     /// Since when it had no holder before.
     pub(super) free_since: Option<Timestamp>,
+}
+
+/// What has changed for a bot.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing.
+    Nothing,
+    /// At most what its trigger wants.
+    Trigger,
+    /// Its settings, or somebody wants it to connect anew.
+    Settings,
 }
 
 impl BotStatus {
@@ -41,9 +53,15 @@ impl BotStatus {
         self.version.store(version, Ordering::Relaxed);
     }
 
-    /// Whether it has begun with that version.
-    pub(super) fn has_begun(&self, version: u64) -> bool {
-        self.version.load(Ordering::Relaxed) == version
+    /// What the change of its list entry means for it.
+    pub(super) fn change(&self, before: &Live, wanted: &Live) -> Change {
+        // A bot that began after the change was announced has read it already: what it is being sent must not be cut off.
+        let knows_settings = before.version == wanted.version || self.version.load(Ordering::Relaxed) == wanted.version;
+        match knows_settings {
+            true if before == wanted => Change::Nothing,
+            true => Change::Trigger,
+            false => Change::Settings,
+        }
     }
 
     /// How it stands.
@@ -54,5 +72,33 @@ impl BotStatus {
     /// That is how it stands now.
     pub(super) fn tell(&self, state: ConnectionState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::ids::{IntegrationId, OrganizationId};
+
+    use super::*;
+
+    fn live(version: u64, greeting: &str) -> Live {
+        Live {
+            integration: IntegrationId::new("int_1"),
+            organization: OrganizationId::new("default"),
+            version,
+            greeting: greeting.to_owned(),
+        }
+    }
+
+    #[test]
+    fn bot_begins_anew_only_for_settings_that_it_has_not_read() {
+        let (status, before) = (BotStatus::new(None), live(1, "a"));
+        assert_eq!(status.change(&before, &live(1, "a")), Change::Nothing);
+        assert_eq!(status.change(&before, &live(1, "b")), Change::Trigger);
+        assert_eq!(status.change(&before, &live(2, "a")), Change::Settings);
+        // It was started by an old entry of the list and has read a newer integration.
+        status.begins(2);
+        assert_eq!(status.change(&before, &live(2, "a")), Change::Trigger);
+        assert_eq!(status.change(&before, &live(3, "a")), Change::Settings);
     }
 }

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use super::bot::BotTask;
 use super::bot_context::BotContext;
-use super::bot_status::BotStatus;
+use super::bot_status::{BotStatus, Change};
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
@@ -108,14 +108,15 @@ impl Shard {
                     error!(account.id = %id, "bot died, and begins anew");
                     self.bots.remove(id)
                 }
-                Some(seat) if seat.live == *live => continue,
-                // A bot that began after the change was announced has read it already: what it is being sent must not be cut off.
-                Some(seat) if seat.live.version == live.version || seat.standing.has_begun(live.version) => {
-                    seat.live = live.clone();
-                    tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
-                    continue;
-                }
-                Some(_) => self.bots.remove(id),
+                Some(seat) => match seat.standing.change(&seat.live, live) {
+                    Change::Nothing => continue,
+                    Change::Trigger => {
+                        seat.live = live.clone();
+                        tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
+                        continue;
+                    }
+                    Change::Settings => self.bots.remove(id),
+                },
                 None => None,
             };
             let before = before.map(|seat| {
