@@ -40,6 +40,14 @@ impl ReplyDelivery<'_> {
         saved.is_some_and(|saved| self.bot.connector.is_repeatable(saved, progress))
     }
 
+    /// The text is about to grow, perhaps behind what an earlier holder has shown and not recorded.
+    pub fn begin_growing(&mut self) {
+        let now = self.now();
+        if self.saved.is_some() {
+            self.record.pace.taken_over(now);
+        }
+    }
+
     /// Whether growth was recorded so lately that more of it can wait.
     pub(super) fn is_fresh(&self) -> bool {
         self.now() < self.saved_at.after(BETWEEN_GROWTHS)

@@ -31,7 +31,7 @@ pub(super) async fn stream_reply(
     let finished = done.notified();
     tokio::pin!(finished);
     let mut stage = Stage::Thinking;
-    showing.record.pace.taken_over(showing.world.clock.now());
+    showing.begin_growing();
     loop {
         let now = showing.world.clock.now();
         let pace = &showing.record.pace;
