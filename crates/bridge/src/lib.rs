@@ -23,6 +23,7 @@ pub mod integration_log;
 mod large_event;
 pub mod lease_watch;
 pub mod local_claims;
+pub mod local_replies;
 pub mod local_stops;
 pub mod login;
 pub mod mapper;
@@ -44,6 +45,7 @@ pub mod redrive;
 pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;
+mod reply_writes;
 pub mod run;
 pub mod scheduled;
 #[cfg(feature = "seeded")]

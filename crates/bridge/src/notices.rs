@@ -14,6 +14,7 @@ use tieline_store::StoreError;
 use tieline_store::message::MessageRecord;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 
+use crate::reply_writes;
 use crate::world::World;
 
 /// How often a lost race for a reply is run again at once.
@@ -227,7 +228,7 @@ pub async fn end_sign(world: &World, id: &ReplyId, sign: WaitingSign, notice: No
             outcome: Some(Outcome::Stopped),
             ..before.clone()
         };
-        match reply::save(&world.store, Some(&before), &mut after, now).await {
+        match reply_writes::save(world, Some(&before), &mut after, now).await {
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             saved => return saved.map(|()| true),
         }
@@ -253,7 +254,7 @@ pub(crate) async fn end_waiting(
             return Ok((!before.delivered).then_some((wake, Duration::ZERO)));
         }
         let mut after = word.clone().on(before.clone().unwrap_or_else(|| blank.clone()));
-        match reply::save(&world.store, before.as_ref(), &mut after, now).await {
+        match reply_writes::save(world, before.as_ref(), &mut after, now).await {
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             saved => return saved.map(|()| Some((wake, Duration::ZERO))),
         }
@@ -266,7 +267,7 @@ async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(),
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let mut record = word.clone().on(before.clone().unwrap_or_else(|| blank(about)));
-        match reply::save(&world.store, before.as_ref(), &mut record, now).await {
+        match reply_writes::save(world, before.as_ref(), &mut record, now).await {
             Err(StoreError::Conflict) => {}
             saved => return saved,
         }

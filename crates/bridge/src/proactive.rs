@@ -13,12 +13,13 @@ use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::config::user::{self, Unanswered, User};
 use tieline_store::message::{self, Claim, MessageRecord};
-use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::reply::{Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
 use crate::accounts::Bot;
 use crate::notices::{self, About};
+use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
 
@@ -105,7 +106,7 @@ pub async fn speak(
         Claim::New => None,
         Claim::Seen(seen) => Some(*seen),
     };
-    match reply::save(&world.store, None, &mut said, world.clock.now()).await {
+    match reply_writes::save(world, None, &mut said, world.clock.now()).await {
         // It was recorded before; the process that did may have died before it sent the wake-up.
         Err(StoreError::Conflict) if seen.is_some() => {}
         saved => saved?,

@@ -16,7 +16,7 @@ use tieline_store::{StoreError, conversation};
 use tracing::info;
 
 use crate::world::World;
-use crate::{large_event, wakeups};
+use crate::{large_event, reply_writes, wakeups};
 
 /// Why a dead letter is not retried.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
         };
         // The ledger first: after a crash it shows that the redrive was begun.
         message::note_resent(&world.store, &record.id, now).await?;
-        reply::save(&world.store, Some(&before), &mut after, now).await?;
+        reply_writes::save(world, Some(&before), &mut after, now).await?;
     }
     wake(world, &before).await?;
     deadletter::remove(&world.store, letter).await?;

@@ -12,29 +12,35 @@ use tieline_core::reply::{ReplyView, Stage};
 use tieline_store::config::integration;
 use tieline_store::reply::{self, ReplyRecord};
 use tieline_store::{first_poll, message};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::accounts::{self, Bot};
+use crate::local_replies::ReplyWatch;
 use crate::operator::{self, Operator};
 use crate::world::World;
 use crate::{deliver, notices, rendering, reply_links, wakeups};
 
 /// Longest wait for something newer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// Shortest and longest time between two looks.
-const FIRST_LOOK: Duration = Duration::from_millis(15);
-const LATER_LOOK: Duration = Duration::from_millis(200);
-
 /// Longest id of a reply, in bytes.
 const MAX_REPLY_ID: usize = 64;
 
 /// Answers a poll. Any instance can: all it needs is in the table.
 pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
+    let wait = Wait::new(world, &asked.reply, LONGEST_WAIT);
+    answer_in(wait, world, bot, asked, welcome).await
+}
+
+/// The same within a wait that may have begun.
+async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
     let record = match asked.wait {
         PollWait::No => load(world, bot, asked).await,
-        PollWait::Newer(version) => wait_for(world, bot, asked, LONGEST_WAIT, |it| it.version > version).await,
-        PollWait::Final(limit) => wait_for(world, bot, asked, limit.min(LONGEST_WAIT), |_| false).await,
+        PollWait::Newer(version) => wait_for(wait, world, bot, asked, |it| it.version > version).await,
+        PollWait::Final(limit) => {
+            let wait = Wait::new(world, &asked.reply, limit.min(LONGEST_WAIT));
+            wait_for(wait, world, bot, asked, |_| false).await
+        }
     };
     let cx = bot.context(world, welcome);
     let Some(polled) = bot.connector.polled_replies() else {
@@ -178,26 +184,64 @@ async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyReco
     })
 }
 
+/// A wait for a reply: until when, and when to look at it again.
+struct Wait {
+    give_up_at: Instant,
+    watch: ReplyWatch,
+    pause: Duration,
+    longest_pause: Duration,
+    /// What was found already.
+    known: Option<ReplyRecord>,
+}
+
+impl Wait {
+    fn new(world: &World, reply: &ReplyId, limit: Duration) -> Self {
+        let (pause, longest_pause) = world.settings.reply_looks;
+        Self {
+            give_up_at: Instant::now() + limit,
+            watch: world.local_replies.watch(reply),
+            pause,
+            longest_pause,
+            known: None,
+        }
+    }
+
+    /// The reply is looked at now. Gives whether that is the last time.
+    fn look(&mut self) -> bool {
+        self.watch.forget();
+        Instant::now() >= self.give_up_at
+    }
+
+    /// Until it is time to look again.
+    async fn pause(&mut self) {
+        let until = self.give_up_at.min(Instant::now() + self.pause);
+        tokio::select! {
+            () = self.watch.changed() => {}
+            () = sleep_until(until) => self.pause = (self.pause * 2).min(self.longest_pause),
+        }
+    }
+}
+
 /// Waits for the final text, or for a state that is enough.
 async fn wait_for(
+    mut wait: Wait,
     world: &World,
     bot: &Bot,
     asked: &PollRequest,
-    limit: Duration,
     is_enough: impl Fn(&ReplyRecord) -> bool,
 ) -> Option<ReplyRecord> {
-    let give_up_at = Instant::now() + limit;
-    let mut pause = FIRST_LOOK;
     loop {
-        let found = load(world, bot, asked).await;
+        let (is_last, found) = match wait.known.take() {
+            Some(known) => (false, Some(known)),
+            None => (wait.look(), load(world, bot, asked).await),
+        };
         let has_come = found
             .as_ref()
             .is_some_and(|record| record.stage == Stage::Final || is_enough(record));
-        if has_come || Instant::now() + pause > give_up_at {
+        if has_come || is_last {
             return found;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LATER_LOOK);
+        wait.pause().await;
     }
 }
 
@@ -219,7 +263,8 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
     if reply.as_str().len() > MAX_REPLY_ID {
         return not_found();
     }
-    let Some(record) = appear(world, reply, operator).await else {
+    let mut wait = Wait::new(world, reply, LONGEST_WAIT);
+    let Some(record) = appear(&mut wait, world, reply, operator).await else {
         // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
         // show, and an id alone doesn't tell whether there will be. What belongs to another organization must look the same.
         return WebhookAnswer::json(&json!({ "text": "", "done": false, "version": after }));
@@ -239,12 +284,14 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
     }
     let asked = PollRequest {
         reply: reply.clone(),
-        asker: record.asker,
+        asker: record.asker.clone(),
         first: false,
         note: String::new(),
         wait: PollWait::Newer(after),
     };
-    answer(world, &bot, &asked, None).await
+    // One that shows what another one says must be read with it.
+    wait.known = Some(record).filter(|record| record.same_as.is_none());
+    answer_in(wait, world, &bot, &asked, None).await
 }
 
 /// The version that the caller has seen; 0 if none is named.
@@ -263,17 +310,15 @@ fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
 }
 
 /// Waits until a reply has a record that the operator may read: the message may not be dispatched yet.
-async fn appear(world: &World, reply: &ReplyId, operator: &Operator) -> Option<ReplyRecord> {
-    let give_up_at = Instant::now() + LONGEST_WAIT;
-    let mut pause = FIRST_LOOK;
+async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Operator) -> Option<ReplyRecord> {
     loop {
+        let is_last = wait.look();
         let found = reply::get(&world.store, reply, world.clock.now()).await.ok().flatten();
         let found = found.filter(|record| operator::may_read(operator, &record.organization));
-        if found.is_some() || Instant::now() + pause > give_up_at {
+        if found.is_some() || is_last {
             return found;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LATER_LOOK);
+        wait.pause().await;
     }
 }
 

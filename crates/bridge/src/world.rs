@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::connections::socket_registry::SocketRegistry;
 use crate::egress::Egress;
 use crate::local_claims::LocalClaims;
+use crate::local_replies::LocalReplies;
 use crate::local_stops::LocalStops;
 use crate::memory_budget::MemoryBudget;
 use crate::metrics::Metrics;
@@ -70,6 +71,8 @@ pub struct World {
     pub local_claims: Arc<LocalClaims>,
     /// Runs of this process, which hear at once that they are to end.
     pub local_stops: Arc<LocalStops>,
+    /// Replies that this process waits for, which hears at once of its own writes.
+    pub local_replies: Arc<LocalReplies>,
     /// Sends that this process may make of what all share.
     pub rate_limiter: Arc<RateLimiter>,
     /// Cooldowns that platforms have closed for a while.
@@ -110,6 +113,8 @@ pub struct Settings {
     /// Time between two looks for `/stop` while an agent writes, if it is shorter than between heartbeats, which look too. A dispatcher
     /// in the same process tells the run at once.
     pub stop_poll: Duration,
+    /// Shortest and longest time between two looks at a reply that is waited for. What this process writes of it is seen at once.
+    pub reply_looks: (Duration, Duration),
     /// How long a conversation may keep a slot that others of its tenant may wait for: then, between two runs, they come first.
     pub turn: Duration,
     /// Whether relays run what is for their bots, and what is for the others too. They do what is on their shards' queues in any case.
@@ -163,6 +168,7 @@ impl Settings {
             // Just after the end of the lease that a runner took at once.
             watchdog: Duration::from_secs(31),
             stop_poll: Duration::from_secs(2),
+            reply_looks: (Duration::from_millis(15), Duration::from_millis(200)),
             turn: Duration::from_secs(60),
             relays_run: false,
             slots: SlotLimits {
@@ -205,6 +211,7 @@ impl World {
             tenant_slots,
             local_claims: Arc::default(),
             local_stops: Arc::default(),
+            local_replies: Arc::default(),
             rate_limiter: Arc::default(),
             cooldowns: Arc::default(),
             sockets: Arc::default(),

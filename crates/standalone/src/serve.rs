@@ -37,6 +37,8 @@ use crate::{apply, client_address, data, local, seed, webhook_routes};
 const MAX_WORKING: usize = 16;
 
 /// How long a wake-up waits for a slot before it goes back to the queue.
+/// Time between two looks at a reply: it may be a merged one, which shows what another one says.
+const REPLY_LOOK: Duration = Duration::from_millis(500);
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
@@ -223,6 +225,8 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
         slot_wait: SLOT_WAIT,
         // No other process could stop a run.
         stop_poll: Duration::MAX,
+        // Nor write a reply.
+        reply_looks: (REPLY_LOOK, REPLY_LOOK),
         ..Settings::new(public_url.trim_end_matches('/').to_owned(), owner)
     }
 }

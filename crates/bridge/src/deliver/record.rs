@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::{DeliverError, ReplyDelivery};
 use crate::lease_watch::LeaseWatch;
+use crate::reply_writes;
 use crate::world::chance;
 
 /// Least time between two records of a text that only grows: until then a new holder shows again what the chat shows already. A record
@@ -74,13 +75,13 @@ impl ReplyDelivery<'_> {
         if let Some(lease) = &mut self.record.lease {
             lease.expires_at = lease.expires_at.max(now.after(self.world.settings.lease));
         }
-        let store = &{ self.world }.store;
-        match reply::save(store, self.saved.as_ref(), &mut self.record, now).await {
+        let world = self.world;
+        match reply_writes::save(world, self.saved.as_ref(), &mut self.record, now).await {
             // An earlier write was done and only its answer was lost, if what is there is this holder's.
             Err(StoreError::Conflict) if self.hold.is_some() || self.record.lease.is_some() => {
-                let ours = reply::get(store, &self.record.id, now).await?;
+                let ours = reply::get(&world.store, &self.record.id, now).await?;
                 let ours = ours.filter(|found| self.has_written(found));
-                reply::save(store, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
+                reply_writes::save(world, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
             }
             saved => saved?,
         }

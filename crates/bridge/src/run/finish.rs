@@ -23,6 +23,7 @@ use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
 use crate::integration_log;
 use crate::metrics::Metric;
 use crate::notices::{self, NoticeReply};
+use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
 
@@ -312,7 +313,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
         ..record
     };
     let (id, now) = (blank.id.clone(), world.clock.now());
-    match reply::save(&world.store, None, &mut pointing(blank), now).await {
+    match reply_writes::save(world, None, &mut pointing(blank), now).await {
         Err(StoreError::Conflict) => {}
         saved => return saved,
     }
@@ -321,7 +322,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
     let Some(before) = found.filter(|it| it.outcome.is_none() && it.same_as.is_none()) else {
         return Ok(());
     };
-    reply::save(&world.store, Some(&before), &mut pointing(before.clone()), now).await
+    reply_writes::save(world, Some(&before), &mut pointing(before.clone()), now).await
 }
 
 /// Keeps the turn for protocols that keep none.

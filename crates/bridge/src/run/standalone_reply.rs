@@ -19,6 +19,7 @@ use super::{Next, RunError};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliveryOutcome, ReplyDelivery};
 use crate::integration_log;
+use crate::reply_writes;
 use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
 
@@ -58,7 +59,7 @@ pub(super) async fn deliver(
         Opened::Unreadable | Opened::Gone => {
             let before = record.clone();
             record.delivered = true;
-            reply::save(&world.store, Some(&before), &mut record, now).await?;
+            reply_writes::save(world, Some(&before), &mut record, now).await?;
             return Ok(Next::Done);
         }
     };

@@ -1,0 +1,23 @@
+//! Writes of replies, of which those hear at once who wait for one in this process.
+
+use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
+use tieline_store::reply::{self, ReplyRecord};
+
+use crate::world::World;
+
+/// Writes what a reply has come to: see [`reply::save`].
+///
+/// # Errors
+/// As there.
+pub(crate) async fn save(
+    world: &World,
+    before: Option<&ReplyRecord>,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let saved = reply::save(&world.store, before, after, now).await;
+    // Also of a write whose answer was lost.
+    world.local_replies.changed(&after.id);
+    saved
+}
