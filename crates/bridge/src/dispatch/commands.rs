@@ -45,15 +45,18 @@ impl Arrival<'_> {
             let Some(mut after) = busy else {
                 return Change::Leave(false);
             };
+            // What is closing has its end already, and perhaps the person has seen it.
+            let is_any = after.run.is_some() || !after.pending.is_empty();
             let waiting = std::mem::take(&mut after.pending);
             after.close(waiting, MessageState::Stopped);
             if let Some(run) = &mut after.run {
                 run.stop = Some(StopCause::Stopped);
             }
-            Change::save(after, true)
+            Change::save(after, is_any)
         })
         .await?;
-        if let Some(after) = found.filter(|_| is_any) {
+        // Also what only closes: perhaps an earlier attempt was cut off here.
+        if let Some(after) = found.filter(|it| it.run.is_some() || !it.closing.is_empty()) {
             self.world.local_stops.notify(&after);
             wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
             Box::pin(self.end_closing(&after)).await?;
