@@ -1,6 +1,6 @@
 //! Limits that all processes share hold back what they count, and nothing else.
 
-use tieline_bridge::rate_limiter;
+use tieline_bridge::rate_limiter::{self, PlannedCall};
 use tieline_connectors::registry;
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Quota;
@@ -29,7 +29,14 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
     let take = async |chat: &str, call: &str| {
         let chat = ChatId::new(chat);
-        rate_limiter::take(&bridge.world, &bridge.bot, &chat, call, Stage::Final, quotas()).await
+        let call = PlannedCall {
+            bot: &bridge.bot,
+            chat: &chat,
+            name: call,
+            stage: Stage::Final,
+            over_own_connection: false,
+        };
+        rate_limiter::take(&bridge.world, call, quotas()).await
     };
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);

@@ -30,8 +30,9 @@ use crate::accounts::Bot;
 use crate::connections::relay_call::FrameAttempts;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::Metric;
+use crate::rate_limiter::{self, PlannedCall};
 use crate::world::World;
-use crate::{notices, rate_limiter, rendering, reply_links};
+use crate::{notices, rendering, reply_links};
 
 /// Most calls that one change of the chat may take: more is a connector that goes in circles.
 const MAX_CALLS: u32 = 400;
@@ -235,8 +236,15 @@ impl<'a> ReplyDelivery<'a> {
             };
             self.catch_up().await?;
             let quotas = self.budget().quotas;
-            let (bot, chat) = (&self.bot.account.integration, &self.target.chat.id);
-            if let Some(at) = rate_limiter::take(self.world, bot, chat, call.name(), look.stage, quotas).await {
+            let bot = &self.bot.account.integration;
+            let planned = PlannedCall {
+                bot,
+                chat: &self.target.chat.id,
+                name: call.name(),
+                stage: look.stage,
+                over_own_connection: matches!(*call, ApiCall::Socket(_)) && self.world.sockets.is_here(bot),
+            };
+            if let Some(at) = rate_limiter::take(self.world, planned, quotas).await {
                 debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
                 let pause = at.since(self.now());
                 // There will be another snapshot, and the end of the answer must not wait for this one.

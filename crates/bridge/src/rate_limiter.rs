@@ -3,6 +3,9 @@
 //! A process that makes few of a quota's sends doesn't count them with the others, unless the platform has asked to go slower
 //! ([`crate::state::rate_limiter`]). Else it takes sends in blocks that it must use soon ([`tieline_store::quota`]). A block that was used up in time is followed by
 //! one twice as long, one that wasn't by one as long as was of use: a trickle takes one by one and leaves the rest to others.
+//!
+//! Calls over a bot's only connection all come from the process that holds it, so it counts them by itself. A new holder doesn't know what
+//! the one before has sent: if that is too much, the platform asks to go slower, and from then on every send is counted in the table.
 
 use tieline_core::budget::{Quota, QuotaScope};
 use tieline_core::ids::{ChatId, IntegrationId};
@@ -17,24 +20,39 @@ use crate::world::World;
 /// Sends of a quota that are kept for final texts.
 const RESERVE: u32 = 1;
 
-/// Takes one send into `chat` of every quota that counts calls of that name. Gives the time before which it may not be sent, if there is one.
-///
-/// Only a final text takes the last send that is left: growing texts would use up what it needs.
+/// A call that would be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannedCall<'a> {
+    /// The bot.
+    pub bot: &'a IntegrationId,
+    /// The chat it goes to.
+    pub chat: &'a ChatId,
+    /// What it is called: see [`tieline_core::http_types::ApiCall::name`].
+    pub name: &'a str,
+    /// What it shows. Only a final text takes the last send that is left: growing texts would use up what it needs.
+    pub stage: Stage,
+    /// Whether it goes over the bot's only connection, which this process holds.
+    pub over_own_connection: bool,
+}
+
+/// Takes one send of every quota that counts the call. Gives the time before which it may not be sent, if there is one.
 ///
 /// A table that can't be read delays no call: the platform's own "slower" is obeyed all the same.
-pub async fn take(
-    world: &World,
-    bot: &IntegrationId,
-    chat: &ChatId,
-    call: &str,
-    stage: Stage,
-    quotas: &[Quota],
-) -> Option<Timestamp> {
+pub async fn take(world: &World, call: PlannedCall<'_>, quotas: &[Quota]) -> Option<Timestamp> {
+    let PlannedCall { bot, chat, stage, .. } = call;
     let reserve = if stage == Stage::Final { 0 } else { RESERVE };
-    for limit in quotas.iter().filter(|limit| limit.counts(call)) {
+    for limit in quotas.iter().filter(|limit| limit.counts(call.name)) {
         let chat = (limit.scope == QuotaScope::Chat).then_some(chat);
         let key = (bot.clone(), limit.name, chat.cloned());
         let now = world.clock.now();
+        if call.over_own_connection
+            && let Some(taken) = world.rate_limiter.take_alone(&key, limit, reserve, now)
+        {
+            match taken {
+                Ok(()) => continue,
+                Err(at) => return Some(at),
+            }
+        }
         let Counted::Together(n_earlier) = world.rate_limiter.tally(&key, limit, now) else {
             continue;
         };

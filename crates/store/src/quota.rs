@@ -88,6 +88,26 @@ pub async fn take(
     Ok(Taken::Wait(now.after(Duration::from_micros(meter.step.unsigned_abs()))))
 }
 
+/// Takes one send of a quota that nobody but the caller takes from, without the table. `given_out` is the point in time up to which the
+/// caller has given out sends, in microseconds since 1970, and 0 at first; gives the next one, or the time before which none may be taken.
+///
+/// # Errors
+/// That time.
+pub fn take_alone(quota: &Quota, given_out: i64, reserve: u32, now: Timestamp) -> Result<i64, Timestamp> {
+    let meter = Meter {
+        reserve,
+        ..Meter::new(quota)
+    };
+    let given_out = match meter.is_impossible(given_out, now) {
+        true => 0,
+        false => given_out,
+    };
+    match meter.left(given_out, now) {
+        0 => Err(meter.next(given_out)),
+        _ => Ok(given_out.max(micros(now)) + meter.steps(1)),
+    }
+}
+
 /// How often a write is tried while others are faster.
 const MAX_TRIES: usize = 4;
 

@@ -120,6 +120,12 @@ impl SocketRegistry {
         }
     }
 
+    /// Whether the bot is connected in this process.
+    pub(crate) fn is_here(&self, integration: &IntegrationId) -> bool {
+        let bots = self.bots.read().unwrap_or_else(PoisonError::into_inner);
+        bots.contains_key(integration)
+    }
+
     /// Whether a living process holds a shard. `None`: the table doesn't say.
     pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
         Some(self.picture(store).await?.holder(shard, now).is_some())

@@ -7,6 +7,7 @@ use quick_cache::unsync::Cache;
 use tieline_core::budget::Quota;
 use tieline_core::ids::{ChatId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
+use tieline_store::quota;
 
 /// Most blocks that are remembered.
 const MAX_KEPT: usize = 20_000;
@@ -23,6 +24,8 @@ const STRICT: Duration = Duration::from_mins(10);
 pub struct RateLimiter {
     blocks: Mutex<Cache<Key, Block>>,
     tallies: Mutex<Cache<Key, Tally>>,
+    /// Up to when this process has given out sends that no other one gives out: see [`quota::take_alone`].
+    alone: Mutex<Cache<Key, i64>>,
     strict: Mutex<Cache<IntegrationId, Timestamp>>,
 }
 
@@ -49,6 +52,7 @@ impl Default for RateLimiter {
         Self {
             blocks: Mutex::new(Cache::new(MAX_KEPT)),
             tallies: Mutex::new(Cache::new(MAX_KEPT)),
+            alone: Mutex::new(Cache::new(MAX_KEPT)),
             strict: Mutex::new(Cache::new(MAX_KEPT)),
         }
     }
@@ -87,6 +91,23 @@ impl RateLimiter {
     fn is_strict(&self, bot: &IntegrationId, now: Timestamp) -> bool {
         let strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         strict.peek(bot).is_some_and(|until| now < *until)
+    }
+
+    /// Takes a send that no other process gives out, or tells when there is one again. `None`: others may be giving out some all the same.
+    pub(crate) fn take_alone(
+        &self,
+        key: &Key,
+        quota: &Quota,
+        reserve: u32,
+        now: Timestamp,
+    ) -> Option<Result<(), Timestamp>> {
+        if self.is_strict(&key.0, now) {
+            return None;
+        }
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let given_out = alone.get(key).copied().unwrap_or_default();
+        let taken = quota::take_alone(quota, given_out, reserve, now);
+        Some(taken.map(|given_out| alone.insert(key.clone(), given_out)))
     }
 
     /// Whether one more send must be counted among all processes. Those that need not be are few enough for two processes that know
@@ -183,6 +204,22 @@ mod tests {
         let other: Key = (IntegrationId::new("int_2"), "api", None);
         assert_eq!(limiter.tally(&other, &QUOTA, at(1)), Counted::Alone);
         assert_eq!(limiter.tally(&key, &QUOTA, at(700)), Counted::Alone);
+    }
+
+    #[test]
+    fn only_sender_counts_by_itself_until_the_platform_is_slower() {
+        let limiter = RateLimiter::default();
+        let key: Key = (IntegrationId::new("int_1"), "api", None);
+        let take = |reserve, secs| limiter.take_alone(&key, &QUOTA, reserve, at(secs));
+        assert_eq!(take(0, 0), Some(Ok(())));
+        // Two at once, of which the second is kept for the final text.
+        let wait = take(1, 0).unwrap().unwrap_err();
+        assert!(wait > at(0) && wait <= at(2), "{wait}");
+        assert_eq!(take(0, 0), Some(Ok(())));
+        assert!(take(0, 0).unwrap().is_err());
+        assert_eq!(take(1, 4), Some(Ok(())));
+        limiter.slowed(&key.0, at(5));
+        assert_eq!(take(0, 60), None);
     }
 
     #[test]

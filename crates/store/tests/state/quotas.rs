@@ -154,6 +154,30 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(sends_stay_within(quota(n_sends, Duration::from_millis(per_ms)), steps));
     }
+
+    #[test]
+    fn who_takes_alone_gets_what_the_table_would_give(
+        n_sends in 1..40_u32,
+        per_ms in 500..60_000_u64,
+        steps in proptest::collection::vec((0..4_000_u64, 0..2_u32), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(alone_as_with_the_table(quota(n_sends, Duration::from_millis(per_ms)), steps));
+    }
+}
+
+async fn alone_as_with_the_table(quota: Quota, steps: Vec<(u64, u32)>) {
+    let it = fresh().await;
+    let (mut now, mut given_out) = (NOW, 0);
+    for (wait_ms, reserve) in steps {
+        now = now.after(Duration::from_millis(wait_ms));
+        let taken = quota::take(&it.store, &integration(), &quota, None, 1, reserve, now).await;
+        match (quota::take_alone(&quota, given_out, reserve, now), taken.unwrap()) {
+            (Ok(next), Taken::Granted { n: 1, .. }) => given_out = next,
+            (Err(alone), Taken::Wait(at)) => assert_eq!(alone, at),
+            (alone, taken) => panic!("{alone:?} alone, {taken:?} with the table"),
+        }
+    }
 }
 
 #[tokio::test]
