@@ -164,7 +164,8 @@ impl Settings {
             root_token: None,
             owner,
             lease: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(8),
+            // Rarely, for each is a write, but so that a lease always lasts for a call of a platform, and for more than half of its time.
+            heartbeat: Duration::from_secs(12),
             // Just after the end of the lease that a runner took at once.
             watchdog: Duration::from_secs(31),
             stop_poll: Duration::from_secs(2),
