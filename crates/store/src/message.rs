@@ -11,6 +11,8 @@ mod shown;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{
     ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId, SessionId,
@@ -21,7 +23,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::dynamo::{self, Written};
 use crate::error::StoreError;
-use crate::item::{Item, expire, get_text, number, read, text, value, write};
+use crate::item::{Blob, Item, expire, get_text, number, read, text, value, write};
 use crate::sealed_blob::{self, Body};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
@@ -150,7 +152,7 @@ struct StoredV1 {
     at: Timestamp,
     st: MessageState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ev: Option<String>,
+    ev: Option<StoredEvent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     eb: Option<Body>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +164,29 @@ struct StoredV1 {
     #[serde(default)]
     rd: u32,
     n: u64,
+}
+
+/// The sealed event: bytes, of which the text in the envelope is a third longer. Older versions have stored that text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredEvent {
+    Bytes(Blob),
+    Text(String),
+}
+
+impl StoredEvent {
+    fn of(event: &str) -> Self {
+        STANDARD
+            .decode(event)
+            .map_or_else(|_| Self::Text(event.to_owned()), |sealed| Self::Bytes(Blob(sealed)))
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::Bytes(Blob(sealed)) => STANDARD.encode(sealed),
+            Self::Text(event) => event,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -362,7 +387,7 @@ impl MessageRecord {
             let body = sealed_blob::put(store, self.id.as_str(), self.event.as_bytes(), None, expires_at).await?;
             (None, Some(body))
         } else {
-            (Some(self.event.clone()), None)
+            (Some(StoredEvent::of(&self.event)), None)
         };
         let stored = Stored::V1(StoredV1 {
             rp: self.reply.clone(),
@@ -403,7 +428,7 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
     let id = MessageId::new(pk.ok_or(StoreError::Unreadable { what })?);
     let Stored::V1(stored) = read(what, item)?;
     let event = match (stored.ev, stored.eb) {
-        (Some(event), _) => event,
+        (Some(event), _) => event.into_text(),
         (None, Some(long)) => match sealed_blob::get(store, id.as_str(), &long).await {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
             // Its pieces expire before a message that was redriven late. That one can still be listed, and be ended.
