@@ -84,7 +84,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
                 unit: TextUnit::Bytes,
             },
             // Each snapshot is a request with the whole text.
-            min_interval: Duration::from_millis(500),
+            min_interval: Duration::from_millis(750),
             slow_after: Duration::from_secs(30),
             slow_interval: Duration::from_secs(2),
             lifetime: None,

@@ -101,10 +101,10 @@ const BUDGET: Budget = Budget {
         unit: TextUnit::Bytes,
     },
     // Ten changes of a card a second are allowed. Each is a call with all of the text so far, which the client types out: while a text is
-    // short, two a second read well; later one does.
+    // short, two a second read well; later fewer do.
     min_interval: Duration::from_millis(500),
     slow_after: Duration::from_secs(5),
-    slow_interval: Duration::from_secs(1),
+    slow_interval: Duration::from_millis(1200),
     // The connector switches streaming on again before its 10 minutes are over; a card takes changes for 14 days.
     lifetime: None,
     max_updates: None,
