@@ -29,6 +29,7 @@ pub use self::record::Patience;
 use crate::accounts::Bot;
 use crate::connections::relay_call::FrameAttempts;
 use crate::lease_watch::LeaseWatch;
+use crate::local_replies::ReplyWatch;
 use crate::metrics::Metric;
 use crate::rate_limiter::{self, PlannedCall};
 use crate::world::World;
@@ -73,6 +74,8 @@ pub struct ReplyDelivery<'a> {
     hold: Option<LeaseWatch>,
     /// When this process is cut off, if it is.
     process_ends: Option<Instant>,
+    /// Keeps what this process writes of a reply in its memory, for those who follow it.
+    _followed: Option<ReplyWatch>,
 }
 
 /// What the chat should show.
@@ -142,6 +145,7 @@ impl<'a> ReplyDelivery<'a> {
         let record = saved.clone().unwrap_or_else(blank);
         let has_shown_text = record.stage != Stage::Thinking;
         let tries = FrameAttempts::after(record.tried.as_ref());
+        let followed = is_pulled(bot).then(|| world.local_replies.watch(&record.id));
         Self {
             world,
             bot,
@@ -157,6 +161,7 @@ impl<'a> ReplyDelivery<'a> {
             limit_noted: false,
             hold: None,
             process_ends: None,
+            _followed: followed,
         }
     }
 

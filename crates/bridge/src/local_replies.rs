@@ -1,14 +1,17 @@
-//! Tells tasks of this process at once that a reply which they wait for has changed. What other processes write must be looked for.
+//! Tells tasks of this process at once what it has written of a reply that they wait for. What other processes write must be looked for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tieline_core::ids::ReplyId;
+use tieline_store::reply::ReplyRecord;
 use tokio::sync::watch;
 
-type Watched = HashMap<ReplyId, watch::Sender<()>>;
+/// What was written last. `None`: the table knows.
+type Newest = Option<Arc<ReplyRecord>>;
+type Watched = HashMap<ReplyId, watch::Sender<Newest>>;
 
-/// The replies that tasks of this process wait for.
+/// The replies that tasks of this process wait for or write.
 #[derive(Debug, Default)]
 pub struct LocalReplies(Mutex<Watched>);
 
@@ -17,7 +20,7 @@ impl LocalReplies {
     #[must_use]
     pub fn watch(self: &Arc<Self>, id: &ReplyId) -> ReplyWatch {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = all.entry(id.clone()).or_insert_with(|| watch::Sender::new(()));
+        let changes = all.entry(id.clone()).or_insert_with(|| watch::Sender::new(None));
         ReplyWatch {
             changes: changes.subscribe(),
             all: Arc::clone(self),
@@ -26,10 +29,19 @@ impl LocalReplies {
     }
 
     /// This process has written the reply.
+    pub fn written(&self, record: &ReplyRecord) {
+        self.tell(&record.id, || Some(Arc::new(record.clone())));
+    }
+
+    /// This process may have written the reply.
     pub fn changed(&self, id: &ReplyId) {
+        self.tell(id, || None);
+    }
+
+    fn tell(&self, id: &ReplyId, newest: impl FnOnce() -> Newest) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(changes) = all.get(id) {
-            changes.send_replace(());
+            changes.send_replace(newest());
         }
     }
 }
@@ -37,15 +49,15 @@ impl LocalReplies {
 /// Hears of the changes of a reply. Dropping it ends that.
 #[derive(Debug)]
 pub struct ReplyWatch {
-    changes: watch::Receiver<()>,
+    changes: watch::Receiver<Newest>,
     all: Arc<LocalReplies>,
     id: ReplyId,
 }
 
 impl ReplyWatch {
-    /// The reply is about to be read: what was written before is no news.
-    pub fn forget(&mut self) {
-        self.changes.mark_unchanged();
+    /// The reply as this process has written it last since it is watched. It is no news any more. `None`: ask the table.
+    pub fn newest(&mut self) -> Newest {
+        self.changes.borrow_and_update().clone()
     }
 
     /// Waits for a change since then.
@@ -67,8 +79,36 @@ impl Drop for ReplyWatch {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, SenderId};
+    use tieline_core::timestamp::Timestamp;
 
     use super::*;
+    use crate::notices::{About, blank};
+
+    #[test]
+    fn what_was_written_is_known_while_it_is_watched_and_certain() {
+        let replies = Arc::new(LocalReplies::default());
+        let record = ReplyRecord {
+            text: "so far".to_owned(),
+            version: 3,
+            ..blank(&About {
+                reply: &ReplyId::new("tl-1"),
+                organization: &OrganizationId::new("acme"),
+                integration: &IntegrationId::new("int_1"),
+                conversation: &ConversationId::new("cnv_1"),
+                message: &MessageId::new("msg_1"),
+                asker: &SenderId::new("lisi"),
+                received_at: Timestamp::from_secs(1000),
+            })
+        };
+        replies.written(&record);
+        let mut watch = replies.watch(&record.id);
+        assert!(watch.newest().is_none(), "it was not watched");
+        replies.written(&record);
+        assert_eq!(watch.newest().as_deref(), Some(&record));
+        replies.changed(&record.id);
+        assert!(watch.newest().is_none(), "a write may have been done");
+    }
 
     #[tokio::test]
     async fn change_is_heard_by_all_who_wait_and_between_two_waits() {
@@ -80,7 +120,7 @@ mod tests {
         replies.changed(&id);
         one.changed().await;
         assert!(one.changed().now_or_never().is_none(), "it was heard");
-        two.forget();
+        assert!(two.newest().is_none(), "only the table knows what was written");
         assert!(two.changed().now_or_never().is_none(), "it was read");
         drop(one);
         replies.changed(&id);

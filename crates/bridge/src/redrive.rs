@@ -171,7 +171,7 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Redr
         return Ok(());
     }
     after.redrive = record.redrives;
-    Ok(reply::restart(&world.store, &before, &mut after, world.clock.now()).await?)
+    Ok(reply_writes::restart(world, &before, &mut after, world.clock.now()).await?)
 }
 
 /// The reply of a message, and what it becomes when it starts from the beginning. `None` if there is none.

@@ -190,6 +190,8 @@ struct Wait {
     watch: ReplyWatch,
     pause: Duration,
     longest_pause: Duration,
+    /// Whether it is time to see what other processes have written.
+    asks_table: bool,
     /// What was found already.
     known: Option<ReplyRecord>,
 }
@@ -202,22 +204,34 @@ impl Wait {
             watch: world.local_replies.watch(reply),
             pause,
             longest_pause,
+            asks_table: false,
             known: None,
         }
     }
 
-    /// The reply is looked at now. Gives whether that is the last time.
-    fn look(&mut self) -> bool {
-        self.watch.forget();
+    /// Whether the next look at the reply is the last one.
+    fn is_over(&self) -> bool {
         Instant::now() >= self.give_up_at
+    }
+
+    /// The reply as this process has written it last. `None`: the table must be asked.
+    fn written_here(&mut self) -> Option<ReplyRecord> {
+        let newest = self
+            .watch
+            .newest()
+            .filter(|it| !self.asks_table && it.same_as.is_none());
+        newest.map(|it| ReplyRecord::clone(&it))
     }
 
     /// Until it is time to look again.
     async fn pause(&mut self) {
         let until = self.give_up_at.min(Instant::now() + self.pause);
         tokio::select! {
-            () = self.watch.changed() => {}
-            () = sleep_until(until) => self.pause = (self.pause * 2).min(self.longest_pause),
+            () = self.watch.changed() => self.asks_table = false,
+            () = sleep_until(until) => {
+                self.asks_table = true;
+                self.pause = (self.pause * 2).min(self.longest_pause);
+            }
         }
     }
 }
@@ -231,9 +245,11 @@ async fn wait_for(
     is_enough: impl Fn(&ReplyRecord) -> bool,
 ) -> Option<ReplyRecord> {
     loop {
-        let (is_last, found) = match wait.known.take() {
-            Some(known) => (false, Some(known)),
-            None => (wait.look(), load(world, bot, asked).await),
+        let is_last = wait.known.is_none() && wait.is_over();
+        let known = wait.known.take().or_else(|| wait.written_here());
+        let found = match known.filter(|it| it.integration == bot.account.integration) {
+            Some(known) => Some(known),
+            None => load(world, bot, asked).await,
         };
         let has_come = found
             .as_ref()
@@ -312,8 +328,11 @@ fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
 /// Waits until a reply has a record that the operator may read: the message may not be dispatched yet.
 async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Operator) -> Option<ReplyRecord> {
     loop {
-        let is_last = wait.look();
-        let found = reply::get(&world.store, reply, world.clock.now()).await.ok().flatten();
+        let is_last = wait.is_over();
+        let found = match wait.written_here() {
+            Some(found) => Some(found),
+            None => reply::get(&world.store, reply, world.clock.now()).await.ok().flatten(),
+        };
         let found = found.filter(|record| operator::may_read(operator, &record.organization));
         if found.is_some() || is_last {
             return found;

@@ -17,7 +17,25 @@ pub(crate) async fn save(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let saved = reply::save(&world.store, before, after, now).await;
-    // Also of a write whose answer was lost.
-    world.local_replies.changed(&after.id);
+    match &saved {
+        Ok(()) => world.local_replies.written(after),
+        // Perhaps it was done, and only its answer was lost.
+        Err(_) => world.local_replies.changed(&after.id),
+    }
     saved
+}
+
+/// Writes a reply that starts over: see [`reply::restart`].
+///
+/// # Errors
+/// As there.
+pub(crate) async fn restart(
+    world: &World,
+    before: &ReplyRecord,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let restarted = reply::restart(&world.store, before, after, now).await;
+    world.local_replies.changed(&after.id);
+    restarted
 }
