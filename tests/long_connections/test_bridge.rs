@@ -222,11 +222,16 @@ impl TestBridge {
 
     /// One more bot, bound to an agent of its own name, and connected.
     pub(crate) async fn add(&mut self, bot: &str) {
+        self.add_with(bot, &json!({})).await;
+    }
+
+    /// The same, bound with these settings.
+    pub(crate) async fn add_with(&mut self, bot: &str, trigger: &Value) {
         let mut integration = self.platform.add(bot, self.mode, bot);
         integration["language"] = json!("en");
         let made = self
             .console
-            .bind(&integration, &self.agent.settings(bot), &json!({}))
+            .bind(&integration, &self.agent.settings(bot), trigger)
             .await
             .unwrap();
         self.bots.push(ConnectedBot {

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tieline_tests::outbound::{Bubble, Speaker, until};
 
 use crate::agent::{Agent, pieces};
 use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
+
+/// Between two pieces of an answer.
+const BETWEEN: Duration = Duration::from_millis(800);
 
 fn lisi() -> Speaker {
     Speaker::alone("ou_lisi")
@@ -25,16 +29,18 @@ async fn stage_of_long_answers(mode: Mode) -> TestBridge {
 }
 
 async fn stage_of_answers(mode: Mode, answer: fn(&str) -> Vec<String>) -> TestBridge {
-    let between = Duration::from_millis(800);
-    let agent = Agent::start(move |asked| (answer(&asked.text), between)).await;
+    let agent = Agent::start(move |asked| (answer(&asked.text), BETWEEN)).await;
     TestBridge::open(mode, agent).await
 }
 
-/// Waits for the beginning of the answer to the first message, then says the second one.
+/// Waits for the beginning of the answer to the first message, and until its own sign is gone; then says the second one.
 async fn say_behind(test: &TestBridge, first: &str, second: &str) {
     test.say(&lisi(), first).await;
     let grows = || test.shown(&lisi()).pop().filter(|it| it.text().contains("You"));
     until("a growing answer", SOON, grows).await.unwrap();
+    if let Platform::Lark(_) = &test.platform {
+        reactions(test, 0).await;
+    }
     test.say(&lisi(), second).await;
 }
 
@@ -111,5 +117,19 @@ async fn lark_reaction_goes_without_a_word_when_the_message_is_stopped() {
         .await
         .unwrap_or_else(|error| panic!("{error}: {:#?}\n{}", test.shown(&lisi()), test.bridge.log_tail()));
     assert_eq!(test.agent.asked().len(), 1);
+    test.nothing_wrong();
+}
+
+#[tokio::test]
+async fn lark_reactions_of_merged_messages_go_without_a_word() {
+    let agent = Agent::start(|asked| (pieces(&format!("You said {}.", asked.text), 6), BETWEEN)).await;
+    let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
+    test.add_with("bot1", &json!({ "summaryWindowSeconds": 1 })).await;
+    say_behind(&test, "first", "second").await;
+    test.say(&lisi(), "third").await;
+    reactions(&test, 2).await;
+    let told = test.settled(&lisi(), "You said second\nthird.").await;
+    assert_eq!(texts(&told), ["You said first.", "You said second\nthird."]);
+    reactions(&test, 0).await;
     test.nothing_wrong();
 }

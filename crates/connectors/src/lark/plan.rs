@@ -127,6 +127,9 @@ impl<'a> Situation<'a> {
         if !self.shows_text() {
             return self.sign().filter(|_| answers(self.desired, to));
         }
+        if self.ends_without_a_word() {
+            return self.tidy();
+        }
         match self.aim() {
             Some(aim) => self.towards(aim).or_else(|| self.tidy()),
             None => self.tidy(),
@@ -265,10 +268,27 @@ impl<'a> Situation<'a> {
         self.grows() && untouched && self.full_text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
+    /// Whether the message gets no answer of its own, and has nothing but the sign: see
+    /// [`tieline_core::connector::WaitingSign::Mark`].
+    fn ends_without_a_word(&self) -> bool {
+        let DesiredReply {
+            text,
+            notice,
+            files,
+            buttons,
+            ..
+        } = self.desired;
+        let is_silent = text.trim().is_empty() && notice.is_none() && files.is_empty() && buttons.is_empty();
+        is_silent && !self.grows() && self.shown.sign != Sign::Not && self.nothing_sent()
+    }
+
+    fn nothing_sent(&self) -> bool {
+        let bubble = &self.shown.bubble;
+        bubble.number == 0 && bubble.message.is_none() && bubble.card.is_none()
+    }
+
     fn sign(&self) -> Option<Move> {
-        let untouched = self.shown.sign == Sign::Not && self.shown.bubble.number == 0;
-        let nothing_sent = self.shown.bubble.message.is_none() && self.shown.bubble.card.is_none();
-        (untouched && nothing_sent).then_some(Move::React)
+        (self.shown.sign == Sign::Not && self.nothing_sent()).then_some(Move::React)
     }
 
     fn towards(&self, aim: Aim) -> Option<Move> {

@@ -171,7 +171,7 @@ pub enum Merged {
 pub enum WaitingSign {
     /// None: the platform has no quiet one, or the running answer's sign stands for the whole chat.
     Nothing,
-    /// A mark on the message, removed without a word.
+    /// A mark on the message. A final reply that says nothing removes it without a word, where the chat shows nothing else of it.
     Mark,
     /// A bubble, which must end with some text.
     Bubble,

@@ -386,6 +386,17 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
 }
 
 #[test]
+fn sign_of_a_message_without_an_answer_goes_without_a_word() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Thinking, "");
+    assert_eq!(bridge.platform.reactions, 1);
+    for _ in 0..2 {
+        assert_eq!(bridge.deliver(Stage::Final, ""), End::Done);
+        assert_eq!((bridge.platform.reactions, bridge.platform.texts().len()), (0, 0));
+    }
+}
+
+#[test]
 fn answer_that_is_given_anew_is_no_repetition() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");
