@@ -16,7 +16,8 @@ pub(crate) async fn save(
     after: &mut ReplyRecord,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let saved = reply::save(&world.store, before, after, now).await;
+    // On the heap: a run that shows an answer awaits this in many places, and a thread's stack holds all of it.
+    let saved = Box::pin(reply::save(&world.store, before, after, now)).await;
     match &saved {
         Ok(()) => world.local_replies.written(after),
         // Perhaps it was done, and only its answer was lost.

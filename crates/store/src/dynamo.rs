@@ -61,13 +61,13 @@ pub(crate) async fn get(
         call.projection_expression(paths.join(", "))
             .set_expression_attribute_names(Some(projection.names))
     };
-    Ok(call.send().await?.item)
+    Ok(Box::pin(call.send()).await?.item)
 }
 
 /// Writes a whole item, under the conditions of `update`, which changes nothing.
 pub(crate) async fn put(client: &Client, table: &str, item: Item, update: Update) -> Result<Written, StoreError> {
     let condition = update.condition();
-    let sent = client
+    let sending = client
         .put_item()
         .table_name(table)
         .set_item(Some(item))
@@ -75,9 +75,8 @@ pub(crate) async fn put(client: &Client, table: &str, item: Item, update: Update
         .set_expression_attribute_names(not_empty(update.names))
         .set_expression_attribute_values(not_empty(update.values))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .send()
-        .await;
-    match sent {
+        .send();
+    match Box::pin(sending).await {
         Ok(_) => Ok(Written::Done(Item::new())),
         Err(SdkError::ServiceError(failed)) => match failed.into_err() {
             PutItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
@@ -95,7 +94,7 @@ pub(crate) async fn update(
     update: Update,
     back: ReturnValue,
 ) -> Result<Written, StoreError> {
-    let sent = client
+    let sending = client
         .update_item()
         .table_name(table)
         .set_key(Some(key(pk, sk)))
@@ -105,9 +104,8 @@ pub(crate) async fn update(
         .set_expression_attribute_values(not_empty(update.values))
         .return_values(back)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .send()
-        .await;
-    match sent {
+        .send();
+    match Box::pin(sending).await {
         Ok(done) => Ok(Written::Done(done.attributes.unwrap_or_default())),
         Err(SdkError::ServiceError(failed)) => match failed.into_err() {
             UpdateItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
@@ -164,13 +162,13 @@ pub(crate) fn end_of(prefix: &str) -> String {
 
 /// Asks for one page. The key is the last one's, if there may be more.
 pub(crate) async fn query(client: &Client, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-    let answer = ask(client, query).send().await?;
+    let answer = Box::pin(ask(client, query).send()).await?;
     Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
 /// Asks for one page of sort keys alone: nothing else of the items is sent.
 pub(crate) async fn query_keys(client: &Client, query: Query<'_>) -> Result<Vec<Item>, StoreError> {
-    let answer = ask(client, query).projection_expression("#s").send().await?;
+    let answer = Box::pin(ask(client, query).projection_expression("#s").send()).await?;
     Ok(answer.items.unwrap_or_default())
 }
 

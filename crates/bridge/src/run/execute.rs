@@ -105,7 +105,7 @@ pub(super) async fn resume(
     };
     let mut cancelling = None;
     if showing.record.outcome.is_none() {
-        match context.ask(held, &mut showing, &keeper, &mut ledger).await? {
+        match Box::pin(context.ask(held, &mut showing, &keeper, &mut ledger)).await? {
             Next::Deliver(cancel) => cancelling = cancel,
             Next::Leave(left) => return Ok(left),
         }
@@ -115,7 +115,7 @@ pub(super) async fn resume(
     if keeper.hold().is_lost() {
         return Err(RunError::Lost);
     }
-    context.end(held, showing, ledger, cancelling).await
+    Box::pin(context.end(held, showing, ledger, cancelling)).await
 }
 
 impl RunContext<'_> {
@@ -256,7 +256,8 @@ impl RunContext<'_> {
             read
         };
         let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
-        let (read, (), ()) = tokio::join!(asking, stream_reply(showing, bot, shown, &done), signing);
+        let streaming = Box::pin(stream_reply(showing, bot, shown, &done));
+        let (read, (), ()) = tokio::join!(asking, streaming, signing);
         let (talk, read) = match read? {
             Ok(read) => read,
             Err(called_away) => return Ok(called_away),

@@ -49,7 +49,7 @@ pub(super) async fn stream_reply(
         // A first piece may come before the sign that we are at it: its text is shown next, even if the agent then says nothing for long.
         let has_hidden_text = stage == Stage::Thinking && !showing.is_pulled() && !snapshot.draft.text.is_empty();
         let (mut comes_again, mut refresh_at) = (has_hidden_text && bot.account.streaming, None);
-        match show_snapshot(showing, stage, snapshot).await {
+        match Box::pin(show_snapshot(showing, stage, snapshot)).await {
             Ok(Shown::Done) => {}
             Ok(Shown::Until(at)) => refresh_at = Some(at),
             // The same again, when the pace lets it.
