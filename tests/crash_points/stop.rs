@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;
 use tieline_store::message::{self, Filter};
-use tieline_store::reply;
+use tieline_store::reply::{self, ReplyRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
@@ -89,6 +90,72 @@ async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) 
     }
     process.end().await;
     plan.has_died()
+}
+
+/// A run that dies anywhere leaves an answer that is whole, or one that isn't, and its conversation may know of it in either case.
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_says_that_it_stopped_only_what_was_not_whole() {
+    let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+    let mut told = Vec::new();
+    for point in 0..MOST_POINTS {
+        let Some((is_whole, notice)) = stop_after_death_at(point, &agent, &chat).await else {
+            break;
+        };
+        let expected = match is_whole {
+            true => Notice::NothingToStop,
+            false => Notice::Stopped,
+        };
+        assert_eq!(notice, Some(expected), "point {point}, whole: {is_whole}");
+        told.push(expected);
+    }
+    assert!(told.contains(&Notice::Stopped), "{told:?}");
+    let n_whole = told.iter().filter(|told| **told == Notice::NothingToStop).count();
+    assert!(
+        n_whole >= 2,
+        "only {n_whole} points between the whole answer and the end of its run"
+    );
+}
+
+/// Whether the answer was whole when its process died, and what `/stop` says then. `None`: it didn't come to that point.
+async fn stop_after_death_at(point: u64, agent: &FakeAgent, chat: &ChatServer) -> Option<(bool, Option<Notice>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = CrashPlan::new(Some(point));
+    let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
+    let bot = set_up(
+        &process.world,
+        Over::Web,
+        &agent.as_chat("Counting"),
+        chat,
+        Duration::ZERO,
+    )
+    .await;
+    assert!(bot.receive(&process.world, "m0", "one").await);
+    process.dispatch().await;
+    process.watch();
+    plan.unless_dead(process.run()).await;
+    process.end().await;
+    if !plan.has_died() {
+        return None;
+    }
+
+    // The lease of the dead process goes on.
+    let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
+    let outcome = reply_to(&process, "m0").await.and_then(|reply| reply.outcome);
+    assert!(bot.receive(&process.world, "m1", "/stop").await);
+    process.dispatch().await;
+    let notice = reply_to(&process, "m1").await.and_then(|reply| reply.notice);
+    process.end().await;
+    Some((outcome.is_some(), notice))
+}
+
+/// The reply to a message, by the platform's name of that.
+async fn reply_to(process: &ProcessRun, id: &str) -> Option<ReplyRecord> {
+    let (store, now) = (&process.world.store, process.world.clock.now());
+    let organization = OrganizationId::new(DEFAULT);
+    let found = message::list(store, &organization, &Filter::default(), None, 100, now).await;
+    let found = found.unwrap().items;
+    let message = found.iter().find(|it| it.platform_message.as_str() == id).unwrap();
+    reply::get(store, &message.reply, now).await.unwrap()
 }
 
 /// The platform wants to be left alone for so long that a person has time to think better of it.

@@ -185,18 +185,6 @@ async fn in_the_middle(bridge: &TestBridge, agent: &FakeAgent, trigger: &Value) 
     }
 }
 
-/// Waits until no answer is running: one that is whole is shown a moment before its run has ended. Gives the chat's status.
-async fn idle(bridge: &TestBridge, bot: &str) -> String {
-    let began = Instant::now();
-    loop {
-        let status = bridge.ask(bot, "chat", "/status").await;
-        if status.contains("\nNo answer is running.") {
-            return status;
-        }
-        assert!(began.elapsed() < PATIENCE, "{status}");
-    }
-}
-
 #[tokio::test]
 async fn a_message_waits_while_an_answer_is_written() {
     let bridge = TestBridge::start();
@@ -210,7 +198,7 @@ async fn a_message_waits_while_an_answer_is_written() {
     agent.open_gate();
     assert_eq!(bridge.answer(&first).await, "part of first, rest");
     assert_eq!(bridge.answer(&second).await, "part of second, rest");
-    let status = idle(&bridge, &bot).await;
+    let status = bridge.ask(&bot, "chat", "/status").await;
     assert!(
         status.ends_with("\nNo answer is running.\nNo message is waiting."),
         "{status}"
@@ -242,7 +230,6 @@ async fn stop_ends_the_answer_and_what_waits_behind_it() {
         "stopping took {:?}",
         began.elapsed()
     );
-    idle(&bridge, &bot).await;
     assert_eq!(bridge.ask(&bot, "chat", "/stop").await, "No answer is running.");
     assert_eq!(bridge.ask(&bot, "chat", "third").await, "part of third, rest");
     assert_eq!(agent.asked(), ["first", "third"]);

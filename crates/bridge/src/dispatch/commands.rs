@@ -7,6 +7,7 @@ use tieline_core::conversation::{ConversationKey, StopCause};
 use tieline_core::event::Message;
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
+use tieline_store::conversation;
 
 use super::{Arrival, Attempt, DispatchError, Wake};
 use crate::conversation::{Change, update};
@@ -40,13 +41,20 @@ impl Arrival<'_> {
     /// Ends the running answer and what waits behind it.
     async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
         let id = key.id();
+        // Before the run hears of it, and may end because of it.
+        let before = conversation::load_eventual(&self.world.store, &id, self.world.clock.now()).await?;
+        let whole = match before.and_then(|before| before.run) {
+            Some(run) if self.is_whole(&run).await? => Some(run.id),
+            _ => None,
+        };
         let (found, is_any) = update::<_, DispatchError>(self.world, &id, |found| {
             let busy = found.filter(|it| it.run.is_some() || !it.pending.is_empty() || !it.closing.is_empty());
             let Some(mut after) = busy else {
                 return Change::Leave(false);
             };
-            // What is closing has its end already, and perhaps the person has seen it.
-            let is_any = after.run.is_some() || !after.pending.is_empty();
+            // What is whole, or only closes, is over, and perhaps the person has seen it.
+            let is_running = after.run.as_ref().is_some_and(|run| whole.as_ref() != Some(&run.id));
+            let is_any = is_running || !after.pending.is_empty();
             let waiting = std::mem::take(&mut after.pending);
             after.close(waiting, MessageState::Stopped);
             if let Some(run) = &mut after.run {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::connector::{Delivery, WaitingSign};
+use tieline_core::connector::{Delivery, ModeManifest, WaitingSign};
 use tieline_core::conversation::{Closing, Conversation, RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Message;
@@ -69,12 +69,10 @@ impl Arrival<'_> {
         conversation: &ConversationId,
         notice: Notice,
     ) -> Result<(), DispatchError> {
-        let integration = &self.bound.integration;
-        let manifest = self.world.connector(&integration.platform).map(|it| it.manifest());
-        let Some(mode) = manifest.and_then(|manifest| manifest.mode(integration.mode)) else {
+        let Some(mode) = self.mode() else {
             return Ok(());
         };
-        let is_pulled = matches!(mode.delivery_with(&integration.endpoints), Delivery::Pull { .. });
+        let is_pulled = self.is_pulled();
         if !is_pulled && (mode.waiting_sign == WaitingSign::Nothing || !waiting.behind_run) {
             return Ok(());
         }
@@ -89,6 +87,23 @@ impl Arrival<'_> {
             wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?;
         }
         Ok(())
+    }
+
+    /// The facts about the bot's mode. `None`: this process doesn't know the platform.
+    fn mode(&self) -> Option<&'static ModeManifest> {
+        let integration = &self.bound.integration;
+        self.world
+            .connector(&integration.platform)?
+            .manifest()
+            .mode(integration.mode)
+    }
+
+    /// Whether the bot's platform asks for the newest state of a reply.
+    pub(super) fn is_pulled(&self) -> bool {
+        let delivery = self
+            .mode()
+            .map(|mode| mode.delivery_with(&self.bound.integration.endpoints));
+        matches!(delivery, Some(Delivery::Pull { .. }))
     }
 
     /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the

@@ -1,10 +1,10 @@
 //! `/status` and `/help`: what goes on in a chat, and what can be typed in it.
 
 use tieline_core::chat_texts::{self, ChatStatus};
-use tieline_core::conversation::{Conversation, ConversationKey};
+use tieline_core::conversation::{Conversation, ConversationKey, RunState};
 use tieline_core::event::Message;
 use tieline_store::config::agent;
-use tieline_store::conversation;
+use tieline_store::{conversation, message, reply};
 
 use super::{Arrival, DispatchError};
 
@@ -25,6 +25,10 @@ impl Arrival<'_> {
             }
             None => None,
         };
+        let running = match &found.run {
+            Some(run) if !self.is_whole(run).await? => Some(now.since(run.started_at)),
+            _ => None,
+        };
         let status = ChatStatus {
             agent: agent.as_ref().map(|record| record.agent.name.clone()),
             task: found.tasks.current().map(|task| task.name.clone()),
@@ -35,10 +39,26 @@ impl Arrival<'_> {
                 let busy = found.run.is_some() || found.tasks.current().is_some();
                 busy || timeout.is_some_and(|(agent, timeout)| session.goes_on(agent, timeout, now))
             }),
-            running: found.run.as_ref().map(|run| now.since(run.started_at)),
+            running,
             n_waiting: found.pending.len(),
             now,
         };
         Ok(status.text(self.bound.integration.language))
+    }
+
+    /// Whether the answer of a run is whole, and can't be stopped any more: the chat may show it already, and the run ends within moments.
+    pub(super) async fn is_whole(&self, run: &RunState) -> Result<bool, DispatchError> {
+        let (store, now) = (&self.world.store, self.world.clock.now());
+        let Some(asked) = run.messages.last() else {
+            return Ok(false);
+        };
+        let Some(asked) = message::get(store, asked, now).await? else {
+            return Ok(false);
+        };
+        if asked.state.is_terminal() || !self.is_pulled() {
+            return Ok(asked.state.is_terminal());
+        }
+        let reply = reply::get(store, &asked.reply, now).await?;
+        Ok(reply.is_some_and(|reply| reply.outcome.is_some()))
     }
 }
