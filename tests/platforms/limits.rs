@@ -6,6 +6,7 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Quota;
 use tieline_core::ids::ChatId;
 use tieline_core::reply::Stage;
+use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
@@ -21,23 +22,45 @@ fn quotas() -> &'static [Quota] {
     mode.budget.quotas
 }
 
+/// Takes a send of a call that shows a final text.
+async fn take(bridge: &TestBridge, chat: &str, call: &str, over_own_connection: bool) -> Option<Timestamp> {
+    let chat = ChatId::new(chat);
+    let call = PlannedCall {
+        bot: &bridge.bot,
+        chat: &chat,
+        name: call,
+        stage: Stage::Final,
+        over_own_connection,
+    };
+    rate_limiter::take(&bridge.world, call, quotas()).await
+}
+
+#[tokio::test]
+async fn calls_over_an_own_connection_are_limited_without_the_table() {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    assert_eq!(take(&bridge, "oc_1", "send", true).await, None);
+    assert!(
+        take(&bridge, "oc_1", "send", true).await.is_some(),
+        "five messages a second"
+    );
+    assert_eq!(take(&bridge, "oc_2", "send", true).await, None, "each chat has its own");
+    assert_eq!(
+        take(&bridge, "oc_1", "send", false).await,
+        None,
+        "the table knows nothing of it"
+    );
+}
+
 #[tokio::test]
 async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_another() {
     let platform = Platform::start().await;
     platform.add_app("cli_a1", "s3");
     let integration = platform.as_integration("cli_a1", "Bot", "webhook");
     let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
-    let take = async |chat: &str, call: &str| {
-        let chat = ChatId::new(chat);
-        let call = PlannedCall {
-            bot: &bridge.bot,
-            chat: &chat,
-            name: call,
-            stage: Stage::Final,
-            over_own_connection: false,
-        };
-        rate_limiter::take(&bridge.world, call, quotas()).await
-    };
+    let take = async |chat: &str, call: &str| take(&bridge, chat, call, false).await;
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);
     }

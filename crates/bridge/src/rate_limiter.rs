@@ -5,7 +5,7 @@
 //! one twice as long, one that wasn't by one as long as was of use: a trickle takes one by one and leaves the rest to others.
 //!
 //! Calls over a bot's only connection all come from the process that holds it, so it counts them by itself. A new holder doesn't know what
-//! the one before has sent: if that is too much, the platform asks to go slower, and from then on every send is counted in the table.
+//! the one before has sent: if that is too much, the platform asks to go slower, and from then on every send is counted in the table too.
 
 use tieline_core::budget::{Quota, QuotaScope};
 use tieline_core::ids::{ChatId, IntegrationId};
@@ -20,7 +20,7 @@ use crate::world::World;
 /// Sends of a quota that are kept for final texts.
 const RESERVE: u32 = 1;
 
-/// A call that would be sent.
+/// A call that is about to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct PlannedCall<'a> {
     /// The bot.
@@ -45,12 +45,12 @@ pub async fn take(world: &World, call: PlannedCall<'_>, quotas: &[Quota]) -> Opt
         let chat = (limit.scope == QuotaScope::Chat).then_some(chat);
         let key = (bot.clone(), limit.name, chat.cloned());
         let now = world.clock.now();
-        if call.over_own_connection
-            && let Some(taken) = world.rate_limiter.take_alone(&key, limit, reserve, now)
-        {
-            match taken {
-                Ok(()) => continue,
-                Err(at) => return Some(at),
+        if call.over_own_connection {
+            if let Err(at) = world.rate_limiter.take_alone(&key, limit, reserve, now) {
+                return Some(at);
+            }
+            if !world.rate_limiter.is_strict(bot, now) {
+                continue;
             }
         }
         let Counted::Together(n_earlier) = world.rate_limiter.tally(&key, limit, now) else {

@@ -88,11 +88,11 @@ pub async fn take(
     Ok(Taken::Wait(now.after(Duration::from_micros(meter.step.unsigned_abs()))))
 }
 
-/// Takes one send of a quota that nobody but the caller takes from, without the table. `given_out` is the point in time up to which the
-/// caller has given out sends, in microseconds since 1970, and 0 at first; gives the next one, or the time before which none may be taken.
+/// Takes one send of a quota that the caller keeps by itself, without the table. `given_out` is the point in time up to which it has given
+/// out sends, in microseconds since 1970, and 0 at first. Returns the next such point.
 ///
 /// # Errors
-/// That time.
+/// The time before which none may be taken.
 pub fn take_alone(quota: &Quota, given_out: i64, reserve: u32, now: Timestamp) -> Result<i64, Timestamp> {
     let meter = Meter {
         reserve,

@@ -24,7 +24,7 @@ const STRICT: Duration = Duration::from_mins(10);
 pub struct RateLimiter {
     blocks: Mutex<Cache<Key, Block>>,
     tallies: Mutex<Cache<Key, Tally>>,
-    /// Up to when this process has given out sends that no other one gives out: see [`quota::take_alone`].
+    /// Up to when this process has given out sends over connections that only it has: see [`quota::take_alone`].
     alone: Mutex<Cache<Key, i64>>,
     strict: Mutex<Cache<IntegrationId, Timestamp>>,
 }
@@ -88,26 +88,21 @@ impl RateLimiter {
         strict.insert(bot.clone(), now.after(STRICT));
     }
 
-    fn is_strict(&self, bot: &IntegrationId, now: Timestamp) -> bool {
+    /// Whether it has, lately.
+    pub(crate) fn is_strict(&self, bot: &IntegrationId, now: Timestamp) -> bool {
         let strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         strict.peek(bot).is_some_and(|until| now < *until)
     }
 
-    /// Takes a send that no other process gives out, or tells when there is one again. `None`: others may be giving out some all the same.
-    pub(crate) fn take_alone(
-        &self,
-        key: &Key,
-        quota: &Quota,
-        reserve: u32,
-        now: Timestamp,
-    ) -> Option<Result<(), Timestamp>> {
-        if self.is_strict(&key.0, now) {
-            return None;
-        }
+    /// Takes a send over a connection that only this process has.
+    ///
+    /// # Errors
+    /// The time before which there is none.
+    pub(crate) fn take_alone(&self, key: &Key, quota: &Quota, reserve: u32, now: Timestamp) -> Result<(), Timestamp> {
         let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let given_out = alone.get(key).copied().unwrap_or_default();
-        let taken = quota::take_alone(quota, given_out, reserve, now);
-        Some(taken.map(|given_out| alone.insert(key.clone(), given_out)))
+        alone.insert(key.clone(), quota::take_alone(quota, given_out, reserve, now)?);
+        Ok(())
     }
 
     /// Whether one more send must be counted among all processes. Those that need not be are few enough for two processes that know
@@ -207,19 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn only_sender_counts_by_itself_until_the_platform_is_slower() {
+    fn sends_over_an_own_connection_are_counted_without_the_table() {
         let limiter = RateLimiter::default();
         let key: Key = (IntegrationId::new("int_1"), "api", None);
         let take = |reserve, secs| limiter.take_alone(&key, &QUOTA, reserve, at(secs));
-        assert_eq!(take(0, 0), Some(Ok(())));
+        assert_eq!(take(0, 0), Ok(()));
         // Two at once, of which the second is kept for the final text.
-        let wait = take(1, 0).unwrap().unwrap_err();
+        let wait = take(1, 0).unwrap_err();
         assert!(wait > at(0) && wait <= at(2), "{wait}");
-        assert_eq!(take(0, 0), Some(Ok(())));
-        assert!(take(0, 0).unwrap().is_err());
-        assert_eq!(take(1, 4), Some(Ok(())));
-        limiter.slowed(&key.0, at(5));
-        assert_eq!(take(0, 60), None);
+        assert_eq!(take(0, 0), Ok(()));
+        assert!(take(0, 0).is_err());
+        assert_eq!(take(1, 4), Ok(()));
     }
 
     #[test]
