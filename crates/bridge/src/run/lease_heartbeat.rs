@@ -166,3 +166,22 @@ impl Keeping {
         self.say.send_modify(|known| known.signal = LeaseSignal::Lost);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::conversation::Owner;
+
+    use super::*;
+    use crate::world::Settings;
+
+    /// A dispatcher takes a lease that has less than half of its time left for one whose holder may be gone.
+    #[test]
+    fn lease_that_is_renewed_in_time_counts_as_held() {
+        let owner = Owner {
+            node: "one".to_owned(),
+            life: "1".to_owned(),
+        };
+        let settings = Settings::new(String::new(), owner);
+        assert!(settings.heartbeat + TICK < settings.lease / 2);
+    }
+}
