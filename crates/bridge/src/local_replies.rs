@@ -39,8 +39,9 @@ impl LocalReplies {
     }
 
     fn tell(&self, id: &ReplyId, newest: impl FnOnce() -> Newest) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(changes) = all.get(id) {
+        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        // Without the lock: copying a long reply must not hold up the others.
+        if let Some(changes) = watched {
             changes.send_replace(newest());
         }
     }

@@ -28,7 +28,7 @@ const MAX_REPLY_ID: usize = 64;
 
 /// Answers a poll. Any instance can: all it needs is in the table.
 pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
-    let wait = Wait::new(world, &asked.reply, LONGEST_WAIT);
+    let wait = Wait::new(world, &asked.reply);
     answer_in(wait, world, bot, asked, welcome).await
 }
 
@@ -37,10 +37,7 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
     let record = match asked.wait {
         PollWait::No => load(world, bot, asked).await,
         PollWait::Newer(version) => wait_for(wait, world, bot, asked, |it| it.version > version).await,
-        PollWait::Final(limit) => {
-            let wait = Wait::new(world, &asked.reply, limit.min(LONGEST_WAIT));
-            wait_for(wait, world, bot, asked, |_| false).await
-        }
+        PollWait::Final(limit) => wait_for(wait.at_most(limit), world, bot, asked, |_| false).await,
     };
     let cx = bot.context(world, welcome);
     let Some(polled) = bot.connector.polled_replies() else {
@@ -197,16 +194,22 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(world: &World, reply: &ReplyId, limit: Duration) -> Self {
+    fn new(world: &World, reply: &ReplyId) -> Self {
         let (pause, longest_pause) = world.settings.reply_looks;
         Self {
-            give_up_at: Instant::now() + limit,
+            give_up_at: Instant::now() + LONGEST_WAIT,
             watch: world.local_replies.watch(reply),
             pause,
             longest_pause,
             asks_table: false,
             known: None,
         }
+    }
+
+    /// The same, but no longer than `limit` from now.
+    fn at_most(mut self, limit: Duration) -> Self {
+        self.give_up_at = self.give_up_at.min(Instant::now() + limit);
+        self
     }
 
     /// Whether the next look at the reply is the last one.
@@ -279,7 +282,7 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
     if reply.as_str().len() > MAX_REPLY_ID {
         return not_found();
     }
-    let mut wait = Wait::new(world, reply, LONGEST_WAIT);
+    let mut wait = Wait::new(world, reply);
     let Some(record) = appear(&mut wait, world, reply, operator).await else {
         // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
         // show, and an id alone doesn't tell whether there will be. What belongs to another organization must look the same.

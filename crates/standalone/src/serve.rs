@@ -36,9 +36,10 @@ use crate::{apply, client_address, data, local, seed, webhook_routes};
 /// Most runs and deliveries that work at the embedded tables, which do one thing after the other.
 const MAX_WORKING: usize = 16;
 
-/// How long a wake-up waits for a slot before it goes back to the queue.
 /// Time between two looks at a reply: it may be a merged one, which shows what another one says.
 const REPLY_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a wake-up waits for a slot before it goes back to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 /// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.

@@ -31,7 +31,7 @@ pub(super) enum Change {
     Nothing,
     /// At most what its trigger wants.
     Trigger,
-    /// Its settings, or somebody wants it to connect anew.
+    /// Its settings, or an operator wants it to connect anew.
     Settings,
 }
 
