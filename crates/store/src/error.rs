@@ -100,5 +100,32 @@ fn is_too_large(error: &aws_sdk_dynamodb::Error) -> bool {
     error.code() == Some("ValidationException")
         && error
             .message()
-            .is_some_and(|text| text.to_ascii_lowercase().contains("size has exceeded"))
+            .is_some_and(|text| text.contains("exceeded the maximum allowed size"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+
+    use super::*;
+
+    fn refused(message: &str) -> StoreError {
+        let meta = ErrorMetadata::builder().code("ValidationException").message(message);
+        aws_sdk_dynamodb::Error::from(GetItemError::generic(meta.build())).into()
+    }
+
+    #[test]
+    fn items_that_are_or_become_too_large_are_told_apart_from_an_outage() {
+        for message in [
+            "Item size has exceeded the maximum allowed size",
+            "Item size to update has exceeded the maximum allowed size",
+        ] {
+            assert!(matches!(refused(message), StoreError::TooLarge), "{message}");
+        }
+        assert!(matches!(
+            refused("The table does not exist"),
+            StoreError::Unavailable { .. }
+        ));
+    }
 }
