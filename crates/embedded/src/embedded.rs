@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::alive::Alive;
 use crate::connector::Client;
-use crate::dynamodb::Tables;
+use crate::dynamodb::{DirectTables, Tables};
 use crate::engines::Engines;
 use crate::open::{OpenError, Options};
 use crate::server;
@@ -94,6 +94,13 @@ impl Embedded {
     /// [`ACCESS_KEY_ID`]. Its timeouts and retries hold as always.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Client::new(Arc::clone(&self.engines)))
+    }
+
+    /// The tables without an SDK client. `None` if there is an observer, who is shown requests of the protocol.
+    #[must_use]
+    pub fn direct_tables(&self) -> Option<DirectTables> {
+        let is_observed = self.engines.observer.is_some();
+        (!is_observed).then(|| DirectTables::new(Arc::clone(&self.engines)))
     }
 
     /// Answers HTTP on `listener`, both services on the one port, until `shutdown` is ready and the requests under way are answered.

@@ -2,7 +2,7 @@
 //!
 //! [`Embedded`] answers the two protocols from files in one directory, or from memory: tables by the engine of the crate
 //! `dynoxide-rs`, queues by an engine of ours, both on SQLite. Ordinary AWS SDK clients reach it without a socket through
-//! [`Embedded::http_client`], other programs through [`Embedded::serve`]:
+//! [`Embedded::http_client`], with less work through [`Embedded::direct_tables`], other programs through [`Embedded::serve`]:
 //!
 //! ```no_run
 //! # fn f() -> Result<(), tieline_embedded::OpenError> {
@@ -31,6 +31,7 @@ mod server;
 mod sqs;
 
 pub use self::clock::Clock;
+pub use self::dynamodb::DirectTables;
 pub use self::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY};
 pub use self::engines::ENDPOINT_URL;
 pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};

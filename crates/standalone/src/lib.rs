@@ -9,6 +9,7 @@ pub mod color;
 pub mod completion;
 pub mod confirm;
 pub mod data;
+mod direct_tables;
 pub mod doctor;
 pub mod export;
 pub mod impact;

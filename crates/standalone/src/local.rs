@@ -10,9 +10,10 @@ use tieline_bridge::clock::Clock;
 use tieline_bridge::world::{Registry, Settings, World};
 use tieline_embedded::Embedded;
 use tieline_queue::{Queues, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_store::{Keyring, Store, TableClient, Tables, create_missing};
 use tracing::warn;
 
+use crate::direct_tables::EmbeddedTables;
 use crate::key_files::KeyFiles;
 
 /// What tables and queues are called in the embedded engines.
@@ -59,10 +60,14 @@ pub async fn world(
         // They stay where they are until the next start.
         Err(error) => warn!(error = %error, "dead letters of the queues can't be tried again"),
     }
+    let mut client = TableClient::from(dynamo);
+    if let Some(tables) = embedded.direct_tables() {
+        client = client.directly(Arc::new(EmbeddedTables(tables)));
+    }
     let clock = Clock::system();
     let store = match keys.into() {
-        Keys::Fixed(key) => Store::new(dynamo, tables, Keyring::new(key)),
-        Keys::In(dir) => Store::open_or_create(dynamo, tables, Arc::new(KeyFiles::new(dir)), clock.now())
+        Keys::Fixed(key) => Store::new(client, tables, Keyring::new(key)),
+        Keys::In(dir) => Store::open_or_create(client, tables, Arc::new(KeyFiles::new(dir)), clock.now())
             .await
             .context("can't open the data keys")?,
     };

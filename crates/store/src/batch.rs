@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemInput;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
 
+use crate::client::TableClient;
 use crate::dynamo::Reading;
 use crate::error::StoreError;
 use crate::item::{Item, get_text, key};
@@ -29,7 +30,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(25);
 
 /// Reads items by their keys. Those that aren't there are missing; a key named twice is read once.
 pub(crate) async fn get(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     mut keys: Vec<(String, String)>,
     reading: Reading,
@@ -52,7 +53,7 @@ pub(crate) async fn get(
 }
 
 async fn get_some(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     keys: Vec<Item>,
     reading: Reading,
@@ -62,7 +63,8 @@ async fn get_some(
         .consistent_read(reading == Reading::Strong)
         .build()
         .expect("keys are set");
-    let answer = client.batch_get_item().request_items(table, asked).send().await?;
+    let call = BatchGetItemInput::builder().request_items(table, asked);
+    let answer = client.batch_get_item(call).await?;
     let items = answer.responses.and_then(|mut tables| tables.remove(table));
     let left = answer.unprocessed_keys.and_then(|mut tables| tables.remove(table));
     Ok((
@@ -72,14 +74,14 @@ async fn get_some(
 }
 
 /// Writes items, each as a whole and on no condition: only for items that have no other writer.
-pub(crate) async fn put(client: &Client, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
+pub(crate) async fn put(client: &TableClient, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
     let mut items = items.into_iter().peekable();
     while items.peek().is_some() {
         let mut rest: Vec<_> = items.by_ref().take(MAX_WRITES).map(write_request).collect();
         let mut tries = 0;
         while !rest.is_empty() {
             let n_asked = rest.len();
-            let answer = client.batch_write_item().request_items(table, rest).send().await?;
+            let answer = client.sdk.batch_write_item().request_items(table, rest).send().await?;
             let left = answer.unprocessed_items.and_then(|mut tables| tables.remove(table));
             let left = left.unwrap_or_default();
             pause(&mut tries, left.len() < n_asked, left.is_empty()).await?;

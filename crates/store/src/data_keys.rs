@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures_util::future::BoxFuture;
@@ -17,6 +16,7 @@ use tieline_core::timestamp::Timestamp;
 use tokio::sync::Mutex;
 use tracing::warn;
 
+use crate::client::TableClient;
 use crate::dynamo::{self, Query, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, get_number, get_text, number, text};
@@ -120,12 +120,12 @@ impl Store {
     /// # Errors
     /// [`DataKeyError::Missing`] if there is none yet; [`DataKeyError`].
     pub async fn open(
-        client: Client,
+        client: impl Into<TableClient>,
         tables: Tables,
         opener: Arc<dyn KeyOpener>,
         now: Timestamp,
     ) -> Result<Self, DataKeyError> {
-        let store = Self::with(client, tables, Keyring::empty(), Some(Source::new(opener, None)));
+        let store = Self::with(client.into(), tables, Keyring::empty(), Some(Source::new(opener, None)));
         store.refresh_keys(now).await?;
         Ok(store)
     }
@@ -135,14 +135,14 @@ impl Store {
     /// # Errors
     /// [`DataKeyError`].
     pub async fn open_or_create(
-        client: Client,
+        client: impl Into<TableClient>,
         tables: Tables,
         maker: Arc<dyn KeyMaker>,
         now: Timestamp,
     ) -> Result<Self, DataKeyError> {
         let opener: Arc<dyn KeyOpener> = maker.clone();
         let source = Source::new(opener, Some(maker.clone()));
-        let store = Self::with(client, tables, Keyring::empty(), Some(source));
+        let store = Self::with(client.into(), tables, Keyring::empty(), Some(source));
         if list(&store).await?.is_empty() {
             // A conditional write lets only one process be first.
             put(&store, FIRST_VERSION, maker.make(true).await?, Timestamp::default()).await?;

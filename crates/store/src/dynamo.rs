@@ -1,12 +1,14 @@
 //! The calls to the tables, with what every one of them shares.
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::Error;
+use aws_sdk_dynamodb::operation::get_item::GetItemInput;
+use aws_sdk_dynamodb::operation::put_item::PutItemInput;
+use aws_sdk_dynamodb::operation::query::QueryInput;
+use aws_sdk_dynamodb::operation::query::builders::QueryInputBuilder;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
+use crate::client::TableClient;
 use crate::error::StoreError;
 use crate::item::{Item, key, text};
 use crate::tables::{IndexDefinition, PK, SK};
@@ -42,7 +44,7 @@ pub(crate) enum Reading {
 
 /// Reads an item. `only` names the attributes to read, all if empty.
 pub(crate) async fn get(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     (pk, sk): (&str, &str),
     reading: Reading,
@@ -50,8 +52,7 @@ pub(crate) async fn get(
 ) -> Result<Option<Item>, StoreError> {
     let mut projection = Update::new();
     let paths: Vec<_> = only.iter().map(|path| projection.path(path)).collect();
-    let call = client
-        .get_item()
+    let call = GetItemInput::builder()
         .table_name(table)
         .set_key(Some(key(pk, sk)))
         .consistent_read(reading == Reading::Strong);
@@ -61,41 +62,35 @@ pub(crate) async fn get(
         call.projection_expression(paths.join(", "))
             .set_expression_attribute_names(Some(projection.names))
     };
-    Ok(Box::pin(call.send()).await?.item)
+    Ok(client.get_item(call).await?.item)
 }
 
 /// Writes a whole item, under the conditions of `update`, which changes nothing.
-pub(crate) async fn put(client: &Client, table: &str, item: Item, update: Update) -> Result<Written, StoreError> {
+pub(crate) async fn put(client: &TableClient, table: &str, item: Item, update: Update) -> Result<Written, StoreError> {
     let condition = update.condition();
-    let sending = client
-        .put_item()
+    let call = PutItemInput::builder()
         .table_name(table)
         .set_item(Some(item))
         .set_condition_expression(condition)
         .set_expression_attribute_names(not_empty(update.names))
         .set_expression_attribute_values(not_empty(update.values))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .send();
-    match Box::pin(sending).await {
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match client.put_item(call).await {
         Ok(_) => Ok(Written::Done(Item::new())),
-        Err(SdkError::ServiceError(failed)) => match failed.into_err() {
-            PutItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
-            other => Err(aws_sdk_dynamodb::Error::from(other).into()),
-        },
+        Err(Error::ConditionalCheckFailedException(refused)) => Ok(Written::Refused(refused.item)),
         Err(other) => Err(other.into()),
     }
 }
 
 /// Changes an item, under conditions. `back` says which attributes come back.
 pub(crate) async fn update(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     (pk, sk): (&str, &str),
     update: Update,
     back: ReturnValue,
 ) -> Result<Written, StoreError> {
-    let sending = client
-        .update_item()
+    let call = UpdateItemInput::builder()
         .table_name(table)
         .set_key(Some(key(pk, sk)))
         .set_update_expression(update.changes())
@@ -103,28 +98,23 @@ pub(crate) async fn update(
         .set_expression_attribute_names(not_empty(update.names))
         .set_expression_attribute_values(not_empty(update.values))
         .return_values(back)
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .send();
-    match Box::pin(sending).await {
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match client.update_item(call).await {
         Ok(done) => Ok(Written::Done(done.attributes.unwrap_or_default())),
-        Err(SdkError::ServiceError(failed)) => match failed.into_err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => Ok(Written::Refused(refused.item)),
-            other => Err(aws_sdk_dynamodb::Error::from(other).into()),
-        },
+        Err(Error::ConditionalCheckFailedException(refused)) => Ok(Written::Refused(refused.item)),
         Err(other) => Err(other.into()),
     }
 }
 
 /// Deletes an item, under the conditions of `update`, which changes nothing. An item that isn't there is deleted already.
 pub(crate) async fn delete(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     (pk, sk): (&str, &str),
     update: Update,
 ) -> Result<(), StoreError> {
-    client
-        .delete_item()
-        .table_name(table)
+    let call = client.sdk.delete_item();
+    call.table_name(table)
         .set_key(Some(key(pk, sk)))
         .set_condition_expression(update.condition())
         .set_expression_attribute_names(not_empty(update.names))
@@ -161,22 +151,21 @@ pub(crate) fn end_of(prefix: &str) -> String {
 }
 
 /// Asks for one page. The key is the last one's, if there may be more.
-pub(crate) async fn query(client: &Client, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-    let answer = Box::pin(ask(client, query).send()).await?;
+pub(crate) async fn query(client: &TableClient, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
+    let answer = client.query(ask(query)).await?;
     Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
 /// Asks for one page of sort keys alone: nothing else of the items is sent.
-pub(crate) async fn query_keys(client: &Client, query: Query<'_>) -> Result<Vec<Item>, StoreError> {
-    let answer = Box::pin(ask(client, query).projection_expression("#s").send()).await?;
+pub(crate) async fn query_keys(client: &TableClient, query: Query<'_>) -> Result<Vec<Item>, StoreError> {
+    let answer = client.query(ask(query).projection_expression("#s")).await?;
     Ok(answer.items.unwrap_or_default())
 }
 
-fn ask(client: &Client, query: Query<'_>) -> QueryFluentBuilder {
+fn ask(query: Query<'_>) -> QueryInputBuilder {
     let (partition, sort) = query.index.map_or((PK, SK), |index| (index.partition, index.sort));
     let (least, greatest) = query.range;
-    client
-        .query()
+    QueryInput::builder()
         .table_name(query.table)
         .set_index_name(query.index.map(|index| index.name.to_owned()))
         .key_condition_expression("#p = :p AND #s BETWEEN :least AND :greatest")
@@ -193,18 +182,18 @@ fn ask(client: &Client, query: Query<'_>) -> QueryFluentBuilder {
 
 /// Reads a page of a whole table. The key is the last one's, if there may be more.
 pub(crate) async fn scan(
-    client: &Client,
+    client: &TableClient,
     table: &str,
     after: Option<Item>,
     limit: i32,
 ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-    let call = client.scan().table_name(table).consistent_read(true).limit(limit);
+    let call = client.sdk.scan().table_name(table).consistent_read(true).limit(limit);
     let answer = call.set_exclusive_start_key(after).send().await?;
     Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
 /// Asks for all pages, up to the query's limit in total.
-pub(crate) async fn query_all(client: &Client, mut asked: Query<'_>) -> Result<Vec<Item>, StoreError> {
+pub(crate) async fn query_all(client: &TableClient, mut asked: Query<'_>) -> Result<Vec<Item>, StoreError> {
     let mut found = Vec::new();
     loop {
         let left = asked.limit.saturating_sub(found.len());

@@ -229,7 +229,7 @@ pub async fn take(
             .update(shard_update(store, shard, change))
             .build(),
     ];
-    let call = store.dynamo.transact_write_items().set_transact_items(Some(writes));
+    let call = store.dynamo.sdk.transact_write_items().set_transact_items(Some(writes));
     call.send().await?;
     Ok(fence)
 }

@@ -5,6 +5,7 @@
 //! read, for the table deletes expired items whenever it likes.
 
 mod batch;
+mod client;
 mod dynamo;
 mod error;
 mod item;
@@ -46,6 +47,7 @@ pub mod status;
 pub mod token_cache;
 pub mod transcript;
 
+pub use client::{DirectCall, DirectTables, TableClient};
 pub use error::{StoreError, unavailable_count};
 pub use keyring::Keyring;
 pub use page::Page;
@@ -56,7 +58,7 @@ use std::sync::Arc;
 /// The tables, and the keys that open what is sealed in them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) dynamo: aws_sdk_dynamodb::Client,
+    pub(crate) dynamo: TableClient,
     pub(crate) tables: Arc<Tables>,
     pub(crate) keyring: Keyring,
     /// Where the keys come from. `None`: they were given.
@@ -69,16 +71,11 @@ pub struct Store {
 impl Store {
     /// A store over these tables, with keys that can't be rotated.
     #[must_use]
-    pub fn new(client: aws_sdk_dynamodb::Client, tables: Tables, keyring: Keyring) -> Self {
-        Self::with(client, tables, keyring, None)
+    pub fn new(client: impl Into<TableClient>, tables: Tables, keyring: Keyring) -> Self {
+        Self::with(client.into(), tables, keyring, None)
     }
 
-    fn with(
-        client: aws_sdk_dynamodb::Client,
-        tables: Tables,
-        keyring: Keyring,
-        key_source: Option<data_keys::Source>,
-    ) -> Self {
+    fn with(client: TableClient, tables: Tables, keyring: Keyring, key_source: Option<data_keys::Source>) -> Self {
         Self {
             dynamo: client,
             tables: Arc::new(tables),

@@ -10,15 +10,19 @@ const ENVELOPE: &str = "1 validation error detected: ";
 pub(super) fn answer(operation: &str, error: DynoxideError) -> Answer {
     let status = error.status_code();
     if status >= 500 {
-        tracing::error!(%error, operation, "table storage failed");
-        // What the storage says is ours, not the caller's.
+        log(operation, &error);
         return Answer::internal_error();
     }
     Answer::of(status, enveloped(operation, error).to_json())
 }
 
+/// Tells the log, and nobody else: what the storage says is ours, not the caller's.
+pub(super) fn log(operation: &str, error: &DynoxideError) {
+    tracing::error!(%error, operation, "table storage failed");
+}
+
 /// The engine leaves it to its own server to put some validation errors in the envelope that DynamoDB has for three operations.
-fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
+pub(super) fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
     match error {
         DynoxideError::EnvelopedValidation(message) => match operation {
             "PutItem" | "UpdateItem" | "DeleteItem" if !message.starts_with(ENVELOPE) => {

@@ -4,6 +4,7 @@
 //! its own HTTP server is done here: naming operations (`calls`), spelling errors (`errors`), remembering tokens (`tokens`).
 
 mod calls;
+mod direct;
 mod errors;
 mod tokens;
 mod worker;
@@ -14,7 +15,8 @@ use std::thread::JoinHandle;
 
 use dynoxide::Database;
 
-use self::worker::Desk;
+pub use self::direct::DirectTables;
+use self::worker::{Desk, Worker};
 use crate::alive::Alive;
 use crate::{Answer, Durability, OpenError, StorageThread};
 
@@ -88,6 +90,14 @@ impl Tables {
             Ok(json) => Answer::of(200, json),
             Err(error) => errors::answer(operation, error),
         }
+    }
+
+    /// Has `run` done with the engine.
+    async fn run<A: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Worker) -> worker::Result<A> + Send + 'static,
+    ) -> worker::Result<A> {
+        self.desk.run(run).await
     }
 
     /// Has the engine end after what was asked so far, without waiting for it.

@@ -6,6 +6,7 @@
 mod servers;
 
 mod bench;
+mod direct;
 mod races;
 mod reads;
 mod transactions;

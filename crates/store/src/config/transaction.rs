@@ -88,6 +88,7 @@ impl<L: Copy> Transaction<L> {
         items.extend(trail(store).map_err(Cancelled::Store)?);
         let sent = store
             .dynamo
+            .sdk
             .transact_write_items()
             .set_transact_items(Some(items))
             .send()
