@@ -2,10 +2,15 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use tieline_standalone::args::{Args, Command, Keys, LogFormat, Notify, Organization, Serve, Token};
 use tieline_standalone::{apply, chat, completion, doctor, export, logging, login, logs, serve, show, terminal, verbs};
 use tokio::runtime::Builder;
 use tracing::error;
+
+/// Each message takes thousands of small pieces of memory, and gives many back on another thread than took them.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::read(std::env::args_os().collect()).unwrap_or_else(|wrong| wrong.exit());
