@@ -42,9 +42,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use mimalloc::MiMalloc;
 use mistakes::Mistake;
 use oracle::Fates;
 use simulation::{Report, outage, simulate};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 150;
