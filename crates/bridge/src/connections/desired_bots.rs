@@ -9,8 +9,10 @@ use tieline_store::config::desired_connections::{self, Live};
 use tieline_store::{Store, StoreError};
 use tokio::time::Instant;
 
-/// How often the whole list is read although no change was announced.
+/// How often the whole list is read although no change was announced, and how much more rarely for each bot of it: reading many is work,
+/// and costs what it reads.
 const BACKSTOP: Duration = Duration::from_secs(60);
+const BACKSTOP_OF_BOT: Duration = Duration::from_millis(50);
 /// Entries of one page.
 const PAGE: usize = 1000;
 
@@ -37,7 +39,9 @@ impl DesiredBots {
     pub(super) async fn refresh(&mut self, store: &Store, n_shards: usize) -> Result<bool, StoreError> {
         // Before the list, so that a change between the two is seen next time.
         let changes = desired_connections::changes(store).await?;
-        let recent = self.read_at.is_some_and(|at| at.elapsed() < BACKSTOP);
+        let n_bots: usize = self.shards.values().map(HashMap::len).sum();
+        let backstop = BACKSTOP.max(BACKSTOP_OF_BOT.saturating_mul(u32::try_from(n_bots).unwrap_or(u32::MAX)));
+        let recent = self.read_at.is_some_and(|at| at.elapsed() < backstop);
         if recent && self.changes == Some(changes) {
             return Ok(false);
         }

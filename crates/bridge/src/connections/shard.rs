@@ -56,6 +56,8 @@ pub(super) struct Shard {
     pub(super) taken_at: Instant,
     /// Whether we have said that its connections stand.
     pub(super) said_ready: bool,
+    /// Whether its bots have been those of the list before.
+    has_followed: bool,
     /// Since when it has had no holder, if it had one.
     free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, BotHandle>,
@@ -85,6 +87,7 @@ impl Shard {
             fence,
             taken_at: Instant::now(),
             said_ready: false,
+            has_followed: false,
             free_since,
             bots: HashMap::new(),
             ended: HashMap::new(),
@@ -94,8 +97,14 @@ impl Shard {
         }
     }
 
+    /// Whether it is to follow the list although that is as it was: it hasn't yet, or a bot of it has died.
+    pub(super) fn is_to_follow(&self) -> bool {
+        !self.has_followed || self.bots.values().any(BotHandle::is_dead)
+    }
+
     /// Starts, restarts and ends bots, so that they are those of the list.
     pub(super) fn follow(&mut self, wanted: &HashMap<IntegrationId, Live>) {
+        self.has_followed = true;
         self.ended.retain(|_, task| !task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
         for (id, seat) in gone {

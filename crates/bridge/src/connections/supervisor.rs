@@ -260,13 +260,17 @@ impl Supervisor {
     /// Follows what operators change.
     async fn follow(&mut self) {
         let reading = self.desired_bots.refresh(&self.shared.world.store, self.n_shards);
-        match timeout(CALL_WITHIN * 2, reading).await {
+        let read = timeout(CALL_WITHIN * 2, reading).await;
+        match &read {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(error = %error, "list of bots can't be read"),
             Err(_) => warn!("list of bots can't be read in time"),
         }
+        let was_read = matches!(read, Ok(Ok(true)));
         for (number, shard) in &mut self.held {
-            if let Some(wanted) = self.desired_bots.of(*number) {
+            if let Some(wanted) = self.desired_bots.of(*number)
+                && (was_read || shard.is_to_follow())
+            {
                 shard.follow(wanted);
             }
         }
@@ -275,9 +279,10 @@ impl Supervisor {
     /// Tells the holders before us that they may close.
     async fn say_ready(&mut self) {
         for (number, shard) in &mut self.held {
-            let known = self.desired_bots.of(*number).is_some();
-            let settled = known && (shard.is_settled() || shard.taken_at.elapsed() >= SETTLE_WITHIN);
-            if shard.said_ready || !settled {
+            if shard.said_ready || self.desired_bots.of(*number).is_none() {
+                continue;
+            }
+            if !shard.is_settled() && shard.taken_at.elapsed() < SETTLE_WITHIN {
                 continue;
             }
             let saying = leases::ready(&self.shared.world.store, *number, &self.me, shard.fence);
