@@ -36,14 +36,16 @@ impl ConnectionMode {
 
 /// Credentials by field name. Every value is treated as secret here; the manifest says which ones are masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Credentials(BTreeMap<String, Secret>);
+#[serde(from = "BTreeMap<String, Secret>", into = "BTreeMap<String, Secret>")]
+// In order of name. A relay holds thousands of these, each of two or three fields, for which a map takes half a kilobyte.
+pub struct Credentials(Vec<(String, Secret)>);
 
 impl Credentials {
     /// The value of `field`, if present and not empty.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
-        self.0.get(field).map(Secret::expose).filter(|value| !value.is_empty())
+        let (_, value) = &self.0[self.place(field).ok()?];
+        Some(value.expose()).filter(|value| !value.is_empty())
     }
 
     /// The value of a field that must be there.
@@ -59,7 +61,16 @@ impl Credentials {
 
     /// Sets `field`.
     pub fn set(&mut self, field: impl Into<String>, value: Secret) {
-        self.0.insert(field.into(), value);
+        let field = field.into();
+        match self.place(&field) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => self.0.insert(at, (field, value)),
+        }
+    }
+
+    /// Where the field is, or where it belongs.
+    fn place(&self, field: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(name, _)| name.as_str().cmp(field))
     }
 
     /// Field names and values, in order of name.
@@ -68,14 +79,24 @@ impl Credentials {
     }
 }
 
+impl From<BTreeMap<String, Secret>> for Credentials {
+    fn from(fields: BTreeMap<String, Secret>) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
+impl From<Credentials> for BTreeMap<String, Secret> {
+    fn from(credentials: Credentials) -> Self {
+        credentials.0.into_iter().collect()
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Credentials {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
-        Self(
-            fields
-                .into_iter()
-                .map(|(name, value)| (name.into(), Secret::new(value)))
-                .collect(),
-        )
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.into(), Secret::new(value)));
+        fields.collect::<BTreeMap<_, _>>().into()
     }
 }
 
@@ -176,5 +197,25 @@ fn is_host(host: &str, known: &str) -> bool {
     match known.strip_prefix('.') {
         Some(parent) => host == parent || host.ends_with(known),
         None => host == known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_replaced_and_listed_by_name() {
+        let mut credentials = Credentials::from_iter([("secret", "a"), ("botId", "b"), ("token", "")]);
+        credentials.set("secret", Secret::new("c"));
+        credentials.set("aesKey", Secret::new("d"));
+        assert_eq!(credentials.get("secret"), Some("c"));
+        assert_eq!(credentials.get("aesKey"), Some("d"));
+        assert_eq!((credentials.get("token"), credentials.get("other")), (None, None));
+        let names: Vec<_> = credentials.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["aesKey", "botId", "secret", "token"]);
+        let text = serde_json::to_string(&credentials).unwrap();
+        assert_eq!(text, r#"{"aesKey":"d","botId":"b","secret":"c","token":""}"#);
+        assert_eq!(serde_json::from_str::<Credentials>(&text).unwrap(), credentials);
     }
 }

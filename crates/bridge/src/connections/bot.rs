@@ -103,38 +103,40 @@ impl BotTask {
     }
 
     /// Serves until it is told to end.
+    ///
+    /// What is done between two waits is on the heap while it is done: an idle bot holds no place for it.
     pub(super) async fn serve(&mut self) -> End {
         self.report(None, None);
         loop {
             self.begin_if_due();
             let event = self.next().await;
             match event {
-                Event::BotCommand(None) => return self.end(End::HandedOver).await,
+                Event::BotCommand(None) => return Box::pin(self.end(End::HandedOver)).await,
                 Event::BotCommand(Some(order)) => {
-                    if let Some(end) = self.obey(*order).await {
-                        return self.end(end).await;
+                    if let Some(end) = Box::pin(self.obey(*order)).await {
+                        return Box::pin(self.end(end)).await;
                     }
                 }
                 Event::Current(input) => {
                     let Some(mut line) = self.current.take() else { continue };
-                    let signals = line.handle(input, &self.context).await;
+                    let signals = Box::pin(line.handle(input, &self.context)).await;
                     self.current = Some(line);
                     self.doubt();
-                    self.heed_current(signals).await;
+                    Box::pin(self.heed_current(signals)).await;
                 }
                 // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is known to be ours.
                 Event::Opened(Ok(_)) if !self.context.shared.lease.is_valid() => {
                     self.coming = Some(self.open(self.context.now()))
                 }
                 Event::Opened(Ok(mut line)) => {
-                    let signals = line.open(&self.context).await;
+                    let signals = Box::pin(line.open(&self.context)).await;
                     if let Some(coming) = &mut self.coming {
                         if let Some(limit) = line.greeting_limit() {
                             coming.give_up_at = self.context.now().after(limit);
                         }
                         coming.step = OpeningStep::Greeting(line);
                     }
-                    self.heed_coming(signals).await;
+                    Box::pin(self.heed_coming(signals)).await;
                 }
                 Event::Opened(Err(loss)) => self.failed(loss),
                 Event::Greeting(input) => {
@@ -145,12 +147,12 @@ impl BotTask {
                     else {
                         continue;
                     };
-                    let signals = line.handle(input, &self.context).await;
+                    let signals = Box::pin(line.handle(input, &self.context)).await;
                     self.coming = Some(Coming {
                         step: OpeningStep::Greeting(line),
                         give_up_at,
                     });
-                    self.heed_coming(signals).await;
+                    Box::pin(self.heed_coming(signals)).await;
                 }
                 Event::Time => self.look_at_the_clock(),
             }
@@ -170,7 +172,7 @@ impl BotTask {
             }
             event = async { match coming {
                 Some(Coming { step: OpeningStep::Opening(opening), .. }) => Event::Opened(opening.await),
-                Some(Coming { step: OpeningStep::Greeting(line), .. }) => Event::Greeting(line.next(context).await),
+                Some(Coming { step: OpeningStep::Greeting(line), .. }) => Event::Greeting(Box::pin(line.next(context)).await),
                 None => std::future::pending().await,
             } } => event,
             () = sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Event::Time,

@@ -57,6 +57,9 @@ impl Transport {
     }
 }
 
+/// Both ends of what tells the fate of deliveries: their token, and whether the queue has them.
+type Answers = (UnboundedSender<(u64, Stored)>, UnboundedReceiver<(u64, Stored)>);
+
 /// One connection.
 pub(super) struct Connection {
     transport: Transport,
@@ -66,8 +69,8 @@ pub(super) struct Connection {
     heard_at: Option<Timestamp>,
     /// Deliveries that the queue was asked to take.
     pending: usize,
-    stored: UnboundedReceiver<(u64, Stored)>,
-    stored_to: UnboundedSender<(u64, Stored)>,
+    /// What came of them comes here. Only while there are some: a channel takes a kilobyte, which an idle connection does without.
+    answers: Option<Answers>,
 }
 
 /// What comes to a line.
@@ -116,15 +119,13 @@ impl Connection {
     }
 
     fn over(transport: Transport, session: Box<dyn StreamSession>, pulse: Option<KeepaliveTimer>) -> Box<Self> {
-        let (stored_to, stored) = unbounded_channel();
         Box::new(Self {
             transport,
             session,
             pulse,
             heard_at: None,
             pending: 0,
-            stored,
-            stored_to,
+            answers: None,
         })
     }
 
@@ -169,7 +170,7 @@ impl Connection {
         let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
             input = arrived(&mut self.transport, may_read, context) => input,
-            Some((token, stored)) = self.stored.recv() => Input::Stored(token, stored),
+            (token, stored) = answered(&mut self.answers) => Input::Stored(token, stored),
             () = sleep(wake.map_or(Duration::MAX, |wake| wake.since(now))), if wake.is_some() => Input::Time,
         }
     }
@@ -191,6 +192,9 @@ impl Connection {
             }
             Input::Stored(token, stored) => {
                 self.pending = self.pending.saturating_sub(1);
+                if self.pending == 0 {
+                    self.answers = None;
+                }
                 match self.stored(stored, context) {
                     Some(events) => return events,
                     None => self.session.on_stored(token, &cx),
@@ -418,7 +422,8 @@ impl Connection {
 
     fn deliver(&mut self, token: u64, events: Vec<Event>, give_up_at: Timestamp, context: &BotContext) {
         self.pending += 1;
-        context.deliver(events, give_up_at, self.stored_to.clone(), token);
+        let (answerer, _) = self.answers.get_or_insert_with(unbounded_channel);
+        context.deliver(events, give_up_at, answerer.clone(), token);
     }
 
     async fn write(&mut self, message: Message) -> Result<(), Loss> {
@@ -434,6 +439,16 @@ impl Connection {
 }
 
 /// What comes over a transport. Nothing is lost if the future is dropped.
+/// What came of a delivery.
+async fn answered(answers: &mut Option<Answers>) -> (u64, Stored) {
+    if let Some((_, answers)) = answers
+        && let Some(answer) = answers.recv().await
+    {
+        return answer;
+    }
+    std::future::pending().await
+}
+
 async fn arrived(transport: &mut Transport, may_read: bool, context: &BotContext) -> Input {
     match transport {
         Transport::Socket(socket, poll) => tokio::select! {
