@@ -154,12 +154,18 @@ fn twenty_pieces(text: &str) -> Vec<String> {
 /// Killed in the middle of an answer: the watchdog brings another runner, which asks again, and the reader sees one answer.
 pub(crate) async fn killed_runner_is_replaced(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
+    let kill = async || assert!(cloud.emulator.function("runner").kill_one().await);
+    answer_after_a_kill(&cloud, kill).await;
+}
+
+/// A page reads one whole answer although who asked for it is killed in the middle, within a minute.
+pub(crate) async fn answer_after_a_kill(cloud: &Cloud, kill: impl AsyncFnOnce()) {
     let agent = writer(Duration::from_millis(100), twenty_pieces).await;
     let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
     let console = cloud.console();
     let (_, reply) = console.say(&id, "chat", "a", "m1").await.unwrap();
-    until(&cloud, "the first question", || agent.seen().len() == 1).await;
-    assert!(cloud.emulator.function("runner").kill_one().await);
+    until(cloud, "the first question", || agent.seen().len() == 1).await;
+    kill().await;
     let killed = Instant::now();
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
@@ -172,10 +178,22 @@ fn five_pieces(text: &str) -> Vec<String> {
     (0..5).map(|n| format!("{text}{n} ")).collect()
 }
 
+const N_CHATS: usize = 10;
+const N_MESSAGES: usize = 4;
+
 pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
-    const N_CHATS: usize = 10;
-    const N_MESSAGES: usize = 4;
     let cloud = deploy(servers, &Plan::default()).await;
+    let deploy = async |version: usize| {
+        let env = BTreeMap::from([("VERSION".to_owned(), version.to_string())]);
+        cloud.redeploy(&env).await.unwrap();
+    };
+    answers_through_two_deploys(&cloud, deploy).await;
+    let started: u64 = cloud.emulator.functions().map(|it| it.stats().cold_starts).sum();
+    assert!(started > 4, "nothing was replaced");
+}
+
+/// Chats that talk while everything is replaced twice: each message is answered once, wholly, and in its chat's order.
+pub(crate) async fn answers_through_two_deploys(cloud: &Cloud, mut deploy: impl AsyncFnMut(usize)) {
     let agent = writer(Duration::from_millis(50), five_pieces).await;
     let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
     let (console, id) = (&cloud.console(), &id);
@@ -195,9 +213,8 @@ pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
     let deploys = async {
         for version in 1..=2 {
             let asked = N_CHATS * version;
-            until(&cloud, "half of the way", || agent.seen().len() >= asked).await;
-            let env = BTreeMap::from([("VERSION".to_owned(), version.to_string())]);
-            cloud.redeploy(&env).await.unwrap();
+            until(cloud, "half of the way", || agent.seen().len() >= asked).await;
+            deploy(version).await;
         }
     };
     let (shown, ()) = tokio::join!(try_join_all(chats), deploys);
@@ -211,8 +228,6 @@ pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
         order_of(&agent, N_CHATS),
         vec![(0..N_MESSAGES).collect::<Vec<_>>(); N_CHATS]
     );
-    let started: u64 = cloud.emulator.functions().map(|it| it.stats().cold_starts).sum();
-    assert!(started > 4, "nothing was replaced");
 }
 
 /// By chat, the numbers of the messages in the order in which the agent was asked.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod answers;
+mod containers;
 mod every_platform;
 mod faults;
 mod sockets;
@@ -48,6 +49,9 @@ scenarios![
     faults::killed_runner_resumes_the_run,
     faults::deploy_loses_and_doubles_nothing,
     every_platform::every_mode_answers_once_and_exactly,
+    containers::killed_container_is_replaced_by_another,
+    containers::deploy_of_containers_loses_and_doubles_nothing,
+    containers::sockets_of_containers_are_handed_over_in_the_middle,
     sockets::sockets_carry_questions_and_answers,
     sockets::relay_and_functions_are_replaced_in_the_middle,
 ];

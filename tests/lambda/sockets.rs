@@ -130,10 +130,14 @@ pub(crate) async fn sockets_carry_questions_and_answers(servers: Servers) {
     assert_eq!(platforms.complaints(), Vec::<String>::new());
 }
 
-/// As ECS and Lambda deploy: the new relay comes first, then the old one is asked to stop; functions finish what is in their hands.
 pub(crate) async fn relay_and_functions_are_replaced_in_the_middle(servers: Servers) {
+    replaced_in_the_middle(servers, &Plan::default()).await;
+}
+
+/// As ECS and Lambda deploy: the new relay comes first, then the old one is asked to stop; functions finish what is in their hands.
+pub(crate) async fn replaced_in_the_middle(servers: Servers, plan: &Plan) {
     const N: usize = 24;
-    let cloud = deploy(servers, &Plan::default()).await;
+    let cloud = deploy(servers, plan).await;
     let agent = writer(Duration::from_millis(50), |text| vec!["heard ".into(), text.into()]).await;
     let platforms = Platforms::bound(&cloud, &agent).await;
     let mut old = cloud.relay("old").unwrap();

@@ -42,6 +42,8 @@ pub struct Plan {
     pub runner_timeout: Option<Duration>,
     /// How many instances each function may have: a test machine has fewer cores than AWS.
     pub concurrency: usize,
+    /// Where agents are waited for, as the template's parameter `Runs`: `lambda`, or `container`, and then there is no function for it.
+    pub runs: &'static str,
 }
 
 impl Default for Plan {
@@ -49,6 +51,7 @@ impl Default for Plan {
         Self {
             runner_timeout: None,
             concurrency: 8,
+            runs: "lambda",
         }
     }
 }
@@ -91,7 +94,7 @@ impl Cloud {
             ("AWS_ENDPOINT_URL_SQS", servers.sqs.clone()),
             ("AWS_ENDPOINT_URL_KMS", kms.url.clone()),
         ];
-        let wiring = Wiring::read(&stack, &tables, &urls, KMS_KEY, &format!("http://{listen}"))?;
+        let wiring = Wiring::read(&stack, plan, &tables, &urls, KMS_KEY, &format!("http://{listen}"))?;
         let config = Config {
             functions: wiring.functions(plan, &local)?,
             routes: wiring.routes()?,
@@ -115,13 +118,12 @@ impl Cloud {
     /// # Errors
     /// If a binary is missing.
     pub async fn redeploy(&self, env: &BTreeMap<String, String>) -> Result<()> {
-        for name in FUNCTIONS {
-            let function = self.emulator.function(name);
+        for function in self.emulator.functions() {
             let mut env = env.clone();
             for (key, value) in function.env() {
                 env.entry(key).or_insert(value);
             }
-            function.deploy(binary(name)?, env).await;
+            function.deploy(binary(function.name())?, env).await;
         }
         Ok(())
     }

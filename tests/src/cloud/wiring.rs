@@ -26,9 +26,10 @@ pub(super) struct Wiring {
 
 impl Wiring {
     /// Reads the template for a stack whose tables and queues stand, and whose names must be the template's.
-    pub(super) fn read(stack: &str, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
+    pub(super) fn read(stack: &str, plan: &Plan, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
         // Whatever the image is called: with one the template has a relay.
-        let given = BTreeMap::from([("RelayImage".to_owned(), "relay@sha256:0".to_owned())]);
+        let given = [("RelayImage", "relay@sha256:0"), ("Runs", plan.runs)];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut template = Template::read(&infra().join("template.yaml"), given)?;
         template.define("AWS::StackName", stack);
         for unused in [
