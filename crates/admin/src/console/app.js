@@ -187,9 +187,12 @@ async function route() {
   if (!isSame) app.page = {};
   app.error = null;
   if (app.phase !== "signedIn") return draw();
+  const focused = document.activeElement;
   draw();
   await load(true);
-  if (!isSame) document.querySelector("main h2")?.focus();
+  // Unless the operator has moved the focus while the page was loading.
+  const isUnmoved = [focused, document.body, null].includes(document.activeElement);
+  if (!isSame && isUnmoved) document.querySelector("main h2")?.focus();
 }
 
 /** Loads what the current page shows. A slow answer doesn't replace a page that was opened since. */
