@@ -115,10 +115,11 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: MAX_MESSAGE,
-        // A frame per 300 to 500 ms. No rate limit is documented.
+        // A frame per 300 to 500 ms. No rate limit is documented. A frame can't be repeated, so each is recorded: a write of the table.
+        // Later text is read more slowly than it is written anyway, and comes in fewer and longer frames.
         min_interval: Duration::from_millis(400),
-        slow_after: Duration::from_secs(60),
-        slow_interval: Duration::from_secs(1),
+        slow_after: Duration::from_secs(5),
+        slow_interval: Duration::from_millis(1200),
         lifetime: None,
         max_updates: None,
         quotas: &[],
