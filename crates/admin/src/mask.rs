@@ -1,13 +1,13 @@
-//! Secrets in requests and answers: masked on the way out, kept on the way in.
+//! Masking of secrets: replaced by `***` in responses, restored when a request sends the mask back.
 
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
-/// What stands in place of a secret. Coming back it means: as it is.
+/// Replaces a secret in responses. In a request it means: keep the stored value.
 pub(crate) const MASK: &str = "***";
 
-/// The settings with the values of these fields masked, however deep they are.
+/// The settings with the values of these fields masked, at any depth.
 pub(crate) fn masked(settings: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Map<String, Value> {
     let show = |(name, value): (&String, &Value)| {
         let value = if is_secret(name) { mask(value) } else { value.clone() };
@@ -28,10 +28,10 @@ fn mask(value: &Value) -> Value {
     }
 }
 
-/// The settings of `group` after a patch: absent stays, null goes, the rest is as the patch has it.
+/// The settings of `group` after a patch: absent fields keep their values, null removes a field, other values replace it.
 ///
-/// A mask, and an empty text in a secret field, keep what was there. One that has nothing to keep goes, but not out of a list: the
-/// first mask in a list stands for the first entry that was there, the second for the second.
+/// A mask, and an empty text in a secret field, keep the stored value. A mask without a stored value is dropped, except in a list, where it
+/// is an error: the first mask in a list keeps the first stored entry, the second mask the second.
 pub(crate) fn patched(
     group: &str,
     before: &Map<String, Value>,
@@ -55,7 +55,7 @@ pub(crate) fn patched(
     Ok(after)
 }
 
-/// A mask in a list that stands for no entry.
+/// A mask in a list without a stored entry to keep.
 struct MaskOfNothing;
 
 fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNothing> {
@@ -78,7 +78,7 @@ fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNoth
 }
 
 fn unmasked_list(old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, MaskOfNothing> {
-    // One text may stand where a list may: it is a list of one.
+    // A single text is accepted where a list is: it counts as a list of one.
     let old = match old {
         Some(Value::Array(values)) => values.as_slice(),
         Some(lone) => std::slice::from_ref(lone),
@@ -148,7 +148,7 @@ mod tests {
             json!({"apiKey": null, "model": null}),
             json!({"secret": ["b", "c"], "headers": {"x": "d", "y": "e"}}),
         );
-        // One text is a list of one, and a mask may stand anywhere in the new one.
+        // A single text counts as a list of one, and masks may be at any position of the new list.
         check(
             json!({"apiKey": ["***", "new"], "secret": ["new", "***", "***"]}),
             json!({"apiKey": ["a", "new"], "secret": ["new", "b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"}),

@@ -1,4 +1,4 @@
-//! After an integration was saved: the platform is told where to call us, and asked whether the credentials work.
+//! Provisions an integration after it was saved: registers our callback address with the platform and asks whether the credentials work.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use tracing::warn;
 use super::{status, view};
 use crate::state::AdminState;
 
-/// Longest that saving waits for the platform. What isn't known by then shows later, or in a test.
+/// Timeout of provisioning while a save waits. Results that arrive later show in the status, or in a test.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What is known of the platform from before.
+/// Validity of what is already known from the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// It still holds.
+    /// It is still valid.
     Kept,
-    /// It may hold, but an operator wants to know: no token from before is used.
+    /// It may be valid, but an operator wants to know: the cached token is dropped.
     Doubted,
-    /// It was obtained with other credentials.
+    /// It was obtained with other credentials: everything is dropped.
     Outdated,
 }
 
-/// Introduces a started integration to its platform. Nothing that fails here makes saving fail.
+/// Provisions a started integration. A failure here doesn't make saving fail.
 pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, before: Before) {
     if !record.enabled || status::is_own_channel(state, record) {
         return;

@@ -1,4 +1,4 @@
-//! What the doctor finds.
+//! Sentences of the doctor's findings.
 
 use super::Phrase;
 

@@ -1,4 +1,4 @@
-//! What API errors say in Chinese, by code. The English sentence, which names values and limits, stands behind it.
+//! Chinese texts of API errors, by code. The English sentence, which has the values and limits, follows the Chinese one.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 use tieline_core::notice::Language;
 
-/// Longest problem that is translated. Ours are shorter.
+/// Maximum size of a problem that is translated. Ours are smaller.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Codes and their sentences.
@@ -54,7 +54,7 @@ const TABLE: &[(&str, &str)] = &[
     ("user_not_found", "没有该用户"),
 ];
 
-/// Translates the problems that a handler answers, where the request asks for Chinese.
+/// Middleware that translates error responses if the request asks for Chinese.
 pub(crate) async fn localize(request: Request, next: Next) -> Response {
     let language = super::language(request.headers());
     let response = next.run(request).await;

@@ -1,4 +1,4 @@
-//! What facts lead to which cause.
+//! Which facts lead to which cause.
 
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
@@ -14,7 +14,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-/// A long connection on which all is well.
+/// A long connection without any problem.
 fn healthy() -> Facts {
     Facts {
         now: at(100_000),
@@ -209,7 +209,7 @@ fn the_agent_and_the_platforms_patience_count() {
     check(&limited(at(100_001)), Some("rate_limits"));
     check(&limited(at(99_999)), None);
 }
-/// A message that came at that second.
+/// A message received at this second.
 fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> MessageRecord {
     MessageRecord {
         id: MessageId::new("msg_1"),
@@ -257,7 +257,7 @@ fn an_access_list_that_works_is_no_fault() {
         messages: vec![message(99_000, MessageState::Refused, Some("not_allowed"))],
         ..healthy()
     };
-    // Nothing failed; but that a person was refused is told first.
+    // Nothing failed; a refused person is reported first.
     check(&facts, Some("access"));
     let findings = all(&facts);
     let told = findings.iter().find(|finding| finding.name == "access").unwrap();
@@ -290,7 +290,7 @@ fn words(finding: &Finding) -> String {
     finding.detail.render(Language::English)
 }
 
-/// The cause, in words, which is the only failure.
+/// The detail of this check, which must be the only failure.
 #[track_caller]
 fn only(facts: &Facts, name: &str) -> String {
     check(facts, Some(name));

@@ -1,4 +1,4 @@
-//! Whether people are recognized.
+//! The check `user_mapping`.
 
 use tieline_store::message::{PROACTIVE, UNKNOWN_PERSON};
 
