@@ -1,10 +1,10 @@
-//! Who is affected by something, in words.
+//! Describes who is affected by a change.
 
 use serde_json::Value;
 
 use crate::terminal::one_line;
 
-/// One line for each thing that is affected. Nothing, if nothing is.
+/// One line per affected kind of resource. Empty if nothing is affected.
 #[must_use]
 pub fn lines(impact: &Value) -> Vec<String> {
     if !impact.is_object() {

@@ -8,7 +8,7 @@ use tieline_standalone::{apply, chat, completion, doctor, export, logging, login
 use tokio::runtime::Builder;
 use tracing::error;
 
-/// Each message takes thousands of small pieces of memory, and gives many back on another thread than took them.
+/// mimalloc: each message makes thousands of small allocations, and many of them are freed on another thread than they were made on.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

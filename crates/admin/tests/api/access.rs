@@ -1,4 +1,4 @@
-//! Who may ask what.
+//! Authorization: which token may call what.
 
 use serde_json::{Value, json};
 

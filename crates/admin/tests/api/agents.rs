@@ -1,4 +1,4 @@
-//! Agents.
+//! Agents: settings, secrets, tests.
 
 use serde_json::json;
 

@@ -42,7 +42,7 @@ fn counts(applied: &Value) -> [u64; 4] {
     ["created", "updated", "unchanged", "deleted"].map(|field| applied[field].as_u64().unwrap())
 }
 
-/// All that an organization owns, as it is shown.
+/// Everything that an organization owns, as the API returns it.
 async fn owned(api: &TestApi) -> Vec<Value> {
     let mut lists = Vec::new();
     for list in ["agents", "integrations", "triggers"] {
@@ -108,7 +108,7 @@ async fn differences_are_found_in_secrets_too() {
 async fn what_is_exported_is_no_change_when_it_is_applied() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
-    // Texts that look like variables, and a trigger with everything.
+    // Texts that look like variables, and a trigger with every field set.
     let agent =
         json!({ "config": { "systemPrompt": "Say ${NAME} and $${NAME}.\n", "headers": { "X-Key": "s3cret" } } });
     let agents = api.get(&format!("{DEFAULT}/agents")).await.ok();
@@ -230,7 +230,7 @@ async fn what_the_file_does_not_name_is_pruned_only_when_told() {
     assert_eq!(counts(&apply(&api, FILE, "?prune=true").await.ok()), [0, 0, 4, 0]);
 }
 
-/// A trigger that passes every check and is too large to be stored.
+/// A trigger that passes validation and is too large to be stored.
 fn too_large(agent: &str) -> String {
     let ids = |prefix: &str| -> Vec<String> { (0..1000).map(|n| format!("{prefix}{n:0>250}")).collect() };
     let access = json!({ "users": ids("u"), "chats": ids("c") });
@@ -263,7 +263,7 @@ async fn a_write_that_is_refused_takes_the_others_back() {
     }
     let actions = actions(&api).await;
     assert!(actions.contains(&"agent.delete".to_owned()), "{actions:?}");
-    // Secrets came back too: the file of before finds no difference.
+    // Secrets were restored too: applying the old file finds no difference.
     assert_eq!(counts(&apply(&api, FILE, "").await.ok()), [0, 0, 4, 0]);
     assert_eq!(counts(&apply(&api, &changed, "").await.ok()), [2, 3, 1, 0]);
 }
@@ -278,7 +278,7 @@ fn without_versions(mut lists: Vec<Value>) -> Vec<Value> {
     lists
 }
 
-/// The actions of the organization's audit log, the oldest first.
+/// The actions of the organization's audit log, oldest first.
 async fn actions(api: &TestApi) -> Vec<String> {
     let entries = api.get(&format!("{DEFAULT}/audit")).await.ok()["items"].clone();
     let entries = entries.as_array().unwrap().iter().rev();
@@ -296,7 +296,7 @@ async fn every_write_of_a_file_is_in_the_audit_log() {
     apply(&api, &FILE.replace("m1", "m2"), "").await.ok();
     apply(&api, "agents: []", "?prune=true").await.ok();
     let mut found = actions(&api).await;
-    // Entries of one millisecond are in no order.
+    // Entries of the same millisecond have no defined order.
     found.sort();
     let expected = [
         "agent.create",
@@ -314,7 +314,7 @@ async fn every_write_of_a_file_is_in_the_audit_log() {
     assert!(!log.text.contains("-value"), "{log:?}");
 }
 
-/// An integration whose item has nearly the most bytes that the store takes: a copy beside the time of its deletion is too large.
+/// An integration whose item is nearly as large as the store allows: its deleted copy, which has a deletion time too, is too large.
 async fn undeletable(api: &TestApi) -> String {
     let create = async |n_bytes: usize| {
         let credentials =

@@ -1,4 +1,4 @@
-//! Audit log: every change has its entry, without secrets, for the right eyes only.
+//! Audit log: every change has an entry, without secrets, visible only to those who may see it.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use tieline_admin::client_address::ClientAddress;
 
 use crate::test_api::{DEFAULT, ROOT, TestApi};
 
-/// The actions of the newest entries, the newest first.
+/// The actions of the newest entries, newest first.
 async fn actions(api: &TestApi, path: &str) -> Vec<String> {
     let list = api.get(path).await.ok();
     let items = list["items"].as_array().unwrap().iter();
@@ -33,7 +33,7 @@ async fn a_change_has_its_author_and_what_it_changed() {
     let agent = format!("{path}/{}", made["id"].as_str().unwrap());
     let patch = json!({ "config": { "apiKey": "sk-canary-2", "model": "n" } });
     api.ask(&admin, "PATCH", &agent, &patch).await.ok();
-    // What changes nothing leaves nothing.
+    // A request that changes nothing leaves no entry.
     api.ask(&admin, "PATCH", &agent, &json!({ "name": "GPT" })).await.ok();
     api.ask(&admin, "DELETE", &agent, &Value::Null).await.ok();
 

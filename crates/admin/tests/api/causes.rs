@@ -1,4 +1,4 @@
-//! Causes of silence, each injected through the API: the doctor names it first and nothing else as failed, status and log agree.
+//! Causes of silence, each injected through the API: the doctor reports the cause first and nothing else as failed; status and log agree.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,17 +10,17 @@ use tieline_core::ids::IntegrationId;
 
 use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
-/// What an operator is shown of a bot.
+/// What an operator should see about a bot.
 struct Expected {
     /// The check that is the cause.
     check: &'static str,
     level: &'static str,
     action: &'static str,
-    /// Parts of the cause: a host, a field, a code.
+    /// Substrings of the cause: a host, a field, a code.
     cause: Vec<String>,
     /// State and reason.
     status: (&'static str, Option<&'static str>),
-    /// The code of the line in the log. `None`: the cause leaves none.
+    /// The code of the line in the log. `None`: no line is written.
     log: Option<&'static str>,
 }
 
@@ -276,7 +276,7 @@ async fn lark(api: &TestApi, address: &str) -> String {
     let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let agent = api.echo("Echo").await;
     api.trigger(&id, &agent).await;
-    // It has called before.
+    // The platform has called before.
     let challenge = json!({ "type": "url_verification", "token": "v", "challenge": "c" });
     let request = WebhookRequest {
         method: "POST".to_owned(),

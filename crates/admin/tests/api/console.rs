@@ -33,7 +33,7 @@ async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
     assert!(seen >= 3);
 }
 
-/// SHA-256 of `lit-html.js` as version 3.3.3 of the package has it, but for the last line, which names a source map.
+/// SHA-256 of `lit-html.js` in version 3.3.3 of the package, without the last line, which names a source map.
 const LIT_HTML: &str = "22115ca1002e4afc0dd2cb208f28d9c71a577a8989d4185028e26b29676e7842";
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn scripts_import_only_what_is_served() {
     }
 }
 
-/// The names of a table of sentences.
+/// The keys of a table of sentences.
 fn names(script: &str) -> BTreeSet<&str> {
     let (_, rest) = script.split_once(" = {\n").unwrap();
     let (rows, _) = rest.split_once("\n};").unwrap();

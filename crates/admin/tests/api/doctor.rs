@@ -132,7 +132,7 @@ async fn credentials_that_work_are_no_long_connection() {
     assert!(status["next"].as_str().unwrap().contains("relay"), "{status}");
 }
 
-/// A platform that takes credentials only where it would throw the bot's own connection out.
+/// A platform that checks credentials only when a connection is opened, which would displace the bot's own connection.
 #[tokio::test]
 async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
     let api = TestApi::new().await;

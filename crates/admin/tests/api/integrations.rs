@@ -1,4 +1,4 @@
-//! Integrations: settings, power, status.
+//! Integrations: settings, start and stop, status.
 
 use serde_json::{Value, json};
 use tieline_core::ids::IntegrationId;
@@ -167,9 +167,9 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     let squatter = api
         .create("/api/v1/orgs/squat/integrations", wecom("Squat", "b1"))
         .await;
-    // Nothing has shown that these credentials work: the claim gives way without a word.
+    // Nothing has proved that these credentials work: the claim yields without an error.
     let first = api.create(&integrations(), wecom("One", "b1")).await;
-    // The relay tells that the platform has accepted these.
+    // The relay reports that the platform accepted these credentials.
     let connected = [
         StatusChange::State(ConnectionState::Connected, None),
         StatusChange::ConnectedAt(Some(api.world.clock.now())),
@@ -183,7 +183,7 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     for told in [&*first, &squatter, "default", "squat"] {
         assert!(!elsewhere.text.contains(told), "{elsewhere:?}");
     }
-    // It stays so when the connection has ended.
+    // The claim stays effective after the connection has ended.
     status::remove(&api.world.store, &IntegrationId::new(&*first))
         .await
         .unwrap();
@@ -208,7 +208,7 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     let released = api.post("/api/v1/accounts/release", account).await.ok();
     let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
     assert_eq!(released, expected);
-    // The connection of a stopped integration may stand for a moment longer: that is no claim.
+    // The connection of a stopped integration may stay up for a moment: that is no claim.
     status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
         .await
         .unwrap();

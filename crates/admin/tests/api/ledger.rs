@@ -95,7 +95,7 @@ async fn a_reply_that_was_refused_is_sent_out_again() {
     *answer.lock().unwrap() = well;
     let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
     assert_eq!(letters["items"][0]["messageId"], message, "{letters}");
-    // The ledger's id of the message does as well as the letter's own.
+    // The message's id in the ledger is accepted in place of the dead letter's id.
     let redrive = format!("{DEFAULT}/deadletters/{message}/redrive");
     let sent = api.post(&redrive, Value::Null).await;
     assert_eq!(sent.status, 202, "{sent:?}");

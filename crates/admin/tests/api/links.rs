@@ -10,7 +10,7 @@ use crate::test_api::TestApi;
 
 const N_BYTES: usize = 300_000;
 
-/// A file of an agent's, and the path of its link.
+/// Stores a file of an agent and returns the path of its link.
 async fn kept(api: &TestApi) -> (String, String) {
     let text: String = ('a'..='z').cycle().take(N_BYTES).collect();
     let given = AgentEvent::FileBytes {

@@ -1,4 +1,4 @@
-//! Messages from receipt to their end, as the ledger and the list of people show them.
+//! Messages from receipt to their terminal state, as the ledger and the list of people show them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::test_api::{DEFAULT, TestApi};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A message of lisi's in a direct chat.
+/// A message from the user `lisi` in a direct chat.
 fn message(integration: &str, text: &str) -> Message {
     let id = PlatformMessageId::new("m1");
     Message {
@@ -47,7 +47,7 @@ fn message(integration: &str, text: &str) -> Message {
 }
 
 impl TestApi {
-    /// Dispatches a message that came at that time, and gives it as the ledger tells it.
+    /// Dispatches a message received at this time and returns its record from the ledger.
     async fn dispatch(&self, message: Message, received_at: Timestamp) -> Value {
         let id = MessageId::new("tl-road");
         let integration = message.target.integration.clone();
@@ -72,7 +72,7 @@ impl TestApi {
     }
 }
 
-/// An integration of our own with an echo behind it.
+/// A web integration with an echo agent.
 async fn bound(api: &TestApi) -> String {
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     api.trigger(&web, &agent).await;

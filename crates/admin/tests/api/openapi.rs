@@ -1,4 +1,4 @@
-//! The description and the service are the same thing.
+//! The OpenAPI description and the served routes match.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::test_api::{ROOT, TestApi};
 
-/// What the design promises, with its methods.
+/// The routes that the design promises, with their methods.
 const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs", &["get", "post"]),
     ("/api/v1/orgs/{org}", &["get", "patch"]),
@@ -81,7 +81,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/healthz", &["get"]),
 ];
 
-/// What another service answers, on the same address.
+/// Routes that another service answers at the same address.
 const BESIDE: [(&str, &[&str]); 2] = [
     ("/api/{platform}/webhook/{integrationId}", &["get", "post"]),
     ("/api/web/replies/{replyId}", &["get"]),
@@ -139,7 +139,7 @@ async fn what_is_described_is_served() {
     }
 }
 
-/// Every `$ref` leads somewhere.
+/// Every `$ref` resolves.
 #[tokio::test]
 async fn no_reference_is_dangling() {
     let api = TestApi::new().await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, TestApi};
 
-/// A web integration with an echo behind it, to which three people have written.
+/// A web integration with an echo agent, to which three people have written.
 async fn talked(api: &TestApi) -> String {
     api.work();
     let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);

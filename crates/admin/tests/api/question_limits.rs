@@ -1,4 +1,4 @@
-//! Quiet hours and limits on questions, as operators set them and people meet them.
+//! Quiet hours and rate limits of questions: configuration and effect.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The guard on credentials, as operators set it and people meet it.
+//! Redaction of credentials: configuration and effect.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::test_api::{DEFAULT, TestApi};
 
 const SECRET: &str = "sk-a1B2c3D4e5F6g7H8i9J0k1L2m3";
 
-/// A bridge with an English web bot that echoes, and the path of its trigger.
+/// A bridge with an English web bot and an echo agent, and the path of its trigger.
 async fn bot(redaction: Value) -> (TestApi, String, String) {
     let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });

@@ -1,4 +1,4 @@
-//! What was deleted can be restored.
+//! Restoring deleted resources.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Agents that call back, and what they may send.
+//! Callbacks of agents, and their limits.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn save(api: &TestApi, before: &Conversation, run: Option<RunState>) {
     conversation::save(&api.world.store, before, &mut after).await.unwrap();
 }
 
-/// A run that waits for its agent, and the agent's token.
+/// A run that waits for its agent, and the token of the agent's callbacks.
 async fn waiting(api: &TestApi, n_events: u64) -> String {
     let now = api.world.clock.now();
     let before = Conversation::new(key(), now);

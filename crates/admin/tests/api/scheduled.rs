@@ -1,4 +1,4 @@
-//! Messages that are said later, or to everybody.
+//! Scheduled messages and broadcasts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::test_api::{self, DEFAULT, TestApi};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What the program behind a bot was sent: path and body.
+/// The requests that the program behind a bot received: path and body.
 type Sent = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A bridge with a bot that can speak unasked.
+/// A bridge with a bot that can send proactive messages.
 async fn speaking() -> (TestApi, String, Sent) {
     let api = TestApi::new().await;
     api.work();
@@ -26,7 +26,7 @@ async fn speaking() -> (TestApi, String, Sent) {
     (api, bot, sent)
 }
 
-/// Looks as a process does whose clock is so much later.
+/// Runs a pass as a process whose clock is this much later.
 async fn look(api: &TestApi, later: Duration) {
     let world = World {
         clock: Clock::starting_at(api.world.clock.now().after(later)),
@@ -51,7 +51,7 @@ async fn n_messages(api: &TestApi) -> usize {
     listed["items"].as_array().unwrap().len()
 }
 
-/// Makes a person who has spoken to the bot.
+/// Creates a person who has written to the bot.
 async fn person(api: &TestApi, bot: &str, name: &str, linked: bool) {
     let (integration, organization) = (IntegrationId::new(bot), OrganizationId::new("default"));
     let (sender, now) = (SenderId::new(name), api.world.clock.now());

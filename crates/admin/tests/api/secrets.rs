@@ -1,4 +1,4 @@
-//! Secrets never come out.
+//! Secrets are never in a response.
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ async fn no_answer_holds_a_secret() {
     }
 }
 
-/// Moving an address takes no kept secret along: the new server is asked nothing.
+/// When an address moves, kept secrets don't move with it: the new server is not called.
 #[tokio::test]
 async fn a_moved_address_gets_no_kept_secret() {
     let api = TestApi::new().await;
@@ -93,7 +93,7 @@ async fn a_moved_address_gets_no_kept_secret() {
     );
     assert!(asked.lock().unwrap().is_empty(), "the new address was called");
 
-    // Who knows the secrets may move them.
+    // A caller who gives the secrets again may move the address.
     let all =
         json!({ "endpoints": { "apiBase": thief }, "credentials": { "appSecret": "a", "verificationToken": "b" } });
     api.patch(&integration, all).await.ok();

@@ -1,10 +1,10 @@
-//! Tenant isolation: an id of another organization is answered like one that doesn't exist.
+//! Tenant isolation: an id of another organization gets the same response as one that doesn't exist.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
-/// Something of everything in one organization.
+/// Creates one resource of each kind in an organization and returns their ids.
 pub(crate) async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
     let make = async |kind: &str, body: Value| api.create(&format!("{base}/{kind}"), body).await;
     let credentials = json!({ "botId": "b1", "secret": "s" });
@@ -38,7 +38,7 @@ async fn every_route_treats_a_strange_id_as_none() {
         .unwrap()
         .to_owned();
     ids.push(conversation);
-    // No table takes such a key.
+    // Longer than a key of any table may be.
     ids.push("x".repeat(4000));
     let description = api.get("/api/openapi.json").await.ok();
     let mut asked = 0;
@@ -63,7 +63,7 @@ async fn every_route_treats_a_strange_id_as_none() {
         }
     }
     assert!(asked > 200, "{asked}");
-    // Nothing of theirs was touched.
+    // Nothing of the other organization was changed.
     let left = api
         .ask(ROOT, "GET", "/api/v1/orgs/theirs/integrations", &Value::Null)
         .await
@@ -77,7 +77,7 @@ async fn attempt(api: &TestApi, token: &str, method: &str, path: &str, org: &str
         .replace("{id}", id)
         .replace("{conversationId}", id);
     let body = match method {
-        // Fails on its own fields where one is needed; where none is, it changes nothing.
+        // A route that needs fields rejects the empty body; one that needs none changes nothing.
         "post" | "patch" => json!({}),
         _ => Value::Null,
     };

@@ -67,7 +67,7 @@ async fn welcome_that_the_platform_would_cut_is_refused() {
     let path = format!("{}/{id}", triggers());
     let problem = api.patch(&path, json!({ "welcome": too_long })).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
-    // No text is shown there, so none is too long.
+    // The web channel shows no welcome text, so none is too long.
     let web = api.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
     api.create(&triggers(), elsewhere).await;
@@ -122,7 +122,7 @@ async fn many_at_once_leave_one_bound() {
     assert_eq!(made, 1);
 }
 
-/// Waits for all at the same time.
+/// Awaits all futures concurrently.
 async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = all.map(Box::pin).collect();
     let mut done = Vec::new();

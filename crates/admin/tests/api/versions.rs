@@ -1,4 +1,4 @@
-//! `ETag` and `If-Match`: a change is made of the version that its author has seen, or not at all.
+//! Optimistic concurrency with `ETag` and `If-Match`: a change applies to the version that its author saw, or is rejected.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -29,7 +29,7 @@ fn etag(reply: &Reply) -> String {
     header
 }
 
-/// A resource's address, and two changes of it.
+/// The path of each resource, and two changes of it.
 async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let trigger = api.trigger(&bot, &agent).await;

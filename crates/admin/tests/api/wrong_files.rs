@@ -1,13 +1,13 @@
-//! Files with a mistake: each is refused with its line, the field and what is allowed, and nothing is half done.
+//! Files with a mistake: each is rejected with line, field and allowed values, and nothing is applied.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, TestApi};
 
-/// A wrong file: what it shows, its text, the line, the field, and a part of the sentence: what is allowed.
+/// A wrong file: its mistake, its text, the line, the field, and a part of the sentence that names the allowed values.
 struct Wrong(&'static str, &'static str, u64, &'static str, &'static str);
 
-/// Each beside an agent `Good`, which must not be created.
+/// Each is applied together with a valid agent `Good`, which must not be created.
 const WRONG: &[Wrong] = &[
     Wrong(
         "no YAML",
@@ -445,7 +445,7 @@ const WRONG: &[Wrong] = &[
     ),
 ];
 
-/// A bridge with an integration `There`, and one that has the bot account `taken`.
+/// A bridge with an integration `There`, and one that owns the bot account `taken`.
 async fn api() -> TestApi {
     let api = TestApi::guarded().await;
     api.web("There").await;

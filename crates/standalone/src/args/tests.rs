@@ -1,4 +1,4 @@
-//! What the command line takes.
+//! Tests of parsing the command line.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn flags_may_stand_before_their_command() {
     let served = serve(&before);
     assert_eq!((served.data_dir.to_str(), served.listen.port()), (Some("x"), 9));
     assert!(served.durable);
-    // What stands nearer to the command counts.
+    // The flag closer to the command wins.
     let both = serve(&["tieline", "--listen", "127.0.0.1:8", "serve", "--listen", "127.0.0.1:9"]);
     assert_eq!(both.listen.port(), 9);
     let Some(Command::Get(get)) = read(&["tieline", "--data-dir", "x", "get", "agents"]).unwrap().command else {
@@ -67,7 +67,7 @@ fn follow_stands_before_or_after_the_integration() {
     }
 }
 
-/// A command with all below it.
+/// A command and all its subcommands.
 fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
     let below = command.get_subcommands().flat_map(all_commands);
     std::iter::once(command).chain(below).collect()

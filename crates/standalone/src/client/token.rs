@@ -1,4 +1,4 @@
-//! Which token signs the command line in.
+//! Finds the token that the command line authenticates with.
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(super) fn find(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
     if let Some(given) = bridge.admin_token.as_deref().filter(|given| !given.is_empty()) {
         return Ok(Secret::new(given));
     }
-    // A stored token is sent to this machine only: it is of no use to a bridge elsewhere, which would learn it.
+    // A stored token is only sent to this machine: a bridge elsewhere doesn't know it, and must not learn it.
     let path = bridge.data_dir.join(ADMIN_TOKEN);
     let looked = "looked at --admin-token and TIELINE_ADMIN_TOKEN, which are not set";
     if !is_loopback(base) {
@@ -35,7 +35,7 @@ pub(super) fn find(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
     }
 }
 
-/// Whether an address is of this machine.
+/// Whether a URL leads to this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

@@ -128,7 +128,7 @@ fn differences_are_shown_and_done() {
     let agents = json(&bridge, &["agent", "Echo"]);
     let triggers = json(&bridge, &["triggers"]);
     assert_eq!(bound(&triggers, &integration)["agentId"], agents["id"]);
-    // Only the secret: what it is isn't shown, but that it is new, before it is applied too.
+    // Only the secret differs: its value isn't shown, but that it changes, in a dry run too.
     let dry = apply(&bridge, &changed.replace("another", "yet-another"), &["--dry-run"]).good();
     assert!(
         dry.starts_with("~ integration 客服\n    credentials.token: *** -> ***\n"),
@@ -191,7 +191,7 @@ fn a_trigger_of_which_nothing_is_said_is_on() {
         let again = apply(&bridge, &text, &[]).good();
         assert!(again.starts_with("0 created, 0 updated"), "{again}");
     }
-    // The bot has another trigger that is on, which the file doesn't name: it comes to the file's agent.
+    // The bot has another enabled trigger, which the file doesn't name: it is rebound to the file's agent.
     let only = file("{integration: Playground, agent: Echo}");
     let said = apply(&bridge, &only, &[]).good();
     assert!(said.contains("    agent: Other -> Echo\n"), "{said}");
@@ -235,7 +235,7 @@ organizations:
     let theirs = json(&bridge, &["agents", "--org", "acme"]);
     assert_eq!(theirs["items"].as_array().unwrap().len(), 1);
     assert!(!bridge.tieline(&["get", "integrations"]).good().contains("Page"));
-    // The name of another organization's bot leads nowhere.
+    // The name of another organization's bot can't be resolved.
     let lost = apply(&bridge, "triggers: [{integration: Page, agent: Echo}]", &[]).bad();
     assert!(
         lost.contains("apply.yaml:1:13: triggers[0].integration: ")

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bridge::{Bridge, PATIENCE, read_lines, wait};
 use crate::fake::{Answer, Fake};
 
-/// What a bridge tells of a chat page that is bound to an agent.
+/// A bridge's responses about a chat page that is bound to an agent.
 fn a_page(path: &str) -> Answer {
     let list = |item: Value| Some((200, json!({ "items": [item], "nextCursor": null }).to_string()));
     let page = json!({ "id": "int_1", "name": "Page", "platform": "web", "enabled": true });

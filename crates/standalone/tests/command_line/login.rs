@@ -17,7 +17,7 @@ fn platform_without_a_login_is_said() {
     assert!(said.contains("scan-code login"), "{said}");
 }
 
-/// A bridge whose platform asks for nothing but time: each look shows the next state.
+/// A bridge with a login that proceeds by itself: each poll returns the next state.
 async fn play(states: Vec<Value>) -> String {
     let n_looks = Arc::new(AtomicUsize::new(0));
     let next = move || {

@@ -78,7 +78,7 @@ fn a_list_that_is_cut_says_so() {
             assert!(whole.lines().count() > cut.out.lines().count(), "{whole}");
         }
     }
-    // For programs it is in the answer.
+    // In JSON it is part of the output.
     let cut = bridge.tieline(&["get", "agents", "--limit", "1", "-o", "json"]).good();
     let cut: Value = serde_json::from_str(&cut).unwrap();
     assert_eq!(cut["truncated"], true);
@@ -214,7 +214,7 @@ fn doctor_tells_the_command_that_mends_it() {
     assert!(well.ends_with("All is well.\n"), "{well}");
 }
 
-/// The status of a GET, by hand: no more is needed here.
+/// The status of a GET, with a minimal HTTP client.
 fn get(url: &str) -> u16 {
     use std::io::{Read as _, Write as _};
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();

@@ -1,4 +1,4 @@
-//! Commands that do something to one object.
+//! Commands that act on one resource.
 
 use std::fs;
 use std::thread;
@@ -115,7 +115,7 @@ fn data_keys_are_rotated_and_kept_in_files_of_their_own() {
         assert!(began.elapsed() < PATIENCE, "the rotation ends");
         thread::sleep(Duration::from_millis(100));
     }
-    // What was sealed before is used, also by the next process, and a second key has a file of its own.
+    // Data sealed before the rotation is still readable, also by the next process, and the second key has a file of its own.
     assert_eq!(json(&bridge, &["agent", "Echo"])["protocol"], "echo");
     let files = fs::read_dir(bridge.dir.path().join("data")).unwrap();
     let keys = files.map(|file| file.unwrap().file_name().into_string().unwrap());
