@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_told_from_absent() {
+    fn null_and_absent_are_distinguished() {
         assert_eq!(parse::<Outer>(br#"{"name":"a"}"#).unwrap().welcome, None);
         assert_eq!(
             parse::<Outer>(br#"{"name":"a","welcome":null}"#).unwrap().welcome,

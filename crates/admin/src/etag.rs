@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_version_that_is_named_matches() {
+    fn only_the_named_version_matches() {
         let check = |header: &str| IfMatch(Some(header.to_owned())).check("\"v3\"").is_ok();
         assert!(IfMatch(None).check("\"v3\"").is_ok());
         assert!(check("*") && check("\"v3\"") && check("\"v1\", \"v3\""));

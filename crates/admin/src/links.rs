@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_that_is_too_long_and_one_that_has_to_wait_are_told_apart() {
+    fn too_large_file_and_busy_fetcher_have_different_errors() {
         let code = |failure: FetchError| explain(failure).code();
         assert_eq!(code(DownloadError::TooLong(1).into()), "media_too_large");
         assert_eq!(code(FetchError::NoRoom(Duration::ZERO)), "unavailable");

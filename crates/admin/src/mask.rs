@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_empty_and_masked_secrets_stay() {
+    fn absent_empty_and_masked_secrets_are_kept() {
         let before = json!({"apiKey": "a", "secret": ["b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"});
         check(json!({}), before.clone());
         check(json!({"apiKey": "", "secret": "***"}), before.clone());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_patch_says_is_done() {
+    fn patch_values_are_applied() {
         check(
             json!({"apiKey": "new", "secret": ["***", "z"], "headers": {"x": "***"}, "model": "", "gone": "***"}),
             json!({"apiKey": "new", "secret": ["b", "z"], "headers": {"x": "d"}, "model": ""}),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_in_a_list_stands_for_something() {
+    fn mask_without_a_stored_entry_is_refused() {
         check_refused(json!({"secret": ["***", "***", "***"]}), "config.secret");
         check_refused(json!({"apiKey": ["***", "new", "***"]}), "config.apiKey");
         check_refused(json!({"fresh": ["***", "new"]}), "config.fresh");

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problem_reads_as_one_flat_object() {
+    fn problem_serializes_as_one_flat_object() {
         let problem = Problem::conflict("account_in_use", "taken").with("impact", serde_json::json!({"openRuns": 1}));
         assert_eq!(
             serde_json::to_value(&problem).unwrap(),

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn both_languages_have_the_same_parameters_and_every_code_is_there_once() {
+    fn both_languages_have_the_same_parameters_and_codes_are_unique() {
         let mut codes = BTreeSet::new();
         for phrase in TABLES.into_iter().flatten() {
             assert_eq!(parameters(phrase.en), parameters(phrase.zh), "{}", phrase.code);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn language_with_the_highest_weight_counts() {
+    fn language_with_the_highest_weight_is_used() {
         check("zh-CN", Language::Chinese);
         check("zh-CN,zh;q=0.9,en;q=0.8", Language::Chinese);
         check("en-US,en;q=0.9,zh-CN;q=0.8", Language::English);

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_variables_of_the_file_leave_this_machine() {
+    fn only_variables_used_in_the_file_are_sent() {
         let text = "a: ${KEY}\nb: x${OTHER}y${UNSET}\nc: ${";
         let found = variables(text, |name| (name != "UNSET").then(|| format!("value of {name}")));
         let names: Vec<_> = found.keys().map(String::as_str).collect();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn organizations_are_those_of_the_file() {
+    fn organizations_are_read_from_the_file() {
         let ids = |text: &str| organizations(text);
         assert_eq!(ids("agents: []"), None);
         assert_eq!(
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_counted_where_they_may_happen() {
+    fn deletions_are_counted_only_with_prune() {
         let mut done = Done::default();
         done.add(&json!({ "created": 1, "updated": 2, "unchanged": 3, "deleted": 4 }));
         assert_eq!(done.sentence(Options::default()), "1 created, 2 updated, 3 unchanged");

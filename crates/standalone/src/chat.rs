@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_grow_by_their_end() {
+    fn growing_answer_prints_only_its_new_part() {
         let mut answer = Answer::default();
         assert_eq!(answer.grow("He"), "He");
         assert_eq!(answer.grow("Hello"), "llo");

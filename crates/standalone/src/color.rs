@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_that_want_them() {
+    fn colours_are_only_for_terminals_without_no_color() {
         assert!(wants(true, None, Some("xterm")));
         assert!(wants(true, Some(""), None));
         assert!(!wants(false, None, Some("xterm")));

@@ -307,7 +307,7 @@ mod tests {
     const STRONG: &str = "9f86d081884c7d659a2feaa0c55ad015";
 
     #[test]
-    fn keys_are_kept_and_private() {
+    fn keys_are_persistent_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let key = master_key(dir.path()).unwrap();
         assert_eq!(master_key(dir.path()).unwrap(), key);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn further_keys_have_files_of_their_own() {
+    fn additional_keys_have_their_own_files() {
         let dir = tempfile::tempdir().unwrap();
         let names = [make_key(dir.path()).unwrap(), make_key(dir.path()).unwrap()];
         let keys = [0, 1].map(|index: usize| read_key(dir.path(), &names[index]).unwrap());
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_enter_is_refused() {
+    fn directory_accessible_to_others_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("a/data");
         prepare(&dir).unwrap();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_nothing_of_ours_is_closed_to_others() {
+    fn unused_directory_is_made_private() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         prepare(dir.path()).unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_refused() {
+    fn files_of_another_user_are_refused() {
         // The system's temporary directory belongs to root, unless the tests run as root: then a file is given another owner.
         let dir = tempfile::tempdir().unwrap();
         if geteuid().is_root() {
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_others_may_read_or_that_are_damaged_are_refused() {
+    fn readable_or_damaged_keys_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let here = "127.0.0.1:8080".parse().unwrap();
         master_key(dir.path()).unwrap();
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_of_earlier_versions_are_closed_to_others() {
+    fn databases_of_earlier_versions_are_made_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tables.sqlite-wal");
         fs::write(&path, "").unwrap();

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_affected_is_named() {
+    fn affected_resources_are_listed() {
         let impact = json!({ "agents": [{ "name": "Echo" }], "triggers": [{ "enabled": true }, { "enabled": false }],
             "conversations": 3, "openRuns": 0, "pendingMessages": 1, "atLeast": true });
         assert_eq!(

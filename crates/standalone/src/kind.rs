@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_read_in_singular_and_plural() {
+    fn kinds_are_accepted_in_singular_and_plural() {
         for (kind, words) in WORDS {
             for word in words {
                 assert_eq!(word.parse::<Kind>().unwrap(), kind);

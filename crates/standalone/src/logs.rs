@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_is_shown() {
+    fn only_new_lines_are_shown() {
         #[track_caller]
         fn check(shown: &str, seen: &str, expected: &str) {
             assert_eq!(since(&lines(shown), &lines(seen)), lines(expected));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_lines() {
+    fn log_entries_are_printed_on_one_line() {
         let line = json!({ "at": "T", "level": "warn", "code": "c", "message": "a\nb\u{1b}[m" });
         assert_eq!(readable(&line), "T  WARN   c  a b[m");
     }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_program_of_this_machine_is_local() {
+    fn only_direct_loopback_requests_are_local() {
         let peer = |address: &str| address.parse::<SocketAddr>().unwrap();
         let nothing = HeaderMap::new();
         assert!(is_local(peer("127.0.0.1:9"), &nothing));

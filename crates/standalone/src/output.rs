@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_named_by_what_commands_accept() {
+    fn names_in_output_are_accepted_by_commands() {
         assert_eq!(name(&json!({ "id": "int_1", "name": "Desk" })), "Desk");
         assert_eq!(name(&json!({ "id": "trg_1" })), "trg_1");
     }

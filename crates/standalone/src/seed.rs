@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_chinese_locales_are_chinese() {
+    fn only_chinese_locales_select_chinese() {
         for locale in ["", "C.UTF-8", "en_US.UTF-8", "de_DE"] {
             assert_eq!(language_of(locale), Language::English, "{locale}");
         }

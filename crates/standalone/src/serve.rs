@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reachable_address_leads_to_the_listener() {
+    fn reachable_address_connects_to_the_listener() {
         #[track_caller]
         fn check(listen: &str, expected: &str) {
             assert_eq!(reachable(listen.parse().unwrap()), expected);

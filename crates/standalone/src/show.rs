@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_name_what_ids_stand_for() {
+    fn tables_show_names_instead_of_ids() {
         let names = Names(Map::from_iter([
             ("int_1".to_owned(), "Desk".into()),
             ("agt_1".to_owned(), "Echo".into()),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_show_what_is_inside_further_right() {
+    fn nested_fields_are_indented() {
         let item =
             json!({ "config": { "model": "m" }, "list": [], "name": "A\u{1b}[2J", "id": "1", "tags": [{ "k": 1 }] });
         assert_eq!(

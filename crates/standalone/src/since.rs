@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_spans_are_read() {
+    fn times_and_durations_are_parsed() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         for (text, time) in [
             ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),

@@ -62,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_obeys_nothing_that_others_wrote() {
+    fn control_characters_are_removed_from_output() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\r\n\t好\u{202e}"), "a[2Jbc\n\t好");
         assert_eq!(one_line("a\nb\tc"), "a b c");
     }
 
     #[test]
-    fn a_broken_connection_is_no_closed_output() {
+    fn broken_connection_is_not_mistaken_for_closed_output() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         let shown = anyhow::Error::from(Unwritable(broken())).context("can't show it");
         assert!(is_closed(&shown));

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_that_fails_makes_no_token_wrong() {
+    async fn table_failure_is_not_reported_as_a_wrong_token() {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
         let world = without_tables(&embedded).await;
         let token = HeaderValue::from_static("Bearer tl_somebodys");

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_filled_in_once_and_stay_texts() {
+    fn variables_are_expanded_once_and_stay_strings() {
         check(
             json!({ "a": ["${A}", "x${A}y${A}"], "n": 2 }),
             json!({ "a": ["1", "x1y1"], "n": 2 }),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_numbers_and_switches_become_such() {
+    fn variables_in_typed_fields_become_numbers_and_booleans() {
         check(
             json!({ "summaryWindowSeconds": "${A}", "apiKey": "${A}", "enabled": "1" }),
             json!({ "summaryWindowSeconds": 1, "apiKey": "1", "enabled": "1" }),
@@ -167,21 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn missing_variables_are_all_named_with_their_fields() {
+    fn all_missing_variables_are_reported_with_their_fields() {
         let expanded = expand(&json!({ "a": ["${Z}", "${A}"], "b": { "c": "${B}" } }), &environment);
         let missing = [("a[0]", "Z"), ("b.c", "B")].map(|(path, name)| (path.to_owned(), name.to_owned()));
         assert_eq!(expanded.missing, missing);
     }
 
     #[test]
-    fn what_is_escaped_comes_back() {
+    fn escaping_round_trips() {
         for text in ["${A}", "$${A}", "a ${ b", "100 $", "plain"] {
             check(json!(escaped(text)), json!(text));
         }
     }
 
     #[test]
-    fn variables_do_not_fill_the_memory() {
+    fn expansion_is_bounded() {
         let texts: Vec<String> = vec!["${BIG}".to_owned(); 10_000];
         let expanded = expand(&json!(texts), &|_| Some("x".repeat(100_000)));
         assert!(expanded.is_too_long);

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_and_merged_keys_have_the_place_where_they_are_used() {
+    fn aliases_and_merged_keys_have_the_position_of_their_use() {
         let text = "a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\nc: *a\n";
         let source = read(text).unwrap();
         assert_eq!(
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_may_close_where_their_line_begins() {
+    fn closing_brackets_need_no_indentation() {
         let source = read("agents: [\n  {name: A}\n]\nb: {\n  c: 1\n}\n").unwrap();
         assert_eq!(source.value["b"]["c"], 1);
         let source = read("{\n\"agents\": [\n{\"name\":\n\"A\"}]\n}").unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_has_a_line() {
+    fn yaml_syntax_errors_have_a_line() {
         check_refused("a: 1\nb: [1, 2\n", 3, "not readable as YAML");
         check_refused("a: 1\nb: 'x\n", 2, "not readable as YAML");
         check_refused("a: 1\nb: !secret x\n", 1, "not readable as one YAML document");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_without_bound_is_refused() {
+    fn unbounded_nesting_aliases_and_keys_are_refused() {
         check_refused(&"[".repeat(100), 1, "nested deeper");
         let mut bomb = "a0: &a0 [xxxxxxxxxx, xxxxxxxxxx]\n".to_owned();
         for level in 1..20 {

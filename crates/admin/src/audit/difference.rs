@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_kept() {
+    fn only_differing_fields_are_kept() {
         let config = |key: &str, model: &str| {
             let view = json!({ "name": "a", "config": { "apiKey": "***", "model": model } });
             state(view, json!({ "config": { "apiKey": key } }))
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_not_kept() {
+    fn long_values_are_replaced() {
         let with = |text: &str| state(json!({ "name": text }), json!({}));
         let long = "x".repeat(MAX_VALUE_BYTES);
         check(

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_wants_or_has_not_finished_is_no_incident() {
+    fn stopped_and_unfinished_bots_are_no_incident() {
         let (down, fails) = (Some(IncidentKind::Down), Some(IncidentKind::AnswersFail));
         check(ConnectionState::Connected, "slow", true, [None, None]);
         check(ConnectionState::Disabled, "stopped", true, [None, None]);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_obstacle_has_its_words() {
+    fn every_obstacle_has_its_sentences() {
         for (_, obstacle) in CODES {
             for text in [obstacle.explain(), obstacle.next()] {
                 assert!(!text.render(Language::English).is_empty());

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_platform_refused_says_what_to_do() {
+    fn refused_delivery_has_a_next_step() {
         let failed = FailedAnswer {
             message: MessageId::new("msg_1"),
             at: at(60),

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_codes_are_translated_and_keep_what_names_the_value() {
+    fn known_codes_are_translated_and_keep_the_english_detail() {
         let problem = json!({ "code": "name_taken", "detail": "another agent has this name", "field": "name" });
         let translated = translate(problem.as_object().unwrap().clone()).unwrap();
         let translated: Value = serde_json::from_slice(&translated).unwrap();

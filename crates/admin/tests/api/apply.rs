@@ -74,7 +74,7 @@ async fn applying_twice_changes_once_and_shows_no_secrets() {
 }
 
 #[tokio::test]
-async fn differences_are_found_in_secrets_too() {
+async fn changed_secrets_are_detected() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let file = FILE
@@ -105,7 +105,7 @@ async fn differences_are_found_in_secrets_too() {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_no_change_when_it_is_applied() {
+async fn applying_an_export_changes_nothing() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     // Texts that look like variables, and a trigger with every field set.
@@ -205,7 +205,7 @@ async fn a_refused_file_leaves_notifications_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_the_file_does_not_name_is_pruned_only_when_told() {
+async fn unnamed_resources_are_deleted_only_with_prune() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let (page, agent) = (api.web("Old page").await, api.echo("Old agent").await);
@@ -238,7 +238,7 @@ fn too_large(agent: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_write_that_is_refused_takes_the_others_back() {
+async fn refused_write_rolls_back_the_others() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let before = owned(&api).await;
@@ -344,7 +344,7 @@ async fn undeletable(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_refused_restores_what_was_deleted() {
+async fn refused_deletion_restores_earlier_deletions() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let id = undeletable(&api).await;
@@ -379,7 +379,7 @@ async fn a_file_under_the_same_idempotency_key_is_applied_once() {
 }
 
 #[tokio::test]
-async fn an_organization_that_is_refused_is_not_left_behind() {
+async fn refused_organization_is_rolled_back() {
     let api = TestApi::new().await;
     let file = |trigger: &str| {
         format!(
@@ -402,7 +402,7 @@ async fn an_organization_that_is_refused_is_not_left_behind() {
 }
 
 #[tokio::test]
-async fn tokens_apply_to_their_own_organization_only() {
+async fn organization_token_applies_to_its_own_organization_only() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     let viewer = api.organization("acme", "viewer").await;
@@ -437,7 +437,7 @@ async fn tokens_apply_to_their_own_organization_only() {
 }
 
 #[tokio::test]
-async fn bots_change_hands_without_a_gap() {
+async fn another_agent_in_the_file_rebinds_the_trigger() {
     let api = TestApi::new().await;
     let file = |agent: &str| {
         format!(

@@ -17,7 +17,7 @@ async fn actions(api: &TestApi, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_change_has_its_author_and_what_it_changed() {
+async fn audit_entry_has_author_and_changed_fields() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     let path = "/api/v1/orgs/acme/agents";
@@ -72,7 +72,7 @@ async fn a_change_has_its_author_and_what_it_changed() {
 }
 
 #[tokio::test]
-async fn an_organization_sees_its_own_entries_and_the_root_all() {
+async fn organization_sees_its_own_entries_and_root_sees_all() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     api.organization("other", "admin").await;
@@ -117,7 +117,7 @@ async fn sign_ins_and_wrong_tokens_are_in_the_root_log_only() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_integration_tells_who_stopped_moved_and_deleted() {
+async fn integration_log_names_who_stopped_rebound_and_deleted() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let other = api.echo("Other").await;

@@ -14,7 +14,7 @@ use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 const EXAMINES: [&str; 1] = ["/api/v1/orgs/{org}/integrations/{id}/doctor"];
 
 #[tokio::test]
-async fn a_viewer_is_refused_every_write() {
+async fn viewer_is_refused_every_write() {
     let api = TestApi::new().await;
     api.work();
     let viewer = api.organization("acme", "viewer").await;
@@ -210,7 +210,7 @@ fn undocumented(operation: &Value, answer: &Reply) -> Option<String> {
 }
 
 #[tokio::test]
-async fn whatever_is_sent_the_answer_is_described_and_no_failure() {
+async fn random_requests_get_documented_responses_and_no_server_error() {
     let api = TestApi::guarded().await;
     api.work();
     let mut ids = furnish(&api, DEFAULT).await;

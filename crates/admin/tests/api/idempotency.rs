@@ -21,7 +21,7 @@ async fn count(api: &TestApi, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn the_same_request_has_the_same_answer() {
+async fn repeated_request_gets_the_stored_response() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
     let body = json!({ "name": "ci", "role": "admin" });
@@ -44,7 +44,7 @@ async fn the_same_request_has_the_same_answer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_repeated_and_a_key_is_bounded() {
+async fn refusals_are_replayed_and_key_length_is_limited() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let wrong = json!({ "name": "a", "protocol": "nothing" });
@@ -60,7 +60,7 @@ async fn a_refusal_is_repeated_and_a_key_is_bounded() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_is_processed() {
+async fn one_of_many_concurrent_requests_is_processed() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let body = json!({ "name": "Echo", "protocol": "echo" });
@@ -89,7 +89,7 @@ async fn claimed_and_lost(api: &TestApi, key: &str, path: &str, body: &Value) {
 
 /// The process dies after the resource is written and before the response is stored.
 #[tokio::test]
-async fn after_a_crash_what_was_made_is_found_and_not_made_twice() {
+async fn after_a_crash_the_created_resource_is_found_and_not_created_twice() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let requests = [

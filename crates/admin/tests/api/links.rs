@@ -29,7 +29,7 @@ async fn kept(api: &TestApi) -> (String, String) {
 }
 
 #[tokio::test]
-async fn file_comes_whole_and_says_how_long_it_is() {
+async fn file_is_served_whole_with_content_length() {
     let api = TestApi::new().await;
     let (text, path) = kept(&api).await;
     for method in ["GET", "HEAD"] {

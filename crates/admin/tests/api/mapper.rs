@@ -161,7 +161,7 @@ async fn unknown_person_is_refused_only_if_the_organization_wants_that() {
 }
 
 #[tokio::test]
-async fn mapper_that_gives_no_answer_refuses_nobody() {
+async fn failing_mapper_refuses_no_message() {
     let mapper = FakeMapper::start().await;
     let (api, bot) = bridge(&mapper, "refuse").await;
     let bad = [
@@ -206,7 +206,7 @@ async fn mapper_that_gives_no_answer_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn operators_link_wins_over_the_mapper() {
+async fn operators_link_overrides_the_mapper() {
     let mapper = FakeMapper::start().await;
     let (api, bot) = bridge(&mapper, "refuse").await;
     api.ask_as(&bot, "lisi", "hello").await;
@@ -233,7 +233,7 @@ async fn operators_link_wins_over_the_mapper() {
 }
 
 #[tokio::test]
-async fn settings_are_checked_and_the_secret_stays_with_its_address() {
+async fn settings_are_validated_and_the_secret_is_bound_to_its_origin() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/mapper");
     assert_eq!(api.get(&path).await.ok()["url"], Value::Null);
@@ -336,7 +336,7 @@ async fn mapper_is_applied_and_exported() {
 }
 
 #[tokio::test]
-async fn mapper_that_hangs_delays_a_question_for_seconds_and_no_command() {
+async fn hanging_mapper_delays_questions_for_seconds_and_commands_not_at_all() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let silent = FakeMapper {

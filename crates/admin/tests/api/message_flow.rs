@@ -80,7 +80,7 @@ async fn bound(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn stale_is_what_was_old_when_it_came() {
+async fn staleness_is_measured_at_receipt() {
     for (age_when_it_came, state) in [(23 * HOUR, "queued"), (25 * HOUR, "refused")] {
         let api = TestApi::new().await;
         let web = bound(&api).await;
@@ -95,7 +95,7 @@ async fn stale_is_what_was_old_when_it_came() {
 }
 
 #[tokio::test]
-async fn a_quotation_is_something_to_be_answered() {
+async fn message_with_only_a_quotation_is_answered() {
     let quoting = |text: &str| Quoted {
         text: text.to_owned(),
         parts: Vec::new(),
@@ -117,7 +117,7 @@ async fn a_quotation_is_something_to_be_answered() {
 }
 
 #[tokio::test]
-async fn whoever_says_anything_is_known() {
+async fn sender_of_any_message_is_recorded() {
     for first_word in ["/new", "/help", "/status", "/stop", "hello"] {
         let api = TestApi::new().await;
         let web = bound(&api).await;
@@ -132,7 +132,7 @@ async fn whoever_says_anything_is_known() {
 }
 
 #[tokio::test]
-async fn whoever_was_forgotten_is_known_anew() {
+async fn erased_person_is_recorded_again() {
     let api = TestApi::new().await;
     api.work();
     let web = bound(&api).await;
@@ -146,7 +146,7 @@ async fn whoever_was_forgotten_is_known_anew() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_of_ours_is_refused_unread() {
+async fn webhook_of_an_unknown_integration_is_refused_unread() {
     let api = TestApi::new().await;
     let request = |method: &str| WebhookRequest {
         method: method.to_owned(),

@@ -86,7 +86,7 @@ async fn is_now(api: &TestApi, id: &IntegrationId, state: ConnectionState, reaso
 }
 
 #[tokio::test]
-async fn an_outage_is_told_after_three_minutes_and_only_once() {
+async fn outage_is_notified_once_after_three_minutes() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -119,7 +119,7 @@ async fn an_outage_is_told_after_three_minutes_and_only_once() {
 }
 
 #[tokio::test]
-async fn failing_answers_and_their_end_are_told() {
+async fn failing_answers_and_recovery_are_notified() {
     let api = TestApi::new().await;
     api.work();
     let receiver = Receiver::start().await;
@@ -192,7 +192,7 @@ async fn dead_letters_are_counted_once() {
 }
 
 #[tokio::test]
-async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_up_in_the_end() {
+async fn refused_notification_is_retried_with_the_same_id_and_finally_dropped() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -221,7 +221,7 @@ async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_
 
 /// Notifications, or the bridge, were off in the meantime.
 #[tokio::test]
-async fn what_is_no_news_any_more_is_not_sent() {
+async fn outdated_notification_is_not_sent() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -238,7 +238,7 @@ async fn what_is_no_news_any_more_is_not_sent() {
 }
 
 #[tokio::test]
-async fn two_processes_that_look_at_the_same_time_send_it_once() {
+async fn concurrent_passes_notify_once() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -250,7 +250,7 @@ async fn two_processes_that_look_at_the_same_time_send_it_once() {
 }
 
 #[tokio::test]
-async fn a_bot_of_the_organization_says_it_in_a_chat() {
+async fn bot_of_the_organization_notifies_a_chat() {
     let api = TestApi::new().await;
     api.work();
     let receiver = crate::test_api::recording(json!({})).await;
@@ -276,7 +276,7 @@ async fn a_bot_of_the_organization_says_it_in_a_chat() {
 }
 
 #[tokio::test]
-async fn settings_are_checked_and_the_secret_stays_with_its_address() {
+async fn settings_are_validated_and_the_secret_is_bound_to_its_origin() {
     let api = TestApi::guarded().await;
     let path = format!("{DEFAULT}/notify");
     let refused = async |body: Value, status: u16, code: &str, field: &str| {

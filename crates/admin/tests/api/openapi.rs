@@ -88,7 +88,7 @@ const BESIDE: [(&str, &[&str]); 2] = [
 ];
 
 #[tokio::test]
-async fn the_description_tells_all_that_is_promised_and_no_more() {
+async fn description_lists_exactly_the_promised_routes() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     assert!(
@@ -106,7 +106,7 @@ async fn the_description_tells_all_that_is_promised_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_described_is_served() {
+async fn described_routes_are_served() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     let own = |path: &str| BESIDE.iter().all(|(beside, _)| *beside != path);
@@ -173,7 +173,7 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Val
 }
 
 #[tokio::test]
-async fn every_operation_has_a_name_of_its_own_and_every_answer_a_description() {
+async fn every_operation_id_is_unique_and_every_response_has_a_description() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     let mut names = BTreeSet::new();

@@ -24,7 +24,7 @@ async fn log(api: &TestApi, integration: &str) -> String {
 }
 
 #[tokio::test]
-async fn credential_in_a_message_is_hidden_from_the_agent() {
+async fn credential_in_a_message_is_masked_for_the_agent() {
     let (api, web, trigger) = bot(json!({ "incoming": "mask" })).await;
     let said = api.ask_as(&web, "lisi", &format!("use {SECRET} please")).await;
     assert!(said.starts_with("use [redacted] please"), "{said}");
@@ -47,7 +47,7 @@ async fn credential_in_a_message_is_hidden_from_the_agent() {
 }
 
 #[tokio::test]
-async fn credential_in_an_answer_is_hidden_from_the_chat() {
+async fn credential_in_an_answer_is_masked_in_the_chat() {
     let (api, web, _) = bot(json!({ "outgoing": "mask", "patterns": ["EMP-[0-9]+"] })).await;
     let said = api
         .ask_as(&web, "lisi", &format!("the key {SECRET} of EMP-1234 and so on"))

@@ -30,7 +30,7 @@ fn words(asked: &Asked) -> String {
 }
 
 #[tokio::test]
-async fn first_route_that_matches_answers_and_agents_are_told_nothing_of_each_other() {
+async fn first_matching_route_answers_and_agents_do_not_see_each_others_messages() {
     let api = TestApi::new().await;
     let ((own, own_asked), (hr, hr_asked), (vip, _)) = (
         agent(&api, "Helper").await,
@@ -108,7 +108,7 @@ async fn person_chooses_an_agent_until_the_session_ends() {
 }
 
 #[tokio::test]
-async fn routes_are_checked_and_their_agents_stay() {
+async fn routes_are_validated_and_their_agents_cannot_be_deleted() {
     let api = TestApi::new().await;
     let ((own, _), (hr, _)) = (agent(&api, "Helper").await, agent(&api, "HR").await);
     let (web, trigger) = bot(&api, &own, json!({ "routes": [{ "agent": hr, "firstWord": "hr" }] })).await;

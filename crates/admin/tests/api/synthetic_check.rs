@@ -83,7 +83,7 @@ async fn failed(world: &World) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_check_makes_its_bot_once_and_is_answered() {
+async fn check_creates_its_bot_once_and_is_answered() {
     let (api, world, is_up) = checking().await;
     api.work();
     for _ in 0..2 {
@@ -101,7 +101,7 @@ async fn a_check_makes_its_bot_once_and_is_answered() {
 }
 
 #[tokio::test]
-async fn a_message_that_no_runner_answers_fails_the_check_in_time() {
+async fn unanswered_message_fails_the_check_in_time() {
     // No dispatcher and no runner is running.
     let (_api, world, _is_up) = checking().await;
     let begun = tokio::time::Instant::now();
@@ -110,7 +110,7 @@ async fn a_message_that_no_runner_answers_fails_the_check_in_time() {
 }
 
 #[tokio::test]
-async fn a_bot_that_was_deleted_in_part_is_made_again() {
+async fn partly_deleted_bot_is_created_again() {
     let (api, world, _is_up) = checking().await;
     api.work();
     assert_eq!(failed(&world).await, 0.0);

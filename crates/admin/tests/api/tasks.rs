@@ -72,7 +72,7 @@ async fn tasks_survive_new_chats_and_are_shown_in_lists() {
 }
 
 #[tokio::test]
-async fn text_ends_a_menu_and_goes_to_the_agent() {
+async fn text_closes_a_menu_and_goes_to_the_agent() {
     let (api, web) = bot(json!({ "taskMode": true })).await;
     let ask = async |text: &str| api.ask_as(&web, LISI, text).await;
     ask("/new").await;
@@ -104,7 +104,7 @@ async fn without_task_mode_its_commands_are_text() {
 }
 
 #[tokio::test]
-async fn conversation_is_bound_to_a_task_from_outside() {
+async fn conversation_is_bound_to_a_task_through_the_api() {
     let (api, web) = bot(json!({ "taskMode": true })).await;
     api.ask_as(&web, LISI, "hello").await;
     let before = conversation(&api, &web).await;

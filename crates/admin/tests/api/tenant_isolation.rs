@@ -26,7 +26,7 @@ pub(crate) async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_route_treats_a_strange_id_as_none() {
+async fn every_route_answers_a_foreign_id_like_a_missing_one() {
     let api = TestApi::new().await;
     api.work();
     api.organization("theirs", "admin").await;
@@ -85,7 +85,7 @@ async fn attempt(api: &TestApi, token: &str, method: &str, path: &str, org: &str
 }
 
 #[tokio::test]
-async fn an_id_that_no_table_takes_is_unknown() {
+async fn id_too_long_for_any_table_is_unknown() {
     let api = TestApi::new().await;
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     let trigger = api.trigger(&web, &agent).await;
@@ -128,7 +128,7 @@ fn compare(method: &str, path: &str, id: &str, strange: &Reply, unknown: &Reply)
 }
 
 #[tokio::test]
-async fn triggers_and_filters_do_not_reach_over_the_wall() {
+async fn triggers_and_filters_do_not_cross_organizations() {
     let api = TestApi::new().await;
     api.work();
     api.organization("theirs", "admin").await;

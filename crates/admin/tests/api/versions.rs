@@ -62,7 +62,7 @@ async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
 }
 
 #[tokio::test]
-async fn a_change_of_an_old_version_is_refused() {
+async fn change_of_an_outdated_version_is_refused() {
     let api = TestApi::new().await;
     for (path, first, second) in resources(&api).await {
         let old = etag(&api.get(&path).await);
@@ -84,7 +84,7 @@ async fn a_change_of_an_old_version_is_refused() {
 }
 
 #[tokio::test]
-async fn of_two_changes_of_one_version_one_is_made() {
+async fn one_of_two_changes_of_a_version_succeeds() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
     let path = format!("{DEFAULT}/agents/{agent}");

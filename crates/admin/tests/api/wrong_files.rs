@@ -465,7 +465,7 @@ async fn owned(api: &TestApi) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
+async fn wrong_file_is_refused_with_line_field_and_allowed_values() {
     assert!(WRONG.len() >= 40);
     let api = api().await;
     let before = owned(&api).await;
@@ -495,7 +495,7 @@ async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_at_once() {
+async fn all_mistakes_of_a_file_are_reported_at_once() {
     let api = api().await;
     let file = "agents:
 - name: A

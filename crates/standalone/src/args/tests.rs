@@ -25,7 +25,7 @@ fn serve_is_the_default_command() {
 }
 
 #[test]
-fn flags_may_stand_before_their_command() {
+fn flags_may_precede_their_command() {
     let before = [
         "tieline",
         "--data-dir",
@@ -57,7 +57,7 @@ fn switches_work_with_and_without_a_value() {
 }
 
 #[test]
-fn follow_stands_before_or_after_the_integration() {
+fn follow_flag_may_precede_or_follow_the_integration() {
     for words in [["tieline", "logs", "-f", "bot"], ["tieline", "logs", "bot", "-f"]] {
         let Some(Command::Logs(logs)) = Args::parse_from(words).command else {
             panic!("not logs");
@@ -74,7 +74,7 @@ fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
 }
 
 #[test]
-fn limits_have_flags() {
+fn limits_are_set_by_flags() {
     let served = serve(&["tieline", "--max-runs", "3", "--max-deliveries", "5"]);
     assert_eq!((served.max_runs.get(), served.max_deliveries.get()), (3, 5));
     assert!(read(&["tieline", "--max-runs", "0"]).is_err());

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_is_no_bridge() {
+    fn transient_failures_and_foreign_servers_are_distinguished() {
         #[track_caller]
         fn check(status: u16, body: &str, may_pass: bool, expected: &str) {
             let base = Url::parse("https://x.example.com").unwrap();

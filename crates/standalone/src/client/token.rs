@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_token_is_explained_with_what_was_looked_at() {
+    fn missing_token_error_names_the_places_searched() {
         let dir = tempfile::tempdir().unwrap();
         let error = find_for("http://127.0.0.1:1", dir.path()).unwrap_err().to_string();
         let path = dir.path().join(ADMIN_TOKEN).display().to_string();

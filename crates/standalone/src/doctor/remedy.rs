@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn command_of_the_failed_check_can_be_pasted() {
+    fn command_for_a_failed_check_is_quoted_for_the_shell() {
         let first = of("restart", None, "Service desk", "default");
         assert_eq!(first.as_deref(), Some("tieline restart 'Service desk'"));
         let quote = of("logs; rm", None, "x", "default");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_failed_there_is_no_command() {
+    fn no_command_without_a_failed_check() {
         let well = json!({ "checks": [{ "name": "speed", "ok": true, "level": "warning", "action": "restart" }] });
         assert_eq!(command(&well, "x", "default"), None);
         assert_eq!(command(&json!({}), "x", "default"), None);

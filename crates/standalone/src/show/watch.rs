@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_new_or_different_is_shown() {
+    fn only_new_and_changed_resources_are_printed() {
         let known = by_id(vec![
             json!({ "id": "a", "state": "queued" }),
             json!({ "id": "b", "state": "answered" }),

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_failed_since_is_tried_again() {
+    fn only_failures_since_the_time_are_redriven() {
         let since = Timestamp::parse("2026-01-02T00:00:00Z").unwrap();
         let letter = |at: &str| json!({ "failedAt": at, "integrationId": "int_1" });
         assert!(is_wanted(&letter("2026-01-02T00:00:00Z"), since, None));

@@ -26,7 +26,7 @@ fn run(dir: &Path, program: &str, words: &[&str]) -> String {
 }
 
 #[test]
-fn the_archive_holds_all_that_an_operator_needs() {
+fn archive_has_all_release_files() {
     let dir = tempfile::tempdir().unwrap();
     // A small program that answers like the real one.
     let program = dir.path().join("program");
@@ -72,7 +72,7 @@ fn the_archive_holds_all_that_an_operator_needs() {
 }
 
 #[test]
-fn the_image_is_one_that_container_engines_read() {
+fn image_can_be_read_by_container_engines() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path();
     let build = |out: &str| {

@@ -52,7 +52,7 @@ fn address_in_use_is_named() {
 }
 
 #[test]
-fn sigterm_ends_it_while_an_answer_is_waited_for() {
+fn sigterm_ends_the_process_while_an_agent_hangs() {
     let bridge = Bridge::start();
     // An agent that accepts connections and never answers.
     let agent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -77,7 +77,7 @@ fn sigterm_ends_it_while_an_answer_is_waited_for() {
 }
 
 #[test]
-fn everything_is_there_after_a_restart() {
+fn data_survives_a_restart() {
     let bridge = Bridge::start();
     bridge
         .tieline(&[
@@ -126,7 +126,7 @@ integrations: [{name: Desk, platform: web}]
 }
 
 #[test]
-fn sigterm_ends_it_while_its_configuration_is_applied() {
+fn sigterm_ends_the_process_while_configuration_is_applied() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bridge.yaml");
     // A platform that accepts connections and never answers.
@@ -152,7 +152,7 @@ fn sigterm_ends_it_while_its_configuration_is_applied() {
 }
 
 #[test]
-fn wrong_configuration_file_keeps_it_from_starting() {
+fn invalid_configuration_file_prevents_the_start() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let dir = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ fn log_lines_are_json_or_for_people() {
 }
 
 #[test]
-fn a_token_that_was_given_is_not_repeated() {
+fn given_token_is_not_printed() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = tieline()
         .args(["--listen", "127.0.0.1:0", "--admin-token", TOKEN, "--data-dir"])
@@ -217,7 +217,7 @@ fn a_token_that_was_given_is_not_repeated() {
 }
 
 #[test]
-fn own_token_is_made_kept_and_found() {
+fn generated_token_is_stored_and_found() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut child = tieline()
@@ -253,7 +253,7 @@ fn own_token_is_made_kept_and_found() {
 }
 
 #[test]
-fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
+fn metrics_are_served_to_this_machine_and_not_through_a_proxy() {
     let bridge = Bridge::start();
     let address = bridge.url.strip_prefix("http://").unwrap().to_owned();
     let get = |header: &str| {
@@ -284,7 +284,7 @@ fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
 }
 
 #[test]
-fn nobody_else_can_read_what_it_keeps() {
+fn data_directory_is_private() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     // With the usual umask, files that a program creates are readable by everyone.

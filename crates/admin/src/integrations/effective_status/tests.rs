@@ -62,7 +62,7 @@ use ConnectionMode::{LongConnection, Webhook};
 use ConnectionState::{Connected, Connecting, Disabled, Disconnected, NeedsLogin, Retrying};
 
 #[test]
-fn what_is_configured_comes_first() {
+fn configuration_takes_precedence_over_reports() {
     let up = reported(Connected, None);
     for mode in [LongConnection, Webhook] {
         check(
@@ -94,7 +94,7 @@ fn what_is_configured_comes_first() {
 }
 
 #[test]
-fn bot_that_is_up_and_whose_answers_fail_is_degraded() {
+fn connected_bot_with_failing_answers_is_degraded() {
     let failed = |at_secs, is_agents| FailedAnswer {
         message: MessageId::new("msg_1"),
         at: at(at_secs),
@@ -177,7 +177,7 @@ fn long_connection_is_as_its_holder_reports() {
 }
 
 #[test]
-fn old_reports_do_not_outlive_what_they_were_about() {
+fn outdated_reports_are_ignored() {
     let of_a_webhook = Status {
         state: Some(Connected),
         ..Status::default()
@@ -194,7 +194,7 @@ fn old_reports_do_not_outlive_what_they_were_about() {
 }
 
 #[test]
-fn who_never_logged_in_must() {
+fn account_that_never_logged_in_needs_login() {
     let nothing = Status::default();
     check(
         &Facts {
@@ -208,7 +208,7 @@ fn who_never_logged_in_must() {
 }
 
 #[test]
-fn webhook_is_connected_once_a_request_was_proved() {
+fn webhook_is_connected_once_a_request_was_authenticated() {
     let mut status = Status::default();
     check(
         &facts(Webhook, &status),
@@ -261,7 +261,7 @@ fn refused() -> Status {
 }
 
 #[test]
-fn refused_credentials_count_until_a_reply_is_taken() {
+fn refused_credentials_count_until_a_reply_is_accepted() {
     let mut status = refused();
     check(
         &facts(Webhook, &status),
@@ -297,7 +297,7 @@ fn refused_credentials_count_until_they_are_changed() {
 }
 
 #[test]
-fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
+fn credentials_refused_on_delivery_show_on_a_connected_bot() {
     let mut status = Status {
         credentials_refused: refused().last_error,
         ..reported(Connected, None)
@@ -325,7 +325,7 @@ fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
 }
 
 #[test]
-fn refusal_that_is_not_about_the_credentials_says_what_to_do() {
+fn refusal_for_another_reason_has_a_next_step() {
     let mut status = refused();
     for (code, part) in [
         ("60020_ip_not_allowed", "trusted addresses"),
