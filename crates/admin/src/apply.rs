@@ -140,7 +140,7 @@ fn authorize(caller: &Operator, id: &OrganizationId) -> Result<(), Problem> {
         return Err(no_organization());
     }
     if !operator::may_write(caller, id) {
-        return Err(Problem::forbidden("this token may only look"));
+        return Err(Problem::forbidden("this token is read-only"));
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ async fn note_guess(
         .await
         .is_err()
     {
-        warn!("a wrong token can't be written into the audit log");
+        warn!("audit entry of a wrong token can't be written");
     }
     found
 }
@@ -125,7 +125,7 @@ impl FromRequestParts<AdminState> for Scope {
             return Err(no_organization());
         }
         if changes(parts) && !operator::may_write(&caller, &organization) {
-            return Err(Problem::forbidden("this token may only look"));
+            return Err(Problem::forbidden("this token is read-only"));
         }
         Ok(Self { organization, author })
     }

@@ -65,7 +65,7 @@ async fn process(state: &AdminState, key: &HeaderValue, request: Request, next: 
         Claim::Answered(answer) => Ok(replayed(answer)),
         Claim::Running => Err(Problem::conflict(
             "idempotency_key_in_use",
-            "a request with this `Idempotency-Key` is being processed; send it again in some seconds",
+            "a request with this `Idempotency-Key` is being processed; retry in a few seconds",
         )),
         Claim::Reused => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -99,7 +99,7 @@ async fn answer(
     parts.extensions.insert(Fresh::of(claimed));
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     let (head, content) = response.into_parts();
-    let too_long = |_| Problem::unavailable("the answer is too long to be kept");
+    let too_long = |_| Problem::unavailable("the response is too large to be stored");
     let content = to_bytes(content, MAX_ANSWER_BYTES).await.map_err(too_long)?;
     let passes = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
     let kept = if passes {
@@ -116,7 +116,7 @@ async fn answer(
     };
     if let Err(failure) = kept {
         // If repeated, the request is processed again with the same ids.
-        warn!(error = %chain(&failure), "the answer to a request with an idempotency key can't be kept");
+        warn!(error = %chain(&failure), "response to a request with an idempotency key can't be stored");
     }
     Ok(Response::from_parts(head, Body::from(content)))
 }

@@ -99,6 +99,6 @@ async fn wrong_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "this address is not asked like that",
+        "this method is not allowed for this path",
     )
 }

@@ -23,7 +23,7 @@ use crate::state::AdminState;
         (status = 404, body = Problem, description = "`link_not_found`: not ours, too old, or what it names is gone"),
         (status = 413, body = Problem, description = "`media_too_large`: longer than this deployment can pass on"),
         (status = 503, body = Problem, description = "`unavailable`: too many files are being fetched; try again"),
-        (status = 502, body = Problem, description = "`media_unavailable`: the platform does not give it")))]
+        (status = 502, body = Problem, description = "`media_unavailable`: the platform doesn't deliver the file")))]
 pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
     let fetched = media::open(&state.world, &token).await.map_err(explain)?;
     Ok(deliver(fetched))
@@ -65,7 +65,7 @@ fn explain(failure: FetchError) -> Problem {
             Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "media_unavailable",
-                "the platform does not give it",
+                "the platform doesn't deliver the file",
             )
         }
     }

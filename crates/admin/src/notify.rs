@@ -212,7 +212,7 @@ async fn channel(
     patch: &NotifyPatch,
 ) -> Result<NotifyChannel, Problem> {
     match (&patch.webhook, &patch.chat) {
-        (Some(_), Some(_)) => Err(Problem::invalid("chat", "can't stand beside webhook")),
+        (Some(_), Some(_)) => Err(Problem::invalid("chat", "can't be combined with webhook")),
         (Some(webhook), None) => read_webhook(state, before, webhook),
         (None, Some(chat)) => read_chat(state, scope, chat).await,
         (None, None) => match before {
@@ -270,7 +270,7 @@ fn chat_channel(
         (Some(chat), None) => NotifyRecipient::Chat(ChatId::new(chat)),
         (None, Some(person)) => NotifyRecipient::Person(SenderId::new(person)),
         (None, None) => return Err(Problem::invalid("chat.chatId", "or chat.userId is required")),
-        (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't stand beside chat.chatId")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't be combined with chat.chatId")),
     };
     Ok(NotifyChannel::Chat {
         integration: integration.clone(),

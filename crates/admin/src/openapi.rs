@@ -196,19 +196,15 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
     for (operation, writes) in reads.chain(writes) {
         let asks = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|it| !it.is_empty());
         let refusals = [
-            (
-                "400",
-                asks,
-                "A field or parameter is unknown or can't be what it claims",
-            ),
-            ("401", true, "No token or session, or none that is known"),
+            ("400", asks, "A field or parameter is unknown or invalid"),
+            ("401", true, "No token or session, or an invalid one"),
             (
                 "429",
                 true,
                 "`too_many_wrong_tokens`: too many wrong tokens from this address, with `Retry-After`",
             ),
-            ("403", writes, "The token's role may only look"),
-            ("404", is_nested, "There is none of this id in this organization"),
+            ("403", writes, "The token's role is read-only"),
+            ("404", is_nested, "No resource with this id in this organization"),
         ];
         for (status, applies, description) in refusals {
             let known = &mut operation.responses.responses;
@@ -235,7 +231,7 @@ fn describe_headers(address: &str, item: &mut PathItem) {
             let parameters = operation.parameters.get_or_insert_default();
             parameters.push(header(
                 "If-Match",
-                "The `etag` of the version that the change is made of.",
+                "The `etag` of the version that the change is based on.",
             ));
             let description = "`precondition_failed`: the resource has another version than `If-Match` names";
             let known = &mut operation.responses.responses;
@@ -252,7 +248,7 @@ fn describe_headers(address: &str, item: &mut PathItem) {
         parameters.push(header("Idempotency-Key", help));
         let known = &mut operation.responses.responses;
         let reused = "`idempotency_key_reused`: another request had this `Idempotency-Key`";
-        let malformed = "A field or header is unknown or can't be what it claims";
+        let malformed = "A field or header is unknown or invalid";
         known
             .entry("400".to_owned())
             .or_insert_with(|| RefOr::T(refusal(malformed)));

@@ -137,7 +137,7 @@ pub(crate) async fn create(
     Body(new): Body<NewOrganization>,
 ) -> Result<Tagged<OrganizationView>, Problem> {
     let (id, name, limits) = read_new(new)?;
-    let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
+    let exists = || Problem::conflict("organization_exists", "an organization with this id exists already").on("id");
     // The default organization always exists, even without a record.
     if id.as_str() == organization::DEFAULT {
         return Err(exists());

@@ -279,7 +279,7 @@ impl From<StoreError> for Problem {
                 error!(error = %chain(&failure), "store can't be reached");
                 Self::unavailable("the store can't be reached; try again")
             }
-            StoreError::Unreadable { what: "cursor" } => Self::invalid("cursor", "is not one of this list"),
+            StoreError::Unreadable { what: "cursor" } => Self::invalid("cursor", "is not a cursor of this list"),
             StoreError::Unreadable { .. } | StoreError::Unsealable => {
                 error!(error = %chain(&failure), "stored item can't be read");
                 Self::new(

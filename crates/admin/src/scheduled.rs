@@ -141,14 +141,14 @@ pub(crate) async fn get(
 
 /// Cancels a message that isn't sent yet. A broadcast in progress stops within a minute.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/scheduled-messages/{id}", tag = "messages", responses((status = 204),
-    (status = 409, body = Problem, description = "`already_ended`: it was said, has failed or was cancelled")))]
+    (status = 409, body = Problem, description = "`already_ended`: it was sent, has failed or was cancelled")))]
 pub(crate) async fn cancel(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let mut message = find(&state, &scope, &id).await?;
         if message.state != Stage::Waiting {
             return Err(Problem::conflict(
                 "already_ended",
-                "it was said, has failed or was cancelled",
+                "it was sent, has failed or was cancelled",
             ));
         }
         message.state = Stage::Cancelled;
@@ -184,7 +184,7 @@ impl NewScheduledMessage {
         if given.next().is_some() {
             errors.add(Problem::invalid(
                 "chatId",
-                "stands alone: of chatId, userId and everybody only one",
+                "can't be combined: set only one of chatId, userId and everybody",
             ));
         }
         if to.is_none() && !errors.names("everybody") {

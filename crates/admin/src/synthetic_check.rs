@@ -49,25 +49,25 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Agent(#[from] AgentError),
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Integration(#[from] IntegrationError),
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Trigger(#[from] TriggerError),
     #[error("the table can't be read or written")]
     Store(#[from] StoreError),
-    #[error("no channel of this process takes messages of operators")]
+    #[error("no channel of this process accepts messages of operators")]
     NoChannel,
     #[error("the public address can't be called: {0}")]
     Call(String),
     #[error("the public address answered with status {0}")]
     Status(u16),
-    #[error("the public address gave no answer of ours")]
+    #[error("the public address returned a response that is not the bridge's")]
     Foreign,
     #[error("no answer to the message within {} s", PATIENCE.as_secs())]
     NoAnswer,
-    #[error("another answer than what was said")]
+    #[error("the answer is not the echo of the message")]
     WrongAnswer,
 }
 

@@ -268,7 +268,7 @@ impl Talk {
     /// Why a message was rejected. A chat page gives every unauthenticated caller the same answer, but requests with the token show more.
     async fn why_unproved(&self) -> anyhow::Error {
         match self.client.get(&["integrations", &self.integration], &[]).await {
-            Ok(_) => anyhow::anyhow!("this token may only look, or the chat page was stopped"),
+            Ok(_) => anyhow::anyhow!("this token is read-only, or the chat page was stopped"),
             Err(error) => error.into(),
         }
     }

@@ -56,9 +56,9 @@ pub async fn world(
         .context("can't make the queues")?;
     match definitions::put_back_dead(&sqs, PREFIX).await {
         Ok(0) => {}
-        Ok(n) => warn!("{n} events or wake-ups that could not be worked on are tried again"),
+        Ok(n) => warn!("{n} dead letters (events and wake-ups) are moved back to their queues"),
         // They stay there until the next start.
-        Err(error) => warn!(error = %error, "dead letters of the queues can't be tried again"),
+        Err(error) => warn!(error = %error, "dead letters can't be moved back to their queues"),
     }
     let mut client = TableClient::from(dynamo);
     if let Some(tables) = embedded.direct_tables() {

@@ -59,7 +59,7 @@ fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> Exit
     match serve::run(Serve { locale, ..args }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if format == LogFormat::Json => {
-            error!(error = format!("{failure:#}"), "can't serve");
+            error!(error = format!("{failure:#}"), "bridge stopped with an error");
             ExitCode::FAILURE
         }
         Err(failure) => fail(&failure),

@@ -148,13 +148,13 @@ impl Workers {
             let _ = tokio::join!(self.dispatching, self.running);
         });
         if drained.await.is_err() {
-            warn!("runs that are not finished go on at the next start");
+            warn!("unfinished runs will continue at the next start");
         }
         // Only now, so that answers that were being finished still had their connections.
         if let Some(connections) = self.connections.get()
             && timeout(HANG_UP, connections.stop()).await.is_err()
         {
-            warn!("long connections are cut off");
+            warn!("long connections did not close in time and are dropped");
         }
     }
 }

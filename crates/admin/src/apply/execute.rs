@@ -79,7 +79,7 @@ pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Re
         provision(state, record, *before).await;
     });
     if timeout(PATIENCE, platforms).await.is_err() {
-        warn!("platforms have not answered in time whether the applied credentials work");
+        warn!("timeout while asking platforms whether the applied credentials work");
     }
     Ok(done.into_iter().map(|(_, change)| change).collect())
 }
@@ -222,7 +222,7 @@ async fn take_back(
         if let Err(problem) = undo(state, scope, step).await {
             error!(
                 error = problem.detail(),
-                "write of a file that was refused can't be taken back: {}",
+                "write of a rejected file can't be rolled back: {}",
                 change.title()
             );
             left.push(change.title());

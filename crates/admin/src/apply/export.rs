@@ -77,7 +77,7 @@ pub(crate) async fn export(
 }
 
 fn unwritable() -> Problem {
-    error!("the organization can't be written as a file");
+    error!("organization can't be serialized as a file");
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",

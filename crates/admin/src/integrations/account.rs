@@ -123,7 +123,7 @@ impl BotAccount {
         }
         let credentials: Credentials = credentials.into_iter().collect();
         let key = connector.account_key(mode, &credentials);
-        key.ok_or_else(|| Problem::invalid("credentials", "name no bot account of this platform"))
+        key.ok_or_else(|| Problem::invalid("credentials", "don't identify a bot account of this platform"))
     }
 }
 

@@ -89,7 +89,7 @@ impl Include {
                 _ => {
                     return Err(Problem::invalid(
                         "include",
-                        "takes status, agent and counts, separated by commas",
+                        "accepts status, agent and counts, separated by commas",
                     ));
                 }
             }

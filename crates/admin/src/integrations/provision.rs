@@ -41,7 +41,7 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
         Before::Outdated => forget(state, record, &bot).await,
     }
     if timeout(PATIENCE, talk(state, record, &bot)).await.is_err() {
-        warn!(account.id = %record.id, "platform has not answered in time whether the credentials work");
+        warn!(account.id = %record.id, "timeout while asking the platform whether the credentials work");
     }
 }
 
@@ -51,7 +51,7 @@ async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
         integration_log::warn(world, &record.id, "registration_refused", &refused).await;
     }
     if let Err(error) = probe::probe(world, bot, record).await {
-        warn!(account.id = %record.id, error = %error, "what the platform said can't be kept");
+        warn!(account.id = %record.id, error = %error, "result of the credentials probe can't be stored");
     }
 }
 

@@ -110,11 +110,11 @@ fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Conte
         (Some(chat), None) => Recipient::Chat(ChatId::new(chat)),
         (None, Some(person)) => Recipient::Person(SenderId::new(person)),
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
-        (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't stand beside chatId")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't be combined with chatId")),
     };
     let files = files(said.files.unwrap_or_default(), allow_private)?;
     if !files.is_empty() && said.card.is_some() {
-        return Err(Problem::invalid("files", "can't stand beside card"));
+        return Err(Problem::invalid("files", "can't be combined with card"));
     }
     let content = match (&said.text, files.is_empty()) {
         (None, false) => Content::Text(String::new()),
@@ -201,7 +201,7 @@ pub(crate) fn read_content(text: Option<String>, card: Option<Value>, allow_http
         (Some(text), None) => Ok(Content::Text(text)),
         (None, Some(card)) => Ok(Content::Card(Card::read(&card, allow_http).map_err(explain_card)?)),
         (None, None) => Err(Problem::invalid("text", "or card is required")),
-        (Some(_), Some(_)) => Err(Problem::invalid("card", "can't stand beside text")),
+        (Some(_), Some(_)) => Err(Problem::invalid("card", "can't be combined with text")),
     }
 }
 

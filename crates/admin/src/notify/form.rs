@@ -39,7 +39,7 @@ pub(crate) fn read<'a>(
     bot: impl Fn(&str) -> Option<NamedBot<'a>>,
 ) -> Result<(NotifyChannel, Language), Problem> {
     let channel = match (&wanted.webhook, &wanted.chat, before) {
-        (Some(_), Some(_), _) => return Err(Problem::invalid("chat", "can't stand beside webhook")),
+        (Some(_), Some(_), _) => return Err(Problem::invalid("chat", "can't be combined with webhook")),
         (Some(webhook), None, _) => read_webhook(state, before, webhook)?,
         (None, Some(chat), _) => {
             let missing = || Problem::invalid("chat.integration", "must be the name of an integration");

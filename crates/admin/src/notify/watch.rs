@@ -34,7 +34,7 @@ pub async fn look_at_all(world: &World) {
     let mut organizations = match list_all(world).await {
         Ok(found) => found,
         Err(error) => {
-            warn!(error = %error, "organizations that want notifications can't be listed");
+            warn!(error = %error, "organizations with notifications can't be listed");
             return;
         }
     };
@@ -71,7 +71,7 @@ async fn look_at(world: &World, organization: &OrganizationId) {
     };
     let state = AdminState { world: world.clone() };
     if let Err(problem) = look(&state, &settings).await {
-        warn!(organization.id = %organization, code = problem.code(), "bots can't be looked at for notifications");
+        warn!(organization.id = %organization, code = problem.code(), "health of the bots can't be read for notifications");
     }
     // Also after a failed pass: notifications that were recorded before are waiting.
     if let Err(error) = notifier::send_due(world, &settings).await {

@@ -413,7 +413,7 @@ const WRONG: &[Wrong] = &[
         "agents: [{name: Good, protocol: echo}]\nnotify:\n  webhook: {url: 'https://x.example', secret: 0123456789abcdef}\n  chat: {integration: There, chatId: c}\n",
         4,
         "notify.chat",
-        "can't stand beside webhook",
+        "can't be combined with webhook",
     ),
     Wrong(
         "a short secret of notifications",

@@ -35,7 +35,7 @@ pub enum ApiError {
         problem: Box<Value>,
     },
     /// The bridge, or a proxy in front of it, is temporarily unavailable.
-    #[error("{base} answered {status}: the bridge, or what stands in front of it, can't answer now; try again later")]
+    #[error("{base} answered {status}: the bridge, or a proxy in front of it, is unavailable; try again later")]
     Failing {
         /// The URL of the bridge.
         base: String,
@@ -43,7 +43,7 @@ pub enum ApiError {
         status: u16,
     },
     /// The response isn't one of a bridge.
-    #[error("{base} answered {status} in words that no bridge would use; is TIELINE_URL right?")]
+    #[error("{base} answered {status} with a response that is not a bridge's; is TIELINE_URL right?")]
     Strange {
         /// The URL of the bridge.
         base: String,
@@ -182,7 +182,7 @@ mod tests {
         }
         let failing = |status| {
             format!(
-                "https://x.example.com/ answered {status}: the bridge, or what stands in front of it, can't answer now; try again later"
+                "https://x.example.com/ answered {status}: the bridge, or a proxy in front of it, is unavailable; try again later"
             )
         };
         check(502, "<html>Bad Gateway</html>", true, &failing(502));
@@ -198,7 +198,9 @@ mod tests {
         let broken = r#"{ "code": "internal", "detail": "something stored can't be read" }"#;
         check(500, broken, false, "something stored can't be read (internal)");
         let strange = |status| {
-            format!("https://x.example.com/ answered {status} in words that no bridge would use; is TIELINE_URL right?")
+            format!(
+                "https://x.example.com/ answered {status} with a response that is not a bridge's; is TIELINE_URL right?"
+            )
         };
         check(404, "<html>Not Found</html>", false, &strange(404));
         check(200, "<html>Welcome</html>", false, &strange(200));

@@ -96,7 +96,7 @@ fn rejected_message_is_explained() {
     let said = chat.wait_with_output().unwrap();
     assert_eq!(
         String::from_utf8(said.stderr).unwrap(),
-        "tieline: this token may only look, or the chat page was stopped\n"
+        "tieline: this token is read-only, or the chat page was stopped\n"
     );
     assert_eq!(said.status.code(), Some(1));
 }
