@@ -319,7 +319,7 @@ pub(crate) async fn changing(first: Value) -> (String, Arc<Mutex<Value>>) {
 /// The requests that a server received: paths and bodies.
 pub(crate) type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Like [`TestApi::answering`], but also records the requests.
+/// Like [`answering`], but also records the requests.
 pub(crate) async fn recording(body: Value) -> (String, Asked) {
     let asked = Asked::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
