@@ -15,7 +15,7 @@ use crate::world::{World, chance};
 /// An agent protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentProtocol {
-    /// The word used in the API.
+    /// The name used in the API.
     pub word: &'static str,
     /// The name people know.
     pub name: &'static str,
