@@ -24,7 +24,7 @@ pub enum ConnectionMode {
 }
 
 impl ConnectionMode {
-    /// The word used in the API.
+    /// The name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
