@@ -33,7 +33,7 @@ fn pieces_within(
     let n_left = file.len();
     let (sender, receiver) = mpsc::channel(1);
     // In a task of its own, since a server whose client reads nothing doesn't poll for the next chunk either.
-    tokio::spawn(hand_out(file, sender, each, all));
+    tokio::spawn(send_chunks(file, sender, each, all));
     stream::unfold((receiver, n_left), |(mut receiver, n_left)| async move {
         match receiver.recv().await {
             Some(piece) => {
@@ -46,7 +46,7 @@ fn pieces_within(
     })
 }
 
-async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all: Duration) {
+async fn send_chunks(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all: Duration) {
     let end = Instant::now() + all;
     for piece in file.chunks(PIECE_BYTES) {
         // Copied: a slice would keep the whole file in memory for as long as the chunk is in a socket's buffer.

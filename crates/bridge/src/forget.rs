@@ -44,7 +44,7 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     let messages = messages_of(world, person, &sender).await?;
     let mut conversations = Vec::new();
     for id in conversations_of(world, person, &sender, &messages).await? {
-        match quieten(world, &id, &sender, &messages).await? {
+        match stop_and_clear(world, &id, &sender, &messages).await? {
             Quiet::Yes(conversation) => conversations.push(*conversation),
             Quiet::Gone => {}
             Quiet::Never => return Ok(Forgotten::Busy),
@@ -127,7 +127,7 @@ enum Quiet {
 }
 
 /// Removes the person's pending messages from a conversation, stops a run that answers them, and waits until it has ended.
-async fn quieten(
+async fn stop_and_clear(
     world: &World,
     id: &ConversationId,
     sender: &SenderId,

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inline_bytes_are_taken_out_once() {
+    fn inline_bytes_are_removed_once() {
         let mut part = Part::inline(PartKind::Image, Some("a.png".into()), None, b"\x89PNG");
         assert_eq!((part.is_inline(), part.size), (true, Some(4)));
         assert_eq!(part.take_inline().as_deref(), Some(&b"\x89PNG"[..]));

@@ -69,12 +69,12 @@ pub(super) enum Stored {
 #[derive(Clone)]
 pub(super) struct InboundWriter {
     workers: Arc<[UnboundedSender<Job>]>,
-    in_hand: Arc<InHand>,
+    in_flight: Arc<InFlight>,
     hash: Arc<RandomState>,
 }
 
 #[derive(Default)]
-struct InHand {
+struct InFlight {
     jobs: AtomicUsize,
     bytes: AtomicUsize,
     emptied: Notify,
@@ -83,7 +83,7 @@ struct InHand {
 impl InboundWriter {
     /// Starts the workers. They end when the last clone of this writer is dropped.
     pub(super) fn new(queues: &Queues, store: &Store, clock: Clock) -> Self {
-        let in_hand = Arc::new(InHand::default());
+        let in_flight = Arc::new(InFlight::default());
         let workers = (0..WORKERS).map(|_| {
             let (sender, jobs) = unbounded_channel();
             let target = Target {
@@ -91,24 +91,24 @@ impl InboundWriter {
                 store: store.clone(),
                 clock,
             };
-            tokio::spawn(work(target, jobs, Arc::clone(&in_hand)));
+            tokio::spawn(work(target, jobs, Arc::clone(&in_flight)));
             sender
         });
         Self {
             workers: workers.collect(),
-            in_hand,
+            in_flight,
             hash: Arc::default(),
         }
     }
 
     /// Whether the memory limit allows more events.
     pub(super) fn has_room(&self) -> bool {
-        self.in_hand.bytes.load(Ordering::Relaxed) < MOST_BYTES
+        self.in_flight.bytes.load(Ordering::Relaxed) < MOST_BYTES
     }
 
     /// How many jobs wait.
     pub(super) fn n_waiting(&self) -> usize {
-        self.in_hand.jobs.load(Ordering::Relaxed)
+        self.in_flight.jobs.load(Ordering::Relaxed)
     }
 
     /// Accepts events of a bot.
@@ -116,8 +116,8 @@ impl InboundWriter {
         let mut hash = self.hash.build_hasher();
         hash.write(integration.as_str().as_bytes());
         let worker = usize::try_from(hash.finish() % WORKERS as u64).unwrap_or(0);
-        self.in_hand.jobs.fetch_add(1, Ordering::Relaxed);
-        self.in_hand.bytes.fetch_add(job.n_bytes, Ordering::Relaxed);
+        self.in_flight.jobs.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.bytes.fetch_add(job.n_bytes, Ordering::Relaxed);
         // A worker lives as long as any clone of this writer.
         let _ = self.workers[worker].send(job);
     }
@@ -125,7 +125,7 @@ impl InboundWriter {
     /// Waits until nothing is in flight.
     pub(super) async fn drained(&self) {
         loop {
-            let emptied = self.in_hand.emptied.notified();
+            let emptied = self.in_flight.emptied.notified();
             if self.n_waiting() == 0 {
                 return;
             }
@@ -141,7 +141,7 @@ struct Target {
     clock: Clock,
 }
 
-async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<InHand>) {
+async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_flight: Arc<InFlight>) {
     let mut jobs = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut jobs, BATCH).await > 0 {
         // Jobs with files need further writes, which must not delay the jobs without any.
@@ -154,16 +154,16 @@ async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<
             // An event that the queue never accepts must not block the others, so the jobs of a failed batch are sent one by one.
             let stored = match together {
                 true => Stored::Yes,
-                false => send_until_taken(&target, &job).await,
+                false => send_until_accepted(&target, &job).await,
             };
-            in_hand.finished(&job);
+            in_flight.finished(&job);
             // The socket may be closed by now: then there is nothing to acknowledge on.
             let _ = job.done.send((job.token, stored));
         }
     }
 }
 
-impl InHand {
+impl InFlight {
     fn finished(&self, job: &Job) {
         self.bytes.fetch_sub(job.n_bytes, Ordering::Relaxed);
         if self.jobs.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -172,7 +172,7 @@ impl InHand {
     }
 }
 
-async fn send_until_taken(target: &Target, job: &Job) -> Stored {
+async fn send_until_accepted(target: &Target, job: &Job) -> Stored {
     let stored = send_together(target, job, &job.events).await;
     if stored != Stored::TooLarge || job.events.len() == 1 {
         return stored;

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repetition_is_another_call_and_another_frame_begins_anew() {
+    fn repetitions_are_new_calls_and_another_frame_starts_from_zero() {
         let mut tries = FrameAttempts::default();
         let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame));
         assert_eq!(counts, [0, 1, 0, 1, 0]);

@@ -321,7 +321,7 @@ async fn serve(
         }
     };
     if end == End::Dropped {
-        Box::pin(tell_dropped(&shared, &id, fence)).await;
+        Box::pin(report_dropped(&shared, &id, fence)).await;
     }
 }
 
@@ -367,17 +367,17 @@ async fn try_load(
         Ok(bot) => bot,
         Err(AccountError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
         Err(error) => {
-            tell_unusable(shared, id, fence, &chain(&error));
+            report_unusable(shared, id, fence, &chain(&error));
             return Ok(None);
         }
     };
     let mode = bot.connector.manifest().mode(bound.integration.mode);
     let (Some(protocol), Some(mode)) = (bot.connector.stream(), mode) else {
-        tell_unusable(shared, id, fence, "the platform has no long connection");
+        report_unusable(shared, id, fence, "the platform has no long connection");
         return Ok(None);
     };
     if mode.login && bot.account.credentials.iter().next().is_none() {
-        tell_logged_out(shared, id, fence);
+        report_logged_out(shared, id, fence);
         return Ok(None);
     }
     let known = status::get(&world.store, id).await?.kick;
@@ -413,7 +413,7 @@ async fn tell_trigger(shared: Arc<RelayShared>, id: IntegrationId, orders: Unbou
     }
 }
 
-fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
+fn report_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
     warn!(account.id = %id, error = why, "bot can't be connected");
     let now = shared.world.clock.now();
     let changes = vec![
@@ -441,7 +441,7 @@ fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str
 }
 
 /// Reports a bot that is not logged in yet. A login changes the integration, which restarts the bot.
-fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+fn report_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
     shared.status_writer.note(StatusUpdate {
         integration: id.clone(),
         fence,
@@ -455,7 +455,7 @@ fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
 }
 
 /// Reports that no relay holds a connection any more, unless the integration itself is gone.
-async fn tell_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+async fn report_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
     if let Ok(None) = integration::get(&shared.world.store, id).await {
         return;
     }

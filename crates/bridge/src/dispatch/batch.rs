@@ -110,7 +110,7 @@ async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> GroupO
     let mut taken = GroupOutcome::default();
     let mut waiting = group.into_iter();
     while let Some(item) = waiting.next() {
-        match take_in_one(world, &item).await {
+        match dispatch_record(world, &item).await {
             Ok(wake) => taken.add(item, wake),
             Err(_) if item.attempt >= GIVEN_UP && park(world, &item).await => {}
             Err(delay) => {
@@ -153,7 +153,7 @@ async fn park(world: &World, item: &Received<Envelope>) -> bool {
 
 /// # Errors
 /// How long to wait before the next try.
-async fn take_in_one(world: &World, item: &Received<Envelope>) -> Result<Option<Wake>, Duration> {
+async fn dispatch_record(world: &World, item: &Received<Envelope>) -> Result<Option<Wake>, Duration> {
     let Some(Envelope::V1(envelope)) = &item.message else {
         // A deployment may bring a program that can read it. After more deliveries it moves to the dead letters.
         error!(queue.attempt = item.attempt, "event on the queue can't be read");

@@ -30,7 +30,7 @@ use crate::world::World;
 const AFTER_QUESTION: Duration = Duration::from_secs(2);
 
 /// Outcome of applying callbacks.
-enum TakenIn {
+enum Applied {
     /// The run has ended.
     Ended(Outcome, Option<Notice>),
     /// It was stopped.
@@ -68,16 +68,16 @@ pub(super) async fn resume(
     let mut cancelling = None;
     let is_recorded = showing.record.outcome.is_some();
     if !is_recorded {
-        let (outcome, notice) = match take_in(world, held, &mut showing).await? {
-            TakenIn::Ended(outcome, notice) => {
+        let (outcome, notice) = match apply_callbacks(world, held, &mut showing).await? {
+            Applied::Ended(outcome, notice) => {
                 let notice = incoming_guard::notice(held, &asked, &outcome, notice);
                 (outcome, notice)
             }
-            TakenIn::Stopped => {
+            Applied::Stopped => {
                 cancelling = Some(execute::cancel_request(held, &bot, last, None));
                 (Outcome::Stopped, Some(Notice::Stopped))
             }
-            TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
+            Applied::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         let mut step = LedgerStep::new(world.clock.now(), "result");
         if let Outcome::Failed(failure) = &outcome {
@@ -102,11 +102,11 @@ pub(super) async fn resume(
 }
 
 /// Applies the new events to the reply.
-async fn take_in(
+async fn apply_callbacks(
     world: &World,
     held: &mut LeasedConversation,
     showing: &mut ReplyDelivery<'_>,
-) -> Result<TakenIn, RunError> {
+) -> Result<Applied, RunError> {
     let guard = OutgoingGuard::of(held);
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
@@ -164,11 +164,11 @@ async fn take_in(
     if let Some(event) = terminal {
         guard.log(world, held, &held.run().agent, &draft.held_back).await;
         let (outcome, notice) = ending(event, has_text, draft.is_blank());
-        return Ok(TakenIn::Ended(outcome, notice));
+        return Ok(Applied::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
         guard.finish_reply(&mut showing.record);
-        return Ok(TakenIn::Stopped);
+        return Ok(Applied::Stopped);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
         let failure = AgentFailure {
@@ -178,9 +178,9 @@ async fn take_in(
         };
         guard.finish_reply(&mut showing.record);
         let notice = agent_stream::apology(&failure, has_text);
-        return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
+        return Ok(Applied::Ended(Outcome::Failed(failure), Some(notice)));
     }
-    show(showing).await.map(TakenIn::GoesOn)
+    show(showing).await.map(Applied::GoesOn)
 }
 
 /// The agent's ids in a start event.

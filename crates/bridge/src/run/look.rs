@@ -24,7 +24,7 @@ pub(super) async fn look_at(
             watch.after_callback(until).await?;
             return Ok(None);
         }
-        if let Some(found) = recent.filter(|it| is_to_be_taken(world, it)) {
+        if let Some(found) = recent.filter(|it| has_unclaimed_messages(world, it)) {
             return Ok(Some((Box::new(found), true)));
         }
     }
@@ -52,7 +52,7 @@ async fn quiet_until(
 }
 
 /// Whether messages are pending in a conversation without a lease holder and a run.
-fn is_to_be_taken(world: &World, found: &Conversation) -> bool {
+fn has_unclaimed_messages(world: &World, found: &Conversation) -> bool {
     found.run.is_none() && !found.pending.is_empty() && held_by(world, found).is_none()
 }
 

@@ -56,7 +56,7 @@ async fn beat(store: &Store, me: &Owner, fence: u64, now: Timestamp) -> Result<O
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_many_takes_a_free_lease() {
+async fn one_of_many_acquires_a_free_lease() {
     let it = fresh().await;
     for round in 0..3 {
         let takes = (0..20).map(|n| {
