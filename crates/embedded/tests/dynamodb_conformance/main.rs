@@ -56,7 +56,7 @@ async fn embedded_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_from_elsewhere() {
+async fn independent_server() {
     if let Some(url) = oracle("TIELINE_TEST_DYNAMODB_ENDPOINT") {
         check(&client(&url, None), all(), &[]).await;
     }

@@ -1,4 +1,4 @@
-//! Several items at once, or none.
+//! Transactions: all of several items, or none.
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::Client;
@@ -31,7 +31,7 @@ fn count(bench: &Bench, sk: &str, token: &str) -> Result<TransactWriteItemsFluen
         .client_request_token(token))
 }
 
-/// A token that no earlier run used: the server may still remember those.
+/// A token that no earlier run used: the server may still remember earlier ones.
 fn token(bench: &Bench, number: u32) -> String {
     format!("{}-{number}", bench.table)
 }

@@ -1,4 +1,4 @@
-//! Single items: put, updated, deleted, under conditions.
+//! Writes of single items: put, update, delete, with conditions.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Up to ten at a time.
+//! Batches of up to ten messages.
 
 use anyhow::{Result, ensure};
 use aws_sdk_sqs::Client;

@@ -1,4 +1,4 @@
-//! Messages that were received too often, and their way back.
+//! Messages that were received too often, and their redrive.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 use crate::bench::{Bench, expect_bodies};
 
-/// A queue that gives up a message after `max_receives`, and where it then goes.
+/// A queue that dead-letters a message after `max_receives`, and its dead-letter queue.
 async fn pair(client: &Client, fifo: bool, max_receives: u32) -> Result<(Bench, Bench)> {
     let dead = match fifo {
         true => Bench::fifo(client, &[]).await?,

@@ -109,7 +109,7 @@ pub(crate) async fn equal_bodies_are_one_message_with_content_deduplication(clie
     for body in ["same", "same", "other"] {
         send.clone().message_body(body).send().await?;
     }
-    // An id that is given comes first.
+    // An explicit id takes precedence.
     send.message_body("same").message_deduplication_id("id").send().await?;
     expect_bodies(&queue.receive(10).await?, &["same", "other", "same"])
 }

@@ -1,6 +1,6 @@
 //! One suite for every SQS server: the embedded engine in process, the same over HTTP, and an independent one.
 //!
-//! With `TIELINE_TEST_SQS_ENDPOINT` it also runs against the server there, which is taken for ministack; `tests/oracles.sh` starts it.
+//! With `TIELINE_TEST_SQS_ENDPOINT` it also runs against the server there, assumed to be ministack; `tests/oracles.sh` starts it.
 
 #[path = "../servers/mod.rs"]
 mod servers;
@@ -73,7 +73,7 @@ fn all() -> Vec<Case<Client>> {
     ]
 }
 
-/// What ministack 1.5.33 does otherwise.
+/// Cases that ministack 1.5.33 is known to fail.
 const MISSES_OF_MINISTACK: &[(&str, &str)] = &[
     ("standard::a_delay_over_900_seconds_is_refused", "takes any delay"),
     (
@@ -113,7 +113,7 @@ async fn embedded_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_from_elsewhere() {
+async fn independent_server() {
     if let Some(url) = oracle("TIELINE_TEST_SQS_ENDPOINT") {
         check(&client(&url, None), all(), MISSES_OF_MINISTACK).await;
     }

@@ -1,4 +1,4 @@
-//! Queues as such.
+//! Operations on whole queues.
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_sqs::Client;

@@ -49,7 +49,7 @@ pub(crate) async fn attributes_come_back_with_their_digest(client: Client) -> Re
         .send()
         .await?;
     let message = queue.one().await?;
-    // By the published rule: name, type, kind and value, each behind its length, in the order of names.
+    // By the published rule: name, type, kind and value, each after its length, sorted by name.
     let mut plain = Vec::new();
     let parts: [(&str, &str, u8, &[u8]); 3] = [
         ("binary", "Binary", 2, &[0, 1, 254]),
@@ -215,7 +215,7 @@ pub(crate) async fn a_long_poll_wakes_up_for_a_message(client: Client) -> Result
     let queue = Bench::standard(&client, &[]).await?;
     let receive = client.receive_message().queue_url(&queue.url).wait_time_seconds(20);
     let waiting = tokio::spawn(async move { receive.send().await });
-    // It must be waiting when the message is sent; if it isn't yet, the case is easier, not wrong.
+    // The receive should be waiting when the message is sent; if it isn't yet, the case is easier, but not wrong.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let sent = Instant::now();
     queue.send("x").await?;
