@@ -33,8 +33,7 @@ pub enum StorageThread {
     #[default]
     Own,
     /// On the caller's thread, so that a call is answered when it is first polled: for tests that simulate time. A waiting receive is
-    /// served
-    /// by the next call, and expired items are never deleted.
+    /// served by the next call, and expired items are never deleted.
     Callers,
 }
 

@@ -1,8 +1,8 @@
 //! `a2a`: Agent2Agent over JSON-RPC, versions 1.0 and 0.3.
 //!
-//! The agent's card says which interface to call. A session is a context; a run is a task, which goes on without a listener: it is
-//! read again by `GetTask` (everything so far) and `SubscribeToTask` (what follows), in the same process or in another one. An
-//! agent that doesn't stream is polled. Push notifications are not used: their body is not what our callback address accepts, and
+//! The agent's card says which interface to call. A session is a context. A run is a task, which continues without a listener: it is
+//! read again with `GetTask` (everything so far) and `SubscribeToTask` (what follows), in the same process or in another one. An
+//! agent that doesn't stream is polled. Push notifications are not used: their body is not what our callback endpoint accepts, and
 //! polling a task needs none.
 //!
 //! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/).
@@ -49,7 +49,7 @@ const PROTOCOL_VERSION: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "a2a",
     name: "Agent2Agent (A2A)",
@@ -67,20 +67,20 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: true,
 };
 
-/// Where cards are, and were before 0.3.
+/// Path of the agent card; before 0.3 it was `OLD_CARD`.
 const CARD: [&str; 2] = [".well-known", "agent-card.json"];
 const OLD_CARD: [&str; 2] = [".well-known", "agent.json"];
 
-/// Tells the server which version we speak. 0.3 has none.
+/// Header with the protocol version. 0.3 has none.
 const VERSION_HEADER: &str = "a2a-version";
 
-/// Polls slow down to the back-off of this attempt.
+/// Attempt number at which the backoff between polls stops growing.
 const MAX_POLL_STEP: u32 = 4;
 
 /// An agent that speaks A2A.
 #[derive(Clone)]
 pub(crate) struct A2a {
-    /// Where the card is.
+    /// Base URL below which the card is.
     api: JsonApi,
     only: Option<Version>,
 }
