@@ -1,9 +1,9 @@
-//! File names that senders chose.
+//! Cleaning of file names chosen by senders.
 
 /// Longest name, in characters.
 const MAX_CHARS: usize = 120;
 
-/// A sender's file name without folders and control characters. `None` if nothing is left of it.
+/// A sender's file name without folders and control characters. `None` if nothing remains.
 pub(crate) fn clean(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect();

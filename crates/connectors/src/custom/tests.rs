@@ -1,4 +1,4 @@
-//! What vectors can't show: signatures of our own posts, and properties of the proof.
+//! Tests beyond the vectors: signatures of our own posts, and properties of the authentication.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -51,7 +51,7 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
     step(account, Stage::Final, text, progress, NOW_S).0
 }
 
-/// The next post at a time, and what it brings.
+/// The next post at a given time, and the progress after it.
 fn step(account: &Account, stage: Stage, text: &str, progress: &Progress, now_s: i64) -> (HttpCall, Progress) {
     let target = ReplyTarget {
         integration: account.integration.clone(),
@@ -159,7 +159,7 @@ proptest! {
         let signature = keys.sign("msg_1", NOW_S, body);
         let mut signed = body.to_vec();
         let at = at % signed.len();
-        // In a query every byte is text, so only bits that keep it so are flipped.
+        // A query must stay text, so only those bits are flipped.
         let mask = 1 << (bit % 7);
         signed[at] ^= mask;
         let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &NOW_S.to_string()), ("webhook-signature", &signature)];

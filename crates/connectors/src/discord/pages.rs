@@ -1,4 +1,4 @@
-//! The pages of an answer: what each message of it shows.
+//! Splits an answer into pages, one for each message.
 
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 use tieline_core::thinking_display::tail;
@@ -6,16 +6,16 @@ use tieline_core::thinking_display::tail;
 use super::dialect;
 use crate::markdown::{Cutter, less_room, next_visible};
 
-/// Longest text of a message. The platform's page says characters; code units of UTF-16 are never fewer.
+/// Longest text of a message. The documentation says characters; the number of UTF-16 code units is never smaller.
 ///
 /// See [Discord Docs/Create Message](https://discord.com/developers/docs/resources/message#create-message).
 pub(super) const LIMIT: TextLimit = TextLimit {
     max: 2000,
     unit: TextUnit::Utf16,
 };
-/// Most reasoning that a message shows, though each line of it is one letter behind its mark.
+/// Longest reasoning that a message shows; it allows for lines of one letter each after the quote mark.
 const MAX_REASONING_BYTES: usize = 750;
-/// Most bytes that a code unit of UTF-16 takes in UTF-8.
+/// Largest number of UTF-8 bytes for one UTF-16 code unit.
 const BYTES_PER_UNIT: usize = 3;
 
 /// One message's text.
@@ -23,15 +23,16 @@ const BYTES_PER_UNIT: usize = 3;
 pub(super) struct Page {
     /// The text in the platform's dialect.
     pub text: String,
-    /// Where in the answer the next page begins.
+    /// Start of the next page in the answer.
     pub end: usize,
     /// Whether there is a next page.
     pub more: bool,
 }
 
-/// The page of `text` that begins at `from`. `None` if nothing but white space is left.
+/// The page of `text` that begins at `from`. `None` if only white space is left.
 ///
-/// `shown` is how far the page is shown already: it never ends before that, so that shown text doesn't move into the next message.
+/// `shown` is the end of the text that the page already shows: the page never ends before it, so that visible text doesn't move to the next
+/// message.
 pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
@@ -53,7 +54,7 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
     None
 }
 
-/// The reasoning of an agent that has said nothing yet, in small print.
+/// The reasoning of an agent that has sent no text yet, in small print.
 pub(super) fn reasoning(reasoning: &str) -> Page {
     let lines = tail(reasoning, MAX_REASONING_BYTES).lines();
     let lines = lines.map(str::trim).filter(|line| !line.is_empty());
@@ -67,7 +68,7 @@ pub(super) fn reasoning(reasoning: &str) -> Page {
     }
 }
 
-/// `text` from `from` to `end` as one message shows it.
+/// `text` from `from` to `end`, in the dialect of one message.
 pub(super) fn rendered(text: &str, from: usize, end: usize) -> String {
     rendered_of(&Cutter::new(text), from, end)
 }
@@ -77,12 +78,12 @@ fn rendered_of(cutter: &Cutter<'_>, from: usize, end: usize) -> String {
     trimmed(&whole, is_in_line(cutter.text(), from)).to_owned()
 }
 
-/// Whether a page that begins at `from` begins within a line, where a space only separated two words.
+/// Whether a page that begins at `from` begins inside a line, where a leading space only separates two words.
 fn is_in_line(text: &str, from: usize) -> bool {
     from > 0 && !text[..from].ends_with('\n')
 }
 
-/// Text without blank lines around it. A space at the beginning of a line is kept: it indents.
+/// Text without leading and trailing blank lines. Leading spaces of a line are kept as indentation.
 fn trimmed(text: &str, in_line: bool) -> &str {
     let is_blank = |c: char| matches!(c, '\n' | '\r') || (in_line && c == ' ');
     text.trim_end().trim_start_matches(is_blank)
@@ -106,7 +107,7 @@ fn cut(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
     }
 }
 
-/// A cut at a good place after `shown` if there is one that fits, else there.
+/// A cut at a good position after `shown` that still fits; otherwise at `shown`.
 fn beyond(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
     let until_shown = rendered_of(cutter, from, shown);
     let room = TextLimit {

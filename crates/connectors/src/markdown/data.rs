@@ -1,18 +1,18 @@
-//! Pictures and files that an answer carries inside itself, as addresses that begin with `data:`.
+//! Inline pictures and files in an answer: URLs that begin with `data:`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::cut::after_line;
 
-/// How such an address begins, with the end of the words before it.
+/// Beginning of such a URL, with the end of its label.
 const BEGINNING: &str = "](data:";
 
-/// `text` with nothing left of its `data:` addresses but their beginning: `![a plot](data:image/)`, which a dialect shows by its words.
+/// Shortens the `data:` URLs in `text` to their beginning: `![a plot](data:image/)`, which a dialect shows by its label.
 ///
-/// Before anything is cut: no chat shows such an address, and it is longer than a message. Code is left alone.
-/// The beginning of a text gives the beginning of what the text gives, so what is noted of a growing one stays true: an address is
-/// closed where the text ends, and a backtick that nothing closes makes code of the rest of its line.
+/// Done before anything is cut: no chat displays such a URL, and it is longer than a message. Code is unchanged.
+/// The function maps a prefix of a text to a prefix of the result, so progress of a growing text stays valid: an unfinished URL is closed
+/// at the end of the text, and an unclosed backtick makes the rest of its line code.
 pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
     if !text.contains(BEGINNING) {
         return text.into();
@@ -31,7 +31,7 @@ pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// What is to go, closing brackets included.
+/// Ranges to remove, including closing brackets.
 fn data(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut fence = None;
@@ -66,7 +66,7 @@ fn in_line(line: &str, start: usize, found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// How long the code is that `text` begins with. It doesn't go on in the next line.
+/// Length of the code span that `text` begins with. It doesn't continue in the next line.
 fn code_span(text: &str) -> usize {
     let run = |text: &str| text.len() - text.trim_start_matches('`').len();
     let ticks = run(text);
@@ -82,10 +82,10 @@ fn code_span(text: &str) -> usize {
     text.len()
 }
 
-/// What is to go of the address, if `text` begins with the end of words that have one.
+/// Range of the URL to remove, if `text` begins with the end of a label followed by such a URL.
 fn address(text: &str) -> Option<Range<usize>> {
     let rest = text.strip_prefix(BEGINNING)?;
-    // A type, parameters or the data itself: else it may be the argument of a call.
+    // A type, parameters or the data itself must follow; otherwise this may be the argument of a function call.
     let kind = rest.find(|c: char| !c.is_ascii_alphanumeric())?;
     if !rest[kind..].starts_with(['/', ';', ',']) {
         return None;
@@ -108,7 +108,7 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
-/// Length of the title between an address and its closing bracket, with both. Everything that is left, if that may still become a title.
+/// Length of the title between a URL and its closing bracket, including both. All of the rest, if that may still become a title.
 fn title(text: &str) -> usize {
     let body = text.trim_start_matches([' ', '\t']);
     let after = match body.chars().next() {

@@ -1,7 +1,7 @@
 //! Our own chat page: the console's playground and `tieline chat`.
 //!
-//! The caller is an operator, proved by the bridge before we are asked. A message is posted as JSON; the growing reply is fetched, by waiting
-//! for a version newer than the last one seen. Nothing is pushed.
+//! The caller is an operator, authenticated by the bridge. A message is posted as JSON; the growing reply is fetched by long polling for
+//! a version newer than the last one seen. Nothing is pushed.
 
 mod manifest;
 mod wire;
@@ -19,7 +19,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, Rep
 use crate::markdown;
 use wire::{Accepted, Said, State};
 
-/// Our own chat page.
+/// Connector of our own chat page.
 #[derive(Debug, Clone, Copy)]
 pub struct Web;
 
@@ -73,7 +73,7 @@ impl PolledReplies for Web {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match reply {
             Some(reply) => state(reply, cx).answer(),
-            // Not begun yet.
+            // The reply has not started yet.
             None if cx.account.ids.made("tl-", asked.reply.as_str()) => State::default().answer(),
             None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
         }
@@ -117,7 +117,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
     }
 }
 
-/// The reply as its reader sees it: our sentence is below the text, or in its place.
+/// The reply as its reader gets it: the notice is below the text, or replaces it.
 fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     let done = reply.stage == Stage::Final;
     let text = match done {

@@ -1,4 +1,4 @@
-//! The vendor's shapes, row by row of `vectors/ilink.json`.
+//! Tests of the vendor's formats, row by row of `vectors/ilink.json`.
 
 use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -112,7 +112,7 @@ fn check_part(part: &tieline_core::event::Part, expected: &Value, name: &Value) 
         expected["encrypt_query_param"].as_str().unwrap()
     );
     assert_eq!(call.url, expected["url"].as_str().unwrap_or(&address), "{name}");
-    // Encrypted with the key that the vector names.
+    // Encrypted with the vector's key.
     let media = vectors()["media"][1].clone();
     assert_eq!(expected["key_hex"], media["key_hex"]);
     let body = hex::decode(media["ciphertext_hex"].as_str().unwrap()).unwrap();
@@ -123,7 +123,7 @@ fn check_part(part: &tieline_core::event::Part, expected: &Value, name: &Value) 
 #[test]
 fn what_is_no_message_for_the_bot_is_left_out() {
     for row in vectors()["hostile"].as_array().unwrap() {
-        // Copies are recognized by the session.
+        // Copies are detected by the session.
         if row.get("precondition").is_some() {
             continue;
         }
@@ -163,7 +163,7 @@ fn answers_mean_what_the_vendor_says() {
             "retry" => matches!(outcome, Outcome::Transient(_)),
             "empty" => outcome == Outcome::TimedOut,
             "queue_until_next_inbound" => outcome == Outcome::WindowClosed,
-            // The login reads them further.
+            // The login interprets them further.
             _ => true,
         };
         assert!(expected, "{}: {outcome:?}", row["id"]);

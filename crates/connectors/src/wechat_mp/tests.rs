@@ -1,4 +1,4 @@
-//! What a vector can't show: tokens, the probe, media, sealed answers, properties of what is sent.
+//! Tests beyond the vectors: tokens, the probe, media, encrypted responses, properties of what is sent.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -117,7 +117,7 @@ fn sealed_welcome_opens_again() {
     let settings = super::Settings::of(&account);
     let keys = settings.keys.as_ref().unwrap();
     let event = "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>event</MsgType><Event>subscribe</Event></xml>";
-    // The form of an answer is also that of a callback.
+    // Responses and callbacks have the same format.
     let callback = keys.seal(event, "n1", &cx);
     let fields = xml::read(&callback.body).unwrap();
     let request = WebhookRequest {

@@ -1,4 +1,4 @@
-//! The connector through its public trait, with callbacks sealed here.
+//! Tests of the connector through its public trait, with callbacks encrypted here.
 
 use std::time::Duration;
 
@@ -99,13 +99,13 @@ fn a_message_is_as_old_as_its_signature() {
     };
     let (now, old) = (START.as_secs(), START.as_secs() - 2 * 24 * 3600);
     assert_eq!(sent_at(now, None), now);
-    // A recorded callback stays old, whichever of the two tells it.
+    // A replayed callback stays old, whichever of the two times shows it.
     assert_eq!(sent_at(old, None), old);
     assert_eq!(sent_at(old, Some(now)), old);
     assert_eq!(sent_at(now, Some(old)), old);
 }
 
-/// What is sealed in an answer, after its signature was checked as the platform does it.
+/// Decrypts a response, after checking its signature as the platform does.
 fn opened(answer: &WebhookAnswer) -> Value {
     let outer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(outer["nonce"], NONCE);
@@ -159,7 +159,7 @@ fn view(stage: Stage, text: &str) -> ReplyView {
     }
 }
 
-/// A poll as the bridge answers it: what closes the fetching is recorded first.
+/// Answers a poll as the bridge does: the state that ends polling is stored first.
 fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
     let mut asked = newest(&receive(&text_message(), account));
     asked.first = false;
@@ -170,7 +170,7 @@ fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
     opened(&WeCom.answer_poll(&asked, Some(view), &cx))["stream"].clone()
 }
 
-/// What is pushed once the fetching ended.
+/// The text that is pushed after polling has ended.
 fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64) -> Option<String> {
     let received = receive(&text_message(), account);
     let reply = account.ids.reply(&message(&received).id);
@@ -282,7 +282,7 @@ fn files_stand_below_the_last_word() {
     );
 }
 
-/// Whole bodies and queries, as they go over HTTP.
+/// Complete bodies and queries, as sent over HTTP.
 #[test]
 fn published_bodies_are_read_and_written() {
     let account = account(&[]);
@@ -355,9 +355,9 @@ fn before_time_runs_out_the_stream_ends_and_the_rest_is_pushed() {
     assert_eq!(poll(&mut growing, &account, 329)["finish"], false);
     let ended = poll(&mut growing, &account, 330);
     assert_eq!(ended["finish"], true);
-    // Nothing that was shown is taken back.
+    // Text that was shown is never removed.
     assert_eq!(ended["content"], "One.\n\nTwo and\n\n(Continued in the next message.)");
-    // Later polls get the same, whatever came since.
+    // Later polls get the same, even if the text has grown.
     growing.text.push_str(" three.");
     assert_eq!(poll(&mut growing, &account, 340), ended);
     assert_eq!(pushed(&growing, None, &account, 600).unwrap().trim(), "three.");
@@ -433,7 +433,7 @@ fn what_nothing_can_follow_ends_with_a_link() {
             "{content}"
         );
         assert!(text.starts_with(content.split("\n\nThe whole").next().unwrap()));
-        // The text goes on; what was the last answer stays it, and nothing is pushed.
+        // The text continues; the final response stays the same, and nothing is pushed.
         reply.text.push_str(" and an end");
         assert_eq!(poll(&mut reply, &account, seconds + 1)["content"], content);
         assert_eq!(pushed(&reply, reply.link.as_deref(), &account, seconds + 2), None);
@@ -455,7 +455,7 @@ fn a_rest_follows_where_it_may_be_sent() {
     assert!(!WeCom.can_push(&to, &at(&account, 10)));
 }
 
-/// A picture of 100 kB inside an answer, and where in it the address ends.
+/// A picture of 100 kB inside an answer, and the position where its URL ends.
 fn answer_with_a_picture() -> (String, usize) {
     let begins = format!("See ![chart](data:image/png;base64,{}", "AAAA".repeat(25_000));
     (format!("{begins}) above."), begins.len())
@@ -654,7 +654,7 @@ proptest! {
         prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_ok());
         let mut flipped = request.clone();
         if field == 0 {
-            // Inside the base64, so that the body stays JSON.
+            // Flips bits only inside the base64, so that the body stays JSON.
             let inner = 12..request.body.len() - 2;
             let byte = inner.start + at_byte.index(inner.len());
             flipped.body[byte] ^= 1 << bit;

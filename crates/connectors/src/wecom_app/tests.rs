@@ -1,4 +1,4 @@
-//! What a vector can't show: tokens, media, sealed answers byte by byte, and properties of what is sent.
+//! Tests beyond the vectors: tokens, media, encrypted responses byte by byte, and properties of what is sent.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -163,7 +163,7 @@ fn applications_of_one_company_are_different_accounts() {
     assert_eq!(key(&account.credentials).as_deref(), Some("ww7f3a9c1e5b2d4068/1000002"));
 }
 
-/// All messages of an answer, each accepted.
+/// All messages of an answer, each of them accepted.
 fn sent(text: &str, link: Option<&str>) -> Vec<String> {
     let account = account();
     let cx = context(&account);

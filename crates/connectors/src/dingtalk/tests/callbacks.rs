@@ -18,7 +18,7 @@ fn cipher(vector: &Value) -> EventCipher {
     EventCipher::new(field(vector, "token"), field(vector, "encoding_aes_key"), receivers).unwrap()
 }
 
-/// The message and whom it is for, or the word that the vectors have for what is wrong.
+/// The message and its receiver, or the vectors' word for the error.
 fn open(vector: &Value) -> Result<(String, String), &'static str> {
     let cipher = cipher(vector);
     let encrypted = field(vector, "encrypt");
@@ -152,7 +152,7 @@ fn requests_are_answered_with_a_sealed_success() {
     }
 }
 
-/// What the platform reads in an answer.
+/// Decrypts a response as the platform does.
 fn content_of(answer: &WebhookAnswer, cipher: &EventCipher) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     let encrypted = field(&body, "encrypt");

@@ -1,4 +1,4 @@
-//! A reply brought into the chat, call by call, against a platform that may fail.
+//! Delivery of a reply, call by call, to a simulated platform that may fail.
 
 use std::collections::VecDeque;
 
@@ -18,23 +18,23 @@ use tieline_core::timestamp::Timestamp;
 
 const NOW: i64 = 1_760_000_000_000;
 
-/// A chat, as the calls build it.
+/// A simulated chat, built by the calls.
 #[derive(Default)]
 struct Platform {
     now: i64,
     progress: Progress,
     /// Names of the calls.
     calls: Vec<&'static str>,
-    /// Ids of the cards that were put up.
+    /// Ids of the created cards.
     cards: Vec<Value>,
-    /// What the card shows.
+    /// Text of the card.
     card: String,
     /// `flowStatus`, or `finalized`.
     card_state: String,
     messages: Vec<String>,
-    /// `isError` of each mark.
+    /// `isError` of each call that marks a card.
     failures_shown: Vec<bool>,
-    /// Answers in place of success, by name of the call, once each.
+    /// Responses instead of success, by name of the call; each is used once.
     troubles: VecDeque<(&'static str, ApiAnswer)>,
 }
 
@@ -124,7 +124,7 @@ impl Platform {
         }
     }
 
-    /// As the bridge does it: until the chat shows what is desired, waiting where the step says so.
+    /// Delivers as the bridge does: until the chat is in the desired state, waiting where the step says so.
     fn show(&mut self, account: &Account, to: &ReplyTarget, desired: &DesiredReply<'_>) -> Result<(), String> {
         for _ in 0..200 {
             let cx = at(account, self.now);
@@ -206,7 +206,7 @@ fn public() -> Account {
     account(ConnectionMode::LongConnection, &CLIENT)
 }
 
-/// Shows thinking, then each text, the last one as final.
+/// Delivers the thinking state, then each text, the last one as final.
 fn tell(platform: &mut Platform, account: &Account, texts: &[&str]) -> Result<(), String> {
     let reply = ReplyId::new("tl-reply");
     let to = target(ChatKind::Group);
@@ -270,7 +270,7 @@ fn refused_card_becomes_a_message() {
     assert_eq!(platform.messages, ["Hello"]);
 }
 
-/// What came of putting up a card that was answered so.
+/// Verdict on the creation of a card that got this response.
 fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
@@ -381,7 +381,7 @@ fn card_that_takes_no_text_is_marked_when_the_message_is_out() {
     }
 }
 
-/// What a person sees of an answer whose first messages the platform finds unsafe.
+/// What a person sees of an answer if the platform blocks its first messages.
 fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) {
     let unsafe_text = answered(200, &json!({ "errcode": 430_102, "errmsg": "unsafe" }));
     let mut platform = Platform::new();
@@ -723,7 +723,7 @@ fn foreign_and_dead_addresses_are_not_called() {
 }
 
 proptest! {
-    // Each case is a whole dialogue.
+    // Each case is a complete conversation.
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
@@ -757,7 +757,7 @@ proptest! {
     }
 }
 
-/// The verdict on `answer`, for a call after `progress`.
+/// The verdict on `answer`, after a call with `progress`.
 fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,

@@ -1,4 +1,4 @@
-//! Things that come with a message.
+//! Attachments of messages.
 
 use serde_json::json;
 use tieline_core::account::ConnectionMode;

@@ -1,4 +1,4 @@
-//! Whatever comes, nothing panics, and nothing altered is believed.
+//! Property tests: no input panics, and no altered request is accepted.
 
 use proptest::prelude::*;
 use tieline_core::account::ConnectionMode;
@@ -26,7 +26,7 @@ fn signed(body: Vec<u8>) -> WebhookRequest {
     }
 }
 
-/// Turns one bit of a text over, if what comes of it is still text.
+/// Flips one bit of a text, if the result is still text.
 fn flipped(text: &str, at: usize, bit: u8) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
     let at = at % bytes.len();

@@ -1,4 +1,4 @@
-//! Access tokens, the check of the credentials, and the address for clicks.
+//! Access tokens, the credentials check, and the callback URL for clicks.
 
 use serde_json::{Value, json};
 use tieline_core::account::ConnectionMode;

@@ -34,7 +34,7 @@ fn frame(vector: &Value) -> SocketFrame {
     SocketFrame::Binary(hex::decode(text(vector, "hex")).unwrap())
 }
 
-/// The bot that a frame's message mentions.
+/// Id of the bot that a frame's message mentions.
 fn mentioned(payload: &str) -> String {
     let payload: Value = serde_json::from_str(payload).unwrap();
     let id = &payload["event"]["message"]["mentions"][0]["id"]["open_id"];
@@ -241,7 +241,7 @@ fn bootstrap_answers_lead_where_the_page_says() {
                 "{name}"
             ),
             Some("stop") => assert!(matches!(outcome, Err(Refusal::Credentials { .. })), "{name}"),
-            // Leaked connections time out, so this is waited for, and shown as what it is.
+            // Leaked connections time out, so the connector waits and reports the cause.
             Some(_) => assert_eq!(outcome, Err(crowded(1_000_040_350)), "{name}"),
         }
     }

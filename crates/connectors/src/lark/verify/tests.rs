@@ -60,7 +60,7 @@ fn valid_vectors_are_what_they_say() {
         let expect = &vector["expect"];
         match expect["kind"].as_str() {
             Some("event") if received.events.is_empty() => {
-                // The group's bot is another one than ours.
+                // The group message mentions another bot.
                 assert!(text(vector, "plaintext").contains("\"group\""), "{name}");
                 assert!(matches!(received.remark, Some(Remark::Ignored(_))), "{name}");
             }
@@ -107,7 +107,7 @@ fn invalid_vectors_fail_for_their_reason() {
             "bad_length" => outcome == Err(Rejection::BadCipher("encrypt is not a whole number of blocks")),
             "bad_padding" => outcome == Err(Rejection::BadCipher("padding is wrong")),
             "not_encrypted" => outcome == Err(Rejection::Missing("encrypt")),
-            // Signed and decrypted, so it is the platform's: taken, and never run.
+            // Signed and decrypted, so it is authentic: acknowledged, but never processed.
             "bad_utf8" => unread(&outcome, "decrypted payload is not UTF-8"),
             "bad_json" if name == "plaintext_not_json" => unread(&outcome, "decrypted payload is not a JSON object"),
             "bad_json" => matches!(outcome, Err(Rejection::Malformed(_))),
@@ -232,7 +232,7 @@ proptest! {
     }
 }
 
-/// Payloads with the right token and anything else.
+/// Generates payloads with the right token and arbitrary other content.
 fn json() -> impl Strategy<Value = String> {
     let event = prop_oneof![
         Just("im.message.receive_v1"),

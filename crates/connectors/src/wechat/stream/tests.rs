@@ -15,7 +15,7 @@ fn updates(body: Value) -> ApiAnswer {
     answer(&json!({ "body": body }))
 }
 
-/// A session that polls.
+/// A session that is polling.
 fn polling(note: &str, cx: &Context<'_>) -> Box<dyn StreamSession> {
     let mut session = LongPoll.session(&address(note), cx);
     session.on_open(cx);
