@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn valid_vectors_open_seal_and_sign() {
+    fn valid_vectors_decrypt_encrypt_and_sign() {
         let vectors = vectors();
         let valid = vectors["valid"].as_array().unwrap();
         assert_eq!(valid.len(), 19);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_vectors_fail_for_their_reason() {
+    fn invalid_vectors_fail_with_their_reason() {
         let vectors = vectors();
         let invalid = vectors["invalid"].as_array().unwrap();
         assert_eq!(invalid.len(), 24);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_strictly_but_for_spare_bits() {
+    fn keys_are_parsed_strictly_except_for_spare_bits() {
         let vectors = vectors();
         for vector in vectors["keys"].as_array().unwrap() {
             let parsed = CallbackKey::parse(field(vector, "encoding_aes_key"));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn files_open_with_keys_of_either_length() {
+    fn files_decrypt_with_keys_of_either_length() {
         let vectors = vectors();
         for vector in vectors["media"].as_array().unwrap() {
             let name = field(vector, "name");
@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_opens_again(message in prop::collection::vec(any::<u8>(), 0..200), receiver in "[a-z0-9]{0,20}") {
+        fn encrypted_messages_decrypt(message in prop::collection::vec(any::<u8>(), 0..200), receiver in "[a-z0-9]{0,20}") {
             let key = CallbackKey::parse("Ab3dEf6hIj9lMn2pQr5tUv8xYz1BcD4FgH7JkL0MnOp").unwrap();
             let sealed = key.seal([3; 16], &message, &receiver);
             let opened = key.open(&sealed, &receiver).unwrap();

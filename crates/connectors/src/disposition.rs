@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn extended_name_wins() {
+    fn extended_name_takes_precedence() {
         check(
             "attachment; filename=\"x.pdf\"; filename*=UTF-8''%E6%8A%A5%E5%91%8A.pdf",
             Some("报告.pdf"),
@@ -120,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn raw_names_pass_and_control_characters_go() {
+    fn raw_names_are_kept_and_control_characters_removed() {
         check("attachment; filename=\"报告+1.pdf\"", Some("报告+1.pdf"));
         check("attachment; filename=\"a%0d%0ab%00.txt\"", Some("ab.txt"));
     }
 
     #[test]
-    fn folders_are_cut_off_and_nothing_is_nothing() {
+    fn folders_are_removed_and_empty_names_are_none() {
         check("attachment; filename=\"../../etc/passwd\"", Some("passwd"));
         check("attachment; filename=\"..\"", None);
         check("attachment", None);

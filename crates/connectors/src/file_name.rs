@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_and_control_characters_go() {
+    fn folders_and_control_characters_are_removed() {
         let check = |name: &str, expected: Option<&str>| assert_eq!(clean(name).as_deref(), expected, "{name:?}");
         check("报告 1.pdf", Some("报告 1.pdf"));
         check("../../etc/passwd", Some("passwd"));

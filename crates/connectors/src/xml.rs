@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_elements_are_passed_over_and_the_first_of_a_name_counts() {
+    fn nested_elements_are_ignored_and_the_first_of_a_name_wins() {
         let document = "<xml><S><A>no</A></S><A>yes</A><A>late</A></xml>";
         assert_eq!(text(document, "A").as_deref(), Ok("yes"));
         assert_eq!(text(document, "S").as_deref(), Ok(""));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_documents_are_refused() {
+    fn malformed_documents_are_refused() {
         let deep = format!("{}{}", "<a>".repeat(9), "</a>".repeat(9));
         for document in [
             "",
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn written_text_is_read_again(said in "([a-z<>&\\]\\[ ]|\\]\\]>|中|😀){0,40}") {
+        fn written_text_parses_back(said in "([a-z<>&\\]\\[ ]|\\]\\]>|中|😀){0,40}") {
             let document = format!("<xml><A>{}</A></xml>", cdata(&said));
             prop_assert_eq!(text(&document, "A").unwrap(), said);
         }

@@ -23,7 +23,7 @@ mod walk;
 const KINDS: [&str; 4] = ["receive", "compose", "classify", "stream"];
 
 #[test]
-fn every_connector_keeps_its_word() {
+fn every_connector_passes_its_vectors() {
     let mut failures = Vec::new();
     for connector in registry::ALL {
         let platform = connector.manifest().platform;

@@ -111,14 +111,14 @@ fn posts_are_signed_with_every_secret() {
 }
 
 #[test]
-fn reply_that_is_posted_anew_has_versions_above_the_old_ones() {
+fn restarted_reply_has_versions_above_the_old_ones() {
     let again = Custom.restart(&Progress::default()).unwrap();
     let call = post(&account(), "hello", &again);
     assert_eq!(call.headers[0].1, "tl-1.199999999999999");
 }
 
 #[test]
-fn process_that_knows_an_old_snapshot_only_goes_on_above_all_of_them() {
+fn process_with_an_old_snapshot_continues_above_all_versions() {
     let account = account();
     let grow = |text: &str, from: &Progress, now_s| step(&account, Stage::Growing, text, from, now_s);
     let version = |call: &HttpCall| call.headers[0].1.strip_prefix("tl-1.").unwrap().parse::<u64>().unwrap();
@@ -173,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_proved_makes_it_panic(body in "\\PC{0,80}") {
+    fn no_authenticated_body_panics(body in "\\PC{0,80}") {
         let account = account();
         let keys = SigningKeys::read(&["whsec_b2xkIHNlY3JldA=="]).unwrap();
         let signature = keys.sign("msg_1", NOW_S, body.as_bytes());

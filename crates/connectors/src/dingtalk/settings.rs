@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_half_settings_are_named() {
+    fn missing_and_incomplete_settings_are_named() {
         refused(&[("clientSecret", "s3")], "clientId");
         refused(&[("clientId", "ding1")], "clientSecret");
         refused(&[("clientId", "' '"), ("clientSecret", "s3")], "clientId");

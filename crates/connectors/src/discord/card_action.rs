@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pressed_choice_is_marked_and_the_other_buttons_stay() {
+    fn pressed_choice_is_marked_and_other_buttons_are_kept() {
         let choice = |number: u8| format!("tl:choice{number}:42:tl-1");
         let button = |id: &str, label: &str| json!({ "type": 2, "style": PRIMARY, "label": label, "custom_id": id });
         let link = json!({ "type": 2, "style": LINK, "label": "Log", "url": "https://example.com" });
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn buttons_are_read_back_and_others_are_not() {
+    fn own_buttons_are_parsed_and_foreign_ones_are_not() {
         for action in [Action::NewSession, Action::Stop, Action::Choice(4)] {
             let button = Button {
                 action,

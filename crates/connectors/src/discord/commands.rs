@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_stand_for_what_can_be_typed() {
+    fn commands_map_to_typed_text() {
         assert_eq!(Command::Ask.text("hi").as_deref(), Some("hi"));
         assert_eq!(Command::Ask.text(""), None);
         assert_eq!(Command::New.text("").as_deref(), Some("/new"));

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_tell_their_time() {
+    fn ids_contain_their_creation_time() {
         // The example in the platform's documentation.
         let at = sent_at("175928847299117063").map(Timestamp::as_millis);
         assert_eq!(at, Some(1_462_015_105_796));

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_stays() {
+    fn common_syntax_is_unchanged() {
         let text = "# a\n**b** *c* _d_ ~~e~~\n- f\n  1. g\n> h\n`i` [j](https://e.com)\n";
         check(text, text);
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_other_meaning_are_changed() {
+    fn markup_with_another_meaning_is_replaced() {
         check("__bold__ and __init__.py", "**bold** and **init**.py");
         check("a || b", "a \\|\\| b");
         check("`a || __b__` and ``c ` __d__``", "`a || __b__` and ``c ` __d__``");

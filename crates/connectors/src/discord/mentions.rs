@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn own_mentions_go_with_one_blank() {
+    fn own_mentions_are_removed_with_one_blank() {
         check("<@500> status", "status");
         check("hey <@!500> and <@42>, look", "hey and @Mia W, look");
         check("<@&600>", "");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_markup_reads_as_people_see_it() {
+    fn other_markup_becomes_readable_text() {
         check(
             "<@42> in <#77> <:party:1> <a:wave:22>",
             "@Mia W in <#77> :party: :wave:",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn angle_brackets_of_other_text_stay() {
+    fn angle_brackets_in_other_text_are_kept() {
         check("a < b > c <<@500>> <https://e.com> <", "a < b > c <> <https://e.com> <");
         check("<::1> <:x:> <@>", "<::1> <:x:> <@>");
     }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn longest_text_is_one_page_and_one_more_character_is_two() {
+    fn longest_text_fits_one_page_and_one_more_character_needs_two() {
         for (unit, width) in [("x", 1), ("中", 1), ("😀", 2)] {
             let fits = unit.repeat(2000 / width);
             assert_eq!(pages(&fits).len(), 1, "{unit}");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_text_stays_in_its_message_when_the_answer_goes_on() {
+    fn shown_text_stays_in_its_message_while_the_answer_grows() {
         let head = format!("{}\n\n{}", "a ".repeat(700), "b ".repeat(280));
         let shown = page(&head, 0, 0).unwrap();
         assert!(!shown.more);
@@ -178,7 +178,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn pages_fit_and_hold_every_word(text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\|\n|\\|--\\|\n|> |😀|__){200,900}") {
+        fn pages_fit_and_contain_every_word(text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\|\n|\\|--\\|\n|> |😀|__){200,900}") {
             let pages = pages(&text);
             prop_assert!(pages.iter().all(|page| LIMIT.fits(&page.text)));
             let all = pages.iter().map(|page| page.text.as_str()).collect::<Vec<_>>().join("\n");
@@ -189,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn growing_pages_never_take_text_back(text in "([a-z]{1,9}[ \n]|\n\n|中文。|😀){300,900}", step in 1usize..400) {
+        fn growing_pages_never_lose_shown_text(text in "([a-z]{1,9}[ \n]|\n\n|中文。|😀){300,900}", step in 1usize..400) {
             let (mut at, mut shown) = (0, 0);
             while at < text.len() {
                 at = (at + step..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_answers_are_noticed() {
+    fn changed_answers_are_detected() {
         let text = "一二三四五六七八九十".repeat(10);
         let bubble = Bubble::default().next(150, &text);
         assert!(bubble.fits(&text) && bubble.fits(&format!("{text} more")));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_still_said_counts_as_shown() {
+    fn only_text_still_in_the_answer_counts_as_shown() {
         let mut bubble = Bubble::default();
         assert_eq!(bubble.shown_of("abc"), None);
         (bubble.end, bubble.end_tail) = (8, tail("one two three", 8));

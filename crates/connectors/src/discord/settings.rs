@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn token_is_kept_without_the_word_of_the_header() {
+    fn token_is_stored_without_the_header_prefix() {
         let credentials = [("botToken", " Bot abc.def\n"), ("applicationId", "139")];
         let read = Settings::read(ConnectionMode::LongConnection, &credentials.into_iter().collect()).unwrap();
         assert_eq!(read.token.expose(), "abc.def");

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_download_says_whether_to_ask_again() {
+    fn refused_download_says_whether_a_retry_may_help() {
         for code in [99_991_663, 99_991_661, 99_991_671, 234_002] {
             check(
                 400,

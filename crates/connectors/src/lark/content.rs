@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn files_say_how_they_are_had() {
+    fn files_have_their_download_locators() {
         let read = read("om_1", "file", r#"{"file_key":"file_v2_x","file_name":"a.pdf"}"#).unwrap();
         assert_eq!(read.parts[0].name.as_deref(), Some("a.pdf"));
         assert_eq!(
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_text_is_named() {
+    fn content_without_text_is_described() {
         check("sticker", &json!({ "file_key": "x" }), "[sticker]", 0);
         check("share_user", &json!({ "user_id": "ou_x" }), "[share_user] ou_x", 0);
         check(
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_content_is_not_read() {
+    fn malformed_content_is_refused() {
         assert_eq!(read("om_1", "text", "{"), None);
         assert_eq!(read("om_1", "image", "{}"), None);
     }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn fences_stand_at_the_start_of_the_line() {
+    fn fences_are_moved_to_the_start_of_the_line() {
         check(
             Surface::Card,
             "- a\n  ```sh\n  ls <b>\n    -x\n  ```\n<b>",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_become_code_where_there_are_none() {
+    fn tables_become_code_on_surfaces_without_tables() {
         let table = "|a|b|\n|-|-|\n|<i>|2|\n\nend <b>";
         check(Surface::Card, table, "|a|b|\n|-|-|\n|&#60;i>|2|\n\nend &#60;b>");
         check(

@@ -64,7 +64,7 @@ mod tests {
     use tieline_core::ids::ReplyId;
 
     #[test]
-    fn blank_answer_is_told_at_the_end() {
+    fn blank_answer_ends_with_a_notice() {
         let reply = ReplyId::new("tl-1");
         let blank = |stage| DesiredReply {
             reply: &reply,

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn card_tags_are_disarmed_outside_code() {
+    fn card_tags_are_escaped_outside_code() {
         check(
             Surface::Card,
             "<at id=all></at> a < b",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn images_become_links_and_other_schemes_words() {
+    fn images_become_links_and_other_schemes_become_text() {
         check(
             Surface::Card,
             "![a cat](https://a.b/c.png \"t\")",
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link_stays() {
+    fn non_links_are_unchanged() {
         check(
             Surface::Card,
             "a[0] = [1, 2](x y) !important [",

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_messages_count_in_a_chat_and_streamed_text_nowhere() {
+    fn only_messages_count_per_chat_and_streamed_text_is_free() {
         for message in ["send", "send_card"] {
             check(message, &[QuotaScope::Chat, QuotaScope::Account]);
         }

@@ -85,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_stays() {
+    fn non_placeholders_are_unchanged() {
         check("a@_b @_user_3 @_user_11", "a@_b @_user_3 @_user_11");
         check("@_all look", "@all look");
     }
 
     #[test]
-    fn known_bot_is_told_by_id_and_an_unknown_one_by_type() {
+    fn known_bot_is_recognized_by_id_and_an_unknown_one_by_type() {
         let other = mention("@_user_1", "ou_other", "bot", "Other");
         assert!(!is_bot(&other, Some("ou_bot")));
         assert!(is_bot(&other, None));

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_where_the_app_may_know_them() {
+    fn names_are_read_if_the_app_has_permission() {
         let account = fixture::account(tieline_core::account::ConnectionMode::Webhook, &[]);
         let cx = fixture::context(&account, Timestamp::from_secs(0));
         let person = Names.person(&SenderId::new("ou_a/b"), &cx).unwrap();

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_end_at_paragraphs_and_weigh_what_requests_weigh() {
+    fn pages_end_at_paragraphs_and_respect_the_request_weight() {
         check("one two three\n\nfour five", 22, &["one two three", "four five"]);
         check("一二三四五六七八", 12, &["一二三四", "五六七八"]);
         check(&"\"".repeat(16), 40, &[&"\"".repeat(10), &"\"".repeat(6)]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_go_on_count() {
+    fn continued_tables_count() {
         let rows = "|row of the first table|\n".repeat(6);
         let text = format!("|h|\n|-|\n{rows}\n{}", "|h|\n|-|\n|1|\n\n".repeat(3));
         for page in pages(&text, 200, Surface::Card) {
@@ -215,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn outside_code_no_tag_is_left(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
+        fn no_tag_remains_outside_code(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
             for page in pages(&text, 300, Surface::Card) {
                 let page = page.replace("<br>", "");
                 let mut after = page.split('<').skip(1);
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_comes_to_an_end(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, surface in surface()) {
+        fn paging_of_any_text_terminates(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, surface in surface()) {
             prop_assert!(pages(&text, max, surface).len() <= text.len());
         }
 

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_dropped() {
+    fn expired_incomplete_messages_are_dropped() {
         let mut parts = Parts::default();
         assert_eq!(parts.add(key("m"), 0, 2, vec![1], NOW), None);
         assert_eq!(parts.expires_at(), Some(NOW.after(PATIENCE)));
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_with_repeats_gives_the_whole(
+        fn any_order_with_repeats_gives_the_whole_message(
             (whole, order) in (1usize..9).prop_flat_map(|n| (
                 prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), n),
                 prop::collection::vec(0..n, 0..20),

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn granted_scopes_are_not_missing_nor_what_they_contain() {
+    fn granted_scopes_and_those_they_contain_are_not_missing() {
         let all: Vec<_> = PERMISSIONS.iter().map(|name| (*name, GRANTED)).collect();
         assert_eq!(missing(&all), Some(Vec::new()));
         assert_eq!(missing(&[]), Some(PERMISSIONS.to_vec()));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_tells_nothing() {
+    fn refused_query_reports_nothing() {
         let body = json!({ "code": 212_100, "msg": "app not install" })
             .to_string()
             .into_bytes();

@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bubble_notices_that_the_text_before_it_changed() {
+    fn bubble_detects_changed_text_before_it() {
         let full_text = "一二三四五六七八九十".repeat(10);
         let bubble = Bubble::default().next(150, &full_text);
         assert!(bubble.fits(&full_text));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_still_said_leads_on() {
+    fn only_unchanged_text_can_be_continued() {
         let mut bubble = Bubble::default();
         assert!(!bubble.leads_on("abc"));
         bubble.shows("one two three", 8, "", Timestamp::from_secs(0));

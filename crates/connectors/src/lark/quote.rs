@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_message_is_read_as_a_received_one_is() {
+    fn quoted_message_is_parsed_like_a_received_one() {
         let text = told(
             200,
             &items(&[item("om_1", "", "text", &json!({ "text": "@_user_1 order 42" }))]),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_messages_stand_in_their_order_without_files() {
+    fn forwarded_messages_keep_their_order_without_files() {
         let all = items(&[
             item(
                 "om_1",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_says_why() {
+    fn fetch_errors_of_quotes_name_their_cause() {
         assert_eq!(told(200, &items(&[])), Err(MediaError::Gone));
         assert_eq!(
             told(400, &json!({ "code": 230_110, "msg": "deleted" })),

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn more_quote_marks_than_a_piece_takes_are_passed_but_not_in_code() {
+    fn excess_quote_marks_are_skipped_outside_code() {
         let marks = "> ".repeat(100);
         let text = format!("{marks}word");
         assert_eq!(Cutter::new(&text).past_quote_marks(0, 64), marks.len());
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_far_from_a_fence_on_its_line_does_not_make_one() {
+    fn marks_far_into_a_line_do_not_make_a_fence() {
         let far = " ".repeat(MAX_AROUND_FENCE + 1);
         assert!(after_line(None, &format!("{far}```")).is_none());
         assert!(after_line(None, &format!("```{far}a")).is_none());
@@ -371,7 +371,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_fit_and_hold_every_word(
+        fn pieces_fit_and_contain_every_word(
             text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\| b \\|\n|\\|---\\|\n|> |😀){0,60}",
             max_bytes in 64usize..200,
         ) {

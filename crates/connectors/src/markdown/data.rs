@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_words_and_the_kind_are_left() {
+    fn only_label_and_media_type_remain() {
         check("a ![b](data:image/png;base64,AA+/=) c", "a ![b](data:image/) c");
         check("[f](data:text/csv,1,2)[g](data:,x)", "[f](data:text/)[g](data:,)");
         check(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_go_too_and_other_words_stay() {
+    fn titles_are_removed_and_other_text_is_kept() {
         check("![b](data:image/png,A \"t\") c", "![b](data:image/) c");
         check("![b](data:image/png,A 't' )", "![b](data:image/)");
         check("![b](data:image/png,A ) c", "![b](data:image/) c");
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn address_that_has_not_ended_is_closed() {
+    fn unfinished_url_is_closed() {
         check("a ![b](data:image/png;bas", "a ![b](data:image/)");
         check("a ![b](data:image/png,A \"t", "a ![b](data:image/)");
         check("a ![b](data:image", "a ![b](data:image");
     }
 
     #[test]
-    fn code_and_other_text_stays() {
+    fn code_and_other_text_are_unchanged() {
         for text in [
             "```\n![b](data:image/png,A)\n```",
             "> ~~~\n> ![b](data:image/png,A)",
@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn beginning_gives_the_beginning(
+        fn prefix_gives_a_prefix_of_the_result(
             text in "(!\\[[a-z`]{0,2}\\]\\(data:|[a-z说]|/|;|,|\\(|\\)|\"|'| |\n|\n```|~~~|`{1,3}|\\\\|\\]|> |\r\n){0,40}",
         ) {
             let whole = without_data(&text);

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_stand_below_the_text() {
+    fn files_are_below_the_text() {
         let file = |url: &str, name: &str, mime: &str| ReplyFile {
             url: url.to_owned(),
             name: name.to_owned(),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_element_is_text() {
+    fn unmatched_markup_is_text() {
         for line in [
             "a[0] = [1, 2](x y) [ref][1] ~5 ~6~",
             "\\[a\\](b) `[a](b)` ``c`",
@@ -283,7 +283,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_the_line(line in "([a-z ]|\\[|\\]|\\(|\\)|!|~~?|`{1,3}|<|>|\\\\|https://|\\*\\*?|\r|- |> |#|中|😀){0,40}") {
+        fn concatenated_parts_are_the_line(line in "([a-z ]|\\[|\\]|\\(|\\)|!|~~?|`{1,3}|<|>|\\\\|https://|\\*\\*?|\r|- |> |#|中|😀){0,40}") {
             let inline = Inline::read(&line);
             prop_assert_eq!(source(&inline), line.as_str());
             let mut open = Vec::new();

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_go_or_stay() {
+    fn markup_is_removed_or_kept_by_style() {
         check(
             "# Title\n\n**bold** *it* ~~no~~ `code`\nnext",
             "Title\n\nbold it no code\nnext",
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_keep_their_signs() {
+    fn lists_keep_their_markers() {
         let shown = "before\n\n• a\n  1. b\n  2. c\n• d\n\nafter";
         check("before\n\n- a\n  1. b\n  2. c\n- d\n\nafter", shown, shown);
         check("- [ ] a\n- [x] b", "• ☐ a\n• ☑ b", "• ☐ a\n• ☑ b");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_on_or_are_words() {
+    fn web_links_are_kept_and_others_become_text() {
         check(
             "[docs](https://e.com/?q=\"a\") <https://e.com> ![chart](https://e.com/a.png)",
             "<a href=\"https://e.com/?q=%22a%22\">docs</a> https://e.com <a href=\"https://e.com/a.png\">chart</a>",

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_the_web_only() {
+    fn only_web_links_are_kept() {
         check(
             "[docs](https://a.b/c) <https://a.b> [file](tg://x) ![](https://a.b/i.png)",
             "docs https://a.b file (tg://x) https://a.b/i.png",
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_apart() {
+    fn blocks_are_separated() {
         check(
             "# Title\ntext\n\n- one\n  - two\n- three\n\n1. x\n2. y\n\n> quote\n> > deep\n\nend",
             "Title\n\ntext\n\n• one\n  • two\n• three\n\n1. x\n2. y\n\nquote\n\ndeep\n\nend",

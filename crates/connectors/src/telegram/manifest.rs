@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_texts_in_a_group_leave_room_for_final_ones() {
+    fn growing_texts_in_a_group_leave_quota_for_final_ones() {
         check("send", &[QuotaScope::Account]);
         check("draft", &[QuotaScope::Account]);
         check("group_send", &[QuotaScope::Chat, QuotaScope::Account]);

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn code_goes_on_as_code() {
+    fn cut_code_continues_as_code() {
         let first = page("```sh\none two\nthree four\n```", 0, 14, false).unwrap();
         assert_eq!(
             (first.shown.text.as_str(), first.shown.entities.len(), first.more),

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_state_shows_text_and_our_sentences() {
+    fn latest_state_shows_text_and_notices() {
         let failed = Notice::AgentFailed.text(Language::English);
         check(Stage::Thinking, "", None, true, "");
         check(Stage::Growing, "Hel", None, true, "Hel");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn own_reply_that_has_not_begun_is_empty_and_others_are_not_found() {
+    fn own_reply_not_started_yet_is_empty_and_unknown_ones_are_not_found() {
         let account = account();
         let own = account.ids.reply(&PlatformMessageId::new("m1"));
         let answer = Web.answer_poll(&asked(own.as_str()), None, &context(&account));

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_values_are_as_the_vendor_writes_them() {
+    fn header_values_match_the_vendor_client() {
         let vectors: Value = serde_json::from_str(include_str!("vectors/ilink.json")).unwrap();
         for row in vectors["headers"]["x_wechat_uin"].as_array().unwrap() {
             let number = u32::try_from(row["uint32"].as_u64().unwrap()).unwrap();

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_and_keys_are_errors() {
+    fn malformed_files_and_keys_are_errors() {
         for row in vectors()["media_invalid"].as_array().unwrap() {
             let result = match row["aes_key"].as_str() {
                 Some(key) => Key::from_base64(key).map(drop),

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_phone_shows_stays() {
+    fn supported_markup_is_kept() {
         for text in [
             "# One\n#### Four\n**bold** and __bold__\n",
             "- a\n- b\n\n1. c",
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_becomes_words() {
+    fn unsupported_markup_becomes_text() {
         check("##### Five\n###### Six", "Five\nSix");
         check("这是*重点*和_强调_。", "这是重点和_强调_。");
         check("an *important* and _urgent_ matter", "an important and urgent matter");
@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_are_never_lost(text in "([a-z]{1,6}|[ \n*_`!#\\[\\]()|>-]|中文){0,60}") {
+        fn no_word_is_lost(text in "([a-z]{1,6}|[ \n*_`!#\\[\\]()|>-]|中文){0,60}") {
             let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
             prop_assert_eq!(letters(&write(&text)), letters(&text));
         }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn operator_decides_about_the_way_else_the_platform() {
+    fn reply_way_is_set_by_the_operator_or_else_probed() {
         let way = |field: &str, value: &str| {
             let settings = with(field, value).unwrap();
             (settings.way, settings.is_way_unknown)

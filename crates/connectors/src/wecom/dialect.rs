@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_platform_knows_stays() {
+    fn supported_syntax_is_unchanged() {
         for text in [
             "# Title\n\n**bold** *italic* `code` [t](https://e.com) ![i](https://e.com/a.png)\n\n---\n",
             "- a\n  - b\n1. c\n\n> q\n>> r\n>>> s\n",
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_and_links_are_written_out() {
+    fn footnotes_and_links_are_written_out() {
         check("Fact[^1].\n\n[^1]: Source.", "Fact[1].\n\n[1] Source.");
         check("<https://e.com/x>", "[https://e.com/x](https://e.com/x)");
         check(
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_go_on_in_the_next_line_are_replaced_whole() {
+    fn multi_line_tags_are_replaced_whole() {
         check("> a <b\n> x=说>z", "> a **z");
         check("1. a <b\n   title=\"说\">x", "1. a **x");
         check("- a <span\n  id=\"x>y\">z", "- a z");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_marks_are_defused() {
+    fn reasoning_marks_are_escaped() {
         check("say <think>x</think>", "say <\u{200b}think>x<\u{200b}/think>");
         check("`<THINK>` <thi", "`<\u{200b}THINK>` <thi");
     }

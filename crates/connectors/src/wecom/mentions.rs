@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name_the_first_word_goes() {
+    fn without_a_name_the_first_word_is_removed() {
         check("@Helper 你好 @Bob", None, "你好 @Bob");
         check("  @Helper\n/new", None, "/new");
         check("你好 @Helper", None, "你好");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mention_stays() {
+    fn non_mentions_are_unchanged() {
         check("mail a@b.c now", None, "mail a@b.c now");
         check("@Helpers hi", Some("Helper"), "hi");
         check("an @ alone", None, "an @ alone");

@@ -71,7 +71,7 @@ fn signed_at(time: &str, message: &Value) -> WebhookRequest {
 }
 
 #[test]
-fn the_signed_time_is_a_number_and_not_ahead() {
+fn signed_time_must_be_a_number_and_not_ahead() {
     let account = account(&[]);
     let try_time = |time: &str| WeCom.receive(&signed_at(time, &text_message()), &at(&account, 0));
     for wrong in ["", "soon", "1.5e9", "+1760000000", "99999999999999999999999"] {
@@ -84,7 +84,7 @@ fn the_signed_time_is_a_number_and_not_ahead() {
 }
 
 #[test]
-fn a_message_is_as_old_as_its_signature() {
+fn message_time_is_that_of_its_signature() {
     let account = account(&[]);
     let sent_at = |signed: i64, created: Option<i64>| {
         let mut message = text_message();
@@ -226,7 +226,7 @@ fn first_answer_shows_dots_and_repeats_on_redelivery() {
 }
 
 #[test]
-fn polls_show_the_text_grow_and_end() {
+fn polls_show_growing_and_final_text() {
     let account = account(&[]);
     let grown = poll(&mut view(Stage::Growing, "Hel"), &account, 3);
     assert_eq!((&grown["content"], &grown["finish"]), (&json!("Hel"), &json!(false)));
@@ -238,7 +238,7 @@ fn polls_show_the_text_grow_and_end() {
 }
 
 #[test]
-fn without_streaming_only_the_last_word_is_shown() {
+fn without_streaming_only_the_final_text_is_shown() {
     let mut account = account(&[]);
     account.streaming = false;
     assert_eq!(
@@ -262,7 +262,7 @@ fn reasoning_shows_until_the_text_begins() {
 }
 
 #[test]
-fn files_stand_below_the_last_word() {
+fn files_are_below_the_final_text() {
     let account = account(&[]);
     let mut reply = view(Stage::Final, "Here:");
     reply.files = vec![tieline_core::reply::ReplyFile {
@@ -284,7 +284,7 @@ fn files_stand_below_the_last_word() {
 
 /// Complete bodies and queries, as sent over HTTP.
 #[test]
-fn published_bodies_are_read_and_written() {
+fn published_samples_round_trip() {
     let account = account(&[]);
     let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
     let named = |list: &str, name: &str| {
@@ -325,7 +325,7 @@ fn published_bodies_are_read_and_written() {
 }
 
 #[test]
-fn nobody_else_sees_an_answer() {
+fn only_the_asker_can_poll_an_answer() {
     let account = account(&[]);
     let mut other = view(Stage::Final, "secret");
     other.asker = SenderId::new("wangwu");
@@ -336,7 +336,7 @@ fn nobody_else_sees_an_answer() {
 }
 
 #[test]
-fn unknown_streams_end_and_ours_wait() {
+fn unknown_streams_end_and_own_streams_wait() {
     let account = account(&[]);
     let mut asked = newest(&receive(&text_message(), &account));
     asked.first = false;
@@ -349,7 +349,7 @@ fn unknown_streams_end_and_ours_wait() {
 }
 
 #[test]
-fn before_time_runs_out_the_stream_ends_and_the_rest_is_pushed() {
+fn stream_ends_before_polling_stops_and_the_rest_is_pushed() {
     let account = account(&[]);
     let mut growing = view(Stage::Growing, "One.\n\nTwo and");
     assert_eq!(poll(&mut growing, &account, 329)["finish"], false);
@@ -364,7 +364,7 @@ fn before_time_runs_out_the_stream_ends_and_the_rest_is_pushed() {
 }
 
 #[test]
-fn what_nobody_fetched_is_pushed_whole() {
+fn reply_never_polled_is_pushed_whole() {
     let account = account(&[]);
     let mut late = view(Stage::Final, "Late answer");
     late.closed = Some(Progress::default());
@@ -376,7 +376,7 @@ fn what_nobody_fetched_is_pushed_whole() {
 }
 
 #[test]
-fn text_that_was_taken_back_is_pushed_anew() {
+fn replaced_text_is_pushed_again() {
     let account = account(&[]);
     let mut reply = view(Stage::Growing, "First thought.\n\nMore");
     poll(&mut reply, &account, 331);
@@ -389,7 +389,7 @@ fn text_that_was_taken_back_is_pushed_anew() {
 }
 
 #[test]
-fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
+fn long_text_continues_below_and_excess_text_is_linked() {
     let account = account(&[]);
     let paragraph = "汉".repeat(300) + "。\n\n";
     let mut reply = view(Stage::Final, paragraph.repeat(30).trim_end());
@@ -416,7 +416,7 @@ fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
 }
 
 #[test]
-fn what_nothing_can_follow_ends_with_a_link() {
+fn reply_without_a_follow_up_ends_with_a_link() {
     let account = account(&[]);
     let whole = ("汉".repeat(300) + "。\n\n").repeat(60);
     for (stage, seconds) in [(Stage::Final, 10), (Stage::Growing, 10), (Stage::Growing, 331)] {
@@ -444,7 +444,7 @@ fn what_nothing_can_follow_ends_with_a_link() {
 }
 
 #[test]
-fn a_rest_follows_where_it_may_be_sent() {
+fn rest_is_pushed_only_if_allowed() {
     let account = account(&[]);
     let mut to = message(&receive(&text_message(), &account)).target.clone();
     assert!(WeCom.can_push(&to, &at(&account, 10)));
@@ -462,7 +462,7 @@ fn answer_with_a_picture() -> (String, usize) {
 }
 
 #[test]
-fn picture_inside_an_answer_is_fetched_as_its_words() {
+fn inline_picture_is_polled_as_its_label() {
     let account = account(&[]);
     let (text, end) = answer_with_a_picture();
     for shown in [40, 30_000, end] {
@@ -480,7 +480,7 @@ fn picture_inside_an_answer_is_fetched_as_its_words() {
 }
 
 #[test]
-fn picture_inside_an_answer_is_pushed_as_its_words() {
+fn inline_picture_is_pushed_as_its_label() {
     let mut account = account(&[]);
     account.mode = ConnectionMode::LongConnection;
     let mut to = message(&receive(&text_message(), &account)).target.clone();
@@ -534,7 +534,7 @@ fn code_is_closed_and_reopened_across_messages() {
 }
 
 #[test]
-fn last_word_is_never_blank() {
+fn final_text_is_never_blank() {
     let account = account(&[]);
     assert_eq!(
         poll(&mut view(Stage::Final, " \n"), &account, 3)["content"],
@@ -587,7 +587,7 @@ fn foreign_response_urls_are_not_called() {
 }
 
 #[test]
-fn group_mentions_go_and_direct_ones_stay() {
+fn group_mentions_are_removed_and_direct_ones_are_kept() {
     let account = account(&[("botName", "My Helper")]);
     let mut said = text_message();
     said["text"]["content"] = "@My Helper /new plan".into();
@@ -600,7 +600,7 @@ fn group_mentions_go_and_direct_ones_stay() {
 }
 
 #[test]
-fn a_callback_of_another_shape_is_unreadable() {
+fn malformed_callback_is_unreadable() {
     for strange in [
         json!({ "a": 1 }),
         json!({ "msgtype": "text", "msgid": "m", "text": { "content": "hi" } }),
@@ -619,7 +619,7 @@ fn another_bots_callback_is_ignored() {
 }
 
 #[test]
-fn files_open_with_the_callback_key() {
+fn files_decrypt_with_the_callback_key() {
     let account = account(&[]);
     let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
     let vectors = vectors["media"].as_array().unwrap();
@@ -670,14 +670,14 @@ proptest! {
     }
 
     #[test]
-    fn any_request_is_survived(query in "\\PC{0,60}", body in prop::collection::vec(any::<u8>(), 0..200), get in any::<bool>()) {
+    fn any_request_is_handled_without_panic(query in "\\PC{0,60}", body in prop::collection::vec(any::<u8>(), 0..200), get in any::<bool>()) {
         let account = account(&[]);
         let request = WebhookRequest { method: if get { "GET" } else { "POST" }.into(), query, headers: Vec::new(), body };
         prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_err());
     }
 
     #[test]
-    fn any_proved_json_is_survived(kind in "text|image|mixed|voice|file|video|stream|event|link", payload in "\\PC{0,20}", shape in 0usize..6) {
+    fn any_authenticated_json_is_handled_without_panic(kind in "text|image|mixed|voice|file|video|stream|event|link", payload in "\\PC{0,20}", shape in 0usize..6) {
         let account = account(&[]);
         let mut said = text_message();
         said["msgtype"] = kind.clone().into();
@@ -696,7 +696,7 @@ proptest! {
     }
 
     #[test]
-    fn stream_and_push_add_up(text in "([a-z]{1,30}[ \n]|中{1,200}。|\n\n){0,400}", stop in 0usize..40000, seconds in 0u64..360) {
+    fn stream_and_push_together_show_the_whole_text(text in "([a-z]{1,30}[ \n]|中{1,200}。|\n\n){0,400}", stop in 0usize..40000, seconds in 0u64..360) {
         let account = account(&[]);
         let mut stop = stop.min(text.len());
         while !text.is_char_boundary(stop) {

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn files_go_where_tokens_come_from() {
+    fn files_are_sent_to_the_token_host() {
         let base = |endpoints| read(&[("appId", "1"), ("appSecret", "s")], endpoints).unwrap().api_base;
         assert_eq!(base(&[]), API_BASE);
         assert_eq!(

@@ -123,7 +123,7 @@ fn accepted_frames_are_delivered() {
 }
 
 #[test]
-fn hostile_frames_deliver_nothing_and_end_nothing() {
+fn hostile_frames_are_ignored_and_keep_the_connection() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("hostile") {
@@ -157,7 +157,7 @@ fn hostile_frames_deliver_nothing_and_end_nothing() {
 }
 
 #[test]
-fn tokens_are_read_and_their_refusals_told_apart() {
+fn token_responses_and_refusals_are_classified() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("tokens") {
@@ -202,7 +202,7 @@ fn token_request_names_the_app_as_text() {
 }
 
 #[test]
-fn replies_go_out_as_the_vectors_say() {
+fn replies_match_the_vectors() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("outbound") {
@@ -260,7 +260,7 @@ fn replies_go_out_as_the_vectors_say() {
 }
 
 #[test]
-fn closes_lead_to_what_the_vectors_say() {
+fn close_codes_are_handled_as_in_the_vectors() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("close") {
@@ -284,7 +284,7 @@ fn closes_lead_to_what_the_vectors_say() {
 }
 
 #[test]
-fn refused_handshakes_ask_for_another_token() {
+fn refused_handshakes_request_another_token() {
     let account = account();
     let refused = |status| {
         Weibo

@@ -157,13 +157,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_white_space_between_values_goes() {
+    fn only_white_space_between_values_is_removed() {
         let json = "[ {\"a b\" : \"c \\\" d\\\\\" , \"e\":\n1 } ]";
         assert_eq!(compact(json), "[{\"a b\":\"c \\\" d\\\\\",\"e\":1}]");
     }
 
     #[test]
-    fn parts_of_another_shape_are_skipped() {
+    fn malformed_parts_are_skipped() {
         let input = r#"[{"type":"message","role":"user","content":[{"type":"input_text","text":"a"},{"type":"input_video"},7,
             ["input_text","b"]]}, 5, {"type":"message","role":"system","content":[{"type":"input_text","text":"c"}]}]"#;
         let raw: &RawValue = serde_json::from_str(input).unwrap();

@@ -209,7 +209,7 @@ fn redelivery_has_the_same_id() {
 }
 
 #[test]
-fn sender_outside_the_organization_is_reached_while_the_address_lives() {
+fn sender_outside_the_organization_is_reached_until_the_session_webhook_expires() {
     let vectors = vectors();
     let frames = vectors["stream_frames"].as_array().unwrap();
     let vector = frames
@@ -229,7 +229,7 @@ fn sender_outside_the_organization_is_reached_while_the_address_lives() {
 }
 
 #[test]
-fn click_of_more_than_a_day_ago_does_nothing() {
+fn click_older_than_a_day_is_ignored() {
     let click = |time: i64| {
         let said = json!({ "cardPrivateData": { "actionIds": ["stop"] } }).to_string();
         let data = json!({ "outTrackId": "tl-card", "userId": "manager0123", "spaceId": "cid1", "content": said });

@@ -320,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn the_whole_text_stands_in_the_chat_whatever_happens(
+    fn whole_text_is_delivered_despite_faults(
         luck in prop::collection::vec(luck(1), 0..60),
         growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
         repeats in any::<bool>(),
@@ -351,7 +351,7 @@ proptest! {
     }
 
     #[test]
-    fn without_trouble_nothing_is_shown_twice_and_nothing_is_left_open(
+    fn without_faults_nothing_is_duplicated_or_left_open(
         growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
     ) {
         let mut bridge = Bridge::new(Vec::new());
@@ -374,7 +374,7 @@ proptest! {
 }
 
 #[test]
-fn picture_inside_an_answer_is_shown_as_its_words() {
+fn inline_picture_is_shown_as_its_label() {
     let text = format!("See ![chart](data:image/png;base64,{}) above.", "AAAA".repeat(25_000));
     let mut bridge = Bridge::new(Vec::new());
     for shown in [40, 30_000, text.len() - 8] {
@@ -386,7 +386,7 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
 }
 
 #[test]
-fn sign_of_a_message_without_an_answer_goes_without_a_word() {
+fn reaction_is_removed_from_a_message_without_an_answer() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
     assert_eq!(bridge.platform.reactions, 1);
@@ -397,7 +397,7 @@ fn sign_of_a_message_without_an_answer_goes_without_a_word() {
 }
 
 #[test]
-fn answer_that_is_given_anew_is_no_repetition() {
+fn restarted_answer_is_not_deduplicated() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");
     bridge.progress = Lark.restart(&bridge.progress).unwrap();
@@ -406,7 +406,7 @@ fn answer_that_is_given_anew_is_no_repetition() {
 }
 
 #[test]
-fn more_text_is_no_repetition_of_less() {
+fn growing_text_is_not_deduplicated() {
     for repeats in [false, true] {
         // In reverse order: reaction, card, its message and the removal of the reaction succeed, then the response to the first write is
         // lost.
@@ -431,7 +431,7 @@ fn more_text_is_no_repetition_of_less() {
 }
 
 #[test]
-fn missing_permission_is_named_and_streaming_rests() {
+fn missing_permission_is_named_and_streaming_cools_down() {
     let no_scope = vec![Luck::Fails(99_991_672), Luck::Works];
     let mut bridge = Bridge::new(no_scope);
     bridge.deliver(Stage::Thinking, "");
@@ -457,7 +457,7 @@ fn missing_permission_is_named_and_streaming_rests() {
 }
 
 #[test]
-fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recorded() {
+fn holder_with_an_old_record_replaces_unrecorded_text() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Growing, "one");
     let recorded = bridge.progress.clone();
@@ -485,7 +485,7 @@ fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recor
 }
 
 #[test]
-fn crash_between_call_and_record_sends_nothing_twice() {
+fn crash_between_call_and_record_duplicates_nothing() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
     let before = bridge.progress.clone();

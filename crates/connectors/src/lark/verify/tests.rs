@@ -48,7 +48,7 @@ fn valid_vectors_are_signed_and_decrypt() {
 }
 
 #[test]
-fn valid_vectors_are_what_they_say() {
+fn valid_vectors_decode_as_expected() {
     for vector in list(&vectors(), "valid", 14) {
         let name = text(vector, "name");
         let received = receive(vector).unwrap();
@@ -94,7 +94,7 @@ fn group_message_of_the_vectors_reaches_the_bot_that_it_mentions() {
 }
 
 #[test]
-fn invalid_vectors_fail_for_their_reason() {
+fn invalid_vectors_fail_with_their_reason() {
     for vector in list(&vectors(), "invalid", 26) {
         let name = text(vector, "name");
         let outcome = receive(vector);
@@ -122,7 +122,7 @@ fn unread(outcome: &Result<Received, Rejection>, reason: &'static str) -> bool {
 }
 
 #[test]
-fn plain_requests_are_judged_by_their_token() {
+fn plain_requests_are_authenticated_by_their_token() {
     for vector in list(&vectors(), "plain_requests", 4) {
         let name = text(vector, "name");
         let outcome = receive(vector);
@@ -148,7 +148,7 @@ fn plain_requests_are_judged_by_their_token() {
 }
 
 #[test]
-fn old_cards_are_known_by_their_own_signature() {
+fn old_card_callbacks_have_their_own_signature() {
     let vectors = vectors();
     let vector = &list(&vectors, "old_card", 1)[0];
     let received = receive(vector).unwrap();
@@ -163,7 +163,7 @@ fn old_cards_are_known_by_their_own_signature() {
 }
 
 #[test]
-fn unsigned_url_check_passes_and_nothing_else_does() {
+fn only_url_checks_may_be_unsigned() {
     let vectors = vectors();
     for vector in list(&vectors, "valid", 14) {
         let mut unsigned = request(vector);

@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_is_survived(text in "\\PC{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
+    fn any_frame_is_handled_without_panic(text in "\\PC{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
         let account = account();
         let mut session = up(&account);
         let cx = at(&account, 1);
