@@ -76,7 +76,7 @@ pub static MANIFEST: Manifest = Manifest {
 /// Largest number of reconnects after a workflow's stream broke.
 const MAX_RECONNECTS: u32 = 3;
 /// Time to wait for the workflow's last event after the answer is complete.
-const AFTERWORD_PATIENCE: Duration = Duration::from_secs(2);
+const TRAILER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An app of Dify.
 #[derive(Clone)]
@@ -287,7 +287,7 @@ impl Run<'_> {
                 self.sink.emit(event).await?;
             }
             if self.reading.is_whole() {
-                until.get_or_insert_with(|| Instant::now() + AFTERWORD_PATIENCE);
+                until.get_or_insert_with(|| Instant::now() + TRAILER_PATIENCE);
             }
         }
         if let Some(waiting) = self.reading.waiting() {

@@ -247,13 +247,13 @@ fn tools(event: &Event) -> Vec<AgentEvent> {
 }
 
 /// Structural nodes of a workflow, which are not reported as progress.
-const UNTOLD_NODES: [&str; 3] = ["start", "answer", "end"];
+const STRUCTURAL_NODES: [&str; 3] = ["start", "answer", "end"];
 
 fn node(data: Option<&Data>, state: &str) -> Option<AgentEvent> {
     let data = data?;
     let kind = data.node_type.as_deref().unwrap_or_default();
     let title = data.title.as_deref().filter(|title| !title.is_empty())?;
-    (!UNTOLD_NODES.contains(&kind)).then(|| progress(title, state))
+    (!STRUCTURAL_NODES.contains(&kind)).then(|| progress(title, state))
 }
 
 fn error_of(event: &Event, json: &[u8]) -> AgentFailure {

@@ -93,7 +93,7 @@ pub static MANIFEST: Manifest = Manifest {
 };
 
 /// Wait after `finish_reason`: usage and `[DONE]` may follow, and some servers never close.
-const AFTERWORD_PATIENCE: Duration = Duration::from_secs(1);
+const TRAILER_PATIENCE: Duration = Duration::from_secs(1);
 /// Wait after a `finish_reason` that came together with text: more text may follow, with a model's pauses, so this is longer.
 const MORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Wait after a `finish_reason` that came before any text, since the model may still be thinking.
@@ -236,7 +236,7 @@ impl OpenaiChat {
                 silent_until = Some(Instant::now() + patience);
             }
         }
-        hear_afterword(&mut reading, &mut events).await;
+        read_trailer(&mut reading, &mut events).await;
         self.end(&reading)
     }
 
@@ -262,8 +262,8 @@ async fn next_until(until: Option<Instant>, events: &mut Events) -> Result<Optio
 }
 
 /// Reads on for the usage after the answer is complete. Errors no longer matter.
-async fn hear_afterword(reading: &mut Reading, events: &mut Events) {
-    let deadline = Instant::now() + AFTERWORD_PATIENCE;
+async fn read_trailer(reading: &mut Reading, events: &mut Events) {
+    let deadline = Instant::now() + TRAILER_PATIENCE;
     while !reading.is_done()
         && let Ok(Ok(Some(event))) = timeout_at(deadline, events.next()).await
         && reading.chunk(&event.data).is_ok()

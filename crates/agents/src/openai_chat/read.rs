@@ -133,8 +133,8 @@ impl Reading {
         let (reasoning, text) = match delta.map(Delta::into_words).unwrap_or_default() {
             (None, None) => {
                 let (reasoning, text) = message.map(Delta::into_words).unwrap_or_default();
-                let unheard = reasoning.filter(|_| !self.has_reasoned);
-                (unheard, text.map(AgentEvent::TextSnapshot))
+                let new_reasoning = reasoning.filter(|_| !self.has_reasoned);
+                (new_reasoning, text.map(AgentEvent::TextSnapshot))
             }
             (reasoning, text) => (reasoning, text.map(AgentEvent::TextDelta)),
         };

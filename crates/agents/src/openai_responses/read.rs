@@ -65,7 +65,7 @@ impl Reading {
             "response.output_text.delta" | "response.refusal.delta" => self.text(event.item_id.as_deref(), delta()),
             "response.output_text.done" | "response.refusal.done" => {
                 let whole = event.text.as_deref().or(event.refusal.as_deref()).unwrap_or_default();
-                self.unheard(event.item_id.as_deref(), whole)
+                self.text_without_deltas(event.item_id.as_deref(), whole)
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 vec![AgentEvent::ReasoningDelta(delta().to_owned())]
@@ -95,7 +95,7 @@ impl Reading {
     }
 
     /// The whole text of a message, if no delta of it came.
-    fn unheard(&mut self, item: Option<&str>, text: &str) -> Vec<AgentEvent> {
+    fn text_without_deltas(&mut self, item: Option<&str>, text: &str) -> Vec<AgentEvent> {
         if self.has_text && self.item.as_deref() == item {
             return Vec::new();
         }

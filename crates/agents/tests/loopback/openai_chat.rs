@@ -124,7 +124,7 @@ async fn finish_reason_in_every_chunk_does_not_end_the_answer() {
 #[tokio::test]
 async fn text_may_continue_after_a_finish_reason_until_silence() {
     let said = |word: &str| Act::Say(chunk(&json!({ "content": word }), Some("stop")).into_bytes());
-    // Longer than `AFTERWORD_PATIENCE`.
+    // Longer than `TRAILER_PATIENCE`.
     let pause = Act::Pause(Duration::from_millis(1500));
     let (_, events) = play(vec![Act::Say(head(200, SSE)), said("a"), pause, said("b"), Act::Hang]).await;
     assert_eq!(events, [text("a"), text("b"), completed()]);
