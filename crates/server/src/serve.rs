@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    /// Serves one connection until it ends, exceeds a time-out or is evicted.
+    /// Serves one connection until it ends, exceeds a timeout or is evicted.
     async fn hold(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, slot: Slot) {
         let connection = Arc::clone(&slot.connection);
         let watched = Watched {

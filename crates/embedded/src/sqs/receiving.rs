@@ -51,7 +51,7 @@ impl EngineState {
         };
         let Picked { lent, dead } = found.ready_queue.pick(terms, new_nonce);
         for (seq, entry) in dead {
-            self.bury(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
+            self.dead_letter(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
         }
         lent.into_iter().map(|seq| self.deliver(queue, seq)).collect()
     }
@@ -63,7 +63,7 @@ impl EngineState {
         (target != queue).then_some((target, redrive.max_receives))
     }
 
-    fn bury(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
+    fn dead_letter(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
         entry.visibility = Visibility::Ready;
         self.disk.put_slot(seq, to, Some(from), &entry)?;
         if let Some(target) = self.queues.get_mut(&to) {

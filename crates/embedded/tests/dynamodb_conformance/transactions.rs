@@ -36,7 +36,7 @@ fn token(bench: &Bench, number: u32) -> String {
     format!("{}-{number}", bench.table)
 }
 
-pub(crate) async fn a_transaction_writes_all_or_nothing_and_says_why(client: Client) -> Result<()> {
+pub(crate) async fn a_transaction_writes_all_or_nothing_and_names_the_reason(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     bench.put(item("p", "there", &[("owner", s("me"))])).await?;
     let check = ConditionCheck::builder()
