@@ -39,7 +39,7 @@ pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, A
             Some(b'{' | b'[') => return body.rest(chunk, MAX_ANSWER_BYTES).await.map(Answer::Json),
             Some(b'<') => {
                 return Err(failure::bad_answer(
-                    "expected JSON or server-sent events, met a page of HTML or XML",
+                    "expected JSON or server-sent events, got a page of HTML or XML",
                 ));
             }
             Some(_) => return Ok(Answer::Events(Events::new(chunk, body))),

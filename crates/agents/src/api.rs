@@ -109,7 +109,7 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, AgentFailure>
     json::read(json).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         failure::bad_answer(format!(
-            "expected the documented JSON, met something else at line {line}, column {column}"
+            "expected the documented JSON, got something else at line {line}, column {column}"
         ))
     })
 }

@@ -210,7 +210,7 @@ fn unanswered(error: &reqwest::Error, manner: Manner) -> Fault {
     } else if error.is_timeout() {
         silent(manner)
     } else if error.is_builder() || is_garbage(error) {
-        let failure = failure::bad_answer("expected an HTTP answer, met something else");
+        let failure = failure::bad_answer("expected an HTTP answer, got something else");
         Fault::unanswered(failure, false)
     } else {
         let message = format!("the connection broke before the answer: {cause}");

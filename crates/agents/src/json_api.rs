@@ -111,7 +111,7 @@ impl JsonApi {
     pub(crate) async fn events(&self, response: Response) -> Result<Option<Box<Events>>, AgentFailure> {
         match answer::open(response, self.idle).await {
             Ok(Answer::Events(events)) => Ok(Some(events)),
-            Ok(Answer::Json(_)) => Err(failure::bad_answer("expected server-sent events, met JSON")),
+            Ok(Answer::Json(_)) => Err(failure::bad_answer("expected server-sent events, got JSON")),
             Err(failure) if failure.code == failure::BROKEN => Ok(None),
             Err(failure) => Err(failure),
         }

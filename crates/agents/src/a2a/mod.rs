@@ -258,7 +258,7 @@ fn one(answer: RpcAnswer) -> Result<Item, CallError> {
         return Err(CallError::Rpc(error));
     }
     let item = answer.result.and_then(Item::read);
-    item.ok_or_else(|| failure::bad_answer("expected a task or a message, met another result").into())
+    item.ok_or_else(|| failure::bad_answer("expected a task or a message, got another result").into())
 }
 
 /// The next event of a known type. `None` if the stream ended or its connection broke.
@@ -406,7 +406,7 @@ impl<'a> Reader<'a> {
         self.needs_snapshot = false;
         match self.rpc.about(Method::Get, &task).await? {
             Called::One(item) => self.take(item, sink).await,
-            Called::Stream(_) => Err(failure::bad_answer("expected a task, met a stream")),
+            Called::Stream(_) => Err(failure::bad_answer("expected a task, got a stream")),
         }
     }
 

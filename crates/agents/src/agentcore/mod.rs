@@ -186,7 +186,7 @@ impl AgentCore {
             "" => Url::parse(&format!("https://bedrock-agentcore.{region}.{suffix}")),
             _ => Ok(settings.address(&BASE_URL)?),
         };
-        let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has a region that is none"))?;
+        let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has an invalid region"))?;
         let qualifier = match settings.text(&QUALIFIER) {
             "" => "DEFAULT",
             qualifier => qualifier,

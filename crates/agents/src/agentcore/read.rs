@@ -65,8 +65,9 @@ impl Reading {
         if let Some(failure) = error_in(&value) {
             return Err(failure);
         }
-        self.text(&value, ANSWER_POINTERS)
-            .ok_or_else(|| failure::bad_answer("found no text in the agent's answer; textPointer says where it is"))
+        self.text(&value, ANSWER_POINTERS).ok_or_else(|| {
+            failure::bad_answer("no text found in the agent's answer; set textPointer to its JSON pointer")
+        })
     }
 
     fn text(&mut self, value: &Value, known: &[&str]) -> Option<String> {

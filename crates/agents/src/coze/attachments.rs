@@ -90,7 +90,7 @@ async fn content(coze: &Coze, part: &AgentPart, env: &Env) -> Result<Option<Part
         None => {
             let uploaded = uploaded
                 .data
-                .ok_or_else(|| failure::bad_answer("expected an uploaded file, met none"))?;
+                .ok_or_else(|| failure::bad_answer("expected an uploaded file, got none"))?;
             Ok(Some(PartContent::FileId(uploaded.id)))
         }
     }

@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
                 let answer: Envelope<Chat> = api::parse(&body)?;
                 let told = answer.error().map(|(error, log_id)| (error, log_id.map(str::to_owned)));
                 let (error, log_id) =
-                    told.ok_or_else(|| failure::bad_answer("expected server-sent events, met a JSON document"))?;
+                    told.ok_or_else(|| failure::bad_answer("expected server-sent events, got a JSON document"))?;
                 Ok(Asked::Refused(Refusal {
                     error,
                     log_id,
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         }
         let data = answer
             .data
-            .ok_or_else(|| failure::bad_answer("expected `data`, met none"))?;
+            .ok_or_else(|| failure::bad_answer("expected `data`, got none"))?;
         Ok(Ok(data))
     }
 }

@@ -142,7 +142,7 @@ impl Reading {
             "failed" => Ok((Vec::new(), Ended::Failed(chat.error()))),
             "canceled" | "cancelled" => Ok((Vec::new(), Ended::Run(End::Cancelled))),
             "requires_action" => self.required(chat).map(|events| (events, completed)),
-            _ => Err(failure::bad_answer("expected a known status of a chat, met another")),
+            _ => Err(failure::bad_answer("expected a known status of a chat, got another")),
         }
     }
 
@@ -168,7 +168,10 @@ impl Reading {
             .iter()
             .find_map(|call| call.function.as_ref())
             .map(|it| it.name.as_str());
-        let message = format!("the bot wants its caller to run the plug-in {}", name.unwrap_or("?"));
+        let message = format!(
+            "the bot asks its caller to run the plug-in {}, which is not supported",
+            name.unwrap_or("?")
+        );
         Err(failure::new("plugin_call", message, false))
     }
 }

@@ -127,7 +127,7 @@ impl Dify {
         }
         let response = run.create(request).await?;
         match answer::open(response, self.idle).await? {
-            Answer::Json(_) => Err(failure::bad_answer("expected server-sent events, met a JSON document")),
+            Answer::Json(_) => Err(failure::bad_answer("expected server-sent events, got a JSON document")),
             Answer::Events(events) => run.stream(events).await,
         }
     }
@@ -251,7 +251,7 @@ impl Run<'_> {
         loop {
             let response = self.dify.api.get(&self.events_url()?, self.dify.idle, self.env).await?;
             let ended = match answer::open(response, self.dify.idle).await? {
-                Answer::Json(_) => return Err(failure::bad_answer("expected server-sent events, met a JSON document")),
+                Answer::Json(_) => return Err(failure::bad_answer("expected server-sent events, got a JSON document")),
                 Answer::Events(events) => self.read(events).await,
             };
             match ended {

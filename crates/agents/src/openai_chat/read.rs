@@ -73,7 +73,7 @@ impl Reading {
         let events = self.read(body)?;
         if self.finish_reason.is_none() && events.is_empty() {
             return Err(failure::bad_answer(
-                "expected a chat completion, met JSON without choices",
+                "expected a chat completion, got JSON without choices",
             ));
         }
         self.done = true;
@@ -103,7 +103,7 @@ impl Reading {
         let chunk: Chunk = json::read(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             failure::bad_answer(format!(
-                "expected a chat completion chunk, met something else at line {line}, column {column}"
+                "expected a chat completion chunk, got something else at line {line}, column {column}"
             ))
         })?;
         if let Some(error) = error_of(&chunk, json) {

@@ -115,7 +115,7 @@ impl Reading {
             )),
             Some("cancelled") => Ok(End::Cancelled),
             _ => Err(failure::bad_answer(
-                "expected a response with a known status, met another",
+                "expected a response with a known status, got another",
             )),
         }
     }
@@ -132,7 +132,10 @@ impl Reading {
             && self.dialect == Dialect::Openai
             && let Some(call) = response.items().find(|item| is_call(item))
         {
-            let message = format!("the agent waits for {} to be carried out by its caller", call.kind);
+            let message = format!(
+                "the agent asks its caller to execute {}, which is not supported",
+                call.kind
+            );
             return Err(failure::new("function_call", message, false));
         }
         Ok(End::Completed {

@@ -183,7 +183,7 @@ fn cancel_id(run: &RunId) -> String {
 
 async fn whole(body: &[u8], sink: &mut EventSink) -> Result<End, AgentFailure> {
     let answer: Result<wire::Answer, _> = json::read(body);
-    let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, met other JSON"))?;
+    let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, got other JSON"))?;
     if let Some(card) = answer.card {
         let card = events::card(&card).map_err(|error| failure::bad_answer(error.to_string()))?;
         sink.emit(AgentEvent::Card(card)).await?;

@@ -267,7 +267,7 @@ impl StreamSession for Session {
             SocketFrame::Text(_) => None,
         };
         let Some(frame) = frame else {
-            return unreadable("frame is not what the protocol promises");
+            return unreadable("frame does not match the protocol");
         };
         let mut effects = self.heard();
         match frame.method {

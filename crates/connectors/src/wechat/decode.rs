@@ -31,8 +31,8 @@ pub(super) struct Decoded {
 
 /// Decodes one element of `msgs`.
 pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
-    let wire =
-        WeixinMessage::deserialize(raw).map_err(|_| Remark::Unreadable("message is not of the documented shape"))?;
+    let wire = WeixinMessage::deserialize(raw)
+        .map_err(|_| Remark::Unreadable("message does not have the documented shape"))?;
     match wire.message_type {
         None | Some(FROM_USER) => {}
         Some(FROM_BOT) => return Err(Remark::Ignored("own message")),

@@ -285,7 +285,7 @@ struct Gathered {
 
 impl Gathered {
     fn add(&mut self, content: Content<'_>) -> Result<(), Remark> {
-        let missing = Remark::Unreadable("the message lacks what its type promises");
+        let missing = Remark::Unreadable("the message lacks the content of its type");
         match content.msgtype.as_str() {
             "text" => self.say(content.text.ok_or(missing)?.content.as_str()),
             "voice" => self.say(content.voice.ok_or(missing)?.content.as_str()),
