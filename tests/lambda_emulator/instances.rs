@@ -1,4 +1,4 @@
-//! Instances: what a function gets, how many there are, how one starts.
+//! Instances: their environment, their number, their start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,8 +11,8 @@ use tieline_tests::lambda::{AtCapacity, Config, Emulator, FunctionConfig, Outcom
 use super::{PROBE, pid_of, probe, start, until_true};
 
 #[tokio::test]
-async fn function_gets_what_the_runtime_api_promises() {
-    // What must not get through is there to begin with.
+async fn function_gets_the_runtime_apis_environment() {
+    // A variable that must not be passed on exists to begin with.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let emulator = start([probe().env("OWN", "value")]).await;
     let before = unix_ms();
@@ -72,7 +72,7 @@ async fn eight_instances_work_in_parallel_and_a_ninth_invocation_waits() {
 }
 
 #[tokio::test]
-async fn full_function_refuses_if_told_so() {
+async fn function_at_its_concurrency_limit_refuses_if_configured() {
     let emulator = start([FunctionConfig {
         concurrency: 1,
         at_capacity: AtCapacity::Throttle,
