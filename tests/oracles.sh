@@ -1,15 +1,15 @@
 #!/bin/sh
-# Independent servers, to check the embedded engines against: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
+# Independent servers that the embedded engines are compared with: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
 #
 #   tests/oracles.sh install            once; into tests/.tools, needs python3, npm and java 17
-#   eval "$(tests/oracles.sh start)"    starts both, waits until they answer, sets the variables that the tests read
+#   eval "$(tests/oracles.sh start)"    starts both, waits until they answer, exports the variables that the tests read
 #   tests/oracles.sh stop
 #
-# Nothing of either is part of this project. DynamoDB Local comes with a licence of Amazon's own, for development and tests.
+# Neither is part of this project. DynamoDB Local has a licence of Amazon's own, for development and tests.
 set -eu
 
 MINISTACK_VERSION=1.5.33
-# Carries DynamoDB Local 1.25.1.
+# The package that contains DynamoDB Local 1.25.1.
 SIMULATOR_VERSION=2.9.30
 # A minute is ten times what a slow machine needs.
 READY_WITHIN_S=60
@@ -33,7 +33,7 @@ install_ministack() {
     rm -rf "$venv.new"
     python3 -m venv "$venv.new"
     "$venv.new/bin/python" -m pip install --quiet --disable-pip-version-check "ministack==$MINISTACK_VERSION" >&2
-    # A virtual environment knows its own path, so its programs are called through its interpreter.
+    # The scripts of a virtual environment contain its path, so its programs are called through its interpreter.
     mv "$venv.new" "$venv"
 }
 
@@ -62,7 +62,7 @@ start() {
     wait_until_ready ministack "http://127.0.0.1:$port/"
     echo "export TIELINE_TEST_SQS_ENDPOINT=http://127.0.0.1:$port"
 
-    # It takes no address, and listens on all of them. Its tables are in memory and empty.
+    # It has no option for the address and listens on all interfaces. Its tables are in memory and empty.
     port=$(free_port)
     spawn dynamodb-local java "-Djava.library.path=$simulator/DynamoDBLocal_lib" -jar "$simulator/DynamoDBLocal.jar" \
         -inMemory -disableTelemetry -port "$port"
@@ -74,7 +74,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# Starts a program in the background: its process id goes to a file, what it says to another.
+# Starts a program in the background, with its process id in one file and its output in another.
 spawn() {
     name=$1
     shift
@@ -82,7 +82,7 @@ spawn() {
     echo $! >"$tools/$name.pid"
 }
 
-# Any HTTP answer will do, a refusal too.
+# Any HTTP response will do, including an error.
 wait_until_ready() {
     waited=0
     until python3 - "$2" <<'PY'
@@ -109,7 +109,7 @@ stop() {
     file=$tools/$1.pid
     [ -f "$file" ] || return 0
     pid=$(cat "$file")
-    # The number may belong to another process by now.
+    # The process id may belong to another process by now.
     case $(ps -o args= -p "$pid" 2>/dev/null) in
         *"$tools"*) ;;
         *) rm -f "$file"; return 0 ;;

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Installs packages for the scripts that source this, once, and again when what is asked for changes. A registry that fails is asked
-# twice more.
+# Installs packages for the scripts that source this file: once, and again when the list of packages changes. A registry that fails is
+# tried twice more.
 
 # python_packages REQUIREMENTS VENV
 python_packages() {

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds the programs as they are released, optimized across crates, and prints the folder that they are in. What `sam build` makes
-# afterwards is there already. A plain `cargo build --release` makes the same programs sooner, somewhat larger and slower.
+# Builds the release binaries, optimized across crates, and prints their folder. `sam build` reuses the result.
+# A plain `cargo build --release` is faster and makes equivalent programs, somewhat larger and slower.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 sh tests/aws/install.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
-# Packages are named, so that the functions are built with the features that each of them is built with alone; the other two, which have
-# more, share what needs none of these.
+# Packages are built in groups, so that the functions have the same features as when each is built alone; the other two programs have
+# more features, and share what doesn't depend on them.
 build() {
     PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
         cargo lambda build --release --locked "${@/#/--package=tieline-}" >&2

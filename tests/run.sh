@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs what CI runs: format, lints, docs, licences, tests of every crate, whole-system scenarios, the vendors' own clients, the
+# Runs the whole CI: format, lints, docs, licences, tests of every crate, whole-system scenarios, the vendors' own clients, the
 # deployment. Installs what that needs.
 #
 #   tests/run.sh         everything
 #   tests/run.sh quick   before each commit: format, lints, tests of the crates; nothing is installed
 #
-# TIELINE_SEEDS says how many seeds are simulated: 10000, if it is not set.
+# TIELINE_SEEDS is the number of simulated seeds: 10000 if it is not set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Not for tests that aren't optimized.
+# Not for the unoptimized tests.
 seeds=${TIELINE_SEEDS:-10000}
 unset TIELINE_SEEDS
 
@@ -50,7 +50,7 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 
 stage "licences, bans and sources"
 tests/.tools/bin/cargo-deny --locked check licenses bans sources
-# The database of advisories is a repository on the internet.
+# The advisory database is a repository on the internet.
 if tests/.tools/bin/cargo-deny --locked fetch db; then
     tests/.tools/bin/cargo-deny --locked check advisories
 else
@@ -64,12 +64,12 @@ export TIELINE_BIN_DIR
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
-# Whole-system scenarios mostly wait, so more of them than there are cores go at a time.
+# Whole-system scenarios mostly wait, so more of them run at a time than there are cores.
 log=$(mktemp)
 unstable=()
 if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; then
-    # A scenario with platforms, agents and several processes on two busy cores can be held up for longer than its limits allow.
-    # What failed runs once more, alone: what is wrong fails again, what was held up is named at the end.
+    # A scenario with platforms, agents and several processes on two busy cores may exceed its time limits.
+    # Failed tests run once more, alone: a real fault fails again, a slow scenario is named at the end.
     mapfile -t unstable < <(sed -n 's/^    `\(-p .*\)`$/\1/p' "$log")
     if [ "${#unstable[@]}" -eq 0 ] || [ "${#unstable[@]}" -gt 2 ]; then
         exit 101

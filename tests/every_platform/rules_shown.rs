@@ -174,7 +174,7 @@ const RULES: &[Rule] = &[
             (PEOPLE, "person_whom_the_mapper_does_not_know_is_refused"),
             (
                 "tests/standing_alone/people.rs",
-                "agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not",
+                "only_people_whom_the_mapper_knows_reach_the_agent",
             ),
         ],
     },

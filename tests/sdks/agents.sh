@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Asks agents behind the vendors' own servers through our adapters: LangGraph's in-memory Agent Server, and the official A2A SDK in
-# both versions, streaming and polled.
+# Calls agents behind the vendors' own servers through our adapters: LangGraph's in-memory Agent Server, and the official A2A SDK in
+# both versions, streaming and polling.
 #
 #   tests/sdks/agents.sh
 #
@@ -23,7 +23,7 @@ stop() {
 }
 trap stop EXIT
 
-# Waits until a server answers.
+# Waits until a server responds.
 ready() {
     for _ in $(seq 150); do
         if curl --silent --fail --output /dev/null "$1"; then return; fi
