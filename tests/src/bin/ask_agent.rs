@@ -1,7 +1,7 @@
-//! Asks a real agent server through one of our adapters and checks what comes: `ask_agent PROTOCOL CONFIG`.
+//! Runs a real agent server through one of our adapters and checks its answers: `ask_agent PROTOCOL CONFIG`.
 //!
 //! The server's agent must answer as those in `tests/sdks/agents` do. See `tests/sdks/agents.sh`.
-#![expect(clippy::print_stdout, reason = "what it says is its result")]
+#![expect(clippy::print_stdout, reason = "its output is its result")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,16 @@ use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
 
-/// How long one run may take.
+/// Limit of one run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let (protocol, config) = (args.next().context("no protocol")?, args.next().context("no config")?);
+    let (protocol, config) = (
+        args.next().context("the argument PROTOCOL is missing")?,
+        args.next().context("the argument CONFIG is missing")?,
+    );
     let config: Map<String, Value> = serde_json::from_str(&config)?;
     let adapter = Protocol::parse(&protocol, &AgentConfig::new(config))?;
     let env = Env {
@@ -59,7 +62,7 @@ struct Asking<'a> {
     env: &'a Env,
 }
 
-/// What a run came to, or how far it was read.
+/// The result of a run, or the part of it that was read.
 #[derive(Debug, Default)]
 struct Heard {
     draft: Draft,
@@ -106,7 +109,7 @@ impl Asking<'_> {
         for (session, pause, keeps_cursor) in [("middle", 0, true), ("end", 3, true), ("start", 0, false)] {
             let begun = self.read(&request(session, "slow 12", None), 3).await?;
             sleep(Duration::from_secs(pause)).await;
-            let resume = begun.resume.context("no reference to the run")?;
+            let resume = begun.resume.context("the run has no reference")?;
             let cursor = resume.cursor.filter(|_| keeps_cursor);
             let text = match cursor {
                 Some(_) => begun.draft.text,
@@ -139,7 +142,10 @@ impl Asking<'_> {
             user: asked.user.id.clone(),
         };
         self.adapter.cancel(&cancel, self.env).await?;
-        self.adapter.cancel(&cancel, self.env).await.context("twice")?;
+        self.adapter
+            .cancel(&cancel, self.env)
+            .await
+            .context("cancelling twice")?;
         asked.resume = begun.resume;
         let heard = self.read(&asked, usize::MAX).await?;
         ensure!(!heard.draft.text.contains("w199"), "{heard:?}");
@@ -151,7 +157,7 @@ impl Asking<'_> {
         self.read_from(request, n_texts, String::new()).await
     }
 
-    /// Reads a run to its end, or until that many texts came.
+    /// Reads a run to its end, or until `n_texts` texts were received.
     async fn read_from(&self, request: &AgentRequest, n_texts: usize, text: String) -> Result<Heard> {
         let mut heard = Heard {
             draft: Draft {
@@ -164,7 +170,7 @@ impl Asking<'_> {
         let reading = async {
             while let Some(event) = run.next().await {
                 heard.take_event(event);
-                // A cursor comes behind its text, if the protocol has any.
+                // A cursor is sent after its text, if the protocol has cursors.
                 let at_cursor = heard.resume.as_ref().is_some_and(|resume| resume.cursor.is_some());
                 if heard.n_texts > n_texts || heard.n_texts == n_texts && at_cursor {
                     break;
@@ -172,7 +178,7 @@ impl Asking<'_> {
             }
         };
         if timeout(PATIENCE, reading).await.is_err() {
-            bail!("the run doesn't end: {heard:?}");
+            bail!("the run has not ended: {heard:?}");
         }
         Ok(heard)
     }
