@@ -46,7 +46,7 @@ fn fault(call: &'static str, answer: Answer) -> Fault {
 const TOO_FAST: Answer = Answer::Refused(403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi");
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let test = test(Duration::ZERO).await;
     dingtalk(&test).go_half_open(BOT);
     let again = || (dingtalk(&test).connections(BOT) == (1, 2)).then_some(());

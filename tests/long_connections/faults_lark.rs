@@ -45,7 +45,7 @@ fn fault(call: &'static str, answer: Answer) -> Fault {
 }
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
     let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
     lark(&test).misbehave(|faults| faults.ping_interval = 2);

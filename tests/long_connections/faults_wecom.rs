@@ -38,7 +38,7 @@ async fn answered(test: &TestBridge, text: &str) {
 }
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let test = test(Duration::ZERO).await;
     wecom(&test).go_half_open(BOT);
     // Two unanswered pings wait for their timeout; the third is not sent.

@@ -60,7 +60,7 @@ async fn only_the_exact_new_command_starts_a_session() {
 }
 
 #[tokio::test]
-async fn a_new_session_forgets_what_was_said() {
+async fn a_new_session_has_no_earlier_messages() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = bridge.web(&agent.as_chat(""), &json!({})).await;

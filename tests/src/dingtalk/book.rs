@@ -32,7 +32,7 @@ pub struct Faults {
 pub struct Fault {
     /// `open`, `token`, `create_card`, `stream`, `update_card`, `direct`, `group`, `session`.
     pub call: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 

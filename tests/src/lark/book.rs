@@ -44,7 +44,7 @@ pub struct Faults {
 pub struct Fault {
     /// `token`, `react`, `unreact`, `send`, `reply`, `patch`, `create_card`, `write_card`, `settings`, `replace_card`.
     pub call: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 

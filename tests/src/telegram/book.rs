@@ -13,7 +13,7 @@ use crate::uploads::Uploads;
 pub struct Fault {
     /// The method.
     pub method: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 
