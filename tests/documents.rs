@@ -46,7 +46,7 @@ fn pages_have_chinese_twins_with_the_same_headings() {
             faults.push(format!("{} doesn't begin with a link to its twin", shown(&page)));
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(faults.is_empty(), "expected none, found {}", faults.join("\n"));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn assert_explained(names: &BTreeSet<&str>, page: &str) {
 fn commands_and_flags_in_documents_exist() {
     let known = verbs();
     let all = all_flags(&known);
-    assert!(all.contains("--public-url"), "{all:?}");
+    assert!(all.contains("--public-url"), "expected `--public-url` in {all:?}");
     let mut faults = Vec::new();
     let deployment = root().join("infra/README.md");
     for page in documents().iter().chain([&deployment]) {

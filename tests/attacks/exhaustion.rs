@@ -106,7 +106,10 @@ fn probe(address: &str) -> Vec<Duration> {
         socket.write_all(request).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200"),
+            "expected a text that begins with `HTTP/1.1 200`, found {answer}"
+        );
         took.push(begun.elapsed());
         std::thread::sleep(Duration::from_millis(50));
     }

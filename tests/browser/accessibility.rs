@@ -149,7 +149,7 @@ async fn axe_finds_nothing_serious_on_any_page() {
     }
     let (findings, n_pages) = (checked.findings, checked.n_pages);
     figure("pages that axe has seen", n_pages);
-    assert!(findings.is_empty(), "{}", findings.join("\n\n"));
+    assert!(findings.is_empty(), "expected none, found {}", findings.join("\n\n"));
     // A refresh that is sent after the session ended is refused.
     let mut complaints = page.complaints().to_vec();
     complaints.retain(|complaint| !complaint.contains("401 (Unauthorized)"));

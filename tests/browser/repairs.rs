@@ -225,7 +225,7 @@ async fn an_unknown_person_is_admitted_from_the_people_page() {
     let pairing = json!({ "access": { "pairing": true } });
     let bot = bridge.web(&json!({ "protocol": "echo" }), &pairing).await;
     let code = bridge.ask(&bot, "stranger", "may I?").await;
-    assert!(code.contains("code"), "{code}");
+    assert!(code.contains("code"), "expected `code` in {code}");
     let mut page = console(&bridge, "people").await;
     click(&mut page, "#pairings button").await;
     page.until("!document.querySelector('#pairings')").await;

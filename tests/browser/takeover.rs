@@ -163,7 +163,10 @@ async fn a_bot_is_deleted_and_restored_by_keyboard() {
     keys.follow("#delete-bot").await;
     keys.page.until("document.querySelector('dialog')?.open").await;
     let shown = keys.page.look("document.querySelector('dialog').innerText").await;
-    assert!(shown.as_str().unwrap().contains("active in 7 days: 1"), "{shown}");
+    assert!(
+        shown.as_str().unwrap().contains("active in 7 days: 1"),
+        "expected `active in 7 days: 1` in {shown}"
+    );
     keys.follow("#dialog-yes").await;
     let listed = format!("!!document.querySelector('#integrations [data-id={bot}]')");
     keys.page

@@ -214,7 +214,7 @@ async fn planted_secrets_appear_nowhere() {
     for page in &pages {
         let words = planted.fresh("words to an agent that fails");
         let shown = bridge.ask(page, "lisi", &words).await;
-        assert!(shown.contains("(Ref "), "{shown}");
+        assert!(shown.contains("(Ref "), "expected `(Ref ` in {shown}");
     }
     operators
         .notified_of_an_incident(&bridge, &mut planted, &careless)
@@ -236,7 +236,7 @@ async fn planted_secrets_appear_nowhere() {
         of_operators.iter().any(|start| place.starts_with(start))
             || ["/logs", "/export", "/audit?"].iter().any(|part| place.contains(part))
     }));
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(found.is_empty(), "expected none, found {}", found.join("\n"));
     // The search does find what is shown, and the secrets were really used.
     let shown = Planted(vec![("a name", "Careless lark".to_owned())]);
     assert!(!places.search(&shown, |_| true).is_empty());

@@ -60,7 +60,7 @@ impl Operators {
     ) {
         let words = planted.fresh("words to an agent of the other organization");
         let shown = bridge.ask(&self.failing, "wangwu", &words).await;
-        assert!(shown.contains("(Ref "), "{shown}");
+        assert!(shown.contains("(Ref "), "expected `(Ref ` in {shown}");
         // Each process checks its bots for incidents once a minute.
         until_within(PATIENCE * 2, "operators are notified", || {
             let posted = careless.requests_to("POST /notify");

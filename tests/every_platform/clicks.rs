@@ -142,7 +142,10 @@ async fn chosen_button_is_confirmed_where_the_platform_can_show_it() {
         let answered = || bot.texts(&lisi).last().is_some_and(|text| text == "echo: deploy 42");
         bot.wait_until("the answer", answered).await?;
         let texts = bot.texts(&lisi);
-        ensure!(texts[0].contains("All tests pass."), "{texts:?}");
+        ensure!(
+            texts[0].contains("All tests pass."),
+            "expected `All tests pass.` in {texts:?}"
+        );
         Ok(())
     })
     .await;

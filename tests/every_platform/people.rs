@@ -158,7 +158,10 @@ async fn credential_in_a_question_is_hidden_from_the_agent_and_in_an_answer_from
             "the credential is shown: {states:?}"
         );
         let last = bot.texts(&lisi).concat();
-        ensure!(last.contains("and mine is [redacted]"), "{last}");
+        ensure!(
+            last.contains("and mine is [redacted]"),
+            "expected `and mine is [redacted]` in {last}"
+        );
         Ok(())
     })
     .await;

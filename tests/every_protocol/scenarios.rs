@@ -213,7 +213,10 @@ async fn file_of_the_agent_is_a_link_below_its_text() {
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "file").await?;
         let text = last(&states);
-        ensure!(text.starts_with("Here it is."), "{states:?}");
+        ensure!(
+            text.starts_with("Here it is."),
+            "expected a text that begins with `Here it is.`, found {states:?}"
+        );
         ensure!(
             text.contains("](http") == bot.agent.row.files,
             "files should be links only if the protocol sends them: {text}"

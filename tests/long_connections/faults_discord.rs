@@ -233,7 +233,7 @@ async fn files_reach_the_agent() {
     scenario.platform.push_message(APP, &message).unwrap();
     scenario.shows(&mia(), &["echo: see file"]).await;
     let body = scenario.agent.seen()[0].body.to_string();
-    assert!(body.contains("notes.txt"), "{body}");
+    assert!(body.contains("notes.txt"), "expected `notes.txt` in {body}");
     scenario.nothing_wrong();
 }
 

@@ -90,7 +90,7 @@ async fn wecom_dots_end_when_the_message_is_stopped() {
     test.say(&lisi(), "/stop").await;
     let done = || Some(test.shown(&lisi())).filter(|all| all.len() == 3 && all.iter().all(|it| it.done));
     let told = until("three finished bubbles", SOON, done).await.unwrap();
-    assert!(told[1].text().contains("Stopped"), "{told:#?}");
+    assert!(told[1].text().contains("Stopped"), "expected `Stopped` in {told:#?}");
     assert_eq!(test.agent.asked().len(), 1);
     test.nothing_wrong();
 }

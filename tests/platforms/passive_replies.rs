@@ -63,7 +63,7 @@ async fn last_delivery_is_answered_with_a_link_to_the_answer() {
     let answer = bridge.receive(&platform.request(&document)).await;
     let shown = show(&platform, &document, &answer);
     let token = shown.rsplit('/').next().unwrap();
-    assert!(shown.contains("/api/replies/"), "{shown}");
+    assert!(shown.contains("/api/replies/"), "expected `/api/replies/` in {shown}");
     let read = async || page(&bridge.world, token).await.unwrap();
     assert_eq!(read().await, Some(ReplyPage::Pending));
     bridge.work().await;

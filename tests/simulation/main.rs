@@ -100,7 +100,7 @@ fn every_message_ends_once_and_in_order_under_faults() {
     let n_seeds = seeds.end - seeds.start;
     let (message_ends, failures) = simulate_all(seeds, mistake, 3);
     println!("{n_seeds} seeds, messages by their end: {:?}", message_ends.0);
-    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(failures.is_empty(), "expected none, found {failures:#?}");
 }
 
 /// The oracles find what they are for. Needs hundreds of seeds, so only in optimized code.

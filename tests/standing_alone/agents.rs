@@ -132,6 +132,6 @@ async fn agent_failure_is_logged_with_the_agents_error_text() {
     let message = entry["message"].as_str().unwrap();
     assert!(
         message.ends_with("HTTP 402, code quota, message quota of *** used up by: ***"),
-        "{message}"
+        "expected a text that ends with `HTTP 402, code quota, message quota of *** used up by: ***`, found {message}"
     );
 }

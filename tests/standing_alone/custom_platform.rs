@@ -200,7 +200,7 @@ async fn replies_are_polled_by_their_own_integration_only() {
     assert_eq!((&again["text"], &again["done"]), (&json!("echo: one"), &json!(true)));
     for after in [0, 1] {
         let refused = other.poll(reply, after).await.unwrap_err().to_string();
-        assert!(refused.contains("404"), "{refused}");
+        assert!(refused.contains("404"), "expected `404` in {refused}");
     }
 }
 

@@ -41,7 +41,10 @@ async fn only_people_whom_the_mapper_knows_reach_the_agent() {
     *answer.lock().unwrap() = json!({ "unknown": true });
     bridge.patch(MAPPER, &settings(&url)).await;
     let told = bridge.ask(&bot, "chat", "three").await;
-    assert!(told.contains("people whom your organization knows"), "{told}");
+    assert!(
+        told.contains("people whom your organization knows"),
+        "expected `people whom your organization knows` in {told}"
+    );
     assert_eq!(agent.asked(), ["one", "two"]);
     let refused = bridge
         .console
@@ -94,6 +97,6 @@ async fn waiting_message_is_answered_by_the_agent_it_was_sent_to() {
     assert!(!told.contains("one") && !told.contains("two"), "{told}");
     // The waiting question continued the first question's session.
     let told = slow.seen()[1].body.to_string();
-    assert!(told.contains("echo: one"), "{told}");
+    assert!(told.contains("echo: one"), "expected `echo: one` in {told}");
     assert!(bridge.ask(&bot, "chat", "/status").await.contains("Agent: Other"));
 }

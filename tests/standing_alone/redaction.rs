@@ -70,7 +70,7 @@ async fn credential_of_a_growing_answer_is_never_shown() {
     assert_hidden(&agent.seen()[1].body.to_string());
     let told = told_to_operators(&bridge).await;
     assert_hidden(&told);
-    assert!(told.contains("2 credential(s)"), "{told}");
+    assert!(told.contains("2 credential(s)"), "expected `2 credential(s)` in {told}");
 }
 
 #[tokio::test]
@@ -117,9 +117,12 @@ async fn credential_of_a_question_is_hidden_from_the_agent() {
     for asked in agent.seen() {
         let asked = asked.body.to_string();
         assert_hidden(&asked);
-        assert!(!asked.contains("EMP-1234"), "{asked}");
+        assert!(!asked.contains("EMP-1234"), "`EMP-1234` must not be in {asked}");
     }
     let told = told_to_operators(&bridge).await;
     assert_hidden(&told);
-    assert!(told.contains("message_redacted"), "{told}");
+    assert!(
+        told.contains("message_redacted"),
+        "expected `message_redacted` in {told}"
+    );
 }

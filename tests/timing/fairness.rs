@@ -173,7 +173,7 @@ async fn latencies(bridge: &TestBridge, bot: &str, chat: &str) -> Vec<Duration> 
         let began = Instant::now();
         let answer = bridge.ask(bot, &format!("{chat}{n}"), "quick").await;
         took.push(began.elapsed());
-        assert!(answer.contains("quick"), "{answer:?}");
+        assert!(answer.contains("quick"), "expected `quick` in {answer:?}");
     }
     took
 }

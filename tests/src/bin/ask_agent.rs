@@ -94,7 +94,10 @@ impl Asking<'_> {
         let next = self
             .read(&request("asked", "on", answered.conversation_ref), usize::MAX)
             .await?;
-        ensure!(next.draft.text.ends_with(": on"), "{next:?}");
+        ensure!(
+            next.draft.text.ends_with(": on"),
+            "expected a text that ends with `: on`, found {next:?}"
+        );
         Ok(())
     }
 
@@ -148,7 +151,7 @@ impl Asking<'_> {
             .context("cancelling twice")?;
         asked.resume = begun.resume;
         let heard = self.read(&asked, usize::MAX).await?;
-        ensure!(!heard.draft.text.contains("w199"), "{heard:?}");
+        ensure!(!heard.draft.text.contains("w199"), "`w199` must not be in {heard:?}");
         ensure!(matches!(heard.last, Some(AgentEvent::Cancelled)), "{heard:?}");
         Ok(())
     }

@@ -183,7 +183,11 @@ async fn unacknowledged_frame_of_a_cut_connection_does_not_block_the_next_connec
     let mut client = Client::subscribed(&platform).await;
     let accepted = client.ask("aibot_respond_msg", Some(&req_id), stream("1")).await;
     assert_eq!(accepted["errcode"], 0);
-    assert!(platform.complaints().is_empty(), "{:?}", platform.complaints());
+    assert!(
+        platform.complaints().is_empty(),
+        "expected none, found {:?}",
+        platform.complaints()
+    );
 }
 
 #[tokio::test]
