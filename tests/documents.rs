@@ -95,7 +95,7 @@ fn assert_explained(names: &BTreeSet<&str>, page: &str) {
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .collect();
     let missing: Vec<&&str> = names.difference(&explained).collect();
-    assert!(names.len() > 10, "{names:?}");
+    assert!(names.len() > 10, "expected more than 10 names, found {names:?}");
     assert!(missing.is_empty(), "{page} doesn't explain {missing:?}");
 }
 
@@ -345,6 +345,6 @@ fn subcommands(help: &str) -> Vec<String> {
 fn help(command: &[&str]) -> String {
     let words = ["tieline"].iter().chain(command).chain(&["--help"]);
     let shown = Args::read(words.map(OsString::from).collect()).unwrap_err().to_string();
-    assert!(!shown.starts_with("error"), "{shown}");
+    assert!(!shown.starts_with("error"), "the help is an error: {shown}");
     shown
 }

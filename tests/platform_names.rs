@@ -14,7 +14,10 @@ const COMMON_WORDS: [&str; 2] = ["custom", "web"];
 #[test]
 fn platform_names_appear_only_in_their_folders_and_the_registry() {
     let platforms = platforms();
-    assert!(platforms.len() > 5, "{platforms:?}");
+    assert!(
+        platforms.len() > 5,
+        "expected more than 5 platforms, found {platforms:?}"
+    );
     let mut found = Vec::new();
     for file in program_files() {
         let text = std::fs::read_to_string(root().join(&file)).unwrap();

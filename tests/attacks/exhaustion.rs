@@ -64,7 +64,10 @@ async fn half_open_requests_and_unsigned_bodies_delay_no_other_client() {
     for (n, reply) in &replies {
         let shown = bridge.console.read(reply).await.unwrap();
         let answer = shown.last().unwrap();
-        assert!(answer.to_string().contains(&format!("hello {n}")), "{answer}");
+        assert!(
+            answer.to_string().contains(&format!("hello {n}")),
+            "expected the echo of `hello {n}` in {answer}"
+        );
     }
     let peak = bridge.process.peak_memory().unwrap();
     figure("/healthz, nine of ten within", format!("{nine_of_ten:?}"));

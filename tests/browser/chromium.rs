@@ -123,7 +123,10 @@ impl Page {
     pub(crate) async fn resolve(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.call("Runtime.evaluate", asked).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{answer}");
+        assert!(
+            answer.get("exceptionDetails").is_none(),
+            "the promise was rejected: {answer}"
+        );
         answer["result"]["value"].clone()
     }
 

@@ -220,7 +220,10 @@ async fn a_new_user_on_a_phone_adds_an_agent_and_a_bot_in_chinese() {
     phone.page.picture("phone 4 steps").await;
     let shown = phone.page.look("document.querySelector('main').innerText").await;
     let shown = shown.as_str().unwrap();
-    assert!(shown.contains("在平台上的步骤") && shown.contains("Bot ID"), "{shown}");
+    assert!(
+        shown.contains("在平台上的步骤") && shown.contains("Bot ID"),
+        "expected the steps and the field Bot ID in {shown}"
+    );
     phone.fill("#name", "服务台").await;
     phone.fill("[name='credentials.botId']", "aib-1").await;
     phone.fill("[name='credentials.secret']", "s3cret-s3cret").await;
@@ -275,5 +278,8 @@ async fn a_new_user_on_a_phone_adds_an_agent_and_a_bot_in_chinese() {
     assert_eq!(phone.page.complaints(), [""; 0]);
     let agents = bridge.console.get("/api/v1/orgs/default/agents").await.unwrap();
     let names = agents["items"].as_array().unwrap().iter().map(|one| &one["name"]);
-    assert!(names.clone().any(|name| *name == json!("客服")), "{agents}");
+    assert!(
+        names.clone().any(|name| *name == json!("客服")),
+        "expected an agent named 客服 in {agents}"
+    );
 }

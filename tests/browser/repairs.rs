@@ -49,7 +49,11 @@ async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {
         "{shown}"
     );
     figure("ms from the kick to the overview", began.elapsed().as_millis());
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < SOON,
+        "the kick should be shown within 10 s, took {:?}",
+        began.elapsed()
+    );
     page.picture("kicked").await;
     click(&mut page, "#attention [data-verb=restart]").await;
     platform.connected("aib-1", PATIENCE).await.unwrap();

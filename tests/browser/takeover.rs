@@ -150,7 +150,7 @@ async fn a_bot_is_taken_from_its_agent_and_given_back() {
         .unwrap()
         .iter()
         .filter(|one| one["enabled"] == true);
-    assert!(enabled.count() >= 1, "{triggers}");
+    assert!(enabled.count() >= 1, "expected an enabled trigger in {triggers}");
 }
 
 #[tokio::test]

@@ -258,5 +258,8 @@ async fn planted_secrets_appear_nowhere() {
         assert!(sent.contains(&what), "{what} was never sent: {sent:?}");
     }
     let failed: Value = bridge.console.get(&format!("{ORG}/deadletters")).await.unwrap();
-    assert!(failed["items"].as_array().unwrap().len() >= pages.len(), "{failed}");
+    assert!(
+        failed["items"].as_array().unwrap().len() >= pages.len(),
+        "expected a dead letter of each page in {failed}"
+    );
 }

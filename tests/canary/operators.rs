@@ -73,7 +73,10 @@ impl Operators {
     /// Everything that operators and mappers were sent, headers and signatures included.
     pub(crate) fn sent(&self, careless: &LeakyServer) -> Vec<(String, Vec<u8>)> {
         let posted = ["POST /notify", "POST /mapper"].map(|path| careless.requests_to(path));
-        assert!(posted.iter().all(|heard| !heard.is_empty()), "{posted:?}");
+        assert!(
+            posted.iter().all(|heard| !heard.is_empty()),
+            "expected a post to each endpoint, found {posted:?}"
+        );
         let sent = posted.into_iter().flatten().chain(self.chat_texts());
         sent.map(|said| (format!("sent to operators: {said}"), said.into_bytes()))
             .collect()

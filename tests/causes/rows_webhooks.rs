@@ -24,7 +24,7 @@ async fn unproved(place: &Organization, known: &Cipher, used: Cipher, field: &st
         let message = platform.text(&Speaker::alone("lisi"), &format!("m{n}"), "hello", "https://x.example");
         let (query, body, _) = platform.cipher.callback(&message.to_string());
         let (status, ..) = platform.send_raw(&query, body).await?;
-        anyhow::ensure!(status == 401, "{status}");
+        anyhow::ensure!(status == 401, "expected status 401, found {status}");
     }
     let expected = Expected::failed("signature", "edit_credentials", &[field])
         .status("connecting", Some("signature"))

@@ -70,7 +70,10 @@ async fn a_deferred_agents_question_ends_its_turn() {
     scenario.process.work().await;
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
     let said = scenario.chat.said();
-    assert!(said.len() == 1 && said[0].contains("Which one?"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].contains("Which one?"),
+        "expected the question alone, found {said:?}"
+    );
     scenario.say("at once: the first").await;
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 2);
 }

@@ -120,7 +120,10 @@ async fn redrive_is_refused_while_the_failed_run_is_unsettled() {
     let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();
     let refused = redrive(&scenario.process.world, &dead_letter).await;
-    assert!(matches!(refused, Err(RedriveError::InHand)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(RedriveError::InHand)),
+        "expected a refusal because the run is unsettled, found {refused:?}"
+    );
     assert_eq!(
         scenario.dead_letter().await,
         dead_letter,
@@ -200,7 +203,10 @@ async fn concurrent_redrives_ask_the_agent_once() {
     let (world, dead_letter) = (scenario.process.world.clone(), scenario.dead_letter().await);
     let redrives = (0..8).map(|_| redrive(&world, &dead_letter));
     let came_of = futures_util::future::join_all(redrives).await;
-    assert!(came_of.iter().any(Result::is_ok), "{came_of:?}");
+    assert!(
+        came_of.iter().any(Result::is_ok),
+        "expected a successful redrive in {came_of:?}"
+    );
     scenario.process.work().await;
     let late = redrive(&world, &dead_letter).await;
     assert!(
@@ -231,7 +237,10 @@ async fn redrive_of_an_unreadable_message_is_refused() {
     change.send().await.unwrap();
     let before = scenario.ledger().await;
     let refused = redrive(&scenario.process.world, &dead_letter).await;
-    assert!(matches!(refused, Err(RedriveError::Gone)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(RedriveError::Gone)),
+        "expected a refusal because the message is unreadable, found {refused:?}"
+    );
     assert_eq!(scenario.ledger().await, before);
     assert_eq!(before[0].0.state, MessageState::Failed);
     assert_eq!(scenario.dead_letter().await, dead_letter);

@@ -111,7 +111,10 @@ async fn stop_reports_stopped_only_for_incomplete_answers() {
         assert_eq!(notice, Some(expected), "point {point}, whole: {is_whole}");
         told.push(expected);
     }
-    assert!(told.contains(&Notice::Stopped), "{told:?}");
+    assert!(
+        told.contains(&Notice::Stopped),
+        "expected a notice Stopped among {told:?}"
+    );
     let n_whole = told.iter().filter(|told| **told == Notice::NothingToStop).count();
     assert!(
         n_whole >= 2,

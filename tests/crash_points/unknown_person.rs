@@ -77,7 +77,10 @@ async fn die_at(point: u64, agent: &FakeAgent, mapper: &str) -> bool {
     // Twice only if the process died between the platform's response and our record of it.
     let said = chat.said();
     assert!((1..=2).contains(&said.len()), "died {crash_point}: {said:?}");
-    assert!(said.iter().all(|text| text.contains("未能识别您的账号")), "{said:?}");
+    assert!(
+        said.iter().all(|text| text.contains("未能识别您的账号")),
+        "expected only the notice for unknown people, found {said:?}"
+    );
     process.end().await;
     plan.has_died()
 }

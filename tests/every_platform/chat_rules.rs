@@ -176,7 +176,10 @@ async fn message_interrupts_a_running_answer_where_the_trigger_says_so() {
         })
         .await?;
         let texts = bot.texts(&lisi);
-        ensure!(!texts.iter().any(|text| text == "echo: hold"), "{texts:?}");
+        ensure!(
+            !texts.iter().any(|text| text == "echo: hold"),
+            "the interrupted answer is shown: {texts:?}"
+        );
         Ok(())
     })
     .await;
@@ -241,9 +244,18 @@ async fn first_message_creates_a_user() {
             .console
             .get(&format!("/api/v1/orgs/default/integrations/{}", bot.id))
             .await?;
-        ensure!(!id.is_empty() && own["name"] == id, "{own}");
-        ensure!(own["email"] == format!("{id}@im-platform.com"), "{own}");
-        ensure!(own["source"] == platform["platform"], "{own}");
+        ensure!(
+            !id.is_empty() && own["name"] == id,
+            "expected the account's id as name of {own}"
+        );
+        ensure!(
+            own["email"] == format!("{id}@im-platform.com"),
+            "expected a generated email address in {own}"
+        );
+        ensure!(
+            own["source"] == platform["platform"],
+            "expected the platform as source of {own}"
+        );
         Ok(())
     })
     .await;
@@ -255,7 +267,10 @@ async fn notices_are_in_the_integrations_language() {
     test.play(async |bot| {
         let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
         let changed: Value = bot.console.patch(&path, &json!({ "language": "zh-CN" })).await?;
-        ensure!(changed["language"] == "zh-CN", "{changed}");
+        ensure!(
+            changed["language"] == "zh-CN",
+            "expected the language zh-CN in {changed}"
+        );
         bot.wait_until("connected", || bot.simulator.is_connected()).await?;
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "/new");

@@ -71,7 +71,10 @@ async fn failed_answer_shows_a_reference_that_finds_the_message() {
             let found = found["items"].as_array().context("no list")?;
             if let [message] = found.as_slice() {
                 let names = (&message["integrationId"], &message["reference"]);
-                ensure!(names == (&json!(bot.id), &json!(reference)), "{message}");
+                ensure!(
+                    names == (&json!(bot.id), &json!(reference)),
+                    "expected bot and reference in {message}"
+                );
                 return Ok(());
             }
             ensure!(

@@ -226,8 +226,14 @@ async fn killed_bridge_continues_with_the_next_file() {
         let goes_on = || bot.simulator.files(&lisi).len() <= 3;
         stays("no file twice", Duration::from_secs(2), goes_on).await?;
         let names: Vec<_> = bot.simulator.files(&lisi).into_iter().map(|file| file.name).collect();
-        ensure!(names.first().is_some_and(|name| name == "pixel.png"), "{names:?}");
-        ensure!(names.last().is_some_and(|name| name == "third.png"), "{names:?}");
+        ensure!(
+            names.first().is_some_and(|name| name == "pixel.png"),
+            "expected pixel.png first, found {names:?}"
+        );
+        ensure!(
+            names.last().is_some_and(|name| name == "third.png"),
+            "expected third.png last, found {names:?}"
+        );
         let texts = words(bot, &lisi);
         ensure!(
             texts.matches("One by one.").count() == 1,

@@ -128,7 +128,10 @@ async fn groups_have_four_commands_and_treat_the_others_as_text() {
         bot.say(&lisi, "/help");
         shows("the help", "/status").await?;
         let help = bot.texts(&lisi).concat();
-        ensure!(!help.contains("/task") && !help.contains("/switch"), "{help}");
+        ensure!(
+            !help.contains("/task") && !help.contains("/switch"),
+            "a group's help must not list task commands: {help}"
+        );
         // Before the status, which contains the same sentence.
         bot.say(&lisi, "/stop");
         shows("that nothing runs", sentence(Notice::NothingToStop)).await?;

@@ -117,7 +117,10 @@ async fn webhook_of_another_program_is_kept_and_reported() {
             );
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{status}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the webhook is not reported in time: {status}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(scenario.platform.webhook(&scenario.token).is_some());

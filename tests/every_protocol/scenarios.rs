@@ -118,7 +118,10 @@ async fn text_is_streamed_and_the_conversation_survives_a_restart() {
     let mut test = Scenario::start().await;
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "hello").await?;
-        ensure!(last(&states) == "turn 1: hello.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 1: hello.",
+            "expected `turn 1: hello.` at the end of {states:?}"
+        );
         let texts: Vec<&str> = states.iter().filter_map(|state| state["text"].as_str()).collect();
         ensure!(
             texts.is_sorted_by(|a, b| b.starts_with(a)),
@@ -134,9 +137,15 @@ async fn text_is_streamed_and_the_conversation_survives_a_restart() {
     test.bridge = test.bridge.afresh();
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "again").await?;
-        ensure!(last(&states) == "turn 2: again.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 2: again.",
+            "expected `turn 2: again.` at the end of {states:?}"
+        );
         let states = bot.ask(bridge, "another chat", "hello").await?;
-        ensure!(last(&states) == "turn 1: hello.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 1: hello.",
+            "expected `turn 1: hello.` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -181,7 +190,10 @@ async fn stopped_answer_is_cancelled_at_the_agent_within_two_seconds() {
             stopped.elapsed()
         );
         let states = read(&bridge.console, &reply).await?;
-        ensure!(last(&states).contains(sentence(Notice::Stopped)), "{states:?}");
+        ensure!(
+            last(&states).contains(sentence(Notice::Stopped)),
+            "expected the notice Stopped at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -200,8 +212,11 @@ async fn tool_is_shown_before_the_text_and_is_no_part_of_it() {
         );
         // Not every protocol sends the tool's name.
         let is_named = |state: &&Value| state["reasoning"].to_string().contains(TOOL);
-        ensure!(shown.iter().all(is_named), "{states:?}");
-        ensure!(last(&states) == "Found it.", "{states:?}");
+        ensure!(shown.iter().all(is_named), "expected the tool's name in {states:?}");
+        ensure!(
+            last(&states) == "Found it.",
+            "expected `Found it.` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -234,13 +249,19 @@ async fn agents_question_is_answered_by_the_next_message() {
             return Ok(());
         }
         let states = bot.ask(bridge, "chat", "ask").await?;
-        ensure!(last(&states).contains(QUESTION), "{states:?}");
+        ensure!(
+            last(&states).contains(QUESTION),
+            "expected the agent's question at the end of {states:?}"
+        );
         let states = bot.ask(bridge, "chat", "yes").await?;
         let expected = match bot.agent.row.asks {
             Asks::QuestionAndAnswer => "you chose yes",
             _ => "turn 2: yes.",
         };
-        ensure!(last(&states) == expected, "{states:?}");
+        ensure!(
+            last(&states) == expected,
+            "expected `{expected}` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -258,10 +279,16 @@ async fn fails_and_recovers(fault: Fault) {
     test.play(async |bridge, bot| {
         bot.agent.set_fault(Some(fault));
         let states = bot.ask(bridge, "chat", "hello").await?;
-        ensure!(says_failed(last(&states)), "{states:?}");
+        ensure!(
+            says_failed(last(&states)),
+            "expected a failure notice at the end of {states:?}"
+        );
         bot.agent.set_fault(None);
         let states = bot.ask(bridge, "chat", "are you well?").await?;
-        ensure!(last(&states).contains("are you well?."), "{states:?}");
+        ensure!(
+            last(&states).contains("are you well?."),
+            "expected a normal answer after the fault, found {states:?}"
+        );
         Ok(())
     })
     .await;

@@ -11,7 +11,7 @@ use tieline_tests::lambda::{AtCapacity, Config, Emulator, FunctionConfig, Outcom
 use super::{PROBE, pid_of, probe, start, until_true};
 
 #[tokio::test]
-async fn function_gets_the_runtime_apis_environment() {
+async fn function_gets_the_context_that_the_runtime_api_documents() {
     // A variable that must not be passed on exists to begin with.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let emulator = start([probe().env("OWN", "value")]).await;
@@ -159,8 +159,14 @@ async fn logs_are_kept_per_function() {
 #[tokio::test]
 async fn cold_start_is_measured() {
     let cold = measure_cold_start(Path::new(PROBE), &BTreeMap::new(), 5).await.unwrap();
-    assert!(cold.p50 <= cold.p95 && cold.p95 < Duration::from_secs(10), "{cold:?}");
-    assert!(cold.peak_rss_bytes.unwrap() > 1_000_000, "{cold:?}");
+    assert!(
+        cold.p50 <= cold.p95 && cold.p95 < Duration::from_secs(10),
+        "expected ordered percentiles below 10 s, found {cold:?}"
+    );
+    assert!(
+        cold.peak_rss_bytes.unwrap() > 1_000_000,
+        "expected more than 1 MB of peak memory, found {cold:?}"
+    );
     let failing = BTreeMap::from([("PROBE_INIT".to_owned(), "exit".to_owned())]);
     assert!(measure_cold_start(Path::new(PROBE), &failing, 1).await.is_err());
 }

@@ -266,7 +266,10 @@ async fn mapping_that_aws_rejects_is_rejected() {
             mappings: vec![mapping.clone()],
             ..Config::default()
         };
-        assert!(Emulator::start(config).await.is_err(), "{mapping:?}");
+        assert!(
+            Emulator::start(config).await.is_err(),
+            "expected an error for {mapping:?}"
+        );
     }
     drop(start(probe(), queue.mapping()).await);
 }

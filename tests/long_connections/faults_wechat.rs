@@ -68,7 +68,7 @@ impl Scenario {
     async fn start_login(&self) -> String {
         let begun = self.console.post(&self.path("/login"), &json!({})).await.unwrap();
         assert_eq!(begun["state"], "waiting", "{begun}");
-        assert!(begun["expiresAt"].is_string(), "{begun}");
+        assert!(begun["expiresAt"].is_string(), "expected the time of expiry in {begun}");
         begun["qrUrl"].as_str().unwrap().to_owned()
     }
 
@@ -316,7 +316,7 @@ async fn picture_is_decrypted_for_the_agent() {
     let asked = serde_json::to_string(&scenario.agent.seen().last().unwrap().body).unwrap();
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(picture);
-    assert!(asked.contains(&encoded), "{asked}");
+    assert!(asked.contains(&encoded), "expected the picture's bytes in {asked}");
     scenario.nothing_wrong();
 }
 

@@ -96,7 +96,10 @@ async fn kicked_bot_reconnects_once_and_then_stays_disconnected_until_restarted(
     let status = test
         .status_is("disconnected", Some("kicked"), Duration::from_secs(10))
         .await;
-    assert!(status["next"].as_str().is_some_and(|next| !next.is_empty()), "{status}");
+    assert!(
+        status["next"].as_str().is_some_and(|next| !next.is_empty()),
+        "expected a next step in {status}"
+    );
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(wecom(&test).subscriptions(BOT).0, 1, "reconnected too early");
     let again = || (wecom(&test).subscriptions(BOT).1 == 2).then_some(());
@@ -142,7 +145,10 @@ async fn revoked_credentials_are_reported_and_not_retried() {
         .send()
         .await
         .unwrap();
-    assert!(patched.status().is_success(), "{patched:?}");
+    assert!(
+        patched.status().is_success(),
+        "the change of the secret was refused: {patched:?}"
+    );
     test.status_is("connected", None, Duration::from_secs(10)).await;
     test.nothing_wrong();
 }
@@ -155,7 +161,7 @@ async fn answer_of_an_expired_stream_continues_in_new_messages() {
     let told = test.settled(&lisi(), "that is all.").await;
     let all: String = told.iter().map(|it| it.text()).collect();
     let squeezed: String = all.split_whitespace().collect();
-    assert!(told.len() >= 2, "{told:#?}");
+    assert!(told.len() >= 2, "expected at least two messages, found {told:#?}");
     for word in ["Yousaid", "along", "story;", "thatisall."] {
         assert_eq!(squeezed.matches(word).count(), 1, "{word}: {told:#?}");
     }

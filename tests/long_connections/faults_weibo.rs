@@ -187,7 +187,10 @@ async fn wrong_credentials_are_reported_and_right_ones_need_no_restart() {
         .send()
         .await
         .unwrap();
-    assert!(patched.status().is_success(), "{patched:?}");
+    assert!(
+        patched.status().is_success(),
+        "the change of the secret was refused: {patched:?}"
+    );
     test.platform.connected(Duration::from_secs(10)).await.unwrap();
     test.status_is("connected", SOON).await;
 }
@@ -200,7 +203,11 @@ async fn busy_token_endpoint_is_retried() {
     });
     let test = WeiboScenario::with(platform, json!({})).await;
     test.platform.connected(SOON).await.unwrap();
-    assert!(test.platform.counts().1 >= 3, "{:?}", test.platform.counts());
+    assert!(
+        test.platform.counts().1 >= 3,
+        "expected at least 3 token requests, found {:?}",
+        test.platform.counts()
+    );
 }
 
 #[tokio::test]
@@ -256,7 +263,7 @@ async fn files_inside_a_message_reach_the_agent() {
     assert_eq!(names, ["a.png", "b.txt"], "{parts:?}");
     for (part, bytes) in parts.iter().zip([png.as_slice(), "日志".as_bytes()]) {
         let got = reqwest::get(part["url"].as_str().unwrap()).await.unwrap();
-        assert!(got.status().is_success(), "{got:?}");
+        assert!(got.status().is_success(), "the file's link does not work: {got:?}");
         assert_eq!(got.bytes().await.unwrap(), bytes);
     }
 }
@@ -293,7 +300,7 @@ async fn only_the_owner_is_sent_files_and_others_get_links() {
 }
 
 #[tokio::test]
-async fn servers_without_confirmations_are_answered_too() {
+async fn servers_with_fewer_confirmations_are_answered_too() {
     let test = WeiboScenario::open().await;
     test.platform.misbehave(|faults| faults.no_acks = true);
     test.platform.say(&lisi(), "one", true);

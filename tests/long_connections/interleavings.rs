@@ -120,7 +120,10 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     }
     let distinct: HashSet<&str> = asked.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(asked.len(), distinct.len(), "{mode:?}");
-    assert!(deaf || asked.len() == questions.len(), "{mode:?}");
+    assert!(
+        deaf || asked.len() == questions.len(),
+        "not every question was asked in mode {mode:?}"
+    );
 }
 
 async fn take(step: Step, n: usize, test: &TestBridge, questions: &mut Vec<Question>) {

@@ -183,7 +183,10 @@ async fn stop_under_load_loses_and_repeats_no_message_where_two_sockets_are_allo
         *times.entry(asked.text).or_default() += 1;
     }
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
-    assert!(doubled.is_empty() && times.len() == n_messages, "{doubled:?}");
+    assert!(
+        doubled.is_empty() && times.len() == n_messages,
+        "expected every message once; repeated: {doubled:?}"
+    );
     assert_eq!(platform.bubbles().len(), n_messages);
     for bubble in platform.bubbles() {
         let n: usize = bubble.chat.trim_start_matches("person").parse().unwrap();

@@ -48,5 +48,8 @@ async fn refused_cards_have_a_cooldown() {
     .await
     .unwrap()
     .items;
-    assert!(log.iter().any(|it| it.code == "way_closed"), "{log:?}");
+    assert!(
+        log.iter().any(|it| it.code == "way_closed"),
+        "expected `way_closed` in {log:?}"
+    );
 }

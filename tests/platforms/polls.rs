@@ -56,7 +56,10 @@ async fn stream_without_text_ends_in_time() {
     }
     let last = poll(&mut bridge, 332).await;
     assert_eq!(last["finish"], true);
-    assert!(!last["content"].as_str().unwrap().trim().is_empty(), "{last}");
+    assert!(
+        !last["content"].as_str().unwrap().trim().is_empty(),
+        "expected a visible text in {last}"
+    );
 
     bridge.world.clock = Clock::starting_at(begun.after(Duration::from_secs(361)));
     bridge.work().await;

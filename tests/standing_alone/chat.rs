@@ -184,7 +184,10 @@ async fn in_the_middle(bridge: &TestBridge, agent: &FakeAgent, trigger: &Value) 
             return (bot, reply);
         }
         after = state["version"].as_u64().unwrap();
-        assert!(began.elapsed() < PATIENCE, "{state}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the beginning of the answer is not shown: {state}"
+        );
     }
 }
 
@@ -195,8 +198,14 @@ async fn a_message_waits_while_an_answer_is_written() {
     let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
     let second = say(&bridge, &bot, "second").await;
     let status = bridge.ask(&bot, "chat", "/status").await;
-    assert!(status.contains("\nAn answer is being written, for "), "{status}");
-    assert!(status.ends_with("\n1 message is waiting."), "{status}");
+    assert!(
+        status.contains("\nAn answer is being written, for "),
+        "expected a running answer in {status}"
+    );
+    assert!(
+        status.ends_with("\n1 message is waiting."),
+        "expected one waiting message in {status}"
+    );
     assert_eq!(agent.asked(), ["first"]);
     agent.open_gate();
     assert_eq!(bridge.answer(&first).await, "part of first, rest");
@@ -335,7 +344,10 @@ async fn agent_without_permission_for_names_gets_aliases() {
         .iter()
         .map(|text| text.strip_suffix(": hi").unwrap().to_owned())
         .collect();
-    assert!(aliases[0] == aliases[2] && aliases[0] != aliases[1], "{aliases:?}");
+    assert!(
+        aliases[0] == aliases[2] && aliases[0] != aliases[1],
+        "expected one alias for each person, found {aliases:?}"
+    );
 }
 
 #[tokio::test]

@@ -179,7 +179,10 @@ async fn busy_program_is_retried_and_gone_program_is_not() {
         if message.to_string().contains("gone") {
             break;
         }
-        assert!(std::time::Instant::now() < give_up_at, "{message}");
+        assert!(
+            std::time::Instant::now() < give_up_at,
+            "the message has not failed in time: {message}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     it.platform.say(&lisi(), "three", true);

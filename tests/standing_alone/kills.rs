@@ -127,7 +127,10 @@ async fn say(console: &Console, bot: &str, chat: &str, text: &str) -> String {
     loop {
         match console.say(bot, chat, text, text).await {
             Ok((_, reply)) => return reply,
-            Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+            Err(error) => assert!(
+                began.elapsed() < PATIENCE,
+                "the message is not acknowledged in time: {error:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -138,7 +141,10 @@ async fn read(console: &Console, reply: &str) -> Value {
     loop {
         match console.read(reply).await {
             Ok(shown) => return shown.last().unwrap().clone(),
-            Err(error) => assert!(began.elapsed() < 2 * PATIENCE, "{error:?}"),
+            Err(error) => assert!(
+                began.elapsed() < 2 * PATIENCE,
+                "the reply can't be read in time: {error:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -151,7 +157,10 @@ async fn kill_again_and_again(bridge: &mut TestBridge, size: &Size, n_kills: &At
         let (before, after) = (moments.next(), moments.next());
         tokio::time::sleep(before).await;
         let begun = bridge.console.post("/api/v1/keys/rotate", &json!({})).await.unwrap();
-        assert!(begun["keys"].as_array().unwrap().len() > 1, "{begun}");
+        assert!(
+            begun["keys"].as_array().unwrap().len() > 1,
+            "expected a second data key in {begun}"
+        );
         tokio::time::sleep(after / 4).await;
         tokio::task::block_in_place(|| bridge.process.restart()).unwrap();
         n_kills.fetch_add(1, Ordering::SeqCst);
@@ -168,7 +177,10 @@ async fn rotated(console: &Console) -> u8 {
             assert_eq!(keys["nUnreadable"], 0, "{keys}");
             return u8::try_from(keys["keys"][0]["version"].as_u64().unwrap()).unwrap();
         }
-        assert!(began.elapsed() < 2 * PATIENCE, "{keys}");
+        assert!(
+            began.elapsed() < 2 * PATIENCE,
+            "the rotation has not ended in time: {keys}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -94,7 +94,10 @@ async fn waiting_message_is_answered_by_the_agent_it_was_sent_to() {
         (vec!["one".into(), "two".into()], vec!["three".into()])
     );
     let told = other.seen()[0].body.to_string();
-    assert!(!told.contains("one") && !told.contains("two"), "{told}");
+    assert!(
+        !told.contains("one") && !told.contains("two"),
+        "the other agent must not get the first agent's messages: {told}"
+    );
     // The waiting question continued the first question's session.
     let told = slow.seen()[1].body.to_string();
     assert!(told.contains("echo: one"), "expected `echo: one` in {told}");

@@ -95,7 +95,10 @@ async fn answer_stopped_within_a_credential_is_redacted() {
             break;
         }
         after = state["version"].as_u64().unwrap();
-        assert!(begun.elapsed() < PATIENCE, "{state}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the credential's beginning is not reached in time: {state}"
+        );
     }
     bridge.ask(&bot, "chat", "/stop").await;
     assert_eq!(bridge.answer(&reply).await, "the key is [redacted]\n\n(Stopped.)");

@@ -81,7 +81,7 @@ async fn callback_delivered_five_times_is_one_message() {
 }
 
 #[tokio::test]
-async fn stream_of_another_bot_shows_no_answer() {
+async fn poll_of_another_person_shows_no_answer() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
@@ -92,7 +92,10 @@ async fn stream_of_another_bot_shows_no_answer() {
 
     let other = Speaker::alone("wangwu");
     let stolen = bot.send_for_stream(&bot.poll(&other, &shown[0].id)).await.unwrap();
-    assert!(stolen.finish && !stolen.content.contains("secret"), "{stolen:?}");
+    assert!(
+        stolen.finish && !stolen.content.contains("secret"),
+        "another person's poll must end without the answer: {stolen:?}"
+    );
 }
 
 #[tokio::test]

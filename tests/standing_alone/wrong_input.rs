@@ -122,7 +122,7 @@ async fn signed_but_unreadable_request_is_acknowledged_and_logged() {
         .await
         .unwrap();
     let warned = logs["items"].as_array().unwrap().iter().any(|it| it["level"] == "warn");
-    assert!(warned, "{logs}");
+    assert!(warned, "expected a warning in {logs}");
 }
 
 #[tokio::test]

@@ -40,6 +40,12 @@ async fn the_first_response_is_fast() {
     figure("first passive answer, median of 40", format!("{median:?}"));
     figure("first passive answer, worst of 40", format!("{worst:?}"));
     // The target is 100 ms for each. The slowest may take longer, for machines with other work, before this fails.
-    assert!(quick < Duration::from_millis(100), "{took:?}");
-    assert!(worst < Duration::from_millis(2500), "{took:?}");
+    assert!(
+        quick < Duration::from_millis(100),
+        "the first quartile should be below 100 ms: {took:?}"
+    );
+    assert!(
+        worst < Duration::from_millis(2500),
+        "the slowest should be below 2.5 s: {took:?}"
+    );
 }

@@ -76,21 +76,33 @@ struct Heard {
 impl Asking<'_> {
     async fn sessions_are_kept(&self) -> Result<()> {
         let first = self.read(&request("kept", "hello", None), usize::MAX).await?;
-        ensure!(first.draft.text == "turn 1: hello", "{first:?}");
+        ensure!(
+            first.draft.text == "turn 1: hello",
+            "expected `turn 1: hello`, found {first:?}"
+        );
         let second = self
             .read(&request("kept", "again", first.conversation_ref), usize::MAX)
             .await?;
-        ensure!(second.draft.text == "turn 2: again", "{second:?}");
+        ensure!(
+            second.draft.text == "turn 2: again",
+            "expected `turn 2: again`, found {second:?}"
+        );
         Ok(())
     }
 
     async fn questions_are_answered(&self) -> Result<()> {
         let asked = self.read(&request("asked", "ask", None), usize::MAX).await?;
-        ensure!(asked.asked && asked.draft.text.contains("Deploy?"), "{asked:?}");
+        ensure!(
+            asked.asked && asked.draft.text.contains("Deploy?"),
+            "expected the question `Deploy?`, found {asked:?}"
+        );
         let answered = self
             .read(&request("asked", "yes", asked.conversation_ref), usize::MAX)
             .await?;
-        ensure!(answered.draft.text == "you chose yes", "{answered:?}");
+        ensure!(
+            answered.draft.text == "you chose yes",
+            "expected `you chose yes`, found {answered:?}"
+        );
         let next = self
             .read(&request("asked", "on", answered.conversation_ref), usize::MAX)
             .await?;
@@ -103,7 +115,10 @@ impl Asking<'_> {
 
     async fn failures_are_told(&self) -> Result<()> {
         let heard = self.read(&request("failed", "fail", None), usize::MAX).await?;
-        ensure!(matches!(heard.last, Some(AgentEvent::Failed(_))), "{heard:?}");
+        ensure!(
+            matches!(heard.last, Some(AgentEvent::Failed(_))),
+            "expected a failed run, found {heard:?}"
+        );
         Ok(())
     }
 
@@ -152,7 +167,10 @@ impl Asking<'_> {
         asked.resume = begun.resume;
         let heard = self.read(&asked, usize::MAX).await?;
         ensure!(!heard.draft.text.contains("w199"), "`w199` must not be in {heard:?}");
-        ensure!(matches!(heard.last, Some(AgentEvent::Cancelled)), "{heard:?}");
+        ensure!(
+            matches!(heard.last, Some(AgentEvent::Cancelled)),
+            "expected a cancelled run, found {heard:?}"
+        );
         Ok(())
     }
 

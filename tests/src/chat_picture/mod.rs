@@ -86,7 +86,10 @@ mod tests {
             drawn.contains("a &lt; b &amp; c?") && drawn.contains("Chat &lt;1&gt;"),
             "{drawn}"
         );
-        assert!(!drawn.contains("**") && !drawn.contains("|---"), "{drawn}");
+        assert!(
+            !drawn.contains("**") && !drawn.contains("|---"),
+            "Markdown is left in {drawn}"
+        );
         assert_eq!(drawn, draw(CLIENT, std::slice::from_ref(&moment)));
         let plain = Client {
             dialect: Dialect::Plain,

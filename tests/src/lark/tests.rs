@@ -43,7 +43,11 @@ fn frames_match_the_vendors_encoding() {
     }
     for vector in vectors()["frames_invalid"].as_array().unwrap() {
         let bytes = hex::decode(vector["hex"].as_str().unwrap()).unwrap();
-        assert!(Frame::decode(&bytes).is_err(), "{}", vector["name"]);
+        assert!(
+            Frame::decode(&bytes).is_err(),
+            "expected an invalid frame: {}",
+            vector["name"]
+        );
     }
 }
 
@@ -205,7 +209,7 @@ async fn invalid_calls_are_refused_as_by_the_platform() {
         Ok(answer) => answer.bytes().await,
         Err(error) => Err(error),
     };
-    assert!(lost.is_err(), "{lost:?}");
+    assert!(lost.is_err(), "expected a lost response, found {lost:?}");
 }
 
 #[tokio::test]

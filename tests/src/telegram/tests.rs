@@ -34,7 +34,10 @@ impl Bot {
             (&json!(false), &json!(code)),
             "{answer}"
         );
-        assert!(answer["description"].as_str().unwrap().contains(text), "{answer}");
+        assert!(
+            answer["description"].as_str().unwrap().contains(text),
+            "expected `{text}` in the description of {answer}"
+        );
     }
 }
 

@@ -44,7 +44,7 @@ async fn invalid_calls_are_refused_as_by_the_platform() {
     let complaints = platform.complaints();
     assert_eq!(complaints.len(), 3, "{complaints:?}");
     for (complaint, code) in complaints.iter().zip(["40008", "40031", "44004"]) {
-        assert!(complaint.contains(code), "{complaint}");
+        assert!(complaint.contains(code), "expected the code {code} in {complaint}");
     }
 }
 

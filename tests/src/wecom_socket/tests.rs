@@ -154,7 +154,10 @@ async fn two_frames_in_flight_and_a_reply_of_another_bot_are_reported() {
         client.next().await["errcode"].clone(),
         client.next().await["errcode"].clone(),
     ];
-    assert!(codes.contains(&json!(6000)) && codes.contains(&json!(0)), "{codes:?}");
+    assert!(
+        codes.contains(&json!(6000)) && codes.contains(&json!(0)),
+        "expected the codes 6000 and 0 in {codes:?}"
+    );
 
     let mut thief = Client::connect(&platform).await;
     thief

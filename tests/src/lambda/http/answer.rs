@@ -203,7 +203,10 @@ mod tests {
             json!({ "statusCode": 200, "body": { "a": 1 } }),
             json!({ "statusCode": 200, "body": "not base64!", "isBase64Encoded": true }),
         ] {
-            assert!(response(answer.to_string().as_bytes()).is_err(), "{answer}");
+            assert!(
+                response(answer.to_string().as_bytes()).is_err(),
+                "expected a malformed answer: {answer}"
+            );
         }
         assert_eq!(response(b"").unwrap_err(), Malformed::NotJson);
     }

@@ -91,7 +91,10 @@ mod tests {
             "null",
         ] {
             let answer = format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"m1"}},{item}]}}"#);
-            assert!(matches!(verdict(&answer), Verdict::Failed(_)), "{answer}");
+            assert!(
+                matches!(verdict(&answer), Verdict::Failed(_)),
+                "expected a failed batch for {answer}"
+            );
         }
     }
 
@@ -106,7 +109,10 @@ mod tests {
             r#"{"batchItemFailures":{}}"#,
             r#"{"batchItemFailures":"m1"}"#,
         ] {
-            assert!(matches!(verdict(answer), Verdict::Failed(_)), "{answer}");
+            assert!(
+                matches!(verdict(answer), Verdict::Failed(_)),
+                "expected a failed batch for {answer}"
+            );
         }
     }
 }
