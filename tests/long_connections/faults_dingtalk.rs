@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn dingtalk(test: &TestBridge) -> &DingTalk {
     match &test.platform {
         Platform::DingTalk(it) => it,
-        _ => unreachable!("these stages are DingTalk's"),
+        _ => unreachable!("these scenarios are DingTalk's"),
     }
 }
 

@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn lark(test: &TestBridge) -> &Lark {
     match &test.platform {
         Platform::Lark(it) => it,
-        _ => unreachable!("these stages are Lark's"),
+        _ => unreachable!("these scenarios are Lark's"),
     }
 }
 

@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn wecom(test: &TestBridge) -> &Wecom {
     match &test.platform {
         Platform::WecomSocket(it) => it,
-        _ => unreachable!("these stages are WeCom's"),
+        _ => unreachable!("these scenarios are WeCom's"),
     }
 }
 
