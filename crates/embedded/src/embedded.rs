@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::alive::Alive;
 use crate::connector::Client;
-use crate::dynamodb::{DirectTables, Tables};
+use crate::direct_tables::DirectTables;
+use crate::dynamodb::Tables;
 use crate::engines::Engines;
 use crate::open::{OpenError, Options};
 use crate::server;

@@ -22,6 +22,7 @@ mod alive;
 mod answer;
 mod clock;
 mod connector;
+mod direct_tables;
 mod dynamodb;
 mod embedded;
 mod engines;
@@ -31,7 +32,7 @@ mod server;
 mod sqs;
 
 pub use self::clock::Clock;
-pub use self::dynamodb::DirectTables;
+pub use self::direct_tables::DirectTables;
 pub use self::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY};
 pub use self::engines::ENDPOINT_URL;
 pub use self::observer::{CrashPoint, Moment, Observer, Service, Verdict};

@@ -17,12 +17,12 @@ pub(super) fn answer(operation: &str, error: DynoxideError) -> Answer {
 }
 
 /// Logs a storage error and keeps it from the caller: it is about our storage, not about the caller's request.
-pub(super) fn log(operation: &str, error: &DynoxideError) {
+pub(crate) fn log(operation: &str, error: &DynoxideError) {
     tracing::error!(%error, operation, "table storage failed");
 }
 
 /// Adds the envelope that DynamoDB puts around some validation errors of three operations. The engine leaves this to its own HTTP server.
-pub(super) fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
+pub(crate) fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
     match error {
         DynoxideError::EnvelopedValidation(message) => match operation {
             "PutItem" | "UpdateItem" | "DeleteItem" if !message.starts_with(ENVELOPE) => {

@@ -4,10 +4,9 @@
 //! HTTP server is done here: operation names (`calls`), error formats (`errors`), idempotency tokens (`tokens`).
 
 mod calls;
-mod direct;
-mod errors;
+pub(crate) mod errors;
 mod tokens;
-mod worker;
+pub(crate) mod worker;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +14,6 @@ use std::thread::JoinHandle;
 
 use dynoxide::Database;
 
-pub use self::direct::DirectTables;
 use self::worker::{Desk, Worker};
 use crate::alive::Alive;
 use crate::{Answer, Durability, OpenError, StorageThread};
@@ -93,7 +91,7 @@ impl Tables {
     }
 
     /// Runs `run` on the engine.
-    async fn run<A: Send + 'static>(
+    pub(crate) async fn run<A: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Worker) -> worker::Result<A> + Send + 'static,
     ) -> worker::Result<A> {

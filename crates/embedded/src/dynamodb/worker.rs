@@ -23,7 +23,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// transaction of its own, and the next sweep finds the rest.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
 
-pub(super) type Result<T> = std::result::Result<T, DynoxideError>;
+pub(crate) type Result<T> = std::result::Result<T, DynoxideError>;
 
 /// Where callers' jobs are executed.
 #[derive(Debug)]
@@ -75,8 +75,8 @@ pub(super) enum Job {
 }
 
 /// The engine and what its thread needs.
-pub(super) struct Worker {
-    pub(super) db: Database,
+pub(crate) struct Worker {
+    pub(crate) db: Database,
     pub(super) tokens: Tokens,
     /// Dropped with the worker, which ends the sweeper, if there is one.
     _is_open: Option<Sender<()>>,

@@ -19,8 +19,8 @@ use dynoxide::DynoxideError;
 use dynoxide::actions::{batch_get_item, get_item, put_item, query, update_item};
 use dynoxide::types::AttributeValue as Stored;
 
-use super::errors;
-use super::worker::{Result as EngineResult, Worker};
+use crate::dynamodb::errors;
+use crate::dynamodb::worker::{Result as EngineResult, Worker};
 use crate::engines::Engines;
 
 /// The tables, for callers in the same process.
