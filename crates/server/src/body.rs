@@ -22,6 +22,10 @@ use crate::registry::{Connection, Phase, Registry};
 const SMALL_BYTES: u64 = 64 * 1024;
 /// Body bytes reserved in the memory budget at a time.
 const UNIT_BYTES: usize = 1024;
+/// How much of a too long body is read and dropped, and for how long. A client that is still sending when the connection is closed sees a
+/// broken connection and not the response.
+const DISCARDED_BYTES: usize = 2 * 1024 * 1024;
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Memory budget of all request bodies in flight.
 #[derive(Debug)]
@@ -56,10 +60,11 @@ impl BodyBudget {
         }
     }
 
-    /// Reads a whole request body.
+    /// Reads a whole request body. `is_asking`: the client waits for a `100 Continue` before it sends the body.
     pub(crate) async fn read(
         &self,
-        body: Incoming,
+        mut body: Incoming,
+        is_asking: bool,
         limits: &Limits,
         registry: &Registry,
         connection: &Connection,
@@ -72,6 +77,12 @@ impl BodyBudget {
             });
         }
         if announced.is_some_and(|length| length > limits.max_body_bytes as u64) {
+            // Reading would ask for it.
+            if !is_asking {
+                connection.enter(Phase::Body);
+                discard(&mut body).await;
+                connection.enter(Phase::Working);
+            }
             return Ok(Held {
                 body: unreadable(),
                 _share: None,
@@ -114,6 +125,8 @@ impl Reading<'_> {
                 continue;
             };
             if self.bytes.len() + data.len() > self.limits.max_body_bytes {
+                discard(&mut body).await;
+                self.connection.enter(Phase::Working);
                 return Ok(Held {
                     body: unreadable(),
                     _share: None,
@@ -155,6 +168,20 @@ impl Reading<'_> {
         self.connection.rename(Phase::Body);
         permit.ok().and_then(Result::ok).ok_or(Refusal::Busy)
     }
+}
+
+/// Reads the rest of a body and drops it, within limits.
+async fn discard(body: &mut Incoming) {
+    let reading = async {
+        let mut n_bytes = 0;
+        while n_bytes < DISCARDED_BYTES
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            n_bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // The client may be slow or endless: then it may miss the response.
+    let _ = timeout(DISCARD_WITHIN, reading).await;
 }
 
 /// A body that fails when it is read, like one that breaks off. The handler words the response.

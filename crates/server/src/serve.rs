@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::header::EXPECT;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -119,7 +120,11 @@ impl Server {
     ) -> axum::response::Response {
         connection.enter(Phase::Working);
         let (mut head, body) = request.into_parts();
-        let held = match self.bodies.read(body, &self.limits, &self.registry, connection).await {
+        let is_asking = head.headers.contains_key(EXPECT);
+        let reading = self
+            .bodies
+            .read(body, is_asking, &self.limits, &self.registry, connection);
+        let held = match reading.await {
             Ok(held) => held,
             Err(refusal) => {
                 connection.enter(Phase::Working);

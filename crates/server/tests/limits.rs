@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use tieline_server::{Limits, TrustedProxies, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -205,6 +205,32 @@ async fn the_route_words_the_error_of_a_too_long_body() {
     assert!(counted.starts_with("HTTP/1.1 413"), "{counted}");
     let longest = ask(address, &post_of(1000, &"x".repeat(1000))).await;
     assert!(longest.ends_with("\r\n\r\n1000"), "{longest}");
+}
+
+#[tokio::test]
+async fn client_that_is_still_sending_sees_why_its_body_is_refused() {
+    const MIB: usize = 1024 * 1024;
+    let limits = Limits {
+        max_body_bytes: 1000,
+        ..generous()
+    };
+    let address = start(limits).await;
+    let body = "x".repeat(3 * MIB / 2);
+    let chunked = format!(
+        "POST /length HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n180000\r\n{body}\r\n0\r\n\r\n"
+    );
+    for request in [post_of(body.len(), &body), chunked] {
+        let (first, second) = request.split_at(request.len() / 2);
+        let mut socket = send(address, first).await;
+        // Long enough for the server to find out that the body is too long.
+        sleep(SHORT).await;
+        socket.write_all(second.as_bytes()).await.unwrap();
+        let answer = rest(socket).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+    let asking = post_of(2 * MIB, "").replace("host: h", "host: h\r\nexpect: 100-continue");
+    let answer = ask(address, &asking).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]
