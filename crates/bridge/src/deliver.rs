@@ -6,6 +6,7 @@ mod final_text;
 mod record;
 mod verdict;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::account::Account;
@@ -55,7 +56,7 @@ pub struct ReplyDelivery<'a> {
     /// The reply's record.
     pub record: ReplyRecord,
     /// The record as the table has it, if it is there.
-    saved: Option<ReplyRecord>,
+    saved: Option<Arc<ReplyRecord>>,
     /// Transient failures of calls in a row.
     failures: u32,
     /// Attempts to send the same frame to the bot's socket.
@@ -151,7 +152,7 @@ impl<'a> ReplyDelivery<'a> {
             bot,
             target,
             record,
-            saved,
+            saved: saved.map(Arc::new),
             failures: 0,
             tries,
             has_shown_text,

@@ -28,9 +28,9 @@ impl LocalReplies {
         }
     }
 
-    /// Publishes what this process has written of the reply.
-    pub fn written(&self, record: &ReplyRecord) {
-        self.tell(&record.id, || Some(Arc::new(record.clone())));
+    /// Publishes what this process has written of the reply. `record` is called only if a task waits for it.
+    pub fn written(&self, id: &ReplyId, record: impl FnOnce() -> Arc<ReplyRecord>) {
+        self.tell(id, || Some(record()));
     }
 
     /// This process may have written the reply: watchers must read the table.
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn last_write_is_known_only_while_watched_and_certain() {
         let replies = Arc::new(LocalReplies::default());
-        let record = ReplyRecord {
+        let record = Arc::new(ReplyRecord {
             text: "so far".to_owned(),
             version: 3,
             ..blank(&About {
@@ -101,12 +101,12 @@ mod tests {
                 asker: &SenderId::new("lisi"),
                 received_at: Timestamp::from_secs(1000),
             })
-        };
-        replies.written(&record);
+        });
+        replies.written(&record.id, || Arc::clone(&record));
         let mut watch = replies.watch(&record.id);
         assert!(watch.newest().is_none(), "it was not watched");
-        replies.written(&record);
-        assert_eq!(watch.newest().as_deref(), Some(&record));
+        replies.written(&record.id, || Arc::clone(&record));
+        assert_eq!(watch.newest().as_ref(), Some(&record));
         replies.changed(&record.id);
         assert!(watch.newest().is_none(), "a write may have been done");
     }

@@ -1,5 +1,7 @@
 //! Writes of replies, each published at once to the tasks of this process that wait for the reply.
 
+use std::sync::Arc;
+
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::reply::{self, ReplyRecord};
@@ -16,12 +18,40 @@ pub(crate) async fn save(
     after: &mut ReplyRecord,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let saved = save_unpublished(world, before, after, now).await;
+    if saved.is_ok() {
+        world.local_replies.written(&after.id, || Arc::new(after.clone()));
+    }
+    saved
+}
+
+/// Like [`save`], for a caller that keeps what was saved: copies it once for the caller and those who wait for the reply.
+///
+/// # Errors
+/// As there.
+pub(crate) async fn save_and_keep(
+    world: &World,
+    before: Option<&ReplyRecord>,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<Arc<ReplyRecord>, StoreError> {
+    save_unpublished(world, before, after, now).await?;
+    let saved = Arc::new(after.clone());
+    world.local_replies.written(&after.id, || Arc::clone(&saved));
+    Ok(saved)
+}
+
+async fn save_unpublished(
+    world: &World,
+    before: Option<&ReplyRecord>,
+    after: &mut ReplyRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     // On the heap: a run that shows an answer awaits this in many places, and would keep all of these futures on its thread's stack.
     let saved = Box::pin(reply::save(&world.store, before, after, now)).await;
-    match &saved {
-        Ok(()) => world.local_replies.written(after),
-        // The write may have succeeded and only its response been lost.
-        Err(_) => world.local_replies.changed(&after.id),
+    // The write may have succeeded and only its response been lost.
+    if saved.is_err() {
+        world.local_replies.changed(&after.id);
     }
     saved
 }

@@ -339,19 +339,18 @@ async fn seal_change(
     after: &ReplyRecord,
     now: Timestamp,
 ) -> Result<Option<Body>, StoreError> {
-    let said = stored::plain(before)?;
     let plain = stored::plain(after)?;
+    let comparison = stored::compare(before, &plain)?;
     let is_new = |at: Timestamp| now.since(at) < FINAL_IS_NEW;
     // A text that has just become final is written once more: as a separate item.
     let stays = after.stage != Stage::Final || before.final_at.is_some_and(is_new);
-    if said == plain && stays {
+    if comparison.is_same() && stays {
         return Ok(None);
     }
-    if !sealed_blob::is_long(said.len()) {
+    if !sealed_blob::is_long(comparison.n_earlier_bytes()) {
         return seal(store, after, &plain, None, now).await.map(Some);
     }
-    let n_same_bytes = sealed_blob::n_same_bytes(&said, &plain);
-    drop(said);
+    let n_same_bytes = comparison.n_same_bytes();
     let key = partition(&before.id);
     let found = dynamo::get(
         &store.dynamo,

@@ -5,6 +5,8 @@
 //! the pieces that it was written with. Pieces are in partitions of their own, so that a long answer doesn't overload one. When a
 //! text grows, its earlier pieces are kept and not written again. Pieces without a reference expire.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::fresh;
 use tieline_core::timestamp::Timestamp;
@@ -53,7 +55,7 @@ impl Body {
 pub(crate) struct Earlier<'a> {
     /// The stored body.
     pub(crate) body: &'a Body,
-    /// Length of the common prefix with the new one: [`n_same_bytes`].
+    /// Length of the common prefix with the new one: [`Comparison::n_same_bytes`].
     pub(crate) n_same_bytes: usize,
 }
 
@@ -69,10 +71,55 @@ pub(crate) const fn is_long(n_bytes: usize) -> bool {
     n_bytes >= PIECE_BYTES
 }
 
-/// Length of the common prefix, in whole pieces.
-pub(crate) fn n_same_bytes(one: &[u8], other: &[u8]) -> usize {
-    let pieces = one.chunks_exact(PIECE_BYTES).zip(other.chunks_exact(PIECE_BYTES));
-    pieces.take_while(|(one, other)| one == other).count() * PIECE_BYTES
+/// Comparison of an earlier body with a new one while the earlier one is serialized: it is never in memory as a whole.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    new: &'a [u8],
+    n_bytes: usize,
+    n_same: usize,
+}
+
+impl<'a> Comparison<'a> {
+    /// Compares the JSON of `earlier` with the body `new`.
+    pub(crate) fn of(what: &'static str, earlier: &impl Serialize, new: &'a [u8]) -> Result<Self, StoreError> {
+        let (n_bytes, n_same) = (0, 0);
+        let mut comparison = Self { new, n_bytes, n_same };
+        serde_json::to_writer(&mut comparison, earlier).map_err(|_| StoreError::Unreadable { what })?;
+        Ok(comparison)
+    }
+
+    /// Whether both are the same.
+    pub(crate) const fn is_same(&self) -> bool {
+        self.n_same == self.n_bytes && self.n_same == self.new.len()
+    }
+
+    /// Length of the earlier body.
+    pub(crate) const fn n_earlier_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Length of the common prefix, in whole pieces.
+    pub(crate) const fn n_same_bytes(&self) -> usize {
+        self.n_same / PIECE_BYTES * PIECE_BYTES
+    }
+}
+
+impl Write for Comparison<'_> {
+    fn write(&mut self, earlier: &[u8]) -> io::Result<usize> {
+        if self.n_same == self.n_bytes {
+            let new = self.new.get(self.n_same..).unwrap_or_default();
+            self.n_same += match new.starts_with(earlier) {
+                true => earlier.len(),
+                false => earlier.iter().zip(new).take_while(|(one, other)| one == other).count(),
+            };
+        }
+        self.n_bytes += earlier.len();
+        Ok(earlier.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Serializes a value as JSON; its texts have `n_bytes` together.
@@ -202,4 +249,35 @@ fn partition(name: &str) -> String {
 // The index is part of it, so that pieces can't be swapped.
 pub(crate) fn subject(about: &str, at: usize) -> String {
     format!("{about} {at}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(earlier: &str, new: &str) {
+        let (one, other) = (json("text", &earlier, 0).unwrap(), json("text", &new, 0).unwrap());
+        let comparison = Comparison::of("text", &earlier, &other).unwrap();
+        assert_eq!(comparison.is_same(), one == other);
+        assert_eq!(comparison.n_earlier_bytes(), one.len());
+        let pieces = one.chunks_exact(PIECE_BYTES).zip(other.chunks_exact(PIECE_BYTES));
+        let n_same = pieces.take_while(|(one, other)| one == other).count() * PIECE_BYTES;
+        assert_eq!(comparison.n_same_bytes(), n_same);
+    }
+
+    #[test]
+    fn comparison_agrees_with_whole_bodies() {
+        let long = "a line with \"quotes\" and \\\n".repeat(8000);
+        let cut = |n: usize| long.get(..n).unwrap();
+        check("", "");
+        check("one", "one");
+        check("one", "one more");
+        check("one more", "one");
+        check(&long, &long);
+        check(cut(70_000), &long);
+        check(&long, cut(140_000));
+        check(&long, &long.replacen("with", "WITH", 1));
+        check(&long, &format!("{}x{}", cut(150_000), cut(50_000)));
+    }
 }

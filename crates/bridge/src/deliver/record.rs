@@ -1,5 +1,6 @@
 //! Writes the record of a reply while it is shown, with retries where it must not be lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
@@ -60,7 +61,7 @@ impl ReplyDelivery<'_> {
     /// [`DeliverError`] if it can't be written or belongs to another holder now.
     pub async fn save_growth(&mut self) -> Result<(), DeliverError> {
         let is_saved = |saved: &ReplyRecord| saved.progress == self.record.progress;
-        match self.saved.as_ref().is_some_and(is_saved) {
+        match self.saved.as_deref().is_some_and(is_saved) {
             true => Ok(()),
             false => self.save().await,
         }
@@ -76,16 +77,18 @@ impl ReplyDelivery<'_> {
             lease.expires_at = lease.expires_at.max(now.after(self.world.settings.lease));
         }
         let world = self.world;
-        match reply_writes::save(world, self.saved.as_ref(), &mut self.record, now).await {
+        let written = reply_writes::save_and_keep(world, self.saved.as_deref(), &mut self.record, now).await;
+        let saved = match written {
             // If the record in the table is this holder's, an earlier write succeeded and only its response was lost.
             Err(StoreError::Conflict) if self.hold.is_some() || self.record.lease.is_some() => {
                 let ours = reply::get(&world.store, &self.record.id, now).await?;
                 let ours = ours.filter(|found| self.has_written(found));
-                reply_writes::save(world, Some(&ours.ok_or(StoreError::Conflict)?), &mut self.record, now).await?;
+                let ours = ours.ok_or(StoreError::Conflict)?;
+                reply_writes::save_and_keep(world, Some(&ours), &mut self.record, now).await?
             }
-            saved => saved?,
-        }
-        self.saved = Some(self.record.clone());
+            written => written?,
+        };
+        self.saved = Some(saved);
         (self.saved_at, self.is_ahead) = (now, false);
         Ok(())
     }
@@ -105,7 +108,7 @@ impl ReplyDelivery<'_> {
             fence: self.record.fence,
             ..found.clone()
         };
-        self.saved = Some(found);
+        self.saved = Some(Arc::new(found));
         self.is_ahead = false;
         Ok(true)
     }

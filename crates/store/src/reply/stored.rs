@@ -15,7 +15,7 @@ use super::{Outcome, ReplyRecord, Tried, WHAT};
 use crate::Store;
 use crate::error::StoreError;
 use crate::item::Blob;
-use crate::sealed_blob::{self, Body};
+use crate::sealed_blob::{self, Body, Comparison};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "v")]
@@ -124,7 +124,16 @@ fn str_is_empty(text: &std::borrow::Cow<'_, str>) -> bool {
 
 /// The plaintext of a reply's body.
 pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
-    let words = Words::V1(WordsV1 {
+    sealed_blob::json(WHAT, &words(reply), reply.reasoning.len() + reply.text.len())
+}
+
+/// Compares the body of an earlier version of a reply with a new plaintext.
+pub(super) fn compare<'a>(earlier: &ReplyRecord, plain: &'a [u8]) -> Result<Comparison<'a>, StoreError> {
+    Comparison::of(WHAT, &words(earlier), plain)
+}
+
+fn words(reply: &ReplyRecord) -> Words<'_> {
+    Words::V1(WordsV1 {
         reasoning: reply.reasoning.as_str().into(),
         text: reply.text.as_str().into(),
         files: reply.files.as_slice().into(),
@@ -136,8 +145,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
             _ => "".into(),
         },
         held: reply.held_back.clone(),
-    });
-    sealed_blob::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
+    })
 }
 
 /// The outcome without the failure message, which is sealed with the text.
