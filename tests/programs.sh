@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 # more features, share the crates that need none of these.
 build() {
     PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
-        cargo lambda build --release --locked "${@/#/--package=tieline-}" >&2
+        cargo lambda build --release --locked --bins "${@/#/--package=tieline-}" >&2
 }
 build fn-webhook fn-dispatcher fn-runner fn-admin
 build standalone relay

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 sh tests/aws/install.sh
 if [ -z "${TIELINE_DEBUG_DIR:-}" ]; then
-    cargo build --locked --bin webhook --bin dispatcher --bin runner --bin admin --bin relay --bin print_definitions
+    cargo build --locked --workspace --bin webhook --bin dispatcher --bin runner --bin admin --bin relay --bin print_definitions
 fi
 # SAM and cargo-lambda are found by name. No telemetry is sent, and no AWS API is called.
 export PATH="$PWD/tests/.tools/sam/bin:$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1

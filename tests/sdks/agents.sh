@@ -13,7 +13,8 @@ venv=$PWD/../../.tools/sdks-agents
 target=${CARGO_TARGET_DIR:-../../../target}
 
 python_packages requirements.txt "$venv"
-cargo build --quiet --locked -p tieline-tests --bin ask_agent
+# With the features of the whole workspace, as the tests are built: else most of it would be compiled again.
+cargo build --quiet --locked --workspace --bin ask_agent
 
 work=$(mktemp -d)
 servers=()

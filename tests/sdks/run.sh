@@ -61,7 +61,8 @@ export OPENCLAW_STATE_DIR
 trap 'rm -rf "$OPENCLAW_STATE_DIR"' EXIT
 python_packages requirements.txt "$venv"
 node_packages package.json "$node"
-cargo build --quiet --locked -p tieline-tests --bin simulate
+# With the features of the whole workspace, as the tests are built: else most of it would be compiled again.
+cargo build --quiet --locked --workspace --bin simulate
 failed=0
 for client in ${*:-*.py *.mjs}; do
     try "$client" || failed=1
