@@ -1,7 +1,7 @@
 //! Synthetic check: a message that goes through everything, as a person's does, and must be answered.
 //!
-//! It is sent to the public address, so domain, firewall, API, functions, queues and tables all have their part in it. It catches what no other
-//! metric shows in time, as a runner that hangs. Its bot and its agent, which echoes, are in an organization of their own, made when they are
+//! It is sent to the address that platforms call, and its answer is read at the public address, so domain, firewall, API, functions, queues and
+//! tables all have their part in it. It catches what no other metric shows in time, as a runner that hangs. Its bot and its agent, which echoes, are in an organization of their own, made when they are
 //! missing.
 
 use std::time::Duration;
@@ -100,7 +100,10 @@ async fn check(world: &World) -> Result<(), CheckError> {
 
     let text = fresh("check", random());
     let body = json!({ "text": text, "chatId": "check", "senderId": "check" });
-    let url = format!("{}/api/{platform}/webhook/{INTEGRATION}", world.settings.public_url);
+    let url = format!(
+        "{}/api/{platform}/webhook/{INTEGRATION}",
+        world.settings.callback_base()
+    );
     let post = world.http.client().post(url).header("content-type", "application/json");
     let said = call(post.body(body.to_string()), &cookie).await?;
     let reply = said["replyId"].as_str().ok_or(CheckError::Foreign)?.to_owned();

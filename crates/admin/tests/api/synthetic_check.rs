@@ -96,6 +96,16 @@ async fn a_check_makes_its_bot_once_and_is_answered() {
     }
     let messages = api.get(&format!("{organization}/messages")).await.ok();
     assert_eq!(messages["items"].as_array().unwrap().len(), 2, "{messages}");
+    // What platforms call is checked, where that is another address than the console's.
+    let settings = Settings {
+        callback_base: Some("http://127.0.0.1:1".to_owned()),
+        ..(*world.settings).clone()
+    };
+    let by_url = World {
+        settings: Arc::new(settings),
+        ..world.clone()
+    };
+    assert_eq!(failed(&by_url).await, 1.0);
     is_up.store(false, Ordering::Relaxed);
     assert_eq!(failed(&world).await, 1.0);
 }

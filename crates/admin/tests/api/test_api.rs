@@ -123,6 +123,16 @@ impl TestApi {
         }
     }
 
+    /// Gives callbacks a base of their own, as a function URL is.
+    pub(crate) fn set_callback_base(&mut self, base: &str) {
+        let settings = Settings {
+            callback_base: Some(base.to_owned()),
+            ..(*self.world.settings).clone()
+        };
+        self.world.settings = std::sync::Arc::new(settings);
+        self.router = tieline_admin::router(self.world.clone());
+    }
+
     /// Takes the answer of an idempotency key out of the table, and ends its lease.
     pub(crate) async fn forget_answer(&self, pk: &str, sk: &str) {
         let text = |value: &str| AttributeValue::S(value.to_owned());

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
+    /// The callback URL at the public URL, where callbacks have another base.
+    pub(super) public_callback_url: Option<String>,
     /// Whether a platform anywhere can call our own address.
     pub(super) is_public: bool,
     /// Whether the platform accepts the credentials. `None`: not asked.
