@@ -1,4 +1,4 @@
-//! API Gateway's words into the bridge's, and back.
+//! Requests of API Gateway's HTTP API, or of the function URL, into the bridge's, and back.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
