@@ -19,6 +19,7 @@ FUNCTIONS = ("webhook", "dispatcher", "runner", "admin")
 
 ON_LAMBDA = Stack("template.yaml", RelayImage=IMAGE)
 IN_RELAYS = Stack("template.yaml", RelayImage=IMAGE, Runs="container")
+BY_URL = Stack("template.yaml", RelayImage=IMAGE, CallbackEntry="FUNCTION_URL")
 PREFIX = PSEUDO["AWS::StackName"] + "-"
 
 
@@ -38,9 +39,9 @@ def container_environment(stack: Stack, name: str) -> dict[str, str]:
     return {it["Name"]: it["Value"] for it in containers(stack, name)["Environment"]}
 
 
-def function_environment(name: str) -> dict[str, str]:
-    common = ON_LAMBDA.resolve(ON_LAMBDA.source["Globals"])["Function"]["Environment"]["Variables"]
-    own = ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"]
+def function_environment(name: str, stack: Stack = ON_LAMBDA) -> dict[str, str]:
+    common = stack.resolve(stack.source["Globals"])["Function"]["Environment"]["Variables"]
+    own = stack.resources[f"{name.capitalize()}Function"]["Properties"]
     return common | own.get("Environment", {}).get("Variables", {})
 
 
@@ -165,6 +166,8 @@ NEVER_ON_AWS = {
 }
 # Who serves operators, and so knows the root token.
 WITH_TOKEN = {"webhook", "admin"}
+# Of the function that gives callback URLs to people and platforms, where these have a base of their own.
+CALLBACK_URL = "TIELINE_CALLBACK_URL"
 
 
 def known_variables(deployable: str) -> set[str]:
@@ -175,6 +178,7 @@ def known_variables(deployable: str) -> set[str]:
 
 ENVIRONMENTS = [
     *(pytest.param(name, function_environment(name), id=name) for name in FUNCTIONS),
+    *(pytest.param(name, function_environment(name, BY_URL), id=f"{name}, callbacks by URL") for name in FUNCTIONS),
     pytest.param("relay", container_environment(ON_LAMBDA, "RelayTask"), id="relay"),
     pytest.param("relay", container_environment(IN_RELAYS, "RelayTask"), id="relay that runs"),
 ]
@@ -188,7 +192,8 @@ def test_environment_is_what_the_program_reads(deployable, environment):
     assert needed <= set(environment), "the template doesn't give all that the program needs"
     assert set(environment) <= known, "the template gives what the program doesn't know"
     without = set(NEVER_ON_AWS) | (set() if deployable in WITH_TOKEN else {"TIELINE_ADMIN_TOKEN"})
-    assert known - set(environment) == without & known
+    assert known - set(environment) - {CALLBACK_URL} == without & known
+    assert CALLBACK_URL in known
 
 
 @pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
@@ -207,9 +212,11 @@ def test_program_takes_the_environment(deployable, environment):
 
 
 def test_environment_of_functions_fits_into_what_lambda_allows():
-    # With the longest names that there can be: 4 KB in all.
-    longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com")
-    environment = longest.resolve(longest.source["Globals"])["Function"]["Environment"]["Variables"]
+    # With the longest names that there can be: 4 KB in all. The function `admin` has all variables that there are.
+    longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com", CallbackEntry="FUNCTION_URL")
+    environment = function_environment("admin", longest)
+    assert all(set(function_environment(name, longest)) <= set(environment) for name in FUNCTIONS)
+    del environment["TIELINE_ADMIN_TOKEN"]
     size = sum(len(key) + len(str(value)) for key, value in environment.items())
     n_names = str(environment).count(PSEUDO["AWS::StackName"])
     # Stack names of 40 characters in ap-southeast-1, and the token.
@@ -236,6 +243,97 @@ def test_routes_lead_to_the_function_that_answers_them():
     declared = {re.sub(r"\{\w+\}", "{}", key.split(" ")[1]) for key in to_webhook}
     assert declared == served
     assert {key.split(" ")[0] for key in to_webhook if "webhook" in key} == {"GET", "POST"}
+
+
+# ---- Callbacks by a function URL
+
+
+def test_function_url_is_there_only_if_asked_for_and_the_routes_of_callbacks_stay():
+    """Bots whose platforms were given a callback URL of the API keep working after the switch."""
+    url = ("AWS::Lambda::Url", "AWS::Lambda::Permission")
+    of_url = {name for name, it in BY_URL.resources.items() if it["Type"] in url} - set(ON_LAMBDA.resources)
+    assert set(BY_URL.resources) - set(ON_LAMBDA.resources) == of_url == {"CallbackUrl", "CallbackUrlPermission", "CallbackInvokePermission"}
+    assert set(ON_LAMBDA.resources) <= set(BY_URL.resources)
+    assert BY_URL.of_type("AWS::ApiGatewayV2::Route") == ON_LAMBDA.of_type("AWS::ApiGatewayV2::Route")
+    made = BY_URL.resources["CallbackUrl"]["Properties"]
+    assert made == {"TargetFunctionArn": "arn:WebhookFunction", "AuthType": "NONE", "InvokeMode": "BUFFERED"}
+
+
+def test_function_is_public_by_its_url_and_in_no_other_way():
+    """Function URLs since October 2025 answer 403 unless both are granted. Without its condition the second would open Lambda's own API to all accounts."""
+    webhook = BY_URL.resources["WebhookFunction"]["Properties"]["FunctionName"]
+    public = [it for it in BY_URL.of_type("AWS::Lambda::Permission").values() if it["Principal"] == "*"]
+    assert public == [
+        {"FunctionName": webhook, "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"},
+        {"FunctionName": webhook, "Action": "lambda:InvokeFunction", "Principal": "*", "InvokedViaFunctionUrl": True},
+    ]
+    assert not [it for it in ON_LAMBDA.of_type("AWS::Lambda::Permission").values() if it["Principal"] == "*"]
+
+
+def test_only_the_function_that_gives_callback_urls_knows_their_base():
+    """The function behind the URL can't: it would have to be there before itself."""
+    told = BY_URL.attribute("CallbackUrl", "FunctionUrl")
+    assert function_environment("admin", BY_URL)[CALLBACK_URL] == told
+    assert CALLBACK_URL not in function_environment("admin")
+    for name in ("webhook", "dispatcher", "runner"):
+        assert function_environment(name, BY_URL) == function_environment(name), name
+    assert container_environment(BY_URL, "RelayTask") == container_environment(ON_LAMBDA, "RelayTask")
+    # Only the crate of the function `admin` asks for it.
+    asking = {file.parts[len(ROOT.parts) + 1] for file in (ROOT / "crates").glob("*/src/**/*.rs") if ".callback_base()" in file.read_text()}
+    assert asking == {"admin"}
+    outputs = {name: {stack.resolve(stack.source["Outputs"][name]["Value"]) for stack in (ON_LAMBDA, BY_URL)} for name in ("ApiAddress", "CallbackAddress")}
+    api = ON_LAMBDA.attribute("Api", "ApiEndpoint")
+    assert outputs == {"ApiAddress": {api}, "CallbackAddress": {api, told}}
+
+
+def test_nothing_depends_on_itself():
+    """CloudFormation refuses such a template, and the linter looks at one mode alone."""
+    named = {
+        name: {reference for reference in re.findall(r"'(?:Ref|Fn::GetAtt)': (?:\['|')(\w+)", str(it)) + re.findall(r"\$\{(\w+)[.}]", str(it))}
+        for name, it in BY_URL.source["Resources"].items()
+    }
+    common = re.findall(r"'(?:Ref|Fn::GetAtt)': (?:\['|')(\w+)", str(BY_URL.source["Globals"]))
+    for name, it in BY_URL.source["Resources"].items():
+        if it["Type"] == "AWS::Serverless::Function":
+            named[name] |= {*common, it["Properties"]["Role"]["Fn::GetAtt"][0]}
+        named[name] &= set(named)
+    assert "WebhookFunction" in named["CallbackUrl"] and "CallbackUrl" in named["AdminFunction"]
+    done = set()
+    while ready := {name for name, others in named.items() if others <= done} - done:
+        done |= ready
+    assert set(named) == done, f"these wait for each other: {set(named) - done}"
+
+
+def test_function_url_has_a_limit_like_that_of_the_api():
+    """Lambda lets ten times the reserved concurrency through in a second, and nothing else limits a function URL."""
+    webhook = BY_URL.resources["WebhookFunction"]["Properties"]
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]["DefaultRouteSettings"]
+    reserved = int(webhook["ReservedConcurrentExecutions"])
+    assert int(stage["ThrottlingRateLimit"]) <= 10 * reserved <= int(stage["ThrottlingBurstLimit"])
+    # Of a thousand concurrent executions, which an account has, a hundred must be left to those that reserve none; so must what the mappings may take.
+    mapped = sum(int(ON_LAMBDA.source["Parameters"][name]["Default"]) for name in ("DispatcherConcurrency", "RunnerConcurrency"))
+    assert 1000 - reserved >= max(100, mapped)
+    for name in FUNCTIONS:
+        assert "ReservedConcurrentExecutions" not in ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"], name
+        if name != "webhook":
+            assert "ReservedConcurrentExecutions" not in BY_URL.resources[f"{name.capitalize()}Function"]["Properties"], name
+
+
+def test_callbacks_by_url_are_watched_as_those_of_the_api():
+    """The routes serve callbacks as well, so that their alarms stay."""
+    by_api, by_url = (nested(it, "Watch").of_type("AWS::CloudWatch::Alarm") for it in (ON_LAMBDA, BY_URL))
+    equivalents = {"ApiErrors": "UrlErrors", "CallbacksRefused": "UrlCallbacksRefused", "CallbacksSlow": "UrlCallbacksSlow"}
+    assert set(by_api) <= set(by_url) and set(by_url) - set(by_api) == set(equivalents.values())
+    webhook = [{"Name": "FunctionName", "Value": BY_URL.resources["WebhookFunction"]["Properties"]["FunctionName"]}]
+    metrics = {"ApiErrors": "Url5xxCount", "CallbacksRefused": "Url4xxCount", "CallbacksSlow": "UrlRequestLatency"}
+    for name, other in equivalents.items():
+        alarm = by_url[other]
+        assert (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"]) == ("AWS/Lambda", metrics[name], webhook), other
+        assert alarm["TreatMissingData"] == "notBreaching" and alarm["AlarmActions"] == alarm["OKActions"] == ["Alarms"], other
+        if name != "CallbacksSlow":
+            same = ("Statistic", "Period", "EvaluationPeriods", "DatapointsToAlarm", "ComparisonOperator", "Threshold")
+            assert [alarm[key] for key in same] == [by_api[name][key] for key in same], other
+    assert by_url["UrlCallbacksSlow"]["Threshold"] < by_api["CallbacksSlow"]["Threshold"], "an average hides some that wait longer"
 
 
 # ---- Permissions
@@ -440,6 +538,7 @@ def test_alarms_name_queues_tables_and_functions_that_there_are():
         if "Metrics" not in it and it["Namespace"].startswith("AWS/"):
             assert it["Dimensions"][0]["Value"] in there, name
     body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
+    assert f'["AWS/Lambda", "UrlRequestCount", "FunctionName", "{PREFIX}webhook"]' in body, "callbacks by URL are shown beside the others"
     for name in re.findall(r'"(?:QueueName|TableName|FunctionName)", "([^"]+)"', body):
         assert name in there, name
     dead = {it["QueueName"] for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if "Dead" in key}
@@ -499,9 +598,9 @@ def goes_off(alarm: dict, failing: set[int], minutes: int, answered: int = 0) ->
     return any(sum(window) >= alarm.get("DatapointsToAlarm", n_periods) for window in windows)
 
 
-@pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "MessagesFail"])
+@pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "UrlErrors", "MessagesFail"])
 def test_few_calls_that_all_fail_page_and_errors_that_pass_do_not(name):
-    alarm = nested(ON_LAMBDA, "Watch").resources[name]["Properties"]
+    alarm = nested(BY_URL, "Watch").resources[name]["Properties"]
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["TreatMissingData"] == "notBreaching"
     for every in (1, 3, 5, 7):
         assert goes_off(alarm, set(range(0, 60, every)), 60), f"a bot that is called every {every} minutes"
