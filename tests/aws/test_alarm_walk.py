@@ -242,6 +242,7 @@ def test_spending_is_computed_with_the_prices_of_the_cost_script():
     import costs
 
     alarm = WATCHED.resources["SpendingFast"]["Properties"]
+    assert sum("MetricStat" in it for it in alarm["Metrics"]) <= 10, "an alarm on an expression takes no more metrics"
     for metric, price in {
         "AWS/ApiGateway Count Api": costs.price("http_api") + costs.price("lambda_request"),
         by_url("UrlRequestCount"): costs.price("lambda_request"),
