@@ -11,7 +11,7 @@ from pathlib import Path
 
 MONTH_H = 730
 
-# Price, unit, where it stands.
+# Price, unit, source.
 PRICES = {
     "http_api": (1.00e-6, "request", "https://aws.amazon.com/api-gateway/pricing/ (HTTP APIs, first 300 million)"),
     "lambda_request": (0.20e-6, "request", "https://aws.amazon.com/lambda/pricing/"),
@@ -33,7 +33,7 @@ PRICES = {
     "ipv4_h": (0.005, "public IPv4 address-hour", "https://aws.amazon.com/vpc/pricing/"),
 }
 
-# Value, why.
+# Value, reason.
 ASSUMED = {
     "receive_batch": (2, "events or wake-ups that one receive brings, in a bridge with some hundred thousand messages a day; up to 10"),
     "webhook_ms": (12, "billed time of webhook for a callback: verified and sealed in under 0.1 ms, one read, one send to SQS"),
@@ -42,7 +42,7 @@ ASSUMED = {
     "watch_ms": (6, "time of runner for a wake-up that finds nothing to do: one read"),
     "notify_look_ms": (25, "billed time of admin for its look a minute, where no organization wants notifications: one read"),
     "metrics": (27, "metrics of a deployment with one platform: 21 of the programs, six of the callbacks' route"),
-    "route_metrics": (6, "of these the metrics of the callbacks' route: Lambda's own of a function URL cost nothing"),
+    "route_metrics": (6, "metrics of the callbacks' route, included in the above: Lambda's own metrics of a function URL cost nothing"),
     "idle_metrics_of_relay": (1, "its heartbeat: all others are written only while something happens, and a metric is paid for by the hours in which values come"),
     "memory_gb": (0.25, "memory of a function, as in template.yaml"),
     "log_bytes": (800, "what the functions log for a message at LogLevel=info: two lines"),
@@ -66,26 +66,26 @@ ASSUMED = {
     "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
 }
 
-# What can't be left out without breaking a promise of this path, so that the distance to the aim can be judged.
+# The minimum without which a guarantee of this path would break, to judge the distance to the goal.
 LEAST = {
     "write_units": (5, "the claim of a message, its place in the mailbox, the lease with the run, the answer, the end: each is durable before what follows"),
     "read_units": (1.5, "the conversation for who writes and for who works, the message: each may be read as it was a moment ago, for a write on its version follows"),
 }
 
-# What a million messages should cost, and what they may cost until they do: less is better, more fails a test.
+# Goals for a million messages, and the limits until they are reached: lower is better, higher fails a test.
 AIM = 6.00
 LIMIT = 10.10
 
 # Why a bare message costs more than its goals.
 BARE = "two writes: the index by which an integration's messages are listed by time, and the message's own end; the read of a watchdog and three of configuration"
 
-# What a million should cost, as figure, goal at a million a month, and goal at a hundred million; and why it costs more, where it does.
+# Goals for a million: figure, goal at a million a month, goal at a hundred million; and the reason if it is missed.
 GOALS = (
     ("bare message", 8, 6, BARE),
     ("streamed on lark", 20, 20, "the bare message; calls of the platform with all of the text so far"),
     ("streamed on dingtalk", 20, 20, "the bare message; a heartbeat of the lease; records of what can't be repeated"),
     ("streamed on wecom_socket", 20, 20, "the bare message; records of what can't be repeated"),
-    ("streamed on wecom_callback", 45, 45, "a poll a second is a request of the HTTP API, 1.24 each with its function, which a function URL takes for 0.24; a record of a growing answer writes all of it"),
+    ("streamed on wecom_callback", 45, 45, "a poll a second is a request of the HTTP API, 1.24 each with its function, which a function URL serves for 0.24; a record of a growing answer writes all of it"),
     ("streamed on telegram", 20, 20, "the bare message; a call for each step of the text"),
     ("streamed on discord", 20, 20, "the bare message; a call for each step of the text"),
     ("streamed on custom", 20, 20, "its calls, each with the whole text"),
@@ -94,14 +94,14 @@ GOALS = (
     ("watch over a callback after 1 h", 5, 5, "four looks, each a message of a queue, 1.00, and two reads"),
 )
 
-# The same for one message by webhook: units of tables.
+# Goals for one message by webhook, in units of tables.
 UNIT_GOALS = (("write_units", 5), ("read_units", 4))
 
-# Messages that share a receive at a million and at a hundred million a month.
+# Messages per receive at a million and at a hundred million a month.
 VOLUMES = (2, 10)
 
-# How many messages share a receive decides what queues and functions cost, and it isn't known before the load is there.
-# What a message asks of tables and queues is measured for each of these, with as many bots.
+# The number of messages per receive determines the cost of queues and functions, and isn't known before there is load. The table and queue
+# requests of a message are measured for each of these numbers, with as many bots.
 BATCHES = (1, 2, 5, 10)
 
 WATCH = Path(__file__).with_name("watch.yaml").read_text()
@@ -129,7 +129,7 @@ def duration(ms: float) -> float:
 
 
 def request(by_url: bool) -> float:
-    """What a platform's request costs before it is at the function: by the HTTP API, or by a function URL."""
+    """Cost of a platform's request before it reaches the function: via the HTTP API, or via a function URL."""
     return 0 if by_url else price("http_api")
 
 
@@ -210,7 +210,7 @@ def streamed(platform: str, batch: int, by_url: bool = False) -> dict[str, float
         return None
     polls = measured["polls"]
     sent = measured["platform_bytes"] + measured["platform_calls"] * assumed("call_bytes") + measured["poll_bytes"]
-    # The reads of polls are among those of the message.
+    # The reads of polls are included in those of the message.
     relayed = measured.get("relayed", False)
     return message_of(measured, not relayed, batch, at_relay=relayed, by_url=by_url) | {
         "Polls": polls * (request(by_url) + price("lambda_request") + duration(assumed("webhook_ms"))),
@@ -222,7 +222,7 @@ def streamed(platform: str, batch: int, by_url: bool = False) -> dict[str, float
 def watch_over(callback: str, batch: int) -> float:
     """What it costs to watch over a run whose agent calls back so much later, besides what it costs at once."""
     at_once, later = (sum(message_of(MEASURED["callback"][name], True, batch).values()) for name in ("at_once", callback))
-    # The looks are no runs: their time is that of a wake-up that finds nothing to do, as counted.
+    # These checks are no runs: each takes as long as a wake-up that finds nothing to do, as measured.
     return later - at_once
 
 
@@ -238,10 +238,10 @@ def goal_figures(batch: int, by_url: bool = False) -> dict[str, float | None]:
 
 
 def print_goals() -> None:
-    """What a million costs beside what it should, for both volumes and both entries of callbacks, and why where it costs more."""
+    """Prints the cost of a million beside its goal, for both volumes and both entries of callbacks, and the reason for each missed goal."""
     for by_url in (False, True):
         entry = "a function URL (CallbackEntry=FUNCTION_URL)" if by_url else "the HTTP API (CallbackEntry=HTTP_API)"
-        print(f"\nGoals, USD a million, at a million and at a hundred million a month; callbacks by {entry}, runs wait in containers")
+        print(f"\nGoals, USD a million, at a million and at a hundred million a month; callbacks via {entry}, runs wait in containers")
         figures = [goal_figures(batch, by_url) for batch in VOLUMES]
         for name, *goals, reason in GOALS:
             met, shown = True, ""
@@ -293,7 +293,7 @@ def long_connections(n_bots: int) -> dict[str, float]:
     """What `n_bots` on long connections cost by the month, their messages included."""
     n_relays = max(2, -(-n_bots // int(assumed("sockets_per_relay"))))
     lines = fixed_month(n_relays, is_used=True)
-    # An answer goes through the relay's queue, some pieces of it together.
+    # An answer is sent through the relay's queue, several parts of it together.
     pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
     each = sum(message(by_webhook=False).values()) + pieces
     units_of_the_list = n_bots * assumed("listed_bytes") / 4096
@@ -324,14 +324,14 @@ def main() -> None:
     for batch in BATCHES:
         print(f"  {batch:>2}  " + json.dumps(MEASURED["push"][str(batch)]))
     million = table("A million messages by webhook, agents' time not counted", message(), 1e6)
-    table("The same, callbacks by a function URL", message(by_url=True), 1e6)
-    print("\nA million messages by the HTTP API, by how many share a receive, and the least that this path could cost, without logs and storage")
+    table("The same, with callbacks via a function URL", message(by_url=True), 1e6)
+    print("\nA million messages via the HTTP API, by how many share a receive, and the least that this path could cost, without logs and storage")
     for batch in BATCHES:
         print(f"  {f'{batch} on average':<36}{million_at(batch):10.2f}{million_at(batch, least=True):10.2f}")
     for name, (value, reason) in LEAST.items():
         print(f"  at least {value} {name.replace('_', ' ')}: {reason}")
     table("A million polls, where a platform fetches answers, on top", poll(), 1e6)
-    table("The same, callbacks by a function URL", poll(by_url=True), 1e6)
+    table("The same, with callbacks via a function URL", poll(by_url=True), 1e6)
     print(f"\nAgents that take {assumed('agent_s')} s, a million runs, on top")
     print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
     print(f"  {'waited for in containers':<36}{waiting_on_ecs() * 1e6:10.2f}  (a container: {container_month():.2f} a month)")
@@ -339,14 +339,14 @@ def main() -> None:
     for platform in MEASURED["stream"]:
         table(f"A million answers on {platform} that grow for 20 s", streamed(platform, VOLUMES[0]) or {}, 1e6)
         if MEASURED["stream"][platform]["polls"]:
-            table("The same, callbacks by a function URL", streamed(platform, VOLUMES[0], by_url=True) or {}, 1e6)
+            table("The same, with callbacks via a function URL", streamed(platform, VOLUMES[0], by_url=True) or {}, 1e6)
     print_goals()
     table("A month, webhooks only, unused", fixed_month(0, is_used=False))
     table("A month with one relay, unused", fixed_month(1, is_used=False))
     table("A month with one relay on Spot (RelaySpot=ALL), unused", fixed_month(1, is_used=False, on_spot=True))
     table("A month of the synthetic check (SyntheticCheck=ENABLED), on top of an unused deployment", synthetic_check())
     table("A month, webhooks only, besides its messages", fixed_month(0, is_used=True))
-    table("The same, callbacks by a function URL", fixed_month(0, is_used=True, by_url=True))
+    table("The same, with callbacks via a function URL", fixed_month(0, is_used=True, by_url=True))
     table("A month of 1 000 bots on long connections", long_connections(1000))
     if million > AIM:
         print(f"\nThe aim of {AIM:.2f} for a million messages by webhook is missed by {million - AIM:.2f}.")

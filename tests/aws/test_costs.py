@@ -1,4 +1,4 @@
-"""What it costs is what the guide says, computed from what is measured."""
+"""The costs in the guide are those computed from the measured figures."""
 
 import re
 import subprocess
@@ -21,12 +21,12 @@ def test_script_prints_every_price_with_its_source():
         assert len(reason) > 10 and reason in done.stdout, name
 
 
-def test_a_million_messages_cost_what_was_decided():
+def test_a_million_messages_stay_within_the_cost_limit():
     million = 1e6 * sum(costs.message().values())
     assert million <= costs.LIMIT, f"a million messages cost {million:.2f} USD"
 
 
-def test_relays_beat_and_look_as_often_as_is_counted():
+def test_relay_intervals_match_the_cost_model():
     source = ROOT / "crates/bridge/src/connections"
     options = (source / "mod.rs").read_text()
     for name, option in (("heartbeat_s", "heartbeat"), ("look_s", "tick")):
@@ -37,7 +37,7 @@ def test_relays_beat_and_look_as_often_as_is_counted():
     assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
 
 
-def test_alarms_are_counted_where_there_are_any():
+def test_cost_model_counts_the_deployed_alarms():
     of_relay = costs.alarms({"RunsInLambda", "HasRelay"}) - costs.alarms({"RunsInLambda"})
     assert of_relay == 6, "one of heartbeats, two of shares of two each, one of throttles"
     assert costs.alarms(set()) < costs.alarms({"RunsInContainers"}) < costs.alarms({"RunsInLambda"})
@@ -48,18 +48,18 @@ def test_alarms_are_counted_where_there_are_any():
 
 
 def test_an_idle_deployment_costs_little():
-    """What the programs write without being asked is the heartbeat of a relay: all other metrics come with messages, bots or runs."""
+    """An idle deployment writes only the heartbeats of a relay: all other metrics come with messages, bots or runs."""
     assert sum(costs.fixed_month(0, is_used=False).values()) <= 5
     assert sum(costs.fixed_month(1, is_used=False, on_spot=True).values()) <= 16
     source = (ROOT / "crates/bridge/src/metrics.rs").read_text()
-    assert "if lines.is_empty() {" in source, "nothing is written where nothing was gathered"
+    assert "if lines.is_empty() {" in source, "metrics must not be written where none were recorded"
 
 
-def test_waiting_in_containers_is_the_cheaper_way():
+def test_runs_in_containers_cost_less_than_in_functions():
     assert costs.waiting_on_ecs() < costs.waiting_on_lambda() / 10
 
 
-def test_a_function_url_saves_the_price_of_the_api_and_nothing_else():
+def test_a_function_url_saves_exactly_the_price_of_the_api():
     saved = costs.price("http_api")
     for by_api, by_url, requests in (
         (costs.message(), costs.message(by_url=True), 1),
@@ -70,12 +70,12 @@ def test_a_function_url_saves_the_price_of_the_api_and_nothing_else():
         ),
     ):
         assert round(1e12 * (sum(by_api.values()) - sum(by_url.values()))) == round(1e12 * requests * saved)
-    # What watches the URL costs less than what watches the route, which isn't called any more.
+    # The alarms of the URL cost less than the metrics of the route, which is no longer called.
     month, by_url = (sum(costs.fixed_month(0, is_used=True, by_url=it).values()) for it in (False, True))
     assert by_url < month
 
 
-def test_goal_of_polled_answers_is_reached_by_a_function_url():
+def test_polled_answers_meet_their_goal_only_with_a_function_url():
     goals = {name: goals for name, *goals, _ in costs.GOALS}
     for goal, batch in zip(goals["streamed on wecom_callback"], costs.VOLUMES):
         assert costs.goal_figures(batch)["streamed on wecom_callback"] > goal

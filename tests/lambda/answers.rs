@@ -48,7 +48,7 @@ pub(crate) async fn callback_becomes_a_growing_answer(servers: Servers) {
     let grown = shown
         .iter()
         .filter(|it| !it.finish && !it.content.is_empty() && whole.starts_with(&it.content));
-    assert!(grown.count() >= 1, "it didn't grow: {shown:?}");
+    assert!(grown.count() >= 1, "the text did not grow: {shown:?}");
     assert_eq!(agent.seen().len(), 1);
     assert_eq!((responses.said(), responses.refused()), (vec![], vec![]));
     for function in cloud.emulator.functions() {
@@ -56,8 +56,8 @@ pub(crate) async fn callback_becomes_a_growing_answer(servers: Servers) {
     }
 }
 
-/// Asked and polled by the URL that an operator is shown. An address of the API that the platform was given before serves as well.
-pub(crate) async fn callback_by_the_function_url_becomes_a_growing_answer(servers: Servers) {
+/// Messages and polls at the callback URL that the operator sees. The API's address, which the platform may have been given earlier, still works.
+pub(crate) async fn callback_via_the_function_url_becomes_a_growing_answer(servers: Servers) {
     let plan = Plan {
         callback_entry: "FUNCTION_URL",
         ..Plan::default()
@@ -75,7 +75,10 @@ pub(crate) async fn callback_by_the_function_url_becomes_a_growing_answer(server
     let path = format!("/api/wecom/webhook/{id}");
     assert!(callback_url.ends_with(&path), "{callback_url}");
     let api = cloud.emulator.url();
-    assert!(!callback_url.starts_with(api), "{callback_url} is the API's");
+    assert!(
+        !callback_url.starts_with(api),
+        "{callback_url} is an address of the API"
+    );
 
     let asker = Speaker::in_group("u1", "room");
     for (url, message) in [(callback_url.to_owned(), "m1"), (format!("{api}{path}"), "m2")] {
@@ -93,11 +96,11 @@ pub(crate) async fn callback_by_the_function_url_becomes_a_growing_answer(server
     }
     assert_eq!(agent.seen().len(), 2);
     assert_eq!((responses.said(), responses.refused()), (vec![], vec![]));
-    // The console's chat page posts to the API, which is where it is served from.
-    let nowhere = reqwest::get(format!("{}/", callback_url.trim_end_matches(&path)))
+    // The console is served by the API, so its chat page posts to the API.
+    let root = reqwest::get(format!("{}/", callback_url.trim_end_matches(&path)))
         .await
         .unwrap();
-    assert_eq!(nowhere.status(), 404, "the function URL serves callbacks alone");
+    assert_eq!(root.status(), 404, "the function URL serves callbacks only");
     for function in cloud.emulator.functions() {
         assert_eq!(function.stats().errors, 0, "{}", cloud.log_tail());
     }
@@ -111,13 +114,13 @@ pub(crate) async fn typed_message_is_answered_in_pieces(servers: Servers) {
     let (_, reply) = console.say(&id, "chat", "hello", "m1").await.unwrap();
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
-    assert!(shown.len() >= 3, "not in pieces: {shown:?}");
+    assert!(shown.len() >= 3, "expected at least 3 states: {shown:?}");
     let last = shown.last().unwrap();
     assert_eq!(
         (&last["text"], &last["done"]),
         (&json!(story("hello").concat()), &json!(true))
     );
-    // Said again with the same id it is the same message, and has its answer.
+    // With the same id it is the same message, and has its answer.
     let (_, again) = console.say(&id, "chat", "hello", "m1").await.unwrap();
     assert_eq!(again, reply);
     assert_eq!(
@@ -146,13 +149,13 @@ pub(crate) async fn callback_sent_five_times_is_answered_once(servers: Servers) 
         let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
         assert_eq!(shown.last().unwrap().content, "echo: once");
     }
-    // Later too, when the queue has forgotten it: the ledger has not.
+    // Also later, when the queue's deduplication window has passed: the ledger still has the message.
     let shown = bot.converse(&asker, &message, PATIENCE).await.unwrap();
     assert_eq!(shown.last().unwrap().content, "echo: once");
     assert_eq!(agent.seen().len(), 1);
 }
 
-pub(crate) async fn bad_proof_and_probes_get_flat_answers(servers: Servers) {
+pub(crate) async fn unsigned_callbacks_and_probes_get_uniform_answers(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let agent = FakeAgent::start(Manner::default()).await;
     let cipher = Cipher::fresh();

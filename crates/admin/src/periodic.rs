@@ -1,4 +1,4 @@
-//! Periodic work, once a minute: scheduled messages that are due, notifications of operators.
+//! Periodic work, once a minute: sends scheduled messages that are due, and notifies operators.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::sleep;
 
 use crate::notify;
 
-/// Time between two looks.
+/// Interval between two passes.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Looks once a minute, for as long as the process lives.
+/// Runs a pass every minute, for as long as the process lives.
 pub async fn run(world: World) {
     loop {
         let jitter = Duration::from_millis(chance() % 5_000);
@@ -20,8 +20,7 @@ pub async fn run(world: World) {
     }
 }
 
-/// Looks once: says what is scheduled for now, and notifies operators of what has changed. What fails is logged: the next look makes up for
-/// it.
+/// Runs one pass: sends scheduled messages that are due, and notifies operators of changes. Errors are logged; the next pass retries.
 pub async fn look(world: &World) {
     scheduled::say_due(world).await;
     notify::look_at_all(world).await;

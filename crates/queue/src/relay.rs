@@ -8,7 +8,7 @@ use tieline_core::ids::{IntegrationId, digest};
 use crate::batch::{self, Outgoing};
 use crate::{QueueError, Queues};
 
-/// The shard of a bot. The same in every process as long as the number of shards is.
+/// The shard of a bot. The same in every process with the same number of shards.
 #[must_use]
 pub fn shard_of(integration: &IntegrationId, n_shards: usize) -> usize {
     let text = digest(&[integration.as_str()]);
@@ -46,7 +46,7 @@ pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), Q
     Ok(())
 }
 
-/// Puts wake-ups on the queues of the shards of the bots that they name, and on none those that name no bot. `nonce`: another one for
+/// Puts wake-ups on the queues of the shards of the bots that they name; those that name no bot are left out. `nonce`: a new one for
 /// each set of wake-ups; a repetition with the same one is a no-op.
 ///
 /// Each conversation is a message group of its own, so that none waits for another one.

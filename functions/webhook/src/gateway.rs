@@ -1,4 +1,4 @@
-//! Requests and responses of API Gateway's HTTP API in payload format 2.0, which those of a function URL have too: the few fields that we use.
+//! Requests and responses of API Gateway's HTTP API and of function URLs, payload format 2.0: the few fields that we use.
 //!
 //! A library for all of AWS's HTTP events would be a tenth of the upload.
 //! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
@@ -82,7 +82,7 @@ impl Request {
         &self.raw_query_string
     }
 
-    /// The same in the bridge's words. `None` if the body isn't what it is said to be.
+    /// Converts it for the bridge. `None` if the body is not valid base64 though it claims to be.
     pub(crate) fn into_webhook(self) -> Option<WebhookRequest> {
         let body = self.body.unwrap_or_default();
         let body = match self.is_base64_encoded {
@@ -99,7 +99,7 @@ impl Request {
 }
 
 impl Response {
-    /// Too many callbacks of one bot. The platform delivers again.
+    /// Too many callbacks of one bot. The platform redelivers them.
     pub(crate) fn too_many() -> Self {
         Self {
             status_code: 429,
@@ -112,7 +112,7 @@ impl Response {
 
 impl From<WebhookAnswer> for Response {
     fn from(answer: WebhookAnswer) -> Self {
-        // What we answer is text, nearly always.
+        // Our answers are nearly always text.
         let (body, is_base64_encoded) = match String::from_utf8(answer.body) {
             Ok(text) => (text, false),
             Err(error) => (STANDARD.encode(error.into_bytes()), true),
@@ -134,16 +134,16 @@ mod tests {
 
     use super::*;
 
-    /// As the guide shows it, shortened.
+    /// The example of the guide, shortened.
     fn example(body: &str, is_base64_encoded: bool) -> Request {
-        let told = json!({
+        let event = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/my/path", "rawQueryString": "p=a%20b&after=7",
             "cookies": ["a=1", "b=2"], "headers": { "header1": "value1", "header2": "value1,value2" },
             "queryStringParameters": { "p": "a b", "after": "7" },
             "requestContext": { "accountId": "1", "http": { "method": "POST", "path": "/my/path", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1" }, "stage": "$default" },
             "body": body, "isBase64Encoded": is_base64_encoded
         });
-        serde_json::from_value(told).unwrap()
+        serde_json::from_value(event).unwrap()
     }
 
     #[test]
@@ -162,11 +162,11 @@ mod tests {
         assert!(example("not base64!", true).into_webhook().is_none());
     }
 
-    /// As Lambda's guide shows it for a function URL, with a callback of WeCom: what only API Gateway has is null or `$default`.
+    /// Request of a function URL with a callback of WeCom, after the example in Lambda's guide. Fields that only API Gateway sets are null or `$default`.
     fn by_function_url() -> Request {
         let domain = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
         let query = "msg_signature=5c45ff5e21c57e6ad56bac8758b79b1d9ac89fd3&timestamp=1409659589&nonce=263014780&echostr=a%2Bb%3D%3D";
-        let told = json!({
+        let event = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/api/wecom/webhook/int_1", "rawQueryString": query, "cookies": ["a=1"],
             "headers": {
                 "host": domain, "content-type": "application/octet-stream", "content-length": "18", "x-forwarded-for": "2001:db8::7",
@@ -182,17 +182,20 @@ mod tests {
             },
             "body": "eyJ0ZXN0IjoiYm9keSJ9", "pathParameters": null, "isBase64Encoded": true, "stageVariables": null
         });
-        serde_json::from_value(told).unwrap()
+        serde_json::from_value(event).unwrap()
     }
 
     #[test]
-    fn request_of_a_function_url_is_read_as_one_of_the_api() {
+    fn request_of_a_function_url_is_parsed_like_one_of_the_http_api() {
         let request = by_function_url();
-        assert_eq!(request.raw_path, "/api/wecom/webhook/int_1", "no stage before it");
+        assert_eq!(
+            request.raw_path, "/api/wecom/webhook/int_1",
+            "the path has no stage prefix"
+        );
         assert_eq!(
             request.address(),
             Some("2001:db8::7".parse().unwrap()),
-            "function URLs have IPv6"
+            "function URLs support IPv6"
         );
         assert_eq!(request.cookies().as_deref(), Some("a=1"));
         assert_eq!(request.header("content-type"), Some("application/octet-stream"));
@@ -200,25 +203,25 @@ mod tests {
         assert_eq!(read.method, "POST");
         assert!(
             read.query.ends_with("&echostr=a%2Bb%3D%3D"),
-            "what is signed stays as it was sent"
+            "the signed query is unchanged"
         );
         assert_eq!(read.body, br#"{"test":"body"}"#);
     }
 
     #[test]
-    fn request_of_a_function_url_without_a_body_is_read() {
-        let told = json!({
+    fn request_of_a_function_url_without_a_body_is_parsed() {
+        let event = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": {},
             "requestContext": { "accountId": "anonymous", "http": { "method": "GET", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "agent" } },
             "body": null, "isBase64Encoded": false
         });
-        let request: Request = serde_json::from_value(told).unwrap();
+        let request: Request = serde_json::from_value(event).unwrap();
         assert!(!request.changes());
         assert_eq!(request.into_webhook().unwrap().body, b"");
     }
 
     #[test]
-    fn bytes_that_are_no_text_go_out_in_base64() {
+    fn binary_bodies_are_sent_as_base64() {
         let answer = |body: &[u8]| {
             Response::from(WebhookAnswer {
                 body: body.to_vec(),

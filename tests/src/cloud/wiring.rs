@@ -1,4 +1,4 @@
-//! What `infra/template.yaml` wires, in the emulator's words.
+//! Converts `infra/template.yaml` into the emulator's configuration.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::template::Template;
 
 const FUNCTION: &str = "AWS::Serverless::Function";
 
-/// Addresses at which functions are called.
+/// Base URLs at which HTTP requests reach functions.
 pub(super) struct Fronts {
     pub(super) api: String,
     pub(super) function_url: String,
@@ -26,13 +26,13 @@ pub(super) struct Fronts {
 
 pub(super) struct Wiring {
     template: Template,
-    /// By the name that the template gives the queue's ARN here: the queue's address.
+    /// The address of each queue, by the ARN that the template's `GetAtt` resolves to here.
     queues: BTreeMap<String, String>,
     stack: String,
 }
 
 impl Wiring {
-    /// Reads the template for a stack whose tables and queues stand, and whose names must be the template's.
+    /// Reads the template for a stack whose tables and queues exist, and whose names must be the template's.
     pub(super) fn read(
         stack: &str,
         plan: &Plan,
@@ -41,7 +41,7 @@ impl Wiring {
         key: &str,
         fronts: Fronts,
     ) -> Result<Self> {
-        // Whatever the image is called: with one the template has a relay.
+        // The image's name doesn't matter: with any name the template has a relay.
         let given = [
             ("RelayImage", "relay@sha256:0"),
             ("Runs", plan.runs),
@@ -82,7 +82,7 @@ impl Wiring {
         for (name, properties) in template.resources("AWS::DynamoDB::Table")? {
             let table = template.property(properties, "TableName")?;
             let known = [&tables.config, &tables.state, &tables.leases];
-            ensure!(known.contains(&&table), "table {table} is none of the programs'");
+            ensure!(known.contains(&&table), "the programs have no table {table}");
             defined.push((name.to_owned(), table));
         }
         for (name, value) in defined {
@@ -114,11 +114,11 @@ impl Wiring {
         })
     }
 
-    /// A function is called like its binary, behind the stack's name.
+    /// A function's name is that of its binary, behind the stack's name.
     fn name_of(&self, properties: &Value) -> Result<String> {
         let name = self.template.property(properties, "FunctionName")?;
         let name = name.strip_prefix(&format!("{}-", self.stack)).map(str::to_owned);
-        name.context("a function of another stack")
+        name.context("the function's name does not begin with the stack's")
     }
 
     fn environment(&self, properties: &Value, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
@@ -133,7 +133,7 @@ impl Wiring {
                 }
             }
         }
-        // CloudFormation would put the secret's content there.
+        // CloudFormation would insert the secret's value there.
         if let Some(token) = env.get_mut(variables::ADMIN_TOKEN) {
             ADMIN_TOKEN.clone_into(token);
         }
@@ -144,17 +144,17 @@ impl Wiring {
     pub(super) fn relay(&self, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
         let stacks = self.template.resources("AWS::CloudFormation::Stack")?;
         let stack = stacks.iter().find(|(name, _)| *name == "Containers");
-        let (_, stack) = stack.context("the template has no containers")?;
+        let (_, stack) = stack.context("the template has no nested stack of containers")?;
         let inner = self.template.nested(&infra(), stack)?;
         let tasks = inner.resources("AWS::ECS::TaskDefinition")?;
         let task = tasks
             .iter()
             .find(|(name, _)| *name == "RelayTask")
-            .context("no relay")?
+            .context("the nested stack has no relay task")?
             .1;
         let containers = task.get("ContainerDefinitions").and_then(Value::as_sequence);
         let [container] = containers.map_or(&[][..], Vec::as_slice) else {
-            anyhow::bail!("the relay is not one container");
+            anyhow::bail!("the relay task must have one container");
         };
         let mut env = BTreeMap::new();
         let told = container.get("Environment").and_then(Value::as_sequence);
@@ -169,29 +169,31 @@ impl Wiring {
         let targets = self.targets()?;
         let routes = self.template.resources("AWS::ApiGatewayV2::Route")?;
         let route = |(_, properties): &(&str, &Value)| {
-            let target = properties.get("Target").context("a route to nowhere")?;
+            let target = properties.get("Target").context("a route has no target")?;
             // `!Sub integrations/${Name}`
             let Value::Tagged(sub) = target else {
-                anyhow::bail!("{target:?} is no integration");
+                anyhow::bail!("{target:?} is not an integration");
             };
             let name = sub
                 .value
                 .as_str()
                 .and_then(|it| it.strip_prefix("integrations/${")?.strip_suffix('}'));
-            let function = name.and_then(|name| targets.get(name)).context("a route to nowhere")?;
+            let function = name
+                .and_then(|name| targets.get(name))
+                .context("a route's target does not exist")?;
             Ok(Route::new(self.template.property(properties, "RouteKey")?, function))
         };
         routes.iter().map(route).collect()
     }
 
-    /// Functions by the way in which the template names their ARN.
+    /// The name of each function, by the attribute with which the template refers to its ARN.
     fn functions_by_arn(&self) -> Result<BTreeMap<String, String>> {
         let functions = self.template.resources(FUNCTION)?;
         let named = |(name, properties): (&str, &Value)| Ok((format!("{name}.Arn"), self.name_of(properties)?));
         functions.into_iter().map(named).collect()
     }
 
-    /// The URLs of functions, of which the template has one at most.
+    /// The function URLs. The template has at most one.
     pub(super) fn function_urls(&self, listen: SocketAddr) -> Result<Vec<FunctionUrl>> {
         let names = self.functions_by_arn()?;
         let urls = self.template.resources("AWS::Lambda::Url")?;
@@ -200,22 +202,22 @@ impl Wiring {
             for (property, expected) in [("AuthType", "NONE"), ("InvokeMode", "BUFFERED")] {
                 ensure!(
                     self.template.property(properties, property)? == expected,
-                    "another {property}"
+                    "{name} has an unsupported {property}"
                 );
             }
             let Some(Value::Tagged(arn)) = properties.get("TargetFunctionArn") else {
-                anyhow::bail!("{name} calls no function");
+                anyhow::bail!("{name} has no target function");
             };
             let function = arn.value.as_str().and_then(|arn| names.get(arn));
             Ok(FunctionUrl {
-                function: function.context("an unknown function")?.clone(),
+                function: function.context("unknown target function")?.clone(),
                 listen,
             })
         };
         urls.iter().map(url).collect()
     }
 
-    /// By integration of the HTTP API: which function answers.
+    /// The function of each integration of the HTTP API.
     fn targets(&self) -> Result<BTreeMap<String, String>> {
         let names = self.functions_by_arn()?;
         let mut targets = BTreeMap::new();
@@ -225,7 +227,7 @@ impl Wiring {
                 "another payload format"
             );
             let Some(Value::Tagged(arn)) = properties.get("IntegrationUri") else {
-                anyhow::bail!("{name} calls no function");
+                anyhow::bail!("the integration {name} calls no function");
             };
             let function = arn.value.as_str().and_then(|arn| names.get(arn));
             targets.insert(name.to_owned(), function.context("an unknown function")?.clone());
@@ -243,7 +245,7 @@ impl Wiring {
                     event.get("Type").and_then(Value::as_str) == Some("SQS"),
                     "an event of another type"
                 );
-                let told = event.get("Properties").context("an event without properties")?;
+                let told = event.get("Properties").context("an event has no properties")?;
                 mappings.push(self.mapping(client, &function, told)?);
             }
         }
@@ -252,7 +254,7 @@ impl Wiring {
 
     fn mapping(&self, client: &aws_sdk_sqs::Client, function: &str, told: &Value) -> Result<MappingConfig> {
         let queue = self.template.property(told, "Queue")?;
-        let url = self.queues.get(&queue).context("a mapping of an unknown queue")?;
+        let url = self.queues.get(&queue).context("a mapping has an unknown queue")?;
         let reports = told.get("FunctionResponseTypes").and_then(Value::as_sequence);
         let scaling = told.get("ScalingConfig");
         let maximum = scaling
@@ -268,7 +270,7 @@ impl Wiring {
     }
 }
 
-/// Adds what only a test machine needs.
+/// Adds the settings that only a test machine needs.
 fn on_this_machine(mut env: BTreeMap<String, String>, local: &[(&str, String)]) -> BTreeMap<String, String> {
     env.insert(variables::ALLOW_PRIVATE.to_owned(), "true".to_owned());
     env.extend(local.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));

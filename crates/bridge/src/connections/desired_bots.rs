@@ -1,4 +1,4 @@
-//! Which bots want a connection.
+//! The list of bots that want a connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tieline_store::config::desired_connections::{self, Live};
 use tieline_store::{Store, StoreError};
 use tokio::time::Instant;
 
-/// How often the whole list is read although no change was announced, and how much more rarely for each bot of it: reading many is work,
-/// and costs what it reads.
+/// How often the whole list is read although no change was announced, and how much more rarely per bot on it: reading a long list takes
+/// time, and costs per entry read.
 const BACKSTOP: Duration = Duration::from_secs(60);
 const BACKSTOP_OF_BOT: Duration = Duration::from_millis(50);
 /// Entries of one page.
@@ -25,19 +25,19 @@ pub(super) struct DesiredBots {
 }
 
 impl DesiredBots {
-    /// The bots of a shard. `None` while nothing is known yet.
+    /// The bots of a shard. `None` until the list was read.
     pub(super) fn of(&self, shard: usize) -> Option<&HashMap<IntegrationId, Live>> {
         static NONE: std::sync::LazyLock<HashMap<IntegrationId, Live>> = std::sync::LazyLock::new(HashMap::new);
         self.read_at?;
         Some(self.shards.get(&shard).unwrap_or(&NONE))
     }
 
-    /// Reads the list again, if it may be another.
+    /// Reads the list again if it may have changed.
     ///
     /// # Errors
     /// [`StoreError`]; the list stays as it was.
     pub(super) async fn refresh(&mut self, store: &Store, n_shards: usize) -> Result<bool, StoreError> {
-        // Before the list, so that a change between the two is seen next time.
+        // Read before the list, so that a change between the two is seen next time.
         let changes = desired_connections::changes(store).await?;
         let n_bots: usize = self.shards.values().map(HashMap::len).sum();
         let backstop = BACKSTOP.max(BACKSTOP_OF_BOT.saturating_mul(u32::try_from(n_bots).unwrap_or(u32::MAX)));

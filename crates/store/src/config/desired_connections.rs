@@ -1,6 +1,6 @@
-//! Which integrations want a connection held open: started, connected over a long connection, named by an enabled trigger.
+//! Integrations that need a connection: started, in long-connection mode, bound by an enabled trigger.
 //!
-//! One small item each in one partition, written together with what it follows from, so that a relay learns all it has to do
+//! One small item each in one partition, written in the transaction that causes the change, so that a relay learns all it has to do
 //! from one query.
 
 use aws_sdk_dynamodb::types::ReturnValue;
@@ -19,16 +19,16 @@ use crate::item;
 use crate::page::Page;
 use crate::update::Update;
 
-/// An integration that wants a connection.
+/// An integration that needs a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
     /// The integration.
     pub integration: IntegrationId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// The integration's version: another one means other settings, or a requested reconnect.
+    /// The integration's version: a new one means changed settings, or a requested reconnect.
     pub version: u64,
-    /// Digest of what the trigger wants of the connector, as its welcome text: another one means that it wants something else.
+    /// Digest of what the trigger asks of the connector, such as its welcome text: a new one means that it asks for something else.
     pub greeting: String,
 }
 
@@ -49,10 +49,10 @@ struct StoredV1 {
 }
 
 const LIVE: &str = "LIVE";
-/// Sorts before the list and is no part of it.
+/// Sort key of the change counter, which sorts before the list and is not part of it.
 const CHANGES: &str = "CHANGES";
 
-/// All of them, a page at a time.
+/// Lists all of them, a page at a time.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -65,7 +65,7 @@ pub async fn list(store: &Store, cursor: Option<&str>, limit: usize) -> Result<P
     })
 }
 
-/// How often what operators configure has changed, roughly: another number means that the list may be another.
+/// Approximate number of configuration changes: if it differs from an earlier one, the list may have changed.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -83,15 +83,15 @@ pub async fn changes(store: &Store) -> Result<u64, StoreError> {
 
 /// Counts a change, after it was written.
 ///
-/// Not in the same transaction, or any two changes would get in each other's way. If it fails the change is noticed later: a process that
-/// follows the list also reads it now and then without being told.
+/// Not in the same transaction, or concurrent changes would conflict. If it fails, the change is noticed later: a process that
+/// follows the list also reads it now and then without an announcement.
 pub(super) async fn count_change(store: &Store) {
     let mut change = Update::new();
     change.set("v", item::text("1"));
     change.add("n", 1);
     let (table, key) = (&store.tables.config, (LIVE, CHANGES));
     if let Err(error) = dynamo::update(&store.dynamo, table, key, change, ReturnValue::None).await {
-        warn!(error = %error, "a change of the configuration is noticed late");
+        warn!(error = %error, "a change of the configuration can't be announced; relays notice it late");
     }
 }
 
@@ -105,7 +105,7 @@ fn read(item: item::Item) -> Result<Live, StoreError> {
     })
 }
 
-/// Digest of what a trigger wants of the connector: its welcome text for a person who opens the chat, and whether it hears groups.
+/// Digest of what a trigger asks of the connector: its welcome text, and how unaddressed group messages are handled.
 pub(super) fn greeting_of(trigger: &Trigger) -> String {
     let welcome = trigger.settings.welcome.as_deref();
     match trigger.settings.unaddressed() {
@@ -115,7 +115,7 @@ pub(super) fn greeting_of(trigger: &Trigger) -> String {
     }
 }
 
-/// Puts the integration on the list if it is `wanted`, or takes it off.
+/// Adds the integration to the list if it is `wanted`, or removes it.
 pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, id: &IntegrationId, wanted: Option<Live>) {
     let Some(wanted) = wanted else {
         return remove(writes, label, id);
@@ -130,7 +130,7 @@ pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, id: &Integrati
     writes.put(label, item, Update::new());
 }
 
-/// Takes the integration off the list.
+/// Removes the integration from the list.
 pub(super) fn remove<L: Copy>(writes: &mut Transaction<L>, label: L, id: &IntegrationId) {
     writes.delete(label, (LIVE, &sk(id)), Update::new());
 }

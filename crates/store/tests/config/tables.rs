@@ -1,4 +1,4 @@
-//! Fresh tables for one test, and things to put there.
+//! Tables of one test, and fixtures for them.
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials as Keys, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -25,7 +25,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    /// An item of the table `config` as it lies there, in words.
+    /// An item of the table `config` as stored, as text.
     pub(crate) async fn item(&self, pk: &str, sk: &str) -> String {
         let asked = self.client.get_item().table_name(&self.table);
         let asked = asked
@@ -34,7 +34,7 @@ impl Fresh {
         format!("{:?}", asked.send().await.unwrap().item.unwrap())
     }
 
-    /// Takes an attribute out of an item, as if an older version had written it.
+    /// Removes an attribute of an item, as if an older version had written it.
     pub(crate) async fn remove_attribute(&self, (pk, sk): (&str, &str), name: &str) {
         let change = self.client.update_item().table_name(&self.table);
         let change = change
@@ -140,7 +140,7 @@ pub(crate) fn trigger(id: &str, integration: &str, agent: &str) -> Trigger {
     }
 }
 
-/// Runs all at once and gives what came of each.
+/// Runs all concurrently and returns the outcome of each.
 pub(crate) async fn race<F>(contenders: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,

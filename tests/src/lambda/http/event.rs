@@ -18,7 +18,7 @@ use super::route::{Match, decode};
 
 const API_ID: &str = "tielinetest";
 
-/// The event for a request that `matched` takes.
+/// The event for a request that matches `matched`.
 pub(super) fn event<T>(
     front: Front,
     parts: &Parts,
@@ -34,7 +34,7 @@ pub(super) fn event<T>(
     let host = text(HOST.as_str());
     let domain = host.rsplit_once(':').map_or(host.as_str(), |(name, _port)| name);
     let prefix = domain.split('.').next().unwrap_or_default();
-    // Who calls a function URL without a signature has no account.
+    // The caller of a function URL without IAM authentication has no account.
     let (account, api) = match front {
         Front::HttpApi => (ACCOUNT, API_ID),
         Front::FunctionUrl => ("anonymous", prefix),
@@ -66,7 +66,7 @@ pub(super) fn event<T>(
         },
         "isBase64Encoded": false,
     });
-    // What is empty is left out, as API Gateway does.
+    // Empty fields are omitted, as API Gateway does.
     let cookies = cookies(parts);
     if !cookies.is_empty() {
         event["cookies"] = json!(cookies);
@@ -89,7 +89,7 @@ pub(super) fn event<T>(
     event
 }
 
-/// Lower-case names, several values joined by commas, no cookies, and what the front adds of its own.
+/// Lower-case names, several values joined by commas, no cookies, and the headers that API Gateway adds.
 fn headers(parts: &Parts, peer: SocketAddr) -> Map<String, Value> {
     let mut headers = Map::new();
     for name in parts.headers.keys().filter(|name| **name != COOKIE) {
@@ -114,7 +114,7 @@ fn headers(parts: &Parts, peer: SocketAddr) -> Map<String, Value> {
     headers
 }
 
-/// HTTP APIs decode the path, in spite of the name, and cut it at a question mark that appears so.
+/// HTTP APIs decode the path, despite the field's name, and cut it at a decoded question mark.
 fn raw_path(path: &str) -> String {
     let decoded = decode(path);
     decoded.split('?').next().unwrap_or_default().to_owned()
@@ -147,7 +147,7 @@ fn query_parameters(query: &str) -> Map<String, Value> {
 
 /// The body as text, or as base64 where its type doesn't say that it is text.
 ///
-/// The list of types isn't documented. It is what others observed on AWS: a form is base64, and so is JSON under
+/// The list of types isn't documented. It was observed on AWS by others: a form is base64, and so is JSON under
 /// another name (`application/vnd.api+json`) or a body without a type.
 /// See [ministack pull request 766](https://github.com/ministackorg/ministack/pull/766).
 fn encode(body: &Bytes, content_type: &str) -> (String, bool) {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn function_url_has_no_account_and_names_itself() {
+    fn event_of_a_function_url_has_an_anonymous_account_and_its_url_id() {
         let host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
         let request = || Request::get("/x/1").header("host", host).body(()).unwrap();
         let by_url = made_by(Front::FunctionUrl, request(), b"", &[]);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_left_out() {
+    fn empty_fields_are_omitted() {
         let event = made(Request::get("/x/1").body(()).unwrap(), b"", &[]);
         for key in [
             "body",

@@ -1,10 +1,10 @@
-//! What takes a function's HTTP requests.
+//! Front ends that accept HTTP requests for functions.
 
-/// What takes a function's HTTP requests.
+/// Front end that accepts HTTP requests for functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::lambda) enum Front {
     /// API Gateway.
     HttpApi,
-    /// A function URL, which refuses with statuses of its own.
+    /// A function URL, which has its own error statuses.
     FunctionUrl,
 }

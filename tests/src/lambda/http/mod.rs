@@ -1,4 +1,4 @@
-//! The HTTP API, and function URLs: requests become events, answers become responses.
+//! The HTTP API and function URLs: requests become events, answers become responses.
 //!
 //! See [API Gateway Docs/Lambda proxy integrations for HTTP APIs](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
 //! and [Lambda Docs/Invoking function URLs](https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html).
@@ -59,7 +59,7 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<HttpApi>) {
                 let api = Arc::clone(&api);
                 connections.spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&api), request, peer));
-                    // A client may break its connection at any time.
+                    // A client may close its connection at any time.
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -106,7 +106,7 @@ impl HttpApi {
             .ok_or(Refusal::NotFound)?;
         let event = event::event(self.front, parts, &body, peer, &matched, request_id);
         let function = Arc::clone(matched.target);
-        // The invocation goes on when the API stops waiting for it.
+        // The invocation continues when the API stops waiting for it.
         let outcome = timeout(
             self.integration_timeout,
             function.invoke_bytes(Bytes::from(event.to_string())),
@@ -124,7 +124,7 @@ impl HttpApi {
     }
 }
 
-/// An answer that the API gives by itself.
+/// A response that the API returns by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     BadRequest,
@@ -149,7 +149,7 @@ impl Refusal {
             Self::InternalError if front == Front::FunctionUrl => (StatusCode::BAD_GATEWAY, "Internal Server Error"),
             Self::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
             Self::Throttled if front == Front::FunctionUrl => (StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
-            // Too slow and too busy look the same from outside.
+            // A slow and a throttled function look the same from outside.
             Self::Throttled | Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         };
         let mut response = Response::new(Full::new(Bytes::from(format!(r#"{{"message":"{message}"}}"#))));
@@ -162,7 +162,7 @@ impl Refusal {
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Refusal> {
-    // Told by its length, a body need not be read to be refused.
+    // A body that is too large by its length is rejected without being read.
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(Refusal::BodyTooLarge);
     }
