@@ -42,6 +42,7 @@ ASSUMED = {
     "watch_ms": (6, "time of runner for a wake-up that finds nothing to do: one read"),
     "notify_look_ms": (25, "billed time of admin for its look a minute, where no organization wants notifications: one read"),
     "metrics": (27, "metrics of a deployment with one platform: 21 of the programs, six of the callbacks' route"),
+    "route_metrics": (6, "metrics of the callbacks' route, included in the above: Lambda's own metrics of a function URL cost nothing"),
     "idle_metrics_of_relay": (1, "its heartbeat: all others are written only while something happens, and a metric is paid for by the hours in which values come"),
     "memory_gb": (0.25, "memory of a function, as in template.yaml"),
     "log_bytes": (800, "what the functions log for a message at LogLevel=info: two lines"),
@@ -84,7 +85,7 @@ GOALS = (
     ("streamed on lark", 20, 20, "the bare message; calls of the platform with all of the text so far"),
     ("streamed on dingtalk", 20, 20, "the bare message; a heartbeat of the lease; records of what can't be repeated"),
     ("streamed on wecom_socket", 20, 20, "the bare message; records of what can't be repeated"),
-    ("streamed on wecom_callback", 45, 45, "a poll a second is a request of the HTTP API, 1.24 each with its function, which a function with an address of its own would answer for 0.24; a record of a growing answer writes all of it"),
+    ("streamed on wecom_callback", 45, 45, "a poll a second is a request of the HTTP API, 1.24 each with its function, which a function URL serves for 0.24; a record of a growing answer writes all of it"),
     ("streamed on telegram", 20, 20, "the bare message; a call for each step of the text"),
     ("streamed on discord", 20, 20, "the bare message; a call for each step of the text"),
     ("streamed on custom", 20, 20, "its calls, each with the whole text"),
@@ -127,19 +128,24 @@ def duration(ms: float) -> float:
     return ms / 1000 * assumed("memory_gb") * price("lambda_gb_s")
 
 
-def message(by_webhook: bool = True, batch: int = assumed("receive_batch"), least: bool = False) -> dict[str, float]:
+def request(by_url: bool) -> float:
+    """Cost of a platform's request before it reaches the function: via the HTTP API, or via a function URL."""
+    return 0 if by_url else price("http_api")
+
+
+def message(by_webhook: bool = True, batch: int = assumed("receive_batch"), least: bool = False, by_url: bool = False) -> dict[str, float]:
     """What one message costs, by what is paid for, if so many share a receive; or the least that it could."""
     measured = dict(MEASURED["push"][str(batch)])
     if least:
         measured.update({name: value for name, (value, _) in LEAST.items()})
-    lines = message_of(measured, by_webhook, batch)
+    lines = message_of(measured, by_webhook, batch, by_url=by_url)
     if least:
         for name in ("DynamoDB storage", "CloudWatch logs"):
             del lines[name]
     return lines
 
 
-def message_of(measured: dict, by_webhook: bool, batch: int, at_relay: bool = False) -> dict[str, float]:
+def message_of(measured: dict, by_webhook: bool, batch: int, at_relay: bool = False, by_url: bool = False) -> dict[str, float]:
     """What a message costs that asks for what was measured.
 
     Events and wake-ups that come together are worked on at the same time, and Lambda bills the invocation: its time is shared by them.
@@ -149,7 +155,7 @@ def message_of(measured: dict, by_webhook: bool, batch: int, at_relay: bool = Fa
     sends = measured["calls"].get("SendMessageBatch", 0)
     logged = (assumed("log_bytes") + assumed("metric_bytes")) / 1e9
     return {
-        "HTTP API": price("http_api") if by_webhook else 0,
+        "HTTP API": request(by_url) if by_webhook else 0,
         "Lambda requests": ((1 if by_webhook else 0) + (measured["events"] + wakes) / batch) * price("lambda_request"),
         "Lambda time": (duration(assumed("webhook_ms")) if by_webhook else 0)
         + duration(assumed("dispatcher_ms")) * measured["events"] / batch
@@ -166,15 +172,15 @@ def message_of(measured: dict, by_webhook: bool, batch: int, at_relay: bool = Fa
     }
 
 
-def million_at(batch: int, least: bool = False) -> float:
+def million_at(batch: int, least: bool = False, by_url: bool = False) -> float:
     """What a million messages by webhook cost if so many share a receive."""
-    return 1e6 * sum(message(batch=batch, least=least).values())
+    return 1e6 * sum(message(batch=batch, least=least, by_url=by_url).values())
 
 
-def poll() -> dict[str, float]:
+def poll(by_url: bool = False) -> dict[str, float]:
     """What it costs to answer a platform that fetches the growing answer, as WeCom's callbacks do about once a second."""
     return {
-        "HTTP API": price("http_api"),
+        "HTTP API": request(by_url),
         "Lambda": price("lambda_request") + duration(assumed("webhook_ms")),
         "DynamoDB reads": assumed("poll_read_units") * price("read_unit"),
         "Data to the internet": assumed("egress_bytes") / 1e9 * price("egress_gb"),
@@ -197,7 +203,7 @@ def waiting_on_ecs() -> float:
     return container_month() / runs_a_month
 
 
-def streamed(platform: str, batch: int) -> dict[str, float] | None:
+def streamed(platform: str, batch: int, by_url: bool = False) -> dict[str, float] | None:
     """What an answer costs that grows for 20 s, waited for in containers. `None` if it is not measured."""
     measured = MEASURED["stream"].get(platform)
     if measured is None:
@@ -206,8 +212,8 @@ def streamed(platform: str, batch: int) -> dict[str, float] | None:
     sent = measured["platform_bytes"] + measured["platform_calls"] * assumed("call_bytes") + measured["poll_bytes"]
     # The reads of polls are included in those of the message.
     relayed = measured.get("relayed", False)
-    return message_of(measured, not relayed, batch, at_relay=relayed) | {
-        "Polls": polls * (price("http_api") + price("lambda_request") + duration(assumed("webhook_ms"))),
+    return message_of(measured, not relayed, batch, at_relay=relayed, by_url=by_url) | {
+        "Polls": polls * (request(by_url) + price("lambda_request") + duration(assumed("webhook_ms"))),
         "Waiting for the agent": waiting_on_ecs(),
         "Growing text to the internet": sent / 1e9 * price("egress_gb"),
     }
@@ -220,11 +226,11 @@ def watch_over(callback: str, batch: int) -> float:
     return later - at_once
 
 
-def goal_figures(batch: int) -> dict[str, float | None]:
+def goal_figures(batch: int, by_url: bool = False) -> dict[str, float | None]:
     """A million of each of GOALS."""
-    figures: dict[str, float | None] = {"bare message": sum(message(batch=batch).values())}
+    figures: dict[str, float | None] = {"bare message": sum(message(batch=batch, by_url=by_url).values())}
     for platform in MEASURED["stream"]:
-        lines = streamed(platform, batch)
+        lines = streamed(platform, batch, by_url)
         figures[f"streamed on {platform}"] = lines and sum(lines.values())
     figures["watch over a callback after 10 min"] = watch_over("10_min", batch)
     figures["watch over a callback after 1 h"] = watch_over("1_h", batch)
@@ -232,16 +238,18 @@ def goal_figures(batch: int) -> dict[str, float | None]:
 
 
 def print_goals() -> None:
-    """What a million costs beside what it should, for both volumes, and why where it costs more."""
-    print("\nGoals, USD a million, at a million and at a hundred million a month; runs wait in containers")
-    figures = [goal_figures(batch) for batch in VOLUMES]
-    for name, *goals, reason in GOALS:
-        met, shown = True, ""
-        for goal, found in zip(goals, figures):
-            amount = found[name]
-            met &= amount is not None and amount <= goal
-            shown += f"{'-' if amount is None else f'{amount:.2f}':>10} of {goal:<4}"
-        print(f"  {name:<36}{shown}  {'at its goal' if met else reason}")
+    """Prints the cost of a million beside its goal, for both volumes and both entries of callbacks, and the reason for each missed goal."""
+    for by_url in (False, True):
+        entry = "a function URL (CallbackEntry=FUNCTION_URL)" if by_url else "the HTTP API (CallbackEntry=HTTP_API)"
+        print(f"\nGoals, USD a million, at a million and at a hundred million a month; callbacks via {entry}, runs wait in containers")
+        figures = [goal_figures(batch, by_url) for batch in VOLUMES]
+        for name, *goals, reason in GOALS:
+            met, shown = True, ""
+            for goal, found in zip(goals, figures):
+                amount = found[name]
+                met &= amount is not None and amount <= goal
+                shown += f"{'-' if amount is None else f'{amount:.2f}':>10} of {goal:<4}"
+            print(f"  {name:<36}{shown}  {'at its goal' if met else reason}")
     units = MEASURED["push"]["1"]
     for name, goal in UNIT_GOALS:
         met = "at its goal" if units[name] <= goal else GOALS[0][-1]
@@ -259,14 +267,15 @@ def synthetic_check() -> dict[str, float]:
     }
 
 
-def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False) -> dict[str, float]:
+def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False, by_url: bool = False) -> dict[str, float]:
     """What a deployment costs by the month, besides its messages."""
-    metrics = assumed("metrics") if is_used else assumed("idle_metrics_of_relay") * bool(n_relays)
+    used = assumed("metrics") - (assumed("route_metrics") if by_url else 0)
+    metrics = used if is_used else assumed("idle_metrics_of_relay") * bool(n_relays)
     polls_of_a_mapping = 5 * 3 * 60 * MONTH_H
     polls_of_a_shard = 3 * 60 * MONTH_H
     month_s = 3600 * MONTH_H
     reads_of_a_relay = month_s / assumed("look_s") * assumed("look_read_units")
-    holds = {"RunsInLambda"} | ({"HasRelay"} if n_relays else set())
+    holds = {"RunsInLambda"} | ({"HasRelay"} if n_relays else set()) | ({"HasCallbackUrl"} if by_url else set())
     return {
         "KMS key, secret": price("kms_key") + price("secret"),
         "Polling of two idle mappings": polls_of_a_mapping * (price("sqs_fifo") + price("sqs_fair")),
@@ -315,24 +324,29 @@ def main() -> None:
     for batch in BATCHES:
         print(f"  {batch:>2}  " + json.dumps(MEASURED["push"][str(batch)]))
     million = table("A million messages by webhook, agents' time not counted", message(), 1e6)
-    print("\nThe same, by how many messages share a receive, and the least that this path could cost, without logs and storage")
+    table("The same, with callbacks via a function URL", message(by_url=True), 1e6)
+    print("\nA million messages via the HTTP API, by how many share a receive, and the least that this path could cost, without logs and storage")
     for batch in BATCHES:
         print(f"  {f'{batch} on average':<36}{million_at(batch):10.2f}{million_at(batch, least=True):10.2f}")
     for name, (value, reason) in LEAST.items():
         print(f"  at least {value} {name.replace('_', ' ')}: {reason}")
     table("A million polls, where a platform fetches answers, on top", poll(), 1e6)
+    table("The same, with callbacks via a function URL", poll(by_url=True), 1e6)
     print(f"\nAgents that take {assumed('agent_s')} s, a million runs, on top")
     print(f"  {'waited for in Lambda':<36}{waiting_on_lambda() * 1e6:10.2f}")
     print(f"  {'waited for in containers':<36}{waiting_on_ecs() * 1e6:10.2f}  (a container: {container_month():.2f} a month)")
     print(f"  {'agents that call back':<36}{0:10.2f}  (besides their calls: about {(price('http_api') + price('lambda_request')) * 1e6:.2f})")
     for platform in MEASURED["stream"]:
         table(f"A million answers on {platform} that grow for 20 s", streamed(platform, VOLUMES[0]) or {}, 1e6)
+        if MEASURED["stream"][platform]["polls"]:
+            table("The same, with callbacks via a function URL", streamed(platform, VOLUMES[0], by_url=True) or {}, 1e6)
     print_goals()
     table("A month, webhooks only, unused", fixed_month(0, is_used=False))
     table("A month with one relay, unused", fixed_month(1, is_used=False))
     table("A month with one relay on Spot (RelaySpot=ALL), unused", fixed_month(1, is_used=False, on_spot=True))
     table("A month of the synthetic check (SyntheticCheck=ENABLED), on top of an unused deployment", synthetic_check())
     table("A month, webhooks only, besides its messages", fixed_month(0, is_used=True))
+    table("The same, with callbacks via a function URL", fixed_month(0, is_used=True, by_url=True))
     table("A month of 1 000 bots on long connections", long_connections(1000))
     if million > AIM:
         print(f"\nThe aim of {AIM:.2f} for a million messages by webhook is missed by {million - AIM:.2f}.")

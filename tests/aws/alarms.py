@@ -5,6 +5,7 @@ See https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluat
 
 import re
 from collections.abc import Callable
+from statistics import mean
 
 # Values of a metric in each minute; an empty list if no value came in.
 Series = Callable[[int], list[float]]
@@ -12,7 +13,7 @@ Series = Callable[[int], list[float]]
 # A value arrives about a minute after the event that it counts.
 DELAY = 1
 SILENCE: Series = lambda minute: []  # noqa: E731
-STATISTICS = {"Sum": sum, "Maximum": max, "SampleCount": len}
+STATISTICS = {"Sum": sum, "Maximum": max, "Average": mean, "SampleCount": len}
 COMPARISONS = {"GreaterThanThreshold": lambda value, threshold: value > threshold, "LessThanThreshold": lambda value, threshold: value < threshold}
 
 

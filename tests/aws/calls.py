@@ -83,7 +83,7 @@ def store_needs() -> dict[str, set[tuple[str, str]]]:
     """Pairs of table and operation, by function of crates/store. Parts of transactions are operations in lower case."""
     needs = {}
     for name, body in bodies(ROOT / "crates/store/src").items():
-        if name.split("::")[0] in ("dynamo", "batch", "tables"):
+        if name.split("::")[0] in ("client", "dynamo", "batch", "tables"):
             continue
         operations = set().union(*(STORE_OPERATIONS[it] for it in called(body, STORE_OPERATIONS)))
         operations |= {part for builder, part in TRANSACTION_BUILDERS.items() if re.search(rf"\b{builder}::builder\(\)", body)}

@@ -154,6 +154,8 @@ class Stack:
         resource = self.source["Resources"][name]
         if attribute == "ApiEndpoint":
             return "https://api.execute-api.us-east-1.amazonaws.com"
+        if attribute == "FunctionUrl":
+            return f"https://{'u' * 32}.lambda-url.us-east-1.on.aws/"
         if attribute != "Arn":
             return f"{name}.{attribute}"
         match resource["Type"]:

@@ -19,6 +19,7 @@ FUNCTIONS = ("webhook", "dispatcher", "runner", "admin")
 
 ON_LAMBDA = Stack("template.yaml", RelayImage=IMAGE)
 IN_RELAYS = Stack("template.yaml", RelayImage=IMAGE, Runs="container")
+BY_URL = Stack("template.yaml", RelayImage=IMAGE, CallbackEntry="FUNCTION_URL")
 PREFIX = PSEUDO["AWS::StackName"] + "-"
 
 
@@ -38,9 +39,9 @@ def container_environment(stack: Stack, name: str) -> dict[str, str]:
     return {it["Name"]: it["Value"] for it in containers(stack, name)["Environment"]}
 
 
-def function_environment(name: str) -> dict[str, str]:
-    common = ON_LAMBDA.resolve(ON_LAMBDA.source["Globals"])["Function"]["Environment"]["Variables"]
-    own = ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"]
+def function_environment(name: str, stack: Stack = ON_LAMBDA) -> dict[str, str]:
+    common = stack.resolve(stack.source["Globals"])["Function"]["Environment"]["Variables"]
+    own = stack.resources[f"{name.capitalize()}Function"]["Properties"]
     return common | own.get("Environment", {}).get("Variables", {})
 
 
@@ -165,6 +166,8 @@ NEVER_ON_AWS = {
 }
 # Programs that serve operators, and so know the root token.
 WITH_TOKEN = {"webhook", "admin"}
+# Only for the function that hands out callback URLs, and only if these have another base than the public URL.
+CALLBACK_URL = "TIELINE_CALLBACK_URL"
 
 
 def known_variables(deployable: str) -> set[str]:
@@ -175,6 +178,7 @@ def known_variables(deployable: str) -> set[str]:
 
 ENVIRONMENTS = [
     *(pytest.param(name, function_environment(name), id=name) for name in FUNCTIONS),
+    *(pytest.param(name, function_environment(name, BY_URL), id=f"{name}, callbacks via URL") for name in FUNCTIONS),
     pytest.param("relay", container_environment(ON_LAMBDA, "RelayTask"), id="relay"),
     pytest.param("relay", container_environment(IN_RELAYS, "RelayTask"), id="relay that runs"),
 ]
@@ -188,7 +192,8 @@ def test_environment_is_what_the_program_reads(deployable, environment):
     assert needed <= set(environment), "the template doesn't set all variables that the program needs"
     assert set(environment) <= known, "the template sets variables that the program doesn't know"
     without = set(NEVER_ON_AWS) | (set() if deployable in WITH_TOKEN else {"TIELINE_ADMIN_TOKEN"})
-    assert known - set(environment) == without & known
+    assert known - set(environment) - {CALLBACK_URL} == without & known
+    assert CALLBACK_URL in known
 
 
 @pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
@@ -207,9 +212,11 @@ def test_program_accepts_the_environment(deployable, environment):
 
 
 def test_environment_of_functions_fits_into_what_lambda_allows():
-    # With the longest possible names; Lambda allows 4 KB in all.
-    longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com")
-    environment = longest.resolve(longest.source["Globals"])["Function"]["Environment"]["Variables"]
+    # With the longest possible names; Lambda allows 4 KB in all. The function `admin` has every variable of the other functions.
+    longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com", CallbackEntry="FUNCTION_URL")
+    environment = function_environment("admin", longest)
+    assert all(set(function_environment(name, longest)) <= set(environment) for name in FUNCTIONS)
+    del environment["TIELINE_ADMIN_TOKEN"]
     size = sum(len(key) + len(str(value)) for key, value in environment.items())
     n_names = str(environment).count(PSEUDO["AWS::StackName"])
     # Stack names of 40 characters in ap-southeast-1, and the token.
@@ -236,6 +243,97 @@ def test_routes_lead_to_the_function_that_answers_them():
     declared = {re.sub(r"\{\w+\}", "{}", key.split(" ")[1]) for key in to_webhook}
     assert declared == served
     assert {key.split(" ")[0] for key in to_webhook if "webhook" in key} == {"GET", "POST"}
+
+
+# ---- Callbacks via a function URL
+
+
+def test_function_url_is_optional_and_the_api_keeps_the_routes_of_callbacks():
+    """Bots whose platforms were given a callback URL of the API keep working after the switch."""
+    url = ("AWS::Lambda::Url", "AWS::Lambda::Permission")
+    of_url = {name for name, it in BY_URL.resources.items() if it["Type"] in url} - set(ON_LAMBDA.resources)
+    assert set(BY_URL.resources) - set(ON_LAMBDA.resources) == of_url == {"CallbackUrl", "CallbackUrlPermission", "CallbackInvokePermission"}
+    assert set(ON_LAMBDA.resources) <= set(BY_URL.resources)
+    assert BY_URL.of_type("AWS::ApiGatewayV2::Route") == ON_LAMBDA.of_type("AWS::ApiGatewayV2::Route")
+    properties = BY_URL.resources["CallbackUrl"]["Properties"]
+    assert properties == {"TargetFunctionArn": "arn:WebhookFunction", "AuthType": "NONE", "InvokeMode": "BUFFERED"}
+
+
+def test_function_is_public_via_its_url_only():
+    """Since October 2025 function URLs return 403 unless both permissions are granted. Without its condition the second one would grant all accounts `Invoke` of Lambda's API."""
+    webhook = BY_URL.resources["WebhookFunction"]["Properties"]["FunctionName"]
+    public = [it for it in BY_URL.of_type("AWS::Lambda::Permission").values() if it["Principal"] == "*"]
+    assert public == [
+        {"FunctionName": webhook, "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"},
+        {"FunctionName": webhook, "Action": "lambda:InvokeFunction", "Principal": "*", "InvokedViaFunctionUrl": True},
+    ]
+    assert not [it for it in ON_LAMBDA.of_type("AWS::Lambda::Permission").values() if it["Principal"] == "*"]
+
+
+def test_only_the_function_that_hands_out_callback_urls_knows_their_base():
+    """The function behind the URL can't: it would depend on its own URL."""
+    function_url = BY_URL.attribute("CallbackUrl", "FunctionUrl")
+    assert function_environment("admin", BY_URL)[CALLBACK_URL] == function_url
+    assert CALLBACK_URL not in function_environment("admin")
+    for name in ("webhook", "dispatcher", "runner"):
+        assert function_environment(name, BY_URL) == function_environment(name), name
+    assert container_environment(BY_URL, "RelayTask") == container_environment(ON_LAMBDA, "RelayTask")
+    # Only the crate of the function `admin` reads it.
+    readers = {file.parts[len(ROOT.parts) + 1] for file in (ROOT / "crates").glob("*/src/**/*.rs") if ".callback_base()" in file.read_text()}
+    assert readers == {"admin"}
+    outputs = {name: {stack.resolve(stack.source["Outputs"][name]["Value"]) for stack in (ON_LAMBDA, BY_URL)} for name in ("ApiAddress", "CallbackAddress")}
+    api = ON_LAMBDA.attribute("Api", "ApiEndpoint")
+    assert outputs == {"ApiAddress": {api}, "CallbackAddress": {api, function_url}}
+
+
+def test_template_has_no_circular_dependency():
+    """CloudFormation refuses such a template, and the linter checks one mode only."""
+    named = {
+        name: {reference for reference in re.findall(r"'(?:Ref|Fn::GetAtt)': (?:\['|')(\w+)", str(it)) + re.findall(r"\$\{(\w+)[.}]", str(it))}
+        for name, it in BY_URL.source["Resources"].items()
+    }
+    common = re.findall(r"'(?:Ref|Fn::GetAtt)': (?:\['|')(\w+)", str(BY_URL.source["Globals"]))
+    for name, it in BY_URL.source["Resources"].items():
+        if it["Type"] == "AWS::Serverless::Function":
+            named[name] |= {*common, it["Properties"]["Role"]["Fn::GetAtt"][0]}
+        named[name] &= set(named)
+    assert "WebhookFunction" in named["CallbackUrl"] and "CallbackUrl" in named["AdminFunction"]
+    done = set()
+    while ready := {name for name, others in named.items() if others <= done} - done:
+        done |= ready
+    assert set(named) == done, f"circular dependency: {set(named) - done}"
+
+
+def test_rate_limit_of_the_function_url_is_similar_to_that_of_the_api():
+    """Lambda accepts ten times the reserved concurrency in requests a second. A function URL has no other limit."""
+    webhook = BY_URL.resources["WebhookFunction"]["Properties"]
+    stage = ON_LAMBDA.resources["Stage"]["Properties"]["DefaultRouteSettings"]
+    reserved = int(webhook["ReservedConcurrentExecutions"])
+    assert int(stage["ThrottlingRateLimit"]) <= 10 * reserved <= int(stage["ThrottlingBurstLimit"])
+    # An account has a thousand concurrent executions. A hundred must remain unreserved, and as many as the event source mappings may use.
+    mapped = sum(int(ON_LAMBDA.source["Parameters"][name]["Default"]) for name in ("DispatcherConcurrency", "RunnerConcurrency"))
+    assert 1000 - reserved >= max(100, mapped)
+    for name in FUNCTIONS:
+        assert "ReservedConcurrentExecutions" not in ON_LAMBDA.resources[f"{name.capitalize()}Function"]["Properties"], name
+        if name != "webhook":
+            assert "ReservedConcurrentExecutions" not in BY_URL.resources[f"{name.capitalize()}Function"]["Properties"], name
+
+
+def test_callbacks_via_the_function_url_have_the_alarms_of_the_api():
+    """The API's routes still serve callbacks, so they keep their alarms."""
+    by_api, by_url = (nested(it, "Watch").of_type("AWS::CloudWatch::Alarm") for it in (ON_LAMBDA, BY_URL))
+    equivalents = {"ApiErrors": "UrlErrors", "CallbacksRefused": "UrlCallbacksRefused", "CallbacksSlow": "UrlCallbacksSlow"}
+    assert set(by_api) <= set(by_url) and set(by_url) - set(by_api) == set(equivalents.values())
+    webhook = [{"Name": "FunctionName", "Value": BY_URL.resources["WebhookFunction"]["Properties"]["FunctionName"]}]
+    metrics = {"ApiErrors": "Url5xxCount", "CallbacksRefused": "Url4xxCount", "CallbacksSlow": "UrlRequestLatency"}
+    for name, other in equivalents.items():
+        alarm = by_url[other]
+        assert (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"]) == ("AWS/Lambda", metrics[name], webhook), other
+        assert alarm["TreatMissingData"] == "notBreaching" and alarm["AlarmActions"] == alarm["OKActions"] == ["Alarms"], other
+        if name != "CallbacksSlow":
+            same = ("Statistic", "Period", "EvaluationPeriods", "DatapointsToAlarm", "ComparisonOperator", "Threshold")
+            assert [alarm[key] for key in same] == [by_api[name][key] for key in same], other
+    assert by_url["UrlCallbacksSlow"]["Threshold"] < by_api["CallbacksSlow"]["Threshold"], "an average hides single slow callbacks"
 
 
 # ---- Permissions
@@ -440,6 +538,7 @@ def test_alarms_name_existing_queues_tables_and_functions():
         if "Metrics" not in it and it["Namespace"].startswith("AWS/"):
             assert it["Dimensions"][0]["Value"] in there, name
     body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
+    assert f'["AWS/Lambda", "UrlRequestCount", "FunctionName", "{PREFIX}webhook"]' in body, "the dashboard lacks the requests of the function URL"
     for name in re.findall(r'"(?:QueueName|TableName|FunctionName)", "([^"]+)"', body):
         assert name in there, name
     dead = {it["QueueName"] for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if "Dead" in key}
@@ -499,9 +598,9 @@ def goes_off(alarm: dict, failing: set[int], minutes: int, answered: int = 0) ->
     return any(sum(window) >= alarm.get("DatapointsToAlarm", n_periods) for window in windows)
 
 
-@pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "MessagesFail"])
+@pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "UrlErrors", "MessagesFail"])
 def test_persistent_errors_page_and_transient_errors_do_not(name):
-    alarm = nested(ON_LAMBDA, "Watch").resources[name]["Properties"]
+    alarm = nested(BY_URL, "Watch").resources[name]["Properties"]
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["TreatMissingData"] == "notBreaching"
     for every in (1, 3, 5, 7):
         assert goes_off(alarm, set(range(0, 60, every)), 60), f"no alarm for a failing bot that is called every {every} minutes"

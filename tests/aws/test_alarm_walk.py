@@ -20,6 +20,7 @@ ON_LAMBDA = nested(Stack("template.yaml", RelayImage=IMAGE), "Watch")
 # With the optional alarms switched on.
 WATCHED = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED", MaxUsdPerHour="2"), "Watch")
 IN_RELAYS = nested(Stack("template.yaml", RelayImage=IMAGE, Runs="container"), "Watch")
+BY_URL = nested(Stack("template.yaml", RelayImage=IMAGE, CallbackEntry="FUNCTION_URL", MaxUsdPerHour="2"), "Watch")
 
 # An hour without failures comes first, then the failure in any minute of half an hour, since the longest period may begin in any of them.
 WELL = 60
@@ -41,6 +42,10 @@ def at(*minutes: int) -> Series:
 
 def lambda_errors(function: str) -> str:
     return f"AWS/Lambda Errors {STACK}-{function}"
+
+
+def by_url(metric: str) -> str:
+    return f"AWS/Lambda {metric} {STACK}-webhook"
 
 
 def age(queue: str) -> str:
@@ -98,6 +103,24 @@ WALK = {
         ON_LAMBDA,
         "CallbacksRefused",
         {"AWS/ApiGateway 4xx Api $default POST /api/{platform}/webhook/{integrationId}": each(1, 3000)},
+        {},
+        4,
+    ),
+    "callbacks to the function URL are throttled": (BY_URL, "UrlCallbacksRefused", {by_url("Url4xxCount"): each(1, 3000)}, {by_url("Url4xxCount"): each(1, 20)}, 4),
+    "tables are unreachable for callbacks to the function URL": (BY_URL, "UrlErrors", {by_url("Url5xxCount"): each(1, 5)}, {}, 4),
+    # Nine of ten callbacks are as fast as before.
+    "callbacks to the function URL are slow": (
+        BY_URL,
+        "UrlCallbacksSlow",
+        {by_url("UrlRequestLatency"): lambda minute: [*[12.0] * 9, 6000.0]},
+        {by_url("UrlRequestLatency"): lambda minute: [*[12.0] * 9, 900.0]},
+        4,
+    ),
+    # The requests that CallbackConcurrency allows, each refused within one or two milliseconds: 0.8 USD an hour, reads included.
+    "cost runs away in requests of the function URL": (
+        BY_URL,
+        "SpendingFast",
+        {by_url("UrlRequestCount"): each(1, 60000), f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-state": each(1, 180000)},
         {},
         4,
     ),
@@ -174,10 +197,12 @@ def test_failure_raises_its_alarm_within_the_limit(failure):
     assert most <= SOON or failure in LATER, "the alarm fires too late; list the failure in LATER with the reason"
 
 
-@pytest.mark.parametrize("stack", [ON_LAMBDA, IN_RELAYS, WATCHED])
+@pytest.mark.parametrize("stack", [ON_LAMBDA, IN_RELAYS, WATCHED, BY_URL])
 def test_no_alarm_fires_without_a_failure(stack):
     well = PASSING_CHECKS | {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
     well |= {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 44), "AWS/ApiGateway Count Api": each(1, 6000)}
+    # A cold start every seven minutes, in a minute with a single call.
+    well |= {by_url("UrlRequestCount"): each(1, 6000), by_url("UrlRequestLatency"): each(7, 900), by_url("Url4xxCount"): each(1, 60)}
     for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
         if "Statistic" in alarm or "Metrics" in alarm:
             assert minutes_until(alarm, well, 0) is None, name
@@ -217,8 +242,10 @@ def test_spending_is_computed_with_the_prices_of_the_cost_script():
     import costs
 
     alarm = WATCHED.resources["SpendingFast"]["Properties"]
+    assert sum("MetricStat" in it for it in alarm["Metrics"]) <= 10, "CloudWatch allows ten metrics in an alarm on an expression"
     for metric, price in {
         "AWS/ApiGateway Count Api": costs.price("http_api") + costs.price("lambda_request"),
+        by_url("UrlRequestCount"): costs.price("lambda_request"),
         f"AWS/DynamoDB ConsumedWriteCapacityUnits {STACK}-state": costs.price("write_unit"),
         f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-state": costs.price("read_unit"),
         f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-config": costs.price("read_unit"),

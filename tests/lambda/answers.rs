@@ -56,6 +56,56 @@ pub(crate) async fn callback_becomes_a_growing_answer(servers: Servers) {
     }
 }
 
+/// Messages and polls at the callback URL that the operator sees. The API's address, which the platform may have been given earlier, still works.
+pub(crate) async fn callback_via_the_function_url_becomes_a_growing_answer(servers: Servers) {
+    let plan = Plan {
+        callback_entry: "FUNCTION_URL",
+        ..Plan::default()
+    };
+    let cloud = deploy(servers, &plan).await;
+    let (agent, responses) = (
+        writer(Duration::from_millis(300), story).await,
+        ResponseServer::start().await,
+    );
+    let cipher = Cipher::fresh();
+    let draft = Bot::new(cipher.clone(), String::new()).as_integration("bot");
+    let made = cloud.console().bind(&draft, &agent.as_chat("writer"), &json!({})).await;
+    let made = made.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+    let (id, callback_url) = (made["id"].as_str().unwrap(), made["callbackUrl"].as_str().unwrap());
+    let path = format!("/api/wecom/webhook/{id}");
+    assert!(callback_url.ends_with(&path), "{callback_url}");
+    let api = cloud.emulator.url();
+    assert!(
+        !callback_url.starts_with(api),
+        "{callback_url} is an address of the API"
+    );
+
+    let asker = Speaker::in_group("u1", "room");
+    for (url, message) in [(callback_url.to_owned(), "m1"), (format!("{api}{path}"), "m2")] {
+        let bot = Bot::new(cipher.clone(), url);
+        let told = bot.text(&asker, message, "@Helper 天气如何", &responses.url_for(message));
+        let shown = bot.converse(&asker, &told, PATIENCE).await;
+        let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
+        let (whole, last) = (story("天气如何").concat(), shown.last().unwrap());
+        assert_eq!((last.content.as_str(), last.finish), (whole.as_str(), true));
+        let mut pieces = shown.iter().filter(|it| !it.finish && !it.content.is_empty());
+        assert!(
+            pieces.any(|it| whole.starts_with(&it.content)),
+            "it didn't grow: {shown:?}"
+        );
+    }
+    assert_eq!(agent.seen().len(), 2);
+    assert_eq!((responses.said(), responses.refused()), (vec![], vec![]));
+    // The console is served by the API, so its chat page posts to the API.
+    let root = reqwest::get(format!("{}/", callback_url.trim_end_matches(&path)))
+        .await
+        .unwrap();
+    assert_eq!(root.status(), 404, "the function URL serves callbacks only");
+    for function in cloud.emulator.functions() {
+        assert_eq!(function.stats().errors, 0, "{}", cloud.log_tail());
+    }
+}
+
 pub(crate) async fn typed_message_is_answered_in_pieces(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let agent = writer(Duration::from_millis(300), story).await;

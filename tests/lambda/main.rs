@@ -39,6 +39,7 @@ macro_rules! scenarios {
 
 scenarios![
     answers::callback_becomes_a_growing_answer,
+    answers::callback_via_the_function_url_becomes_a_growing_answer,
     answers::typed_message_is_answered_in_pieces,
     answers::callback_sent_five_times_is_answered_once,
     answers::unsigned_callbacks_and_probes_get_uniform_answers,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_tests::lambda::{AtCapacity, Config, Emulator, FunctionConfig, Outcome, Route};
+use tieline_tests::lambda::{AtCapacity, Config, Emulator, FunctionConfig, FunctionUrl, Outcome, Route};
+use tieline_tests::reserved_port::free_port;
 
 use super::{Journal, probe, until_true};
 
@@ -209,4 +210,48 @@ async fn throttled_function_is_503() {
     assert_eq!(json(response).await, (503, json!({ "message": "Service Unavailable" })));
     emulator.kill_all().await;
     assert!(matches!(busy.await.unwrap(), Outcome::Crashed { .. }));
+}
+
+#[tokio::test]
+async fn function_url_invokes_its_function_and_has_its_own_error_statuses() {
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let function = FunctionConfig {
+        concurrency: 1,
+        at_capacity: AtCapacity::Throttle,
+        ..probe()
+    };
+    let config = Config {
+        functions: vec![function],
+        function_urls: vec![FunctionUrl {
+            function: "probe".to_owned(),
+            listen,
+        }],
+        ..Config::default()
+    };
+    let emulator = Emulator::start(config).await.unwrap();
+    let url = format!("http://{listen}");
+    let post = async |order: &Value| {
+        let request = reqwest::Client::new().post(format!("{url}/any/path?q=%20")).json(order);
+        request.send().await.unwrap()
+    };
+    let response = reqwest::get(format!("{url}/any/path?q=%20")).await.unwrap();
+    assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
+    let (status, event) = json(response).await;
+    assert_eq!((status, &event["routeKey"]), (200, &json!("$default")));
+    assert_eq!(
+        (&event["rawPath"], &event["rawQueryString"]),
+        (&json!("/any/path"), &json!("q=%20"))
+    );
+    assert_eq!(event["requestContext"]["accountId"], "anonymous");
+    assert_eq!(json(post(&json!({ "do": "fail" })).await).await.0, 502);
+    let slow = json!({ "do": "sleep", "ms": 1_000 });
+    let busy = async {
+        until_true(emulator.function("probe"), || {
+            emulator.function("probe").stats().running == 1
+        })
+        .await;
+        json(post(&json!({})).await).await
+    };
+    let (slow, busy) = tokio::join!(post(&slow), busy);
+    assert_eq!((slow.status().as_u16(), busy.0), (200, 429));
 }

@@ -1,8 +1,8 @@
 //! Synthetic check (canary): an end-to-end message that takes the same path as a person's and must be answered.
 //!
-//! It is sent to the public address, so that domain, firewall, API, functions, queues and tables all take part. It detects failures that no
-//! other metric shows in time, such as a runner that hangs. Its bot and its echo agent belong to an organization of their own, created on
-//! demand.
+//! It is sent to the address that platforms call, and its answer is polled at the public address, so that domain, firewall, API, functions,
+//! queues and tables all take part. It detects failures that no other metric shows in time, such as a runner that hangs. Its bot and its echo
+//! agent belong to an organization of their own, created on demand.
 
 use std::time::Duration;
 
@@ -100,7 +100,10 @@ async fn check(world: &World) -> Result<(), CheckError> {
 
     let text = fresh("check", random());
     let body = json!({ "text": text, "chatId": "check", "senderId": "check" });
-    let url = format!("{}/api/{platform}/webhook/{INTEGRATION}", world.settings.public_url);
+    let url = format!(
+        "{}/api/{platform}/webhook/{INTEGRATION}",
+        world.settings.callback_base()
+    );
     let post = world.http.client().post(url).header("content-type", "application/json");
     let said = call(post.body(body.to_string()), &cookie).await?;
     let reply = said["replyId"].as_str().ok_or(CheckError::Foreign)?.to_owned();

@@ -17,6 +17,8 @@ pub struct Deployment {
     pub urls: Urls,
     /// The deployment's public base URL.
     pub public_url: String,
+    /// Base of the platforms' callback URLs. `None`: the public URL.
+    pub callback_base: Option<String>,
     /// Source of the key that opens the stored data.
     pub key: KeySource,
     /// The root admin token, which gives access to all organizations. `None` in deployables that serve no operators.
@@ -91,6 +93,8 @@ pub mod variables {
     pub const RELAY_QUEUES: &str = "TIELINE_RELAY_QUEUE_URLS";
     /// The deployment's public base URL.
     pub const PUBLIC_URL: &str = "TIELINE_PUBLIC_URL";
+    /// Base of the platforms' callback URLs, for the program that hands them out. Optional: without it the public URL.
+    pub const CALLBACK_URL: &str = "TIELINE_CALLBACK_URL";
     /// The KMS key that wraps the data key.
     pub const KMS_KEY: &str = "TIELINE_KMS_KEY_ID";
     /// The data key itself, in hex, for deployments without KMS.
@@ -133,6 +137,9 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
         relay: list(get(variables::RELAY_QUEUES)),
     };
     let public_url = required(variables::PUBLIC_URL).trim_end_matches('/').to_owned();
+    // A function URL ends with a slash.
+    let callback_base = get(variables::CALLBACK_URL).filter(|url| !url.is_empty());
+    let callback_base = callback_base.map(|url| url.trim_end_matches('/').to_owned());
     let key = match (get(variables::KMS_KEY), get(variables::MASTER_KEY)) {
         (Some(id), None) => Some(KeySource::Kms(id)),
         (None, Some(key)) => Some(KeySource::Given(Secret::new(key))),
@@ -187,6 +194,7 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
             tables,
             urls,
             public_url,
+            callback_base,
             key,
             root_token,
             allow_private,
@@ -221,6 +229,34 @@ mod tests {
     fn every_mistake_is_named_at_once() {
         let ConfigError(wrong) = load(|_| None).unwrap_err();
         assert_eq!(wrong.len(), 7, "{wrong:?}");
+    }
+
+    fn complete(name: &str) -> Option<String> {
+        let value = match name {
+            variables::CONFIG_TABLE | variables::STATE_TABLE | variables::LEASES_TABLE => "table",
+            variables::INBOUND_QUEUE | variables::WORK_QUEUE => "https://queue.example",
+            variables::PUBLIC_URL => "https://bridge.example/",
+            variables::KMS_KEY => "key",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn callback_base_is_optional_and_loses_its_trailing_slash() {
+        let deployment = load(complete).unwrap();
+        assert_eq!(deployment.public_url, "https://bridge.example");
+        assert_eq!(deployment.callback_base, None);
+        let with = |url: &'static str| {
+            let get = |name: &str| (name == variables::CALLBACK_URL).then(|| url.to_owned());
+            load(|name| get(name).or_else(|| complete(name))).unwrap().callback_base
+        };
+        assert_eq!(with(""), None);
+        let function_url = "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
+        assert_eq!(
+            with("https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws/").as_deref(),
+            Some(function_url)
+        );
     }
 
     #[test]

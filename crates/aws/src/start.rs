@@ -132,6 +132,7 @@ fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry, store: Sto
         life: name,
     };
     let mut settings = Settings::new(deployment.public_url, owner);
+    settings.callback_base = deployment.callback_base;
     settings.allow_private = deployment.allow_private;
     settings.slots = deployment.slots;
     settings.relays_run = deployment.runs == Runs::Container;

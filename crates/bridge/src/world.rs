@@ -98,6 +98,8 @@ pub struct World {
 pub struct Settings {
     /// Our own address, without a trailing slash.
     pub public_url: String,
+    /// Base of the platforms' callback URLs, without a trailing slash. `None`: the public URL.
+    pub callback_base: Option<String>,
     /// Whether plain HTTP and private addresses may be called.
     pub allow_private: bool,
     /// The root token, which may access everything. `None`: there is none in this process.
@@ -160,6 +162,7 @@ impl Settings {
     pub fn new(public_url: String, owner: Owner) -> Self {
         Self {
             public_url,
+            callback_base: None,
             allow_private: false,
             root_token: None,
             owner,
@@ -185,6 +188,12 @@ impl Settings {
             file_patience: Duration::from_secs(60),
             least_download: LeastRate::default(),
         }
+    }
+
+    /// Base of the platforms' callback URLs, without a trailing slash.
+    #[must_use]
+    pub fn callback_base(&self) -> &str {
+        self.callback_base.as_deref().unwrap_or(&self.public_url)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Requests and responses of API Gateway's HTTP API, payload format 2.0: the few fields that we use.
+//! Requests and responses of API Gateway's HTTP API and of function URLs, payload format 2.0: the few fields that we use.
 //!
 //! A library for all of AWS's HTTP events would be a tenth of the upload.
-//! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
+//! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
+//! and [Lambda/Invoking function URLs](https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -135,14 +136,14 @@ mod tests {
 
     /// The example of the guide, shortened.
     fn example(body: &str, is_base64_encoded: bool) -> Request {
-        let told = json!({
+        let event = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/my/path", "rawQueryString": "p=a%20b&after=7",
             "cookies": ["a=1", "b=2"], "headers": { "header1": "value1", "header2": "value1,value2" },
             "queryStringParameters": { "p": "a b", "after": "7" },
             "requestContext": { "accountId": "1", "http": { "method": "POST", "path": "/my/path", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1" }, "stage": "$default" },
             "body": body, "isBase64Encoded": is_base64_encoded
         });
-        serde_json::from_value(told).unwrap()
+        serde_json::from_value(event).unwrap()
     }
 
     #[test]
@@ -159,6 +160,64 @@ mod tests {
         assert_eq!(read.body, br#"{"test":"body"}"#);
         assert_eq!(example("plain", false).into_webhook().unwrap().body, b"plain");
         assert!(example("not base64!", true).into_webhook().is_none());
+    }
+
+    /// Request of a function URL with a callback of WeCom, after the example in Lambda's guide. Fields that only API Gateway sets are null or `$default`.
+    fn by_function_url() -> Request {
+        let domain = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
+        let query = "msg_signature=5c45ff5e21c57e6ad56bac8758b79b1d9ac89fd3&timestamp=1409659589&nonce=263014780&echostr=a%2Bb%3D%3D";
+        let event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/api/wecom/webhook/int_1", "rawQueryString": query, "cookies": ["a=1"],
+            "headers": {
+                "host": domain, "content-type": "application/octet-stream", "content-length": "18", "x-forwarded-for": "2001:db8::7",
+                "x-forwarded-port": "443", "x-forwarded-proto": "https", "x-amzn-tls-version": "TLSv1.3", "x-amzn-trace-id": "Root=1-5e6722a7-cc56xmpl46db7ae02d4da47e"
+            },
+            "queryStringParameters": { "msg_signature": "5c45ff5e21c57e6ad56bac8758b79b1d9ac89fd3", "timestamp": "1409659589", "nonce": "263014780", "echostr": "a+b==" },
+            "requestContext": {
+                "accountId": "anonymous", "apiId": "abcdefghijklmnopqrstuvwxyz012345", "authentication": null, "authorizer": null,
+                "domainName": domain, "domainPrefix": "abcdefghijklmnopqrstuvwxyz012345",
+                "http": { "method": "POST", "path": "/api/wecom/webhook/int_1", "protocol": "HTTP/1.1", "sourceIp": "2001:db8::7", "userAgent": "Mozilla/4.0" },
+                "requestId": "e1506fd5-9e7b-434f-bd42-4f8fa224b599", "routeKey": "$default", "stage": "$default",
+                "time": "12/Mar/2020:19:03:58 +0000", "timeEpoch": 1_583_348_638_390_i64
+            },
+            "body": "eyJ0ZXN0IjoiYm9keSJ9", "pathParameters": null, "isBase64Encoded": true, "stageVariables": null
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn request_of_a_function_url_is_parsed_like_one_of_the_http_api() {
+        let request = by_function_url();
+        assert_eq!(
+            request.raw_path, "/api/wecom/webhook/int_1",
+            "the path has no stage prefix"
+        );
+        assert_eq!(
+            request.address(),
+            Some("2001:db8::7".parse().unwrap()),
+            "function URLs support IPv6"
+        );
+        assert_eq!(request.cookies().as_deref(), Some("a=1"));
+        assert_eq!(request.header("content-type"), Some("application/octet-stream"));
+        let read = request.into_webhook().unwrap();
+        assert_eq!(read.method, "POST");
+        assert!(
+            read.query.ends_with("&echostr=a%2Bb%3D%3D"),
+            "the signed query is unchanged"
+        );
+        assert_eq!(read.body, br#"{"test":"body"}"#);
+    }
+
+    #[test]
+    fn request_of_a_function_url_without_a_body_is_parsed() {
+        let event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": {},
+            "requestContext": { "accountId": "anonymous", "http": { "method": "GET", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "agent" } },
+            "body": null, "isBase64Encoded": false
+        });
+        let request: Request = serde_json::from_value(event).unwrap();
+        assert!(!request.changes());
+        assert_eq!(request.into_webhook().unwrap().body, b"");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Translates between API Gateway and the bridge.
+//! Translates between API Gateway, or the function URL, and the bridge.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -20,7 +20,7 @@ use tieline_queue::{Urls, definitions};
 use tieline_store::{Tables, create_missing};
 
 use self::kms::Kms;
-use self::wiring::Wiring;
+use self::wiring::{Fronts, Wiring};
 use crate::console::Console;
 use crate::lambda::{Config, Emulator};
 use crate::process::binary;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub concurrency: usize,
     /// Where agents are called, as in the template's parameter `Runs`: `lambda`, or `container`, without a runner function.
     pub runs: &'static str,
+    /// Where platforms send callbacks, as in the template's parameter `CallbackEntry`: `HTTP_API`, or `FUNCTION_URL`.
+    pub callback_entry: &'static str,
 }
 
 impl Default for Plan {
@@ -52,6 +54,7 @@ impl Default for Plan {
             runner_timeout: None,
             concurrency: 8,
             runs: "lambda",
+            callback_entry: "HTTP_API",
         }
     }
 }
@@ -94,10 +97,17 @@ impl Cloud {
             ("AWS_ENDPOINT_URL_SQS", servers.sqs.clone()),
             ("AWS_ENDPOINT_URL_KMS", kms.url.clone()),
         ];
-        let wiring = Wiring::read(&stack, plan, &tables, &urls, KMS_KEY, &format!("http://{listen}"))?;
+        let function_url = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let fronts = Fronts {
+            api: format!("http://{listen}"),
+            // With a trailing slash, as on AWS.
+            function_url: format!("http://{function_url}/"),
+        };
+        let wiring = Wiring::read(&stack, plan, &tables, &urls, KMS_KEY, fronts)?;
         let config = Config {
             functions: wiring.functions(plan, &local)?,
             routes: wiring.routes()?,
+            function_urls: wiring.function_urls(function_url)?,
             mappings: wiring.mappings(&sqs)?,
             listen,
             ..Config::default()

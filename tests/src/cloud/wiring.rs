@@ -1,6 +1,7 @@
 //! Converts `infra/template.yaml` into the emulator's configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,11 +12,17 @@ use tieline_queue::Urls;
 use tieline_store::Tables;
 
 use super::Plan;
-use crate::lambda::{FunctionConfig, MappingConfig, Route};
+use crate::lambda::{FunctionConfig, FunctionUrl, MappingConfig, Route};
 use crate::process::{ADMIN_TOKEN, binary};
 use crate::template::Template;
 
 const FUNCTION: &str = "AWS::Serverless::Function";
+
+/// Base URLs at which HTTP requests reach functions.
+pub(super) struct Fronts {
+    pub(super) api: String,
+    pub(super) function_url: String,
+}
 
 pub(super) struct Wiring {
     template: Template,
@@ -26,9 +33,20 @@ pub(super) struct Wiring {
 
 impl Wiring {
     /// Reads the template for a stack whose tables and queues exist, and whose names must be the template's.
-    pub(super) fn read(stack: &str, plan: &Plan, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
+    pub(super) fn read(
+        stack: &str,
+        plan: &Plan,
+        tables: &Tables,
+        urls: &Urls,
+        key: &str,
+        fronts: Fronts,
+    ) -> Result<Self> {
         // The image's name doesn't matter: with any name the template has a relay.
-        let given = [("RelayImage", "relay@sha256:0"), ("Runs", plan.runs)];
+        let given = [
+            ("RelayImage", "relay@sha256:0"),
+            ("Runs", plan.runs),
+            ("CallbackEntry", plan.callback_entry),
+        ];
         let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut template = Template::read(&infra().join("template.yaml"), given)?;
         template.define("AWS::StackName", stack);
@@ -42,7 +60,8 @@ impl Wiring {
             template.define(unused, "not on this machine");
         }
         template.define("Key.Arn", key);
-        template.define("Api.ApiEndpoint", url);
+        template.define("Api.ApiEndpoint", fronts.api);
+        template.define("CallbackUrl.FunctionUrl", fronts.function_url);
         template.define("AdminToken", "admin-token");
         let mut queues = BTreeMap::new();
         let known = [&urls.inbound, &urls.work].into_iter().chain(&urls.relay);
@@ -167,12 +186,40 @@ impl Wiring {
         routes.iter().map(route).collect()
     }
 
+    /// The name of each function, by the attribute with which the template refers to its ARN.
+    fn functions_by_arn(&self) -> Result<BTreeMap<String, String>> {
+        let functions = self.template.resources(FUNCTION)?;
+        let named = |(name, properties): (&str, &Value)| Ok((format!("{name}.Arn"), self.name_of(properties)?));
+        functions.into_iter().map(named).collect()
+    }
+
+    /// The function URLs. The template has at most one.
+    pub(super) fn function_urls(&self, listen: SocketAddr) -> Result<Vec<FunctionUrl>> {
+        let names = self.functions_by_arn()?;
+        let urls = self.template.resources("AWS::Lambda::Url")?;
+        ensure!(urls.len() <= 1, "more than one function has a URL");
+        let url = |(name, properties): &(&str, &Value)| {
+            for (property, expected) in [("AuthType", "NONE"), ("InvokeMode", "BUFFERED")] {
+                ensure!(
+                    self.template.property(properties, property)? == expected,
+                    "{name} has an unsupported {property}"
+                );
+            }
+            let Some(Value::Tagged(arn)) = properties.get("TargetFunctionArn") else {
+                anyhow::bail!("{name} has no target function");
+            };
+            let function = arn.value.as_str().and_then(|arn| names.get(arn));
+            Ok(FunctionUrl {
+                function: function.context("unknown target function")?.clone(),
+                listen,
+            })
+        };
+        urls.iter().map(url).collect()
+    }
+
     /// The function of each integration of the HTTP API.
     fn targets(&self) -> Result<BTreeMap<String, String>> {
-        let mut names = BTreeMap::new();
-        for (name, properties) in self.template.resources(FUNCTION)? {
-            names.insert(format!("{name}.Arn"), self.name_of(properties)?);
-        }
+        let names = self.functions_by_arn()?;
         let mut targets = BTreeMap::new();
         for (name, properties) in self.template.resources("AWS::ApiGatewayV2::Integration")? {
             ensure!(

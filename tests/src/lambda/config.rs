@@ -12,6 +12,8 @@ pub struct Config {
     pub functions: Vec<FunctionConfig>,
     /// The routes of the one HTTP API. Without any, every request is answered 404.
     pub routes: Vec<Route>,
+    /// The function URLs.
+    pub function_urls: Vec<FunctionUrl>,
     /// The queues that invoke functions.
     pub mappings: Vec<MappingConfig>,
     /// Where the HTTP API listens. Port 0 takes a free one.
@@ -37,6 +39,7 @@ impl Default for Config {
         Self {
             functions: Vec::new(),
             routes: Vec::new(),
+            function_urls: Vec::new(),
             mappings: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             integration_timeout: Duration::from_secs(30),
@@ -96,7 +99,7 @@ pub enum AtCapacity {
     /// It waits for its turn, like in an account with far more concurrency than a test machine has cores.
     #[default]
     Wait,
-    /// It is rejected, as AWS does at reserved concurrency: the HTTP API returns 503, a mapping retries later.
+    /// It is rejected, as AWS does at reserved concurrency: the HTTP API returns 503, a function URL 429, a mapping retries later.
     Throttle,
 }
 
@@ -117,6 +120,15 @@ impl Route {
             function: function.into(),
         }
     }
+}
+
+/// A function URL without authentication (`AuthType: NONE`, `InvokeMode: BUFFERED`): all requests go to one function.
+#[derive(Clone, Debug)]
+pub struct FunctionUrl {
+    /// Name of the function that answers.
+    pub function: String,
+    /// Address to listen on. The port must be reserved in advance: the emulator doesn't report it.
+    pub listen: SocketAddr,
 }
 
 /// One event source mapping: a queue that invokes a function.

@@ -1,6 +1,7 @@
 //! The emulator: starts what a configuration declares, and ends it together.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 
 use super::config::{Config, Route};
 use super::function::Function;
-use super::http::{self, HttpApi, Routes};
+use super::http::{self, Front, HttpApi, Routes};
 use super::keeper::Keeper;
 use super::sqs::Mapping;
 use super::tasks::Tasks;
@@ -65,18 +66,24 @@ impl Emulator {
             mappings.push(Mapping::new(mapping, function, tasks.clone()).await?);
         }
 
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("can't listen on {}", config.listen))?;
+        let listener = listen(config.listen).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let (stop, stopped) = watch::channel(false);
-        tasks.spawn(http::serve(
-            listener,
-            Arc::new(HttpApi {
-                routes,
-                integration_timeout: config.integration_timeout,
-            }),
-        ));
+        let api = HttpApi {
+            front: Front::HttpApi,
+            routes,
+            integration_timeout: config.integration_timeout,
+        };
+        tasks.spawn(http::serve(listener, Arc::new(api)));
+        for it in &config.function_urls {
+            let front = HttpApi {
+                front: Front::FunctionUrl,
+                routes: Routes::new([("$default".to_owned(), named(&it.function)?)])?,
+                // The function's own timeout ends the request first.
+                integration_timeout: Duration::MAX,
+            };
+            tasks.spawn(http::serve(listen(it.listen).await?, Arc::new(front)));
+        }
         for mapping in &mappings {
             tasks.spawn(Arc::clone(mapping).poll(stopped.clone()));
         }
@@ -130,6 +137,11 @@ impl Emulator {
             function.shut_down(SHUTDOWN_GRACE).await;
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("can't listen on {address}"))
 }
 
 impl Drop for Emulator {

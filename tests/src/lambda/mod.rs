@@ -29,7 +29,7 @@ mod tasks;
 
 pub use bundle::bundle_size;
 pub use cold_start::{ColdStart, measure_cold_start};
-pub use config::{AtCapacity, Config, FunctionConfig, MappingConfig, Route};
+pub use config::{AtCapacity, Config, FunctionConfig, FunctionUrl, MappingConfig, Route};
 pub use emulator::Emulator;
 pub use function::Function;
 pub use logs::{LogLine, Source};

@@ -149,7 +149,17 @@ pub(crate) fn target(record: &IntegrationRecord) -> (&'static str, &str, Option<
 
 /// The address that the platform calls.
 pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> String {
-    let base = &state.world.settings.public_url;
+    callback_url_at(state.world.settings.callback_base(), record)
+}
+
+/// The callback URL at the public URL, if callbacks have another base. It is still served: platforms that were given it earlier still call it.
+pub(super) fn public_callback_url(state: &AdminState, record: &IntegrationRecord) -> Option<String> {
+    let settings = &state.world.settings;
+    settings.callback_base.as_ref()?;
+    Some(callback_url_at(&settings.public_url, record))
+}
+
+fn callback_url_at(base: &str, record: &IntegrationRecord) -> String {
     format!("{base}/api/{}/webhook/{}", record.platform, record.id)
 }
 

@@ -67,6 +67,18 @@ async fn created_integration_has_its_callback_url() {
 }
 
 #[tokio::test]
+async fn callback_url_has_the_configured_callback_base() {
+    let mut api = TestApi::new().await;
+    let function_url = "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
+    api.set_callback_base(function_url);
+    let made = api.post(&integrations(), wecom("Bot", "b1")).await.ok();
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(made["callbackUrl"], format!("{function_url}/api/wecom/webhook/{id}"));
+    let shown = api.get(&format!("{}/{id}", integrations())).await.ok();
+    assert_eq!(shown["callbackUrl"], made["callbackUrl"]);
+}
+
+#[tokio::test]
 async fn mistakes_name_the_field() {
     let api = TestApi::guarded().await;
     let check = async |body: Value, code: &str, field: &str| {

@@ -96,6 +96,16 @@ async fn check_creates_its_bot_once_and_is_answered() {
     }
     let messages = api.get(&format!("{organization}/messages")).await.ok();
     assert_eq!(messages["items"].as_array().unwrap().len(), 2, "{messages}");
+    // The checked address is the one that platforms call, if it differs from the public URL.
+    let settings = Settings {
+        callback_base: Some("http://127.0.0.1:1".to_owned()),
+        ..(*world.settings).clone()
+    };
+    let by_url = World {
+        settings: Arc::new(settings),
+        ..world.clone()
+    };
+    assert_eq!(failed(&by_url).await, 1.0);
     is_up.store(false, Ordering::Relaxed);
     assert_eq!(failed(&world).await, 1.0);
 }

@@ -123,6 +123,16 @@ impl TestApi {
         }
     }
 
+    /// Sets a separate base of callback URLs, such as a function URL.
+    pub(crate) fn set_callback_base(&mut self, base: &str) {
+        let settings = Settings {
+            callback_base: Some(base.to_owned()),
+            ..(*self.world.settings).clone()
+        };
+        self.world.settings = std::sync::Arc::new(settings);
+        self.router = tieline_admin::router(self.world.clone());
+    }
+
     /// Removes the stored response of an idempotency key, and ends its lease.
     pub(crate) async fn forget_answer(&self, pk: &str, sk: &str) {
         let text = |value: &str| AttributeValue::S(value.to_owned());

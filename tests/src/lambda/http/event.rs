@@ -13,12 +13,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::super::function::ACCOUNT;
 use super::super::ids::trace_id;
+use super::front::Front;
 use super::route::{Match, decode};
 
 const API_ID: &str = "tielinetest";
 
 /// The event for a request that matches `matched`.
 pub(super) fn event<T>(
+    front: Front,
     parts: &Parts,
     body: &Bytes,
     peer: SocketAddr,
@@ -31,6 +33,12 @@ pub(super) fn event<T>(
     let query = parts.uri.query().unwrap_or_default();
     let host = text(HOST.as_str());
     let domain = host.rsplit_once(':').map_or(host.as_str(), |(name, _port)| name);
+    let prefix = domain.split('.').next().unwrap_or_default();
+    // The caller of a function URL without IAM authentication has no account.
+    let (account, api) = match front {
+        Front::HttpApi => (ACCOUNT, API_ID),
+        Front::FunctionUrl => ("anonymous", prefix),
+    };
     let now = OffsetDateTime::now_utc();
     let mut event = json!({
         "version": "2.0",
@@ -39,10 +47,10 @@ pub(super) fn event<T>(
         "rawQueryString": query,
         "headers": headers,
         "requestContext": {
-            "accountId": ACCOUNT,
-            "apiId": API_ID,
+            "accountId": account,
+            "apiId": api,
             "domainName": domain,
-            "domainPrefix": domain.split('.').next(),
+            "domainPrefix": prefix,
             "http": {
                 "method": parts.method.as_str(),
                 "path": raw_path,
@@ -172,6 +180,10 @@ mod tests {
     use super::*;
 
     fn made(request: Request<()>, body: &'static [u8], parameters: &[(&str, &str)]) -> Value {
+        made_by(Front::HttpApi, request, body, parameters)
+    }
+
+    fn made_by(front: Front, request: Request<()>, body: &'static [u8], parameters: &[(&str, &str)]) -> Value {
         let (parts, ()) = request.into_parts();
         let path_parameters = parameters
             .iter()
@@ -183,6 +195,7 @@ mod tests {
             target: &(),
         };
         event(
+            front,
             &parts,
             &Bytes::from_static(body),
             "203.0.113.9:5000".parse().unwrap(),
@@ -238,6 +251,23 @@ mod tests {
             (&context["routeKey"], &event["routeKey"]),
             (&json!("POST /x/{id}"), &json!("POST /x/{id}"))
         );
+    }
+
+    #[test]
+    fn event_of_a_function_url_has_an_anonymous_account_and_its_url_id() {
+        let host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
+        let request = || Request::get("/x/1").header("host", host).body(()).unwrap();
+        let by_url = made_by(Front::FunctionUrl, request(), b"", &[]);
+        let context = &by_url["requestContext"];
+        assert_eq!(
+            (&context["accountId"], &context["apiId"]),
+            (&json!("anonymous"), &json!("abcdefghijklmnopqrstuvwxyz012345"))
+        );
+        let by_api = made(request(), b"", &[]);
+        assert_eq!(by_api["requestContext"]["accountId"], ACCOUNT);
+        for key in ["rawPath", "rawQueryString", "isBase64Encoded"] {
+            assert_eq!(by_url[key], by_api[key]);
+        }
     }
 
     #[test]

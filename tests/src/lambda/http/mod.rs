@@ -1,9 +1,11 @@
-//! The HTTP API: requests become events, answers become responses.
+//! The HTTP API and function URLs: requests become events, answers become responses.
 //!
-//! See [API Gateway Docs/Lambda proxy integrations for HTTP APIs](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
+//! See [API Gateway Docs/Lambda proxy integrations for HTTP APIs](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html)
+//! and [Lambda Docs/Invoking function URLs](https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html).
 
 mod answer;
 mod event;
+mod front;
 mod route;
 
 use std::convert::Infallible;
@@ -27,6 +29,7 @@ use super::function::Function;
 use super::ids::uuid;
 use super::outcome::Outcome;
 
+pub(super) use front::Front;
 pub(super) use route::Routes;
 
 /// The largest request body.
@@ -36,10 +39,12 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The most bytes that request line and headers may have together, from the same page.
 const MAX_HEAD_BYTES: usize = 10_240;
 const REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
+const URL_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// One HTTP API with its routes.
+/// One HTTP API with its routes, or one function URL, whose only route is `$default`.
 #[derive(Debug)]
 pub(super) struct HttpApi {
+    pub(super) front: Front,
     pub(super) routes: Routes<Arc<Function>>,
     pub(super) integration_timeout: Duration,
 }
@@ -72,10 +77,14 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let mut response = match api.respond(&parts, body, peer, &request_id).await {
         Ok(response) => response,
-        Err(refusal) => refusal.response(),
+        Err(refusal) => refusal.response(api.front),
     };
     let value = HeaderValue::from_str(&request_id).expect("a UUID is plain ASCII");
-    response.headers_mut().insert(REQUEST_ID, value);
+    let name = match api.front {
+        Front::HttpApi => REQUEST_ID,
+        Front::FunctionUrl => URL_REQUEST_ID,
+    };
+    response.headers_mut().insert(name, value);
     Ok(response)
 }
 
@@ -95,7 +104,7 @@ impl HttpApi {
             .routes
             .find(&parts.method, parts.uri.path())
             .ok_or(Refusal::NotFound)?;
-        let event = event::event(parts, &body, peer, &matched, request_id);
+        let event = event::event(self.front, parts, &body, peer, &matched, request_id);
         let function = Arc::clone(matched.target);
         // The invocation continues when the API stops waiting for it.
         let outcome = timeout(
@@ -109,7 +118,7 @@ impl HttpApi {
                 Refusal::InternalError
             }),
             Outcome::Failed { .. } | Outcome::TimedOut { .. } | Outcome::Crashed { .. } => Err(Refusal::InternalError),
-            Outcome::Throttled => Err(Refusal::Unavailable),
+            Outcome::Throttled => Err(Refusal::Throttled),
             Outcome::TooLarge => Err(Refusal::BodyTooLarge),
         }
     }
@@ -123,11 +132,12 @@ enum Refusal {
     BodyTooLarge,
     HeadTooLarge,
     InternalError,
+    Throttled,
     Unavailable,
 }
 
 impl Refusal {
-    fn response(self) -> Response<Full<Bytes>> {
+    fn response(self, front: Front) -> Response<Full<Bytes>> {
         let (status, message) = match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "Bad Request"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
@@ -136,9 +146,11 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request Header Fields Too Large",
             ),
+            Self::InternalError if front == Front::FunctionUrl => (StatusCode::BAD_GATEWAY, "Internal Server Error"),
             Self::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+            Self::Throttled if front == Front::FunctionUrl => (StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
             // A slow and a throttled function look the same from outside.
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            Self::Throttled | Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         };
         let mut response = Response::new(Full::new(Bytes::from(format!(r#"{{"message":"{message}"}}"#))));
         *response.status_mut() = status;

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
+    /// The callback URL at the public URL, if callbacks have another base.
+    pub(super) public_callback_url: Option<String>,
     /// Whether our own address is public, so that any platform can call it.
     pub(super) is_public: bool,
     /// Whether the platform accepts the credentials. `None`: not asked.

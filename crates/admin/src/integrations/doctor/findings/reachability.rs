@@ -87,8 +87,8 @@ pub(super) fn platform_setup(facts: &Facts) -> Option<Finding> {
 pub(super) fn delivery_address(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "delivery_address";
     let (actual, url) = (facts.delivers_to.as_ref()?, &facts.callback_url);
-    if actual == url {
-        return Some(good(NAME, Text::new("delivers_here").with("url", url)));
+    if actual == url || facts.public_callback_url.as_ref() == Some(actual) {
+        return Some(good(NAME, Text::new("delivers_here").with("url", actual)));
     }
     // The platform did not accept our address, for a reason that the next check names.
     if actual.is_empty() && !facts.is_public {

@@ -24,6 +24,7 @@ fn healthy() -> Facts {
         enabled: true,
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
+        public_callback_url: None,
         is_public: true,
         credentials: Some(Credentials::Accepted),
         credential_fields: "appId, appSecret".into(),
@@ -580,6 +581,13 @@ fn credentials_refused_on_the_connection_are_the_cause() {
     };
     let cause = only(&elsewhere, "delivery_address");
     assert!(cause.contains("other.example"), "{cause}");
+    let at_the_public_url = Facts {
+        callback_url: "https://callbacks.example/api/lark/webhook/int_1".into(),
+        public_callback_url: Some("https://bridge.example/api/lark/webhook/int_1".into()),
+        delivers_to: Some("https://bridge.example/api/lark/webhook/int_1".into()),
+        ..elsewhere
+    };
+    check(&at_the_public_url, None);
     let withheld = Facts {
         withheld: Some(Withheld::GroupMessages),
         ..healthy()
