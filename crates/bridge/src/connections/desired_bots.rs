@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tieline_core::ids::IntegrationId;
-use tieline_queue::relay::shard_of;
+use tieline_core::virtual_shard::shard_of;
 use tieline_store::config::desired_connections::{self, Live};
 use tieline_store::{Store, StoreError};
 use tokio::time::Instant;
