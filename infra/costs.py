@@ -11,7 +11,7 @@ from pathlib import Path
 
 MONTH_H = 730
 
-# Price, unit, where it stands.
+# Price, unit, source.
 PRICES = {
     "http_api": (1.00e-6, "request", "https://aws.amazon.com/api-gateway/pricing/ (HTTP APIs, first 300 million)"),
     "lambda_request": (0.20e-6, "request", "https://aws.amazon.com/lambda/pricing/"),
@@ -33,14 +33,14 @@ PRICES = {
     "ipv4_h": (0.005, "public IPv4 address-hour", "https://aws.amazon.com/vpc/pricing/"),
 }
 
-# Value, why.
+# Value, reason.
 ASSUMED = {
     "receive_batch": (2, "events or wake-ups that one receive brings, in a bridge with some hundred thousand messages a day; up to 10"),
     "webhook_ms": (12, "billed time of webhook for a callback: verified and sealed in under 0.1 ms, one read, one send to SQS"),
     "dispatcher_ms": (30, "time of dispatcher for an event: some reads and three writes, one after the other"),
     "runner_ms": (60, "time of runner for a run without the agent's: reads, writes, two calls to the platform"),
     "watch_ms": (6, "time of runner for a wake-up that finds nothing to do: one read"),
-    "notify_look_ms": (30, "billed time of admin for its look a minute, where no organization wants notifications: a read for them, one of the counters of lists"),
+    "notify_look_ms": (30, "billed time of admin for its pass a minute, where no organization wants notifications: a read for them, and one of the change counters of lists"),
     "metrics": (27, "metrics of a deployment with one platform: 21 of the programs, six of the callbacks' route"),
     "idle_metrics_of_relay": (1, "its heartbeat: all others are written only while something happens, and a metric is paid for by the hours in which values come"),
     "memory_gb": (0.25, "memory of a function, as in template.yaml"),
@@ -59,27 +59,27 @@ ASSUMED = {
     "sockets_per_relay": (2000, "connections of a relay task, as RelayConnectionsPerTask"),
     "messages_per_bot": (1000, "messages of a bot in a month"),
     "heartbeat_s": (3, "time between two heartbeats of a relay, as in crates/bridge/src/connections"),
-    "look_s": (1, "time between two looks of a relay, as there: who holds which shard, and which lists of bots have changed"),
-    "look_read_units": (2, "strong reads of such a look: some 20 small items in one query, one item more, with all counters of lists below 4 KB; each a unit"),
-    "lists": (256, "lists of bots, one of a virtual shard, as in crates/core/src/virtual_shard.rs; each is read by one relay, for a unit if it is empty"),
-    "list_s": (300, "time between two readings of a list although nothing has changed, as in crates/bridge/src/connections"),
+    "look_s": (1, "time between two polls of the tables by a relay, as there: who holds which shard, and which lists of bots have changed"),
+    "look_read_units": (2, "strong reads of such a poll: about 20 small items in one query, and one item below 4 KB with all change counters of lists; each a unit"),
+    "lists": (256, "lists of bots, one for each virtual shard, as in crates/core/src/virtual_shard.rs; each is read by one relay, and costs a unit even if it is empty"),
+    "list_s": (300, "time between two reads of a list without changes, as in crates/bridge/src/connections"),
     "listed_bytes": (250, "entry of a bot in a list: its key, its id and its organization's, a version, a digest"),
 }
 
-# What can't be left out without breaking a promise of this path, so that the distance to the aim can be judged.
+# The minimum without which a guarantee of this path would break, to judge the distance to the goal.
 LEAST = {
     "write_units": (5, "the claim of a message, its place in the mailbox, the lease with the run, the answer, the end: each is durable before what follows"),
     "read_units": (1.5, "the conversation for who writes and for who works, the message: each may be read as it was a moment ago, for a write on its version follows"),
 }
 
-# What a million messages should cost, and what they may cost until they do: less is better, more fails a test.
+# Goals for a million messages, and the limits until they are reached: lower is better, higher fails a test.
 AIM = 6.00
 LIMIT = 10.10
 
 # Why a bare message costs more than its goals.
 BARE = "two writes: the index by which an integration's messages are listed by time, and the message's own end; the read of a watchdog and three of configuration"
 
-# What a million should cost, as figure, goal at a million a month, and goal at a hundred million; and why it costs more, where it does.
+# Goals for a million: figure, goal at a million a month, goal at a hundred million; and the reason if it is missed.
 GOALS = (
     ("bare message", 8, 6, BARE),
     ("streamed on lark", 20, 20, "the bare message; calls of the platform with all of the text so far"),
@@ -94,14 +94,14 @@ GOALS = (
     ("watch over a callback after 1 h", 5, 5, "four looks, each a message of a queue, 1.00, and two reads"),
 )
 
-# The same for one message by webhook: units of tables.
+# Goals for one message by webhook, in units of tables.
 UNIT_GOALS = (("write_units", 5), ("read_units", 4))
 
-# Messages that share a receive at a million and at a hundred million a month.
+# Messages per receive at a million and at a hundred million a month.
 VOLUMES = (2, 10)
 
-# How many messages share a receive decides what queues and functions cost, and it isn't known before the load is there.
-# What a message asks of tables and queues is measured for each of these, with as many bots.
+# The number of messages per receive determines the cost of queues and functions, and isn't known before there is load. The table and queue
+# requests of a message are measured for each of these numbers, with as many bots.
 BATCHES = (1, 2, 5, 10)
 
 WATCH = Path(__file__).with_name("watch.yaml").read_text()
@@ -205,7 +205,7 @@ def streamed(platform: str, batch: int) -> dict[str, float] | None:
         return None
     polls = measured["polls"]
     sent = measured["platform_bytes"] + measured["platform_calls"] * assumed("call_bytes") + measured["poll_bytes"]
-    # The reads of polls are among those of the message.
+    # The reads of polls are included in those of the message.
     relayed = measured.get("relayed", False)
     return message_of(measured, not relayed, batch, at_relay=relayed) | {
         "Polls": polls * (price("http_api") + price("lambda_request") + duration(assumed("webhook_ms"))),
@@ -217,7 +217,7 @@ def streamed(platform: str, batch: int) -> dict[str, float] | None:
 def watch_over(callback: str, batch: int) -> float:
     """What it costs to watch over a run whose agent calls back so much later, besides what it costs at once."""
     at_once, later = (sum(message_of(MEASURED["callback"][name], True, batch).values()) for name in ("at_once", callback))
-    # The looks are no runs: their time is that of a wake-up that finds nothing to do, as counted.
+    # These checks are no runs: each takes as long as a wake-up that finds nothing to do, as measured.
     return later - at_once
 
 
@@ -288,7 +288,7 @@ def long_connections(n_bots: int) -> dict[str, float]:
     """What `n_bots` on long connections cost by the month, their messages included."""
     n_relays = max(2, -(-n_bots // int(assumed("sockets_per_relay"))))
     lines = fixed_month(n_relays, is_used=True, n_bots=n_bots)
-    # An answer goes through the relay's queue, some pieces of it together.
+    # An answer is sent through the relay's queue, several parts of it together.
     pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
     each = sum(message(by_webhook=False).values()) + pieces
     lines[f"Messages ({assumed('messages_per_bot'):,.0f} a bot)"] = each * assumed("messages_per_bot") * n_bots

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the image of the relay, puts it into the stack's repository, prints it. Write it into parameter_overrides of samconfig.toml, as
+# Builds the image of the relay, pushes it to the stack's repository, and prints it. Write it into parameter_overrides of samconfig.toml, as
 # RelayImage.
 #
 #   infra/relay-image.sh STACK [arm64|x86_64]
 #
-# The region is that of the AWS command line: AWS_REGION, or its own settings. That of samconfig.toml only SAM reads.
+# The region is that of the AWS command line: AWS_REGION, or its own settings. Only SAM reads the one in samconfig.toml.
 set -eu
 stack=${1:?name of the stack}
 case ${2:-arm64} in
@@ -29,10 +29,10 @@ case $repository in
     *.amazonaws.com*/*) ;;
     *) fail "stack $stack has no repository of images (yet)" ;;
 esac
-# Another architecture's programs run only where the kernel is told how.
+# Programs of another architecture run only if the kernel is configured for them.
 docker buildx inspect --bootstrap | grep -q "Platforms:.*$platform" \
     || fail "this machine can't build for $platform: docker run --privileged --rm tonistiigi/binfmt --install ${platform#linux/}"
-# Tags can't be overwritten, so each build has its own.
+# Tags are immutable, so each build has its own.
 tag=relay-$(git rev-parse --short=12 HEAD)-$(date -u +%Y%m%d%H%M%S)
 aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >&2
 docker buildx build --platform "$platform" --file infra/relay.Dockerfile --provenance=false \

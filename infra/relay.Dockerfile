@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# Image of the relay. It holds one static program and the certificates that it trusts, and nothing else: no shell, no package manager, no root.
+# Image of the relay. It contains one static program and the certificates that it trusts, and nothing else: no shell, no package manager, no root.
 FROM public.ecr.aws/docker/library/rust:1.95-alpine AS build
 RUN apk add --no-cache build-base ca-certificates perl
 WORKDIR /source
-# As small as can be: a task that starts downloads it first.
+# As small as possible: a starting task downloads it first.
 ENV CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \

@@ -1,4 +1,4 @@
-//! What the documents name exists, and what an operator meets is explained: links, Chinese twins, pages of platforms, commands and flags,
+//! What the documents name exists, and what an operator encounters is documented: links, Chinese twins, pages of platforms, commands and flags,
 //! alarms, checks of the doctor.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use tieline_connectors::registry;
 use tieline_standalone::args::Args;
 
-/// How the name of a Chinese page ends.
+/// File name suffix of a Chinese page.
 const CHINESE: &str = ".zh-CN.md";
-/// What stands before the command in a line that runs the bridge from its sources.
+/// The words before the command in a line that runs the bridge from its sources.
 const FROM_SOURCES: [&str; 4] = ["cargo", "run", "--release", "--"];
 
 #[test]
@@ -46,7 +46,7 @@ fn pages_have_chinese_twins_with_the_same_headings() {
             faults.push(format!("{} doesn't begin with a link to its twin", shown(&page)));
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(faults.is_empty(), "expected none, found {}", faults.join("\n"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn each_alarm_has_a_row() {
     assert_explained(&names.collect(), "infra/README.md");
 }
 
-/// The checks are those that the injected causes of silence lead to.
+/// The checks are those that the tests of `tests/causes` expect.
 #[test]
 fn each_check_of_the_doctor_has_a_row() {
     let mut names = BTreeSet::new();
@@ -84,7 +84,7 @@ fn each_check_of_the_doctor_has_a_row() {
     }
 }
 
-/// Each name is in the first column of a table.
+/// Checks that each name is in the first column of a table.
 #[track_caller]
 fn assert_explained(names: &BTreeSet<&str>, page: &str) {
     let text = read(&root().join(page));
@@ -95,7 +95,7 @@ fn assert_explained(names: &BTreeSet<&str>, page: &str) {
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .collect();
     let missing: Vec<&&str> = names.difference(&explained).collect();
-    assert!(names.len() > 10, "{names:?}");
+    assert!(names.len() > 10, "expected more than 10 names, found {names:?}");
     assert!(missing.is_empty(), "{page} doesn't explain {missing:?}");
 }
 
@@ -103,11 +103,11 @@ fn assert_explained(names: &BTreeSet<&str>, page: &str) {
 fn commands_and_flags_in_documents_exist() {
     let known = verbs();
     let all = all_flags(&known);
-    assert!(all.contains("--public-url"), "{all:?}");
+    assert!(all.contains("--public-url"), "expected `--public-url` in {all:?}");
     let mut faults = Vec::new();
     let deployment = root().join("infra/README.md");
     for page in documents().iter().chain([&deployment]) {
-        // There flags without a command are those of other programs.
+        // In the deployment guide, flags without a command belong to other programs.
         let is_ours = |code: &String| page != &deployment || !code.starts_with("--");
         for code in code(&read(page)).into_iter().filter(is_ours) {
             let unknown = unknown(&code, &known, &all);
@@ -154,7 +154,7 @@ fn shown(page: &Path) -> String {
     page.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// The Markdown files below a folder, but those of tools and of builds.
+/// The Markdown files below a folder, without those of installed tools and builds.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -194,7 +194,7 @@ fn begins_with_link(text: &str, twin: &Path) -> bool {
     links(&beginning.join("\n")).iter().any(|link| link == name)
 }
 
-/// Lines, with whether each is in a fenced block of code.
+/// Lines, each with whether it is in a fenced code block.
 fn lines(text: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut in_code = false;
     text.lines().filter_map(move |line| {
@@ -204,7 +204,7 @@ fn lines(text: &str) -> impl Iterator<Item = (bool, &str)> {
     })
 }
 
-/// Addresses of links in prose that have no scheme.
+/// Targets of links in prose that have no scheme.
 fn links(text: &str) -> Vec<String> {
     let prose = lines(text).filter(|(in_code, _)| !in_code);
     let without_code = prose.map(|(_, line)| line.split('`').step_by(2).collect::<String>());
@@ -235,7 +235,7 @@ fn levels(text: &str) -> Vec<usize> {
         .collect()
 }
 
-/// The anchor that hosts of Markdown give a heading.
+/// The anchor that Markdown renderers generate for a heading.
 fn slug(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words
@@ -244,7 +244,7 @@ fn slug(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Lines of blocks of code, and code within lines.
+/// Lines of code blocks, and inline code.
 fn code(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (in_code, line) in lines(text) {
@@ -257,9 +257,9 @@ fn code(text: &str) -> Vec<String> {
     found
 }
 
-/// Words of a piece of code that should be commands or flags of ours, and aren't.
+/// Words of a piece of code that look like our commands or flags but don't exist.
 fn unknown(code: &str, known: &[String], all: &BTreeSet<String>) -> impl Iterator<Item = String> {
-    // In a table a bar has a backslash, and is no pipe.
+    // In a table a pipe character is escaped with a backslash.
     let plain = code
         .replace("\\|", "/")
         .replace(['[', ']', '(', ')', ',', '"', '\''], " ");
@@ -281,7 +281,7 @@ fn unknown(code: &str, known: &[String], all: &BTreeSet<String>) -> impl Iterato
     faults.into_iter()
 }
 
-/// The command of ours in a line: its verb and what follows, or flags alone.
+/// Our command in a line: its verb and what follows, or flags alone.
 fn command<'a>(words: &'a [&'a str], known: &[String]) -> Option<&'a [&'a str]> {
     if words.first()?.starts_with("--") || words.len() > 1 && known.iter().any(|verb| verb == words[0]) {
         return Some(words);
@@ -331,11 +331,11 @@ fn verbs() -> Vec<String> {
     subcommands(&help(&[]))
 }
 
-/// The commands that a help lists.
+/// The commands that a help text lists.
 fn subcommands(help: &str) -> Vec<String> {
     let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list);
     let rows = list.lines().take_while(|line| line.starts_with("  "));
-    // A description that is wrapped is indented further.
+    // The continuation of a wrapped description is indented further.
     let names = rows
         .filter(|row| !row.starts_with("   "))
         .filter_map(|row| row.split_whitespace().next());
@@ -345,6 +345,6 @@ fn subcommands(help: &str) -> Vec<String> {
 fn help(command: &[&str]) -> String {
     let words = ["tieline"].iter().chain(command).chain(&["--help"]);
     let shown = Args::read(words.map(OsString::from).collect()).unwrap_err().to_string();
-    assert!(!shown.starts_with("error"), "{shown}");
+    assert!(!shown.starts_with("error"), "the help is an error: {shown}");
     shown
 }

@@ -1,4 +1,4 @@
-//! Imports between the files of a crate point one way, but for a module and its own submodules.
+//! Imports between the files of a crate have no cycles, except between a module and its own submodules.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
@@ -27,21 +27,18 @@ const CRATES: &[&str] = &[
 /// A module's path within its crate. The root is empty.
 type Module = Vec<String>;
 
-/// Which modules each module's program code names.
+/// The modules that each module's program code imports.
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
-fn files_of_a_crate_import_each_other_in_one_direction_only() {
+fn files_of_a_crate_have_no_import_cycles() {
     for name in CRATES {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../crates")
             .join(name)
             .join("src");
         let cycles = cycles(&imports(&read(&source)));
-        assert!(
-            cycles.is_empty(),
-            "crate {name} has files that import each other: {cycles:#?}"
-        );
+        assert!(cycles.is_empty(), "crate {name} has import cycles: {cycles:#?}");
     }
 }
 
@@ -52,9 +49,9 @@ fn planted_cycle_is_found_and_parent_with_child_is_allowed() {
         ("a", "use crate::b::{self, run};"),
         ("b", "fn run() { match x { _ => crate::c::go() } }"),
         ("c", "mod inner; use super::a as first;"),
-        // A parent and its child may know each other; tests may know anything.
+        // A parent and its child may import each other; tests may import anything.
         ("c::inner", "use super::Thing; #[cfg(test)] mod tests { use crate::a; }"),
-        // A path that begins with a child is found too, but not a child's name later in a path.
+        // A path that begins with a child module is found too, but not a child's name later in a path.
         ("d", "mod inner; fn run() { inner::run(); b::inner::run() }"),
         ("d::inner", "use crate::e;"),
         ("e", "use crate::d;"),
@@ -79,7 +76,7 @@ fn planted_cycle_is_found_and_parent_with_child_is_allowed() {
     assert_eq!(cycles(&imports(&files(&mended))), Vec::<Vec<String>>::new());
 }
 
-/// The files below a crate's `src`, by module.
+/// Source text of the files below a crate's `src`, by module.
 fn read(source: &Path) -> BTreeMap<Module, String> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(source.to_owned(), Module::new())];
@@ -119,7 +116,7 @@ fn imports(files: &BTreeMap<Module, String>) -> Imports {
     imports
 }
 
-/// The module of the longest beginning of a path that is a file. `None` for the crate's root.
+/// The module of the longest prefix of a path that is a file. `None` for the crate's root.
 fn resolve(path: &[String], within: &Module, files: &BTreeMap<Module, String>) -> Option<Module> {
     let mut full = match path.first()?.as_str() {
         "crate" => Module::new(),
@@ -176,7 +173,7 @@ fn skip_item(tokens: &mut Peekable<token_stream::IntoIter>) {
     }
 }
 
-/// Reads on after the first segments of a path: further segments, or the branches of a `use`.
+/// Continues after the first segments of a path: further segments, or the branches of a `use`.
 fn follow(mut path: Module, tokens: &mut Peekable<token_stream::IntoIter>, paths: &mut Vec<Module>) {
     while is_colons(tokens) {
         match tokens.next() {
@@ -212,7 +209,7 @@ fn branches(path: &Module, stream: TokenStream, paths: &mut Vec<Module>) {
     }
 }
 
-/// Groups of modules that reach each other, without the arrows from a module to one that it lies in.
+/// Strongly connected groups of modules, without the edges from a module to one of its ancestors.
 fn cycles(imports: &Imports) -> Vec<Vec<String>> {
     let reached: Imports = imports
         .keys()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: into tests/.tools, and Chromium from the system's packages. Quick if all is there.
+# Installs the tools that the tests need in addition to Rust: into tests/.tools, and Chromium from the system's packages. Fast if everything is installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 source packages.sh
@@ -10,7 +10,7 @@ mkdir -p .tools
 sh oracles.sh install
 
 if ! .tools/bin/cargo-deny --version 2>/dev/null | grep -qx "cargo-deny $CARGO_DENY_VERSION"; then
-    # It runs for a second: quick to build beats quick.
+    # It runs for a second: build time matters more than speed.
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
         cargo install --quiet --locked --root .tools --target-dir .tools/build "cargo-deny@$CARGO_DENY_VERSION"
     rm -rf .tools/build
@@ -25,5 +25,5 @@ fi
 # The compiler for the documentation's example in TypeScript.
 node_packages examples.json .tools/examples-node
 
-# What checks the console in the browser: accessibility, and the codes that it draws.
+# Tools that check the console in the browser: accessibility, and the QR codes that it draws.
 node_packages browser/package.json .tools/browser-node

@@ -1,4 +1,4 @@
-//! Arrows between our crates point one way. The table is the one of `ARCHITECTURE.md`; a new arrow is a change of design.
+//! Dependencies between our crates go one way. The table is the one of `ARCHITECTURE.md`; a new dependency is a change of the design.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
@@ -24,8 +24,8 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// What each crate's program code may use of ours.
-const ARROWS: &[(&str, &[&str])] = &[
+/// For each crate, the crates of ours that its program code may use.
+const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("embedded", &[]),
     ("server", &[]),
@@ -69,12 +69,12 @@ const DEPLOYABLE: &[&str] = &[
     "server",
 ];
 
-/// What has no place in the middle: runtimes, sockets, clouds.
-const RIM: &[&str] = &["tokio", "reqwest", "hyper", "axum", "tokio-tungstenite", "aws-config"];
+/// Dependencies that core and connectors must not have: runtimes, sockets, clouds.
+const IO_CRATES: &[&str] = &["tokio", "reqwest", "hyper", "axum", "tokio-tungstenite", "aws-config"];
 
 #[test]
-fn arrows_point_one_way() {
-    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+fn dependencies_follow_the_table() {
+    let allowed: BTreeMap<&str, &[&str]> = DEPENDENCIES.iter().copied().collect();
     for package in packages() {
         let name = package.name.strip_prefix("tieline-").unwrap();
         if ["tests", "models", "simulation"].contains(&name) {
@@ -82,10 +82,13 @@ fn arrows_point_one_way() {
         }
         let may = allowed
             .get(name)
-            .unwrap_or_else(|| panic!("{name} has no row in the table"));
+            .unwrap_or_else(|| panic!("{name} has no row in the table of dependencies"));
         for used in program_dependencies(&package) {
             if let Some(ours) = used.strip_prefix("tieline-") {
-                assert!(may.contains(&ours), "{name} uses {ours}: that arrow isn't in the table");
+                assert!(
+                    may.contains(&ours),
+                    "{name} uses {ours}, which the table of dependencies doesn't allow"
+                );
             }
         }
     }
@@ -94,26 +97,29 @@ fn arrows_point_one_way() {
 #[test]
 fn every_row_names_a_crate() {
     let names: BTreeSet<String> = packages().into_iter().map(|package| package.name).collect();
-    for (name, _) in ARROWS {
-        assert!(names.contains(&format!("tieline-{name}")), "{name} is no crate");
+    for (name, _) in DEPENDENCIES {
+        assert!(
+            names.contains(&format!("tieline-{name}")),
+            "the table names {name}, which is no crate"
+        );
     }
 }
 
 #[test]
-fn the_middle_is_pure() {
+fn core_and_connectors_do_no_io() {
     for package in packages() {
         if !["tieline-core", "tieline-connectors"].contains(&package.name.as_str()) {
             continue;
         }
         for used in program_dependencies(&package) {
-            let at_the_rim = RIM.contains(&used) || used.starts_with("aws-sdk-");
-            assert!(!at_the_rim, "{} uses {used}", package.name);
+            let is_io = IO_CRATES.contains(&used) || used.starts_with("aws-sdk-");
+            assert!(!is_io, "{} must not use {used}", package.name);
         }
     }
 }
 
 #[test]
-fn versions_stand_in_one_place() {
+fn dependency_versions_are_in_the_workspace_manifest_only() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     for package in packages() {
         let folder = match package.name.strip_prefix("tieline-").unwrap() {
@@ -135,7 +141,7 @@ fn versions_stand_in_one_place() {
                 && !line.starts_with("path")
                 && !line.starts_with("name")
         });
-        assert_eq!(own, None, "{folder}: versions belong into the workspace's manifest");
+        assert_eq!(own, None, "{folder}: versions belong in the workspace's manifest");
     }
 }
 
@@ -147,8 +153,8 @@ fn packages() -> Vec<Package> {
         .unwrap();
     let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
-        metadata.packages.len() >= ARROWS.len(),
-        "only {} crates",
+        metadata.packages.len() >= DEPENDENCIES.len(),
+        "found only {} crates",
         metadata.packages.len()
     );
     metadata.packages

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Independent servers, to check the embedded engines against: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
+# Independent reference servers for the embedded engines: ministack for SQS, Amazon's DynamoDB Local for DynamoDB.
 #
 #   tests/oracles.sh install            once; into tests/.tools, needs python3, npm and java 17
 #   eval "$(tests/oracles.sh start)"    starts both, waits until they answer, sets the variables that the tests read
@@ -11,7 +11,7 @@ set -eu
 MINISTACK_VERSION=1.5.33
 # Carries DynamoDB Local 1.25.1.
 SIMULATOR_VERSION=2.9.30
-# A minute is ten times what a slow machine needs.
+# A minute is ten times as long as a slow machine needs.
 READY_WITHIN_S=60
 
 tools=$(cd "$(dirname "$0")" && pwd)/.tools
@@ -62,7 +62,7 @@ start() {
     wait_until_ready ministack "http://127.0.0.1:$port/"
     echo "export TIELINE_TEST_SQS_ENDPOINT=http://127.0.0.1:$port"
 
-    # It takes no address, and listens on all of them. Its tables are in memory and empty.
+    # It has no option for the address, and listens on all of them. Its tables are in memory and empty.
     port=$(free_port)
     spawn dynamodb-local java "-Djava.library.path=$simulator/DynamoDBLocal_lib" -jar "$simulator/DynamoDBLocal.jar" \
         -inMemory -disableTelemetry -port "$port"
@@ -74,7 +74,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# Starts a program in the background: its process id goes to a file, what it says to another.
+# Starts a program in the background: its process id is written to one file, its output to another.
 spawn() {
     name=$1
     shift
@@ -82,7 +82,7 @@ spawn() {
     echo $! >"$tools/$name.pid"
 }
 
-# Any HTTP answer will do, a refusal too.
+# Any HTTP response counts, also an error.
 wait_until_ready() {
     waited=0
     until python3 - "$2" <<'PY'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Installs packages for the scripts that source this, once, and again when what is asked for changes. A registry that fails is asked
-# twice more.
+# Installs packages for the scripts that source this, once, and again when the requested packages change. A failing registry is retried
+# twice.
 
 # python_packages REQUIREMENTS VENV
 python_packages() {

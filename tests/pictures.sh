@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the pictures of answers in docs/pictures/answers from what the platforms' simulators show.
+# Renders the pictures of answers in docs/pictures/answers from what the platforms' simulators show.
 #
 #   tests/pictures.sh
 set -euo pipefail

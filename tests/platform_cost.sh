@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints what each platform costs, as the table in ARCHITECTURE.md: lines of its connector without tests, of its vectors' files, of its
-# simulator, and the files outside its own folders that the commit touched which connected it.
+# Prints the size of each platform, as in the table in ARCHITECTURE.md: lines of its connector without tests, of its vectors, of its
+# simulator, and the number of files outside its own folders that the commit changed which added it.
 #
 #   tests/platform_cost.sh
 #

@@ -4,17 +4,20 @@
 
 use std::path::{Path, PathBuf};
 
-/// Program code that is searched.
+/// Program code that is searched for platform names.
 const PLACES: [&str; 3] = ["crates", "functions", "relay"];
 /// The folders of the platforms.
 const CONNECTORS: &str = "crates/connectors/src";
-/// Names that are common words too: they count only as a whole text or as a step of a path.
+/// Names that are common words too: they count only as a whole string or as a segment of a path.
 const COMMON_WORDS: [&str; 2] = ["custom", "web"];
 
 #[test]
 fn platform_names_appear_only_in_their_folders_and_the_registry() {
     let platforms = platforms();
-    assert!(platforms.len() > 5, "{platforms:?}");
+    assert!(
+        platforms.len() > 5,
+        "expected more than 5 platforms, found {platforms:?}"
+    );
     let mut found = Vec::new();
     for file in program_files() {
         let text = std::fs::read_to_string(root().join(&file)).unwrap();
@@ -23,7 +26,7 @@ fn platform_names_appear_only_in_their_folders_and_the_registry() {
             found.extend(named.map(|platform| format!("{}:{line}: {platform}", file.display())));
         }
     }
-    assert!(found.is_empty(), "ask the manifest instead:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "use the manifest instead:\n{}", found.join("\n"));
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The folders that have a manifest.
+/// The platforms: the folders that have a manifest.
 fn platforms() -> Vec<String> {
     let entries = std::fs::read_dir(root().join(CONNECTORS)).unwrap();
     let folders = entries.map(|entry| entry.unwrap().path());
@@ -51,7 +54,7 @@ fn platforms() -> Vec<String> {
         .collect()
 }
 
-/// Program files of ours outside the platforms' folders, the list of these and the registry.
+/// Our program files outside the platforms' folders, without the list of connectors and the registry.
 fn program_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = PLACES.iter().map(PathBuf::from).collect();
@@ -73,7 +76,7 @@ fn program_files() -> Vec<PathBuf> {
     files
 }
 
-/// Whether a folder is a platform's, or holds no program code.
+/// Whether a folder belongs to a platform, or has no program code.
 fn is_elsewhere(path: &Path, name: &str) -> bool {
     let is_platform = path.parent() == Some(Path::new(CONNECTORS)) && root().join(path).join("manifest.rs").exists();
     is_platform || matches!(name, "tests" | "test_support" | "benches" | "target" | "node_modules")
@@ -90,7 +93,7 @@ fn is_registry(path: &Path) -> bool {
         .any(|name| path == Path::new(CONNECTORS).join(name))
 }
 
-/// Lines with their number, without comments, documents of the API and the tests at the end of a file.
+/// Lines with their number, without comments, documentation of the API and the tests at the end of a file.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
     let lines = text[..tests].lines().enumerate();
@@ -98,7 +101,7 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     code.filter(|(_, code)| !code.trim().is_empty() && !code.trim_start().starts_with("#[utoipa::path("))
 }
 
-/// Slashes in an address begin no comment.
+/// The `//` of a URL begins no comment.
 fn without_comment(line: &str) -> &str {
     match line.trim_start().starts_with("//") {
         true => "",

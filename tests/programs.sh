@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds the programs as they are released, optimized across crates, and prints the folder that they are in. What `sam build` makes
-# afterwards is there already. A plain `cargo build --release` makes the same programs sooner, somewhat larger and slower.
+# Builds the programs as released, optimized across crates, and prints their folder. A later `sam build` reuses
+# them. A plain `cargo build --release` builds the same programs faster, but they are somewhat larger and slower.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 sh tests/aws/install.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
-# Packages are named, so that the functions are built with the features that each of them is built with alone; the other two, which have
-# more, share what needs none of these.
+# Packages are named, so that each function is built with the same features as when it is built alone; the other two, which have
+# more features, share the crates that need none of these.
 build() {
     PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
         cargo lambda build --release --locked "${@/#/--package=tieline-}" >&2

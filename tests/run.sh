@@ -5,11 +5,11 @@
 #   tests/run.sh         everything
 #   tests/run.sh quick   before each commit: format, lints, tests of the crates; nothing is installed
 #
-# TIELINE_SEEDS says how many seeds are simulated: 10000, if it is not set.
+# TIELINE_SEEDS is the number of simulated seeds. Default: 10000.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Not for tests that aren't optimized.
+# Not for unoptimized tests.
 seeds=${TIELINE_SEEDS:-10000}
 unset TIELINE_SEEDS
 
@@ -64,12 +64,12 @@ export TIELINE_BIN_DIR
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
-# Whole-system scenarios mostly wait, so more of them than there are cores go at a time.
+# Whole-system scenarios mostly wait, so more of them than there are cores run concurrently.
 log=$(mktemp)
 unstable=()
 if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; then
-    # A scenario with platforms, agents and several processes on two busy cores can be held up for longer than its limits allow.
-    # What failed runs once more, alone: what is wrong fails again, what was held up is named at the end.
+    # A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts.
+    # Failed scenarios run once more, alone: real failures fail again, flaky ones are listed at the end.
     mapfile -t unstable < <(sed -n 's/^    `\(-p .*\)`$/\1/p' "$log")
     if [ "${#unstable[@]}" -eq 0 ] || [ "${#unstable[@]}" -gt 2 ]; then
         exit 101

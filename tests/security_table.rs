@@ -1,4 +1,4 @@
-//! The tables of `docs/security.md`: complete, and every file and test that they name is there.
+//! The tables of `docs/security.md` are complete, and every file and test that they name exists.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many requirements of levels 1 and 2 a section of ASVS 5.0.0 has. They are numbered from 1: those of level 3 come last.
+/// Number of requirements of levels 1 and 2 in each section of ASVS 5.0.0. They are numbered from 1: those of level 3 come last.
 ///
 /// See [OWASP/ASVS 5.0.0](https://github.com/OWASP/ASVS/tree/v5.0.0/5.0/en).
 const SECTIONS: &[(&str, usize)] = &[
@@ -110,7 +110,7 @@ fn of_requirements() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The requirements that the first cell names: single ones, `1.2.6 to 1.2.8`, sections and chapters.
+/// The requirements that the first cell names: single ones, ranges like `1.2.6 to 1.2.8`, sections and chapters.
 fn requirements(cell: &str) -> Vec<String> {
     let all = || {
         SECTIONS
@@ -139,7 +139,7 @@ fn requirements(cell: &str) -> Vec<String> {
     found
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -165,7 +165,7 @@ fn files() -> Vec<String> {
     found
 }
 
-/// The one file that a path names: whole, or its end.
+/// The only file that a path names: its full path, or the end of it.
 fn resolve<'a>(files: &'a [String], path: &str) -> &'a str {
     if let Some(whole) = files
         .iter()
@@ -177,8 +177,8 @@ fn resolve<'a>(files: &'a [String], path: &str) -> &'a str {
     let mut found = files.iter().filter(|file| file.ends_with(&end));
     match (found.next(), found.next()) {
         (Some(one), None) => one,
-        (Some(one), Some(other)) => panic!("{path} may be {one} or {other}"),
-        (None, _) => panic!("there is no {path}"),
+        (Some(one), Some(other)) => panic!("{path} is ambiguous: {one} or {other}"),
+        (None, _) => panic!("no file ends with {path}"),
     }
 }
 
@@ -188,7 +188,7 @@ fn is_file(name: &str) -> bool {
 }
 
 #[test]
-fn every_requirement_stands_in_one_row() {
+fn every_requirement_is_in_one_row() {
     let mut seen = BTreeMap::<String, usize>::new();
     for row in of_requirements() {
         for requirement in requirements(&row[0]) {
@@ -209,7 +209,7 @@ fn every_requirement_stands_in_one_row() {
 }
 
 #[test]
-fn files_and_tests_are_there() {
+fn named_files_and_tests_exist() {
     let files = files();
     let mut n_tests = 0;
     for row in rows() {
@@ -231,7 +231,7 @@ fn files_and_tests_are_there() {
 }
 
 #[test]
-fn what_is_met_names_its_test() {
+fn every_met_requirement_names_its_test() {
     // Rows of four cells: the requirement, what it asks for, where it is met, the test.
     for row in of_requirements().iter().filter(|row| row.len() == 4) {
         let tests = quoted(&row[3]).filter(|name| name.split_once(": ").is_some_and(|(file, _)| is_file(file)));

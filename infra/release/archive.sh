@@ -10,7 +10,7 @@ out=${1:-dist}
 binary=${2:-}
 
 if [ -z "$binary" ]; then
-    # As fast and small as can be: it is built once for many.
+    # As fast and small as possible: it is built once for many users.
     CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 cargo build --release --locked --bin tieline >&2
     binary=${CARGO_TARGET_DIR:-target}/release/tieline
 fi
@@ -29,7 +29,7 @@ install -m 644 docs/platforms/*.md docs/platforms/*.py "$work/$name/docs/platfor
 for shell in bash zsh fish; do
     "$binary" completion "$shell" >"$work/$name/completions/tieline.$shell"
 done
-# The same files make the same archive: no owner, no time of their own, in order of name.
+# Reproducible: the same files make the same archive, without owner and time, sorted by name.
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$work" -cf "$work/archive.tar" "$name"
 gzip -9n "$work/archive.tar"

@@ -1,15 +1,15 @@
-//! What the environment says besides what all deployables read.
+//! Settings from the environment besides those that all deployables read.
 
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-/// Where the health endpoint listens.
+/// Address of the health endpoint.
 pub(crate) const LISTEN: &str = "TIELINE_RELAY_LISTEN";
-/// Only from inside the container: nothing connects to the relay from outside.
+/// Only reachable from inside the container: nothing connects to the relay from outside.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8081";
 
-/// Where the health endpoint listens.
+/// Address of the health endpoint.
 pub(crate) fn listen(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<SocketAddr> {
     let text = get(LISTEN)
         .filter(|text| !text.is_empty())
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_health_endpoint_is_not_for_others_unless_asked_for() {
+    fn the_health_endpoint_listens_on_loopback_by_default() {
         assert!(listen(|_| None).is_ok_and(|address| address.ip().is_loopback()));
         assert!(listen(|_| Some("0.0.0.0:9".into())).is_ok_and(|address| address.port() == 9));
         assert!(listen(|_| Some("here".into())).is_err());

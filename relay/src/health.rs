@@ -15,10 +15,10 @@ use tieline_bridge::exposition;
 use tieline_bridge::operator;
 use tieline_bridge::world::World;
 
-/// `GET /healthz`: 200 as long as the heartbeat lives, with what there is to know.
+/// `GET /healthz`: 200 as long as the heartbeat is valid, with the state of the connections.
 ///
-/// `GET /metrics`: the numbers of this process. Like the other it is reached from inside the deployment only, or from this machine alone,
-/// as the operator has the endpoint listen; from any other address than a loopback one it asks for the root token.
+/// `GET /metrics`: the metrics of this process. Like the other it is reachable from inside the deployment only, or from this machine alone,
+/// depending on the endpoint's configured address; on any address other than a loopback one it requires the root token.
 pub(crate) fn router(world: World, connections: Arc<Connections>) -> Router {
     let metrics = get(measure).with_state((world, Arc::clone(&connections)));
     Router::new()

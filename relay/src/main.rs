@@ -1,4 +1,4 @@
-//! Container program `relay`: holds long connections, and runs what is for their bots or everything. See `supervise`.
+//! Container program `relay`: holds long connections, and runs wake-ups for their bots, or all of them. See `supervise`.
 
 // The compiler counts how deep the futures of a whole run are nested.
 #![recursion_limit = "256"]
@@ -16,7 +16,7 @@ use tieline_aws::{health_check, logging, start};
 use tieline_bridge::world::World;
 use tieline_connectors::registry;
 
-/// How long a wake-up waits for a slot before it goes back to the queue.
+/// How long a wake-up waits for a slot before it returns to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<ExitCode> {
-    // Before all that takes time: the first process of a container is ended by no signal that it doesn't listen to.
+    // Before anything that takes time: the first process of a container ignores signals without a handler.
     let mut signals = Signals::listen()?;
     let listen = config::listen(&get)?;
     let world = tokio::select! {

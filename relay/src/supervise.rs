@@ -1,4 +1,4 @@
-//! From the start to SIGTERM and the end that follows it.
+//! Runs the relay from its start to SIGTERM and the shutdown that follows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 use crate::health;
 
-/// Holds connections until a signal, then gives them away. Where relays run everything it takes wake-ups off `work`, too, and finishes the
-/// runs that it has; what can't be finished in time another process goes on with when its lease has run out.
+/// Holds connections until a signal, then releases them. Where relays run everything it polls `work`, too, and finishes its
+/// runs; those that can't be finished in time are continued by another process when their leases have expired.
 pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Signals) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
@@ -41,10 +41,10 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
     }
     info!("stopping");
     stop.send_replace(true);
-    // At the same time: runs for bots that other relays hold by then go on, and tell those relays what to send.
+    // Concurrently: runs for bots that other relays hold by then continue, and send their calls to those relays.
     let ending = async { tokio::join!(connections.stop(), &mut running) };
     if timeout(DRAIN, ending).await.is_err() {
-        warn!("runs that are not finished go on in another process");
+        warn!("unfinished runs continue in another process");
     }
     watching.abort();
     world.metrics.write(world.clock.now());
@@ -53,7 +53,7 @@ pub(crate) async fn supervise(world: World, listen: SocketAddr, mut signals: Sig
     Ok(())
 }
 
-/// Takes wake-ups off `work` until `stop` says so, if relays run everything.
+/// Polls `work` until `stop` says so, if relays run everything.
 async fn run(world: World, mut stop: watch::Receiver<bool>) {
     if world.settings.relays_run {
         let concurrency = Concurrency::of(&world, 0);
@@ -63,7 +63,7 @@ async fn run(world: World, mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Limits of the health endpoint: its callers are few, the descriptors are for the bots' connections.
+/// Limits of the health endpoint: it has few callers, and the file descriptors are needed for the bots' connections.
 fn limits() -> Limits {
     let limits = Limits {
         max_connections: 64,

@@ -1,4 +1,4 @@
-//! The relay's end, as its container sees it.
+//! Shutdown of the relay, as its container sees it.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 #[test]
-fn sigterm_ends_it_while_its_table_does_not_answer() {
+fn sigterm_ends_the_relay_while_its_table_does_not_answer() {
     let table = TcpListener::bind("127.0.0.1:0").unwrap();
     table.set_nonblocking(true).unwrap();
     let address = format!("http://{}", table.local_addr().unwrap());
@@ -40,7 +40,7 @@ fn sigterm_ends_it_while_its_table_does_not_answer() {
     assert!(ended.success(), "{ended}");
 }
 
-/// Looks until there is something to see.
+/// Polls until `look` returns something.
 fn within<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {

@@ -1,4 +1,4 @@
-"""The whole flow with a client generated from the description: an agent, a bot, what binds them, how the bot is, clean-up."""
+"""Runs the whole flow with a client generated from the API description: agent, bot, trigger, the bot's status, clean-up."""
 
 import os
 
@@ -14,7 +14,7 @@ org = {"org": "default", "client": client}
 
 
 def given(answer):
-    """What an answer holds; a problem fails the test."""
+    """Returns the parsed answer; an API problem fails the test."""
     assert answer is not None and not isinstance(answer, Problem), answer
     return answer
 

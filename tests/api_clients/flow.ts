@@ -1,4 +1,4 @@
-// The whole flow with a client generated from the description: an agent, a bot, what binds them, how the bot is, a token, clean-up.
+// Runs the whole flow with a client generated from the API description: agent, bot, trigger, the bot's status, a token, clean-up.
 
 import createClient from "openapi-fetch";
 import type { paths } from "./api.js";

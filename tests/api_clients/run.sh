@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that the API's description is what programs need: two validators accept it, clients generated from it (Python, TypeScript) run
-# the whole flow, and requests made up from it find no 5xx and no answer that it doesn't describe.
+# Tests the API's description: two validators accept it, clients generated from it (Python, TypeScript) run
+# the whole flow, and requests generated from it find no 5xx and no undocumented response.
 #
 # Needs the release binary (`TIELINE_BIN_DIR`), python3, node and npm; the rest is installed into tests/.tools.
 set -euo pipefail
@@ -20,7 +20,7 @@ trap 'kill "$bridge" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$wor
 export TIELINE_TOKEN=root-token-of-the-generated-clients-9f86d081884c7d65
 "$binary" serve --listen 127.0.0.1:0 --data-dir "$work/data" --admin-token "$TIELINE_TOKEN" >"$work/log" 2>&1 &
 bridge=$!
-# The log says which port it is.
+# The port is in the log.
 for _ in $(seq 600); do
     port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/log" | head -n 1)
     [ -z "$port" ] || break
@@ -56,7 +56,7 @@ create() { # create KIND BODY FIELD: that field of what was created
 agent=$(create agents '{"name": "Made up", "protocol": "echo"}' id)
 bot=$(create integrations '{"name": "Made up", "platform": "web"}' id)
 trigger=$(create triggers "{\"integrationId\": \"$bot\", \"agentId\": \"$agent\"}" id)
-# Made-up ids are nearly always unknown. What is deleted is made up, or nothing would be there for the rest.
+# Generated ids are nearly always unknown. Only generated ids are deleted, so that resources remain for the other requests.
 cat >schemathesis.toml <<EOF
 [parameters]
 "path.org" = "default"
@@ -70,7 +70,7 @@ exclude-method = "DELETE"
 parameters = { "path.id" = "$id" }
 EOF
 done
-# What waits by design (long polls, streams) and what ends the session of the caller is left out.
+# Excludes requests that wait by design (long polls, streams) or end the caller's session.
 for role in root admin viewer; do
     token=$TIELINE_TOKEN
     [ "$role" = root ] || token=$(create tokens "{\"name\": \"Made up $role\", \"role\": \"$role\"}" token)

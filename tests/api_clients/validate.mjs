@@ -1,4 +1,4 @@
-// A second validator's reading of the description.
+// Validates the API description with a second validator.
 
 import { readFileSync } from "node:fs";
 import { Validator } from "@seriousme/openapi-schema-validator";

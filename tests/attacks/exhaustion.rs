@@ -1,4 +1,4 @@
-//! Strangers that hold connections open and send bodies that prove nothing, while others are served.
+//! Resource exhaustion: unauthenticated clients hold connections open and send unsigned bodies while other people are served.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Half-sent requests that are held open, and opened again whenever the bridge ends one.
+/// Requests that are sent half and held open; each is opened again when the bridge closes it.
 const N_HALF_OPEN: usize = 2000;
-/// Senders of unproved bodies, and their pause between two: enough to use up the memory budget many times, not the machine's processors.
-/// `TIELINE_FLOOD_PAUSE_MS` sets another: with 0 and released programs they send as much as the machine can.
+/// Senders of unsigned bodies, and their pause between two: enough to use up the memory budget many times, but not the machine's CPU.
+/// `TIELINE_FLOOD_PAUSE_MS` sets another pause: with 0 and release binaries they send as much as the machine can.
 const N_FLOODING: usize = 64;
 const FLOOD_PAUSE: Duration = Duration::from_millis(500);
 const BODY_BYTES: usize = 1024 * 1024;
-/// Longest time for `/healthz` under attack, for nine of ten probes: the machine may be busy with other tests, of which the tenth tells.
+/// Limit of `/healthz` under attack for the 90th percentile: the machine may be busy with other tests, which the slowest tenth shows.
 const HEALTH_LIMIT: Duration = Duration::from_millis(100);
 const SLOWEST_LIMIT: Duration = Duration::from_secs(2);
 /// How long the attack lasts.
 const ATTACK: Duration = Duration::from_secs(15);
-/// Most memory of the bridge: what it takes at rest, the budget of all bodies, and the connections.
+/// Limit of the bridge's peak memory: its idle memory, the budget of all bodies, and the connections.
 const MAX_PEAK_BYTES: u64 = 320 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn held_connections_and_unproved_bodies_starve_nobody() {
+async fn half_open_requests_and_unsigned_bodies_delay_no_other_client() {
     let bridge = TestBridge::start();
     let integration = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
     let address = bridge.process.url().strip_prefix("http://").unwrap().to_owned();
@@ -38,7 +38,7 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     let mut replies = Vec::new();
     let probes = {
         let address = address.clone();
-        // A thread of its own: the strangers' tasks must not delay it.
+        // A thread of its own: the attackers' tasks must not delay it.
         std::thread::spawn(move || probe(&address))
     };
     while begun.elapsed() < ATTACK {
@@ -64,7 +64,10 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     for (n, reply) in &replies {
         let shown = bridge.console.read(reply).await.unwrap();
         let answer = shown.last().unwrap();
-        assert!(answer.to_string().contains(&format!("hello {n}")), "{answer}");
+        assert!(
+            answer.to_string().contains(&format!("hello {n}")),
+            "expected the echo of `hello {n}` in {answer}"
+        );
     }
     let peak = bridge.process.peak_memory().unwrap();
     figure("/healthz, nine of ten within", format!("{nine_of_ten:?}"));
@@ -74,16 +77,28 @@ async fn held_connections_and_unproved_bodies_starve_nobody() {
     figure("bodies answered", n_bodies);
     figure("MiB of bodies a second", mib as u64 / ATTACK.as_secs());
     figure("peak MiB", peak / 1024 / 1024);
-    assert!(n_held >= N_HALF_OPEN, "{n_held}");
-    assert!(n_bodies > 100, "{n_bodies}");
-    assert!(nine_of_ten < HEALTH_LIMIT, "{nine_of_ten:?}");
-    assert!(slowest < SLOWEST_LIMIT, "{slowest:?}");
-    assert!(peak < MAX_PEAK_BYTES, "{} MiB", peak / 1024 / 1024);
+    assert!(
+        n_held >= N_HALF_OPEN,
+        "{n_held} connections were held open, expected {N_HALF_OPEN}"
+    );
+    assert!(n_bodies > 100, "only {n_bodies} bodies were answered");
+    assert!(
+        nine_of_ten < HEALTH_LIMIT,
+        "90th percentile is {nine_of_ten:?}, limit {HEALTH_LIMIT:?}"
+    );
+    assert!(
+        slowest < SLOWEST_LIMIT,
+        "slowest is {slowest:?}, limit {SLOWEST_LIMIT:?}"
+    );
+    assert!(peak < MAX_PEAK_BYTES, "peak memory is {} MiB", peak / 1024 / 1024);
     let log = bridge.process.log();
-    assert!(!log.contains("Too many open files"), "out of file descriptors");
+    assert!(
+        !log.contains("Too many open files"),
+        "the bridge ran out of file descriptors"
+    );
 }
 
-/// How long `/healthz` takes, each time on a connection of its own, for as long as the attack lasts.
+/// Latencies of `/healthz` during the attack, each measured on a new connection.
 fn probe(address: &str) -> Vec<Duration> {
     let (began, mut took) = (Instant::now(), Vec::new());
     while began.elapsed() < ATTACK {
@@ -94,14 +109,17 @@ fn probe(address: &str) -> Vec<Duration> {
         socket.write_all(request).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200"),
+            "expected a text that begins with `HTTP/1.1 200`, found {answer}"
+        );
         took.push(begun.elapsed());
         std::thread::sleep(Duration::from_millis(50));
     }
     took
 }
 
-/// Everything that the strangers do.
+/// The attackers: half-open requests and unsigned bodies.
 struct Attack {
     tasks: JoinSet<()>,
     is_over: Arc<AtomicBool>,
@@ -111,7 +129,7 @@ struct Attack {
 }
 
 impl Attack {
-    /// Starts it, and waits until all half-open connections were there.
+    /// Starts the attack, and waits until every half-open connection was opened once.
     async fn start(address: &str) -> Self {
         let mut attack = Self {
             tasks: JoinSet::new(),
@@ -164,7 +182,7 @@ impl Attack {
     }
 }
 
-/// Sends part of a request and waits for as long as the bridge lets it: half of them stop in the head, half in the body.
+/// Sends part of a request and waits until the bridge closes the connection: half of them stop in the head, half in the body.
 async fn hold(address: &str, nth: usize, n_held: &AtomicUsize) {
     let Ok(mut socket) = TcpStream::connect(address).await else {
         return;
@@ -178,12 +196,12 @@ async fn hold(address: &str, nth: usize, n_held: &AtomicUsize) {
     };
     if socket.write_all(part.as_bytes()).await.is_ok() {
         n_held.fetch_add(1, Ordering::Relaxed);
-        // Until the bridge ends it.
+        // Returns when the bridge closes the connection.
         let _ = socket.read(&mut [0; 1]).await;
     }
 }
 
-/// Sends a whole body that proves nothing.
+/// Sends a whole body without a valid signature.
 async fn flood(address: &str, n_bodies: &AtomicUsize, n_bytes: &AtomicUsize) {
     let Ok(mut socket) = TcpStream::connect(address).await else {
         return;

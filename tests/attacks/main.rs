@@ -1,4 +1,4 @@
-//! Attacks of strangers on the whole bridge as one process.
+//! Attacks by unauthenticated clients on the whole bridge as one process.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,4 +1,4 @@
-"""CloudWatch's arithmetic, as far as our alarms use it: what an alarm of the template does with the values that come in minute by minute.
+"""Evaluates alarms as CloudWatch does, as far as our alarms need it: when an alarm fires for values that come in minute by minute.
 
 See https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
 """
@@ -6,10 +6,10 @@ See https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluat
 import re
 from collections.abc import Callable
 
-# Values of a metric in a minute. None or nothing: no value came in.
+# Values of a metric in each minute; an empty list if no value came in.
 Series = Callable[[int], list[float]]
 
-# Values are there about a minute after what they count.
+# A value arrives about a minute after the event that it counts.
 DELAY = 1
 SILENCE: Series = lambda minute: []  # noqa: E731
 STATISTICS = {"Sum": sum, "Maximum": max, "SampleCount": len}
@@ -22,7 +22,7 @@ def name_of(metric: dict) -> str:
 
 
 def datapoint(values: list[float], statistic: str) -> float | None:
-    """A period's value. The number of values that don't come is nothing, like any other statistic of them."""
+    """Value of a period. A period without values has none, for SampleCount as for other statistics."""
     return STATISTICS[statistic](values) if values else None
 
 
@@ -36,16 +36,16 @@ def period_value(alarm: dict, series: dict[str, Series], start: int, period: int
     parts = {it["Id"]: of(it["MetricStat"]["Metric"], it["MetricStat"]["Stat"]) for it in alarm["Metrics"] if "MetricStat" in it}
     (told,) = (it for it in alarm["Metrics"] if it["ReturnData"])
     expression = told["Expression"]
-    # A value that is missing leaves the whole without one, unless it is filled.
+    # A missing input leaves the expression without a value, unless FILL gives it one.
     filled = set(re.findall(r"FILL\((\w+),", expression))
     if any(value is None for name, value in parts.items() if name not in filled):
         return None
-    # Of our own template, and of no one else's.
+    # Safe: the expression is from our own template.
     return eval(expression, {"__builtins__": {}, "FILL": lambda value, other: other if value is None else value}, parts)
 
 
 def minutes_until(alarm: dict, series: dict[str, Series], begins: int, horizon: int = 180) -> int | None:
-    """Minutes from `begins`, when something starts to fail, until the alarm goes off. None: it doesn't within `horizon`.
+    """Minutes from `begins`, when the failure starts, until the alarm fires. None if it doesn't within `horizon`.
 
     Before `begins` the series say what was counted while all was well.
     """

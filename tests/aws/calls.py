@@ -1,4 +1,4 @@
-"""What each program asks of AWS, read from the program itself.
+"""Reads from each program which AWS operations it calls.
 
 The linker drops every function that a program can't reach, so the symbols of an unoptimized binary are the functions that it may
 call. The sources say which table or queue each of those touches, and how. Together: the permissions that the program needs.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What the functions of crates/store/src/{dynamo,batch}.rs send.
+# The AWS operations of the functions in crates/store/src/{dynamo,batch}.rs.
 STORE_OPERATIONS = {
     "dynamo::get": {"GetItem"},
     "dynamo::put": {"PutItem"},
@@ -26,10 +26,10 @@ STORE_OPERATIONS = {
     "batch::get": {"BatchGetItem"},
     "batch::put": {"BatchWriteItem"},
 }
-# What the parts of a transaction need. A transaction has no action of its own.
+# The IAM actions of a transaction's parts. A transaction has no action of its own.
 TRANSACTION_PARTS = {"put": "putItem", "delete": "deleteItem", "change": "updateItem", "check": "conditionCheckItem"}
 TRANSACTION_BUILDERS = {"Put": "putItem", "Delete": "deleteItem", "UpdateWrite": "updateItem", "ConditionCheck": "conditionCheckItem"}
-# What the functions of crates/queue/src do to the queue that they are told, or that they name themselves.
+# What the functions of crates/queue/src do to the queue that they are given, or that they name themselves.
 QUEUE_FUNCTIONS = {
     "inbound::send": ("inbound", "SendMessage"),
     "inbound::send_all": ("inbound", "SendMessage"),
@@ -58,7 +58,7 @@ def sdk_operations(binary: Path, service: str) -> set[str]:
 
 
 def bodies(crate_source: Path) -> dict[str, str]:
-    """The text of every function of a crate, by module and name. Methods count as their module's."""
+    """The source text of every function of a crate, by module and name. Methods count as their module's."""
     found = {}
     for file in sorted(crate_source.rglob("*.rs")):
         parts = list(file.relative_to(crate_source).with_suffix("").parts)
@@ -110,7 +110,7 @@ def dynamodb_needs(binary: Path) -> set[tuple[str, str]]:
         methods = re.findall(r"transaction::Transaction<[^\n]*?>::(\w+)", symbols(binary))
         pairs |= {("config", TRANSACTION_PARTS[method]) for method in methods if method in TRANSACTION_PARTS}
     linked = sdk_operations(binary, "dynamodb")
-    # The two readings must agree.
+    # The symbols and the sources must agree.
     whole = {operation for _, operation in pairs if operation[0].isupper()}
     in_transactions = any(operation[0].islower() for _, operation in pairs)
     assert whole == linked - {"TransactWriteItems"}, (binary.name, whole, linked)
@@ -125,14 +125,14 @@ def sqs_needs(binary: Path) -> set[tuple[str, str]]:
     pairs |= receiving(binary, reached)
     if "depth::depths" in reached:
         pairs |= {(queue, "GetQueueAttributes") for queue in ("inbound", "work", "relay")}
-    # One permission covers a call and its batch.
+    # One permission covers a call and its batch variant.
     linked = {operation.removesuffix("Batch") for operation in sdk_operations(binary, "sqs")}
     assert {operation for _, operation in pairs} == linked, (binary.name, pairs, linked)
     return {(queue, f"sqs:{operation}") for queue, operation in pairs}
 
 
 def receiving(binary: Path, reached: set[str]) -> set[tuple[str, str]]:
-    """What is done to queues that the bridge's pollers name."""
+    """What is done to the queues that the bridge's pollers receive from."""
     if not {"receive::receive", "receive::receive_for"} & reached:
         return set()
     linked = functions_of(binary, "tieline_bridge")

@@ -1,4 +1,4 @@
-"""Puts this folder's modules where the tests find them, and builds the functions once for all of them."""
+"""Puts this folder's modules on the import path, and builds the functions once for all tests."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def bootstraps() -> dict[str, Path]:
-    """What `sam build` makes of each function, for this machine, by the function's name in the template."""
+    """Executables that `sam build` makes for this machine, by the function's name in the template."""
     command = ("sam", "build", "--config-env", "local")
     environment = os.environ | {"CARGO_LAMBDA_COMPILER": "cargo"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests of the deployment need: SAM and cargo-lambda, and a policy checker, each with its own dependencies.
+# Installs the tools for the tests of the deployment: SAM, cargo-lambda, and a policy checker, each with its own dependencies.
 set -eu
 tools=$(cd "$(dirname "$0")/.." && pwd)/.tools
 SAM="aws-sam-cli==1.170.0 cargo-lambda==1.9.2 pytest==9.2.0"
@@ -17,7 +17,7 @@ install() {
     echo "$*" >"$done_mark"
 }
 
-# Each version list is one word on purpose: the mark says what is installed.
+# Each version list is one word on purpose: the marker file records what is installed.
 # shellcheck disable=SC2086
 install sam $SAM
 install checkov "$CHECKOV"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tests the deployment on AWS, as far as that can be without an account: the templates are valid and safe, agree with the programs,
-# build; packages and images are small; costs are what was written down. Further arguments go to pytest.
+# Tests the deployment on AWS, as far as possible without an account: the templates are valid and safe, match the programs,
+# and build; packages and images are small; costs match the documented ones. Further arguments go to pytest.
 #
-# Debug binaries are read for what they call; `TIELINE_DEBUG_DIR` says where they are, else they are built.
+# Debug binaries are scanned for the AWS calls they make; `TIELINE_DEBUG_DIR` is their folder, else they are built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,4 +1,4 @@
-"""The templates as plain data: intrinsic functions are worked out for a deployment with given parameters.
+"""The templates as plain data: intrinsic functions are evaluated for a deployment with given parameters.
 
 What only AWS knows is written so that it can be recognized: `arn:...` for the ARN of a resource by its logical id, and so on.
 """
@@ -20,7 +20,7 @@ NO_VALUE = object()
 
 
 class Loader(yaml.SafeLoader):
-    """Reads `!Sub x` as `{"Fn::Sub": x}`, and `!Ref x` as `{"Ref": x}`."""
+    """Reads the short forms: `!Sub x` as `{"Fn::Sub": x}`, and `!Ref x` as `{"Ref": x}`."""
 
 
 def _intrinsic(loader, suffix, node):
@@ -87,7 +87,7 @@ class Stack:
         raise ValueError(condition)
 
     def refused(self) -> list[str]:
-        """Why CloudFormation would not take these parameters."""
+        """Messages of the rules by which CloudFormation would reject these parameters."""
         rules = [it for it in self.source.get("Rules", {}).values() if self.holds(it["RuleCondition"])]
         return [it["AssertDescription"] for rule in rules for it in rule["Assertions"] if not self.holds(it["Assert"])]
 
@@ -167,6 +167,6 @@ class Stack:
 
 
 def nested(outer: Stack, name: str) -> Stack:
-    """The stack that `outer` nests under a logical id, with the parameters that it gives."""
+    """The stack that `outer` nests under a logical id, with the parameters that it passes."""
     properties = outer.resources[name]["Properties"]
     return Stack(properties["TemplateURL"].removeprefix("./"), **properties["Parameters"])

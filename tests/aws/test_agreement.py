@@ -1,4 +1,4 @@
-"""The templates and the programs say the same. Each test reads both sides."""
+"""The templates and the programs agree. Each test reads both sides."""
 
 import fnmatch
 import json
@@ -24,7 +24,7 @@ PREFIX = PSEUDO["AWS::StackName"] + "-"
 
 @cache
 def definitions() -> dict:
-    """What the programs make for themselves where there is no template."""
+    """The tables and queues that the programs create themselves where there is no template."""
     return json.loads(subprocess.check_output([BINARIES / "print_definitions"]))
 
 
@@ -109,12 +109,12 @@ def test_mappings_report_single_failures_and_fit_the_queues():
         assert 1 <= mapping["BatchSize"] <= 10
         assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 1000
         (queue,) = (it for key, it in ON_LAMBDA.of_type("AWS::SQS::Queue").items() if ON_LAMBDA.attribute(key, "Arn") == mapping["Queue"])
-        # Lambda refuses a mapping whose messages would come again while they are worked on.
+        # Lambda rejects a mapping whose messages would become visible again while they are processed.
         assert queue["VisibilityTimeout"] >= function["Timeout"]
 
 
 def loops(stack: Stack) -> tuple[set[str], set[str]]:
-    """Functions that queues call, and those of them that can bring about their own next call."""
+    """Functions that queues invoke, and those of them that can cause their own next invocation."""
     calls_of, sends_of = {}, {}
     for name, it in stack.of_type("AWS::Serverless::Function").items():
         mapped = [event["Properties"]["Queue"] for event in it.get("Events", {}).values()]
@@ -130,14 +130,14 @@ def loops(stack: Stack) -> tuple[set[str], set[str]]:
     return set(calls_of), {name for name, others in reached.items() if name in others}
 
 
-def test_lambda_lets_a_function_loop_that_must_and_no_other():
-    """By default it drops what a function sends to its own queue after some sixteen rounds, and with it the watch over a long run."""
+def test_only_the_runner_may_invoke_itself_through_its_queue():
+    """By default Lambda drops what a function sends to its own queue after some sixteen rounds: the watchdog of a long run would be lost."""
     called, looping = loops(ON_LAMBDA)
     assert called == {"DispatcherFunction", "RunnerFunction"} and looping == {"RunnerFunction"}
     for name, it in ON_LAMBDA.of_type("AWS::Serverless::Function").items():
         assert it.get("RecursiveLoop") == ("Allow" if name in looping else None), name
-    assert "RecursiveLoop" not in ON_LAMBDA.source["Globals"]["Function"], "the others are guarded"
-    # Whatever is wrong with that: the operator is told.
+    assert "RecursiveLoop" not in ON_LAMBDA.source["Globals"]["Function"], "recursion must stay forbidden for the other functions"
+    # An alarm watches the loops that Lambda drops.
     alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
     watched = {it["Dimensions"][0]["Value"] for it in alarms if it.get("MetricName") == "RecursiveInvocationsDropped"}
     assert watched == {ON_LAMBDA.resources[name]["Properties"]["FunctionName"] for name in called}
@@ -147,7 +147,7 @@ def test_lambda_lets_a_function_loop_that_must_and_no_other():
 
 
 def start(binary: str, environment: dict[str, str]) -> str:
-    """What a program says that starts with this environment and no network to speak of."""
+    """Output of a program that starts with this environment and no network."""
     end = subprocess.run([BINARIES / binary], env=environment, capture_output=True, text=True, timeout=60)
     assert end.returncode != 0
     return end.stderr + end.stdout
@@ -163,7 +163,7 @@ NEVER_ON_AWS = {
     "TIELINE_ALLOW_PRIVATE_ENDPOINTS": "would let tenants reach addresses inside",
     "TIELINE_RELAY_LISTEN": "only the program itself asks for its health, at the address that it takes by default",
 }
-# Who serves operators, and so knows the root token.
+# Programs that serve operators, and so know the root token.
 WITH_TOKEN = {"webhook", "admin"}
 
 
@@ -183,17 +183,17 @@ ENVIRONMENTS = [
 @pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
 def test_environment_is_what_the_program_reads(deployable, environment):
     needed = required(deployable)
-    assert len(needed) >= 6, "the program should name what it misses"
+    assert len(needed) >= 6, "the program should name every missing variable"
     known = known_variables(deployable)
-    assert needed <= set(environment), "the template doesn't give all that the program needs"
-    assert set(environment) <= known, "the template gives what the program doesn't know"
+    assert needed <= set(environment), "the template doesn't set all variables that the program needs"
+    assert set(environment) <= known, "the template sets variables that the program doesn't know"
     without = set(NEVER_ON_AWS) | (set() if deployable in WITH_TOKEN else {"TIELINE_ADMIN_TOKEN"})
     assert known - set(environment) == without & known
 
 
 @pytest.mark.parametrize("deployable, environment", ENVIRONMENTS)
-def test_program_takes_the_environment(deployable, environment):
-    """With all of it the program gets past reading it, and fails only where it needs AWS."""
+def test_program_accepts_the_environment(deployable, environment):
+    """With the whole environment the program gets past reading it, and fails only where it needs AWS."""
     nowhere = {
         **{f"AWS_ENDPOINT_URL_{service}": "http://127.0.0.1:1" for service in ("DYNAMODB", "SQS", "KMS")},
         "AWS_ACCESS_KEY_ID": "test",
@@ -207,7 +207,7 @@ def test_program_takes_the_environment(deployable, environment):
 
 
 def test_environment_of_functions_fits_into_what_lambda_allows():
-    # With the longest names that there can be: 4 KB in all.
+    # With the longest possible names; Lambda allows 4 KB in all.
     longest = Stack("template.yaml", RelayImage=IMAGE, DomainName="d" * 60 + ".example.com")
     environment = longest.resolve(longest.source["Globals"])["Function"]["Environment"]["Variables"]
     size = sum(len(key) + len(str(value)) for key, value in environment.items())
@@ -224,7 +224,7 @@ def test_routes_lead_to_the_function_that_answers_them():
     routes = {it["RouteKey"]: it["Target"] for it in ON_LAMBDA.of_type("AWS::ApiGatewayV2::Route").values()}
     to_webhook = {key for key, target in routes.items() if target == "integrations/WebhookIntegration"}
     assert set(routes) - to_webhook == {"$default"} and routes["$default"] == "integrations/AdminIntegration"
-    # The webhook function's own table: lists of path segments, where a bare word stands for anything.
+    # The webhook function's own table: lists of path segments, in which an identifier matches any segment.
     source = (ROOT / "functions/webhook/src/handler.rs").read_text()
     patterns = re.findall(r"^\s+\[((?:\"?\w+\"?(?:, )?)+)\]( if platform == registry::own_channel\(\)\.platform)? => Route::", source, flags=re.M)
     served = set()
@@ -241,7 +241,7 @@ def test_routes_lead_to_the_function_that_answers_them():
 # ---- Permissions
 
 
-# What AWS itself does in a function's name; the program doesn't call it.
+# What the Lambda service itself does with a function's role; the program doesn't call it.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 BY_MAPPING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 RESOURCES = {
@@ -256,8 +256,8 @@ RESOURCES = {
     "arn:Key": "key",
 }
 MAPPED = {"dispatcher": "inbound", "runner": "work"}
-# By deployable: what the version before still calls, as ("state", "dynamodb:Query"). Roles are changed before programs, so a permission goes one
-# version after the call that needed it. What stands here when a version is made is taken out, with the permission, in the next.
+# By deployable: calls that only the previous version makes, as ("state", "dynamodb:Query"). Roles are changed before programs, so a permission
+# is removed one version after the call that needed it. Entries here when a version is made are removed, with the permission, in the next one.
 LEAVING: dict[str, set[tuple[str, str]]] = {"admin": {("leases", "dynamodb:GetItem")}}
 
 
@@ -290,15 +290,15 @@ def test_role_allows_what_the_program_calls_and_nothing_else(deployable):
     needs = needed(deployable)
     if deployable in MAPPED:
         needs |= {(MAPPED[deployable], action) for action in BY_MAPPING}
-    # A relay calls all of it only where it runs.
+    # A relay makes all of these calls only in deployments where it runs agents.
     allowed, leaving = granted(IN_RELAYS, deployable), LEAVING.get(deployable, set())
-    assert needs - allowed == set(), "the program would be refused"
-    assert allowed - needs == leaving, "the role allows more than the program calls, or called"
+    assert needs - allowed == set(), "the role denies calls of the program"
+    assert allowed - needs == leaving, "the role allows calls that neither this nor the previous version makes"
 
 
 @pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
-def test_items_are_put_only_where_the_program_has_some(deployable):
-    """Who makes people may write only where people are. Who writes no whole item may write none."""
+def test_put_item_is_allowed_only_where_a_program_writes_whole_items(deployable):
+    """A program that creates users may write only users' items. A program that writes no whole item may write none."""
     reached = calls.functions_of(BINARIES / deployable, "tieline_store")
     putting = {name for name, pairs in calls.store_needs().items() if name in reached and ("config", "PutItem") in pairs}
     transacting = {name for name in calls.functions_with_transactions() if name in reached}
@@ -307,19 +307,19 @@ def test_items_are_put_only_where_the_program_has_some(deployable):
     writing = {name.rpartition("::")[0] for name in putting | transacting}
     if not writing:
         assert conditions == []
-    # Lets people in and links them, in transactions on their items and on no others.
+    # Admits and links people, in transactions on their items and on no others.
     elif writing == {"config::user"}:
         of_people = re.search(r'fn pk\(.+?format!\("(\w+#)\{', (ROOT / "crates/store/src/config/user.rs").read_text(), re.S)[1]
         assert conditions == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{of_people}*"]}}]
     else:
-        assert {"config::agent", "config::integration", "data_keys"} <= writing, "only who changes configuration may write all of it"
+        assert {"config::agent", "config::integration", "data_keys"} <= writing, "only a program that changes configuration may write all of it"
         assert conditions == [None]
 
 
-def test_relay_that_runs_nothing_may_do_nothing_that_only_runs_need():
+def test_relay_without_runs_lacks_the_permissions_of_runs():
     without, with_runs = granted(ON_LAMBDA, "relay"), granted(IN_RELAYS, "relay")
     assert without < with_runs
-    assert with_runs - without <= granted(ON_LAMBDA, "runner"), "what a relay may do for runs, the runner may"
+    assert with_runs - without <= granted(ON_LAMBDA, "runner"), "a relay may do for runs only what the runner may"
     taking = {("work", f"sqs:{action}") for action in ("ReceiveMessage", "DeleteMessage", "SendMessage", "ChangeMessageVisibility")}
     assert taking <= with_runs - without
 
@@ -332,7 +332,7 @@ def on_config(deployable: str) -> list[dict]:
 
 @pytest.mark.parametrize("deployable", ["webhook", "dispatcher", "runner", "relay"])
 def test_data_keys_are_written_by_admin_alone(deployable):
-    """By its role and by its program: what else writes to the table may only write to other partitions, and no other program makes a key."""
+    """By role and by program: other writers of the table may only write to other partitions, and no other program creates a data key."""
     partition = re.search(r'PARTITION: &str = "(\w+)"', (ROOT / "crates/store/src/data_keys.rs").read_text())[1]
     reading = {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem"}
     for statement in on_config(deployable):
@@ -347,8 +347,8 @@ def test_data_keys_are_written_by_admin_alone(deployable):
 
 
 @pytest.mark.parametrize("deployable", [*FUNCTIONS, "relay"])
-def test_role_allows_both_tables_while_the_restored_one_is_taken_up(deployable):
-    """Roles are changed first: programs that aren't replaced yet read the stack's own."""
+def test_roles_allow_both_tables_during_a_restore(deployable):
+    """Roles are changed first: programs that are not replaced yet read the stack's own table."""
     own, restored = ON_LAMBDA.attribute("ConfigTable", "Arn"), "arn:aws:dynamodb:us-east-1:123456789012:table/config-of-yesterday"
     stack = Stack("template.yaml", RelayImage=IMAGE, RestoredConfigTable="config-of-yesterday")
     before, after = (
@@ -367,7 +367,7 @@ def test_roles_are_one_for_each_deployable():
         assert nested(stack, "Containers").resources["RelayTask"]["Properties"]["TaskRoleArn"] == "arn:RelayRole"
 
 
-def test_agents_are_waited_for_in_one_place():
+def test_runs_are_either_in_functions_or_in_containers():
     assert "RunnerFunction" in ON_LAMBDA.resources and "RunnerFunction" not in IN_RELAYS.resources
     for stack, runs in ((ON_LAMBDA, "lambda"), (IN_RELAYS, "container")):
         assert container_environment(stack, "RelayTask")["TIELINE_RUNS"] == runs
@@ -382,12 +382,12 @@ def test_agents_are_waited_for_in_one_place():
 
 
 def stats(alarm: dict) -> list[dict]:
-    """The metrics that an alarm looks at."""
+    """The metrics that an alarm evaluates."""
     return [it["MetricStat"]["Metric"] for it in alarm.get("Metrics", [alarm]) if "MetricStat" in it] or [alarm]
 
 
 def watch_metrics() -> set[tuple[str, frozenset]]:
-    """Metrics of ours that alarms, dashboard and scaling look at: name, and names of dimensions."""
+    """Our own metrics that alarms, dashboard and scaling use: name, and names of dimensions."""
     watch = nested(ON_LAMBDA, "Watch")
     namespace = f"Tieline/{PSEUDO['AWS::StackName']}"
     used = set()
@@ -415,20 +415,20 @@ def watch_metrics() -> set[tuple[str, frozenset]]:
     return used
 
 
-def test_what_is_watched_is_what_the_programs_write():
+def test_alarms_and_dashboard_use_the_metrics_that_programs_write():
     written = {(name, frozenset(labels)) for name, it in definitions()["metrics"].items() for labels in it["dimensions"]}
     used = watch_metrics()
-    assert used <= written, "an alarm watches a metric that no code writes"
+    assert used <= written, "an alarm or dashboard uses a metric that no code writes"
     names = {name for name, _ in used}
     assert names == set(definitions()["metrics"]), "a metric is written that no alarm or dashboard shows"
 
 
-def test_namespace_is_the_one_that_programs_are_told():
+def test_metrics_namespace_is_that_of_the_environment():
     for it in ENVIRONMENTS:
         assert it.values[1]["TIELINE_METRICS_NAMESPACE"] == f"Tieline/{PSEUDO['AWS::StackName']}"
 
 
-def test_alarms_name_queues_tables_and_functions_that_there_are():
+def test_alarms_name_existing_queues_tables_and_functions():
     watch = nested(ON_LAMBDA, "Watch")
     there = {it["QueueName"] for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values()}
     there |= {it["TableName"] for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values()}
@@ -446,8 +446,8 @@ def test_alarms_name_queues_tables_and_functions_that_there_are():
     assert dead <= {it["Dimensions"][0]["Value"] for it in alarms.values() if it.get("Namespace") == "AWS/SQS"}
 
 
-def test_latency_is_watched_where_platforms_wait():
-    """Other requests wait for an answer on purpose, or carry files."""
+def test_latency_alarm_covers_callbacks_only():
+    """Other requests wait for an answer on purpose (long polls), or carry files."""
     alarms = nested(ON_LAMBDA, "Watch").of_type("AWS::CloudWatch::Alarm").values()
     (slow,) = (it for it in alarms if it.get("MetricName") == "Latency")
     dimensions = {it["Name"]: it["Value"] for it in slow["Dimensions"]}
@@ -457,19 +457,19 @@ def test_latency_is_watched_where_platforms_wait():
     assert settings.pop("DetailedMetricsEnabled") is True
     assert settings == {key: it for key, it in stage["DefaultRouteSettings"].items() if key.startswith("Throttling")}
     assert dimensions["Stage"] == stage["StageName"] and dimensions["ApiId"] == "Api"
-    # API Gateway refuses settings of a route that is not there yet.
+    # API Gateway rejects settings of a route that doesn't exist yet.
     first = ON_LAMBDA.source["Resources"]["Stage"]["DependsOn"]
     assert ON_LAMBDA.resources[first]["Properties"]["RouteKey"] == route
 
 
-def test_somebody_is_told_when_no_runner_is_alive():
-    """On Lambda AWS's own metrics tell; a container says itself that it is there, and silence is the alarm."""
+def test_missing_runner_raises_an_alarm():
+    """On Lambda AWS's own metrics show it; containers report their own liveness, and missing data raises the alarm."""
     on_lambda, in_relays = (set(nested(it, "Watch").of_type("AWS::CloudWatch::Alarm")) for it in (ON_LAMBDA, IN_RELAYS))
     assert in_relays - on_lambda == {"RunnerSilent"}
     assert on_lambda - in_relays == {"RunnerErrors", "RunnerThrottles", "RunnerLoopsStopped", "RunnersBusy"}
     alarm = nested(IN_RELAYS, "Watch").resources["RunnerSilent"]["Properties"]
     assert (alarm["MetricName"], alarm["Statistic"], alarm["TreatMissingData"]) == ("RunsInHand", "SampleCount", "breaching")
-    # One writing in a period, so that one period may pass without by chance, but not three.
+    # One value is written in each period: a single period may pass without one by chance, but not three.
     period = int(re.search(r"PERIOD: Duration = Duration::from_secs\((\d+)\)", (ROOT / "crates/bridge/src/metrics.rs").read_text())[1])
     assert alarm["Period"] == period and alarm["EvaluationPeriods"] == 3
 
@@ -485,13 +485,13 @@ def test_one_bad_bot_does_not_page():
 
 
 def goes_off(alarm: dict, failing: set[int], minutes: int, answered: int = 0) -> bool:
-    """Whether an alarm goes off within `minutes` if a call fails in each minute of `failing` and so many a minute are answered."""
+    """Whether an alarm fires within `minutes` if a call fails in each minute of `failing` and `answered` calls succeed every minute."""
     metric = next((it["MetricStat"] for it in alarm.get("Metrics", []) if "MetricStat" in it), alarm)
     period = metric["Period"] // 60
     beyond = []
     for start in range(0, minutes, period):
         failed = len(failing & set(range(start, start + period)))
-        # The share is of all that came in.
+        # The share is of all calls.
         value = failed if "Metrics" not in alarm else 100 * failed / (failed + answered * period or 1)
         beyond.append(value > alarm["Threshold"])
     n_periods = alarm["EvaluationPeriods"]
@@ -500,18 +500,18 @@ def goes_off(alarm: dict, failing: set[int], minutes: int, answered: int = 0) ->
 
 
 @pytest.mark.parametrize("name", ["WebhookErrors", "AdminErrors", "ApiErrors", "MessagesFail"])
-def test_few_calls_that_all_fail_page_and_errors_that_pass_do_not(name):
+def test_persistent_errors_page_and_transient_errors_do_not(name):
     alarm = nested(ON_LAMBDA, "Watch").resources[name]["Properties"]
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["TreatMissingData"] == "notBreaching"
     for every in (1, 3, 5, 7):
-        assert goes_off(alarm, set(range(0, 60, every)), 60), f"a bot that is called every {every} minutes"
+        assert goes_off(alarm, set(range(0, 60, every)), 60), f"no alarm for a failing bot that is called every {every} minutes"
     for start in range(60):
-        assert not goes_off(alarm, set(range(start, start + 2)), 120), "two minutes of errors that pass"
+        assert not goes_off(alarm, set(range(start, start + 2)), 120), "an alarm for two minutes of transient errors"
         assert not goes_off(alarm, {start}, 120, answered=1000)
 
 
 def minutes_until(alarm: dict, per_minute: int, minutes: int) -> int | None:
-    """Minutes until an alarm on a sum goes off, if so many are counted in each minute of the first `minutes` and none after them."""
+    """Minutes until an alarm on a sum fires, if `per_minute` are counted in each of the first `minutes` and none after them."""
     assert alarm["Statistic"] == "Sum" and alarm["ComparisonOperator"] == "GreaterThanThreshold"
     period, n_periods = alarm["Period"] // 60, alarm["EvaluationPeriods"]
     beyond = []
@@ -524,7 +524,7 @@ def minutes_until(alarm: dict, per_minute: int, minutes: int) -> int | None:
 
 
 def test_a_flood_of_callbacks_pages_within_five_minutes():
-    """Of what the throttle refuses there is no metric but the refusals of the route, which strangers' single tries are among."""
+    """Throttled requests have no metric but the route's 4xx, which also counts single forged requests."""
     alarm = nested(ON_LAMBDA, "Watch").resources["CallbacksRefused"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "4xx")
     dimensions = {it["Name"]: it["Value"] for it in alarm["Dimensions"]}
@@ -534,8 +534,8 @@ def test_a_flood_of_callbacks_pages_within_five_minutes():
     flood = 60 * int(stage["DefaultRouteSettings"]["ThrottlingRateLimit"])
     assert minutes_until(alarm, flood, 120) <= 5
     assert minutes_until(alarm, 60 * 6, 120) <= 5
-    assert minutes_until(alarm, 60, 120) is None, "a platform that tests its signatures"
-    assert minutes_until(alarm, flood, 2) is None, "what passes by itself"
+    assert minutes_until(alarm, 60, 120) is None, "an alarm for a platform that tests its signatures"
+    assert minutes_until(alarm, flood, 2) is None, "an alarm for a flood that ends by itself"
 
 
 def test_messages_without_an_answer_are_a_share_of_what_comes_in():
@@ -546,7 +546,7 @@ def test_messages_without_an_answer_are_a_share_of_what_comes_in():
     assert metrics["failed"]["Dimensions"] == [{"Name": "Fate", "Value": "failed"}]
     queue = ON_LAMBDA.resources["InboundQueue"]["Properties"]["QueueName"]
     assert metrics["events"]["Dimensions"] == [{"Name": "QueueName", "Value": queue}]
-    assert not goes_off(alarm, set(range(240)), 240, answered=20), "where much comes in, some agent always fails"
+    assert not goes_off(alarm, set(range(240)), 240, answered=20), "an alarm though only a small share fails"
 
 
 # ---- What a deployment must be like
@@ -558,7 +558,7 @@ def test_containers_are_hardened_and_drain():
         assert container["User"].split(":")[0] not in ("", "0", "root")
         assert container["ReadonlyRootFilesystem"] is True
         assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
-        assert container["StopTimeout"] == 120, "Fargate's most; the relay needs up to 110 s"
+        assert container["StopTimeout"] == 120, "120 s is Fargate's maximum; the relay needs up to 110 s"
     services = nested(IN_RELAYS, "Containers").of_type("AWS::ECS::Service")
     for it in services.values():
         rolling = it["DeploymentConfiguration"]
@@ -567,7 +567,7 @@ def test_containers_are_hardened_and_drain():
         assert "SecurityGroupIngress" not in it
 
 
-def test_services_that_tell_their_source_take_roles_for_this_account_alone():
+def test_roles_trust_services_for_this_account_only():
     trusted = 0
     for stack in (ON_LAMBDA, nested(ON_LAMBDA, "Containers")):
         for name, role in stack.of_type("AWS::IAM::Role").items():
@@ -579,7 +579,7 @@ def test_services_that_tell_their_source_take_roles_for_this_account_alone():
     assert trusted == 2, "the relay, and what starts it"
 
 
-def test_scaling_keeps_what_it_has_scaled():
+def test_deployments_keep_the_scaled_task_count():
     network = nested(IN_RELAYS, "Containers")
     targets = [it["ResourceId"] for it in network.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()]
     services = network.of_type("AWS::ECS::Service")
@@ -589,13 +589,13 @@ def test_scaling_keeps_what_it_has_scaled():
         assert any(f"/{name}." in target for target in targets), name
 
 
-def test_relays_that_run_are_scaled_by_what_they_do():
+def test_relays_that_run_agents_scale_by_runs_and_cpu_too():
     policies = {key: nested(stack, "Containers").of_type("AWS::ApplicationAutoScaling::ScalingPolicy") for key, stack in (("lambda", ON_LAMBDA), ("container", IN_RELAYS))}
     assert set(policies["lambda"]) == {"RelayByConnections"}
     assert set(policies["container"]) == {"RelayByConnections", "RelayByRuns", "RelayByCpu"}
 
 
-def test_a_relay_is_joined_by_another_before_it_is_full():
+def test_relays_scale_out_before_one_is_full():
     limit = ON_LAMBDA.source["Parameters"]["MaxRuns"]
     places = limit["Default"]
     program = (ROOT / "crates/aws/src/environment.rs").read_text()
@@ -605,7 +605,7 @@ def test_a_relay_is_joined_by_another_before_it_is_full():
     assert places / 2 <= target <= limit["MinValue"] * 3 / 4
 
 
-def test_runner_has_the_memory_that_its_bounds_were_made_for():
+def test_runner_memory_matches_its_memory_budget():
     told = re.search(r"a runner on AWS may have (\d+) MB", (ROOT / "crates/bridge/src/world.rs").read_text())[1]
     memory = ON_LAMBDA.source["Parameters"]["RunnerMemory"]
     assert memory["MinValue"] == int(told) <= memory["Default"]
@@ -634,8 +634,8 @@ def test_own_vpc_is_made_only_where_none_is_given():
     assert not made.of_type("AWS::EC2::NatGateway") and len(made.of_type("AWS::EC2::Subnet")) == 2
 
 
-def test_firewall_keeps_no_answer():
-    """Not even errors, which CloudFront keeps for ten seconds if nothing else is said, whatever the request."""
+def test_firewall_caches_no_response():
+    """Not even errors, which CloudFront caches for ten seconds by default, whatever the request."""
     stack = Stack("template.yaml", WebAclArn="arn:aws:wafv2:us-east-1:123456789012:global/webacl/w/1")
     distribution = stack.resources["Distribution"]["Properties"]["DistributionConfig"]
     assert distribution["DefaultCacheBehavior"]["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "CachingDisabled"
@@ -643,8 +643,8 @@ def test_firewall_keeps_no_answer():
     assert kept == dict.fromkeys([400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504], 0)
 
 
-def test_one_address_can_not_use_up_what_all_callbacks_share():
-    """A platform has room: with its few addresses it calls all its bots."""
+def test_rate_limit_of_an_address_is_below_the_shared_throttle():
+    """The limit leaves room for a platform, which calls all its bots from few addresses."""
     stack = Stack("waf.yaml")
     rules = {it["Name"]: it for it in stack.resources["Firewall"]["Properties"]["Rules"]}
     limit = rules["callbacks"]["Statement"]["RateBasedStatement"]
@@ -658,8 +658,8 @@ def test_one_address_can_not_use_up_what_all_callbacks_share():
     assert len({it["Priority"] for it in rules.values()}) == len(rules)
 
 
-def test_a_flood_at_one_bot_ends_before_the_throttle_that_all_share():
-    """Whoever sends it: by the address's path. What is refused gets the status after which platforms deliver again."""
+def test_rate_limit_of_a_bot_is_below_the_shared_throttle():
+    """The limit is by the URL path, whoever the sender is. Refused requests get 429, after which platforms deliver again."""
     rule = next(it for it in Stack("waf.yaml").resources["Firewall"]["Properties"]["Rules"] if it["Name"] == "callbacks-of-a-bot")
     limit = rule["Statement"]["RateBasedStatement"]
     assert limit["AggregateKeyType"] == "CUSTOM_KEYS" and [list(it) for it in limit["CustomKeys"]] == [["UriPath"]]
@@ -668,13 +668,13 @@ def test_a_flood_at_one_bot_ends_before_the_throttle_that_all_share():
     per_second = int(limit["Limit"]) / int(limit["EvaluationWindowSec"])
     stage = ON_LAMBDA.resources["Stage"]["Properties"]["DefaultRouteSettings"]
     assert per_second <= int(stage["ThrottlingRateLimit"]) / 4
-    # The function has the same share for a bot, for what comes past the firewall.
+    # The function limits each bot to the same rate, for requests that don't pass the firewall.
     source = (ROOT / "functions/webhook/src/callback_limiter.rs").read_text()
     assert 1000 / int(re.search(r"INTERVAL: Duration = Duration::from_millis\((\d+)\)", source)[1]) == per_second
 
 
-def test_firewall_leaves_callbacks_alone_and_nothing_else():
-    """A platform calls all its bots from few addresses, and what people write looks like anything."""
+def test_firewall_rules_exempt_callbacks_only():
+    """A platform calls all its bots from few addresses, and people's messages may look like attacks."""
     stack = Stack("waf.yaml")
     patterns = stack.resources["Callbacks"]["Properties"]["RegularExpressionList"]
     rules = {it["Name"]: it["Statement"] for it in stack.resources["Firewall"]["Properties"]["Rules"]}
@@ -702,7 +702,7 @@ def test_firewall_leaves_callbacks_alone_and_nothing_else():
     assert [path for path in ours + others if any(re.search(it, path) for it in patterns)] == ours
 
 
-def test_what_must_last_is_kept():
+def test_durable_resources_are_retained():
     for name in ("ConfigTable", "StateTable", "Key", "AdminToken", "Images"):
         resource = ON_LAMBDA.source["Resources"][name]
         assert resource["DeletionPolicy"].startswith("Retain") and resource["UpdateReplacePolicy"] == "Retain", name
@@ -711,14 +711,14 @@ def test_what_must_last_is_kept():
     restored = Stack("template.yaml", RestoredConfigTable="config-of-yesterday")
     variables = restored.resolve(restored.source["Globals"])["Function"]["Environment"]["Variables"]
     assert variables["TIELINE_CONFIG_TABLE"] == "config-of-yesterday"
-    # What is watched is the one in use.
+    # The alarms watch the table in use.
     watch = nested(restored, "Watch")
     assert watch.resources["ConfigThrottles"]["Properties"]["Dimensions"] == [{"Name": "TableName", "Value": "config-of-yesterday"}]
     body = watch.resources["Dashboard"]["Properties"]["DashboardBody"]
     assert set(re.findall(r'"TableName", "([^"]+)"', body)) == {"config-of-yesterday", f"{PREFIX}state", f"{PREFIX}leases"}
 
 
-def test_all_is_encrypted_and_all_logs_end():
+def test_data_is_encrypted_and_logs_expire():
     for it in ON_LAMBDA.of_type("AWS::DynamoDB::Table").values():
         assert it["SSESpecification"]["KMSMasterKeyId"] == "arn:Key"
     for it in ON_LAMBDA.of_type("AWS::SQS::Queue").values():
@@ -728,7 +728,7 @@ def test_all_is_encrypted_and_all_logs_end():
     assert "Resource: \"*\"" not in (ROOT / "infra/template.yaml").read_text().split("# ---- Roles")[1].split("# ---- HTTP API")[0]
 
 
-def test_functions_work_in_given_subnets_with_what_that_needs():
+def test_functions_in_given_subnets_have_the_policies_they_need():
     with_vpc = Stack("template.yaml", RelayImage=IMAGE, FunctionSubnetIds="subnet-1,subnet-2", FunctionSecurityGroupIds="sg-1", Tracing="Active")
     settings = with_vpc.resolve(with_vpc.source["Globals"])["Function"]
     assert settings["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
@@ -751,7 +751,7 @@ def test_every_role_has_the_boundary_that_the_account_demands():
     assert not any("PermissionsBoundary" in it for it in ON_LAMBDA.of_type("AWS::IAM::Role").values())
 
 
-def test_relay_on_spot_keeps_its_least_tasks_unless_all_are_to_be_there():
+def test_relay_keeps_its_minimum_off_spot_unless_spot_is_all():
     def service(spot: str) -> dict:
         network = nested(Stack("template.yaml", RelayImage=IMAGE, RelaySpot=spot), "Containers")
         assert ("CapacityProviders" in network.resources["Cluster"]["Properties"]) == (spot != "NONE")

@@ -1,4 +1,4 @@
-"""Who is told when something breaks, and after how long: each failure as the metrics show it, and the alarm's own arithmetic on them.
+"""Which alarm fires when something breaks, and how soon: each failure as its metrics, evaluated as CloudWatch does.
 
 The figures are the worst over all minutes in which a failure can begin, as periods begin on the clock.
 """
@@ -17,17 +17,17 @@ IMAGE = "example/tieline@sha256:" + "0" * 64
 STACK = PSEUDO["AWS::StackName"]
 OURS = f"Tieline/{STACK}"
 ON_LAMBDA = nested(Stack("template.yaml", RelayImage=IMAGE), "Watch")
-# With all that is watched only if it is asked for.
+# With the optional alarms switched on.
 WATCHED = nested(Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED", MaxUsdPerHour="2"), "Watch")
 IN_RELAYS = nested(Stack("template.yaml", RelayImage=IMAGE, Runs="container"), "Watch")
 
-# An hour in which all is well comes first, and then the failure in any minute of half an hour, which is what the longest period begins on.
+# An hour without failures comes first, then the failure in any minute of half an hour, since the longest period may begin in any of them.
 WELL = 60
 LONGEST_PERIOD = 30
 
 
 def since(begins: int, values: Series, before: Series = lambda minute: []) -> Series:
-    """Values from a minute on, counted from it, and others before."""
+    """`values` from minute `begins` on, counted from it, and `before` until then."""
     return lambda minute: values(minute - begins) if minute >= begins else before(minute)
 
 
@@ -48,24 +48,24 @@ def age(queue: str) -> str:
 
 
 def failing_checks(first: int) -> Series:
-    """A check every three minutes, of which `first` is the minute of the first after the failure has begun."""
+    """A check every three minutes; `first` is the first one that fails."""
     return lambda minute: [1.0] if minute >= first and (minute - first) % 3 == 0 else []
 
 
 PASSING_CHECKS = {f"{OURS} FailedChecks": each(3, 0)}
 
-# What each failure looks like: the stack, the alarm, the metrics from the minute in which it begins, those before, and the most minutes.
+# What each failure looks like: the stack, the alarm, the metrics from the minute in which it begins, those before, and the maximum minutes.
 WALK = {
-    # What fails comes again after the visibility time-out of 30 s, so that one chat's message fails in every minute.
+    # A failed message is received again after the visibility timeout of 30 s, so one chat's message fails in every minute.
     "dispatcher can't start, one chat": (ON_LAMBDA, "DispatcherErrors", {lambda_errors("dispatcher"): each(1)}, {}, 4),
-    # No function fails then: single records are reported, hidden, and delivered again.
+    # The function doesn't fail: it reports single records as failed, which are hidden and delivered again.
     "dispatcher's records fail, as the table is unreachable": (ON_LAMBDA, "EventsWait", {age("inbound.fifo"): lambda n: [60.0 * n + 59]}, {}, 5),
-    # A wake-up and its watchdog 31 s later; both come again only after a quarter of an hour.
+    # A wake-up and its watchdog 31 s later; both are received again only after a quarter of an hour.
     "runner can't start, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 15, 16)}, {}, 2),
     "runner loses memory and dies in every run, one chat": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(0, 1, 2)}, {}, 2),
-    # Nothing is counted until Lambda ends it after a quarter of an hour.
+    # No error is counted until Lambda ends the invocation after a quarter of an hour.
     "runner hangs": (ON_LAMBDA, "RunnerErrors", {lambda_errors("runner"): at(15, 16)}, {}, 17),
-    # A check has passed just before; the next one counts its failure within its own 24 s.
+    # A check has passed just before; the next one reports its failure within its own 24 s.
     "runner hangs, with the synthetic check": (WATCHED, "ChecksFail", {f"{OURS} FailedChecks": failing_checks(3)}, PASSING_CHECKS, 5),
     "all slots of runners are taken by agents that don't answer": (
         ON_LAMBDA,
@@ -81,9 +81,9 @@ WALK = {
         {f"AWS/Lambda ConcurrentExecutions {STACK}-dispatcher": each(1, 3)},
         4,
     ),
-    # A loop that writes 1 500 units a second: 3.4 USD an hour.
+    # A loop that writes 1,500 units a second: 3.4 USD an hour.
     "cost runs away in writes": (WATCHED, "SpendingFast", {f"AWS/DynamoDB ConsumedWriteCapacityUnits {STACK}-state": each(1, 90000)}, {}, 4),
-    # Fifty runners that all wait all the time: 0.6 USD an hour, and 500 requests a second: 2.2.
+    # Fifty runners that wait all the time: 0.6 USD an hour, and 500 requests a second: 2.2.
     "cost runs away in requests": (
         WATCHED,
         "SpendingFast",
@@ -104,7 +104,7 @@ WALK = {
     "table is throttled": (ON_LAMBDA, "StateThrottles", {f"AWS/DynamoDB WriteThrottleEvents {STACK}-state": each(1)}, {}, 4),
     "index is throttled": (ON_LAMBDA, "IndexThrottles", {f"AWS/DynamoDB WriteThrottleEvents {STACK}-state byIntegration": each(1)}, {}, 4),
     "webhook can't start": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(1, 50)}, {}, 4),
-    # Its third call, for one that fails alone passes by itself.
+    # Its third call: a single failed call doesn't page.
     "webhook can't start, one bot that is called every seven minutes": (ON_LAMBDA, "WebhookErrors", {lambda_errors("webhook"): each(7)}, {}, 16),
     "webhook can't start and no bot is called, with the synthetic check": (
         WATCHED,
@@ -113,7 +113,7 @@ WALK = {
         PASSING_CHECKS,
         5,
     ),
-    # The schedule calls it once a minute, whatever else calls it.
+    # The schedule invokes it once a minute, in addition to all other calls.
     "admin can't start": (ON_LAMBDA, "AdminErrors", {lambda_errors("admin"): each(1)}, {}, 4),
     "tables are unreachable for the API": (ON_LAMBDA, "ApiErrors", {"AWS/ApiGateway 5xx Api": each(1, 5)}, {}, 4),
     # An agent that refuses connections is given up after three tries, within half a minute.
@@ -149,16 +149,16 @@ WALK = {
 
 
 SOON = 5
-# What nothing shows any sooner.
+# Failures that no alarm can show sooner.
 LATER = {
     "runner hangs": "Lambda counts an error when it ends a function, and a run may take a quarter of an hour; SyntheticCheck finds it in five minutes",
-    "webhook can't start, one bot that is called every seven minutes": "a single failed call passes by itself; SyntheticCheck finds it in five minutes",
-    "the only agent is down, which is asked every five minutes": "a single message without an answer pages nobody: the agent is not the bridge",
+    "webhook can't start, one bot that is called every seven minutes": "a single failed call doesn't page; SyntheticCheck finds it in five minutes",
+    "the only agent is down, which is asked every five minutes": "a single message without an answer doesn't page: the agent is not part of the bridge",
 }
 
 
 @pytest.mark.parametrize("failure", WALK)
-def test_failure_is_told_within_its_minutes(failure):
+def test_failure_raises_its_alarm_within_the_limit(failure):
     stack, name, failing, well, most = WALK[failure]
     alarm = stack.resources[name]["Properties"]
     assert alarm["AlarmActions"] == ["Alarms"]
@@ -168,14 +168,14 @@ def test_failure_is_told_within_its_minutes(failure):
             metric: since(begins, failing.get(metric, lambda minute: []), well.get(metric, lambda minute: [])) for metric in {*failing, *well}
         }
         minutes.append(minutes_until(alarm, series, begins))
-    assert None not in minutes, "nobody is told"
+    assert None not in minutes, "no alarm fires"
     print(f"{failure}: {alarm['AlarmName'].removeprefix(STACK + '-')} after {min(minutes)} to {max(minutes)} minutes")
     assert max(minutes) <= most
-    assert most <= SOON or failure in LATER, "or say why it takes longer"
+    assert most <= SOON or failure in LATER, "the alarm fires too late; list the failure in LATER with the reason"
 
 
 @pytest.mark.parametrize("stack", [ON_LAMBDA, IN_RELAYS, WATCHED])
-def test_nobody_is_told_while_all_is_well(stack):
+def test_no_alarm_fires_without_a_failure(stack):
     well = PASSING_CHECKS | {f"{OURS} Heartbeats": lambda minute: [1.0, 1.0], f"{OURS} RunsInHand": each(1, 3), age("inbound.fifo"): each(1, 2), age("work"): each(1, 900)}
     well |= {f"AWS/Lambda ConcurrentExecutions {STACK}-runner": each(1, 44), "AWS/ApiGateway Count Api": each(1, 6000)}
     for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
@@ -183,17 +183,17 @@ def test_nobody_is_told_while_all_is_well(stack):
             assert minutes_until(alarm, well, 0) is None, name
 
 
-def test_synthetic_check_is_made_where_it_is_watched():
-    """Every three minutes, by the event that the function knows; and neither alarm nor schedule is there where it isn't asked for."""
+def test_synthetic_check_is_scheduled_where_it_has_an_alarm():
+    """Every three minutes, by the event that the function knows; neither alarm nor schedule exists where it isn't enabled."""
     outer = Stack("template.yaml", RelayImage=IMAGE, SyntheticCheck="ENABLED")
     rule = outer.resources["CheckSchedule"]["Properties"]
-    assert rule["ScheduleExpression"] == "rate(3 minutes)", "as the walk has it"
+    assert rule["ScheduleExpression"] == "rate(3 minutes)", "failing_checks assumes three minutes"
     (target,) = rule["Targets"]
     event = json.loads(target["Input"])
     handler = (ROOT / "functions/admin/src/handler.rs").read_text()
     assert f'("{event["source"]}", "{event["detail-type"]}") => Some(Work::Check)' in handler
     assert outer.resources["CheckPermission"]["Properties"]["SourceArn"] == "arn:CheckSchedule"
-    # Both tries fit into the function's time.
+    # Both tries fit into the function's timeout.
     source = (ROOT / "crates/admin/src/synthetic_check.rs").read_text()
     patience = int(re.search(r"PATIENCE: Duration = Duration::from_secs\((\d+)\)", source)[1])
     tries = int(re.search(r"TRIES: u32 = (\d+)", source)[1])
@@ -202,7 +202,7 @@ def test_synthetic_check_is_made_where_it_is_watched():
     assert "CheckSchedule" not in without.resources and "ChecksFail" not in ON_LAMBDA.resources
 
 
-def test_budget_tells_the_address():
+def test_budget_notifies_the_address():
     watch = nested(Stack("template.yaml", AlarmEmail="ops@example.com", BudgetUsd="100"), "Watch")
     budget = watch.resources["Budget"]["Properties"]
     assert budget["Budget"]["BudgetLimit"] == {"Amount": "100", "Unit": "USD"}
@@ -222,7 +222,7 @@ def test_spending_is_computed_with_the_prices_of_the_cost_script():
         f"AWS/DynamoDB ConsumedWriteCapacityUnits {STACK}-state": costs.price("write_unit"),
         f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-state": costs.price("read_unit"),
         f"AWS/DynamoDB ConsumedReadCapacityUnits {STACK}-config": costs.price("read_unit"),
-        # Sent, received and deleted.
+        # Each message is sent, received and deleted.
         f"AWS/SQS NumberOfMessagesSent {STACK}-inbound.fifo": 3 * costs.price("sqs_fifo"),
         f"AWS/SQS NumberOfMessagesSent {STACK}-work": 3 * costs.price("sqs_fair"),
         f"AWS/Lambda Duration {STACK}-runner": 0.25 / 1000 * costs.price("lambda_gb_s"),

@@ -1,4 +1,4 @@
-"""What it costs is what the guide says, computed from what is measured."""
+"""The costs in the guide are those computed from the measured figures."""
 
 import re
 import subprocess
@@ -21,12 +21,12 @@ def test_script_prints_every_price_with_its_source():
         assert len(reason) > 10 and reason in done.stdout, name
 
 
-def test_a_million_messages_cost_what_was_decided():
+def test_a_million_messages_stay_within_the_cost_limit():
     million = 1e6 * sum(costs.message().values())
     assert million <= costs.LIMIT, f"a million messages cost {million:.2f} USD"
 
 
-def test_relays_beat_and_look_as_often_as_is_counted():
+def test_relay_intervals_match_the_cost_model():
     source = ROOT / "crates/bridge/src/connections"
     options = (source / "mod.rs").read_text()
     for name, option in (("heartbeat_s", "heartbeat"), ("look_s", "tick")):
@@ -39,7 +39,7 @@ def test_relays_beat_and_look_as_often_as_is_counted():
     assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
 
 
-def test_alarms_are_counted_where_there_are_any():
+def test_cost_model_counts_the_deployed_alarms():
     of_relay = costs.alarms({"RunsInLambda", "HasRelay"}) - costs.alarms({"RunsInLambda"})
     assert of_relay == 6, "one of heartbeats, two of shares of two each, one of throttles"
     assert costs.alarms(set()) < costs.alarms({"RunsInContainers"}) < costs.alarms({"RunsInLambda"})
@@ -49,14 +49,14 @@ def test_alarms_are_counted_where_there_are_any():
 
 
 def test_an_idle_deployment_costs_little():
-    """What the programs write without being asked is the heartbeat of a relay: all other metrics come with messages, bots or runs."""
+    """An idle deployment writes only the heartbeats of a relay: all other metrics come with messages, bots or runs."""
     assert sum(costs.fixed_month(0, is_used=False).values()) <= 5
     assert sum(costs.fixed_month(1, is_used=False, on_spot=True).values()) <= 16
     source = (ROOT / "crates/bridge/src/metrics.rs").read_text()
-    assert "if lines.is_empty() {" in source, "nothing is written where nothing was gathered"
+    assert "if lines.is_empty() {" in source, "metrics must not be written where none were recorded"
 
 
-def test_waiting_in_containers_is_the_cheaper_way():
+def test_runs_in_containers_cost_less_than_in_functions():
     assert costs.waiting_on_ecs() < costs.waiting_on_lambda() / 10
 
 

@@ -1,4 +1,4 @@
-"""What is uploaded is small, and images hold what they should and nothing else. Reads what `sam build` and tests/programs.sh made; prints sizes."""
+"""Uploads are small, and images hold only what they need. Reads what `sam build` and tests/programs.sh made; prints sizes."""
 
 import io
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASE = Path(os.environ.get("TIELINE_BIN_DIR", ROOT / "target/release"))
 DOCKERFILE = (ROOT / "infra/relay.Dockerfile").read_text()
 MIB = 1024 * 1024
-# What a distribution's bundle of certificates weighs.
+# Size of a distribution's bundle of CA certificates.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -23,8 +23,8 @@ def binary(name: str) -> Path:
     return path
 
 
-# What strangers and every message wait for stays small. Runner and admin also bring every agent protocol; admin, which no message waits
-# for, the console and the files of `apply` too.
+# Programs on the path of every callback and message stay small. Runner and admin also contain every agent protocol; admin, which no message
+# waits for, also the console and the files of `apply`.
 MOST_MIB = {"webhook": 6, "dispatcher": 6, "runner": 8, "admin": 8.5}
 
 
@@ -45,13 +45,13 @@ def has_standard_library(target: str) -> bool:
 
 
 ARM64 = "aarch64-unknown-linux-gnu"
-# Rust's own parts for another architecture come from its servers alone, by `rustup target add`, and tests download no toolchains.
+# Rust's standard library for another architecture comes only by `rustup target add`, and tests download no toolchains.
 WITHOUT_ARM64 = f"the standard library for {ARM64} is not installed here (rustup target add {ARM64})"
 
 
 @pytest.mark.skipif(not has_standard_library(ARM64), reason=WITHOUT_ARM64)
 def test_packages_for_arm64_are_made_as_a_deployment_makes_them():
-    """With zig, which comes as a package, for the C library of provided.al2023."""
+    """With zig, which is installed as a package, and against the C library of provided.al2023."""
     for name in MOST_MIB:
         command = ("cargo", "lambda", "build", "--release", "--locked", "--arm64", "--skip-target-check", "--bin", name)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -65,13 +65,13 @@ def test_packages_for_arm64_are_made_as_a_deployment_makes_them():
 
 
 def stage(name: str) -> str:
-    """A stage of the Dockerfile with what it is made from, but for the one that builds."""
+    """A stage of the Dockerfile together with its base stages, except for the stage that builds."""
     stages = {match[2]: (match[1], match[3]) for match in re.finditer(r"^FROM (\S+) AS (\w+)\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.M | re.S)}
     text = ""
     while name in stages and name != "build":
         name, own = stages[name]
         text = own + text
-    assert name == "scratch", f"begins with {name}, not with nothing"
+    assert name == "scratch", f"is based on {name}, expected scratch"
     return text
 
 
@@ -83,7 +83,7 @@ def test_image_holds_one_program_and_its_certificates(program):
     sizes = {copied[f"/{program}"]: binary(program).stat().st_size}
     sizes[copied["/etc/ssl/certs/ca-certificates.crt"]] = CERTIFICATES.stat().st_size if CERTIFICATES.exists() else 250_000
     assert len(sizes) == len(copied)
-    # Here it is linked against the system's C library; in the image it is static, and so brings that along.
+    # Here it is linked against the system's C library; in the image it is linked statically.
     libraries = subprocess.run(["ldd", binary(program)], check=True, capture_output=True, text=True).stdout
     for path in re.findall(r"(/\S+\.so[.\d]*)", libraries):
         sizes[f"(static) {Path(path).name}"] = Path(path).resolve().stat().st_size
@@ -95,7 +95,7 @@ def test_image_holds_one_program_and_its_certificates(program):
 
 
 @pytest.mark.parametrize("program", ["relay"])
-def test_image_runs_as_nobody_and_starts_its_program(program):
+def test_image_runs_unprivileged_and_starts_its_program(program):
     text = stage(program)
     assert re.findall(r"^USER (\d+):(\d+)$", text, re.M) == [("65532", "65532")]
     assert re.findall(r'^ENTRYPOINT \["(.+)"\]$', text, re.M) == [f"/{program}"]
@@ -103,16 +103,16 @@ def test_image_runs_as_nobody_and_starts_its_program(program):
     assert "cargo build --release --locked --bin relay &&" in DOCKERFILE
 
 
-def test_relay_answers_for_its_own_health():
-    """Without a listener the check fails, and quickly."""
+def test_relay_health_check_fails_without_a_listener():
+    """Without a listener the health check fails, and quickly."""
     asked = subprocess.run([binary("relay"), "health"], env={"TIELINE_RELAY_LISTEN": "127.0.0.1:9"}, capture_output=True, timeout=10)
     assert asked.returncode == 1
     assert '"/relay", "health"' in DOCKERFILE
     assert "Command: [CMD, /relay, health]" in (ROOT / "infra/relay.yaml").read_text()
 
 
-def test_building_needs_only_what_is_sent():
-    """Every member of the workspace is sent to Docker, or cargo can't read the workspace."""
+def test_docker_context_has_every_workspace_member():
+    """Every member of the workspace is in the Docker build context: cargo can't read the workspace without them."""
     ignored = (ROOT / "infra/relay.Dockerfile.dockerignore").read_text().splitlines()
     sent = {line[1:] for line in ignored if line.startswith("!")}
     members = re.search(r"members = \[(.+?)\]", (ROOT / "Cargo.toml").read_text())[1]

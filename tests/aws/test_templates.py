@@ -25,8 +25,8 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-# C is compiled here with this machine's headers, and those of glibc 2.38 and later make a scanf ask for one that is as new. A deployment
-# is built with zig's headers, and ci/deploy.yml looks at what came out.
+# C is compiled here with this machine's headers. With those of glibc 2.38 and later, scanf needs an equally new glibc at run time. A deployment
+# is built with zig's headers, and ci/deploy.yml checks the result.
 HOST_HEADERS_ARE_OLD = platform.libc_ver()[0] == "glibc" and version(platform.libc_ver()[1]) < (2, 38)
 
 
@@ -42,11 +42,11 @@ def test_sam_validates(stage):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_linter_has_nothing_to_say(name):
+def test_linter_reports_nothing(name):
     assert run("cfn-lint", f"infra/{name}") == ""
 
 
-def test_policy_checker_has_nothing_to_say():
+def test_policy_checker_reports_nothing():
     answer = json.loads(run(str(CHECKOV), "--config-file", "infra/checkov.yaml", "--output", "json"))
     summary = answer["summary"]
     print(f"policies: {summary['passed']} passed, {summary['failed']} failed, {summary['skipped']} excepted with a reason")
@@ -76,8 +76,8 @@ def test_sam_builds_every_function(bootstraps):
             assert newest <= (2, 34), f"{name} needs glibc {newest}; provided.al2023 has 2.34"
 
 
-def test_functions_share_what_they_compile():
-    """`sam build` compiles a function at a time: what two of them need with other features, it compiles twice, with all above it."""
+def test_functions_share_compiled_dependencies():
+    """`sam build` compiles one function at a time: a dependency that two of them need with different features is compiled twice, with all dependents."""
     features = defaultdict(dict)
     for name in FUNCTIONS:
         package = f"tieline-fn-{name.lower()}"
@@ -86,7 +86,7 @@ def test_functions_share_what_they_compile():
             crate, _, wanted = line.partition("|")
             features[crate].setdefault(wanted, set()).add(name)
     twice = {crate: wanted for crate, wanted in features.items() if len(wanted) > 1}
-    # Nothing is built on it but the functions themselves.
+    # Only the functions themselves depend on it.
     assert {crate.split()[0] for crate in twice} <= {"aws_lambda_events"}, twice
 
 
@@ -104,12 +104,12 @@ def test_stage_deploys_what_it_builds_under_a_name_that_images_can_have(stage):
     given = overrides(told["deploy"])
     assert overrides(told["build"])["Arch"] == given["Arch"], "functions of another architecture don't start"
     assert set(given) <= set(yaml.load((INFRA / "template.yaml").read_text(), Loader)["Parameters"])
-    # The repository of images has the stack's name, and takes no capitals.
+    # The image repository has the stack's name, which must not contain capitals.
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", told["global"]["parameters"]["stack_name"])
 
 
 def test_guide_has_a_stage_for_another_region():
-    """With all that a stage needs, and nothing that is there only in the region of another."""
+    """With all parameters that a stage needs, and without what exists only in another stage's region."""
     lines = (INFRA / "README.md").read_text().split("## A second region")[1].split("## ")[0].splitlines()
     told = tomllib.loads("\n".join(line.strip() for line in lines if line.startswith("    ")))["eu"]
     ours = samconfig()["prod"]
@@ -117,15 +117,15 @@ def test_guide_has_a_stage_for_another_region():
     for command in ("build", "deploy"):
         assert told[command]["parameters"].keys() <= ours[command]["parameters"].keys()
     assert told["build"] == ours["build"]
-    assert overrides(told["deploy"]) == overrides(ours["deploy"]), "what names no region's things"
+    assert overrides(told["deploy"]) == overrides(ours["deploy"]), "the parameters that don't depend on the region"
 
 
-def test_guides_tell_of_one_place_for_parameters():
-    """`sam deploy --guided` saves every parameter, and the next `sam deploy` takes back what was given in another way."""
+def test_guides_keep_parameters_in_samconfig_only():
+    """`sam deploy --guided` saves every parameter, and the next `sam deploy` overrides what was given in another way."""
     for guide in (ROOT / "README.md", INFRA / "README.md"):
         assert "sam deploy --parameter-overrides" not in guide.read_text(), guide
     text = (INFRA / "README.md").read_text()
-    # SAM deploys what is not named with its previous value, so leaving a parameter out doesn't reset it.
+    # SAM deploys an unnamed parameter with its previous value, so leaving a parameter out doesn't reset it.
     for place in (text, (ROOT / "samconfig.toml").read_text()):
         assert r'NAME=\"\"' in place
     for parameter in ("RelayImage", "RestoredConfigTable", "AdminTokenVersion"):
@@ -133,25 +133,25 @@ def test_guides_tell_of_one_place_for_parameters():
         assert any("parameter_overrides" in it for it in around), parameter
 
 
-def test_guides_say_yes_where_sam_takes_no_answer_for_no():
-    """A return for each question deploys nothing: with `confirm_changeset` the last one asks, and offers no."""
+def test_guides_answer_yes_to_the_changeset_question():
+    """Accepting every default deploys nothing: with `confirm_changeset` the default of the last question is no."""
     assert samconfig()["default"]["deploy"]["parameters"]["confirm_changeset"] is True
     for guide in (ROOT / "README.md", INFRA / "README.md"):
         assert re.search(r'`y`\s+to\s+the\s+last,\s+"Deploy\s+this\s+changeset\?"', guide.read_text()), guide
 
 
 def test_first_deployment_can_be_repeated():
-    """What has a name goes with a first deployment that fails, or the guide says how to remove it."""
+    """A resource with a fixed name is removed with a first deployment that fails, or the guide says how to remove it."""
     guide = (INFRA / "README.md").read_text()
     for key, it in yaml.load((INFRA / "template.yaml").read_text(), Loader)["Resources"].items():
         if it.get("DeletionPolicy", "Delete") == "Delete":
             continue
         assert it["UpdateReplacePolicy"] == "Retain", key
         if key == "Key":
-            # No name of its own; the tables that stay can't be opened without it.
+            # Has no fixed name; the tables that stay can't be decrypted without it.
             assert it["DeletionPolicy"] == "Retain" and "schedule-key-deletion" in guide
         elif it["Properties"].get("DeletionProtectionEnabled"):
-            # Taking it back would fail, and the stack would hang.
+            # Rolling it back would fail, and the stack would hang.
             assert it["DeletionPolicy"] == "Retain", key
             assert it["Properties"]["TableName"]["Fn::Sub"].replace("${AWS::StackName}", "STACK") in guide, key
         else:
@@ -169,7 +169,7 @@ def test_nested_templates_are_where_sam_looks_for_them():
 
 
 def test_guide_and_workflow_pin_the_tools_that_tests_run_with():
-    """A newer SAM or cargo-lambda may build something else, and Rust below the workspace's version builds nothing."""
+    """A newer SAM or cargo-lambda may build something else, and a Rust below the workspace's version builds nothing."""
     installed = re.search(r'^SAM="(.+)"', (ROOT / "tests/aws/install.sh").read_text(), re.M)[1].split()
     guide = (INFRA / "README.md").read_text()
     workflow = (INFRA / "ci/deploy.yml").read_text()
@@ -177,7 +177,7 @@ def test_guide_and_workflow_pin_the_tools_that_tests_run_with():
     zig = re.search(r"ziglang==[\d.]+", guide)[0]
     assert f"pip install {cargo_lambda} {zig}\n" in workflow
     elsewhere = yaml.safe_load(workflow)["jobs"]["build-elsewhere"]
-    assert set(elsewhere["strategy"]["matrix"]["machine"]) == {"macos-15", "ubuntu-24.04"}, "arm64 on Ubuntu is the other job's"
+    assert set(elsewhere["strategy"]["matrix"]["machine"]) == {"macos-15", "ubuntu-24.04"}, "arm64 on Ubuntu is built by the other job"
     commands = "".join(step.get("run", "") for step in elsewhere["steps"])
     (sam,) = (it for it in installed if it.startswith("aws-sam-cli=="))
     assert all(f"pip install {sam} {cargo_lambda} {zig}" in text.replace('pip" install', "pip install") for text in (guide, commands))
@@ -185,7 +185,7 @@ def test_guide_and_workflow_pin_the_tools_that_tests_run_with():
     assert f"rustup toolchain install {needed}.0 --target aarch64-unknown-linux-gnu --target x86_64-unknown-linux-gnu" in guide
 
 
-def test_workflow_example_is_what_it_says():
+def test_workflow_example_stores_no_keys_and_deploys_one_version():
     for file in sorted((INFRA / "ci").glob("*.yml")):
         workflow = yaml.safe_load(file.read_text())
         assert workflow["jobs"], file.name
@@ -194,16 +194,16 @@ def test_workflow_example_is_what_it_says():
     assert "aws-access-key-id" not in text and "secrets." not in text, "no keys are stored"
     for command in ("tests/run.sh", "sam validate --lint", "sam build", "sam deploy"):
         assert command in text
-    # Functions and containers are of one version.
+    # Functions and containers have the same version.
     assert re.search(r"relay=\$\(infra/relay-image\.sh .+ arm64\)", text)
     assert "RelayImage=$relay" in text
-    # Artifacts lose the permission to run, and the machine's own linker wants a newer C library than Lambda has.
+    # Artifacts lose the executable permission, and the machine's own linker needs a newer C library than Lambda has.
     assert "path: built.tar" in text and "tar -cf built.tar .aws-sam/build" in text and "tar -xf built.tar" in text
     assert "CARGO_LAMBDA_COMPILER" not in text and "GLIBC_2.34" in text
 
 
 def test_workflow_runs_pinned_actions_and_deploys_main_alone():
-    """A tag of an action can be moved to other code, and a token of another branch must not get to the role."""
+    """A tag of an action can be moved to other code, and a token of another branch must not get the role."""
     texts = {name: (INFRA / "ci" / name).read_text() for name in ("deploy.yml", "deploy-stage.yml")}
     for name, text in texts.items():
         actions = re.findall(r"uses: (\S+)(?: # (\S+))?", text)
@@ -211,7 +211,7 @@ def test_workflow_runs_pinned_actions_and_deploys_main_alone():
         assert foreign, name
         for action, release in foreign:
             assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action), f"{name}: {action} is not pinned by commit"
-            assert re.fullmatch(r"v\d+(\.\d+\.\d+)?", release), f"{name}: {action} does not tell its release"
+            assert re.fullmatch(r"v\d+(\.\d+\.\d+)?", release), f"{name}: {action} does not name its release"
     jobs = {**yaml.safe_load(texts["deploy.yml"])["jobs"], **yaml.safe_load(texts["deploy-stage.yml"])["jobs"]}
     deploying = {name: job for name, job in jobs.items() if "id-token" in job.get("permissions", {})}
     assert set(deploying) == {"deploy", "deploy-dev", "deploy-prod"}
@@ -219,9 +219,9 @@ def test_workflow_runs_pinned_actions_and_deploys_main_alone():
         assert "github.ref == 'refs/heads/main'" in job["if"], name
 
 
-def test_workflow_does_not_wait_for_an_approval_but_deployments_wait_for_each_other():
+def test_deployments_of_a_stage_are_queued_and_the_workflow_is_not():
     whole = yaml.safe_load((INFRA / "ci/deploy.yml").read_text())["concurrency"]
-    assert whole["group"].endswith("${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"), "runs of main are each by themselves"
+    assert whole["group"].endswith("${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"), "each run of main needs its own group"
     (stage,) = yaml.safe_load((INFRA / "ci/deploy-stage.yml").read_text())["jobs"].values()
     assert "${{ inputs.stage }}" in stage["concurrency"]["group"] and stage["concurrency"]["cancel-in-progress"] is False
 
@@ -241,7 +241,7 @@ NO_STACK = "An error occurred (ValidationError) when calling the DescribeStacks 
     ],
 )
 def test_only_a_first_deployment_goes_without_images(tmp_path, answer, complaint, code, overrides):
-    """Any other trouble ends the job: functions and containers are of one version."""
+    """Any other error ends the job: functions and containers must have the same version."""
     (job,) = yaml.safe_load((INFRA / "ci/deploy-stage.yml").read_text())["jobs"].values()
     (script,) = (step["run"].replace("${{ inputs.stage }}", "dev") for step in job["steps"] if step.get("id") == "images")
     for path, text in {

@@ -1,9 +1,9 @@
-//! What starting each function costs: from exec to its first request for an event, memory by then, size of binary and upload.
+//! Cost of starting each function: time from exec to its first request for an event, memory by then, size of binary and upload.
 //!
 //!     TIELINE_BIN_DIR=$(bash tests/programs.sh) cargo bench -p tieline-tests --bench cold_start
 //!
-//! Aims: webhook under 6 ms and under 4 MiB to upload, none over 6 MiB. Nothing is asked over the network before the first event
-//! where the data key is given; with KMS the first start of an instance also waits for one read and one unwrapping.
+//! Targets: webhook under 6 ms and under 4 MiB to upload, none over 6 MiB. No network request precedes the first event
+//! where the data key is configured; with KMS the first start of an instance also waits for one read and one decryption of the key.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
 
@@ -27,7 +27,9 @@ async fn main() -> Result<()> {
     for name in FUNCTIONS {
         let binary = binary(name)?;
         let cold = measure_cold_start(&binary, &environment(), N_STARTS).await?;
-        let memory = cold.peak_rss_bytes.context("the system doesn't tell")?;
+        let memory = cold
+            .peak_rss_bytes
+            .context("peak memory is not available on this system")?;
         println!(
             "{name:<11} {:>8.2} {:>8.2} {:>10.1} {:>10.2} {:>10.2}",
             cold.p50.as_secs_f64() * 1e3,
@@ -44,7 +46,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB
 }
 
-/// Enough to start with. Nothing listens at these addresses.
+/// The minimum that a function needs to start. Nothing listens at these addresses.
 fn environment() -> BTreeMap<String, String> {
     let own = [
         (variables::CONFIG_TABLE, "config"),

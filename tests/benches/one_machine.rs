@@ -1,10 +1,10 @@
-//! What one machine carries: messages a second from callback to final reply, what a piece of a streamed answer costs, and the time from
-//! receipt to the agent's being asked.
+//! Throughput of one machine: messages a second from callback to final reply, the cost of a streamed piece of an answer, and the time
+//! from receipt to the agent request.
 //!
 //!     cargo build --release && cargo bench -p tieline-tests --bench one_machine
 //!
-//! The release binary `tieline` runs as a process of its own; the load comes from this one, over the loopback address, and takes
-//! its share of the same cores. Aims on two cores: 1 200 messages/s, 2 ms of processor time each and
+//! The release binary `tieline` runs as a process of its own; the load generator is this process, over the loopback address, and takes
+//! its share of the same cores. Targets on two cores: 1,200 messages/s, 2 ms of processor time each and
 //! 0.2 ms for each streamed piece; 15 ms (p50) and 60 ms (p99).
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
@@ -25,14 +25,14 @@ use tieline_tests::process::Bridge;
 use tokio::net::TcpListener;
 use tokio::time::{interval, sleep};
 
-/// Messages of the first measurement: as many conversations, each with as many messages.
+/// Messages of the throughput measurement: as many conversations, each with as many messages.
 const N_CHATS: usize = 50;
 const N_MESSAGES: usize = 60;
-/// Streamed answers, each in a conversation of its own, and their pieces, this long apart.
+/// Streamed answers, each in a conversation of its own, with their number of pieces and the time between two.
 const N_STREAMED: usize = 50;
 const N_PIECES: usize = 20;
 const BETWEEN: Duration = Duration::from_millis(100);
-/// Messages of the last measurement, each in a conversation of its own, at this pace.
+/// Messages of the latency measurement, each in a conversation of its own, and their rate.
 const N_ASKED: usize = 1500;
 const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ async fn throughput(console: &Console, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// What a streamed piece costs more: answers in many pieces against answers in one that take as long.
+/// Additional cost of a streamed piece: answers in many pieces compared with answers in one piece that take as long.
 async fn streaming(console: &Console, pid: u32) -> Result<()> {
     let one_piece = Manner {
         before: BETWEEN * N_PIECES as u32,
@@ -97,7 +97,7 @@ async fn streaming(console: &Console, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Asks once in each conversation, all at once, with a reader at each. Gives the processor time that it took.
+/// Asks once in each conversation, all at once, with a reader at each. Returns the processor time used.
 async fn streamed_answers(console: &Console, pid: u32, name: &str, manner: Manner) -> Result<Duration> {
     let agent = FakeAgent::start(manner).await;
     let id = &console.bind(&web(name), &agent.as_chat(name), &json!({})).await?["id"];
@@ -106,7 +106,7 @@ async fn streamed_answers(console: &Console, pid: u32, name: &str, manner: Manne
         let chats: Vec<String> = (0..N_STREAMED).map(|chat| format!("{round}{chat}")).collect();
         try_join_all(chats.iter().map(|chat| ask(console, id, chat))).await
     };
-    // Opens connections, and fills caches.
+    // Opens connections and fills caches.
     ask_in_all("warm").await?;
     let used = cpu_time(pid)?;
     ask_in_all("chat").await?;
@@ -120,11 +120,11 @@ async fn ask(console: &Console, id: &str, chat: &str) -> Result<()> {
     Ok(())
 }
 
-/// Processor time that the process has used, by all its threads: what is left to compare on a machine with other things to do.
+/// Processor time that the process has used, by all its threads: comparable on a machine that also does other things.
 ///
 /// See [Linux manual/proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html), `utime` and `stime`.
 fn cpu_time(pid: u32) -> Result<Duration> {
-    // The kernel tells it in hundredths of a second, whatever its own tick is.
+    // The kernel reports hundredths of a second, whatever its own tick is.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").context("no process name")?;
@@ -132,7 +132,7 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(TICK * ticks.sum::<Result<u32, _>>()?)
 }
 
-/// Says all, then waits for the last answer: a conversation is answered in order.
+/// Says all messages, then waits for the last answer: a conversation is answered in order.
 async fn converse(console: &Console, id: &str, chat: &str, n: usize) -> Result<()> {
     let mut last = String::new();
     for at in 0..n {
@@ -151,7 +151,7 @@ async fn converse(console: &Console, id: &str, chat: &str, n: usize) -> Result<(
     Ok(())
 }
 
-/// When the agent was asked what.
+/// When the agent was asked, by the question's text.
 type Asked = Arc<Mutex<HashMap<String, Instant>>>;
 
 async fn latency(console: &Console) -> Result<()> {
@@ -168,7 +168,10 @@ async fn latency(console: &Console) -> Result<()> {
     let said = say_at_a_pace(console, id).await?;
     let give_up_at = Instant::now() + PATIENCE;
     while asked.lock().unwrap_or_else(PoisonError::into_inner).len() < N_ASKED {
-        ensure!(Instant::now() < give_up_at, "not all were asked");
+        ensure!(
+            Instant::now() < give_up_at,
+            "the agent was not asked all questions in time"
+        );
         sleep(Duration::from_millis(10)).await;
     }
     let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +192,7 @@ async fn latency(console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Says one message after the other, however long the answers take. Gives when each was said.
+/// Sends messages at a fixed rate, however long the answers take. Returns when each was sent.
 async fn say_at_a_pace(console: &Console, id: &str) -> Result<Vec<(String, Instant)>> {
     let mut tick = interval(PACE);
     let mut sent = Vec::with_capacity(N_ASKED);

@@ -1,9 +1,9 @@
-//! What one relay carries: memory of an idle connection, processor at rest, and the time from a frame to the queue under load.
+//! Density of one relay: memory of an idle connection, CPU when idle, and the time from a frame to the queue under load.
 //!
 //!     cargo build --release -p tieline-relay && cargo bench -p tieline-tests --bench relay_density
 //!
-//! The release binary `relay` runs as a process of its own; tables, queues and the platform are this one, over the loopback address.
-//! Connections are plain WeCom ones. Aims: 12 KiB a connection, 0.5 % of a core at rest, and with 2000 events/s a p99 under 50 ms.
+//! The release binary `relay` runs as a process of its own; tables, queues and the platform are in this process, over the loopback address.
+//! Connections are plain WeCom ones. Targets: 12 KiB a connection, 0.5 % of a core when idle, and with 2,000 events/s a p99 under 50 ms.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its numbers")]
 
@@ -43,7 +43,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const N_CONNECTIONS: usize = 5000;
 const N_SHARDS: usize = 16;
-/// How long the relay is watched at rest: two rounds of pings.
+/// How long the idle relay is measured: two rounds of pings.
 const REST: Duration = Duration::from_secs(60);
 const EVENTS_PER_SECOND: usize = 2000;
 const N_SECONDS: usize = 10;
@@ -64,7 +64,7 @@ async fn main() -> Result<()> {
         engines
             .serve(listener, std::future::pending())
             .await
-            .context("tables and queues ended")
+            .context("tables and queues stopped")
     };
     let measuring = measure(&cloud, &sdk, &platform);
     tokio::select! {
@@ -86,7 +86,7 @@ async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()
     drop(idle);
     let began = Instant::now();
     configure(&store, platform.port).await?;
-    // Else relays read the whole list.
+    // Until then, relays read the whole list.
     desired_connections::complete(&store, Compare::IfChanged).await?;
     println!(
         "configured {N_CONNECTIONS} bots in {:.0} s",
@@ -99,7 +99,7 @@ async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()
         ensure!(began.elapsed() < PATIENCE, "only {} connected", platform.standing());
         sleep(Duration::from_millis(20)).await;
     }
-    println!("all connected after {:.1} s", began.elapsed().as_secs_f64());
+    println!("all bots connected after {:.1} s", began.elapsed().as_secs_f64());
     sleep(Duration::from_secs(15)).await;
     let with = relay.resident_kib()?;
     let each = (with - without) / f64::from(u32::try_from(N_CONNECTIONS)?);
@@ -107,7 +107,7 @@ async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()
     let before = relay.processor_s()?;
     sleep(REST).await;
     let share = (relay.processor_s()? - before) / REST.as_secs_f64() * 100.0;
-    println!("at rest: {share:.2} % of one core");
+    println!("idle: {share:.2} % of one core");
     load(platform, &queues, &relay).await
 }
 
@@ -117,7 +117,7 @@ async fn load(platform: &Platform, queues: &Queues, relay: &Relay) -> Result<()>
     let pushing = async {
         let began = Instant::now();
         for at in 0..n {
-            // In steps of a hundredth of a second.
+            // In steps of ten milliseconds.
             if at % (EVENTS_PER_SECOND / 100) == 0 {
                 let due = began + Duration::from_micros((at as u64) * 1_000_000 / EVENTS_PER_SECOND as u64);
                 tokio::time::sleep_until(due).await;
@@ -127,7 +127,7 @@ async fn load(platform: &Platform, queues: &Queues, relay: &Relay) -> Result<()>
     };
     let taking = take(platform, queues, n);
     let ((), taken) = tokio::join!(pushing, timeout(PATIENCE, taking));
-    let mut millis = taken.context("not all events came")??;
+    let mut millis = taken.context("not all events reached the queue")??;
     millis.sort_unstable();
     let at = |share: f64| millis[((millis.len() - 1) as f64 * share) as usize];
     let share = (relay.processor_s()? - before) / N_SECONDS as f64 * 100.0;
@@ -140,7 +140,7 @@ async fn load(platform: &Platform, queues: &Queues, relay: &Relay) -> Result<()>
     Ok(())
 }
 
-/// Takes all events off the queue. Gives how long each took to get there.
+/// Receives all events from the queue. Returns how long each took to get there.
 async fn take(platform: &Platform, queues: &Queues, n: usize) -> Result<Vec<i64>> {
     let mut millis = Vec::with_capacity(n);
     while millis.len() < n {
@@ -160,14 +160,16 @@ async fn take(platform: &Platform, queues: &Queues, n: usize) -> Result<Vec<i64>
                 .as_str()
                 .trim_start_matches("int_")
                 .parse::<usize>()?;
-            let said = platform.next_said(bot).context("no event arrived")?;
+            let said = platform
+                .next_said(bot)
+                .context("the queue has an event that the platform did not send")?;
             millis.push(stored.as_millis() - said);
         }
     }
     Ok(millis)
 }
 
-/// Bots with triggers.
+/// Creates bots with triggers.
 async fn configure(store: &Store, port: u16) -> Result<()> {
     let now = now();
     let default = OrganizationId::new(organization::DEFAULT);
@@ -175,7 +177,7 @@ async fn configure(store: &Store, port: u16) -> Result<()> {
     stream::iter(0..N_CONNECTIONS)
         .map(Ok::<_, anyhow::Error>)
         .try_for_each_concurrent(16, |n| async move {
-            // One agent for every few, for each counts its triggers.
+            // A new agent for every few bots, since each agent counts its triggers.
             let agent_id = AgentId::new(format!("agt_{n}"));
             let organization = OrganizationId::new(organization::DEFAULT);
             let echo = Agent {
@@ -285,13 +287,13 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone after the wait.
+        // It may have exited by itself; after the wait it is gone in either case.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A platform that takes every subscription and answers every ping.
+/// A platform that accepts every subscription and answers every ping.
 struct Platform {
     port: u16,
     book: Arc<Mutex<Book>>,
@@ -300,7 +302,7 @@ struct Platform {
 #[derive(Default)]
 struct Book {
     lines: HashMap<usize, UnboundedSender<Message>>,
-    /// When what was said to each bot, in order.
+    /// When events were sent to each bot, in order.
     said: HashMap<usize, std::collections::VecDeque<i64>>,
 }
 
@@ -331,7 +333,7 @@ impl Platform {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         book.said.entry(bot).or_default().push_back(now().as_millis());
         if let Some(line) = book.lines.get(&bot) {
-            // A line that is gone shows as an event that never comes.
+            // An event on a closed line is lost: the measurement reports it as missing.
             let _ = line.send(Message::text(message.to_string()));
         }
     }

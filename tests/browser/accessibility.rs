@@ -1,4 +1,4 @@
-//! Every page of the console before axe, in both themes and languages, on a phone and on a desk.
+//! Every page of the console is checked by axe, in both themes and languages, at phone and desktop width.
 
 use serde_json::{Value, json};
 use tieline_tests::process::ADMIN_TOKEN;
@@ -7,12 +7,12 @@ use tieline_tests::test_bridge::{TestBridge, figure};
 use crate::chromium::{Page, package};
 use crate::{SIGNED_IN, SIGNED_OUT, open};
 
-/// What axe calls serious or critical, with the elements it is about.
+/// Violations that axe rates serious or critical, with the elements that they are about.
 const SERIOUS: &str = "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .map(({ id, help, nodes }) => `${id}: ${help}: ` + nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(' | ')))";
 
-/// The page has drawn what it loaded.
+/// True when the page has drawn the data that it loaded.
 const READY: &str = "!!document.querySelector('main h2') && !document.querySelector('main .empty[role=status]')";
 
 const WIDE: &str = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
@@ -51,8 +51,8 @@ impl Checked<'_> {
     }
 }
 
-/// An organization where every page has something to show. Returns a bot, an agent and a message.
-async fn furnish(bridge: &TestBridge) -> [String; 3] {
+/// Creates an organization where every page has something to show. Returns a bot, an agent and a message.
+async fn create_content(bridge: &TestBridge) -> [String; 3] {
     let base = "/api/v1/orgs/default";
     let unreachable = json!({ "protocol": "openai_chat",
         "config": { "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k" } });
@@ -91,7 +91,7 @@ async fn switch(page: &mut Page, control: &str, value: &str) {
 #[tokio::test]
 async fn axe_finds_nothing_serious_on_any_page() {
     let bridge = TestBridge::start();
-    let [bot, agent, message] = furnish(&bridge).await;
+    let [bot, agent, message] = create_content(&bridge).await;
     let mut page = Page::open(&bridge.process.url()).await;
     page.until(SIGNED_OUT).await;
     page.look(&package("axe-core/axe.min.js")).await;
@@ -149,14 +149,14 @@ async fn axe_finds_nothing_serious_on_any_page() {
     }
     let (findings, n_pages) = (checked.findings, checked.n_pages);
     figure("pages that axe has seen", n_pages);
-    assert!(findings.is_empty(), "{}", findings.join("\n\n"));
-    // A refresh that the end of a session overtakes is refused.
+    assert!(findings.is_empty(), "expected none, found {}", findings.join("\n\n"));
+    // A refresh that is sent after the session ended is refused.
     let mut complaints = page.complaints().to_vec();
     complaints.retain(|complaint| !complaint.contains("401 (Unauthorized)"));
     assert_eq!(complaints, [""; 0]);
 }
 
-/// The steps that have no address of their own: the form of a platform, and a question.
+/// Checks the steps that have no address of their own: the form of a platform, and a confirmation dialog.
 async fn add_and_delete(checked: &mut Checked<'_>, bot: &str) {
     checked.open("bots/add").await;
     checked.check("bots/add").await;

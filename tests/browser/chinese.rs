@@ -1,4 +1,4 @@
-//! What the server says in the console, where the console is Chinese.
+//! Texts of the server are Chinese where the console is Chinese.
 
 use serde_json::{Value, json};
 use tieline_tests::test_bridge::TestBridge;
@@ -6,7 +6,7 @@ use tieline_tests::test_bridge::TestBridge;
 use crate::chromium::Page;
 use crate::{SIGNED_IN, console, open};
 
-/// Checks the name and the sentence of each line, once there are some.
+/// Waits for lines, and checks that the name and the sentence of each are Chinese.
 async fn is_chinese(page: &mut Page, lines: &str) {
     page.until(&format!("!!document.querySelector({lines:?})")).await;
     let shown = format!(

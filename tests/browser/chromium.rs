@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over its DevTools protocol as a person would: by typing and looking.
+//! A headless Chromium, driven over its DevTools protocol as a user would: by keyboard and pointer.
 //!
 //! See [Chrome DevTools Protocol](https://chromedevtools.github.io/devtools-protocol/).
 
@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// Chromium makes no requests but those of the page it is given.
+/// Flags by which Chromium sends no requests but those of the page that it opens.
 const QUIET: &[&str] = &[
     "--headless=new",
-    // Its sandbox wants rights that containers don't give. The only page is ours.
+    // Chromium's sandbox needs privileges that containers don't have. The only page is ours.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
@@ -35,7 +35,7 @@ const QUIET: &[&str] = &[
     "--remote-debugging-port=0",
 ];
 
-/// A script of a package that `tests/install.sh` installs for the browser.
+/// Path of a script of a package that `tests/install.sh` installs for the browser tests.
 pub(crate) fn package(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(".tools/browser-node/node_modules")
@@ -48,7 +48,7 @@ pub(crate) fn package(path: &str) -> String {
     })
 }
 
-/// One open page. Chromium ends when it is dropped.
+/// One open page. Chromium exits when it is dropped.
 pub(crate) struct Page {
     process: Child,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -60,7 +60,7 @@ pub(crate) struct Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // Either way it is gone after the wait.
+        // Chromium may have exited by itself; after the wait it is gone in either case.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -97,21 +97,21 @@ impl Page {
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             page.call(domain, json!({})).await;
         }
-        // Time on a processor: what else the machine does is not the page's work.
+        // CPU time of the page's threads: other work on the machine is not counted.
         page.call("Performance.enable", json!({ "timeDomain": "threadTicks" }))
             .await;
         page.call("Page.navigate", json!({ "url": url })).await;
         page
     }
 
-    /// Reloads the page, and waits until the old one is gone.
+    /// Reloads the page, and waits until the old document is gone.
     pub(crate) async fn reload(&mut self) {
         self.look("window.beforeReload = true; location.reload(); true").await;
         self.until("!window.beforeReload && document.readyState === 'complete'")
             .await;
     }
 
-    /// The value of an expression in the page.
+    /// Evaluates an expression in the page.
     pub(crate) async fn look(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true });
         let answer = self.call("Runtime.evaluate", asked).await;
@@ -119,16 +119,19 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// The value that a promise in the page resolves to.
+    /// Evaluates an expression in the page and awaits the promise that it returns.
     pub(crate) async fn resolve(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.call("Runtime.evaluate", asked).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{answer}");
+        assert!(
+            answer.get("exceptionDetails").is_none(),
+            "the promise was rejected: {answer}"
+        );
         answer["result"]["value"].clone()
     }
 
-    /// Seconds of a processor that the page's main thread has taken so far, but for our own commands: scripts, layout and painting. `ScriptDuration`
-    /// would leave out what scripts do once an answer has come.
+    /// Seconds of CPU time that the page's main thread has used so far, without our own commands: scripts, layout and painting. `ScriptDuration`
+    /// would leave out what scripts do after a response has arrived.
     pub(crate) async fn busy_seconds(&mut self) -> f64 {
         let found = self.call("Performance.getMetrics", json!({})).await;
         let value = |name| {
@@ -140,19 +143,19 @@ impl Page {
         value("TaskDuration") - value("DevToolsCommandDuration")
     }
 
-    /// Lets the page read what it has copied.
+    /// Grants the page access to the clipboard.
     pub(crate) async fn allow_clipboard(&mut self) {
         let permissions = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
         self.call("Browser.grantPermissions", permissions).await;
     }
 
-    /// Gives the window this many pixels.
+    /// Sets the window's size in pixels.
     pub(crate) async fn resize(&mut self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Keeps a picture of the page in the folder `TIELINE_PICTURES`, if it is set.
+    /// Saves a screenshot of the page in the folder `TIELINE_PICTURES`, if it is set.
     pub(crate) async fn picture(&mut self, name: &str) {
         let Ok(folder) = std::env::var("TIELINE_PICTURES") else {
             return;
@@ -162,7 +165,7 @@ impl Page {
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
     }
 
-    /// Clicks with the pointer on the middle of an element, as far as the page scrolls it into view.
+    /// Clicks the middle of an element, after scrolling it into view.
     pub(crate) async fn click(&mut self, element: &str) {
         self.until(&format!("!!{element}")).await;
         let found = self
@@ -202,12 +205,12 @@ impl Page {
         }
     }
 
-    /// Types into the element that has the focus.
+    /// Types into the focused element.
     pub(crate) async fn insert(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text })).await;
     }
 
-    /// Waits until an expression is true. As long as the page loads, it may speak of what isn't there yet.
+    /// Waits until an expression is true. While the page loads, the expression may refer to elements that don't exist yet.
     pub(crate) async fn until(&mut self, expression: &str) {
         let began = Instant::now();
         let checked = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
@@ -223,7 +226,7 @@ impl Page {
         }
     }
 
-    /// Types into a field, letter by letter as far as the page can tell, and presses Enter.
+    /// Types into a field with an input event for each letter, and presses Enter.
     pub(crate) async fn enter(&mut self, field: &str, text: &str) {
         self.look(&format!("document.querySelector({field:?}).focus()")).await;
         self.call("Input.insertText", json!({ "text": text })).await;
@@ -234,7 +237,7 @@ impl Page {
         }
     }
 
-    /// Errors that a developer would see in the console.
+    /// Errors in the browser's console.
     pub(crate) fn complaints(&self) -> &[String] {
         &self.complaints
     }
@@ -271,7 +274,7 @@ impl Page {
     }
 }
 
-/// Where Chromium listens: it says so in a file of its profile.
+/// Address of the DevTools server: Chromium writes it to a file of its profile.
 async fn debugger(profile: &Path) -> String {
     let began = Instant::now();
     loop {
@@ -279,7 +282,10 @@ async fn debugger(profile: &Path) -> String {
         if let Some((port, path)) = told.split_once('\n').filter(|(_, path)| !path.is_empty()) {
             return format!("ws://127.0.0.1:{port}{}", path.trim_end());
         }
-        assert!(began.elapsed() < PATIENCE, "Chromium doesn't listen");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "Chromium has not opened its DevTools port in {PATIENCE:?}"
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that an operator sets up in a first visit: an agent and a bot on each of two platforms, one by callbacks and one without.
+//! The setup of a first visit: an agent and a bot on each of two platforms, one with callbacks and one with long polling.
 
 use serde_json::json;
 use tieline_tests::agents::{FakeAgent, Manner};
@@ -20,7 +20,7 @@ async fn fill(page: &mut Page, selector: &str, text: &str) {
     page.insert(text).await;
 }
 
-/// Chooses what a list calls `name`. The list itself opens outside the page.
+/// Chooses the option `name` of a list. The browser draws the open list outside the page.
 async fn choose(page: &mut Page, selector: &str, name: &str) {
     let chosen = page
         .look(&format!(
@@ -32,7 +32,7 @@ async fn choose(page: &mut Page, selector: &str, name: &str) {
     assert_eq!(chosen, json!(name));
 }
 
-/// Steps of the checklist that are done.
+/// Number of completed steps of the checklist.
 const DONE_STEPS: &str = "document.querySelectorAll('#first-steps li.done').length";
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn two_bots_are_set_up_from_the_checklist_in_one_visit() {
     click(&mut page, "#test-agent").await;
     page.until("!!document.querySelector('#tested.good')").await;
 
-    // A bot whose platform calls: its callback address is copied into the platform's console.
+    // A webhook bot: its callback address is copied into the platform's console.
     click(&mut page, "nav a[href='#/overview']").await;
     page.until(&format!("{DONE_STEPS} === 1")).await;
     click(&mut page, "#first-steps a[href='#/bots/add']").await;
@@ -97,7 +97,7 @@ async fn two_bots_are_set_up_from_the_checklist_in_one_visit() {
     page.until("document.querySelector('#made [role=status]').textContent.includes('arrived')")
         .await;
 
-    // One that asks its platform itself.
+    // A polling bot.
     click(&mut page, "nav a[href='#/bots']").await;
     click(&mut page, "#add-bot").await;
     click(&mut page, "[data-platform=telegram]").await;

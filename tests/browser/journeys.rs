@@ -1,4 +1,4 @@
-//! From the first sign-in to the first answer: by keyboard alone, and by a stranger with a phone.
+//! From the first sign-in to the first answer: by keyboard alone, and by a new user on a phone.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use tieline_tests::{telegram, wecom_socket};
 use crate::chromium::Page;
 use crate::{SIGNED_IN, SIGNED_OUT};
 
-/// No form of the console takes more presses of the Tab key to its end.
+/// Limit of Tab presses to the end of any form of the console.
 const MOST_TABS: usize = 80;
 
-/// A page that is only used by keys.
+/// A page that is used by keyboard only.
 pub(crate) struct Keyboard {
     pub(crate) page: Page,
     presses: usize,
@@ -52,7 +52,7 @@ impl Keyboard {
         self.press("Enter").await;
     }
 
-    /// Follows to another page, which takes the focus when it is there.
+    /// Follows a link to another page of the console, which takes the focus when it is loaded.
     pub(crate) async fn go(&mut self, selector: &str, address: &str) {
         self.follow(selector).await;
         self.page
@@ -148,7 +148,7 @@ async fn an_agent_and_a_bot_are_added_by_keyboard_alone() {
     assert_eq!(keys.page.complaints(), [""; 0]);
 }
 
-/// A page that is only used by a finger: each tap and each filled field is a step.
+/// A page that is used by touch only: each tap and each filled field is a step.
 struct Phone {
     page: Page,
     steps: usize,
@@ -165,7 +165,7 @@ impl Phone {
         self.page.insert(text).await;
     }
 
-    /// Taps what shows these words.
+    /// Taps the link or button with these words.
     async fn tap_on(&mut self, words: &str) {
         let found = format!(
             "[...document.querySelectorAll('a, button, summary')].find((one) => one.textContent.trim() === '{words}')"
@@ -174,11 +174,11 @@ impl Phone {
     }
 }
 
-/// Steps that a stranger has to take, at most: five minutes are 12 s for each.
+/// Limit of the steps that a new user has to take: five minutes are 12 s for each.
 const MOST_STEPS: usize = 25;
 
 #[tokio::test]
-async fn a_stranger_with_a_phone_adds_an_agent_and_a_bot_in_chinese() {
+async fn a_new_user_on_a_phone_adds_an_agent_and_a_bot_in_chinese() {
     let bridge = TestBridge::start();
     let platform = wecom_socket::Platform::start().await;
     platform.add_bot("aib-1", "s3cret-s3cret");
@@ -198,7 +198,7 @@ async fn a_stranger_with_a_phone_adds_an_agent_and_a_bot_in_chinese() {
     phone.tap_on("智能体").await;
     phone.tap_on("添加智能体").await;
     phone.fill("#name", "客服").await;
-    // A list of the phone's own opens outside the page.
+    // The phone draws the open list outside the page.
     phone.steps += 2;
     phone
         .page
@@ -220,11 +220,14 @@ async fn a_stranger_with_a_phone_adds_an_agent_and_a_bot_in_chinese() {
     phone.page.picture("phone 4 steps").await;
     let shown = phone.page.look("document.querySelector('main').innerText").await;
     let shown = shown.as_str().unwrap();
-    assert!(shown.contains("在平台上的步骤") && shown.contains("Bot ID"), "{shown}");
+    assert!(
+        shown.contains("在平台上的步骤") && shown.contains("Bot ID"),
+        "expected the steps and the field Bot ID in {shown}"
+    );
     phone.fill("#name", "服务台").await;
     phone.fill("[name='credentials.botId']", "aib-1").await;
     phone.fill("[name='credentials.secret']", "s3cret-s3cret").await;
-    // The addresses of a simulator, which nobody enters who has the platform itself.
+    // The addresses of a simulator, which real users leave empty.
     for (field, url) in [
         ("wsUrl", platform.url()),
         (
@@ -267,9 +270,16 @@ async fn a_stranger_with_a_phone_adds_an_agent_and_a_bot_in_chinese() {
 
     figure("steps from the link to the answer", phone.steps);
     figure("seconds that the program took of it", began.elapsed().as_secs());
-    assert!(phone.steps <= MOST_STEPS, "{} steps", phone.steps);
+    assert!(
+        phone.steps <= MOST_STEPS,
+        "took {} steps, limit {MOST_STEPS}",
+        phone.steps
+    );
     assert_eq!(phone.page.complaints(), [""; 0]);
     let agents = bridge.console.get("/api/v1/orgs/default/agents").await.unwrap();
     let names = agents["items"].as_array().unwrap().iter().map(|one| &one["name"]);
-    assert!(names.clone().any(|name| *name == json!("客服")), "{agents}");
+    assert!(
+        names.clone().any(|name| *name == json!("客服")),
+        "expected an agent named 客服 in {agents}"
+    );
 }

@@ -22,7 +22,7 @@ const SIGNED_OUT: &str = "!!document.querySelector('#sign-in-form')";
 const READY_TO_TALK: &str = "!!document.querySelector('#talk-to')?.options.length";
 const DONE: &str = "document.querySelectorAll('.bubble.theirs[data-done=true]').length ==";
 
-/// Keeps every state that the newest answer is ever shown in.
+/// Records every state in which the newest answer is shown.
 const WATCH: &str = "
     window.states = [];
     new MutationObserver(() => {
@@ -49,7 +49,7 @@ async fn a_typed_message_is_answered_in_streamed_pieces() {
     let bridge = TestBridge::start();
     let mut page = Page::open(&format!("{}/#token={ADMIN_TOKEN}", bridge.process.url())).await;
     page.until(SIGNED_IN).await;
-    assert_eq!(page.look("location.hash").await, "", "the token stays in no history");
+    assert_eq!(page.look("location.hash").await, "", "the token is left in the address");
     open(&mut page, "playground").await;
     page.until(READY_TO_TALK).await;
     page.look(WATCH).await;
@@ -61,10 +61,10 @@ async fn a_typed_message_is_answered_in_streamed_pieces() {
     let states: Vec<String> = texts(&page.look("window.states").await);
     figure("states of the answer", states.len());
     assert_eq!(states.last().map(String::as_str), Some(words));
-    assert!(states.len() >= 2, "it came in one piece: {states:?}");
+    assert!(states.len() >= 2, "expected several pieces: {states:?}");
     assert!(
         states.is_sorted_by(|a, b| b.starts_with(a.as_str())),
-        "it doesn't only grow: {states:?}"
+        "the text must only grow: {states:?}"
     );
     assert_eq!(
         page.look("document.querySelector('.bubble.mine').textContent").await,
@@ -82,7 +82,7 @@ async fn a_typed_message_is_answered_in_streamed_pieces() {
 }
 
 #[tokio::test]
-async fn what_an_agent_says_is_text_and_commands_have_buttons() {
+async fn agent_output_is_shown_as_text_and_commands_have_buttons() {
     let bridge = TestBridge::start();
     let mut page = console(&bridge, "playground").await;
     page.until(READY_TO_TALK).await;
@@ -109,7 +109,7 @@ async fn what_an_agent_says_is_text_and_commands_have_buttons() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-/// Holds every answer about the organization `default` back until `release` is called; `late` counts those that came after it.
+/// Delays every response about the organization `default` until `release` is called; `late` counts the responses that came after it.
 const HOLD_BACK: &str = "
     window.late = 0;
     const gate = new Promise((open) => { window.release = open; });
@@ -151,7 +151,7 @@ async fn a_slow_answer_does_not_cover_the_organization_chosen_since() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-/// The first request fails as if the server were unreachable.
+/// Makes the first request fail as if the server were unreachable.
 const UNREACHABLE_ONCE: &str = "(() => {
     const real = window.fetch;
     window.fetch = (...call) => {
@@ -161,7 +161,7 @@ const UNREACHABLE_ONCE: &str = "(() => {
 })()";
 
 #[tokio::test]
-async fn a_failure_that_passes_keeps_the_token() {
+async fn a_transient_failure_keeps_the_token() {
     let bridge = TestBridge::start();
     let mut page = Page::open(&bridge.process.url()).await;
     page.until(SIGNED_OUT).await;
@@ -197,7 +197,7 @@ async fn a_link_with_a_token_replaces_no_session_silently() {
     assert_eq!(
         page.look("!!document.querySelector('#integrations')").await,
         false,
-        "nothing of the session is left on the page"
+        "data of the previous session is left on the page"
     );
     page.look("document.querySelector('#keep-session').click()").await;
     page.until(SIGNED_IN).await;
@@ -216,7 +216,7 @@ async fn one_sign_in_serves_every_tab_until_the_session_ends() {
     let bridge = TestBridge::start();
     let mut page = console(&bridge, "bots").await;
     page.until("!!document.querySelector('#integrations li')").await;
-    // The reload forgets all that scripts knew: only the cookie is left, as in a new tab.
+    // The reload discards all script state: only the cookie is left, as in a new tab.
     page.look("sessionStorage.clear(); true").await;
     page.reload().await;
     page.until("!!document.querySelector('#integrations li')").await;

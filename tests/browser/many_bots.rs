@@ -1,4 +1,4 @@
-//! What a refresh costs in an organization with hundreds of bots.
+//! Cost of a refresh in an organization with hundreds of bots.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::{console, open};
 
 const N_BOTS: usize = 500;
 
-/// The longest that the page may be busy with one refresh, in milliseconds.
+/// Limit of the time that the page may be busy with one refresh, in milliseconds.
 const MOST_MS: f64 = 200.0;
 
-/// From here on the page refreshes itself only between `window.hiddenNow = false` and the next request; `window.asked` has the requests.
+/// From here on the page refreshes itself only between `window.hiddenNow = false` and the next request; `window.asked` records the requests.
 const HOLD_REFRESH: &str = "
     window.hiddenNow = true;
     Object.defineProperty(document, 'hidden', { get: () => window.hiddenNow });
@@ -26,8 +26,8 @@ const HOLD_REFRESH: &str = "
     };
     true";
 
-/// Half of the bots have an agent; the platform of none has called yet.
-async fn furnish(bridge: &TestBridge) {
+/// Creates the bots. Half of them have an agent; no platform has called any of them yet.
+async fn create_bots(bridge: &TestBridge) {
     let mut file = "agents:\n- {name: Echo 2, protocol: echo}\nintegrations:\n".to_owned();
     for n in 0..N_BOTS {
         writeln!(
@@ -60,7 +60,7 @@ async fn refresh(page: &mut Page, words: &str) -> (Vec<Value>, f64) {
 #[tokio::test]
 async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
     let bridge = TestBridge::start();
-    furnish(&bridge).await;
+    create_bots(&bridge).await;
     let mut page = console(&bridge, "bots").await;
     page.until("document.querySelectorAll('#integrations li').length === 200")
         .await;
@@ -73,7 +73,7 @@ async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
             .await;
         let path = format!("/api/v1/orgs/default/integrations/{}", bot.as_str().unwrap());
         for round in 1..=3 {
-            // The page has something new to draw.
+            // A change that the page has to draw.
             let name = format!("Renamed on {address} {round}");
             bridge.patch(&path, &json!({ "name": name })).await;
             let (asked, took) = refresh(&mut page, &name).await;
@@ -82,7 +82,7 @@ async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
                 &format!("ms that the page is busy with a refresh of {address}"),
                 took.round(),
             );
-            assert!(took < MOST_MS, "{address}: {took} ms");
+            assert!(took < MOST_MS, "{address}: busy for {took} ms, limit {MOST_MS} ms");
         }
     }
     assert_eq!(page.complaints(), [""; 0]);

@@ -1,4 +1,4 @@
-//! What goes wrong and what was done by mistake, repaired from the console.
+//! Failures and operators' mistakes, repaired from the console.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tieline_tests::{wechat, wecom_socket};
 use crate::chromium::{Page, package};
 use crate::{console, open};
 
-/// Within this a bot that was kicked is shown.
+/// Limit until the console shows that a bot was kicked.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn click(page: &mut Page, selector: &str) {
@@ -49,7 +49,11 @@ async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {
         "{shown}"
     );
     figure("ms from the kick to the overview", began.elapsed().as_millis());
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < SOON,
+        "the kick should be shown within 10 s, took {:?}",
+        began.elapsed()
+    );
     page.picture("kicked").await;
     click(&mut page, "#attention [data-verb=restart]").await;
     platform.connected("aib-1", PATIENCE).await.unwrap();
@@ -59,7 +63,7 @@ async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {
 }
 
 #[tokio::test]
-async fn a_deleted_bot_comes_back_by_undoing_and_from_the_list() {
+async fn a_deleted_bot_is_restored_by_undo_and_from_the_list() {
     let bridge = TestBridge::start();
     let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
     let mut page = console(&bridge, &format!("bots/{bot}")).await;
@@ -80,7 +84,7 @@ async fn a_deleted_bot_comes_back_by_undoing_and_from_the_list() {
         }
         click(&mut page, "#deleted summary").await;
         click(&mut page, &format!("#deleted [data-id={bot}] button")).await;
-        // The bot alone is back: the page leads to its agent, which is restored there.
+        // Only the bot is restored: the page leads to its agent, which is restored there.
         page.until(&format!("location.hash === '#/bots/{bot}/trigger'")).await;
         click(&mut page, "#deleted summary").await;
         click(&mut page, "#deleted li button").await;
@@ -91,7 +95,7 @@ async fn a_deleted_bot_comes_back_by_undoing_and_from_the_list() {
 }
 
 #[tokio::test]
-async fn an_agent_and_a_binding_come_back_by_undoing() {
+async fn an_agent_and_a_binding_are_restored_by_undo() {
     let bridge = TestBridge::start();
     let bound = bridge
         .web_of("default", &json!({ "protocol": "echo" }), &json!({}))
@@ -118,7 +122,7 @@ async fn an_agent_and_a_binding_come_back_by_undoing() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-/// What a phone's camera reads from the picture on the page.
+/// Decodes the QR code on the page, as a phone's camera does.
 const SCANNED: &str = "(async () => {
     const drawn = document.querySelector('#qr');
     const size = drawn.viewBox.baseVal.width * 4;
@@ -134,7 +138,7 @@ const SCANNED: &str = "(async () => {
 })()";
 
 #[tokio::test]
-async fn a_bot_is_signed_in_by_the_code_on_the_page() {
+async fn a_bot_logs_in_by_the_qr_code_on_the_page() {
     let bridge = TestBridge::start();
     let platform = wechat::Platform::start().await;
     let made = bridge
@@ -203,7 +207,7 @@ async fn a_lost_answer_is_found_by_person_and_reference_and_retried() {
     .await;
     page.until("document.querySelector('main .mark').textContent === 'answered'")
         .await;
-    // The other one with all that failed in the last hour.
+    // The second one, with everything that failed in the last hour.
     page.look("location.hash = '#/messages'").await;
     page.until("document.querySelectorAll('#dead-letters li').length === 1")
         .await;
@@ -220,12 +224,12 @@ async fn a_lost_answer_is_found_by_person_and_reference_and_retried() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_let_in_from_the_page_of_people() {
+async fn an_unknown_person_is_admitted_from_the_people_page() {
     let bridge = TestBridge::start();
     let pairing = json!({ "access": { "pairing": true } });
     let bot = bridge.web(&json!({ "protocol": "echo" }), &pairing).await;
     let code = bridge.ask(&bot, "stranger", "may I?").await;
-    assert!(code.contains("code"), "{code}");
+    assert!(code.contains("code"), "expected `code` in {code}");
     let mut page = console(&bridge, "people").await;
     click(&mut page, "#pairings button").await;
     page.until("!document.querySelector('#pairings')").await;

@@ -1,4 +1,4 @@
-//! A bot that is taken over, from another agent or by another organization: whom it affects is shown first, and it can be undone.
+//! Taking a bot over, from another agent or another organization: the console shows first whom it affects, and it can be undone.
 
 use serde_json::{Value, json};
 use tieline_tests::agents::{FakeAgent, Manner};
@@ -94,7 +94,7 @@ async fn an_account_of_another_organization_is_taken_over_by_keyboard_and_given_
     let connected = format!("{path}/status");
     let began = std::time::Instant::now();
     while bridge.console.get(&connected).await.unwrap()["state"] != "connected" {
-        assert!(began.elapsed() < PATIENCE, "the bot does not come back");
+        assert!(began.elapsed() < PATIENCE, "the bot is not connected again");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     answers(&platform, "three", "theirs: three").await;
@@ -150,7 +150,7 @@ async fn a_bot_is_taken_from_its_agent_and_given_back() {
         .unwrap()
         .iter()
         .filter(|one| one["enabled"] == true);
-    assert!(enabled.count() >= 1, "{triggers}");
+    assert!(enabled.count() >= 1, "expected an enabled trigger in {triggers}");
 }
 
 #[tokio::test]
@@ -163,7 +163,10 @@ async fn a_bot_is_deleted_and_restored_by_keyboard() {
     keys.follow("#delete-bot").await;
     keys.page.until("document.querySelector('dialog')?.open").await;
     let shown = keys.page.look("document.querySelector('dialog').innerText").await;
-    assert!(shown.as_str().unwrap().contains("active in 7 days: 1"), "{shown}");
+    assert!(
+        shown.as_str().unwrap().contains("active in 7 days: 1"),
+        "expected `active in 7 days: 1` in {shown}"
+    );
     keys.follow("#dialog-yes").await;
     let listed = format!("!!document.querySelector('#integrations [data-id={bot}]')");
     keys.page

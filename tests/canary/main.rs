@@ -1,4 +1,4 @@
-//! Unmistakable secrets, planted wherever the bridge is given one. They may be found nowhere but where they are meant to go.
+//! Canary secrets, planted wherever the bridge is given a credential. They must appear nowhere but where they are meant to go.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -25,12 +25,12 @@ use places::Places;
 
 const ORG: &str = "/api/v1/orgs/default";
 
-/// Everything that is planted, with what it is.
+/// Every planted secret, with a description.
 #[derive(Default)]
 struct Planted(Vec<(&'static str, String)>);
 
 impl Planted {
-    /// A secret of letters and digits, so that no encoding of text hides it.
+    /// A new secret of letters and digits only, so that no text encoding changes it.
     fn fresh(&mut self, what: &'static str) -> String {
         let secret = format!("canary{}", uuid());
         self.keep(what, secret)
@@ -41,11 +41,11 @@ impl Planted {
         secret
     }
 
-    /// Where the text or its base64 is among the bytes.
+    /// Descriptions of the secrets that the bytes contain, plain or in base64.
     fn found_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'static str> + 'a {
         self.0.iter().filter_map(move |(what, secret)| {
             let encoded = STANDARD_NO_PAD.encode(secret);
-            // The last character of base64 depends on what follows.
+            // The last character of unpadded base64 depends on what follows.
             let forms = [secret.as_str(), &encoded[..encoded.len() - 2]];
             let holds = |form: &&str| bytes.windows(form.len()).any(|window| window == form.as_bytes());
             forms.iter().any(holds).then_some(*what)
@@ -53,21 +53,21 @@ impl Planted {
     }
 }
 
-/// A server that refuses every request in words that repeat all it was sent, as careless servers do.
-struct Parrot {
+/// A server that refuses every request and repeats all of it in the error, as carelessly written servers do.
+struct LeakyServer {
     url: String,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
-impl Parrot {
-    /// All requests to a path, with headers and body.
-    fn heard_at(&self, path: &str) -> Vec<String> {
+impl LeakyServer {
+    /// All requests that begin with this method and path, with headers and body.
+    fn requests_to(&self, path: &str) -> Vec<String> {
         let all = self.heard.lock().unwrap();
         all.iter().filter(|said| said.starts_with(path)).cloned().collect()
     }
 }
 
-async fn parrot() -> Parrot {
+async fn leaky_server() -> LeakyServer {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -81,21 +81,21 @@ async fn parrot() -> Parrot {
     };
     let router = Router::new().fallback(repeat);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Parrot { url, heard }
+    LeakyServer { url, heard }
 }
 
-/// An agent of each kind that calls `parrot`, bound to a chat page each. Returns the pages.
-async fn careless_agents(bridge: &TestBridge, planted: &mut Planted, parrot: &str) -> Vec<String> {
+/// Agents of every protocol that call the leaky server, each bound to a chat page. Returns the pages.
+async fn careless_agents(bridge: &TestBridge, planted: &mut Planted, leaky_server: &str) -> Vec<String> {
     let key = planted.fresh("key of a chat agent");
     let header = planted.fresh("header of a chat agent");
     let dify = planted.fresh("key of a Dify agent");
     let signed = planted.fresh("secret of a webhook agent");
     let signed = planted.keep("secret of a webhook agent as it is stored", STANDARD.encode(signed));
     let agents = [
-        json!({ "protocol": "openai_chat", "config": { "baseUrl": format!("{parrot}/v1"), "model": "m", "apiKey": key,
+        json!({ "protocol": "openai_chat", "config": { "baseUrl": format!("{leaky_server}/v1"), "model": "m", "apiKey": key,
             "headers": { "x-key": header } } }),
-        json!({ "protocol": "dify", "config": { "baseUrl": format!("{parrot}/v1"), "apiKey": dify } }),
-        json!({ "protocol": "webhook", "config": { "url": format!("{parrot}/hook"), "secret": format!("whsec_{signed}") } }),
+        json!({ "protocol": "dify", "config": { "baseUrl": format!("{leaky_server}/v1"), "apiKey": dify } }),
+        json!({ "protocol": "webhook", "config": { "url": format!("{leaky_server}/hook"), "secret": format!("whsec_{signed}") } }),
     ];
     let mut pages = Vec::new();
     for agent in agents {
@@ -104,26 +104,26 @@ async fn careless_agents(bridge: &TestBridge, planted: &mut Planted, parrot: &st
     pages
 }
 
-/// Bots whose platform refuses their credentials by repeating them. Returns their ids.
-async fn careless_platforms(bridge: &TestBridge, planted: &mut Planted, parrot: &str) -> Vec<String> {
+/// Bots whose platform repeats their credentials when it refuses them. Returns their ids.
+async fn careless_platforms(bridge: &TestBridge, planted: &mut Planted, leaky_server: &str) -> Vec<String> {
     let telegram = format!("4712:{}", planted.fresh("token of a Telegram bot"));
     let mut aes_key = planted.fresh("EncodingAESKey");
     aes_key.push_str(&"A".repeat(43 - aes_key.len()));
     let app_key = format!("{}{}", &aes_key[..42], "E");
     let bots = [
         json!({ "platform": "telegram", "connectionMode": "long_connection", "credentials": { "botToken": telegram },
-            "endpoints": { "apiBase": parrot } }),
-        json!({ "platform": "lark", "connectionMode": "webhook", "endpoints": { "apiBase": parrot }, "credentials": {
+            "endpoints": { "apiBase": leaky_server } }),
+        json!({ "platform": "lark", "connectionMode": "webhook", "endpoints": { "apiBase": leaky_server }, "credentials": {
             "appId": "cli_1", "appSecret": planted.fresh("secret of a Lark app"),
             "verificationToken": planted.fresh("verification token"), "encryptKey": planted.fresh("encrypt key") } }),
-        json!({ "platform": "wecom_app", "connectionMode": "webhook", "endpoints": { "apiBase": parrot }, "credentials": {
+        json!({ "platform": "wecom_app", "connectionMode": "webhook", "endpoints": { "apiBase": leaky_server }, "credentials": {
             "corpId": "ww1", "agentId": "1000002", "secret": planted.fresh("secret of a WeCom app"),
             "token": planted.fresh("token of a WeCom app"), "encodingAesKey": app_key } }),
-        json!({ "platform": "wecom", "connectionMode": "webhook", "endpoints": { "apiBase": parrot }, "credentials": {
+        json!({ "platform": "wecom", "connectionMode": "webhook", "endpoints": { "apiBase": leaky_server }, "credentials": {
             "token": planted.fresh("token of a WeCom bot"), "encodingAesKey": aes_key } }),
-        json!({ "platform": "dingtalk", "connectionMode": "webhook", "endpoints": { "apiBase": parrot, "oapiBase": parrot },
+        json!({ "platform": "dingtalk", "connectionMode": "webhook", "endpoints": { "apiBase": leaky_server, "oapiBase": leaky_server },
             "credentials": { "clientId": "ding1", "clientSecret": planted.fresh("secret of a DingTalk app") } }),
-        json!({ "platform": "wechat_mp", "connectionMode": "webhook", "endpoints": { "apiBase": parrot }, "credentials": {
+        json!({ "platform": "wechat_mp", "connectionMode": "webhook", "endpoints": { "apiBase": leaky_server }, "credentials": {
             "appId": "wx1", "appSecret": planted.fresh("secret of an official account"),
             "token": planted.fresh("token of an official account"), "encodingAesKey": app_key } }),
     ];
@@ -145,7 +145,7 @@ async fn careless_platforms(bridge: &TestBridge, planted: &mut Planted, parrot: 
     ids
 }
 
-/// Bots that work: what people and agents say goes through every step.
+/// Bots that work: messages and answers pass through every step of the bridge.
 async fn working_bots(bridge: &TestBridge, planted: &mut Planted) {
     let platform = wecom_socket::Platform::start().await;
     platform.add_bot("aib-1", &planted.fresh("secret of a WeCom bot"));
@@ -192,29 +192,29 @@ async fn working_bots(bridge: &TestBridge, planted: &mut Planted) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_planted_secret_comes_to_light() {
+async fn planted_secrets_appear_nowhere() {
     let bridge = TestBridge::start_with(&["--log", "debug"]);
-    let careless = parrot().await;
-    let parrot = careless.url.clone();
+    let careless = leaky_server().await;
+    let leaky_server = careless.url.clone();
     let mut planted = Planted::default();
     planted.keep("the root token", ADMIN_TOKEN.to_owned());
     let mut personal = Planted::default();
-    let operators = Operators::set_up(&bridge, (&mut planted, &mut personal), &parrot).await;
+    let operators = Operators::set_up(&bridge, (&mut planted, &mut personal), &leaky_server).await;
     let token = json!({ "name": "Reader", "role": "viewer" });
     let token = bridge.post(&format!("{ORG}/tokens"), &token).await;
     let token = planted.keep("token of an organization", token["token"].as_str().unwrap().to_owned());
     let custom = planted.fresh("secret of a custom platform");
     let custom = planted.keep("secret of a custom platform as it is stored", STANDARD.encode(custom));
     let custom = json!({ "name": "Custom", "platform": "custom", "connectionMode": "webhook",
-        "credentials": { "secret": format!("whsec_{custom}") }, "endpoints": { "sendUrl": format!("{parrot}/send") } });
+        "credentials": { "secret": format!("whsec_{custom}") }, "endpoints": { "sendUrl": format!("{leaky_server}/send") } });
     bridge.post(&format!("{ORG}/integrations"), &custom).await;
-    let pages = careless_agents(&bridge, &mut planted, &parrot).await;
-    careless_platforms(&bridge, &mut planted, &parrot).await;
+    let pages = careless_agents(&bridge, &mut planted, &leaky_server).await;
+    careless_platforms(&bridge, &mut planted, &leaky_server).await;
     working_bots(&bridge, &mut planted).await;
     for page in &pages {
         let words = planted.fresh("words to an agent that fails");
         let shown = bridge.ask(page, "lisi", &words).await;
-        assert!(shown.contains("(Ref "), "{shown}");
+        assert!(shown.contains("(Ref "), "expected `(Ref ` in {shown}");
     }
     operators
         .notified_of_an_incident(&bridge, &mut planted, &careless)
@@ -230,14 +230,14 @@ async fn no_planted_secret_comes_to_light() {
     places.program_and_tables();
     figure("answers, lines and files that were searched", places.len());
     let mut found = places.search(&planted, |_| true);
-    // Who people are is for the console and for agents.
+    // Personal data is for the console and for agents only.
     found.extend(places.search(&personal, |place| {
         let of_operators = ["log: ", "sent to operators: ", "GET /metrics"];
         of_operators.iter().any(|start| place.starts_with(start))
             || ["/logs", "/export", "/audit?"].iter().any(|part| place.contains(part))
     }));
-    assert!(found.is_empty(), "{}", found.join("\n"));
-    // The search finds what is there, and the secrets were really used.
+    assert!(found.is_empty(), "expected none, found {}", found.join("\n"));
+    // The search does find what is shown, and the secrets were really used.
     let shown = Planted(vec![("a name", "Careless lark".to_owned())]);
     assert!(!places.search(&shown, |_| true).is_empty());
     assert_eq!(personal.0.len(), 3);
@@ -258,5 +258,8 @@ async fn no_planted_secret_comes_to_light() {
         assert!(sent.contains(&what), "{what} was never sent: {sent:?}");
     }
     let failed: Value = bridge.console.get(&format!("{ORG}/deadletters")).await.unwrap();
-    assert!(failed["items"].as_array().unwrap().len() >= pages.len(), "{failed}");
+    assert!(
+        failed["items"].as_array().unwrap().len() >= pages.len(),
+        "expected a dead letter of each page in {failed}"
+    );
 }

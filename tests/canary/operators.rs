@@ -1,4 +1,4 @@
-//! Whom an organization asks and tells beside its agents: the mapper of people, and operators who are notified of incidents.
+//! Calls of an organization to third parties other than agents: the mapper of people, and notifications of operators about incidents.
 
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -7,23 +7,24 @@ use tieline_tests::outbound::Speaker;
 use tieline_tests::telegram;
 use tieline_tests::test_bridge::{PATIENCE, TestBridge, until, until_within};
 
-use crate::{ORG, Parrot, Planted};
+use crate::{LeakyServer, ORG, Planted};
 
-/// An organization whose operators are notified in a chat, and whose mapper answers. Those of the default one refuse all requests.
+/// An organization whose operators are notified in a chat, and whose mapper answers. In the default one, mapper and notification endpoint refuse
+/// every request.
 pub(crate) const ORGANIZATION: &str = "acme";
 
-/// The operator in the chat.
+/// The operator's id in the chat.
 const OPERATOR: &str = "1001";
 
-/// Operators who are notified, each in their way.
+/// Operators who are notified, of each organization in another way.
 pub(crate) struct Operators {
     chat: telegram::Platform,
-    /// A chat page whose agent fails.
+    /// A chat page whose agent always fails.
     failing: String,
 }
 
 impl Operators {
-    /// Gives both organizations a mapper and notifications. `personal` gets what only the console and agents may show.
+    /// Gives both organizations a mapper and notifications. `personal` collects what only the console and agents may show.
     pub(crate) async fn set_up(
         bridge: &TestBridge,
         (planted, personal): (&mut Planted, &mut Planted),
@@ -39,7 +40,7 @@ impl Operators {
         let other = json!({ "id": ORGANIZATION, "name": "Acme" });
         bridge.post("/api/v1/orgs", &other).await;
         let base = format!("/api/v1/orgs/{ORGANIZATION}");
-        let mapper = json!({ "url": mapper_of_everybody(personal).await, "unknown": "refuse",
+        let mapper = json!({ "url": constant_mapper(personal).await, "unknown": "refuse",
             "secret": planted.fresh("secret of a mapper that answers") });
         bridge.patch(&format!("{base}/mapper"), &mapper).await;
         let chat = operators_chat(bridge, planted, personal).await;
@@ -50,24 +51,32 @@ impl Operators {
         Self { chat, failing }
     }
 
-    /// Makes the answers of a bot fail in the other organization too, and waits until the operators of both are notified.
-    pub(crate) async fn notified_of_an_incident(&self, bridge: &TestBridge, planted: &mut Planted, careless: &Parrot) {
+    /// Makes a bot of the other organization fail too, and waits until the operators of both are notified.
+    pub(crate) async fn notified_of_an_incident(
+        &self,
+        bridge: &TestBridge,
+        planted: &mut Planted,
+        careless: &LeakyServer,
+    ) {
         let words = planted.fresh("words to an agent of the other organization");
         let shown = bridge.ask(&self.failing, "wangwu", &words).await;
-        assert!(shown.contains("(Ref "), "{shown}");
-        // A process looks at its bots once a minute.
+        assert!(shown.contains("(Ref "), "expected `(Ref ` in {shown}");
+        // Each process checks its bots for incidents once a minute.
         until_within(PATIENCE * 2, "operators are notified", || {
-            let posted = careless.heard_at("POST /notify");
+            let posted = careless.requests_to("POST /notify");
             posted.iter().any(|said| said.contains("answers_failing"))
                 && self.chat_texts().iter().any(|text| text.contains("Web "))
         })
         .await;
     }
 
-    /// What operators and mappers were sent, headers and signatures included.
-    pub(crate) fn sent(&self, careless: &Parrot) -> Vec<(String, Vec<u8>)> {
-        let posted = ["POST /notify", "POST /mapper"].map(|path| careless.heard_at(path));
-        assert!(posted.iter().all(|heard| !heard.is_empty()), "{posted:?}");
+    /// Everything that operators and mappers were sent, headers and signatures included.
+    pub(crate) fn sent(&self, careless: &LeakyServer) -> Vec<(String, Vec<u8>)> {
+        let posted = ["POST /notify", "POST /mapper"].map(|path| careless.requests_to(path));
+        assert!(
+            posted.iter().all(|heard| !heard.is_empty()),
+            "expected a post to each endpoint, found {posted:?}"
+        );
         let sent = posted.into_iter().flatten().chain(self.chat_texts());
         sent.map(|said| (format!("sent to operators: {said}"), said.into_bytes()))
             .collect()
@@ -79,7 +88,7 @@ impl Operators {
     }
 }
 
-/// A chat of the other organization, where its bot notifies operators.
+/// A chat of the other organization, in which its bot notifies operators.
 async fn operators_chat(bridge: &TestBridge, planted: &mut Planted, personal: &Planted) -> telegram::Platform {
     let base = format!("/api/v1/orgs/{ORGANIZATION}");
     let chat = telegram::Platform::start().await;
@@ -111,8 +120,8 @@ async fn operators_chat(bridge: &TestBridge, planted: &mut Planted, personal: &P
     chat
 }
 
-/// A mapper that names the same person for every account. Returns its address.
-async fn mapper_of_everybody(personal: &mut Planted) -> String {
+/// A mapper that returns the same person for every account. Returns its address.
+async fn constant_mapper(personal: &mut Planted) -> String {
     let person = json!({ "id": personal.fresh("id of a person"), "name": personal.fresh("name of a person"),
         "email": format!("{}@example.com", personal.fresh("mail address of a person")) });
     let answer = move || async move { Json(json!({ "person": person })) as Json<Value> };

@@ -1,4 +1,4 @@
-//! Everything that the bridge shows or keeps: answers of the API, its log, its files.
+//! Everything that the bridge shows or stores: answers of the API, its log, its files.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl<'a> Places<'a> {
         self.seen.len()
     }
 
-    /// Keeps what was seen elsewhere.
+    /// Adds what was collected elsewhere to the search.
     pub(crate) fn keep(&mut self, seen: Vec<(String, Vec<u8>)>) {
         self.seen.extend(seen);
     }
@@ -50,7 +50,7 @@ impl<'a> Places<'a> {
         answer
     }
 
-    /// Requests that are refused: none may be answered with the secret that was in it.
+    /// Sends invalid requests: no error may repeat the secret that was in the request.
     pub(crate) async fn wrong_requests(&mut self, planted: &mut Planted) {
         let secret = planted.fresh("secret in a refused request");
         let wrong = [
@@ -96,7 +96,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Every operation of the API's description that reads or examines, with every id that there is.
+    /// Calls every operation of the API description that reads or examines, with every id that exists.
     pub(crate) async fn every_operation(&mut self, organization: &str) {
         let description = self.ask(Method::GET, "/api/openapi.json", None).await;
         let paths = description["paths"].as_object().unwrap();
@@ -121,7 +121,7 @@ impl<'a> Places<'a> {
         let base = format!("/api/v1/orgs/{organization}");
         let include = format!("{base}/integrations?include=status,agent,counts&limit=200");
         self.ask(Method::GET, &include, None).await;
-        // What the examinations have left behind.
+        // Findings that the examinations have stored.
         for path in [
             format!("{base}/audit?limit=200"),
             "/api/v1/audit?limit=200".to_owned(),
@@ -133,7 +133,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// A path with every id of its list in place of `{id}`.
+    /// Expands a path: one address with each id of its list in place of `{id}`.
     async fn addresses(&mut self, path: &str) -> Vec<String> {
         let Some((list, rest)) = path.split_once("/{id}") else {
             return vec![path.to_owned()];
@@ -147,7 +147,7 @@ impl<'a> Places<'a> {
             .collect()
     }
 
-    /// What a session of the token shows.
+    /// Everything that a session of the token shows.
     pub(crate) async fn signed_in(&mut self, token: &str) {
         let answer = self
             .console
@@ -165,7 +165,7 @@ impl<'a> Places<'a> {
             .push(("answer to a sign-in".to_owned(), answer.bytes().await.unwrap().to_vec()));
     }
 
-    /// The log at its most talkative, and every file of the data directory: tables and queues.
+    /// The log at debug level, and every file of the data directory: tables and queues.
     pub(crate) fn program_and_tables(&mut self) {
         let log = self.bridge.process.log();
         assert!(log.contains("\"DEBUG\""), "the log is not at debug level");
@@ -191,7 +191,7 @@ impl<'a> Places<'a> {
         n_files
     }
 
-    /// Each of these places with a secret in it.
+    /// Each place that contains a planted secret.
     pub(crate) fn search(&self, planted: &Planted, is_searched: impl Fn(&str) -> bool) -> Vec<String> {
         let searched = self.seen.iter().filter(|(place, _)| is_searched(place));
         let found = searched.flat_map(|(place, bytes)| {

@@ -1,4 +1,4 @@
-//! An agent that fails in as many ways as its address says. A probe, which asks for one token, gets an answer where only messages fail.
+//! An agent whose path selects how it fails. It answers a probe, which asks for one token, where only messages fail.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 /// Longer than an agent may take for its first text without being called slow.
 const SLOW: Duration = Duration::from_secs(21);
 
-/// Serves it. Returns its address, to which a way of failing is added: `status-401`, `html`, `empty`, `slow`, `breaks`, `flaky`, `fine`.
+/// Serves it. Returns its base address, to which the failure is appended: `status-401`, `html`, `empty`, `slow`, `breaks`, `flaky`, `fine`.
 pub(crate) async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -61,7 +61,7 @@ fn said(texts: &[&str]) -> Response {
     sse(Body::from(format!("{texts}data: {end}\n\ndata: [DONE]\n\n")))
 }
 
-/// The connection ends in the middle of the answer.
+/// An answer whose connection breaks in the middle.
 fn breaks_off() -> Response {
     let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from(delta("half an answer")))]);
     let cut = stream::once(async { Err(std::io::Error::other("cut")) });

@@ -1,4 +1,4 @@
-//! The four places where an operator looks: status, doctor, log, overview.
+//! Checks the four places where an operator looks: status, doctor, log, overview.
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::expected::{Expected, Injected};
 use crate::organization::Organization;
 
-/// Looks at all of them.
+/// Checks all four places.
 pub(crate) async fn all(place: &Organization, injected: &Injected) -> anyhow::Result<()> {
     let (id, expected) = (&injected.integration, &injected.expected);
     status(place, id, expected).await.context("status")?;
@@ -22,10 +22,10 @@ async fn status(place: &Organization, id: &str, expected: &Expected) -> anyhow::
     let status = place
         .wait(&path, is_so)
         .await
-        .with_context(|| format!("not {state} {reason:?}"))?;
+        .with_context(|| format!("expected status {state} {reason:?}"))?;
     ensure!(
         expected.overview.is_none() || status["next"].as_str().is_some_and(|next| !next.is_empty()),
-        "no next step: {status}"
+        "the status has no next step: {status}"
     );
     Ok(())
 }
@@ -34,28 +34,37 @@ async fn doctor(place: &Organization, id: &str, expected: &Expected) -> anyhow::
     let found = place.post(&format!("/integrations/{id}/doctor"), &Value::Null).await?;
     let cause = found["cause"]
         .as_str()
-        .with_context(|| format!("no cause: {found:#}"))?;
+        .with_context(|| format!("the doctor finds no cause: {found:#}"))?;
     let checks = found["checks"].as_array().context("no checks")?;
     let first = checks
         .iter()
         .find(|check| check["detail"] == cause)
-        .context("the cause is no check")?;
+        .context("the doctor's cause is none of its checks")?;
     let actual = (&first["name"], &first["level"], &first["action"]);
     let wanted = (&json!(expected.check), &json!(expected.level), &json!(expected.action));
-    ensure!(actual == wanted, "{actual:?}, not {wanted:?}: {found:#}");
+    ensure!(
+        actual == wanted,
+        "check and action are {actual:?}, expected {wanted:?}: {found:#}"
+    );
     for part in &expected.parts {
-        ensure!(cause.contains(part), "{part:?} is not in {cause:?}");
+        ensure!(cause.contains(part), "the cause should contain {part:?}: {cause:?}");
     }
-    ensure!(found["next"].is_string(), "no next step: {found:#}");
+    ensure!(found["next"].is_string(), "the doctor names no next step: {found:#}");
     for check in checks {
         let is_another = check["level"] == "failed" && check["name"] != expected.check;
-        ensure!(!is_another, "failed beside the cause {cause:?}: {check}");
-        ensure!(!check["detail"].to_string().contains("k-secret"), "a secret: {check}");
+        ensure!(
+            !is_another,
+            "another check failed too, beside the cause {cause:?}: {check}"
+        );
+        ensure!(
+            !check["detail"].to_string().contains("k-secret"),
+            "the check shows a secret: {check}"
+        );
     }
     Ok(())
 }
 
-/// The line of the cause is there, once.
+/// The log has exactly one line about the cause.
 async fn log(place: &Organization, id: &str, expected: &Expected) -> anyhow::Result<()> {
     let Some(code) = expected.log else { return Ok(()) };
     let path = format!("/integrations/{id}/logs?level=warn&limit=100");
@@ -66,13 +75,16 @@ async fn log(place: &Organization, id: &str, expected: &Expected) -> anyhow::Res
             .count()
     };
     let found = place.wait(&path, |log| lines(log) > 0).await?;
-    ensure!(lines(&found) == 1, "{code} is not there once: {found:#}");
-    ensure!(!found.to_string().contains("k-secret"), "a secret: {found:#}");
+    ensure!(lines(&found) == 1, "the log should have {code} exactly once: {found:#}");
+    ensure!(
+        !found.to_string().contains("k-secret"),
+        "the log shows a secret: {found:#}"
+    );
     Ok(())
 }
 
 async fn overview(place: &Organization, id: &str, expected: &Expected) -> anyhow::Result<()> {
-    // What the doctor's probe has learned may make the bot connect again first.
+    // The bot may reconnect first, because of what the doctor's probe has found.
     let is_so = |summary: &Value| {
         let attention = summary["attention"].as_array().map_or(&[][..], Vec::as_slice);
         match (attention, expected.overview) {
@@ -84,14 +96,14 @@ async fn overview(place: &Organization, id: &str, expected: &Expected) -> anyhow
     let summary = place.wait("/summary", is_so).await?;
     let Some(action) = expected.overview else { return Ok(()) };
     let one = &summary["attention"][0];
-    ensure!(one["next"].is_string(), "no next step: {one:#}");
-    ensure!(one["action"] == action, "not {action}: {one:#}");
+    ensure!(one["next"].is_string(), "the overview names no next step: {one:#}");
+    ensure!(one["action"] == action, "the overview should offer {action}: {one:#}");
     button(place, id, action, one["target"].as_str())
         .await
         .with_context(|| format!("the button {action}"))
 }
 
-/// Does what the console's button does, or opens what it leads to.
+/// Performs the action of the console's button, or opens the page that it links to.
 async fn button(place: &Organization, id: &str, action: &str, target: Option<&str>) -> anyhow::Result<()> {
     let named = || target.context("no target");
     match action {

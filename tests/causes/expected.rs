@@ -1,4 +1,4 @@
-//! What operators are to be shown of a cause.
+//! What operators must be shown for a cause.
 
 /// A bot into which a cause was injected.
 pub(crate) struct Injected {
@@ -7,25 +7,25 @@ pub(crate) struct Injected {
     pub(crate) expected: Expected,
 }
 
-/// What the four places show.
+/// What status, doctor, log and overview show.
 pub(crate) struct Expected {
-    /// The doctor's check that is the cause.
+    /// The doctor's check that is reported as the cause.
     pub(crate) check: &'static str,
     pub(crate) level: &'static str,
-    /// The action that mends it.
+    /// The suggested action that fixes the cause.
     pub(crate) action: &'static str,
-    /// Parts of the cause: a host, a field, a code.
+    /// Parts of the cause's text: a host, a field, a code.
     pub(crate) parts: Vec<String>,
     /// State and reason in the status.
     pub(crate) status: (&'static str, Option<&'static str>),
-    /// How the code of the line in the log begins. `None`: the cause leaves none.
+    /// Prefix of the code of the line in the log. `None`: the cause leaves no line.
     pub(crate) log: Option<&'static str>,
-    /// The action on the overview. `None`: the bot is not listed there, since an operator has chosen it so, or it still answers.
+    /// The action on the overview. `None`: the bot is not listed there, because an operator chose that state, or because it still answers.
     pub(crate) overview: Option<&'static str>,
 }
 
 impl Expected {
-    /// A check that fails, of a bot that is connected.
+    /// A check that fails, for a bot that is connected.
     pub(crate) fn failed(check: &'static str, action: &'static str, parts: &[&str]) -> Self {
         Self {
             check,
@@ -67,7 +67,7 @@ impl Expected {
         }
     }
 
-    /// Of this bot.
+    /// Attaches the expectation to the bot.
     pub(crate) fn of(self, integration: impl Into<String>) -> Injected {
         Injected {
             integration: integration.into(),

@@ -1,6 +1,6 @@
-//! Causes of silence: each is injected into a running bridge, and every place where operators look must name it, and nothing else.
+//! Causes of silent bots: each is injected into a running bridge, and every place where operators look must report this cause and no other.
 //!
-//! `table.rs` has one row a cause; several are injected at a time, each in an organization of its own.
+//! `table.rs` has a row for each cause; several are injected at a time, each in an organization of its own.
 //! `TIELINE_CAUSE=kicked` runs one row.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -23,20 +23,20 @@ use tieline_tests::process::Bridge;
 use crate::organization::Organization;
 use crate::table::{CAUSES, Cause};
 
-/// Where platforms call the second bridge, if they call it.
+/// Public address of the second bridge.
 const PUBLIC_URL: &str = "https://bots.example.com";
 
-/// Causes that are injected at the same time. More of them would outlast the patience of platforms on a busy machine.
+/// Number of causes that are injected at the same time. With more of them, platforms would time out on a busy machine.
 const CONCURRENCY: usize = 6;
 
 #[tokio::test]
-async fn every_cause_of_silence_is_named_first_and_alone() {
+async fn every_cause_of_a_silent_bot_is_reported_first_and_alone() {
     let wanted = std::env::var("TIELINE_CAUSE").ok();
     let causes: Vec<&Cause> = CAUSES
         .iter()
         .filter(|cause| wanted.as_deref().is_none_or(|wanted| cause.name == wanted))
         .collect();
-    assert!(!causes.is_empty(), "no cause is called {wanted:?}");
+    assert!(!causes.is_empty(), "TIELINE_CAUSE={wanted:?} names no cause");
     let dir = tempfile::tempdir().unwrap();
     let local = Bridge::start(&dir.path().join("local")).unwrap();
     let public = Bridge::start_at(&dir.path().join("public"), PUBLIC_URL).unwrap();

@@ -55,7 +55,7 @@ impl Organization {
         self.post(&format!("/{kind}"), body).await
     }
 
-    /// An agent at this address. Returns its id.
+    /// Creates an agent at this address. Returns its id.
     pub(crate) async fn agent_at(&self, address: &str) -> anyhow::Result<String> {
         let config = json!({ "baseUrl": format!("{address}/v1"), "model": "m", "apiKey": "k-secret" });
         let body = json!({ "name": "Support", "protocol": "openai_chat", "config": config });
@@ -63,24 +63,24 @@ impl Organization {
         Ok(text(&made["id"]))
     }
 
-    /// An agent that fails this way. Returns its id.
+    /// Creates an agent that fails in this way. Returns its id.
     pub(crate) async fn agent(&self, way: &str) -> anyhow::Result<String> {
         self.agent_at(&format!("{}/{way}", self.agents)).await
     }
 
-    /// The host of agents that fail.
+    /// Host of the failing agents.
     pub(crate) fn agents_host(&self) -> &str {
         host(&self.agents)
     }
 
-    /// A bot without a trigger. Returns the integration.
+    /// Creates a bot without a trigger. Returns the integration.
     pub(crate) async fn unbound(&self, integration: &Value) -> anyhow::Result<Value> {
         let mut integration = integration.clone();
         integration["language"] = json!("en");
         self.create_one("integrations", &integration).await
     }
 
-    /// A bot that is bound to an agent, with what differs from a trigger's defaults.
+    /// Creates a bot that is bound to an agent, with changes to the trigger's defaults.
     pub(crate) async fn bound(&self, integration: &Value, agent: &str, trigger: &Value) -> anyhow::Result<Bot> {
         let made = self.unbound(integration).await?;
         let mut trigger = trigger.clone();
@@ -94,24 +94,24 @@ impl Organization {
         })
     }
 
-    /// A bot with an agent that is fine.
+    /// Creates a bot with a working agent.
     pub(crate) async fn bot(&self, integration: &Value) -> anyhow::Result<Bot> {
         let agent = self.agent("fine").await?;
         self.bound(integration, &agent, &json!({})).await
     }
 
-    /// A bot of our own channel.
+    /// Creates a bot on our own channel.
     pub(crate) async fn web(&self, agent: &str) -> anyhow::Result<Bot> {
         self.bound(&web("Web"), agent, &json!({})).await
     }
 
-    /// A person says something on our own channel.
+    /// Sends a message on our own channel.
     pub(crate) async fn say(&self, bot: &str, text: &str) -> anyhow::Result<()> {
         let chat = uuid();
         self.console.say(bot, &chat, text, &uuid()).await.map(drop)
     }
 
-    /// Waits until so many messages of a bot are in a state. Returns the newest of them.
+    /// Waits until `n` messages of a bot are in a state. Returns the newest of them.
     pub(crate) async fn ended(&self, bot: &str, state: &str, n: usize) -> anyhow::Result<Value> {
         let path = format!("/messages?integrationId={bot}&state={state}");
         let found = self
@@ -123,7 +123,7 @@ impl Organization {
             Ok(found) => Ok(found["items"][0].clone()),
             Err(error) => {
                 let all = self.get(&format!("/messages?integrationId={bot}")).await?;
-                Err(error.context(format!("no {n} messages are {state}: {all}")))
+                Err(error.context(format!("expected {n} messages in state {state}: {all}")))
             }
         }
     }
@@ -137,7 +137,7 @@ impl Organization {
         Ok(())
     }
 
-    /// Asks until the answer is as it should be.
+    /// Polls a path until the answer satisfies the condition.
     pub(crate) async fn wait(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let began = Instant::now();
         loop {
@@ -146,7 +146,7 @@ impl Organization {
                 return Ok(found);
             }
             if began.elapsed() > PATIENCE {
-                bail!("{path} stays {found}");
+                bail!("{path} still answers {found}");
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -161,7 +161,7 @@ impl Organization {
     }
 }
 
-/// What creates a bot of our own channel.
+/// Request body that creates a bot on our own channel.
 pub(crate) fn web(name: &str) -> Value {
     json!({ "name": name, "platform": "web", "connectionMode": "webhook" })
 }

@@ -1,4 +1,4 @@
-//! The agent: away, wrong key, wrong answer, late.
+//! Causes at the agent: unreachable, wrong key, invalid answer, slow.
 
 use futures_util::future::try_join_all;
 use tieline_tests::reserved_port::free_port;
@@ -6,7 +6,7 @@ use tieline_tests::reserved_port::free_port;
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, host};
 
-/// The agent fails for a message and for a probe.
+/// The agent fails for messages and for probes.
 async fn failing(place: &Organization, agent: String, parts: &[&str]) -> anyhow::Result<Injected> {
     let bot = place.web(&agent).await?;
     place.say(&bot.id, "hello").await?;
@@ -61,7 +61,7 @@ pub(crate) async fn unknown_host(place: &Organization) -> anyhow::Result<Injecte
     failing(place, agent, &["no-such-agent.invalid"]).await
 }
 
-/// Messages fail, though a probe is answered.
+/// Messages fail, but a probe is answered.
 pub(crate) async fn breaks_off(place: &Organization) -> anyhow::Result<Injected> {
     let bot = place.web(&place.agent("breaks").await?).await?;
     place.say(&bot.id, "hello").await?;

@@ -1,4 +1,4 @@
-//! Long connections: refused, unreachable, silent, taken by another client.
+//! Causes at long connections: refused, unreachable, silent, taken over by another client.
 
 use serde_json::{Value, json};
 use tieline_tests::reserved_port::free_port;
@@ -49,7 +49,7 @@ pub(crate) async fn unreachable_host(place: &Organization) -> anyhow::Result<Inj
     Ok(expected.of(bot.id))
 }
 
-/// The platform has an outage: it answers, but with errors of its own.
+/// The platform has an outage: it answers, but with internal errors.
 pub(crate) async fn outage(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
     platform.add_app(&app, "s3");
@@ -74,7 +74,7 @@ pub(crate) async fn half_open(place: &Organization) -> anyhow::Result<Injected> 
     platform.connected(&app, PATIENCE).await?;
     let path = format!("/integrations/{}/status", bot.id);
     let is_silent = |status: &Value| {
-        // Also a connection that has replaced the first one.
+        // Includes a connection that has replaced the first one.
         platform.go_half_open(&app);
         status["reason"] == "silent"
     };

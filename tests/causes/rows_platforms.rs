@@ -1,4 +1,4 @@
-//! Ways of being silent that only one platform has.
+//! Causes that only one platform has.
 
 use serde_json::{Value, json};
 use tieline_tests::outbound::Speaker;
@@ -9,7 +9,7 @@ use tieline_tests::{dingtalk, discord, lark, telegram, wechat, wechat_mp, wecom_
 use crate::expected::{Expected, Injected};
 use crate::organization::{Organization, PATIENCE};
 
-/// A fresh number that no other cause uses.
+/// A number that no other cause uses.
 fn number() -> anyhow::Result<i64> {
     Ok(i64::from_str_radix(&uuid()[..12], 16)?)
 }
@@ -20,7 +20,7 @@ async fn telegram_bot() -> anyhow::Result<(telegram::Platform, String)> {
     Ok((platform, token))
 }
 
-/// What is said in groups doesn't reach the bot.
+/// Messages in groups are not delivered to the bot.
 pub(crate) async fn privacy_mode(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, token) = telegram_bot().await?;
     platform.switch_privacy_on(&token);
@@ -31,7 +31,7 @@ pub(crate) async fn privacy_mode(place: &Organization) -> anyhow::Result<Injecte
     Ok(expected.of(bot.id))
 }
 
-/// Another program has a webhook, so nothing can be polled.
+/// Another program has set a webhook, which excludes polling.
 pub(crate) async fn webhook_of_another_program(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, token) = telegram_bot().await?;
     platform.set_foreign_webhook(&token, "http://127.0.0.1:1/elsewhere");
@@ -45,7 +45,7 @@ pub(crate) async fn webhook_of_another_program(place: &Organization) -> anyhow::
     Ok(expected.of(bot.id))
 }
 
-/// Another program has replaced our webhook, after the bot has answered.
+/// Another program has replaced our webhook after the bot has answered.
 pub(crate) async fn webhook_replaced(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, token) = telegram_bot().await?;
     let bot = place.bot(&platform.as_integration(&token, "Bot", "webhook")).await?;
@@ -69,7 +69,7 @@ pub(crate) async fn bot_blocked(place: &Organization) -> anyhow::Result<Injected
     Ok(expected.of(bot.id))
 }
 
-/// The app was not granted all that it needs: of what a missing permission keeps away the bot never hears.
+/// The app lacks a permission: the platform doesn't deliver the events that need it, and doesn't report that.
 pub(crate) async fn permission_not_granted(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
     platform.add_app(&app, "s3");
@@ -110,7 +110,7 @@ pub(crate) async fn intents_refused(place: &Organization) -> anyhow::Result<Inje
     Ok(expected.of(bot.id))
 }
 
-/// A bot of a person, who has logged in.
+/// A personal bot whose owner has logged in.
 async fn wechat_bot(place: &Organization) -> anyhow::Result<(wechat::Platform, String, String)> {
     let platform = wechat::Platform::start().await;
     let person = format!("{}@im.wechat", uuid());
@@ -139,7 +139,7 @@ pub(crate) async fn signed_out(place: &Organization) -> anyhow::Result<Injected>
     Ok(expected.of(bot))
 }
 
-/// The person's last message is too long ago for an answer.
+/// The person's last message is too old: the platform's reply window has closed.
 pub(crate) async fn window_closed(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, person, bot) = wechat_bot(place).await?;
     platform.misbehave(|faults| faults.refuse_messages.extend([-2, -2]));
@@ -152,7 +152,7 @@ pub(crate) async fn window_closed(place: &Organization) -> anyhow::Result<Inject
     Ok(expected.of(bot))
 }
 
-/// The platform no longer trusts the address that this deployment calls from.
+/// The platform no longer trusts the IP address that this deployment calls from.
 pub(crate) async fn address_not_trusted(place: &Organization) -> anyhow::Result<Injected> {
     let platform = wecom_app::Platform::start().await;
     let bot = place.bot(&platform.integration()).await?;
@@ -170,14 +170,14 @@ pub(crate) async fn address_not_trusted(place: &Organization) -> anyhow::Result<
     Ok(expected.of(bot.id))
 }
 
-/// The same of an account, whose platform has a list of its own and refuses the token already.
+/// Like [`address_not_trusted`] for an official account, whose platform has an allow list of its own and refuses the access token already.
 pub(crate) async fn account_address_not_listed(place: &Organization) -> anyhow::Result<Injected> {
     let platform = wechat_mp::Platform::start(true).await;
     let bot = place.bot(&platform.integration()).await?;
     platform.created(&bot.callback_url);
     platform.say(&Speaker::alone("oLisi"), "hello", true);
     place.ended(&bot.id, "answered", 1).await?;
-    // Only who asks for a token must be on the list.
+    // Only the caller that requests an access token must be on the list.
     platform.trust_caller(false);
     platform.expire_tokens();
     place
@@ -190,7 +190,7 @@ pub(crate) async fn account_address_not_listed(place: &Organization) -> anyhow::
     Ok(expected.of(bot.id))
 }
 
-/// The account may not write to the person any more.
+/// The account may no longer write to the person: the reply window has closed.
 pub(crate) async fn account_window_closed(place: &Organization) -> anyhow::Result<Injected> {
     let platform = wechat_mp::Platform::start(true).await;
     let bot = place.bot(&platform.integration()).await?;
@@ -205,7 +205,7 @@ pub(crate) async fn account_window_closed(place: &Organization) -> anyhow::Resul
     Ok(expected.of(bot.id))
 }
 
-/// The same on a long connection, which tries again by itself.
+/// Like [`account_address_not_listed`], but on a long connection, which retries by itself.
 pub(crate) async fn address_not_listed(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (dingtalk::Platform::start().await, format!("ding{}", uuid()));
     platform.add_app(&app, "s3");
@@ -229,7 +229,7 @@ pub(crate) async fn address_not_listed(place: &Organization) -> anyhow::Result<I
     Ok(expected.of(bot.id))
 }
 
-/// The person is outside the range of people who may use the application.
+/// The person is not in the application's visible range.
 pub(crate) async fn not_visible(place: &Organization) -> anyhow::Result<Injected> {
     let platform = wecom_app::Platform::start().await;
     let agent = place.agent("fine").await?;

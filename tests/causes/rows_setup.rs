@@ -1,4 +1,4 @@
-//! What operators have set up: started, bound, allowed.
+//! Causes in the operator's configuration: stopped, not bound, not allowed.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ pub(crate) async fn not_allowed(place: &Organization) -> anyhow::Result<Injected
     Ok(expected.of(bot.id))
 }
 
-/// The message is older than a day by the platform's clock.
+/// The message is more than a day old by the platform's clock.
 pub(crate) async fn stale(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
     platform.add_app(&app, "s3");

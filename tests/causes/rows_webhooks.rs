@@ -1,4 +1,4 @@
-//! Callbacks: the address, its proof, and the credentials behind it.
+//! Causes at callbacks: the address, the signature, and the bot's credentials.
 
 use serde_json::json;
 use tieline_tests::lark;
@@ -9,14 +9,14 @@ use tieline_tests::wecom::{Bot, Cipher, ResponseServer};
 use crate::expected::{Expected, Injected};
 use crate::organization::{self, Organization};
 
-/// A bot whose platform proves its requests with `cipher`.
+/// A bot whose platform signs and encrypts its requests with `cipher`.
 async fn wecom(place: &Organization, cipher: &Cipher) -> anyhow::Result<organization::Bot> {
     let mut integration = Bot::new(cipher.clone(), String::new()).as_integration("Bot");
     integration["endpoints"] = json!({ "apiBase": ResponseServer::start().await.url });
     place.bot(&integration).await
 }
 
-/// The platform proves its requests with another cipher than the bot knows.
+/// The platform uses another token or key than the bot is configured with.
 async fn unproved(place: &Organization, known: &Cipher, used: Cipher, field: &str) -> anyhow::Result<Injected> {
     let bot = wecom(place, known).await?;
     let platform = Bot::new(used, bot.callback_url);
@@ -24,7 +24,7 @@ async fn unproved(place: &Organization, known: &Cipher, used: Cipher, field: &st
         let message = platform.text(&Speaker::alone("lisi"), &format!("m{n}"), "hello", "https://x.example");
         let (query, body, _) = platform.cipher.callback(&message.to_string());
         let (status, ..) = platform.send_raw(&query, body).await?;
-        anyhow::ensure!(status == 401, "{status}");
+        anyhow::ensure!(status == 401, "expected status 401, found {status}");
     }
     let expected = Expected::failed("signature", "edit_credentials", &[field])
         .status("connecting", Some("signature"))
@@ -78,7 +78,7 @@ pub(crate) async fn wrong_secret(place: &Organization) -> anyhow::Result<Injecte
     Ok(expected.of(bot.id))
 }
 
-/// The platform refuses the answer for good.
+/// The platform rejects the answer permanently.
 pub(crate) async fn answer_refused(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
     platform.add_app(&app, "s3");
@@ -99,7 +99,7 @@ pub(crate) async fn answer_refused(place: &Organization) -> anyhow::Result<Injec
     Ok(expected.of(bot.id))
 }
 
-/// The platform limits the bot's rate while it answers.
+/// The platform rate limits the bot while it answers.
 pub(crate) async fn rate_limited(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = (lark::Platform::start().await, format!("cli_{}", uuid()));
     platform.add_app(&app, "s3");

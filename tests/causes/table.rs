@@ -7,9 +7,9 @@ use crate::expected::Injected;
 use crate::organization::Organization;
 use crate::{rows_agents, rows_connections, rows_platforms, rows_setup, rows_webhooks};
 
-/// One cause of silence.
+/// One cause of a silent bot.
 pub(crate) struct Cause {
-    /// Also the name of its organization.
+    /// Also the id of its organization.
     pub(crate) name: &'static str,
     /// Whether it is injected into the bridge that has a public address.
     pub(crate) needs_public_address: bool,
@@ -28,9 +28,9 @@ macro_rules! causes {
     (@public) => { false };
 }
 
-/// All of them.
+/// Every cause.
 pub(crate) const CAUSES: &[Cause] = causes![
-    // Those that take longest, first.
+    // The slowest causes come first.
     socket_half_open: rows_connections::half_open,
     agent_slow: rows_agents::slow_first_token,
     stopped: rows_setup::stopped,

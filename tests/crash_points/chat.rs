@@ -1,4 +1,4 @@
-//! A chat that counts what is said in it.
+//! A chat server that records everything that is said in it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// A platform that takes messages over an address of their own, and says yes to all of them, unless it is asked to be busy.
+/// A platform server that accepts every message, unless it is told to be busy.
 #[derive(Clone)]
 pub(crate) struct ChatServer {
     pub(crate) url: String,
-    /// Whether it takes its time with cards.
+    /// Whether it holds back its answers to card calls.
     pub(crate) holds_cards: Arc<watch::Sender<bool>>,
-    /// For how many seconds it wants to be left alone, if it does.
+    /// While busy, the `Retry-After` of its refusals in seconds.
     pub(crate) busy_s: Arc<Mutex<Option<u64>>>,
-    /// How often it was called though it was busy.
+    /// Number of calls that it refused because it was busy.
     pub(crate) n_refused: Arc<AtomicUsize>,
-    /// How many files were fetched.
+    /// Number of fetched files.
     pub(crate) n_fetched: Arc<AtomicUsize>,
     said: Arc<Mutex<Vec<String>>>,
     cards: Arc<Mutex<Vec<String>>>,
@@ -54,7 +54,7 @@ impl ChatServer {
         server
     }
 
-    /// Everything that was said, in order.
+    /// All messages that the bot sent, in order.
     pub(crate) fn said(&self) -> Vec<String> {
         self.said.lock().unwrap().clone()
     }
@@ -83,7 +83,7 @@ async fn fetch(State(server): State<ChatServer>) -> &'static str {
 }
 
 async fn card(State(server): State<ChatServer>, Json(body): Json<Value>) -> Json<Value> {
-    // Nothing holds it back any more when the test is over.
+    // An error means that the sender is gone: the test is over.
     let _ = server.holds_cards.subscribe().wait_for(|holds| !holds).await;
     server.cards.lock().unwrap().push(body.to_string());
     Json(json!({ "success": true, "result": { "deliverResults": [{ "success": true }] } }))

@@ -1,4 +1,4 @@
-//! A person chooses another agent while a message waits: each message is answered by the agent that it was said to, whatever dies meanwhile.
+//! A person chooses another agent while a message waits: each message is answered by the agent that it was sent to, wherever a process crashes.
 
 use std::time::Duration;
 
@@ -20,16 +20,19 @@ use crate::{LATER, MOST_POINTS};
 const WINDOW: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_message_is_answered_by_its_own_agent_whatever_dies() {
+async fn each_message_is_answered_by_its_own_agent_after_any_crash() {
     let mut n_points = 0;
     while die_at(n_points).await {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the case doesn't end");
+        assert!(
+            n_points < MOST_POINTS,
+            "the scenario has not ended after {MOST_POINTS} crash points"
+        );
     }
-    assert!(n_points >= 24, "only {n_points} crash points: something isn't watched");
+    assert!(n_points >= 24, "only {n_points} crash points: expected at least 24");
 }
 
-/// Whether it came to that point.
+/// Returns whether the process reached that crash point.
 async fn die_at(point: u64) -> bool {
     let (dir, chat) = (tempfile::tempdir().unwrap(), ChatServer::start().await);
     let (own, other) = (
@@ -80,7 +83,7 @@ async fn die_at(point: u64) -> bool {
     plan.has_died()
 }
 
-/// Makes another agent, and lets people choose it.
+/// Creates another agent, and lets people choose it.
 async fn offer(process: &ProcessRun, other: &FakeAgent) {
     let (store, now, organization) = (
         &process.world.store,

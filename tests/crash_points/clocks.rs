@@ -1,4 +1,4 @@
-//! Machines whose clocks are apart.
+//! Machines whose clocks differ.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Over, set_up};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turns_are_in_the_order_in_which_they_were_said() {
+async fn turns_keep_their_order_when_clocks_differ() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
     let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), CLOCKS_DIFFER).await;

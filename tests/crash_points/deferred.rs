@@ -1,4 +1,4 @@
-//! Agents that take a question and call back.
+//! Agents that accept a question and answer later by callbacks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::process_run::{CrashPlan, ProcessRun};
 use crate::scenario::{Scenario, n_ended};
 use crate::test_bot::{Bot, Over, set_up};
 
-/// An agent that takes nearly every question for later.
+/// An agent that defers its answer to nearly every question.
 async fn deferring() -> FakeAgent {
     FakeAgent::start(Manner {
         defers: |text| !text.starts_with("at once"),
@@ -27,7 +27,7 @@ async fn deferring() -> FakeAgent {
     .await
 }
 
-/// What the agent calls back about its newest question. Whether it was taken, now or before.
+/// Sends a callback for the agent's newest question. Returns whether it was accepted, now or before.
 async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Value) -> bool {
     let body = agent.seen().pop().unwrap().body;
     let events_url = body["reply"]["eventsUrl"].as_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Val
     matches!(taken, Ok(_) | Err(CallbackError::Closed))
 }
 
-/// One with an agent that calls back.
+/// A scenario with an agent that calls back.
 async fn scenario(over: Over) -> Scenario {
     let agent = deferring().await;
     let settings = agent.as_webhook("Later");
@@ -46,7 +46,7 @@ async fn scenario(over: Over) -> Scenario {
 }
 
 impl Scenario {
-    /// A person says that, and all is done that can be.
+    /// Delivers a message and processes everything that is due.
     async fn say(&self, text: &str) {
         self.receive(text).await;
         self.process.work().await;
@@ -57,9 +57,9 @@ impl Scenario {
     }
 }
 
-/// It can't go on before the person has answered, whose answer would wait behind it.
+/// The turn must end here: the person's answer would otherwise wait behind it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_of_the_agent_ends_its_turn() {
+async fn a_deferred_agents_question_ends_its_turn() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.say("order one").await;
     let question = json!({ "type": "input.required", "prompt": "Which one?" });
@@ -70,14 +70,17 @@ async fn a_question_of_the_agent_ends_its_turn() {
     scenario.process.work().await;
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
     let said = scenario.chat.said();
-    assert!(said.len() == 1 && said[0].contains("Which one?"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].contains("Which one?"),
+        "expected the question alone, found {said:?}"
+    );
     scenario.say("at once: the first").await;
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 2);
 }
 
-/// A process dies before or after each durable write, and the agent repeats what it has no acknowledgement for.
+/// A process dies before or after each durable write, and the agent repeats every callback that was not acknowledged.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_calls_back_is_heard_whoever_dies() {
+async fn callbacks_are_answered_after_a_crash_at_any_point() {
     let (agent, chat) = (deferring().await, ChatServer::start().await);
     let template = tempfile::tempdir().unwrap();
     let before = ProcessRun::begin(template.path(), CrashPlan::new(None), Duration::ZERO).await;
@@ -92,29 +95,32 @@ async fn an_agent_that_calls_back_is_heard_whoever_dies() {
         let plan = CrashPlan::new(Some(dies_at));
         let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
         process.watch();
-        let first = Told::begin(&agent, &bot, "one");
-        plan.unless_dead(first.tell(&process)).await;
+        let first = DeferredQuestion::begin(&agent, &bot, "one");
+        plan.unless_dead(first.deliver(&process)).await;
         process.end().await;
         let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), LATER).await;
-        first.tell(&process).await;
+        first.deliver(&process).await;
         process.pass(LATER);
         process.work().await;
         let crash_point = plan.crash_point();
         assert_eq!(n_ended(&process, MessageState::Answered).await, 1, "died {crash_point}");
         let n_said = chat.said().len() - n_said;
-        assert!((1..=2).contains(&n_said), "died {crash_point}: said {n_said} times");
+        assert!(
+            (1..=2).contains(&n_said),
+            "died {crash_point}: answered {n_said} times, expected 1 or 2"
+        );
         process.end().await;
         if !plan.has_died() {
-            assert_eq!(n_said, 1, "no process died");
+            assert_eq!(n_said, 1, "without a crash there must be one answer");
             break;
         }
         dies_at += 1;
     }
-    assert!(dies_at >= 40, "only {dies_at} crash points");
+    assert!(dies_at >= 40, "only {dies_at} crash points, expected at least 40");
 }
 
-/// A question and the callbacks to it, each told until it is acknowledged.
-struct Told<'a> {
+/// A question and the callbacks to it, each repeated until it is acknowledged.
+struct DeferredQuestion<'a> {
     agent: &'a FakeAgent,
     bot: &'a Bot,
     text: &'a str,
@@ -122,7 +128,7 @@ struct Told<'a> {
     acknowledged: AtomicUsize,
 }
 
-impl<'a> Told<'a> {
+impl<'a> DeferredQuestion<'a> {
     fn begin(agent: &'a FakeAgent, bot: &'a Bot, text: &'a str) -> Self {
         Self {
             agent,
@@ -133,7 +139,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    async fn tell(&self, process: &ProcessRun) {
+    async fn deliver(&self, process: &ProcessRun) {
         if self.acknowledged.load(Ordering::SeqCst) == 0 {
             assert!(self.bot.receive(&process.world, self.text, self.text).await);
             self.acknowledged.store(1, Ordering::SeqCst);
@@ -158,9 +164,9 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Every watchdog that comes by finds an answer to deliver. One of them does.
+/// Every watchdog finds an answer to deliver; only one of them delivers it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_platform_hears_the_answer_once() {
+async fn a_busy_platform_gets_a_deferred_answer_once() {
     let mut scenario = scenario(Over::DingTalk).await;
     scenario.say("one").await;
     *scenario.chat.busy_s.lock().unwrap() = Some(60);
@@ -173,7 +179,7 @@ async fn a_busy_platform_hears_the_answer_once() {
         tokio::join!(scenario.process.run(), scenario.process.run(), scenario.process.run());
     }
     assert_eq!(scenario.chat.said(), Vec::<String>::new());
-    // At once, and when the minute that it asked for was over; not whenever a watchdog comes by.
+    // At once, and when the minute that the platform asked for was over; not with every watchdog.
     assert_eq!(scenario.chat.n_refused.load(Ordering::SeqCst), 2);
     *scenario.chat.busy_s.lock().unwrap() = None;
     for _ in 0..3 {
@@ -184,15 +190,15 @@ async fn a_busy_platform_hears_the_answer_once() {
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
-/// A process that brings the next event while the one before is being shown finds the lease held, and leaves.
+/// The process that handles the next event while the previous one is being shown finds the lease held, and leaves.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
+async fn callback_during_a_delivery_is_processed_at_once() {
     let mut scenario = scenario(Over::DingTalkCards).await;
     scenario.say("one").await;
     let delta = |text: &str| json!({ "type": "text.delta", "text": text });
     scenario.call_back(1, delta("the ")).await;
     scenario.process.work().await;
-    // Until the card may change again.
+    // Until the rate limit allows another change of the card.
     scenario.process.pass(Duration::from_secs(5));
     scenario.process.work().await;
     scenario.process.pass(Duration::from_secs(5));
@@ -210,9 +216,9 @@ async fn an_event_that_comes_while_another_is_shown_is_seen_at_once() {
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
-/// What waits behind a run that calls back, and wants to interrupt it, sends a wake-up itself.
+/// A message that waits behind a deferred run, and must interrupt it, sends a wake-up itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
+async fn stopping_a_deferred_run_needs_no_watchdog() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.say("one").await;
     scenario.say("/stop").await;
@@ -223,9 +229,9 @@ async fn stopping_a_run_that_calls_back_needs_no_watchdog() {
     assert_eq!(scenario.n_ended(MessageState::Answered).await, 1);
 }
 
-/// No process may hold the conversation for hours.
+/// No process can hold the conversation for the hours that the agent takes.
 #[tokio::test(flavor = "multi_thread")]
-async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
+async fn picture_behind_a_deferred_run_is_prefetched() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.say("one").await;
     picture::send(&scenario.process, &scenario.bot, "picture").await;
@@ -234,9 +240,9 @@ async fn picture_behind_a_run_that_calls_back_is_kept_while_it_can_be_had() {
     assert_eq!(scenario.chat.n_fetched.load(Ordering::SeqCst), 1);
 }
 
-/// Another process, or the session's next run, needs it whatever becomes of this one.
+/// Another process, or the session's next run, needs the reference even if this run fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn conversation_that_a_callback_names_is_recorded_at_once() {
+async fn conversation_reference_of_a_callback_is_stored_at_once() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.say("later").await;
     scenario

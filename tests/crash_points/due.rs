@@ -1,4 +1,4 @@
-//! Messages that are gathered, by settings that change meanwhile.
+//! Gathered messages whose trigger settings change meanwhile.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Over, set_up};
 
-/// The wake-up of the old time is there, and the one of the new time was not sent.
+/// The wake-up for the old due time is queued, and none was sent for the new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_that_grows_loses_nobody() {
+async fn a_window_that_grows_loses_no_message() {
     let dir = tempfile::tempdir().unwrap();
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
@@ -34,14 +34,18 @@ async fn a_window_that_grows_loses_nobody() {
     for _ in 0..10 {
         process.pass(Duration::from_secs(58));
         process.work().await;
-        assert_eq!(agent.asked().len(), 0, "it waits for more");
+        assert_eq!(
+            agent.asked().len(),
+            0,
+            "the agent was asked before the longer window was over"
+        );
     }
     process.pass(Duration::from_secs(58));
     process.work().await;
     assert_eq!(agent.asked(), ["one"]);
 }
 
-/// It is how people get out of a queue of their own making.
+/// `/new` is how people get out of a full mailbox.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_session_begins_though_the_mailbox_is_full() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Writes that are done and whose answers get lost: the SDK writes again, and is refused by what it wrote itself.
+//! Writes that succeed but whose responses are lost: the SDK retries, and the retry fails the condition because of the first write.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ async fn scenario() -> Scenario {
 }
 
 impl Scenario {
-    /// The answer to the next change of such an item gets lost.
+    /// Loses the response of the next update of an item whose key contains `item`.
     fn lose_answer(&self, item: &'static str) {
         let is_lost = AtomicBool::new(false);
         self.process.plan.fail(move |point| {
@@ -33,7 +33,7 @@ impl Scenario {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_that_was_taken_is_worked_on() {
+async fn lost_response_of_a_lease_write_does_not_stop_the_run() {
     let scenario = scenario().await;
     scenario.receive("one").await;
     scenario.lose_answer("CNV#");
@@ -42,7 +42,7 @@ async fn a_conversation_that_was_taken_is_worked_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_is_a_reply() {
+async fn lost_response_of_a_reply_write_does_not_stop_its_delivery() {
     let scenario = scenario().await;
     scenario.receive("/help").await;
     scenario.lose_answer("RPL#");
@@ -50,9 +50,9 @@ async fn so_is_a_reply() {
     assert_eq!(scenario.chat.said().len(), 1);
 }
 
-/// They have one name, so what one of them wrote looks to all as if they had.
+/// All runners have the same owner name, so the write of one looks to every other like its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_come_at_once_one_works() {
+async fn concurrent_wake_ups_are_worked_by_one_runner() {
     for _ in 0..5 {
         let scenario = scenario().await;
         scenario.receive("one").await;

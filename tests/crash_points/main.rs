@@ -1,7 +1,7 @@
-//! A process may die before and after every durable write. The next process finishes what it left, and repeats nothing.
+//! A process may die before and after every durable write. The next process finishes what it left, and repeats nothing that was completed.
 //!
-//! Every case first runs without a crash, which counts its crash points; then once for each of them, with a process that
-//! dies there and another that comes twenty minutes later.
+//! Every case first runs without a crash, which counts its crash points; then once for each crash point, with a process that
+//! dies there and another that starts twenty minutes later.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -44,35 +44,35 @@ use chat::ChatServer;
 use process_run::{CrashPlan, ProcessRun};
 use test_bot::{Bot, Over, set_up};
 
-/// Until every lease has run out and everything hidden is shown again.
+/// After this time every lease has expired and every hidden message is visible again.
 const LATER: Duration = Duration::from_secs(20 * 60);
-/// More crash points than this are a loop.
+/// With more crash points than this, the case loops.
 const MOST_POINTS: u64 = 1000;
 
-/// One kind of message, and how it ends.
+/// One kind of message, and its expected end.
 #[derive(Clone, Copy)]
 struct Case {
     over: Over,
-    /// What people say, one after the other.
+    /// The messages that people send, in order.
     texts: &'static [&'static str],
     window: Duration,
-    /// What becomes of them.
+    /// The expected end of all messages.
     ends: Ends,
 }
 
-/// How messages end.
+/// Expected end of a case's messages.
 #[derive(Clone, Copy)]
 enum Ends {
-    /// With an answer of the agent, one of these: more than one where a crash may keep messages from being merged.
+    /// Answered by the agent, with one of these texts: several, where a crash may keep messages from being merged.
     Answered(&'static [&'static str]),
-    /// As a command, with a sentence of ours.
+    /// Ends as a command, with this notice.
     Commanded(Notice),
-    /// As a command of task mode, with this text.
+    /// Ends as a command of task mode, with this text.
     Told(&'static str),
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_that_is_fetched() {
+async fn one_message_whose_answer_is_polled() {
     let case = Case {
         over: Over::Web,
         texts: &["one"],
@@ -83,7 +83,7 @@ async fn one_message_that_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_that_is_pushed() {
+async fn one_message_whose_answer_is_pushed() {
     let case = Case {
         over: Over::DingTalk,
         texts: &["one"],
@@ -115,9 +115,9 @@ async fn a_command_that_is_confirmed() {
     crash_everywhere(case, 24).await;
 }
 
-/// Made twice, the task would be there already the second time, and the text another one.
+/// If the command ran twice, the task would already exist the second time, and the text would be another one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_makes_a_task() {
+async fn a_command_that_creates_a_task() {
     let case = Case {
         over: Over::DingTalk,
         texts: &["/task Deploy"],
@@ -127,10 +127,10 @@ async fn a_command_that_makes_a_task() {
     crash_everywhere(case, 24).await;
 }
 
-/// The platform took the answer, and the process lives: it must not forget that because of a table that is gone for a moment.
+/// The platform accepted the answer and the process lives: it must not forget that because a table is unavailable for a moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_fails_for_seconds_repeats_nothing() {
-    // Longer than the SDK tries by itself.
+async fn table_outage_of_seconds_repeats_no_answer() {
+    // Longer than the SDK's own retries.
     const GONE_FOR: Duration = Duration::from_secs(5);
     let dir = tempfile::tempdir().unwrap();
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
@@ -156,7 +156,7 @@ async fn a_table_that_fails_for_seconds_repeats_nothing() {
     assert_eq!(chat.said().len(), 1, "{:?}", chat.said());
 }
 
-/// Runs the case once for each of its crash points, of which there must be some.
+/// Runs the case once for each of its crash points. Fails if there are fewer than `at_least`.
 async fn crash_everywhere(case: Case, at_least: u64) {
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
@@ -175,20 +175,23 @@ async fn crash_everywhere(case: Case, at_least: u64) {
         bot,
         template: template.path(),
     };
-    let undisturbed = scenario.travel(None).await;
+    let undisturbed = scenario.crash_and_recover(None).await;
     let mut n_points = 0;
-    while scenario.travel(Some(n_points)).await.has_died() {
+    while scenario.crash_and_recover(Some(n_points)).await.has_died() {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the case doesn't end");
+        assert!(
+            n_points < MOST_POINTS,
+            "the case has not ended after {MOST_POINTS} crash points"
+        );
     }
     assert!(
         n_points >= at_least,
-        "only {n_points} crash points: something isn't watched"
+        "only {n_points} crash points: expected at least {at_least}"
     );
     println_count(case, n_points, undisturbed.n_points());
 }
 
-/// Switches task mode on in the only trigger.
+/// Enables task mode in the only trigger.
 async fn allow_tasks(process: &ProcessRun) {
     let (store, now) = (&process.world.store, process.world.clock.now());
     let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true)
@@ -201,7 +204,7 @@ async fn allow_tasks(process: &ProcessRun) {
         .unwrap();
 }
 
-#[expect(clippy::print_stdout, reason = "how much was tried is worth a line")]
+#[expect(clippy::print_stdout, reason = "the number of crash points is part of the result")]
 fn println_count(case: Case, n_points: u64, undisturbed: u64) {
     println!(
         "{:?}, {} message(s): died at {n_points} points; {undisturbed} without a crash",
@@ -218,7 +221,7 @@ struct CrashScenario<'a> {
     template: &'a Path,
 }
 
-/// What was there before a process started.
+/// State before the second process starts.
 struct Before {
     n_asked: usize,
     n_said: usize,
@@ -226,7 +229,7 @@ struct Before {
 }
 
 impl Before {
-    /// Whether the agent's result for the message was recorded, be it as a part of a later one's.
+    /// Whether the agent's result for the message was recorded, possibly as part of a later message's result.
     fn has_result(&self, at: usize) -> bool {
         let Some((_, Some(reply))) = self.replies.get(at) else {
             return false;
@@ -241,15 +244,15 @@ impl Before {
 }
 
 impl CrashScenario<'_> {
-    /// One process that may die, and one that finishes.
-    async fn travel(&self, dies_at: Option<u64>) -> CrashPlan {
+    /// Runs a process that may die, and a second one that finishes its work.
+    async fn crash_and_recover(&self, dies_at: Option<u64>) -> CrashPlan {
         let dir = tempfile::tempdir().unwrap();
         copy(self.template, dir.path());
         let (n_asked, n_said) = (self.agent.asked().len(), self.chat.said().len());
         let plan = CrashPlan::new(dies_at);
         let mut process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
         process.watch();
-        let acknowledged = self.first_life(&mut process).await;
+        let acknowledged = self.run_until_crash(&mut process).await;
         process.end().await;
 
         let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), LATER).await;
@@ -258,9 +261,12 @@ impl CrashScenario<'_> {
             n_said: self.chat.said().len(),
             replies: self.replies(&process).await,
         };
-        // The platform repeats what it has no acknowledgement for, and nothing else.
+        // The platform repeats only messages that were not acknowledged.
         for at in acknowledged..self.case.texts.len() {
-            assert!(self.say(&process, at).await, "a living bridge takes everything in");
+            assert!(
+                self.say(&process, at).await,
+                "a running bridge must accept every message"
+            );
         }
         process.work().await;
         process.pass(self.case.window * 2);
@@ -271,19 +277,19 @@ impl CrashScenario<'_> {
         };
         let finished = end.check_answers(&process).await;
         end.check_repetitions(&before, n_asked, n_said);
-        end.check_rest(&mut process, &finished).await;
+        end.check_idle(&mut process, &finished).await;
         process.end().await;
         plan
     }
 
-    /// How many messages were acknowledged.
-    async fn first_life(&self, process: &mut ProcessRun) -> usize {
+    /// Runs the process until it is done or dies. Returns the number of acknowledged messages.
+    async fn run_until_crash(&self, process: &mut ProcessRun) -> usize {
         let plan = process.plan.clone();
         let mut acknowledged = 0;
         for at in 0..self.case.texts.len() {
             match plan.unless_dead(self.say(process, at)).await {
                 Some(true) => acknowledged += 1,
-                Some(false) => panic!("a living bridge takes everything in"),
+                Some(false) => panic!("a running bridge must accept every message"),
                 None => return acknowledged,
             }
         }
@@ -294,7 +300,7 @@ impl CrashScenario<'_> {
         acknowledged
     }
 
-    /// The ledger's messages and what is known of their replies, in the order of the texts.
+    /// The ledger's messages and the records of their replies, in the order of the texts.
     async fn replies(&self, process: &ProcessRun) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
         let store = &process.world.store;
         let now = process.world.clock.now();
@@ -317,7 +323,7 @@ impl CrashScenario<'_> {
     }
 }
 
-/// What must hold when the second process has nothing left to do.
+/// Checks what must hold when the second process has nothing left to do.
 struct End<'a> {
     scenario: &'a CrashScenario<'a>,
     /// Where the first process died.
@@ -325,7 +331,7 @@ struct End<'a> {
 }
 
 impl End<'_> {
-    /// Every message is answered, by one answer that is right.
+    /// Every message has exactly one correct answer.
     async fn check_answers(&self, process: &ProcessRun) -> Vec<(MessageRecord, Option<ReplyRecord>)> {
         let crash_point = &self.crash_point;
         let replies = self.scenario.replies(process).await;
@@ -361,7 +367,7 @@ impl End<'_> {
         replies
     }
 
-    /// What was said is remembered for the agent: once, in order, with its answers.
+    /// The transcript for the agent has every message once, in order, with its answer.
     async fn check_transcript(&self, process: &ProcessRun, message: &MessageRecord) {
         let (session, _) = message.session.as_ref().unwrap();
         let now = process.world.clock.now();
@@ -380,13 +386,17 @@ impl End<'_> {
         }
     }
 
-    /// An agent whose result was recorded was not asked again; what the platform confirmed was not said again.
+    /// An agent whose result was recorded is not asked again; what the platform confirmed is not sent again.
     fn check_repetitions(&self, before: &Before, n_asked: usize, n_said: usize) {
         let Self { scenario, crash_point } = self;
         let asked = scenario.agent.asked();
         let (first, second) = (&asked[n_asked..before.n_asked], &asked[before.n_asked..]);
         if !matches!(scenario.case.ends, Ends::Answered(_)) {
-            assert_eq!(asked.len(), 0, "died {crash_point}: a command is not for the agent");
+            assert_eq!(
+                asked.len(),
+                0,
+                "died {crash_point}: the agent was asked about a command"
+            );
         }
         for (at, text) in scenario.case.texts.iter().enumerate() {
             let times = |asked: &[String]| asked.iter().filter(|it| it.lines().any(|line| line == *text)).count();
@@ -403,10 +413,10 @@ impl End<'_> {
         let n_first = before.n_said - n_said;
         let n_second = scenario.chat.said().len() - before.n_said;
         if scenario.case.over == Over::Web {
-            assert_eq!(n_first + n_second, 0, "nothing is pushed into our own channel");
+            assert_eq!(n_first + n_second, 0, "nothing may be pushed to our own channel");
             return;
         }
-        // Where one call shows all of an answer, the ledger tells; else the reply's own record. A command ends before it is confirmed.
+        // The ledger records the confirmation if one call shows the whole answer; else the reply's record. A command ends before it is confirmed.
         let is_confirmed = before.replies.iter().any(|(message, reply)| {
             let answered = matches!(scenario.case.ends, Ends::Answered(_)) && message.state.is_terminal();
             answered
@@ -414,14 +424,20 @@ impl End<'_> {
                     .as_ref()
                     .is_some_and(|it| it.delivered || !it.progress.is_beginning())
         });
-        // Between the platform's answer and our record of it a platform without idempotency hears twice; nowhere else.
+        // A platform without idempotency gets the answer twice only if the process died between the platform's response and our record of it.
         let n_wanted = usize::from(!is_confirmed);
-        assert!(n_first <= 1, "died {crash_point}: said {n_first} times");
-        assert_eq!(n_second, n_wanted, "died {crash_point}: said {n_first} times before");
+        assert!(
+            n_first <= 1,
+            "died {crash_point}: first process sent {n_first} messages, expected at most 1"
+        );
+        assert_eq!(
+            n_second, n_wanted,
+            "died {crash_point}: sent {n_first} messages before the crash"
+        );
     }
 
-    /// Nothing more happens, whatever the platform repeats and however long one waits.
-    async fn check_rest(&self, process: &mut ProcessRun, finished: &[(MessageRecord, Option<ReplyRecord>)]) {
+    /// Nothing more happens when the platform repeats its messages or time passes.
+    async fn check_idle(&self, process: &mut ProcessRun, finished: &[(MessageRecord, Option<ReplyRecord>)]) {
         let Self { scenario, crash_point } = self;
         let before = (scenario.agent.asked(), scenario.chat.said());
         process.pass(LATER);

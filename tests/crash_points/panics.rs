@@ -1,4 +1,4 @@
-//! A connector with a mistake in it, which panics on some messages: the others must not notice.
+//! A connector that panics on some messages must not affect other messages.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,18 +23,18 @@ use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Bot, Over, set_up};
 
-/// More tries than this are a loop.
+/// With more tries than this, the scenario loops.
 const MOST_TRIES: usize = 20;
 
-/// DingTalk, but for what it can't bear.
-struct Fragile {
-    /// Whether it can't even say what it is.
-    breaks: AtomicBool,
+/// The DingTalk connector, but it panics on some replies.
+struct PanickingConnector {
+    /// Whether its manifest panics too.
+    manifest_panics: AtomicBool,
 }
 
-impl Connector for Fragile {
+impl Connector for PanickingConnector {
     fn manifest(&self) -> &'static Manifest {
-        assert!(!self.breaks.load(Ordering::SeqCst), "a mistake");
+        assert!(!self.manifest_panics.load(Ordering::SeqCst), "planted panic");
         DingTalk.manifest()
     }
 
@@ -62,8 +62,8 @@ impl Connector for Fragile {
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        assert!(!wanted.text.contains("poison"), "a mistake");
-        assert_ne!(wanted.notice, Some(Notice::NothingToStop), "a mistake");
+        assert!(!wanted.text.contains("poison"), "planted panic");
+        assert_ne!(wanted.notice, Some(Notice::NothingToStop), "planted panic");
         DingTalk.deliver(wanted, to, done, cx)
     }
 
@@ -77,7 +77,7 @@ struct PanicScenario {
     agent: FakeAgent,
     chat: ChatServer,
     bot: Bot,
-    connector: &'static Fragile,
+    connector: &'static PanickingConnector,
     _dir: tempfile::TempDir,
 }
 
@@ -86,8 +86,8 @@ impl PanicScenario {
         let dir = tempfile::tempdir().unwrap();
         let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
         let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
-        let connector: &'static Fragile = Box::leak(Box::new(Fragile {
-            breaks: AtomicBool::new(false),
+        let connector: &'static PanickingConnector = Box::leak(Box::new(PanickingConnector {
+            manifest_panics: AtomicBool::new(false),
         }));
         process.world.registry = Box::leak(Box::new([connector as &dyn Connector]));
         let settings = agent.as_chat("Counting");
@@ -112,7 +112,7 @@ impl PanicScenario {
         assert!(other.receive(&self.process.world, text, text).await);
     }
 
-    /// Takes in all that was said, in one batch. How many have to come again.
+    /// Dispatches all received events in one batch. Returns how many must be received again.
     async fn dispatch_together(&self) -> usize {
         let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().inbound);
         let received = receive::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO)
@@ -126,7 +126,7 @@ impl PanicScenario {
         failed.len()
     }
 
-    /// Does what all wake-ups want that are due, in one batch.
+    /// Works all wake-ups that are due, in one batch.
     async fn run_together(&self) {
         let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().work);
         let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
@@ -137,7 +137,7 @@ impl PanicScenario {
         delete(queues, url, &done).await.unwrap();
     }
 
-    /// What became of the messages, by their texts.
+    /// State of the message with this text.
     async fn state(&self, text: &str) -> MessageState {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
@@ -146,7 +146,7 @@ impl PanicScenario {
         all.find(|it| it.platform_message.as_str() == text).unwrap().state
     }
 
-    async fn letters(&self) -> Vec<DeadLetter> {
+    async fn dead_letters(&self) -> Vec<DeadLetter> {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
         found.unwrap().items
@@ -154,7 +154,7 @@ impl PanicScenario {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_can_not_be_told_holds_up_nobody_for_ever() {
+async fn poison_answer_is_given_up_and_blocks_its_conversation_only_for_a_time() {
     let mut scenario = PanicScenario::begin(Duration::ZERO).await;
     scenario.receive("poison").await;
     scenario.receive_elsewhere("fine").await;
@@ -167,46 +167,49 @@ async fn an_answer_that_can_not_be_told_holds_up_nobody_for_ever() {
     let mut n_tries = 1;
     while scenario.state("after").await != MessageState::Answered {
         n_tries += 1;
-        assert!(n_tries < MOST_TRIES, "the conversation is held up");
+        assert!(n_tries < MOST_TRIES, "the poison message still blocks its conversation");
         scenario.process.pass(Duration::from_secs(60));
         scenario.process.work().await;
     }
     assert_eq!(scenario.state("poison").await, MessageState::Failed);
-    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<String> = scenario.dead_letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
     let n_asked = scenario.agent.asked().iter().filter(|text| *text == "poison").count();
-    assert_eq!(n_asked, 1, "its result was recorded");
+    assert_eq!(
+        n_asked, 1,
+        "the agent must be asked once, because its result was recorded"
+    );
     assert_eq!(scenario.chat.said().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentence_of_ours_that_can_not_be_told_is_given_up() {
+async fn poison_notice_is_given_up() {
     let mut scenario = PanicScenario::begin(Duration::ZERO).await;
     scenario.receive("/stop").await;
     scenario.process.work().await;
-    assert_eq!(scenario.letters().await.len(), 0);
+    assert_eq!(scenario.dead_letters().await.len(), 0);
     for _ in 0..8 {
         scenario.process.pass(Duration::from_secs(600));
         scenario.process.work().await;
     }
-    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<String> = scenario.dead_letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
     scenario.process.pass(Duration::from_secs(600));
     assert!(!scenario.process.run().await, "a wake-up is still in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_can_not_be_dispatched_holds_up_no_other_conversation() {
+async fn failed_dispatch_blocks_no_other_conversation() {
     let window = Duration::from_secs(5);
     let mut scenario = PanicScenario::begin(window).await;
     scenario.receive("one").await;
     scenario.process.dispatch().await;
     scenario.receive("/stop").await;
     scenario.receive_elsewhere("two").await;
-    scenario.connector.breaks.store(true, Ordering::SeqCst);
+    scenario.connector.manifest_panics.store(true, Ordering::SeqCst);
     assert_eq!(scenario.dispatch_together().await, 1);
-    scenario.connector.breaks.store(false, Ordering::SeqCst);
-    // And comes again.
+    scenario.connector.manifest_panics.store(false, Ordering::SeqCst);
+    // The failed event is received again.
     scenario.process.pass(Duration::from_secs(60));
     scenario.process.work().await;
     assert_eq!(scenario.state("two").await, MessageState::Answered);
@@ -214,40 +217,40 @@ async fn an_event_that_can_not_be_dispatched_holds_up_no_other_conversation() {
     assert_eq!(scenario.state("one").await, MessageState::Stopped);
 }
 
-/// Neither what is received with it again and again, nor its own message: both ends are told.
+/// Neither the events that are received in the same batch each time, nor the sender's notice: both messages end visibly.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_can_never_be_dispatched_takes_nothing_with_it() {
+async fn poison_event_becomes_a_dead_letter_alone() {
     let mut scenario = PanicScenario::begin(Duration::from_secs(5)).await;
     scenario.receive("one").await;
     scenario.process.dispatch().await;
     scenario.receive("/stop").await;
     scenario.receive("two").await;
-    scenario.connector.breaks.store(true, Ordering::SeqCst);
+    scenario.connector.manifest_panics.store(true, Ordering::SeqCst);
     let mut n_tries = 0;
     while scenario.dispatch_together().await > 0 {
         n_tries += 1;
-        assert!(n_tries < 50, "the queue gives both up without a word");
-        // It holds up its chat for minutes at the most.
+        assert!(n_tries < 50, "the queue drops both events without a notice");
+        // It blocks its chat for some minutes at most.
         scenario.process.pass(Duration::from_secs(4));
     }
     assert_eq!(scenario.state("/stop").await, MessageState::Failed);
-    let reasons: Vec<String> = scenario.letters().await.into_iter().map(|it| it.reason).collect();
+    let reasons: Vec<String> = scenario.dead_letters().await.into_iter().map(|it| it.reason).collect();
     assert_eq!(reasons, ["crashed"]);
-    scenario.connector.breaks.store(false, Ordering::SeqCst);
+    scenario.connector.manifest_panics.store(false, Ordering::SeqCst);
     scenario.process.pass(Duration::from_secs(60));
     scenario.process.work().await;
     assert_eq!(scenario.state("two").await, MessageState::Answered);
     assert_eq!(
         scenario.chat.said().len(),
         2,
-        "an answer and an apology: {:?}",
+        "expected an answer and a failure notice: {:?}",
         scenario.chat.said()
     );
 }
 
-/// Each time another process begins with it, and none of them fails.
+/// Each try begins in another process, and waiting for the platform must not count as a failure.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_waits_for_its_platform_is_not_given_up() {
+async fn waiting_for_a_busy_platform_is_no_failure() {
     let mut scenario = PanicScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     *scenario.chat.busy_s.lock().unwrap() = Some(60);

@@ -1,4 +1,4 @@
-//! People who send a picture.
+//! Messages with a picture.
 
 use serde_json::json;
 use tieline_bridge::receive::receive;
@@ -6,7 +6,7 @@ use tieline_bridge::receive::receive;
 use crate::process_run::ProcessRun;
 use crate::test_bot::Bot;
 
-/// Delivers a picture, to a bot on DingTalk.
+/// Delivers a picture to a bot on DingTalk.
 pub(crate) async fn send(process: &ProcessRun, bot: &Bot, id: &str) {
     let said = json!({ "msgtype": "picture", "content": { "downloadCode": id } });
     let request = bot.on_dingtalk(&process.world, id, said);

@@ -18,10 +18,10 @@ use tieline_standalone::local;
 use tieline_store::{Keyring, Store, Tables};
 use tokio::sync::watch;
 
-/// The key that seals everything at rest; all processes have the same.
+/// The data key; all processes have the same.
 const KEY: [u8; 32] = [7; 32];
 
-/// Counts the durable changes, and says at which of them the process dies.
+/// Counts the durable writes, and decides at which of them the process dies.
 #[derive(Clone)]
 pub(crate) struct CrashPlan {
     watches: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ pub(crate) struct CrashPlan {
 type Failing = Box<dyn Fn(&CrashPoint<'_>) -> bool + Send>;
 
 impl CrashPlan {
-    /// Dies at the crash point of this number, or never.
+    /// Dies at the crash point of this number; `None` never dies.
     pub(crate) fn new(dies_at: Option<u64>) -> Self {
         Self {
             watches: Arc::default(),
@@ -52,12 +52,12 @@ impl CrashPlan {
         Observer::new(move |point| plan.decide(point))
     }
 
-    /// From now on no table can be written while that is so.
+    /// From now on, table writes fail while `fails` returns true.
     pub(crate) fn fail_tables_while(&self, fails: impl Fn() -> bool + Send + 'static) {
         self.fail(move |point| point.service == Service::DynamoDb && fails());
     }
 
-    /// From now on these calls fail.
+    /// From now on, the calls for which `fails` returns true fail.
     pub(crate) fn fail(&self, fails: impl Fn(&CrashPoint<'_>) -> bool + Send + 'static) {
         *self.fails.lock().unwrap() = Some(Box::new(fails));
     }
@@ -82,7 +82,7 @@ impl CrashPlan {
         Verdict::Die
     }
 
-    /// How many crash points were passed.
+    /// Number of crash points that were passed.
     pub(crate) fn n_points(&self) -> u64 {
         self.n_points.load(Ordering::SeqCst)
     }
@@ -96,7 +96,7 @@ impl CrashPlan {
         *self.died.borrow()
     }
 
-    /// The value, unless the process dies first: then nothing of it goes on.
+    /// Runs `living` to its end and returns its value. `None` if the process dies first, which stops it.
     pub(crate) async fn unless_dead<T>(&self, living: impl Future<Output = T>) -> Option<T> {
         let mut died = self.died.subscribe();
         tokio::select! {
@@ -116,7 +116,7 @@ pub(crate) struct ProcessRun {
 }
 
 impl ProcessRun {
-    /// A new process on `dir`, when the time is `ahead` of the machine's.
+    /// Starts a process on `dir`, with a clock that is `ahead` of the machine's.
     pub(crate) async fn begin(dir: &Path, plan: CrashPlan, ahead: Duration) -> Self {
         let ahead_ms = Arc::new(AtomicI64::new(millis(ahead)));
         let queues_ahead = Arc::clone(&ahead_ms);
@@ -126,7 +126,7 @@ impl ProcessRun {
             ..Options::default()
         };
         let embedded = Embedded::open(dir, options).unwrap();
-        // As on AWS, where no process knows that it is another's successor: leases have to run out.
+        // As on AWS, where a process can't know that it replaces another one: leases have to expire.
         let owner = Owner {
             node: hex::encode(random::<8>()),
             life: hex::encode(random::<8>()),
@@ -146,12 +146,12 @@ impl ProcessRun {
         process
     }
 
-    /// From here on changes are counted.
+    /// From here on, durable writes are counted.
     pub(crate) fn watch(&self) {
         self.plan.watches.store(true, Ordering::SeqCst);
     }
 
-    /// Lets time pass.
+    /// Moves the time forward.
     pub(crate) fn pass(&mut self, time: Duration) {
         self.ahead_ms.fetch_add(millis(time), Ordering::SeqCst);
         self.set_clock();
@@ -163,12 +163,12 @@ impl ProcessRun {
         self.world.clock = Clock::starting_at(Timestamp::from_millis(now));
     }
 
-    /// Works until both queues have nothing to show.
+    /// Works until both queues have no visible message.
     pub(crate) async fn work(&self) {
         while self.dispatch().await | self.run().await {}
     }
 
-    /// Takes in what people said. Whether there was anything.
+    /// Dispatches the inbound events. Returns whether there were any.
     pub(crate) async fn dispatch(&self) -> bool {
         let url = &self.world.queues.urls().inbound;
         let received = receive::<Envelope>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
@@ -176,12 +176,12 @@ impl ProcessRun {
             .unwrap();
         let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
         let failed = dispatch::batch::dispatch_batch(&self.world, received).await;
-        assert!(failed.is_empty(), "dispatching failed without a crash");
+        assert!(failed.is_empty(), "dispatching failed though the process did not die");
         delete(&self.world.queues, url, &receipts).await.unwrap();
         !receipts.is_empty()
     }
 
-    /// Does what the wake-ups want that are due. Whether there were any.
+    /// Works the wake-ups that are due. Returns whether there were any.
     pub(crate) async fn run(&self) -> bool {
         let url = &self.world.queues.urls().work;
         let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
@@ -197,17 +197,17 @@ impl ProcessRun {
         any
     }
 
-    /// The tables as another process has them.
+    /// A store of another process on the same tables.
     pub(crate) fn elsewhere(&self) -> Store {
         Store::new(self.tables(), Tables::with_prefix("tieline-"), Keyring::new(KEY))
     }
 
-    /// The tables themselves, for what no store would write.
+    /// A plain client of the tables, for writes that the store never makes.
     pub(crate) fn tables(&self) -> aws_sdk_dynamodb::Client {
         local::clients(&self.embedded).0
     }
 
-    /// Lets go of the files. What was acknowledged stays.
+    /// Closes the files. Acknowledged writes are kept.
     pub(crate) async fn end(self) {
         drop(self.world);
         self.embedded.close().await;

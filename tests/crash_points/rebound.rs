@@ -1,4 +1,4 @@
-//! Messages that wait while an operator changes what they wait for.
+//! Waiting messages whose trigger the operator changes meanwhile.
 
 use serde_json::{Value, json};
 use tieline_bridge::world::random;
@@ -49,7 +49,7 @@ impl Scenario {
     }
 }
 
-/// What an agent was told last, all turns of it.
+/// All messages of the agent's newest request.
 fn told(agent: &FakeAgent) -> Vec<String> {
     let body = agent.seen().pop().unwrap().body;
     let turns = body["messages"].as_array().unwrap().iter();
@@ -64,12 +64,12 @@ fn words(turn: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_agent_is_not_told_what_was_said_to_the_first() {
+async fn another_agent_gets_no_history_of_the_first() {
     let scenario = scenario().await;
     let other = FakeAgent::start(Manner::default()).await;
     scenario.receive("one").await;
     scenario.process.work().await;
-    // It waits while the bot is bound to another.
+    // The message waits while the bot is bound to the other agent.
     scenario.receive("two").await;
     scenario.rebind(&other).await;
     scenario.process.work().await;
@@ -82,7 +82,7 @@ async fn another_agent_is_not_told_what_was_said_to_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nor_is_it_told_if_the_next_message_is_the_first_to_notice() {
+async fn another_agent_gets_no_history_when_the_next_message_notices_the_rebinding() {
     let scenario = scenario().await;
     let other = FakeAgent::start(Manner::default()).await;
     scenario.receive("one").await;
@@ -96,7 +96,7 @@ async fn nor_is_it_told_if_the_next_message_is_the_first_to_notice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_interrupted_by_what_came_after_it() {
+async fn waiting_message_is_interrupted_by_the_next_one() {
     let scenario = scenario().await;
     scenario
         .change_trigger(|trigger| trigger.settings.busy_policy = BusyPolicy::Interrupt)

@@ -1,4 +1,4 @@
-//! Messages that failed and are retried by an operator.
+//! Failed messages that an operator retries.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Bot, Over, set_up};
 
-/// A bridge whose agent can't be reached, until it is told where to find it.
+/// A bridge whose agent is unreachable until `restore_agent` is called.
 struct RedriveScenario {
     process: ProcessRun,
     agent: FakeAgent,
@@ -55,8 +55,8 @@ impl RedriveScenario {
         self.process.dispatch().await;
     }
 
-    /// From now on the agent can be reached.
-    async fn mend(&self) {
+    /// From now on the agent is reachable.
+    async fn restore_agent(&self) {
         let (store, organization) = (&self.process.world.store, OrganizationId::new(DEFAULT));
         let found = agent::list(store, &organization, None, 10).await;
         let before = found.unwrap().items.pop().unwrap();
@@ -69,7 +69,7 @@ impl RedriveScenario {
         agent::update(store, &before, after, now).await.unwrap();
     }
 
-    async fn letter(&self) -> DeadLetter {
+    async fn dead_letter(&self) -> DeadLetter {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let found = deadletter::list(store, &OrganizationId::new(DEFAULT), None, 10, now).await;
         found.unwrap().items.pop().unwrap()
@@ -77,7 +77,7 @@ impl RedriveScenario {
 
     async fn conversation(&self) -> Conversation {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
-        let id = self.letter().await.conversation.unwrap();
+        let id = self.dead_letter().await.conversation.unwrap();
         conversation::load(store, &id, now).await.unwrap().unwrap()
     }
 
@@ -97,38 +97,51 @@ impl RedriveScenario {
     }
 }
 
-/// A dispatcher would find the message in the conversation already, and the run would take it away with it.
+/// The dispatcher would find the message in the conversation already, and the ending run would remove it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_failed_run_is_still_there_is_not_sent_yet() {
+async fn redrive_is_refused_while_the_failed_run_is_unsettled() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     scenario.process.work().await;
-    scenario.mend().await;
-    let letter = scenario.letter().await;
-    // As it was a moment ago: the message has failed, and its run hasn't left.
+    scenario.restore_agent().await;
+    let dead_letter = scenario.dead_letter().await;
+    // The state a moment earlier: the message has failed, and its run is still in the conversation.
     let left = scenario.conversation().await;
     let mut before = left.clone();
-    let messages = vec![letter.message.clone()];
+    let messages = vec![dead_letter.message.clone()];
     let agent = left.session.clone().unwrap().agent;
-    before.run = Some(RunState::new(RunId::new("run_1"), messages, 1, agent, letter.failed_at));
+    before.run = Some(RunState::new(
+        RunId::new("run_1"),
+        messages,
+        1,
+        agent,
+        dead_letter.failed_at,
+    ));
     let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();
-    let refused = redrive(&scenario.process.world, &letter).await;
-    assert!(matches!(refused, Err(RedriveError::InHand)), "{refused:?}");
-    assert_eq!(scenario.letter().await, letter, "it can be sent later");
+    let refused = redrive(&scenario.process.world, &dead_letter).await;
+    assert!(
+        matches!(refused, Err(RedriveError::InHand)),
+        "expected a refusal because the run is unsettled, found {refused:?}"
+    );
+    assert_eq!(
+        scenario.dead_letter().await,
+        dead_letter,
+        "the dead dead_letter must be kept for a later redrive"
+    );
     let mut after = Conversation {
         run: None,
         ..before.clone()
     };
     conversation::save(store, &before, &mut after).await.unwrap();
-    redrive(&scenario.process.world, &letter).await.unwrap();
+    redrive(&scenario.process.world, &dead_letter).await.unwrap();
     scenario.process.work().await;
     assert_eq!(scenario.ledger().await[0].0.state, MessageState::Answered);
 }
 
-/// Its reply has been there since the first time, and is to say so: a reader of the chat page waits for it.
+/// Its reply exists since the first try and must show the refusal: a reader of the chat page waits for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_refused_when_it_comes_again_is_told() {
+async fn redriven_message_that_is_refused_gets_a_notice() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     scenario.process.work().await;
@@ -148,7 +161,7 @@ async fn a_message_that_is_refused_when_it_comes_again_is_told() {
     )
     .await
     .unwrap();
-    redrive(&scenario.process.world, &scenario.letter().await)
+    redrive(&scenario.process.world, &scenario.dead_letter().await)
         .await
         .unwrap();
     scenario.process.work().await;
@@ -158,14 +171,14 @@ async fn a_message_that_is_refused_when_it_comes_again_is_told() {
     assert_eq!(reply.outcome, Some(Outcome::Refused));
 }
 
-/// A second redrive a moment later must not wipe out what the run of the first one shows by then.
+/// A second redrive a moment later must not erase what the run of the first one shows by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_is_restarted_once_for_each_redrive() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     scenario.process.work().await;
-    let (world, letter) = (scenario.process.world.clone(), scenario.letter().await);
-    redrive(&world, &letter).await.unwrap();
+    let (world, dead_letter) = (scenario.process.world.clone(), scenario.dead_letter().await);
+    redrive(&world, &dead_letter).await.unwrap();
     let (_, before) = scenario.ledger().await.remove(0);
     assert_eq!((before.stage, before.redrive), (Stage::Thinking, 1));
     let mut shown = ReplyRecord {
@@ -177,22 +190,25 @@ async fn a_reply_is_restarted_once_for_each_redrive() {
     reply::save(&world.store, Some(&before), &mut shown, world.clock.now())
         .await
         .unwrap();
-    redrive(&world, &letter).await.unwrap();
+    redrive(&world, &dead_letter).await.unwrap();
     assert_eq!(scenario.ledger().await[0].1, shown);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_redrives_at_once_one_asks_the_agent() {
+async fn concurrent_redrives_ask_the_agent_once() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     scenario.process.work().await;
-    scenario.mend().await;
-    let (world, letter) = (scenario.process.world.clone(), scenario.letter().await);
-    let redrives = (0..8).map(|_| redrive(&world, &letter));
+    scenario.restore_agent().await;
+    let (world, dead_letter) = (scenario.process.world.clone(), scenario.dead_letter().await);
+    let redrives = (0..8).map(|_| redrive(&world, &dead_letter));
     let came_of = futures_util::future::join_all(redrives).await;
-    assert!(came_of.iter().any(Result::is_ok), "{came_of:?}");
+    assert!(
+        came_of.iter().any(Result::is_ok),
+        "expected a successful redrive in {came_of:?}"
+    );
     scenario.process.work().await;
-    let late = redrive(&world, &letter).await;
+    let late = redrive(&world, &dead_letter).await;
     assert!(
         matches!(late, Err(RedriveError::NotFailed(MessageState::Answered))),
         "{late:?}"
@@ -204,39 +220,42 @@ async fn of_two_redrives_at_once_one_asks_the_agent() {
     assert_eq!(scenario.agent.asked(), ["one"]);
 }
 
-/// No process would bring it to an end any more.
+/// No process could ever end it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_can_not_be_read_stays_failed() {
+async fn redrive_of_an_unreadable_message_is_refused() {
     let mut scenario = RedriveScenario::begin(Duration::ZERO).await;
     scenario.receive("one").await;
     scenario.process.work().await;
-    let letter = scenario.letter().await;
+    let dead_letter = scenario.dead_letter().await;
     let text = |value: String| AttributeValue::S(value);
-    let other = Keyring::new([9; 32]).seal(b"{}", letter.message.as_str());
+    let other = Keyring::new([9; 32]).seal(b"{}", dead_letter.message.as_str());
     let change = scenario.process.tables().update_item().table_name("tieline-state");
-    let change = change.key("pk", text(format!("MSG#{}", letter.message)));
+    let change = change.key("pk", text(format!("MSG#{}", dead_letter.message)));
     let change = change.key("sk", text("MSG".to_owned()));
     let change = change.update_expression("SET ev = :ev");
     let change = change.expression_attribute_values(":ev", text(other));
     change.send().await.unwrap();
     let before = scenario.ledger().await;
-    let refused = redrive(&scenario.process.world, &letter).await;
-    assert!(matches!(refused, Err(RedriveError::Gone)), "{refused:?}");
+    let refused = redrive(&scenario.process.world, &dead_letter).await;
+    assert!(
+        matches!(refused, Err(RedriveError::Gone)),
+        "expected a refusal because the message is unreadable, found {refused:?}"
+    );
     assert_eq!(scenario.ledger().await, before);
     assert_eq!(before[0].0.state, MessageState::Failed);
-    assert_eq!(scenario.letter().await, letter);
+    assert_eq!(scenario.dead_letter().await, dead_letter);
 }
 
-/// The reader of the one that failed asks for its own reply.
+/// The reader of the failed message polls that message's own reply.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_merged_when_it_comes_again_shows_the_answer_too() {
+async fn redriven_message_that_is_merged_shows_the_answer_too() {
     let window = Duration::from_secs(5);
     let mut scenario = RedriveScenario::begin(window).await;
     scenario.receive("one").await;
     scenario.process.pass(window * 2);
     scenario.process.work().await;
-    scenario.mend().await;
-    redrive(&scenario.process.world, &scenario.letter().await)
+    scenario.restore_agent().await;
+    redrive(&scenario.process.world, &scenario.dead_letter().await)
         .await
         .unwrap();
     scenario.process.dispatch().await;

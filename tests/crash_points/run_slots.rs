@@ -1,4 +1,4 @@
-//! A tenant that may have so many runs at a time, in whatever processes they are.
+//! The limit of an organization's concurrent runs, across all processes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,11 +15,11 @@ use crate::process_run::{CrashPlan, ProcessRun};
 use crate::scenario::Scenario;
 use crate::test_bot::{Over, set_up};
 
-/// Longer than a wake-up would live if each look for a slot counted as a failure.
+/// More tries than a wake-up would survive if each failed try for a slot counted as a failure.
 const N_LOOKS: usize = 220;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
+async fn messages_of_an_organization_at_its_run_limit_wait_and_are_answered() {
     let dir = tempfile::tempdir().unwrap();
     let agent = FakeAgent::start(Manner::default()).await;
     let chat = ChatServer::start().await;
@@ -27,7 +27,7 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
     let settings = agent.as_chat("Counting");
     let bot = set_up(&process.world, Over::Web, &settings, &chat, Duration::ZERO).await;
     limit_to_one(&process).await;
-    // A run in another process has the only slot, for long.
+    // A run in another process holds the only slot for long.
     let (organization, now) = (OrganizationId::new(DEFAULT), process.world.clock.now());
     let until = now.after(Duration::from_hours(24));
     let slot = run_slots::take(&process.world.store, &organization, 1, 7, now, until).await;
@@ -39,7 +39,11 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
         process.pass(Duration::from_secs(15));
         process.run().await;
     }
-    assert_eq!(agent.asked().len(), 0, "the tenant is full");
+    assert_eq!(
+        agent.asked().len(),
+        0,
+        "the agent was asked though the organization has no free slot"
+    );
     run_slots::give_back(&process.world.store, &slot).await.unwrap();
     process.pass(Duration::from_secs(15));
     process.work().await;
@@ -53,50 +57,62 @@ async fn a_tenant_at_its_limit_waits_and_loses_nothing() {
         until,
     )
     .await;
-    assert!(again.unwrap().is_some(), "the slot was given back");
+    assert!(again.unwrap().is_some(), "the slot was not given back");
 }
 
-/// The agents of others may take long; what needs none is told at once.
+/// Slots may be held by slow agents; deliveries that need no agent don't wait for one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_at_its_limit_is_told_what_needs_no_agent() {
+async fn deliveries_without_an_agent_need_no_run_slot() {
     let mut scenario = full().await;
     scenario.receive("one").await;
     *scenario.chat.busy_s.lock().unwrap() = Some(60);
     scenario.process.work().await;
     assert_eq!(scenario.agent.asked(), ["one"]);
     // While the answer waits for the platform, another process takes the only slot.
-    let slot = scenario.take_place().await.unwrap();
+    let slot = scenario.take_only_slot().await.unwrap();
     *scenario.chat.busy_s.lock().unwrap() = None;
     scenario.process.pass(Duration::from_secs(61));
     scenario.process.work().await;
-    assert_eq!(scenario.chat.said().len(), 1, "an answer that is there");
+    assert_eq!(
+        scenario.chat.said().len(),
+        1,
+        "a recorded answer must be delivered without a slot"
+    );
     scenario.receive("/help").await;
     scenario.process.work().await;
-    assert_eq!(scenario.chat.said().len(), 2, "a reply to a command");
+    assert_eq!(
+        scenario.chat.said().len(),
+        2,
+        "a command must be answered without a slot"
+    );
     run_slots::give_back(&scenario.process.world.store, &slot)
         .await
         .unwrap();
 }
 
-/// The platform gives it only for minutes, and the tenant may be at its limit for longer.
+/// The platform keeps the picture only for minutes, and the organization may be at its limit for longer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_at_its_limit_keeps_what_is_soon_gone() {
+async fn picture_is_prefetched_while_the_organization_is_at_its_run_limit() {
     let mut scenario = full().await;
-    let slot = scenario.take_place().await.unwrap();
+    let slot = scenario.take_only_slot().await.unwrap();
     picture::send(&scenario.process, &scenario.bot, "picture").await;
     for _ in 0..3 {
         scenario.process.work().await;
         scenario.process.pass(Duration::from_secs(15));
     }
     assert_eq!(scenario.chat.n_fetched.load(Ordering::SeqCst), 1);
-    assert_eq!(scenario.agent.asked().len(), 0, "the tenant is full");
+    assert_eq!(
+        scenario.agent.asked().len(),
+        0,
+        "the agent was asked though the organization has no free slot"
+    );
     run_slots::give_back(&scenario.process.world.store, &slot)
         .await
         .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_waits_for_its_platform_keeps_what_is_soon_gone() {
+async fn picture_is_prefetched_behind_an_answer_that_waits_for_its_platform() {
     let scenario = full().await;
     scenario.receive("one").await;
     *scenario.chat.busy_s.lock().unwrap() = Some(60);
@@ -107,9 +123,9 @@ async fn an_answer_that_waits_for_its_platform_keeps_what_is_soon_gone() {
     assert_eq!(scenario.chat.n_fetched.load(Ordering::SeqCst), 1);
 }
 
-/// Both want the only slot, and one always has something waiting.
+/// Both conversations need the only slot, and one of them always has a message waiting.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
+async fn busy_conversation_gives_the_run_slot_to_a_waiting_one() {
     let mut scenario = full().await;
     let mut settings = (*scenario.process.world.settings).clone();
     settings.turn = Duration::ZERO;
@@ -122,7 +138,7 @@ async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
     assert!(other.receive(&scenario.process.world, "b1", "b1").await);
     scenario.process.work().await;
     assert_eq!(scenario.agent.asked(), ["a1", "b1"]);
-    // Nor does it come in between with what it gets meanwhile.
+    // A message that arrives meanwhile doesn't get the slot either.
     scenario.receive("a3").await;
     scenario.process.work().await;
     assert_eq!(scenario.agent.asked(), ["a1", "b1"]);
@@ -133,7 +149,7 @@ async fn a_conversation_that_never_ends_lets_another_have_its_turn() {
     }
 }
 
-/// A bridge whose tenant may have one run at a time.
+/// A bridge whose organization may have one run at a time.
 async fn full() -> Scenario {
     let agent = FakeAgent::start(Manner::default()).await;
     let settings = agent.as_chat("Counting");
@@ -143,8 +159,8 @@ async fn full() -> Scenario {
 }
 
 impl Scenario {
-    /// Takes the only slot for long.
-    async fn take_place(&self) -> Option<run_slots::RunSlot> {
+    /// Takes the only slot for a day.
+    async fn take_only_slot(&self) -> Option<run_slots::RunSlot> {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let until = now.after(Duration::from_hours(24));
         let organization = OrganizationId::new(DEFAULT);

@@ -1,4 +1,4 @@
-//! One bot, its agent and a bridge process: the start of most tests.
+//! One bot, its agent and a bridge process: the setup of most tests.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// `settings`: of the agent, as the bridge has them.
+    /// `settings` are the agent's settings in the bridge's configuration.
     pub(crate) async fn begin(over: Over, agent: FakeAgent, settings: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let chat = ChatServer::start().await;
@@ -38,19 +38,19 @@ impl Scenario {
         }
     }
 
-    /// A person says that, and it reaches its conversation.
+    /// Delivers a message and dispatches it to its conversation.
     pub(crate) async fn receive(&self, text: &str) {
         assert!(self.bot.receive(&self.process.world, text, text).await);
         self.process.dispatch().await;
     }
 
-    /// How many messages came to this end.
+    /// Number of messages in this state.
     pub(crate) async fn n_ended(&self, state: MessageState) -> usize {
         n_ended(&self.process, state).await
     }
 }
 
-/// How many messages came to this end.
+/// Number of messages in this state.
 pub(crate) async fn n_ended(process: &ProcessRun, state: MessageState) -> usize {
     let (store, now) = (&process.world.store, process.world.clock.now());
     let organization = OrganizationId::new(DEFAULT);

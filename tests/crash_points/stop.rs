@@ -1,4 +1,4 @@
-//! Messages that are stopped while they wait, by a process that dies at it.
+//! Waiting messages that are stopped, by a process that dies meanwhile.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::scenario::Scenario;
 use crate::test_bot::{Over, set_up};
 use crate::{LATER, MOST_POINTS};
 
-/// How long messages are gathered.
+/// The trigger's summary window: how long messages are gathered.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Whom the second process hears first.
+/// Which queue the second process works first.
 #[derive(Debug, Clone, Copy)]
 enum First {
     Dispatcher,
@@ -28,26 +28,29 @@ enum First {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_bubble_stays_open_when_the_dispatcher_comes_first() {
-    die_everywhere(First::Dispatcher).await;
+async fn no_reply_stays_open_when_the_dispatcher_works_first() {
+    crash_everywhere(First::Dispatcher).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_bubble_stays_open_when_the_runner_comes_first() {
-    die_everywhere(First::Runner).await;
+async fn no_reply_stays_open_when_the_runner_works_first() {
+    crash_everywhere(First::Runner).await;
 }
 
-async fn die_everywhere(first: First) {
+async fn crash_everywhere(first: First) {
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
     let mut n_points = 0;
     while die_at(n_points, first, &agent, &chat).await {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the case doesn't end");
+        assert!(
+            n_points < MOST_POINTS,
+            "the scenario has not ended after {MOST_POINTS} crash points"
+        );
     }
-    assert!(n_points >= 20, "only {n_points} crash points: something isn't watched");
+    assert!(n_points >= 20, "only {n_points} crash points: expected at least 20");
 }
 
-/// Whether it came to that point.
+/// Returns whether the process reached that crash point.
 async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let plan = CrashPlan::new(Some(point));
@@ -92,9 +95,9 @@ async fn die_at(point: u64, first: First, agent: &FakeAgent, chat: &ChatServer) 
     plan.has_died()
 }
 
-/// A run that dies anywhere leaves an answer that is whole, or one that isn't, and its conversation may know of it in either case.
+/// A run that dies leaves a complete or an incomplete answer; in either case its conversation may still have the run.
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_says_that_it_stopped_only_what_was_not_whole() {
+async fn stop_reports_stopped_only_for_incomplete_answers() {
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
     let mut told = Vec::new();
     for point in 0..MOST_POINTS {
@@ -108,15 +111,18 @@ async fn stop_says_that_it_stopped_only_what_was_not_whole() {
         assert_eq!(notice, Some(expected), "point {point}, whole: {is_whole}");
         told.push(expected);
     }
-    assert!(told.contains(&Notice::Stopped), "{told:?}");
+    assert!(
+        told.contains(&Notice::Stopped),
+        "expected a notice Stopped among {told:?}"
+    );
     let n_whole = told.iter().filter(|told| **told == Notice::NothingToStop).count();
     assert!(
         n_whole >= 2,
-        "only {n_whole} points between the whole answer and the end of its run"
+        "only {n_whole} crash points between the complete answer and the end of its run, expected at least 2"
     );
 }
 
-/// Whether the answer was whole when its process died, and what `/stop` says then. `None`: it didn't come to that point.
+/// Returns whether the answer was complete when its process died, and the notice of `/stop` then. `None`: the crash point was not reached.
 async fn stop_after_death_at(point: u64, agent: &FakeAgent, chat: &ChatServer) -> Option<(bool, Option<Notice>)> {
     let dir = tempfile::tempdir().unwrap();
     let plan = CrashPlan::new(Some(point));
@@ -138,7 +144,7 @@ async fn stop_after_death_at(point: u64, agent: &FakeAgent, chat: &ChatServer) -
         return None;
     }
 
-    // The lease of the dead process goes on.
+    // The lease of the dead process is still valid.
     let process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
     let outcome = reply_to(&process, "m0").await.and_then(|reply| reply.outcome);
     assert!(bot.receive(&process.world, "m1", "/stop").await);
@@ -148,7 +154,7 @@ async fn stop_after_death_at(point: u64, agent: &FakeAgent, chat: &ChatServer) -
     Some((outcome.is_some(), notice))
 }
 
-/// The reply to a message, by the platform's name of that.
+/// The reply to a message, by the platform's id of the message.
 async fn reply_to(process: &ProcessRun, id: &str) -> Option<ReplyRecord> {
     let (store, now) = (&process.world.store, process.world.clock.now());
     let organization = OrganizationId::new(DEFAULT);
@@ -158,7 +164,7 @@ async fn reply_to(process: &ProcessRun, id: &str) -> Option<ReplyRecord> {
     reply::get(store, &message.reply, now).await.unwrap()
 }
 
-/// The platform wants to be left alone for so long that a person has time to think better of it.
+/// The platform asks for a pause, during which the person stops the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_counts_until_the_answer_is_delivered() {
     let agent = FakeAgent::start(Manner::default()).await;
@@ -178,7 +184,7 @@ async fn stop_counts_until_the_answer_is_delivered() {
     assert_eq!(
         scenario.chat.said().len(),
         1,
-        "only the confirmation: {:?}",
+        "expected only the confirmation of the command: {:?}",
         scenario.chat.said()
     );
     assert_eq!(scenario.n_ended(MessageState::Stopped).await, 1);

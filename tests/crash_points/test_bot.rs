@@ -1,4 +1,4 @@
-//! The configuration of a scenario: a bot, an agent and a trigger between them; and the messages of its platforms.
+//! The configuration of a scenario (a bot, an agent and a trigger between them), and the requests of its platforms.
 
 use std::time::Duration;
 
@@ -26,28 +26,28 @@ use crate::chat::ChatServer;
 
 const CLIENT_SECRET: &str = "a secret of the tests";
 
-/// Over which platform people speak.
+/// The platform of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// Our own channel: answers are fetched.
+    /// Our own channel: answers are polled.
     Web,
-    /// Answers are pushed, and nothing helps the platform to recognize a repetition.
+    /// Answers are pushed, and the platform has no idempotency key.
     DingTalk,
-    /// The same, with answers that grow on a card.
+    /// Like `DingTalk`, with answers that are streamed on a card.
     DingTalkCards,
 }
 
-/// A bot that people can speak to.
+/// A bot that people can write to.
 #[derive(Debug, Clone)]
 pub(crate) struct Bot {
     pub(crate) id: IntegrationId,
-    /// Where people speak to it.
+    /// Path of its chat.
     pub(crate) chat: String,
     over: Over,
     chat_url: String,
 }
 
-/// Makes bot, agent (of these settings) and trigger.
+/// Creates bot, agent (with these settings) and trigger.
 pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatServer, window: Duration) -> Bot {
     let now = world.clock.now();
     let organization = OrganizationId::new(DEFAULT);
@@ -112,7 +112,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatSe
 }
 
 impl Bot {
-    /// Delivers a message as the platform does. Whether it was acknowledged.
+    /// Delivers a message as the platform does. Returns whether it was acknowledged.
     pub(crate) async fn receive(&self, world: &World, id: &str, text: &str) -> bool {
         let (platform, request) = match self.over {
             Over::Web => ("web", self.on_web(id, text)),
@@ -131,7 +131,7 @@ impl Bot {
         posted(&body, Vec::new())
     }
 
-    /// What DingTalk posts when a person says something: `said` has its type and its content.
+    /// DingTalk's callback for a message: `said` has the message type and its content.
     pub(crate) fn on_dingtalk(&self, world: &World, id: &str, said: Value) -> WebhookRequest {
         let now_ms = world.clock.now().as_millis();
         let mut body = json!({

@@ -1,4 +1,4 @@
-//! A person whom the organization's mapper doesn't know is told so, whatever dies meanwhile, and no agent is asked.
+//! A person whom the organization's mapper doesn't know gets a notice, wherever a process crashes, and no agent is asked.
 
 use std::time::Duration;
 
@@ -18,19 +18,22 @@ use crate::test_bot::{Over, set_up};
 use crate::{LATER, MOST_POINTS};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_person_is_refused_whatever_dies() {
-    let (agent, mapper) = (FakeAgent::start(Manner::default()).await, unknowing_mapper().await);
+async fn unknown_person_is_refused_after_any_crash() {
+    let (agent, mapper) = (FakeAgent::start(Manner::default()).await, empty_mapper().await);
     let mut n_points = 0;
     while die_at(n_points, &agent, &mapper).await {
         n_points += 1;
-        assert!(n_points < MOST_POINTS, "the case doesn't end");
+        assert!(
+            n_points < MOST_POINTS,
+            "the scenario has not ended after {MOST_POINTS} crash points"
+        );
     }
-    assert!(n_points >= 24, "only {n_points} crash points: something isn't watched");
+    assert!(n_points >= 24, "only {n_points} crash points: expected at least 24");
     assert_eq!(agent.asked().len(), 0);
 }
 
-/// A mapper that knows nobody.
-async fn unknowing_mapper() -> String {
+/// A mapper that knows no person.
+async fn empty_mapper() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(async || Json(json!({ "unknown": true })));
@@ -38,7 +41,7 @@ async fn unknowing_mapper() -> String {
     url
 }
 
-/// Whether it came to that point.
+/// Returns whether the process reached that crash point.
 async fn die_at(point: u64, agent: &FakeAgent, mapper: &str) -> bool {
     let (dir, chat) = (tempfile::tempdir().unwrap(), ChatServer::start().await);
     let plan = CrashPlan::new(Some(point));
@@ -71,10 +74,13 @@ async fn die_at(point: u64, agent: &FakeAgent, mapper: &str) -> bool {
         [(MessageState::Refused, Some(message::UNKNOWN_PERSON))],
         "died {crash_point}"
     );
-    // Twice only if it died between the platform's answer and our record of it.
+    // Twice only if the process died between the platform's response and our record of it.
     let said = chat.said();
     assert!((1..=2).contains(&said.len()), "died {crash_point}: {said:?}");
-    assert!(said.iter().all(|text| text.contains("未能识别您的账号")), "{said:?}");
+    assert!(
+        said.iter().all(|text| text.contains("未能识别您的账号")),
+        "expected only the notice for unknown people, found {said:?}"
+    );
     process.end().await;
     plan.has_died()
 }

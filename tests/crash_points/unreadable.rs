@@ -1,4 +1,4 @@
-//! What lies in the tables and can't be read.
+//! Items in the tables that can't be read.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::test_bot::{Over, set_up};
 
 const TABLE: &str = "tieline-state";
 
-/// The run fails and is tried again, as with a table that doesn't answer: it doesn't stand still for ever.
+/// The run fails and is retried, as when a table is unavailable: the conversation doesn't stall for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_can_not_be_read_leaves_the_run_to_the_next_wake_up() {
+async fn unreadable_turn_fails_the_run_until_the_next_wake_up() {
     let dir = tempfile::tempdir().unwrap();
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
     let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
@@ -42,7 +42,7 @@ async fn a_turn_that_can_not_be_read_leaves_the_run_to_the_next_wake_up() {
     process.dispatch().await;
     timeout(Duration::from_secs(20), process.run())
         .await
-        .expect("the wake-up ends");
+        .expect("the wake-up must end");
     assert_eq!(agent.asked(), ["one"]);
 
     let delete = process.tables().delete_item().table_name(TABLE);

@@ -1,4 +1,4 @@
-//! Who looks after a conversation whose process is gone without a word.
+//! Watchdogs: recovery of a conversation whose process died without releasing it.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ use crate::picture;
 use crate::scenario::Scenario;
 use crate::test_bot::Over;
 
-/// One with an agent that holds its answers back until it is told.
+/// A scenario with an agent that holds its answers back until the gate is opened.
 async fn scenario(over: Over) -> Scenario {
     let agent = FakeAgent::start(Manner {
         holds: |_| true,
@@ -46,14 +46,14 @@ impl Scenario {
         }
     }
 
-    /// Works until the agent was asked. Then a picture comes.
+    /// Works until the agent was asked. Then a picture is received.
     async fn picture_meanwhile(&self, working: Pin<&mut impl Future<Output = bool>>) {
         self.asked_meanwhile(working).await;
         picture::send(&self.process, &self.bot, "picture").await;
         self.process.dispatch().await;
     }
 
-    /// Works until the agent was asked, and then not a moment longer.
+    /// Works until the agent was asked, and stops at that moment like a killed process.
     async fn die_at_work(&self) {
         let n_asked = self.agent.asked().len();
         let asked = until("the question", || self.agent.asked().len() > n_asked);
@@ -63,7 +63,7 @@ impl Scenario {
         }
     }
 
-    /// The conversation, as it stands.
+    /// The conversation's stored state.
     async fn conversation(&self) -> Conversation {
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         let organization = OrganizationId::new(DEFAULT);
@@ -72,7 +72,7 @@ impl Scenario {
         conversation::load(store, &id, now).await.unwrap().unwrap()
     }
 
-    /// Renews the lease for the last time.
+    /// Extends the lease once more, as its heartbeat would.
     async fn renew(&self, expires_at: Timestamp) {
         let held = self.conversation().await;
         let lease = held.lease.unwrap();
@@ -82,7 +82,7 @@ impl Scenario {
             .unwrap();
     }
 
-    /// How many watchdogs are to be heard now.
+    /// Number of watchdogs that are visible in the queue now.
     async fn n_watchdogs(&self) -> usize {
         let (queues, url) = (&self.process.world.queues, &self.process.world.queues.urls().work);
         let received = receive::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
@@ -95,27 +95,31 @@ impl Scenario {
     }
 }
 
-/// Its wake-up stays hidden for as long as a function may run, and its lease is good for longer than until the first watchdog.
+/// Its wake-up stays hidden for as long as a function may run, and its lease is valid for longer than until the first watchdog.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_gone_is_replaced_within_a_minute() {
+async fn dead_runner_is_replaced_within_a_minute() {
     let mut scenario = scenario(Over::Web).await;
     let began = scenario.process.world.clock.now();
     scenario.receive("one").await;
     scenario.die_at_work().await;
-    // As if it had lived for 25 s.
+    // As if the process had died 25 s later.
     scenario.renew(began.after(Duration::from_secs(25 + 30))).await;
     scenario.agent.open_gate();
     scenario.process.pass(Duration::from_secs(42));
     scenario.process.work().await;
-    assert_eq!(scenario.agent.asked().len(), 1, "its lease is still good");
+    assert_eq!(
+        scenario.agent.asked().len(),
+        1,
+        "the run was taken over though its lease is still valid"
+    );
     scenario.process.pass(Duration::from_secs(25 + 60 - 42));
     scenario.process.work().await;
     assert_eq!((scenario.agent.asked().len(), scenario.n_answered().await), (2, 1));
 }
 
-/// Only the watchdog wakes the next runner, so it must have sent itself on before it took over.
+/// Only the watchdog wakes the next runner, so it must have sent the next watchdog before it took over.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_replaces_somebody_is_replaced_too() {
+async fn dead_replacement_runner_is_replaced_too() {
     let mut scenario = scenario(Over::Web).await;
     scenario.receive("one").await;
     for _ in 0..3 {
@@ -125,18 +129,18 @@ async fn who_replaces_somebody_is_replaced_too() {
     scenario.agent.open_gate();
     scenario.process.work().await;
     assert_eq!((scenario.agent.asked().len(), scenario.n_answered().await), (4, 1));
-    // And the watch ends with the run.
+    // The watchdogs end with the run.
     for _ in 0..2 {
         scenario.process.pass(Duration::from_secs(60));
         scenario.process.work().await;
     }
     scenario.process.pass(Duration::from_secs(60));
-    assert!(!scenario.process.run().await, "a watchdog is left");
+    assert!(!scenario.process.run().await, "a watchdog is still in the queue");
 }
 
-/// The runner that takes over sends the next one, so one too many would stay for as long as the run.
+/// The runner that takes over sends the next watchdog; a second one would stay for as long as the run.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watchdog_that_comes_second_is_sent_on_once() {
+async fn watchdog_that_loses_the_take_over_is_sent_on_once() {
     let mut scenario = scenario(Over::Web).await;
     scenario.receive("one").await;
     scenario.die_at_work().await;
@@ -148,7 +152,7 @@ async fn a_watchdog_that_comes_second_is_sent_on_once() {
     );
     let (wants, wanted) = watch::channel(false);
     let (takes, taken) = watch::channel(false);
-    // The SDK asks again and again until another process has it.
+    // The SDK retries until another process holds the lease.
     scenario.process.plan.fail(move |point| {
         let is_taking = point.operation == "UpdateItem" && str::from_utf8(point.request).unwrap().contains(&me.node);
         if is_taking {
@@ -178,9 +182,9 @@ async fn a_watchdog_that_comes_second_is_sent_on_once() {
     assert_eq!(scenario.n_watchdogs().await, 1);
 }
 
-/// The person was told that it is stopped: no answer may follow, however fast the agent is.
+/// The person was told that the run is stopped: no answer may follow, however fast the agent is.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_replaces_somebody_asks_nobody_if_the_run_is_to_end() {
+async fn replacement_runner_asks_no_agent_if_the_run_is_stopped() {
     let mut scenario = scenario(Over::Web).await;
     scenario.receive("one").await;
     scenario.die_at_work().await;
@@ -210,9 +214,9 @@ async fn message_behind_a_run_needs_no_wake_up() {
     assert_eq!(scenario.n_answered().await, 3);
 }
 
-/// Else it would stand still, with its lease held, until that runs out.
+/// Otherwise the conversation would stall, with its lease held, until the lease expires.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_another_process_ended_holds_up_no_conversation() {
+async fn reply_ended_by_another_process_does_not_block_the_conversation() {
     let scenario = scenario(Over::Web).await;
     scenario.receive("one").await;
     let working = scenario.process.run();
@@ -236,9 +240,9 @@ async fn a_reply_that_another_process_ended_holds_up_no_conversation() {
     assert!(left.run.is_none() && left.lease.is_none_or(|lease| lease.expires_at <= now));
 }
 
-/// The platform gives it only for minutes, and the run may take longer.
+/// The platform keeps the picture only for minutes, and the run may take longer.
 #[tokio::test(flavor = "multi_thread")]
-async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
+async fn picture_behind_a_run_is_prefetched() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.receive("one").await;
     {
@@ -254,9 +258,9 @@ async fn picture_behind_a_run_is_kept_while_it_can_be_had() {
     assert_eq!((scenario.agent.asked().len(), scenario.n_answered().await), (2, 2));
 }
 
-/// Each may take as long as a run: a tenant's many pictures leave room to others.
+/// Each download may take as long as a run: the pictures of one organization must leave slots to others.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_pictures_counts_for_its_tenant() {
+async fn prefetching_needs_a_slot_of_its_organization() {
     let scenario = scenario(Over::DingTalk).await;
     scenario.receive("one").await;
     let working = scenario.process.run();

@@ -1,4 +1,4 @@
-//! From a message to its answer: text that grows, exact final texts, long answers, groups, repetition.
+//! From a message to its answer: streamed text, exact final texts, long answers, groups, redelivery.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn answer_grows_to_its_exact_final_text() {
         let expected = ["You said: 你好 🚀. That is all there is to say."];
         bot.say(&lisi, "你好 🚀");
         bot.shows(&lisi, &expected).await?;
-        bot.goes_on_showing(&lisi, &expected).await?;
+        bot.keeps_showing(&lisi, &expected).await?;
         let bubbles = bot.simulator.shown(&lisi);
         let states = &bubbles[0].states;
         let grown: Vec<_> = states.iter().filter(|text| text.starts_with("You")).collect();
@@ -58,7 +58,7 @@ async fn redelivered_message_is_answered_once() {
         bot.simulator.redeliver(&id);
         bot.shows(&lisi, &expected).await?;
         bot.simulator.redeliver(&id);
-        bot.goes_on_showing(&lisi, &expected).await?;
+        bot.keeps_showing(&lisi, &expected).await?;
         ensure!(bot.agent.asked() == ["once"], "asked {:?}", bot.agent.asked());
         Ok(())
     })
@@ -66,7 +66,7 @@ async fn redelivered_message_is_answered_once() {
 }
 
 #[tokio::test]
-async fn people_get_their_own_answers() {
+async fn each_person_gets_their_own_answer() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         if !bot.simulator.features().many_people {
@@ -81,7 +81,7 @@ async fn people_get_their_own_answers() {
     .await;
 }
 
-/// Long enough for several messages on every platform.
+/// Number of paragraphs of the long answer: it needs several messages on every platform.
 const N_PARAGRAPHS: usize = 900;
 
 fn paragraph(n: usize) -> String {
@@ -108,12 +108,15 @@ async fn long_answer_is_shown_whole_and_in_order() {
         let mut rest = all.as_str();
         for n in 0..N_PARAGRAPHS {
             let Some((_, after)) = rest.split_once(&paragraph(n)) else {
-                anyhow::bail!("paragraph {n} is missing or out of order");
+                anyhow::bail!("paragraph {n} is missing or not in order");
             };
             rest = after;
         }
         let n_shown = all.matches("Paragraph").count();
-        ensure!(n_shown == N_PARAGRAPHS, "{n_shown} paragraphs are shown");
+        ensure!(
+            n_shown == N_PARAGRAPHS,
+            "{n_shown} paragraphs are shown, expected {N_PARAGRAPHS}"
+        );
         Ok(())
     })
     .await;
@@ -132,8 +135,12 @@ async fn group_message_is_answered_in_the_group_if_it_mentions_the_bot() {
         }
         bot.say(&lisi, "for the bot");
         bot.shows(&lisi, &["echo: for the bot"]).await?;
-        bot.goes_on_showing(&lisi, &["echo: for the bot"]).await?;
-        ensure!(bot.texts(&alone).is_empty(), "shown alone: {:?}", bot.texts(&alone));
+        bot.keeps_showing(&lisi, &["echo: for the bot"]).await?;
+        ensure!(
+            bot.texts(&alone).is_empty(),
+            "nothing may be shown in the direct chat: {:?}",
+            bot.texts(&alone)
+        );
         ensure!(bot.agent.asked() == ["for the bot"], "asked {:?}", bot.agent.asked());
         Ok(())
     })
@@ -159,7 +166,7 @@ fn thoughtful() -> Manner {
 }
 
 #[tokio::test]
-async fn reasoning_stands_where_the_text_begins_and_gives_way_to_it() {
+async fn reasoning_is_shown_until_the_text_replaces_it() {
     assert!(
         (thoughtful().answer)("")
             .iter()
@@ -177,18 +184,18 @@ async fn reasoning_stands_where_the_text_begins_and_gives_way_to_it() {
         bot.wait_until("connected", || bot.simulator.is_connected()).await?;
         bot.say(&lisi, "which?");
         bot.shows(&lisi, &expected).await?;
-        bot.goes_on_showing(&lisi, &expected).await?;
+        bot.keeps_showing(&lisi, &expected).await?;
         let states = bot.simulator.shown(&lisi)[0].states.clone();
         let first_text = states.iter().position(|text| text.starts_with("The"));
         let (before, after) = states.split_at(first_text.unwrap_or(0));
         let is_shown = before.iter().any(|text| text.contains("Weighing"));
         ensure!(
             is_shown == bot.simulator.features().shows_reasoning,
-            "reasoning in {states:?}"
+            "the reasoning should come before the text: {states:?}"
         );
         ensure!(
             after.iter().all(|text| text.starts_with("The")),
-            "reasoning after the text: {states:?}"
+            "the reasoning should be gone once there is text: {states:?}"
         );
         Ok(())
     })
@@ -196,7 +203,7 @@ async fn reasoning_stands_where_the_text_begins_and_gives_way_to_it() {
 }
 
 #[tokio::test]
-async fn reasoning_is_shown_unasked_only_where_that_is_the_platforms_habit() {
+async fn reasoning_is_shown_by_default_only_where_the_platform_does_so() {
     let test = TestBridge::open(thoughtful()).await;
     test.play(async |bot| {
         let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
@@ -207,7 +214,10 @@ async fn reasoning_is_shown_unasked_only_where_that_is_the_platforms_habit() {
         let bubbles = bot.simulator.shown(&lisi);
         let all: Vec<_> = bubbles.iter().flat_map(|bubble| &bubble.states).collect();
         let is_shown = all.iter().any(|text| text.contains("Weighing"));
-        ensure!(is_shown == is_habit, "reasoning in {all:?}");
+        ensure!(
+            is_shown == is_habit,
+            "reasoning is shown: {is_shown}, expected {is_habit}: {all:?}"
+        );
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Proactive messages: cards, shown with their link and chosen from wherever clicks are reported, and what people answer to it.
+//! Proactive messages: cards, shown with their link, with buttons wherever the platform reports clicks; and people's answers to them.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::test_bridge::{Bot, TestBridge};
 
 const LINK: &str = "https://example.com/log";
 
-/// Says something to the person who spoke: not every direct chat can be named otherwise.
+/// Sends a proactive message to the person who spoke first: not every platform can address a direct chat before.
 async fn send(bot: &Bot, mut content: Value) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
     let found = bot.console.get(&format!("{path}/conversations")).await?;
@@ -18,7 +18,7 @@ async fn send(bot: &Bot, mut content: Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the bot can send proactive messages. A program that polls can't be sent any.
+/// Whether the bot can send proactive messages. Polling programs can't receive any.
 async fn sends_proactively(bot: &Bot) -> anyhow::Result<bool> {
     Ok(bot.abilities().await?["proactive"] == true && !bot.name.contains("polled"))
 }
@@ -48,9 +48,12 @@ async fn answer_to_a_proactive_message_has_it_as_its_quote_once() {
         bot.say(&lisi, "thanks");
         let expected = ["hello", "> Deploy build 42?\n\nyes please", "thanks"];
         bot.agent_is_asked(&expected).await?;
-        // An agent that keeps nothing is told again what was said in the session.
+        // A stateless agent is sent the session's messages again.
         let told = bot.agent.seen()[2].body["messages"].to_string();
-        ensure!(told.matches("Deploy build 42?").count() >= 1, "told {told}");
+        ensure!(
+            told.matches("Deploy build 42?").count() >= 1,
+            "the history has no proactive message: {told}"
+        );
         Ok(())
     })
     .await;
@@ -85,7 +88,7 @@ async fn proactive_card_is_shown_and_its_button_answers() {
                 .find(|button| button.label == label)
         };
         if abilities["buttons"] == "none" || !bot.simulator.features().link_buttons {
-            ensure!(shown().contains(LINK), "no link: {}", shown());
+            ensure!(shown().contains(LINK), "the card has no link: {}", shown());
         } else {
             let opens = || button("Log").is_some_and(|it| it.url.as_deref() == Some(LINK));
             bot.wait_until("the link", opens).await?;
@@ -93,7 +96,7 @@ async fn proactive_card_is_shown_and_its_button_answers() {
         if abilities["buttons"] != "all" {
             ensure!(
                 shown().contains("deploy 42"),
-                "nothing says what to answer: {}",
+                "the card without buttons lists no answers: {}",
                 shown()
             );
             return Ok(());
@@ -102,7 +105,7 @@ async fn proactive_card_is_shown_and_its_button_answers() {
             .await?;
         bot.simulator.click(&lisi, "Go");
         bot.wait_until("the question", || bot.agent.asked().len() == 2).await?;
-        // The card goes along as a quote.
+        // The card is included as a quote.
         let asked = bot.agent.asked().remove(1);
         ensure!(
             asked.starts_with("> **Deployment**\n") && asked.ends_with("\n\ndeploy 42"),

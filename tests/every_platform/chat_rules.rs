@@ -1,4 +1,4 @@
-//! The rules of chats: commands, sessions, gathering, what a message does to a running answer, people, languages.
+//! The rules of chats: commands, sessions, gathering, messages during a running answer, users, languages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::test_bridge::{Bot, PATIENCE, TestBridge, sentence};
 /// A group that every simulator knows.
 const GROUP: &str = "-1002001";
 
-/// How many messages the agent's `n`-th request has: one in a session's first.
+/// Number of messages in the agent's `n`-th request: one in a session's first.
 fn n_told(bot: &Bot, n: usize) -> usize {
     bot.agent.seen()[n].body["messages"].as_array().map_or(0, Vec::len)
 }
 
-/// An agent that holds back the end of its answers to `hold`.
+/// An agent that holds back the end of its answers to the text `hold`.
 fn holding() -> Manner {
     Manner {
         answer: |text| vec!["echo".to_owned(), format!(": {text}")],
@@ -29,7 +29,7 @@ fn holding() -> Manner {
     }
 }
 
-/// Waits until the ledger has so many messages of the bot.
+/// Waits until the ledger has `n` messages of the bot.
 pub(crate) async fn in_ledger(bot: &Bot, n: usize) -> anyhow::Result<()> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}", bot.id);
     let began = Instant::now();
@@ -39,7 +39,10 @@ pub(crate) async fn in_ledger(bot: &Bot, n: usize) -> anyhow::Result<()> {
         if found >= n {
             return Ok(());
         }
-        ensure!(began.elapsed() < PATIENCE, "{found} messages in the ledger, not {n}");
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "the ledger has {found} messages, expected {n}"
+        );
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -56,7 +59,7 @@ async fn new_needs_white_space_and_its_text_is_the_first_question() {
         bot.shows(&lisi, &["echo: /newfoo bar"]).await?;
         bot.say(&lisi, "/new   first words");
         bot.shows(&lisi, &["echo: /newfoo bar", "echo: first words"]).await?;
-        ensure!(n_told(bot, 1) == 1, "the new session knows the old one");
+        ensure!(n_told(bot, 1) == 1, "the new session has messages of the old one");
         bot.say(&lisi, "/HELP");
         let helps = || bot.texts(&lisi).last().is_some_and(|text| text.contains("/stop"));
         bot.wait_until("the help", helps).await?;
@@ -68,22 +71,30 @@ async fn new_needs_white_space_and_its_text_is_the_first_question() {
 }
 
 #[tokio::test]
-async fn idle_session_gives_way_to_a_new_one() {
+async fn idle_session_is_replaced_by_a_new_one() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "sessionTimeoutSeconds": 1 })).await?;
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "one");
         bot.shows(&lisi, &["echo: one"]).await?;
-        // It is idle for real time, and strictly longer than the time-out.
+        // The idle time is real time, and must be longer than the timeout.
         sleep(Duration::from_millis(2100)).await;
         bot.say(&lisi, "two");
         bot.shows(&lisi, &["echo: one", "echo: two"]).await?;
-        ensure!(n_told(bot, 1) == 1, "the session went on: {}", n_told(bot, 1));
+        ensure!(
+            n_told(bot, 1) == 1,
+            "the idle session was continued, {} messages",
+            n_told(bot, 1)
+        );
         bot.change_trigger(&json!({ "sessionTimeoutSeconds": 3600 })).await?;
         bot.say(&lisi, "three");
         bot.shows(&lisi, &["echo: one", "echo: two", "echo: three"]).await?;
-        ensure!(n_told(bot, 2) == 3, "the session did not go on: {}", n_told(bot, 2));
+        ensure!(
+            n_told(bot, 2) == 3,
+            "expected 3 messages of a continued session, found {}",
+            n_told(bot, 2)
+        );
         Ok(())
     })
     .await;
@@ -98,7 +109,7 @@ async fn messages_within_the_window_are_one_question() {
         bot.say(&lisi, "one");
         bot.say(&lisi, "two");
         bot.wait_until("a question", || !bot.agent.asked().is_empty()).await?;
-        // Platforms deliver them at the same time, so either may come first.
+        // The platforms deliver the two messages at the same time, so either may be first.
         let asked = bot.agent.asked();
         let lines: BTreeSet<&str> = asked[0].lines().collect();
         ensure!(
@@ -114,7 +125,7 @@ async fn messages_within_the_window_are_one_question() {
 async fn new_session_drops_what_was_gathered() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
-        // Long enough that nothing of it is asked before the command comes.
+        // Long enough that no gathered message is asked before the command arrives.
         bot.change_trigger(&json!({ "summaryWindowSeconds": 60 })).await?;
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "lost");
@@ -165,7 +176,10 @@ async fn message_interrupts_a_running_answer_where_the_trigger_says_so() {
         })
         .await?;
         let texts = bot.texts(&lisi);
-        ensure!(!texts.iter().any(|text| text == "echo: hold"), "{texts:?}");
+        ensure!(
+            !texts.iter().any(|text| text == "echo: hold"),
+            "the interrupted answer is shown: {texts:?}"
+        );
         Ok(())
     })
     .await;
@@ -184,7 +198,11 @@ async fn people_of_a_group_have_sessions_of_their_own_or_share_one() {
             bot.say(speaker, text);
             bot.wait_until("the question", || bot.agent.asked().len() == n + 1)
                 .await?;
-            ensure!(n_told(bot, n) == 1, "{text}: {} messages", n_told(bot, n));
+            ensure!(
+                n_told(bot, n) == 1,
+                "{text}: the session has {} messages, expected 1",
+                n_told(bot, n)
+            );
         }
         let answered = || bot.texts(&lisi).iter().any(|text| text == "echo: two");
         bot.wait_until("the answers", answered).await?;
@@ -195,16 +213,23 @@ async fn people_of_a_group_have_sessions_of_their_own_or_share_one() {
         bot.say(&wang, "four");
         bot.wait_until("the fourth question", || bot.agent.asked().len() == 4)
             .await?;
-        ensure!(n_told(bot, 3) == 3, "the group shares no session: {}", n_told(bot, 3));
+        ensure!(
+            n_told(bot, 3) == 3,
+            "expected 3 messages of a shared session, found {}",
+            n_told(bot, 3)
+        );
         let asked = &bot.agent.asked()[3];
-        ensure!(asked.ends_with(": four"), "who said it: {asked}");
+        ensure!(
+            asked.ends_with(": four"),
+            "the question should name its sender: {asked}"
+        );
         Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn first_contact_makes_a_user() {
+async fn first_message_creates_a_user() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
@@ -213,27 +238,39 @@ async fn first_contact_makes_a_user() {
         let users = bot.console.get("/api/v1/orgs/default/users?limit=200").await?;
         let mut all = users["items"].as_array().into_iter().flatten();
         let own = all.find(|user| user["integrationId"] == bot.id.as_str());
-        let own = own.ok_or_else(|| anyhow::anyhow!("no user: {users}"))?;
+        let own = own.ok_or_else(|| anyhow::anyhow!("no user of this bot: {users}"))?;
         let id = own["externalId"].as_str().unwrap_or_default();
         let platform = bot
             .console
             .get(&format!("/api/v1/orgs/default/integrations/{}", bot.id))
             .await?;
-        ensure!(!id.is_empty() && own["name"] == id, "{own}");
-        ensure!(own["email"] == format!("{id}@im-platform.com"), "{own}");
-        ensure!(own["source"] == platform["platform"], "{own}");
+        ensure!(
+            !id.is_empty() && own["name"] == id,
+            "expected the account's id as name of {own}"
+        );
+        ensure!(
+            own["email"] == format!("{id}@im-platform.com"),
+            "expected a generated email address in {own}"
+        );
+        ensure!(
+            own["source"] == platform["platform"],
+            "expected the platform as source of {own}"
+        );
         Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn people_are_told_things_in_the_integrations_language() {
+async fn notices_are_in_the_integrations_language() {
     let test = TestBridge::with(Manner::default(), |simulator| simulator.integration()).await;
     test.play(async |bot| {
         let path = format!("/api/v1/orgs/default/integrations/{}", bot.id);
         let changed: Value = bot.console.patch(&path, &json!({ "language": "zh-CN" })).await?;
-        ensure!(changed["language"] == "zh-CN", "{changed}");
+        ensure!(
+            changed["language"] == "zh-CN",
+            "expected the language zh-CN in {changed}"
+        );
         bot.wait_until("connected", || bot.simulator.is_connected()).await?;
         let lisi = Speaker::alone("1001");
         bot.say(&lisi, "/new");

@@ -1,4 +1,4 @@
-//! Buttons below answers: the card of an agent, the choices of its question, our own button for a new session.
+//! Buttons below answers: an agent's card, the choices of its question, our own button for a new session.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const GROUP: &str = "-1002001";
 /// Platforms whose messages can have our own button below them.
 const WITH_RESET_BUTTON: &[&str] = &["discord", "lark", "telegram", "wecom_app"];
 
-/// An agent that answers `ask` with a card and `sure` with a question, and everything else with an echo.
+/// An agent that answers `ask` with a card, `sure` with a question, and everything else with an echo.
 fn with_cards() -> Manner {
     Manner {
         events: |text| match text {
@@ -42,13 +42,13 @@ fn has_button(bot: &Bot, chat: &Speaker, label: &str) -> bool {
         .any(|button| button.label == label && button.url.is_none())
 }
 
-/// Whether buttons with a value are buttons here. Who polls gets them beside the text.
+/// Whether buttons with a value are shown as buttons. Polling programs get them beside the text.
 async fn has_buttons(bot: &Bot) -> anyhow::Result<bool> {
     Ok(bot.abilities().await?["buttons"] == "all" && !bot.name.contains("polled"))
 }
 
 #[tokio::test]
-async fn card_of_an_answer_is_chosen_from_and_its_choice_is_a_question() {
+async fn chosen_card_button_is_the_next_question() {
     let test = TestBridge::open(with_cards()).await;
     test.play(async |bot| {
         bot.agent_speaks_our_contract().await?;
@@ -75,7 +75,7 @@ async fn card_of_an_answer_is_chosen_from_and_its_choice_is_a_question() {
 }
 
 #[tokio::test]
-async fn choices_of_a_question_are_buttons_or_words() {
+async fn choices_of_a_question_are_buttons_or_text() {
     let test = TestBridge::open(with_cards()).await;
     test.play(async |bot| {
         bot.agent_speaks_our_contract().await?;
@@ -96,7 +96,7 @@ async fn choices_of_a_question_are_buttons_or_words() {
 }
 
 #[tokio::test]
-async fn buttons_of_an_answer_in_a_group_are_its_askers() {
+async fn only_the_asker_can_use_the_buttons_of_an_answer_in_a_group() {
     let test = TestBridge::open(with_cards()).await;
     test.play(async |bot| {
         let features = bot.simulator.features();
@@ -109,7 +109,7 @@ async fn buttons_of_an_answer_in_a_group_are_its_askers() {
         let is_line = || bot.texts(&lisi).join("\n").contains("deploy 42");
         bot.wait_until("the button or its line", || is_line() || has_button(bot, &lisi, "Go"))
             .await?;
-        // A line can be answered by anybody, for it is only words.
+        // Without a button, any person can answer by typing the words.
         if !has_button(bot, &lisi, "Go") {
             return Ok(());
         }
@@ -123,7 +123,7 @@ async fn buttons_of_an_answer_in_a_group_are_its_askers() {
 }
 
 #[tokio::test]
-async fn chosen_button_is_confirmed_where_the_platform_shows_something_by_a_click() {
+async fn chosen_button_is_confirmed_where_the_platform_can_show_it() {
     let test = TestBridge::open(with_cards()).await;
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
@@ -137,12 +137,15 @@ async fn chosen_button_is_confirmed_where_the_platform_shows_something_by_a_clic
         bot.simulator.click(&lisi, "Go");
         bot.wait_until("the mark", || marks().is_some_and(|marks| marks.contains("✓ Go")))
             .await
-            .map_err(|error| error.context(format!("shown is {:?}", marks())))?;
-        // The answer is a message of its own: the card stays.
+            .map_err(|error| error.context(format!("expected a confirmation mark, found {:?}", marks())))?;
+        // The answer is a message of its own: the card is kept.
         let answered = || bot.texts(&lisi).last().is_some_and(|text| text == "echo: deploy 42");
         bot.wait_until("the answer", answered).await?;
         let texts = bot.texts(&lisi);
-        ensure!(texts[0].contains("All tests pass."), "{texts:?}");
+        ensure!(
+            texts[0].contains("All tests pass."),
+            "expected `All tests pass.` in {texts:?}"
+        );
         Ok(())
     })
     .await;
@@ -162,11 +165,11 @@ async fn new_session_and_failure_offer_a_button_for_the_next_session() {
             buttons.iter().filter(|button| button.label == label).count()
         };
         if !WITH_RESET_BUTTON.iter().any(|platform| bot.name.starts_with(platform)) {
-            ensure!(n_buttons() == 0, "a button where none was expected");
+            ensure!(n_buttons() == 0, "expected no button");
             return Ok(());
         }
         bot.wait_until("the button", || n_buttons() == 1).await?;
-        // There the button itself becomes the confirmation.
+        // On this platform the button itself is updated to the confirmation.
         if bot.name.starts_with("wecom_app") {
             return Ok(());
         }

@@ -27,7 +27,7 @@ async fn new_starts_a_session_and_help_explains() {
         bot.wait_until("the help", helps).await?;
         ensure!(bot.agent.asked() == ["one", "two"], "asked {:?}", bot.agent.asked());
         let told = bot.agent.seen()[1].body["messages"].as_array().map(Vec::len);
-        ensure!(told == Some(1), "the new session knows the old one: {told:?}");
+        ensure!(told == Some(1), "the new session has messages of the old one: {told:?}");
         Ok(())
     })
     .await;
@@ -53,7 +53,10 @@ async fn stop_ends_the_running_answer() {
         };
         bot.wait_until("the answer is stopped", stopped).await?;
         let texts = bot.texts(&lisi);
-        ensure!(!texts.concat().contains("and the end"), "{texts:?}");
+        ensure!(
+            !texts.concat().contains("and the end"),
+            "the answer continued after /stop: {texts:?}"
+        );
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! What ends by time alone. Between two parts of a scenario the bridge stops and the stored time is set back: nobody waits.
+//! State that expires. Between two parts of a scenario the bridge is stopped and stored times are set back, so that no test waits.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::task_commands::has_typed_tasks;
 use crate::tasks::{talk, told};
 use crate::test_bridge::{Bot, TestBridge};
 
-/// Most conversations of one bot in a scenario.
+/// Limit of the conversations of one bot in a scenario.
 const MANY: usize = 100;
 
-/// Brings the ends of all menus that wait nearer, in the data of a bridge that doesn't run. Returns how many there are.
+/// Moves the expiry of all open menus `by` closer, in the data of a stopped bridge. Returns their number.
 async fn age_menus(data: &Path, bots: &[Bot], by: Duration) -> usize {
     let embedded = Embedded::open(data, Options::default()).unwrap();
     let owner = Owner {
@@ -51,7 +51,7 @@ async fn age_menus(data: &Path, bots: &[Bot], by: Duration) -> usize {
 }
 
 #[tokio::test]
-async fn menu_waits_for_15_minutes_and_no_longer() {
+async fn menu_expires_after_15_minutes() {
     assert_eq!(CHOICE_LIFETIME, Duration::from_mins(15));
     let mut test = TestBridge::open(Manner::default()).await;
     test.bots.retain(has_typed_tasks);
@@ -66,19 +66,19 @@ async fn menu_waits_for_15_minutes_and_no_longer() {
     let n_menus = test
         .while_stopped(async |data, bots| age_menus(data, bots, Duration::from_mins(14)).await)
         .await;
-    assert_eq!(n_menus, test.bots.len(), "a menu of each bot");
-    // It is chosen from, and the next question has its own fifteen minutes.
+    assert_eq!(n_menus, test.bots.len(), "expected an open menu of each bot");
+    // The menu is answered, and the next question has its own fifteen minutes.
     test.play(async |bot| talk(bot, &lisi, &mut vec![menu.clone()], "2", ask_name.clone()).await)
         .await;
     let n_menus = test
         .while_stopped(async |data, bots| age_menus(data, bots, CHOICE_LIFETIME).await)
         .await;
-    assert_eq!(n_menus, test.bots.len(), "a question of each bot");
+    assert_eq!(n_menus, test.bots.len(), "expected an open question of each bot");
     test.play(async |bot| {
         let mut shown = vec![menu.clone(), ask_name.clone()];
         talk(bot, &lisi, &mut shown, "Release 7", "echo: Release 7".to_owned()).await?;
         bot.agent_is_asked(&["Release 7"]).await?;
-        // No task was made by it.
+        // The expired question has created no task.
         talk(bot, &lisi, &mut shown, "/new", menu.clone()).await
     })
     .await;

@@ -1,4 +1,4 @@
-//! What goes wrong: rate limits, wrong credentials, a platform that is away, a process that dies.
+//! Faults: rate limits, wrong credentials, a platform outage, a killed process.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn rate_limited_answer_is_shown_later_and_once() {
         bot.simulator.rate_limit_once();
         bot.say(&lisi, "hello");
         bot.shows(&lisi, &["echo: hello"]).await?;
-        bot.goes_on_showing(&lisi, &["echo: hello"]).await
+        bot.keeps_showing(&lisi, &["echo: hello"]).await
     })
     .await;
 }
@@ -39,8 +39,8 @@ async fn wrong_credentials_show_in_the_status() {
     .await;
 }
 
-/// Waits before its last piece, so that something can happen in the middle of an answer.
-pub(crate) fn held() -> Manner {
+/// An agent that pauses before the last piece of its answer, so that a fault can happen in the middle.
+pub(crate) fn holding_last_piece() -> Manner {
     Manner {
         answer: |text| vec![format!("The answer to {text}"), " has an end.".to_owned()],
         holds: |_| true,
@@ -62,8 +62,8 @@ async fn failed_answer_shows_a_reference_that_finds_the_message() {
         .await?;
         let shown = bot.texts(&lisi).concat();
         let reference = shown.split("(Ref ").nth(1).and_then(|rest| rest.split(')').next());
-        let reference = reference.with_context(|| format!("no reference in {shown:?}"))?;
-        // The ledger may lag behind the chat by the time of one write: only the end is listed as failed.
+        let reference = reference.with_context(|| format!("the answer shows no reference: {shown:?}"))?;
+        // The ledger may lag behind the chat by one write: only the terminal state is listed as failed.
         let path = format!("/api/v1/orgs/default/messages?search={reference}&state=failed");
         let began = Instant::now();
         loop {
@@ -71,11 +71,20 @@ async fn failed_answer_shows_a_reference_that_finds_the_message() {
             let found = found["items"].as_array().context("no list")?;
             if let [message] = found.as_slice() {
                 let names = (&message["integrationId"], &message["reference"]);
-                ensure!(names == (&json!(bot.id), &json!(reference)), "{message}");
+                ensure!(
+                    names == (&json!(bot.id), &json!(reference)),
+                    "expected bot and reference in {message}"
+                );
                 return Ok(());
             }
-            ensure!(found.is_empty(), "{reference} finds {found:?}");
-            ensure!(began.elapsed() < PATIENCE, "{reference} finds nothing that failed");
+            ensure!(
+                found.is_empty(),
+                "the reference {reference} should find nothing more, found {found:?}"
+            );
+            ensure!(
+                began.elapsed() < PATIENCE,
+                "the reference {reference} finds no failed message"
+            );
             sleep(Duration::from_millis(50)).await;
         }
     })
@@ -83,9 +92,9 @@ async fn failed_answer_shows_a_reference_that_finds_the_message() {
 }
 
 #[tokio::test]
-async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
-    let mut test = TestBridge::open(held()).await;
-    // A card whose creation the platform took while its answer was cut off is created again under its id.
+async fn answer_is_delivered_after_a_platform_outage() {
+    let mut test = TestBridge::open(holding_last_piece()).await;
+    // If the platform created a card but the response was lost, the card is created again with the same id.
     test.forgiven = &["create_card: param.cardAlreadyExist"];
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
@@ -105,18 +114,21 @@ async fn platform_that_is_away_gets_the_answer_when_it_is_back() {
         shown.map_err(|error| error.context(format!("shown {:?}", bot.texts(&lisi))))?;
         // Some ways of answering are open again before others, so a bubble may only say that the answer is below it.
         let texts = bot.texts(&lisi);
-        ensure!(texts.concat().matches(whole).count() == 1, "not once: {texts:?}");
+        ensure!(
+            texts.concat().matches(whole).count() == 1,
+            "the answer should be shown once: {texts:?}"
+        );
         ensure!(bot.agent.asked() == ["one"], "asked {:?}", bot.agent.asked());
         Ok(())
     })
     .await;
 }
 
-/// Longest time until a dead connection must have been noticed: the slowest platform has pings two minutes apart.
+/// Limit until a dead connection is noticed: the slowest platform sends pings two minutes apart.
 const NOTICED: Duration = Duration::from_mins(5);
 
 #[tokio::test]
-async fn half_open_connection_is_left_for_a_new_one() {
+async fn half_open_connection_is_replaced() {
     let mut test = TestBridge::open(Manner::default()).await;
     test.forgiven = &["a heartbeat that didn't come"];
     test.play(async |bot| {
@@ -126,11 +138,11 @@ async fn half_open_connection_is_left_for_a_new_one() {
         for gate in &bot.gates {
             gate.freeze();
         }
-        // Not every platform delivers again what it wrote to a dead connection, so somebody goes on asking.
+        // Not every platform redelivers what it wrote to a dead connection, so the person keeps asking.
         let (lisi, began) = (Speaker::alone("1001"), Instant::now());
         let mut n_said = 0;
         while bot.agent.asked().is_empty() {
-            ensure!(began.elapsed() < NOTICED, "nothing came of {n_said} messages");
+            ensure!(began.elapsed() < NOTICED, "none of {n_said} messages was answered");
             bot.say(&lisi, &format!("Are you there? ({n_said})"));
             n_said += 1;
             sleep(Duration::from_secs(10)).await;
@@ -140,20 +152,20 @@ async fn half_open_connection_is_left_for_a_new_one() {
         bot.wait_until("an answer", is_answered).await?;
         let asked = bot.agent.asked().concat();
         let doubled = (0..n_said).find(|n| asked.matches(&format!("({n})")).count() > 1);
-        ensure!(doubled.is_none(), "asked twice: {asked:?}");
+        ensure!(doubled.is_none(), "the agent was asked twice: {asked:?}");
         Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn bot_that_is_signed_out_says_so_in_its_status() {
+async fn signed_out_bot_is_reported_in_its_status() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         let signed_out = bot.simulator.sign_out();
         ensure!(
             signed_out.is_some() || bot.mode != "long_connection",
-            "nothing ends this connection for good"
+            "the simulator cannot sign this bot out"
         );
         match signed_out {
             Some((state, reason)) => bot.status_is(state, reason).await,
@@ -164,8 +176,8 @@ async fn bot_that_is_signed_out_says_so_in_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_bridge_goes_on_with_the_answer() {
-    let mut test = TestBridge::open(held()).await;
+async fn killed_bridge_continues_the_answer() {
+    let mut test = TestBridge::open(holding_last_piece()).await;
     let lisi = Speaker::alone("1001");
     for bot in &test.bots {
         bot.say(&lisi, "one");
@@ -174,7 +186,7 @@ async fn killed_bridge_goes_on_with_the_answer() {
         bot.agent_is_asked(&["one"]).await.unwrap();
     }
     tokio::task::block_in_place(|| test.bridge.restart()).unwrap();
-    // A card that was created right before the kill is created again under its id, and a bubble that was opened is opened again.
+    // A card that was created right before the kill is created again with the same id, and a stream that was opened is opened again.
     test.forgiven = &[
         "create_card: param.cardAlreadyExist",
         "aibot_respond_msg: 40058 feedback in a later frame",
@@ -198,7 +210,10 @@ async fn killed_bridge_goes_on_with_the_answer() {
         bot.wait_until("the next answer", last).await?;
         let texts = bot.texts(&lisi);
         let n_answers = texts.iter().filter(|text| text.contains("to one has an end")).count();
-        ensure!(n_answers == 1, "the answer is shown {n_answers} times: {texts:?}");
+        ensure!(
+            n_answers == 1,
+            "the answer is shown {n_answers} times, expected once: {texts:?}"
+        );
         Ok(())
     })
     .await;

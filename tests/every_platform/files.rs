@@ -1,4 +1,4 @@
-//! Pictures and files that agents give.
+//! Pictures and files that agents send.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 
 use crate::test_bridge::{Bot, PATIENCE, TestBridge};
 
-/// What no platform takes as a file.
+/// Size of a file that no platform accepts.
 const HUGE: usize = 64 << 20;
 const DOCUMENT: &[u8] = b"%PDF-1.4 a document of the agent\n";
 
-/// Where files by address are: an agent's answer is a plain function.
+/// Address of the file server, as a static because an agent's answer is a plain function.
 static FILES: OnceLock<SocketAddr> = OnceLock::new();
-/// How often the file was asked for that waits for [`GATE`].
+/// Number of requests for the file that waits for [`GATE`].
 static N_WAITING: AtomicUsize = AtomicUsize::new(0);
 static GATE: Semaphore = Semaphore::const_new(0);
 
@@ -34,7 +34,7 @@ fn file(name: &str, mime: &str, bytes: &[u8]) -> Value {
 }
 
 fn file_at(name: &str, mime: &str) -> Value {
-    let address = FILES.get().expect("files are served before an agent is asked");
+    let address = FILES.get().expect("the file server must run before an agent is asked");
     json!({ "type": "file", "url": format!("http://{address}/{name}"), "name": name, "mime": mime })
 }
 
@@ -42,7 +42,7 @@ fn picture() -> Value {
     file("pixel.png", "image/png", Upload::PICTURE.bytes)
 }
 
-/// Serves files on a thread of its own: the tests of this process share it.
+/// Serves files on a thread of its own, which the tests of this process share.
 fn serve_files() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -64,7 +64,7 @@ fn serve_files() -> SocketAddr {
     address
 }
 
-/// An agent that gives files in four ways: some that arrive, some that can't, one alone, some while the bridge dies.
+/// An agent that sends files in four ways: deliverable ones, undeliverable ones, one at a time, and some while the bridge is killed.
 fn with_files() -> Manner {
     FILES.get_or_init(serve_files);
     Manner {
@@ -113,7 +113,7 @@ fn n_files(files: &[SentFile], bytes: &[u8], is_picture: bool) -> usize {
     these.filter(|file| file.is_picture == is_picture).count()
 }
 
-/// What the chat shows of the answers, without what simulators show for files.
+/// The chat's texts without what simulators show for files.
 fn words(bot: &Bot, chat: &Speaker) -> String {
     let mut texts = bot.texts(chat);
     texts.retain(|text| !text.starts_with('[') || text.contains("]("));
@@ -161,7 +161,7 @@ async fn file_of_an_agent_arrives_as_a_file_or_as_a_link_with_its_name() {
 #[tokio::test]
 async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
     let mut test = TestBridge::open(with_files()).await;
-    // That it is no picture is known to the platform only.
+    // Only the platform can tell that it is not a picture.
     test.forgiven = &["234011", "IMAGE_PROCESS_FAILED", "40005"];
     test.play(async |bot| {
         bot.agent_speaks_our_contract().await?;
@@ -172,7 +172,7 @@ async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
         let arrived = || {
             let words = words(bot, &lisi);
             let broken = match features.sends_files {
-                // As a picture it is refused, as a file it isn't, where a file may be of any type.
+                // Refused as a picture, then accepted as a file, where a file may have any type.
                 true => {
                     let files = bot.simulator.files(&lisi);
                     n_files(&files, b"no picture at all", false) == 1 || words.matches("broken.png").count() == 1
@@ -186,11 +186,17 @@ async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
             error.context(format!("{words} {files:?}"))
         })?;
         let words = words(bot, &lisi);
-        ensure!(words.matches("Some are lost.").count() == 1, "{words}");
+        ensure!(
+            words.matches("Some are lost.").count() == 1,
+            "the text should be shown once: {words}"
+        );
         if features.sends_files {
             let path = format!("/api/v1/orgs/default/integrations/{}/logs", bot.id);
             let log = bot.console.get(&path).await?.to_string();
-            ensure!(log.contains("file_not_sent"), "{log}");
+            ensure!(
+                log.contains("file_not_sent"),
+                "the log should have file_not_sent: {log}"
+            );
         }
         Ok(())
     })
@@ -198,7 +204,7 @@ async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_bridge_goes_on_with_the_next_file() {
+async fn killed_bridge_continues_with_the_next_file() {
     let mut test = TestBridge::open(with_files()).await;
     test.bots.retain(|bot| bot.simulator.features().sends_files);
     let lisi = Speaker::alone("1001");
@@ -220,10 +226,19 @@ async fn killed_bridge_goes_on_with_the_next_file() {
         let goes_on = || bot.simulator.files(&lisi).len() <= 3;
         stays("no file twice", Duration::from_secs(2), goes_on).await?;
         let names: Vec<_> = bot.simulator.files(&lisi).into_iter().map(|file| file.name).collect();
-        ensure!(names.first().is_some_and(|name| name == "pixel.png"), "{names:?}");
-        ensure!(names.last().is_some_and(|name| name == "third.png"), "{names:?}");
+        ensure!(
+            names.first().is_some_and(|name| name == "pixel.png"),
+            "expected pixel.png first, found {names:?}"
+        );
+        ensure!(
+            names.last().is_some_and(|name| name == "third.png"),
+            "expected third.png last, found {names:?}"
+        );
         let texts = words(bot, &lisi);
-        ensure!(texts.matches("One by one.").count() == 1, "{texts}");
+        ensure!(
+            texts.matches("One by one.").count() == 1,
+            "the text should be shown once: {texts}"
+        );
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Messages that are gathered into one question: how long and how many, what is not held back, what waits behind an answer.
+//! Messages that are gathered into one question: limits of time and number, what is not held back, what waits behind an answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::chat_rules::in_ledger;
 use crate::test_bridge::{PATIENCE, TestBridge};
 
 #[tokio::test]
-async fn twenty_messages_are_a_question_however_long_the_window() {
+async fn twenty_messages_are_asked_before_the_window_ends() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "summaryWindowSeconds": 60 })).await?;
@@ -24,7 +24,10 @@ async fn twenty_messages_are_a_question_however_long_the_window() {
             bot.say(&lisi, text);
         }
         bot.wait_until("a question", || !bot.agent.asked().is_empty()).await?;
-        ensure!(began.elapsed() < Duration::from_secs(60), "the window held them back");
+        ensure!(
+            began.elapsed() < Duration::from_secs(60),
+            "the messages were held back by the window"
+        );
         let asked = bot.agent.asked();
         let lines: BTreeSet<&str> = asked[0].lines().collect();
         ensure!(
@@ -37,29 +40,35 @@ async fn twenty_messages_are_a_question_however_long_the_window() {
 }
 
 #[tokio::test]
-async fn who_goes_on_talking_is_answered_after_five_windows() {
+async fn person_who_keeps_writing_is_answered_after_five_windows() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "summaryWindowSeconds": 2 })).await?;
         let (lisi, began) = (Speaker::alone("1001"), Instant::now());
         let mut n_said = 0;
         while bot.agent.asked().is_empty() {
-            ensure!(began.elapsed() < PATIENCE, "nothing is asked while somebody talks");
+            ensure!(
+                began.elapsed() < PATIENCE,
+                "no question was asked while the person kept writing"
+            );
             bot.say(&lisi, &format!("line {n_said}"));
             n_said += 1;
             sleep(Duration::from_millis(900)).await;
         }
         let asked = bot.agent.asked().remove(0);
         let n_asked = asked.lines().count();
-        // Five windows of two seconds, less than the twenty messages that end it as well.
-        ensure!((6..20).contains(&n_asked), "{n_asked} of {n_said} messages are asked");
+        // Gathering ends after five windows of two seconds; twenty messages, which end it too, are not reached.
+        ensure!(
+            (6..20).contains(&n_asked),
+            "{n_asked} of {n_said} messages were asked, expected 6 to 19"
+        );
         Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn command_is_not_held_back_with_what_is_gathered() {
+async fn command_is_not_held_back_with_gathered_messages() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "summaryWindowSeconds": 60 })).await?;
@@ -76,7 +85,7 @@ async fn command_is_not_held_back_with_what_is_gathered() {
 }
 
 #[tokio::test]
-async fn media_is_not_held_back_and_takes_what_is_gathered_along() {
+async fn media_is_not_held_back_and_is_asked_with_the_gathered_messages() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "summaryWindowSeconds": 60 })).await?;
@@ -84,7 +93,7 @@ async fn media_is_not_held_back_and_takes_what_is_gathered_along() {
         bot.say(&lisi, "what is this?");
         in_ledger(bot, 1).await?;
         let sent = bot.simulator.upload(&lisi, Upload::PICTURE);
-        ensure!(sent.is_some(), "every platform has pictures");
+        ensure!(sent.is_some(), "every platform must support pictures");
         bot.wait_until("a question", || !bot.agent.asked().is_empty()).await?;
         ensure!(began.elapsed() < Duration::from_secs(60), "the picture waited");
         let seen = bot.agent.seen();
@@ -100,7 +109,7 @@ async fn media_is_not_held_back_and_takes_what_is_gathered_along() {
 }
 
 #[tokio::test]
-async fn messages_behind_a_running_answer_are_one_question_if_they_are_gathered() {
+async fn gathered_messages_behind_a_running_answer_are_one_question() {
     let test = TestBridge::open(Manner {
         holds: |text| text == "hold",
         ..Manner::default()
@@ -112,7 +121,7 @@ async fn messages_behind_a_running_answer_are_one_question_if_they_are_gathered(
         bot.say(&lisi, "hold");
         bot.agent_is_asked(&["hold"]).await?;
         bot.say(&lisi, "two");
-        // Longer than the window: what keeps it is the running answer.
+        // Longer than the window: what keeps the messages is the running answer.
         sleep(Duration::from_secs(3)).await;
         bot.say(&lisi, "three");
         sleep(Duration::from_secs(3)).await;

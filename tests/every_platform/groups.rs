@@ -1,4 +1,4 @@
-//! What people say in groups: to the bot, and to each other.
+//! Messages in groups: to the bot, and among people.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::test_bridge::{Bot, TestBridge};
 
 /// A group that every simulator knows.
 const GROUP: &str = "-1002001";
-/// Between two messages of which the bot may not hear yet.
+/// Pause between two messages that don't reach the bot yet.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Whether the bot's platform delivers what doesn't mention it, by the catalogue.
+/// Whether the bot's platform delivers messages without a mention, by the catalogue.
 async fn hears_groups(bot: &Bot) -> anyhow::Result<bool> {
     Ok(bot.abilities().await?["hearsGroups"] == true)
 }
 
-/// How many group messages of this bot the bridge has kept.
+/// Number of group messages of this bot that the bridge has stored.
 fn n_kept(test: &TestBridge, bot: &Bot) -> usize {
     let log = test.bridge.log();
     let kept = log.lines().filter(|line| line.contains("kept a group message"));
@@ -28,7 +28,7 @@ fn n_kept(test: &TestBridge, bot: &Bot) -> usize {
 }
 
 #[tokio::test]
-async fn latest_talk_of_the_group_goes_along_once() {
+async fn latest_group_messages_are_sent_to_the_agent_once() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         if !hears_groups(bot).await? {
@@ -39,10 +39,10 @@ async fn latest_talk_of_the_group_goes_along_once() {
         }
         bot.change_trigger(&json!({ "groupContext": 2 })).await?;
         let (lisi, wang) = (Speaker::in_group("1001", GROUP), Speaker::in_group("1002", GROUP));
-        // Until the change has reached the connection, what isn't said to the bot is dropped.
+        // Until the changed setting reaches the connection, messages without a mention are dropped.
         let mut n_said = 0;
         while n_kept(&test, bot) == 0 {
-            ensure!(n_said < 100, "nothing is kept");
+            ensure!(n_said < 100, "no group message is stored");
             n_said += 1;
             bot.simulator.say(&wang, "too old", false);
             sleep(PAUSE).await;
@@ -74,7 +74,11 @@ async fn latest_talk_of_the_group_goes_along_once() {
         bot.say(&lisi, "thanks");
         bot.wait_until("the second question", || bot.agent.asked().len() == 2)
             .await?;
-        ensure!(bot.agent.asked()[1] == "thanks", "said once: {:?}", bot.agent.asked());
+        ensure!(
+            bot.agent.asked()[1] == "thanks",
+            "the group's messages should be sent to the agent once: {:?}",
+            bot.agent.asked()
+        );
 
         talk("forgotten").await?;
         bot.say(&lisi, "/new anything?");
@@ -91,7 +95,7 @@ async fn latest_talk_of_the_group_goes_along_once() {
 }
 
 #[tokio::test]
-async fn reply_to_what_the_bot_said_needs_no_mention() {
+async fn reply_to_the_bots_message_needs_no_mention() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         if !bot.simulator.features().groups {
@@ -105,7 +109,7 @@ async fn reply_to_what_the_bot_said_needs_no_mention() {
         }
         bot.wait_until("the second question", || bot.agent.asked().len() == 2)
             .await?;
-        // What is replied to is told as a quote.
+        // The message that is replied to is sent as a quote.
         bot.agent_is_asked(&["one", "> echo: one\n\nand two?"]).await?;
         bot.wait_until("the answer", || bot.texts(&lisi).len() == 2).await
     })
@@ -122,7 +126,7 @@ async fn bot_that_answers_all_needs_no_mention() {
         bot.change_trigger(&json!({ "groupMessages": "all" })).await?;
         let lisi = Speaker::in_group("1001", GROUP);
         let mut n_said = 0;
-        // Until the change has reached the connection, what isn't said to the bot is dropped.
+        // Until the changed setting reaches the connection, messages without a mention are dropped.
         while bot.agent.asked().is_empty() {
             ensure!(n_said < 100, "nothing was answered");
             n_said += 1;

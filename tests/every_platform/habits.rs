@@ -1,4 +1,4 @@
-//! What platforms have beside words: a sign of thinking, the opening of a chat, ratings.
+//! Platform features beside messages: typing indicators, the event of an opened chat, ratings.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::test_bridge::{Bot, PATIENCE, TestBridge};
 
-/// An agent that is silent until its gate is opened.
+/// An agent that sends nothing until its gate is opened.
 fn thinking() -> Manner {
     Manner {
         holds: |_| true,
@@ -21,7 +21,7 @@ fn thinking() -> Manner {
 }
 
 #[tokio::test]
-async fn agent_that_thinks_has_the_sign_of_the_platforms_habit() {
+async fn thinking_agent_shows_the_platforms_waiting_sign() {
     let test = TestBridge::open(thinking()).await;
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
@@ -41,13 +41,13 @@ async fn agent_that_thinks_has_the_sign_of_the_platforms_habit() {
     .await;
 }
 
-/// The ledger's state and reason of the newest message of a bot that has ended without an agent.
+/// The ledger's state and reason of the bot's newest message that ended without an agent.
 async fn newest_command(bot: &Bot) -> anyhow::Result<Value> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}&state=commanded", bot.id);
     Ok(bot.console.get(&path).await?["items"][0]["reason"].clone())
 }
 
-/// Whether the bot's platform tells in its mode that a person has opened the chat.
+/// Whether the platform reports in the bot's mode that a person has opened the chat.
 async fn has_welcome(bot: &Bot) -> anyhow::Result<bool> {
     let integration = format!("/api/v1/orgs/default/integrations/{}", bot.id);
     let integration = bot.console.get(&integration).await?;
@@ -70,14 +70,14 @@ async fn person_who_opens_the_chat_is_welcomed_and_the_agent_is_not_asked() {
             welcoming.insert(bot.id.clone());
         }
     }
-    // A connection that stands learns of it within seconds, a new one has it from the beginning.
+    // An existing connection learns of the change within seconds; a new one has it from the beginning.
     test.while_stopped(async |_, _| ()).await;
     test.play(async |bot| {
         if !welcoming.contains(&bot.id) {
             return Ok(());
         }
         let lisi = Speaker::alone("1001");
-        ensure!(bot.simulator.open_chat(&lisi), "nobody can open a chat");
+        ensure!(bot.simulator.open_chat(&lisi), "the simulator cannot open a chat");
         bot.shows(&lisi, &["Ask me anything."]).await?;
         ensure!(bot.agent.asked().is_empty(), "asked {:?}", bot.agent.asked());
         bot.say(&lisi, "hello");
@@ -102,10 +102,10 @@ async fn rating_of_an_answer_is_in_the_ledger() {
             if reason == "feedback_up" {
                 break;
             }
-            ensure!(began.elapsed() < PATIENCE, "in the ledger is {reason}");
+            ensure!(began.elapsed() < PATIENCE, "the ledger has {reason}");
             sleep(Duration::from_millis(50)).await;
         }
-        bot.goes_on_showing(&lisi, &["echo: hello"]).await
+        bot.keeps_showing(&lisi, &["echo: hello"]).await
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! The same scenarios for every platform and mode: one row each in `tieline_tests::rows`.
 //!
-//! What is shown of each platform in each mode, and where:
+//! What is tested for each platform in each mode, and where:
 //!
 //! | what | scenario |
 //! |---|---|
@@ -12,13 +12,13 @@
 //! | commands | `commands`, `chat_rules::new_needs_white_space_…` |
 //! | rate limit | `faults::rate_limited_answer_is_shown_later_and_once` |
 //! | credentials wrong | `faults::wrong_credentials_show_in_the_status` |
-//! | platform away for a minute | `faults::platform_that_is_away_gets_the_answer_when_it_is_back` |
-//! | socket half open | `faults::half_open_connection_is_left_for_a_new_one` |
-//! | kicked or signed out | `faults::bot_that_is_signed_out_says_so_in_its_status` |
-//! | killed in the middle | `faults::killed_bridge_goes_on_with_the_answer` |
+//! | platform outage of a minute | `faults::answer_is_delivered_after_a_platform_outage` |
+//! | socket half open | `faults::half_open_connection_is_replaced` |
+//! | kicked or signed out | `faults::signed_out_bot_is_reported_in_its_status` |
+//! | killed in the middle | `faults::killed_bridge_continues_the_answer` |
 //! | hand-over between relays | `relays` |
 //!
-//! What a platform doesn't have is in its simulator's `Features`; a picture reaches the agent on every one.
+//! A feature that a platform lacks is missing in its simulator's `Features`; a picture reaches the agent on every platform.
 //!
 //! `TIELINE_PLATFORM=telegram` runs the rows of one platform only.
 

@@ -19,7 +19,7 @@ fn answering() -> Manner {
     }
 }
 
-/// A person sends something alone with the bot. Gives what the agent is asked, or `None` where nobody can send this.
+/// Sends an upload in a direct chat. Returns what the agent is asked, or `None` if the platform can't send this type.
 async fn asked_with(bot: &Bot, upload: Upload) -> anyhow::Result<Option<Value>> {
     let lisi = Speaker::alone("1001");
     let Some(id) = bot.simulator.upload(&lisi, upload) else {
@@ -29,9 +29,13 @@ async fn asked_with(bot: &Bot, upload: Upload) -> anyhow::Result<Option<Value>> 
     let is_answered = || bot.texts(&lisi).into_iter().any(answered);
     bot.wait_until("an answer", is_answered).await?;
     bot.simulator.redeliver(&id);
-    bot.goes_on_showing(&lisi, &["Seen."]).await?;
+    bot.keeps_showing(&lisi, &["Seen."]).await?;
     let seen = bot.agent.seen();
-    ensure!(seen.len() == 1, "asked {} times", seen.len());
+    ensure!(
+        seen.len() == 1,
+        "the agent was asked {} times, expected once",
+        seen.len()
+    );
     let newest = seen[0].body["messages"].as_array().and_then(|it| it.last());
     Ok(Some(newest.context("no message")?["content"].clone()))
 }
@@ -41,17 +45,25 @@ async fn picture_reaches_the_agent_with_its_bytes() {
     let test = TestBridge::open(answering()).await;
     test.play(async |bot| {
         let content = asked_with(bot, Upload::PICTURE).await?;
-        let content = content.context("every platform has pictures")?;
-        let parts = content.as_array().with_context(|| format!("no parts: {content}"))?;
+        let content = content.context("every platform must support pictures")?;
+        let parts = content
+            .as_array()
+            .with_context(|| format!("the content has no parts: {content}"))?;
         let mut urls = parts.iter().filter_map(|part| part["image_url"]["url"].as_str());
         let (url, other) = (
-            urls.next().with_context(|| format!("no picture: {content}"))?,
+            urls.next()
+                .with_context(|| format!("the content has no picture: {content}"))?,
             urls.next(),
         );
         ensure!(other.is_none(), "more than one picture: {content}");
-        let (kind, data) = url.split_once(";base64,").with_context(|| format!("no bytes: {url}"))?;
-        ensure!(kind == "data:image/png", "it is {kind}");
-        ensure!(STANDARD.decode(data)? == Upload::PICTURE.bytes, "other bytes: {data}");
+        let (kind, data) = url
+            .split_once(";base64,")
+            .with_context(|| format!("the picture is no base64 data URL: {url}"))?;
+        ensure!(kind == "data:image/png", "the picture's type is {kind}, expected a PNG");
+        ensure!(
+            STANDARD.decode(data)? == Upload::PICTURE.bytes,
+            "the picture's bytes differ: {data}"
+        );
         Ok(())
     })
     .await;
@@ -66,17 +78,19 @@ async fn file_reaches_the_agent_by_a_link_to_its_bytes() {
         let Some(content) = asked_with(bot, Upload::FILE).await? else {
             return Ok(());
         };
-        let text = content.as_str().with_context(|| format!("no text: {content}"))?;
+        let text = content
+            .as_str()
+            .with_context(|| format!("the content is no text: {content}"))?;
         let link = text.rsplit_once("](").and_then(|(_, link)| link.strip_suffix(')'));
-        let link = link.with_context(|| format!("no link: {text}"))?;
+        let link = link.with_context(|| format!("the text has no link: {text}"))?;
         let got = http.get(link).send().await?.error_for_status()?;
         let named = got.headers().get("content-disposition").and_then(|it| it.to_str().ok());
-        // Not every platform tells the name.
+        // Not every platform sends the name.
         let name = text.contains(Upload::FILE.name).then_some(Upload::FILE.name);
         let has_name = named.is_some_and(|named| named.contains(name.unwrap_or_default()));
-        ensure!(has_name, "it is called {named:?}, in {text}");
+        ensure!(has_name, "the link is named {named:?}, in {text}");
         let bytes = got.bytes().await?;
-        ensure!(bytes == Upload::FILE.bytes, "other bytes: {bytes:?}");
+        ensure!(bytes == Upload::FILE.bytes, "the file's bytes differ: {bytes:?}");
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! People: whom the organization's mapper doesn't know, codes that link, quiet hours, limits, credentials in what they say.
+//! People: accounts that the organization's mapper doesn't know, link codes, quiet hours, limits, credentials in messages.
 
 use std::time::SystemTime;
 
@@ -17,14 +17,14 @@ fn told(reply: &PeopleReply) -> String {
     reply.text(Language::English)
 }
 
-/// Waits until the newest of what the bot shows in a chat contains something.
+/// Waits until the bot's newest message in a chat contains a text.
 async fn shows(bot: &Bot, chat: &Speaker, part: &str) -> anyhow::Result<()> {
     let is_shown = || bot.texts(chat).last().is_some_and(|text| text.contains(part));
     let shown = bot.wait_until("the newest text", is_shown).await;
-    shown.map_err(|error| error.context(format!("{part:?} in {:?}", bot.texts(chat))))
+    shown.map_err(|error| error.context(format!("expected {part:?}, shown {:?}", bot.texts(chat))))
 }
 
-/// The reason why a message of this bot was refused.
+/// The reason for which a message of this bot was refused.
 async fn reason_of_refusal(bot: &Bot) -> anyhow::Result<Value> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}&state=refused", bot.id);
     Ok(bot.console.get(&path).await?["items"][0]["reason"].clone())
@@ -80,14 +80,14 @@ async fn code_links_one_person_and_no_other() {
     .await;
 }
 
-/// The hour of the day that is so many hours from now, in UTC.
+/// The hour of the day `hours` from now, in UTC.
 fn hour_from_now(hours: u64) -> String {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600;
     format!("{:02}:00", (now + hours) % 24)
 }
 
 #[tokio::test]
-async fn question_at_quiet_hours_is_refused_and_commands_work() {
+async fn questions_in_quiet_hours_are_refused_and_commands_work() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         let hours = json!({ "from": hour_from_now(23), "to": hour_from_now(2), "utcOffset": "+00:00" });
@@ -153,9 +153,15 @@ async fn credential_in_a_question_is_hidden_from_the_agent_and_in_an_answer_from
         bot.agent_is_asked(&["my key is [redacted]"]).await?;
         let bubbles = bot.simulator.shown(&lisi);
         let states: Vec<_> = bubbles.iter().flat_map(|bubble| &bubble.states).collect();
-        ensure!(states.iter().all(|text| !text.contains("a1B2")), "{states:?}");
+        ensure!(
+            states.iter().all(|text| !text.contains("a1B2")),
+            "the credential is shown: {states:?}"
+        );
         let last = bot.texts(&lisi).concat();
-        ensure!(last.contains("and mine is [redacted]"), "{last}");
+        ensure!(
+            last.contains("and mine is [redacted]"),
+            "expected `and mine is [redacted]` in {last}"
+        );
         Ok(())
     })
     .await;

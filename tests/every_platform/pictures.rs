@@ -1,6 +1,6 @@
-//! The pictures of answers in the documents: one for each platform, drawn from what its simulator shows at the end of the whole path.
+//! The pictures of answers in the documents: one for each platform, drawn from what its simulator shows after a whole conversation.
 //!
-//! `tests/pictures.sh` draws them anew.
+//! `tests/pictures.sh` draws them again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tieline_tests::outbound::{Speaker, stays};
 
 use crate::test_bridge::{Bot, TestBridge};
 
-/// The clients that people use, and the mode whose bot is drawn.
+/// The chat clients that the pictures show, and the row whose bot is drawn.
 const CLIENTS: &[(&str, Client)] = &[
     (
         "custom posted replies",
@@ -74,13 +74,13 @@ const fn client(name: &'static str, dialect: Dialect, accent: &'static str) -> C
 }
 
 const QUESTION: &str = "How is build 42?";
-/// What is there to read while the agent goes on.
+/// The beginning of the answer, which is drawn while the agent continues.
 const BEGINNING: &str = "**Build 42** passed all tests 全部测试通过。\n\n";
 const REST: &str = "| Stage 阶段 | Result | Time |\n|---|---|---|\n| Test 测试 | passed | 3 min |\n| Deploy 部署 | waiting | - |\n\n\
     ```sh\ntieline apply -f bots.yaml\n```\n\nSources:\n\n\
     - [Runbook](https://docs.example.com/runbook)\n- [Build log](https://ci.example.com/42)\n";
 
-/// An agent that answers with all that an answer can have, and waits after its beginning.
+/// An agent whose answer has every element, and which pauses after the beginning.
 fn full_answer() -> Manner {
     Manner {
         events: |text| {
@@ -102,7 +102,7 @@ fn full_answer() -> Manner {
 
 fn moment(bot: &Bot, chat: &Speaker, caption: &str) -> Moment {
     let buttons = bot.simulator.buttons(chat).into_iter();
-    // A card of buttons alone has no words of its own.
+    // A card of buttons alone has no text of its own.
     let messages = bot.texts(chat).into_iter().map(|text| text.replace("[card]", ""));
     Moment {
         caption: caption.to_owned(),
@@ -112,7 +112,7 @@ fn moment(bot: &Bot, chat: &Speaker, caption: &str) -> Moment {
     }
 }
 
-/// Plays the answer, and draws it while it grows and when it is whole.
+/// Plays the answer, and draws it while it is streamed and when it is complete.
 async fn picture(bot: &Bot, client: Client) -> anyhow::Result<String> {
     bot.agent_speaks_our_contract().await?;
     let (lisi, mut moments) = (Speaker::alone("1001"), Vec::new());
@@ -163,7 +163,7 @@ async fn pictures_of_the_documents_show_what_the_platforms_show() {
         let kept = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         ensure!(
             kept == drawn,
-            "{} is another picture: run tests/pictures.sh",
+            "{} is out of date: run tests/pictures.sh",
             path.display()
         );
         Ok(())

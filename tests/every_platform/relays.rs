@@ -1,4 +1,4 @@
-//! Relay processes that hold the long connections of every platform: one is asked to stop, another is killed.
+//! Relay processes that hold the long connections of every platform: one is stopped, another is killed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tieline_tests::fleet::Fleet;
 use tieline_tests::outbound::Speaker;
 
-use crate::faults::held;
+use crate::faults::holding_last_piece;
 use crate::test_bridge::{Bot, play, rows};
 
 /// How long a relay may take to stop.
@@ -17,7 +17,11 @@ const STOPPED: Duration = Duration::from_secs(30);
 async fn relays_hand_their_bots_over_in_the_middle_of_answers() {
     let fleet = Fleet::start().await;
     let connected = rows().filter(|row| row.mode == "long_connection");
-    let bots = connected.map(|row| Bot::add(row, &fleet.console, held(), |simulator| simulator.integration()));
+    let bots = connected.map(|row| {
+        Bot::add(row, &fleet.console, holding_last_piece(), |simulator| {
+            simulator.integration()
+        })
+    });
     let bots = join_all(bots).await;
     if bots.is_empty() {
         return;
@@ -52,12 +56,15 @@ async fn relays_hand_their_bots_over_in_the_middle_of_answers() {
     assert_eq!(failures.await, "", "{}", third.log());
 }
 
-/// The whole answer to a text is the newest message, and stands there once.
+/// The newest message is the whole answer to a text, and it is shown once.
 async fn answered_once(bot: &Bot, chat: &Speaker, text: &str) -> anyhow::Result<()> {
     let whole = format!("The answer to {text} has an end.");
     let is_whole = || bot.texts(chat).last() == Some(&whole);
     bot.wait_until("the whole answer", is_whole).await?;
     let texts = bot.texts(chat);
-    ensure!(texts.concat().matches(&whole).count() == 1, "not once: {texts:?}");
+    ensure!(
+        texts.concat().matches(&whole).count() == 1,
+        "the answer should be shown once: {texts:?}"
+    );
     Ok(())
 }

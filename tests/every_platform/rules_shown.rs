@@ -1,12 +1,12 @@
-//! What people do in the chat: each rule, and the tests that show it.
+//! The rules of the chat for people: each rule, and the tests that verify it.
 //!
-//! Tests in `every_platform` run on every platform that can do it. What needs a clock of its own, or one platform's own means, is
-//! tested elsewhere as well.
+//! Tests in `every_platform` run on every platform that supports the feature. Rules that need a simulated clock, or a means of one
+//! platform, are tested elsewhere as well.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// A rule, and the tests that show it: file (from the repository's root) and name.
+/// A rule, and the tests that verify it: file (from the repository's root) and name.
 struct Rule {
     says: &'static str,
     shown_by: &'static [(&'static str, &'static str)],
@@ -71,20 +71,23 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "A pending selection expires after 15 min.",
-        shown_by: &[(EXPIRY, "menu_waits_for_15_minutes_and_no_longer")],
+        shown_by: &[(EXPIRY, "menu_expires_after_15_minutes")],
     },
     Rule {
         says: "`/status` everywhere.",
         shown_by: &[
-            (TASK_COMMANDS, "status_says_agent_mode_session_run_and_what_waits"),
-            (TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text"),
+            (
+                TASK_COMMANDS,
+                "status_reports_agent_mode_session_run_and_waiting_messages",
+            ),
+            (TASK_COMMANDS, "groups_have_four_commands_and_treat_the_others_as_text"),
         ],
     },
     Rule {
         says: "`/stop` everywhere: stops the running answer.",
         shown_by: &[
             (COMMANDS, "stop_ends_the_running_answer"),
-            (TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text"),
+            (TASK_COMMANDS, "groups_have_four_commands_and_treat_the_others_as_text"),
         ],
     },
     Rule {
@@ -105,11 +108,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "In groups only `/new`, `/stop`, `/status`, `/help`.",
-        shown_by: &[(TASK_COMMANDS, "groups_know_four_commands_and_take_the_others_for_text")],
+        shown_by: &[(TASK_COMMANDS, "groups_have_four_commands_and_treat_the_others_as_text")],
     },
     Rule {
         says: "Idle strictly longer than `sessionTimeoutSeconds`: the next message starts a new session.",
-        shown_by: &[(CHAT_RULES, "idle_session_gives_way_to_a_new_one")],
+        shown_by: &[(CHAT_RULES, "idle_session_is_replaced_by_a_new_one")],
     },
     Rule {
         says: "Messages within `summaryWindowSeconds` are merged with newlines.",
@@ -117,19 +120,22 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "Never longer than five windows.",
-        shown_by: &[(GATHERING, "who_goes_on_talking_is_answered_after_five_windows")],
+        shown_by: &[(GATHERING, "person_who_keeps_writing_is_answered_after_five_windows")],
     },
     Rule {
         says: "Never more than 20 messages.",
-        shown_by: &[(GATHERING, "twenty_messages_are_a_question_however_long_the_window")],
+        shown_by: &[(GATHERING, "twenty_messages_are_asked_before_the_window_ends")],
     },
     Rule {
         says: "Commands are not held back.",
-        shown_by: &[(GATHERING, "command_is_not_held_back_with_what_is_gathered")],
+        shown_by: &[(GATHERING, "command_is_not_held_back_with_gathered_messages")],
     },
     Rule {
         says: "Media are not held back.",
-        shown_by: &[(GATHERING, "media_is_not_held_back_and_takes_what_is_gathered_along")],
+        shown_by: &[(
+            GATHERING,
+            "media_is_not_held_back_and_is_asked_with_the_gathered_messages",
+        )],
     },
     Rule {
         says: "While a run is active further messages wait.",
@@ -137,10 +143,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "They are merged into the next run if aggregation is on.",
-        shown_by: &[(
-            GATHERING,
-            "messages_behind_a_running_answer_are_one_question_if_they_are_gathered",
-        )],
+        shown_by: &[(GATHERING, "gathered_messages_behind_a_running_answer_are_one_question")],
     },
     Rule {
         says: "Or they stop it (`interrupt`).",
@@ -155,7 +158,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "Or when somebody replies to what it said.",
-        shown_by: &[(GROUPS, "reply_to_what_the_bot_said_needs_no_mention")],
+        shown_by: &[(GROUPS, "reply_to_the_bots_message_needs_no_mention")],
     },
     Rule {
         says: "`sessionScope` `sender` or `chat`.",
@@ -163,7 +166,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "First contact creates a user with name, e-mail and source.",
-        shown_by: &[(CHAT_RULES, "first_contact_makes_a_user")],
+        shown_by: &[(CHAT_RULES, "first_message_creates_a_user")],
     },
     Rule {
         says: "An organization may set a mapper that decides instead.",
@@ -171,17 +174,17 @@ const RULES: &[Rule] = &[
             (PEOPLE, "person_whom_the_mapper_does_not_know_is_refused"),
             (
                 "tests/standing_alone/people.rs",
-                "agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not",
+                "only_people_whom_the_mapper_knows_reach_the_agent",
             ),
         ],
     },
     Rule {
         says: "A thinking sign by platform habit (none on Weibo).",
         shown_by: &[
-            (HABITS, "agent_that_thinks_has_the_sign_of_the_platforms_habit"),
+            (HABITS, "thinking_agent_shows_the_platforms_waiting_sign"),
             (
                 "tests/every_platform/telegram.rs",
-                "typing_is_repeated_and_holds_nothing_back",
+                "typing_indicator_is_repeated_and_does_not_delay_the_answer",
             ),
             (
                 "tests/long_connections/waiting_signs.rs",
@@ -210,7 +213,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "Texts to people exist in English and Simplified Chinese.",
-        shown_by: &[(CHAT_RULES, "people_are_told_things_in_the_integrations_language")],
+        shown_by: &[(CHAT_RULES, "notices_are_in_the_integrations_language")],
     },
 ];
 
@@ -222,14 +225,14 @@ fn root() -> PathBuf {
 fn every_rule_has_a_test() {
     let mut said = HashSet::new();
     for rule in RULES {
-        assert!(said.insert(rule.says), "twice: {}", rule.says);
-        assert!(!rule.shown_by.is_empty(), "no test: {}", rule.says);
+        assert!(said.insert(rule.says), "the rule is listed twice: {}", rule.says);
+        assert!(!rule.shown_by.is_empty(), "the rule has no test: {}", rule.says);
         for (file, name) in rule.shown_by {
             let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
             let is_test = [format!("fn {name}()"), format!("fn {name}<")]
                 .iter()
                 .any(|it| text.contains(it));
-            assert!(is_test, "{file} has no test {name}, which shows: {}", rule.says);
+            assert!(is_test, "{file} has no test {name}, which should verify: {}", rule.says);
         }
     }
 }

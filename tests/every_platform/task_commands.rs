@@ -1,4 +1,4 @@
-//! The commands of task mode, what of them works in groups, and what `/status` says.
+//! The commands of task mode, which of them work in groups, and what `/status` reports.
 
 use anyhow::ensure;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::test_bridge::{Bot, TestBridge, sentence};
 /// A group that every simulator knows.
 const GROUP: &str = "-1002001";
 
-/// Whether people of this bot can make tasks by typing.
+/// Whether people of this bot can create tasks by typing.
 pub(crate) fn has_typed_tasks(bot: &Bot) -> bool {
     let features = bot.simulator.features();
     features.typed_commands && !features.tasks_from_outside
@@ -55,13 +55,16 @@ async fn chat_is_bound_to_a_task_and_tasks_are_switched_by_name_and_number() {
         talk(bot, &lisi, shown, "two", "echo: two".to_owned()).await?;
         talk(bot, &lisi, shown, "/SWITCH notes", entered("Notes")).await?;
         talk(bot, &lisi, shown, "three", "echo: three".to_owned()).await?;
-        // The task that was used last is the first of the list.
+        // The most recently used task is the first of the list.
         talk(bot, &lisi, shown, "/switch 2", entered("Deploy")).await?;
         talk(bot, &lisi, shown, "four", "echo: four".to_owned()).await?;
         talk(bot, &lisi, shown, "/chat", told(&TaskReply::ChatMode)).await?;
         talk(bot, &lisi, shown, "five", "echo: five".to_owned()).await?;
         let histories: Vec<usize> = (0..5).map(|n| n_told(bot, n)).collect();
-        ensure!(histories == [1, 1, 3, 3, 1], "what the agent was told: {histories:?}");
+        ensure!(
+            histories == [1, 1, 3, 3, 1],
+            "lengths of the agent's requests: {histories:?}"
+        );
         Ok(())
     })
     .await;
@@ -81,7 +84,7 @@ async fn menu_offers_chat_task_and_recent_tasks_until_it_is_cancelled() {
         talk(bot, &lisi, shown, "/new", menu(false)).await?;
         talk(bot, &lisi, shown, "/cancel", told(&TaskReply::Cancelled)).await?;
         talk(bot, &lisi, shown, "/cancel", told(&TaskReply::NothingToCancel)).await?;
-        // Nothing waits any more, so a number is a word like any other.
+        // No menu is open any more, so a number is ordinary text.
         talk(bot, &lisi, shown, "1", "echo: 1".to_owned()).await?;
         talk(bot, &lisi, shown, "/new", menu(false)).await?;
         talk(bot, &lisi, shown, "2", told(&TaskReply::AskName)).await?;
@@ -100,7 +103,7 @@ async fn menu_offers_chat_task_and_recent_tasks_until_it_is_cancelled() {
         talk(bot, &lisi, shown, "1", told(&entered)).await?;
         let unknown = TaskReply::NoSuchTask(vec!["Release 7".to_owned()]);
         talk(bot, &lisi, shown, "/switch Nothing", told(&unknown)).await?;
-        // What is no choice ends the menu and goes to the agent.
+        // Text that is no choice closes the menu and goes to the agent.
         talk(bot, &lisi, shown, "on with it", "echo: on with it".to_owned()).await?;
         bot.agent_is_asked(&["1", "on with it"]).await
     })
@@ -108,7 +111,7 @@ async fn menu_offers_chat_task_and_recent_tasks_until_it_is_cancelled() {
 }
 
 #[tokio::test]
-async fn groups_know_four_commands_and_take_the_others_for_text() {
+async fn groups_have_four_commands_and_treat_the_others_as_text() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         let features = bot.simulator.features();
@@ -125,13 +128,16 @@ async fn groups_know_four_commands_and_take_the_others_for_text() {
         bot.say(&lisi, "/help");
         shows("the help", "/status").await?;
         let help = bot.texts(&lisi).concat();
-        ensure!(!help.contains("/task") && !help.contains("/switch"), "{help}");
-        // Before the status, which has the same sentence in it.
+        ensure!(
+            !help.contains("/task") && !help.contains("/switch"),
+            "a group's help must not list task commands: {help}"
+        );
+        // Before the status, which contains the same sentence.
         bot.say(&lisi, "/stop");
         shows("that nothing runs", sentence(Notice::NothingToStop)).await?;
         bot.say(&lisi, "/status");
         shows("the status", "Mode: chat").await?;
-        // No menu, though the trigger allows tasks.
+        // No menu, although the trigger allows tasks.
         bot.say(&lisi, "/new");
         shows("the confirmation", sentence(Notice::NewSession)).await?;
         if !features.typed_commands {
@@ -149,7 +155,7 @@ async fn groups_know_four_commands_and_take_the_others_for_text() {
     .await;
 }
 
-/// An agent that holds back the end of its answers to `hold`.
+/// An agent that holds back the end of its answers to the text `hold`.
 fn holding() -> Manner {
     Manner {
         answer: |text| vec!["echo".to_owned(), format!(": {text}")],
@@ -159,7 +165,7 @@ fn holding() -> Manner {
 }
 
 #[tokio::test]
-async fn status_says_agent_mode_session_run_and_what_waits() {
+async fn status_reports_agent_mode_session_run_and_waiting_messages() {
     let test = TestBridge::open(holding()).await;
     test.play(async |bot| {
         let lisi = Speaker::alone("1001");
@@ -170,7 +176,7 @@ async fn status_says_agent_mode_session_run_and_what_waits() {
                 texts.iter().any(|text| parts.iter().all(|part| text.contains(part)))
             };
             let shown = bot.wait_until("the status", is_shown).await;
-            shown.map_err(|error| error.context(format!("{parts:?} in {:?}", bot.texts(&lisi))))
+            shown.map_err(|error| error.context(format!("expected {parts:?}, shown {:?}", bot.texts(&lisi))))
         };
         let agent = format!("Agent: Agent of {}", bot.name);
         let idle = [

@@ -1,4 +1,4 @@
-//! Task mode in a direct chat: tasks survive a new chat; where they are made outside only, people are told so.
+//! Task mode in a direct chat: tasks survive a new chat; where tasks are created elsewhere only, people get a notice.
 
 use anyhow::ensure;
 use serde_json::json;
@@ -13,7 +13,7 @@ pub(crate) fn told(reply: &TaskReply) -> String {
     reply.text(Language::English)
 }
 
-/// What a person says and what the bot shows after it.
+/// Sends a text, and waits until the bot shows the expected answer.
 pub(crate) async fn talk(
     bot: &Bot,
     from: &Speaker,
@@ -37,7 +37,7 @@ async fn task_survives_a_new_chat() {
             let guidance = told(&TaskReply::OnlyFromOutside);
             return talk(bot, &lisi, &mut shown, "/task Deploy", guidance).await;
         }
-        // What isn't registered can't be chosen there, so tasks need the other mode.
+        // Here only registered commands can be typed, so tasks need the other mode.
         if !bot.simulator.features().typed_commands {
             return Ok(());
         }
@@ -52,10 +52,14 @@ async fn task_survives_a_new_chat() {
         talk(bot, &lisi, &mut shown, "three", "echo: three".to_owned()).await?;
         let seen = bot.agent.seen();
         let n_told = |at: usize| seen[at].body["messages"].as_array().map(Vec::len);
-        ensure!(n_told(1) == Some(1), "the new chat knows the task: {:?}", n_told(1));
+        ensure!(
+            n_told(1) == Some(1),
+            "the new chat has messages of the task: {:?}",
+            n_told(1)
+        );
         ensure!(
             n_told(2) == Some(3),
-            "the task has forgotten its beginning: {:?}",
+            "the task has lost its first messages: {:?}",
             n_told(2)
         );
         Ok(())
@@ -64,7 +68,7 @@ async fn task_survives_a_new_chat() {
 }
 
 #[tokio::test]
-async fn stranger_is_let_in_by_the_code_they_were_shown() {
+async fn unknown_person_is_admitted_by_their_pairing_code() {
     let test = TestBridge::open(Manner::default()).await;
     test.play(async |bot| {
         bot.change_trigger(&json!({ "access": { "pairing": true } })).await?;

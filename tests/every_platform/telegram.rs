@@ -1,4 +1,4 @@
-//! Telegram's long polling: webhooks exclude it, and signs are repeated while the agent is silent. Albums, in both modes.
+//! Telegram's long polling: webhooks exclude it, and the typing indicator is repeated while the agent is silent. Albums, in both modes.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Scenario {
         assert_eq!(self.platform.complaints(), Vec::<String>::new());
     }
 
-    /// What the agent was asked, and how many pictures came with each question.
+    /// What the agent was asked, and the number of pictures with each question.
     fn questions(&self) -> Vec<(String, usize)> {
         let n_pictures = self.agent.seen().into_iter().map(|seen| {
             let newest = seen.body["messages"].as_array().and_then(|it| it.last().cloned());
@@ -101,7 +101,7 @@ impl Scenario {
 }
 
 #[tokio::test]
-async fn webhook_of_another_program_is_left_alone_and_told() {
+async fn webhook_of_another_program_is_kept_and_reported() {
     let scenario = Scenario::start(Manner::default()).await;
     scenario
         .platform
@@ -117,14 +117,17 @@ async fn webhook_of_another_program_is_left_alone_and_told() {
             );
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{status}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the webhook is not reported in time: {status}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(scenario.platform.webhook(&scenario.token).is_some());
 }
 
 #[tokio::test]
-async fn own_webhook_gives_way_to_polling() {
+async fn own_webhook_is_removed_for_polling() {
     let scenario = Scenario::start(Manner::default()).await;
     let id = scenario.create("webhook").await;
     scenario.connected().await;
@@ -150,7 +153,7 @@ async fn own_webhook_gives_way_to_polling() {
 }
 
 #[tokio::test]
-async fn typing_is_repeated_and_holds_nothing_back() {
+async fn typing_indicator_is_repeated_and_does_not_delay_the_answer() {
     let scenario = Scenario::start(Manner {
         answer: |_| vec!["Done.".to_owned()],
         holds: |_| true,
@@ -172,7 +175,7 @@ async fn typing_is_repeated_and_holds_nothing_back() {
     scenario.shows(&["Done."]).await;
     assert!(
         opened.elapsed() < Duration::from_secs(3),
-        "the typing sign held the answer back: {:?}",
+        "the typing indicator delayed the answer: {:?}",
         opened.elapsed()
     );
 }
@@ -235,7 +238,7 @@ async fn late_part_of_an_album_does_not_stop_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_bridge_forgets_no_part_of_an_album() {
+async fn killed_bridge_loses_no_part_of_an_album() {
     let mut scenario = Scenario::start(holding()).await;
     scenario.agent.open_gate();
     scenario.create("long_connection").await;

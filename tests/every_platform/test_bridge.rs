@@ -1,4 +1,4 @@
-//! One bridge with a bot of every row, each behind a gate of its own.
+//! One bridge with a bot for every row, with a gate in front of each platform server.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use tieline_tests::process::Bridge;
 use tieline_tests::rows::{ROWS, Row};
 use url::Url;
 
-/// Limit of every wait for something that must happen. A platform that takes 30 messages a minute needs most of it for a long answer.
+/// Limit of every wait for something that must happen. A platform that accepts 30 messages a minute needs most of it for a long answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A sentence of ours, in the language of all bots here.
+/// The text of a notice, in the language of all bots here.
 pub(crate) fn sentence(notice: Notice) -> &'static str {
     notice.text(Language::English)
 }
@@ -31,12 +31,12 @@ pub(crate) fn sentence(notice: Notice) -> &'static str {
 pub(crate) struct TestBridge {
     pub(crate) bridge: Bridge,
     pub(crate) bots: Vec<Bot>,
-    /// Complaints that the scenario explains.
+    /// Complaints of simulators that the scenario expects.
     pub(crate) forgiven: &'static [&'static str],
     dir: TempDir,
 }
 
-/// One row of the table at work: a simulator, its bot, the agent behind it.
+/// A bot of one row: its simulator, its integration, and the agent behind it.
 pub(crate) struct Bot {
     pub(crate) name: String,
     pub(crate) mode: &'static str,
@@ -48,7 +48,7 @@ pub(crate) struct Bot {
     pub(crate) id: String,
 }
 
-/// Which rows run: those of `TIELINE_PLATFORM`, else all.
+/// The rows to run: those of `TIELINE_PLATFORM`, else all.
 pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
     let wanted = std::env::var("TIELINE_PLATFORM").ok();
     ROWS.iter()
@@ -56,7 +56,7 @@ pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 impl TestBridge {
-    /// A bridge where every bot is connected.
+    /// Starts a bridge, and waits until every bot is connected.
     pub(crate) async fn open(manner: Manner) -> Self {
         let test = Self::with(manner, |simulator| simulator.integration()).await;
         test.connected().await;
@@ -72,7 +72,7 @@ impl TestBridge {
         }
     }
 
-    /// Does something to the data directory while the bridge is stopped, then starts it again.
+    /// Acts on the data directory while the bridge is stopped, then starts it again.
     pub(crate) async fn while_stopped<T>(&mut self, act: impl AsyncFnOnce(&Path, &[Bot]) -> T) -> T {
         self.bridge.stop().unwrap();
         let done = act(&self.dir.path().join("data"), &self.bots).await;
@@ -81,7 +81,7 @@ impl TestBridge {
         done
     }
 
-    /// A bridge whose bots are created with what `integration` says.
+    /// Starts a bridge whose bots are created with the settings that `integration` returns.
     pub(crate) async fn with(manner: Manner, integration: fn(&dyn PlatformSimulator) -> Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bridge = Bridge::start(&dir.path().join("data")).unwrap();
@@ -96,7 +96,7 @@ impl TestBridge {
         }
     }
 
-    /// Plays one scenario with every bot at once, and reports every row that fails.
+    /// Plays a scenario with every bot at once, and reports every row that fails.
     pub(crate) async fn play(&self, scenario: impl AsyncFn(&Bot) -> anyhow::Result<()>) {
         let failures = play(&self.bots, self.forgiven, scenario).await;
         let failed = self.bots.iter().filter(|bot| failures.contains(&bot.name));
@@ -105,7 +105,7 @@ impl TestBridge {
     }
 }
 
-/// Plays one scenario with these bots at once. Returns a line for each row that fails.
+/// Plays a scenario with these bots at once. Returns a line for each row that fails.
 pub(crate) async fn play(
     bots: &[Bot],
     forgiven: &[&str],
@@ -126,7 +126,7 @@ pub(crate) async fn play(
 }
 
 impl Bot {
-    /// A bot of a row, bound to an agent of its own by the operator at `console`.
+    /// Creates a bot of a row, bound to an agent of its own, through `console`.
     pub(crate) async fn add(
         row: &'static Row,
         console: &Console,
@@ -159,7 +159,7 @@ impl Bot {
         }
     }
 
-    /// A person says something to the bot; in a group they mention it.
+    /// Sends a person's message to the bot; in a group it mentions the bot.
     pub(crate) fn say(&self, from: &Speaker, text: &str) -> String {
         self.simulator.say(from, text, true)
     }
@@ -179,14 +179,14 @@ impl Bot {
         Ok(())
     }
 
-    /// Has the bot's agent answer no request any more: nothing listens at its address.
+    /// Makes the bot's agent unreachable: nothing listens at its address.
     pub(crate) async fn agent_is_gone(&self) -> anyhow::Result<()> {
         let config = json!({ "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k" });
         self.change_agent(&json!({ "protocol": "openai_chat", "config": config }))
             .await
     }
 
-    /// Has the bot's agent asked in our own contract, in which agents show cards.
+    /// Has the bot's agent asked by our webhook protocol, in which agents can send cards.
     pub(crate) async fn agent_speaks_our_contract(&self) -> anyhow::Result<()> {
         let agent = self.agent.as_webhook("");
         self.change_agent(&json!({ "protocol": agent["protocol"], "config": agent["config"] }))
@@ -205,7 +205,7 @@ impl Bot {
         Ok(())
     }
 
-    /// What the catalogue says of the bot's mode.
+    /// The bot's abilities in its mode, by the catalogue.
     pub(crate) async fn abilities(&self) -> anyhow::Result<Value> {
         let integration = format!("/api/v1/orgs/default/integrations/{}", self.id);
         let integration = self.console.get(&integration).await?;
@@ -231,8 +231,8 @@ impl Bot {
             .map_err(|error| error.context(format!("expected {expected:?}, shown {:?}", self.texts(chat))))
     }
 
-    /// Checks for a while that the bot shows exactly these messages in a chat and nothing more.
-    pub(crate) async fn goes_on_showing(&self, chat: &Speaker, expected: &[&str]) -> anyhow::Result<()> {
+    /// Checks for a while that the bot shows exactly these messages in a chat and no more.
+    pub(crate) async fn keeps_showing(&self, chat: &Speaker, expected: &[&str]) -> anyhow::Result<()> {
         let kept = stays("the final text", Duration::from_secs(2), || {
             self.texts(chat) == expected
         });
@@ -247,7 +247,7 @@ impl Bot {
             .map_err(|error| error.context(format!("expected {expected:?}, asked {:?}", self.agent.asked())))
     }
 
-    /// Waits for a condition, at most as long as anything may take.
+    /// Waits for a condition, for at most [`PATIENCE`].
     pub(crate) async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) -> anyhow::Result<()> {
         until(what, PATIENCE, || condition().then_some(())).await
     }
@@ -266,7 +266,10 @@ impl Bot {
             if status["state"] == state && status["reason"] == reason {
                 return Ok(());
             }
-            anyhow::ensure!(began.elapsed() < PATIENCE, "not {state} ({reason}): {status}");
+            anyhow::ensure!(
+                began.elapsed() < PATIENCE,
+                "expected status {state} ({reason}), found {status}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -1,19 +1,19 @@
-//! What goes wrong with an agent's answers.
+//! Faults of agents' answers.
 
 use crate::server::{Act, SSE, answer, head};
 
-/// How an answer goes wrong.
+/// A fault of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is an error.
+    /// The answer is an HTTP error.
     Status(u16),
-    /// The stream breaks off in the middle of its first event.
+    /// The stream ends in the middle of its first event.
     Cut,
-    /// Nothing comes, and the connection stays open.
+    /// Nothing is sent, and the connection stays open.
     Hang,
-    /// It isn't HTTP.
+    /// The answer is not HTTP.
     Garbage,
-    /// It is a stream of 100 MiB.
+    /// The answer is a stream of 100 MiB.
     Flood,
 }
 
@@ -32,7 +32,7 @@ const CHUNK: usize = 64 * 1024;
 const N_CHUNKS: usize = 100 * 1024 * 1024 / CHUNK;
 
 impl Fault {
-    /// What happens in place of an answer. Calls that only prepare the answer go well.
+    /// The script of a faulty answer. Calls that only prepare the answer succeed.
     pub(crate) fn instead_of(self, script: Vec<Act>) -> Vec<Act> {
         let is_answer = script.iter().any(|act| match act {
             Act::Say(bytes) => {

@@ -1,6 +1,6 @@
 //! Agents that take longer than any process that reads them: twenty minutes against runner invocations of one, scaled down.
 //!
-//! `TIELINE_LONG_RUN=1` plays them in full length.
+//! `TIELINE_LONG_RUN=1` runs them at full length.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use crate::scenarios::read;
 use crate::servers::{AgentServer, ROWS, Resume};
 
-/// Words of the answer, a second apart, and the time of one invocation.
+/// Words of the answer, a second apart, and the duration of one invocation.
 struct Length {
     n_words: usize,
     invocation: Duration,
@@ -47,7 +47,7 @@ impl Length {
     }
 }
 
-/// A bridge without processes of its own: the test is the queue that invokes them.
+/// A bridge without processes of its own: the test takes the place of the queue's event source mapping, which invokes functions.
 struct Invoker {
     world: World,
     invocation: Duration,
@@ -55,7 +55,7 @@ struct Invoker {
 }
 
 impl Invoker {
-    /// Starts it, with its API at the address that is returned.
+    /// Starts it. Also returns the address of its API.
     async fn start(invocation: Duration) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ impl Invoker {
         (invoker, url)
     }
 
-    /// Invokes the dispatcher and the runner with what is on the queues, for ever.
+    /// Invokes the dispatcher and the runner with the messages of the queues, for ever.
     async fn invoke(&self) {
         let mut running = JoinSet::new();
         loop {
@@ -116,11 +116,11 @@ async fn run_once(world: World, wake: Received<WakeUp>, until: Instant) {
             .unwrap();
     }
     let late = Instant::now().saturating_duration_since(until);
-    assert!(late.is_zero(), "the invocation took {late:?} longer than it may");
+    assert!(late.is_zero(), "the invocation exceeded its deadline by {late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agent_outlives_many_invocations_where_its_protocol_can_resume() {
+async fn long_answer_survives_many_invocations_where_its_protocol_can_resume() {
     let length = Length::of_this_run();
     let (invoker, url) = Invoker::start(length.invocation).await;
     let console = Console::new(url);
@@ -140,7 +140,7 @@ async fn agent_outlives_many_invocations_where_its_protocol_can_resume() {
             let text = shown.last().unwrap()["text"].as_str().unwrap().trim().to_owned();
             let is_right = match row.resume {
                 Resume::GoesOn => text == *whole,
-                // What was shown stands, with the note that it isn't whole.
+                // The text that was shown is kept, with the notice that it is incomplete.
                 Resume::Refused => text.starts_with("w0 ") && text.contains(Notice::Incomplete.text(Language::English)),
             };
             let n_asked = agent.n_asked(question);

@@ -1,4 +1,4 @@
-//! The same scenarios for every protocol that agents speak: one row each in `servers`.
+//! The same scenarios for every agent protocol: one row each in `servers`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unreachable_pub, reason = "a test's own parts")]

@@ -1,57 +1,57 @@
-//! An agent's runs in no protocol's words: what they do and when, so that each protocol's server only writes them down.
+//! An agent's runs, independent of the protocol: what they do and when. Each protocol's server only encodes them.
 
 use std::time::{Duration, Instant};
 
 use crate::server::{Act, SSE, head};
 
-/// A picture of one pixel's worth of bytes, in base64.
+/// A picture of a few bytes, in base64.
 pub(crate) const PICTURE: &str = "aGk=";
-/// What a run asks a person.
+/// The question of a run to the person.
 pub(crate) const QUESTION: &str = "Deploy?";
-/// The tool that a run works with.
+/// Name of the tool that a run uses.
 pub(crate) const TOOL: &str = "lookup";
-/// Longer than any scenario: the agent says nothing more.
+/// Longer than any scenario: the agent sends nothing more.
 const NEVER: Duration = Duration::from_hours(10);
 
-/// What a run does.
+/// One step of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Deed {
+pub(crate) enum RunStep {
     Say(String),
     UseTool,
     SendPicture,
     Ask,
-    /// Nothing, until the caller hangs up.
+    /// Sends nothing, until the caller hangs up.
     Hang,
 }
 
-/// One run, which goes on whether a client listens or not.
+/// One run, which continues whether a client listens or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) id: String,
     pub(crate) conversation: String,
-    /// The text that was asked.
+    /// Text of the question.
     pub(crate) asked: String,
-    pub(crate) deeds: Vec<(Duration, Deed)>,
+    pub(crate) run_steps: Vec<(Duration, RunStep)>,
     began: Instant,
     pub(crate) cancelled: bool,
 }
 
-/// Between two pieces of an ordinary answer.
+/// Time between two pieces of an ordinary answer.
 const BETWEEN: Duration = Duration::from_millis(400);
 
-/// What an agent does when it is asked `text` in the `turn`-th turn. `hold`: never ends. `slow N M`: N words, M milliseconds apart.
-fn deeds(text: &str, turn: usize) -> Vec<(Duration, Deed)> {
-    let say = |text: &str| Deed::Say(text.to_owned());
-    let at = |n: u32, deed| (BETWEEN * n, deed);
+/// The steps of an agent for question `text` in turn number `turn`. `hold`: never ends. `slow N M`: N words, M milliseconds apart.
+fn run_steps(text: &str, turn: usize) -> Vec<(Duration, RunStep)> {
+    let say = |text: &str| RunStep::Say(text.to_owned());
+    let at = |n: u32, run_step| (BETWEEN * n, run_step);
     let words: Vec<&str> = text.split(' ').collect();
     match words.as_slice() {
-        ["hold"] => vec![at(0, say("The beginning")), (NEVER, Deed::Hang)],
-        ["tool"] => vec![at(0, Deed::UseTool), at(5, say("Found it."))],
-        ["file"] => vec![at(0, say("Here it is.")), at(1, Deed::SendPicture)],
-        ["ask"] => vec![at(0, Deed::Ask)],
+        ["hold"] => vec![at(0, say("The beginning")), (NEVER, RunStep::Hang)],
+        ["tool"] => vec![at(0, RunStep::UseTool), at(5, say("Found it."))],
+        ["file"] => vec![at(0, say("Here it is.")), at(1, RunStep::SendPicture)],
+        ["ask"] => vec![at(0, RunStep::Ask)],
         ["slow", n, millis] => {
             let (n, between) = (n.parse().unwrap(), Duration::from_millis(millis.parse().unwrap()));
-            let word = |n: u32| (between * n, Deed::Say(format!("w{n} ")));
+            let word = |n: u32| (between * n, RunStep::Say(format!("w{n} ")));
             (0..n).map(word).collect()
         }
         _ => vec![at(0, say(&format!("turn {turn}: "))), at(1, say(text)), at(2, say("."))],
@@ -59,29 +59,29 @@ fn deeds(text: &str, turn: usize) -> Vec<(Duration, Deed)> {
 }
 
 impl Run {
-    /// Everything that it says, whenever.
+    /// The whole text of the run.
     pub(crate) fn whole_text(&self) -> String {
         self.texts(|_| true)
     }
 
-    /// What it has said by now.
+    /// The text that it has sent by now.
     pub(crate) fn text_so_far(&self) -> String {
         let elapsed = self.began.elapsed();
         self.texts(|at| at <= elapsed)
     }
 
     fn texts(&self, counts: impl Fn(Duration) -> bool) -> String {
-        let deeds = self.deeds.iter().filter(|(at, _)| counts(*at));
-        let texts = deeds.filter_map(|(_, deed)| match deed {
-            Deed::Say(text) => Some(text.as_str()),
+        let run_steps = self.run_steps.iter().filter(|(at, _)| counts(*at));
+        let texts = run_steps.filter_map(|(_, run_step)| match run_step {
+            RunStep::Say(text) => Some(text.as_str()),
             _ => None,
         });
         texts.collect()
     }
 
-    /// When its last deed is done.
+    /// When its last step is done.
     pub(crate) fn ends_at(&self) -> Duration {
-        self.deeds.last().map_or(Duration::ZERO, |(at, _)| *at)
+        self.run_steps.last().map_or(Duration::ZERO, |(at, _)| *at)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -89,30 +89,35 @@ impl Run {
     }
 
     pub(crate) fn asks(&self) -> bool {
-        self.deeds.iter().any(|(_, deed)| *deed == Deed::Ask)
+        self.run_steps.iter().any(|(_, run_step)| *run_step == RunStep::Ask)
     }
 
-    /// Frames in the protocol's words: those of each deed at its time, those before and behind them at the beginning and the end.
-    pub(crate) fn frames(&self, before: &[String], of: impl Fn(&Deed) -> Vec<String>, behind: &[String]) -> Vec<Frame> {
+    /// Frames of the protocol: those of each step at its time, `before` at the beginning and `behind` at the end.
+    pub(crate) fn frames(
+        &self,
+        before: &[String],
+        of: impl Fn(&RunStep) -> Vec<String>,
+        behind: &[String],
+    ) -> Vec<Frame> {
         let frame = |at: Duration| move |text: String| (at, text);
         let mut frames: Vec<Frame> = before.iter().cloned().map(frame(Duration::ZERO)).collect();
-        for (at, deed) in &self.deeds {
-            match deed {
-                Deed::Hang => frames.push((NEVER, String::new())),
-                deed => frames.extend(of(deed).into_iter().map(frame(*at))),
+        for (at, run_step) in &self.run_steps {
+            match run_step {
+                RunStep::Hang => frames.push((NEVER, String::new())),
+                run_step => frames.extend(of(run_step).into_iter().map(frame(*at))),
             }
         }
         frames.extend(behind.iter().cloned().map(frame(self.ends_at())));
         frames
     }
 
-    /// How many of `frames` are due by now.
+    /// Number of `frames` that are due by now.
     pub(crate) fn n_due(&self, frames: &[Frame]) -> usize {
         let elapsed = self.began.elapsed();
         frames.iter().filter(|(at, _)| *at <= elapsed).count()
     }
 
-    /// An event stream of `frames`, each when it is due.
+    /// An event stream of `frames`, each sent when it is due.
     pub(crate) fn stream(&self, frames: &[Frame], headers: &str) -> Vec<Act> {
         let mut script = vec![Act::Say(head(200, &format!("{SSE}{headers}")))];
         let mut now = self.began.elapsed();
@@ -131,7 +136,7 @@ impl Run {
     }
 }
 
-/// When a piece of a stream is due, counted from the beginning of its run, and the piece.
+/// A piece of a stream and when it is due, counted from the beginning of its run.
 pub(crate) type Frame = (Duration, String);
 
 /// All runs of a server.
@@ -139,23 +144,23 @@ pub(crate) type Frame = (Duration, String);
 pub(crate) struct Runs(Vec<Run>);
 
 impl Runs {
-    /// Begins a run. `answered`: it goes on after a question that was answered.
+    /// Starts a run. `answered`: it continues after a question that the person answered.
     pub(crate) fn begin(&mut self, conversation: &str, text: &str, answered: bool) -> &Run {
         let turn = 1 + self.0.iter().filter(|run| run.conversation == conversation).count();
         self.begin_turn(conversation, text, answered, turn)
     }
 
-    /// The same for a protocol in which the caller keeps the conversation.
+    /// Like [`Self::begin`], for a protocol in which the caller keeps the conversation.
     pub(crate) fn begin_turn(&mut self, conversation: &str, text: &str, answered: bool, turn: usize) -> &Run {
-        let deeds = match answered {
-            true => vec![(Duration::ZERO, Deed::Say(format!("you chose {text}")))],
-            false => deeds(text, turn),
+        let run_steps = match answered {
+            true => vec![(Duration::ZERO, RunStep::Say(format!("you chose {text}")))],
+            false => run_steps(text, turn),
         };
         self.0.push(Run {
             id: format!("run-{}", self.0.len() + 1),
             conversation: conversation.to_owned(),
             asked: text.to_owned(),
-            deeds,
+            run_steps,
             began: Instant::now(),
             cancelled: false,
         });
@@ -180,7 +185,7 @@ impl Runs {
         self.0.len()
     }
 
-    /// How often a text was asked.
+    /// Number of times that a text was asked.
     pub(crate) fn n_asked(&self, text: &str) -> usize {
         self.0.iter().filter(|run| run.asked == text).count()
     }

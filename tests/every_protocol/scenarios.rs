@@ -1,4 +1,4 @@
-//! The whole bridge with an agent of every protocol behind it, each behind a bot of our own channel.
+//! The whole bridge with an agent of every protocol, each behind a bot on our own channel.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::faults::{self, Fault};
 use crate::runs::{QUESTION, TOOL};
 use crate::servers::{AgentServer, Asks, Cancel, ROWS, Resume};
 
-/// Longest time from `/stop` until the agent is told.
+/// Limit from `/stop` until the agent's run is cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 
 /// A bot with its agent.
@@ -46,7 +46,7 @@ impl Scenario {
         Self { bridge, bots }
     }
 
-    /// Plays one scenario with every protocol at once, and reports every row that fails.
+    /// Plays a scenario with every protocol at once, and reports every row that fails.
     async fn play(&self, scenario: impl AsyncFn(&TestBridge, &Bot) -> anyhow::Result<()>) {
         let played = self.bots.iter().map(|bot| async {
             let failed = scenario(&self.bridge, bot).await.err();
@@ -63,22 +63,22 @@ impl Scenario {
 }
 
 impl Bot {
-    /// Says something in a chat. Returns the reply's id.
+    /// Sends a message in a chat. Returns the reply's id.
     async fn say(&self, bridge: &TestBridge, chat: &str, text: &str) -> anyhow::Result<String> {
         Ok(bridge.console.say(&self.id, chat, text, &uuid()).await?.1)
     }
 
-    /// Every state of the answer to a text.
+    /// Sends a text and returns every state of its answer.
     async fn ask(&self, bridge: &TestBridge, chat: &str, text: &str) -> anyhow::Result<Vec<Value>> {
         let reply = self.say(bridge, chat, text).await?;
         read(&bridge.console, &reply).await
     }
 }
 
-/// Longest time until an answer is whole, also that of an agent that takes its time with every try.
+/// Limit until an answer is complete, also of an agent that is slow in every retry.
 const WHOLE_WITHIN: Duration = Duration::from_mins(5);
 
-/// Reads an answer to its end, however long it takes. Returns every state that it showed.
+/// Reads an answer to its end. Returns every state that it showed.
 pub(crate) async fn read(console: &Console, reply: &str) -> anyhow::Result<Vec<Value>> {
     let (began, mut states, mut version) = (Instant::now(), Vec::new(), 0);
     loop {
@@ -91,7 +91,11 @@ pub(crate) async fn read(console: &Console, reply: &str) -> anyhow::Result<Vec<V
         if is_done {
             return Ok(states);
         }
-        ensure!(began.elapsed() < limit(), "the answer is not done: {:?}", states.last());
+        ensure!(
+            began.elapsed() < limit(),
+            "the answer is not complete: {:?}",
+            states.last()
+        );
     }
 }
 
@@ -110,15 +114,21 @@ fn last(states: &[Value]) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_streams_and_the_conversation_goes_on_over_a_restart() {
+async fn text_is_streamed_and_the_conversation_survives_a_restart() {
     let mut test = Scenario::start().await;
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "hello").await?;
-        ensure!(last(&states) == "turn 1: hello.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 1: hello.",
+            "expected `turn 1: hello.` at the end of {states:?}"
+        );
         let texts: Vec<&str> = states.iter().filter_map(|state| state["text"].as_str()).collect();
-        ensure!(texts.is_sorted_by(|a, b| b.starts_with(a)), "it shrinks: {texts:?}");
+        ensure!(
+            texts.is_sorted_by(|a, b| b.starts_with(a)),
+            "the text shrinks: {texts:?}"
+        );
         let n_grown = texts.iter().filter(|text| text.starts_with("turn")).count();
-        ensure!(n_grown >= 2, "it doesn't grow: {texts:?}");
+        ensure!(n_grown >= 2, "the text does not grow: {texts:?}");
         Ok(())
     })
     .await;
@@ -127,9 +137,15 @@ async fn text_streams_and_the_conversation_goes_on_over_a_restart() {
     test.bridge = test.bridge.afresh();
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "again").await?;
-        ensure!(last(&states) == "turn 2: again.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 2: again.",
+            "expected `turn 2: again.` at the end of {states:?}"
+        );
         let states = bot.ask(bridge, "another chat", "hello").await?;
-        ensure!(last(&states) == "turn 1: hello.", "{states:?}");
+        ensure!(
+            last(&states) == "turn 1: hello.",
+            "expected `turn 1: hello.` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -143,7 +159,7 @@ async fn stopped_answer_is_cancelled_at_the_agent_within_two_seconds() {
         let path = format!("/api/web/replies/{reply}?after=0");
         let began = Instant::now();
         while bridge.console.get(&path).await?["text"] != "The beginning" {
-            ensure!(began.elapsed() < PATIENCE, "nothing is shown");
+            ensure!(began.elapsed() < PATIENCE, "the beginning of the answer is not shown");
             sleep(Duration::from_millis(20)).await;
         }
         let stopped = Instant::now();
@@ -165,10 +181,19 @@ async fn stopped_answer_is_cancelled_at_the_agent_within_two_seconds() {
                 }
             }
         };
-        timeout(PATIENCE, told).await.context("the agent is never told")?;
-        ensure!(stopped.elapsed() < CANCEL_WITHIN, "told after {:?}", stopped.elapsed());
+        timeout(PATIENCE, told)
+            .await
+            .context("the agent's run is never cancelled")?;
+        ensure!(
+            stopped.elapsed() < CANCEL_WITHIN,
+            "cancelled after {:?}, limit {CANCEL_WITHIN:?}",
+            stopped.elapsed()
+        );
         let states = read(&bridge.console, &reply).await?;
-        ensure!(last(&states).contains(sentence(Notice::Stopped)), "{states:?}");
+        ensure!(
+            last(&states).contains(sentence(Notice::Stopped)),
+            "expected the notice Stopped at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -181,11 +206,17 @@ async fn tool_is_shown_before_the_text_and_is_no_part_of_it() {
         let states = bot.ask(bridge, "chat", "tool").await?;
         let is_shown = |state: &Value| state["reasoning"].as_str().is_some_and(|it| !it.is_empty());
         let shown: Vec<&Value> = states.iter().filter(|state| is_shown(state)).collect();
-        ensure!(shown.is_empty() != bot.agent.row.tools, "tools in {states:?}");
-        // Not every wire names the tool itself.
+        ensure!(
+            shown.is_empty() != bot.agent.row.tools,
+            "tools should be shown only if the protocol names them: {states:?}"
+        );
+        // Not every protocol sends the tool's name.
         let is_named = |state: &&Value| state["reasoning"].to_string().contains(TOOL);
-        ensure!(shown.iter().all(is_named), "{states:?}");
-        ensure!(last(&states) == "Found it.", "{states:?}");
+        ensure!(shown.iter().all(is_named), "expected the tool's name in {states:?}");
+        ensure!(
+            last(&states) == "Found it.",
+            "expected `Found it.` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
@@ -197,34 +228,46 @@ async fn file_of_the_agent_is_a_link_below_its_text() {
     test.play(async |bridge, bot| {
         let states = bot.ask(bridge, "chat", "file").await?;
         let text = last(&states);
-        ensure!(text.starts_with("Here it is."), "{states:?}");
-        ensure!(text.contains("](http") == bot.agent.row.files, "{text}");
+        ensure!(
+            text.starts_with("Here it is."),
+            "expected a text that begins with `Here it is.`, found {states:?}"
+        );
+        ensure!(
+            text.contains("](http") == bot.agent.row.files,
+            "files should be links only if the protocol sends them: {text}"
+        );
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn question_to_the_person_is_asked_and_the_next_message_answers_it() {
+async fn agents_question_is_answered_by_the_next_message() {
     let test = Scenario::start().await;
     test.play(async |bridge, bot| {
         if bot.agent.row.asks == Asks::InWords {
             return Ok(());
         }
         let states = bot.ask(bridge, "chat", "ask").await?;
-        ensure!(last(&states).contains(QUESTION), "{states:?}");
+        ensure!(
+            last(&states).contains(QUESTION),
+            "expected the agent's question at the end of {states:?}"
+        );
         let states = bot.ask(bridge, "chat", "yes").await?;
         let expected = match bot.agent.row.asks {
             Asks::QuestionAndAnswer => "you chose yes",
             _ => "turn 2: yes.",
         };
-        ensure!(last(&states) == expected, "{states:?}");
+        ensure!(
+            last(&states) == expected,
+            "expected `{expected}` at the end of {states:?}"
+        );
         Ok(())
     })
     .await;
 }
 
-/// Whether an answer says that it is missing, or not whole.
+/// Whether an answer shows that it failed or is incomplete.
 fn says_failed(text: &str) -> bool {
     [Notice::AgentFailed, Notice::AgentTimedOut, Notice::Incomplete]
         .iter()
@@ -234,18 +277,24 @@ fn says_failed(text: &str) -> bool {
 async fn fails_and_recovers(fault: Fault) {
     let test = Scenario::start().await;
     test.play(async |bridge, bot| {
-        bot.agent.goes_wrong(Some(fault));
+        bot.agent.set_fault(Some(fault));
         let states = bot.ask(bridge, "chat", "hello").await?;
-        ensure!(says_failed(last(&states)), "{states:?}");
-        bot.agent.goes_wrong(None);
+        ensure!(
+            says_failed(last(&states)),
+            "expected a failure notice at the end of {states:?}"
+        );
+        bot.agent.set_fault(None);
         let states = bot.ask(bridge, "chat", "are you well?").await?;
-        ensure!(last(&states).contains("are you well?."), "{states:?}");
+        ensure!(
+            last(&states).contains("are you well?."),
+            "expected a normal answer after the fault, found {states:?}"
+        );
         Ok(())
     })
     .await;
 }
 
-/// A test for each fault.
+/// Generates a test for each fault.
 macro_rules! faults {
     ($($name:ident: $fault:expr),+ $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread")]
@@ -254,7 +303,7 @@ macro_rules! faults {
         })+
 
         #[test]
-        fn every_fault_has_its_test() {
+        fn every_fault_has_a_test() {
             assert_eq!([$($fault),+], *faults::ALL);
         }
     };
@@ -271,15 +320,15 @@ faults! {
     hundred_mebibytes_are_cut_off_and_told: Fault::Flood,
 }
 
-/// The table is whole, and says of resuming what the adapters say.
+/// Every protocol has a row, which agrees with its adapter on whether runs can be resumed.
 #[test]
-fn every_protocol_has_its_row() {
+fn every_protocol_has_a_row() {
     use tieline_agents::protocol::Protocol;
     for protocol in Protocol::ALL.iter().filter(|protocol| **protocol != Protocol::Echo) {
         let manifest = protocol.manifest();
         let rows: Vec<_> = ROWS.iter().filter(|row| row.protocol == manifest.word).collect();
         assert!(!rows.is_empty(), "{} has no row", manifest.word);
-        // An agent that calls back goes on by itself: nothing is resumed.
+        // An agent that calls back continues by itself: nothing is resumed.
         let resumed = |row: &&&crate::servers::Row| row.variant != "callbacks";
         let goes_on = rows.iter().filter(resumed).any(|row| row.resume == Resume::GoesOn);
         assert_eq!(goes_on, manifest.can_resume, "{}", manifest.word);

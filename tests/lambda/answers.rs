@@ -48,7 +48,7 @@ pub(crate) async fn callback_becomes_a_growing_answer(servers: Servers) {
     let grown = shown
         .iter()
         .filter(|it| !it.finish && !it.content.is_empty() && whole.starts_with(&it.content));
-    assert!(grown.count() >= 1, "it didn't grow: {shown:?}");
+    assert!(grown.count() >= 1, "the text did not grow: {shown:?}");
     assert_eq!(agent.seen().len(), 1);
     assert_eq!((responses.said(), responses.refused()), (vec![], vec![]));
     for function in cloud.emulator.functions() {
@@ -64,13 +64,13 @@ pub(crate) async fn typed_message_is_answered_in_pieces(servers: Servers) {
     let (_, reply) = console.say(&id, "chat", "hello", "m1").await.unwrap();
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
-    assert!(shown.len() >= 3, "not in pieces: {shown:?}");
+    assert!(shown.len() >= 3, "expected at least 3 states: {shown:?}");
     let last = shown.last().unwrap();
     assert_eq!(
         (&last["text"], &last["done"]),
         (&json!(story("hello").concat()), &json!(true))
     );
-    // Said again with the same id it is the same message, and has its answer.
+    // With the same id it is the same message, and has its answer.
     let (_, again) = console.say(&id, "chat", "hello", "m1").await.unwrap();
     assert_eq!(again, reply);
     assert_eq!(
@@ -99,13 +99,13 @@ pub(crate) async fn callback_sent_five_times_is_answered_once(servers: Servers) 
         let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
         assert_eq!(shown.last().unwrap().content, "echo: once");
     }
-    // Later too, when the queue has forgotten it: the ledger has not.
+    // Also later, when the queue's deduplication window has passed: the ledger still has the message.
     let shown = bot.converse(&asker, &message, PATIENCE).await.unwrap();
     assert_eq!(shown.last().unwrap().content, "echo: once");
     assert_eq!(agent.seen().len(), 1);
 }
 
-pub(crate) async fn bad_proof_and_probes_get_flat_answers(servers: Servers) {
+pub(crate) async fn unsigned_callbacks_and_probes_get_uniform_answers(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let agent = FakeAgent::start(Manner::default()).await;
     let cipher = Cipher::fresh();

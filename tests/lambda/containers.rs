@@ -1,4 +1,4 @@
-//! Relay containers that run everything: no function waits for an agent.
+//! Relay containers that run agents too: no function waits for an agent.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use super::{deploy, faults, sockets};
 async fn deployed(servers: Servers) -> Cloud {
     let cloud = deploy(servers, &plan()).await;
     let mut functions = cloud.emulator.functions();
-    assert!(functions.all(|it| it.name() != "runner"), "a function runs agents too");
+    assert!(
+        functions.all(|it| it.name() != "runner"),
+        "no runner function may be deployed beside containers"
+    );
     drop(functions);
     cloud
 }
@@ -21,7 +24,7 @@ fn plan() -> Plan {
     }
 }
 
-/// The one that has asked is killed; another one, which is there, asks again when the lease has run out.
+/// The container that asked the agent is killed; another, running container asks again when the lease has expired.
 pub(crate) async fn killed_container_is_replaced_by_another(servers: Servers) {
     let cloud = deployed(servers).await;
     let mut first = cloud.relay("first").unwrap();
@@ -33,8 +36,8 @@ pub(crate) async fn killed_container_is_replaced_by_another(servers: Servers) {
     faults::answer_after_a_kill(&cloud, kill).await;
 }
 
-/// As ECS deploys: the new container comes first, then the old one is asked to stop.
-pub(crate) async fn deploy_of_containers_loses_and_doubles_nothing(servers: Servers) {
+/// Deploys like ECS: the new container starts first, then the old one is asked to stop.
+pub(crate) async fn deploy_of_containers_loses_and_repeats_no_answer(servers: Servers) {
     let cloud = deployed(servers).await;
     let mut container = cloud.relay("version0").unwrap();
     let deploy = async |version: usize| {
@@ -46,6 +49,6 @@ pub(crate) async fn deploy_of_containers_loses_and_doubles_nothing(servers: Serv
     faults::answers_through_two_deploys(&cloud, deploy).await;
 }
 
-pub(crate) async fn sockets_of_containers_are_handed_over_in_the_middle(servers: Servers) {
-    sockets::replaced_in_the_middle(servers, &plan()).await;
+pub(crate) async fn sockets_of_containers_are_handed_over_during_answers(servers: Servers) {
+    sockets::replaced_during_answers(servers, &plan()).await;
 }

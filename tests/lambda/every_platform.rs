@@ -1,4 +1,4 @@
-//! Every platform in every mode: callbacks reach the functions, sockets and polls the relay.
+//! Every platform in every mode: callbacks reach the functions, sockets and polling the relay.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use super::{PATIENCE, deploy, writer};
 
 const EXPECTED: &str = "You said: 你好 🚀. That is all.";
 
-/// How long a bot takes to be connected where nothing is slow.
+/// Limit until a bot is connected when nothing is slow.
 const SOON: Duration = Duration::from_secs(20);
 
 fn pieces(text: &str) -> Vec<String> {
     ["You said: ", text, ". That", " is all."].map(str::to_owned).into()
 }
 
-pub(crate) async fn every_mode_answers_once_and_exactly(servers: Servers) {
+pub(crate) async fn every_mode_shows_the_exact_answer_once(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let relay = cloud.relay("relay").unwrap();
     let mut bots = Vec::new();
-    // One after another: a test machine starts few functions at a time within their limit.
+    // One after another: a test machine can start only few functions within their time limit.
     for row in ROWS {
         let simulator = (row.start)(row.mode).await;
         let agent = writer(Duration::from_millis(300), pieces).await;
@@ -45,7 +45,7 @@ pub(crate) async fn every_mode_answers_once_and_exactly(servers: Servers) {
     assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), log());
 }
 
-/// A bot of its own is asked once, by a message that is delivered twice.
+/// Asks a bot of its own, by a message that is delivered twice.
 async fn ask(
     simulator: &dyn PlatformSimulator,
     agent: &FakeAgent,
@@ -54,7 +54,7 @@ async fn ask(
 ) -> anyhow::Result<()> {
     let is_connected = || simulator.is_connected().then_some(());
     if until("connected", SOON, is_connected).await.is_err() {
-        // The platform tried the callback out while its function started, which takes long on a busy machine, and refused the address.
+        // The platform verified the callback while the function was still starting, which is slow on a busy machine, and rejected the address.
         let restart = format!("/api/v1/orgs/default/integrations/{integration}/restart");
         cloud.console().post(&restart, &json!({})).await?;
     }
@@ -66,7 +66,9 @@ async fn ask(
         shown.iter().map(|bubble| bubble.text().to_owned()).collect()
     };
     let answered = until("the answer", PATIENCE, || (texts() == [EXPECTED]).then_some(()));
-    answered.await.with_context(|| format!("shown {:?}", texts()))?;
+    answered
+        .await
+        .with_context(|| format!("the answer is not shown; shown {:?}", texts()))?;
     simulator.redeliver(&id);
     stays("the answer", Duration::from_secs(2), || texts() == [EXPECTED]).await?;
     ensure!(agent.asked() == ["你好 🚀"], "asked {:?}", agent.asked());
@@ -75,7 +77,7 @@ async fn ask(
     Ok(())
 }
 
-/// Gives the integration's id.
+/// Creates the integration, agent and trigger. Returns the integration's id.
 async fn bind(
     row: &Row,
     simulator: &dyn PlatformSimulator,

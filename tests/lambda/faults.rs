@@ -25,7 +25,7 @@ async fn until(cloud: &Cloud, what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-pub(crate) async fn unreadable_event_holds_back_nobody(servers: Servers) {
+pub(crate) async fn unreadable_event_delays_no_other_chat(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let agent = FakeAgent::start(Manner::default()).await;
     let id = cloud.bind(&web("page"), &agent.as_webhook("hook")).await.unwrap();
@@ -55,8 +55,8 @@ fn forty_pieces(_: &str) -> Vec<String> {
     (0..40).map(|n| format!("piece {n} ")).collect()
 }
 
-/// Its protocol can't resume, so the person is told that the answer broke off: by the runner, before Lambda ends it.
-pub(crate) async fn run_that_outlives_its_function_ends_with_a_word(servers: Servers) {
+/// Its protocol can't resume, so the runner shows that the answer is incomplete, before Lambda ends it.
+pub(crate) async fn run_that_outlives_its_function_is_shown_as_incomplete(servers: Servers) {
     let plan = Plan {
         runner_timeout: Some(Duration::from_secs(20)),
         ..Plan::default()
@@ -86,7 +86,7 @@ fn fourteen_pieces(_: &str) -> Vec<String> {
     (0..14).map(|n| format!("piece {n} ")).collect()
 }
 
-/// Its protocol can resume: the run goes through several invocations, and the reader sees one answer.
+/// Its protocol can resume: the run continues over several invocations, and the reader sees one answer.
 pub(crate) async fn run_that_outlives_its_function_is_resumed(servers: Servers) {
     let plan = Plan {
         runner_timeout: Some(Duration::from_secs(20)),
@@ -104,7 +104,11 @@ pub(crate) async fn run_that_outlives_its_function_is_resumed(servers: Servers) 
     let stats = cloud.emulator.function("runner").stats();
     assert_eq!((stats.timeouts, stats.errors), (0, 0), "{}", cloud.log_tail());
     assert_eq!(agent.asked(), ["tell"]);
-    assert!(agent.n_joins() >= 2, "{} joins", agent.n_joins());
+    assert!(
+        agent.n_joins() >= 2,
+        "expected at least 2 resumed streams, found {}",
+        agent.n_joins()
+    );
 }
 
 fn last_text(shown: &[Value]) -> &str {
@@ -112,15 +116,18 @@ fn last_text(shown: &[Value]) -> &str {
     last.unwrap_or_default().trim_end()
 }
 
-/// What is shown begins with what was shown before.
+/// Each state begins with the text of the state before.
 fn assert_grows(shown: &[Value]) {
     let texts: Vec<&str> = shown.iter().filter_map(|it| it["text"].as_str()).collect();
     for two in texts.windows(2) {
-        assert!(two[1].starts_with(two[0].trim_end()), "{two:?}");
+        assert!(
+            two[1].starts_with(two[0].trim_end()),
+            "the text must only grow: {two:?}"
+        );
     }
 }
 
-/// Killed in the middle of an answer: the next runner resumes the run. The agent is asked once.
+/// Killed in the middle of an answer: the next runner resumes the run, and the agent is asked once.
 pub(crate) async fn killed_runner_resumes_the_run(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let agent = FakeLanggraph::start(Duration::from_millis(500), fourteen_pieces).await;
@@ -128,17 +135,17 @@ pub(crate) async fn killed_runner_resumes_the_run(servers: Servers) {
     let console = cloud.console();
     let (_, reply) = console.say(&id, "chat", "a", "m1").await.unwrap();
     until(&cloud, "the question", || agent.asked().len() == 1).await;
-    // Its reference is stored before anything is shown.
+    // The run's reference is stored before anything is shown.
     let begun = Instant::now();
     while console.get(&format!("/api/web/replies/{reply}?after=0")).await.unwrap()["text"] == "" {
-        assert!(begun.elapsed() < PATIENCE, "nothing is shown\n{}", cloud.log_tail());
+        assert!(begun.elapsed() < PATIENCE, "no text is shown\n{}", cloud.log_tail());
     }
     assert!(cloud.emulator.function("runner").kill_one().await);
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
     assert_eq!(last_text(&shown), fourteen_pieces("").concat().trim_end());
     assert_eq!((agent.asked().len(), agent.n_threads()), (1, 1));
-    // The session goes on in the same thread.
+    // The session continues in the same thread.
     let (_, reply) = console.say(&id, "chat", "b", "m2").await.unwrap();
     console.read(&reply).await.unwrap();
     assert_eq!(
@@ -151,14 +158,14 @@ fn twenty_pieces(text: &str) -> Vec<String> {
     (0..20).map(|n| format!("{text}{n} ")).collect()
 }
 
-/// Killed in the middle of an answer: the watchdog brings another runner, which asks again, and the reader sees one answer.
+/// Killed in the middle of an answer: the watchdog starts another runner, which asks again, and the reader sees one answer.
 pub(crate) async fn killed_runner_is_replaced(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let kill = async || assert!(cloud.emulator.function("runner").kill_one().await);
     answer_after_a_kill(&cloud, kill).await;
 }
 
-/// A page reads one whole answer although who asked for it is killed in the middle, within a minute.
+/// The page shows one whole answer within a minute, although the process that asked the agent is killed in the middle.
 pub(crate) async fn answer_after_a_kill(cloud: &Cloud, kill: impl AsyncFnOnce()) {
     let agent = writer(Duration::from_millis(100), twenty_pieces).await;
     let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
@@ -169,7 +176,11 @@ pub(crate) async fn answer_after_a_kill(cloud: &Cloud, kill: impl AsyncFnOnce())
     let killed = Instant::now();
     let shown = console.read(&reply).await;
     let shown = shown.unwrap_or_else(|error| panic!("{error:#}\n{}", cloud.log_tail()));
-    assert!(killed.elapsed() < Duration::from_secs(60), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(60),
+        "the answer took {:?} after the kill, limit 60 s",
+        killed.elapsed()
+    );
     assert_eq!(shown.last().unwrap()["text"], twenty_pieces("a").concat());
     assert_eq!(agent.seen().len(), 2);
 }
@@ -181,7 +192,7 @@ fn five_pieces(text: &str) -> Vec<String> {
 const N_CHATS: usize = 10;
 const N_MESSAGES: usize = 4;
 
-pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
+pub(crate) async fn deploy_loses_and_repeats_no_answer(servers: Servers) {
     let cloud = deploy(servers, &Plan::default()).await;
     let deploy = async |version: usize| {
         let env = BTreeMap::from([("VERSION".to_owned(), version.to_string())]);
@@ -189,10 +200,10 @@ pub(crate) async fn deploy_loses_and_doubles_nothing(servers: Servers) {
     };
     answers_through_two_deploys(&cloud, deploy).await;
     let started: u64 = cloud.emulator.functions().map(|it| it.stats().cold_starts).sum();
-    assert!(started > 4, "nothing was replaced");
+    assert!(started > 4, "no function instance was replaced");
 }
 
-/// Chats that talk while everything is replaced twice: each message is answered once, wholly, and in its chat's order.
+/// Chats that keep writing during two deployments: each message has one whole answer, and each chat's order is kept.
 pub(crate) async fn answers_through_two_deploys(cloud: &Cloud, mut deploy: impl AsyncFnMut(usize)) {
     let agent = writer(Duration::from_millis(50), five_pieces).await;
     let id = cloud.bind(&web("page"), &agent.as_chat("writer")).await.unwrap();
@@ -230,7 +241,7 @@ pub(crate) async fn answers_through_two_deploys(cloud: &Cloud, mut deploy: impl 
     );
 }
 
-/// By chat, the numbers of the messages in the order in which the agent was asked.
+/// By chat, the message numbers in the order in which the agent was asked.
 fn order_of(agent: &FakeAgent, n_chats: usize) -> Vec<Vec<usize>> {
     let mut order = vec![Vec::new(); n_chats];
     for seen in agent.seen() {

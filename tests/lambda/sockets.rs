@@ -12,7 +12,7 @@ use super::{PATIENCE, deploy, writer};
 
 const BOT: &str = "bot1";
 
-/// The three platforms, each with one bot that is bound.
+/// The three platforms with long connections, each with one bound bot.
 struct Platforms {
     wecom: wecom_socket::Platform,
     lark: lark::Platform,
@@ -50,7 +50,7 @@ impl Platforms {
         connected.unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", relay.log(), cloud.log_tail()));
     }
 
-    /// Says the same on all three. Between two connections of a bot there is no listener, so then it is said again.
+    /// Sends the same message on all three platforms. Retries while a bot is between two connections and has no listener.
     async fn say(&self, from: &Speaker, text: &str) {
         let said = |what| format!("{what} hears {text}");
         let wecom = async || {
@@ -58,11 +58,11 @@ impl Platforms {
             let id = format!("m-{}-{text}", from.user);
             self.wecom.say(BOT, from, &id, &format!("{mention}{text}")).ok()
         };
-        heard(&said("wecom"), wecom).await;
+        until_delivered(&said("wecom"), wecom).await;
         let event = self.lark.text(BOT, from, text);
-        heard(&said("lark"), async || self.lark.push(BOT, &event).ok()).await;
+        until_delivered(&said("lark"), async || self.lark.push(BOT, &event).ok()).await;
         let message = self.dingtalk.text(BOT, from, text);
-        heard(&said("dingtalk"), async || self.dingtalk.push(BOT, &message).ok()).await;
+        until_delivered(&said("dingtalk"), async || self.dingtalk.push(BOT, &message).ok()).await;
     }
 
     fn bubbles(&self) -> [Vec<Bubble>; 3] {
@@ -78,7 +78,7 @@ impl Platforms {
         all.concat()
     }
 
-    /// Waits until each shows so many finished answers.
+    /// Waits until each platform shows `n` finished answers.
     async fn answered(&self, cloud: &Cloud, relay: &Relay, n: usize) {
         let done = |bubbles: Vec<Bubble>| bubbles.iter().filter(|it| it.done).count() >= n;
         let all = || self.bubbles().into_iter().all(done).then_some(());
@@ -90,7 +90,7 @@ impl Platforms {
     }
 }
 
-async fn heard<T>(what: &str, say: impl AsyncFn() -> Option<T>) {
+async fn until_delivered<T>(what: &str, say: impl AsyncFn() -> Option<T>) {
     for _ in 0..200 {
         if say().await.is_some() {
             return;
@@ -123,19 +123,19 @@ pub(crate) async fn sockets_carry_questions_and_answers(servers: Servers) {
             let shown: Vec<_> = bubbles.iter().filter(|it| it.chat == from.chat()).collect();
             assert_eq!(shown.len(), 1, "{bubbles:#?}");
             assert_eq!(shown[0].text(), story(text).concat());
-            assert!(shown[0].states.len() > 1, "it didn't grow: {:?}", shown[0]);
+            assert!(shown[0].states.len() > 1, "the text did not grow: {:?}", shown[0]);
         }
     }
     assert_eq!(agent.seen().len(), 6);
     assert_eq!(platforms.complaints(), Vec::<String>::new());
 }
 
-pub(crate) async fn relay_and_functions_are_replaced_in_the_middle(servers: Servers) {
-    replaced_in_the_middle(servers, &Plan::default()).await;
+pub(crate) async fn relay_and_functions_are_replaced_during_answers(servers: Servers) {
+    replaced_during_answers(servers, &Plan::default()).await;
 }
 
-/// As ECS and Lambda deploy: the new relay comes first, then the old one is asked to stop; functions finish what is in their hands.
-pub(crate) async fn replaced_in_the_middle(servers: Servers, plan: &Plan) {
+/// Replaces processes as ECS and Lambda do: the new relay starts first, then the old one is asked to stop; functions finish their invocations.
+pub(crate) async fn replaced_during_answers(servers: Servers, plan: &Plan) {
     const N: usize = 24;
     let cloud = deploy(servers, plan).await;
     let agent = writer(Duration::from_millis(50), |text| vec!["heard ".into(), text.into()]).await;
@@ -171,7 +171,11 @@ pub(crate) async fn replaced_in_the_middle(servers: Servers, plan: &Plan) {
             assert_eq!(shown[0].text(), format!("heard text {n}"));
         }
     }
-    assert_eq!(agent.seen().len(), 3 * N, "each was asked once");
+    assert_eq!(
+        agent.seen().len(),
+        3 * N,
+        "the agent must be asked once for each message"
+    );
     assert!(new.n_connected() >= 3, "{}", new.log());
     assert_eq!(platforms.complaints(), Vec::<String>::new());
 }

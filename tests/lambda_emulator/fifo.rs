@@ -1,4 +1,4 @@
-//! Event source mappings of FIFO queues: the order of a group, whatever fails.
+//! Event source mappings of FIFO queues: the order within a group, whatever fails.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::queue::Queue;
 use super::queues::{end, numbers, start};
 use super::{Journal, until_true};
 
-/// What happened to the messages of one group, as the journal tells it.
+/// The state of one group's messages, by the journal.
 #[derive(Default)]
 struct Group {
     done: BTreeSet<u64>,
-    /// Number of the message that is being worked on, and by which process.
+    /// Number of the message that is being processed, and the process that does so.
     at_work: Option<(u64, u64)>,
 }
 
@@ -23,7 +23,10 @@ impl Group {
     fn follow(&mut self, line: &Value) {
         let (n, pid) = (line["n"].as_u64().unwrap(), line["pid"].as_u64().unwrap());
         if line["step"] == "begin" {
-            assert_eq!(self.at_work, None, "another was at work when {line} began");
+            assert_eq!(
+                self.at_work, None,
+                "another message of the group was being processed when {line} began"
+            );
             assert!(
                 n == 0 || self.done.contains(&(n - 1)),
                 "{line} began before the one before it was done"
@@ -39,10 +42,10 @@ impl Group {
 }
 
 #[tokio::test]
-async fn fifo_groups_stay_in_order_and_apart_under_failures() {
+async fn fifo_groups_keep_order_and_exclusion_under_failures() {
     let (journal, queue) = (Journal::new(), Queue::new("order.fifo").await);
     let (n_groups, per_group) = (6, 15);
-    // Every group has some trouble, at places that differ.
+    // Every group has some failures, at different places.
     let order = |n: u64, g: u64| {
         let trouble = match (n + 2 * g) % 15 {
             3 | 8 => "fail_item",
@@ -56,7 +59,7 @@ async fn fifo_groups_stay_in_order_and_apart_under_failures() {
         .flat_map(|n| (0..n_groups).map(move |g| order(n, g)))
         .collect();
     queue.send(&orders).await;
-    // Small batches leave groups for other instances to work on.
+    // Small batches leave groups for other instances.
     let emulator = start(
         journal.probe(),
         MappingConfig {
@@ -66,7 +69,7 @@ async fn fifo_groups_stay_in_order_and_apart_under_failures() {
     )
     .await;
     let function = emulator.function("probe");
-    // Time passes over and over, sometimes while messages are in hand: neither order nor exclusion depends on it.
+    // The clock is advanced again and again, sometimes while messages are in flight: order and exclusion must not depend on it.
     let empty = queue.until_empty(function);
     let time = async {
         loop {
@@ -97,11 +100,11 @@ async fn fifo_groups_stay_in_order_and_apart_under_failures() {
         stats.item_failures > 0 && stats.crashes > 0 && stats.errors > stats.crashes,
         "{stats:?}"
     );
-    assert!(stats.peak_running > 1, "nothing could have overlapped: {stats:?}");
+    assert!(stats.peak_running > 1, "expected concurrent invocations: {stats:?}");
 }
 
 #[tokio::test]
-async fn group_has_one_invocation_even_if_its_messages_reappear() {
+async fn group_has_one_invocation_even_if_its_messages_become_visible_again() {
     let (journal, queue) = (Journal::new(), Queue::new("reappear.fifo").await);
     queue
         .send(&[json!({ "n": 0, "g": "g", "work_ms": 500 }), json!({ "n": 1, "g": "g" })])
@@ -116,14 +119,14 @@ async fn group_has_one_invocation_even_if_its_messages_reappear() {
     .await;
     let function = emulator.function("probe");
     until_true(function, || !journal.steps("begin").is_empty()).await;
-    // The queue gives the message again while the function still works on it.
+    // The message's visibility timeout expires while the function still works on it.
     queue.expire();
     queue.until_empty(function).await;
     let mut group = Group::default();
     journal.lines().iter().for_each(|line| group.follow(line));
     assert_eq!(numbers(&journal.steps("done")), [0, 0, 1]);
     let stats = end(emulator).await;
-    // The first receipt ran out, so the message was only gone after its second round.
+    // The first receipt had expired, so the message was deleted only after its second round.
     assert_eq!(
         (stats.peak_running, stats.delete_failures, stats.deleted, stats.errors),
         (1, 1, 2, 0)
@@ -131,7 +134,7 @@ async fn group_has_one_invocation_even_if_its_messages_reappear() {
 }
 
 #[tokio::test]
-async fn poll_too_large_for_one_event_is_cut_and_keeps_its_order() {
+async fn batch_too_large_for_one_event_is_split_in_order() {
     let (journal, queue) = (Journal::new(), Queue::new("large.fifo").await);
     for n in 0..9 {
         let mut order = json!({ "n": n, "g": "g", "filler": "x".repeat(950_000) });
@@ -147,7 +150,7 @@ async fn poll_too_large_for_one_event_is_cut_and_keeps_its_order() {
         function.stats().item_failures > 0 && function.stats().deleted == 2
     })
     .await;
-    // The second half of the poll has to wait for what failed in the first.
+    // The second half of the batch has to wait for what failed in the first.
     assert_eq!((function.stats().batches, queue.n_messages().await), (1, 7));
     queue.expire();
     queue.until_empty(function).await;

@@ -103,7 +103,7 @@ async fn answer_becomes_a_response() {
 }
 
 #[tokio::test]
-async fn failures_look_alike_from_outside() {
+async fn all_failures_get_the_same_response() {
     let function = FunctionConfig {
         timeout: Duration::from_secs(2),
         ..probe()
@@ -125,9 +125,9 @@ async fn failures_look_alike_from_outside() {
 }
 
 #[tokio::test]
-async fn answer_may_have_six_megabytes() {
+async fn response_is_limited_to_six_megabytes() {
     let emulator = start_http(probe(), &["POST /order"]).await;
-    // The quotes count.
+    // Six megabytes of JSON, including the quotes.
     let most = 6 * 1024 * 1024 - 2;
     let largest = order(&emulator, &json!({ "do": "large", "bytes": most })).await;
     assert_eq!(
@@ -145,12 +145,12 @@ async fn unknown_routes_and_large_requests_are_refused_without_an_invocation() {
     let client = reqwest::Client::new();
     let get = client.get(format!("{}/order", emulator.url())).send().await.unwrap();
     assert_eq!(json(get).await, (404, json!({ "message": "Not Found" })));
-    // The first is beyond what the API takes, the second only beyond what Lambda takes.
+    // The first size exceeds the limit of the API, the second only that of Lambda.
     for size in [10 * 1024 * 1024 + 1, 6 * 1024 * 1024] {
         let request = client
             .post(format!("{}/order", emulator.url()))
             .header("content-type", "text/plain");
-        // A server that refuses by the length alone may break the connection while the client still sends.
+        // A server that refuses by the content length alone may close the connection while the client still sends.
         if let Ok(response) = request.body(vec![b'x'; size]).send().await {
             assert_eq!(
                 json(response).await,
@@ -174,7 +174,7 @@ async fn unknown_routes_and_large_requests_are_refused_without_an_invocation() {
 }
 
 #[tokio::test]
-async fn slow_function_is_503_and_goes_on() {
+async fn slow_function_is_503_and_keeps_running() {
     let journal = Journal::new();
     let config = Config {
         functions: vec![journal.probe()],

@@ -1,4 +1,4 @@
-//! Instances: what a function gets, how many there are, how one starts.
+//! Instances: their environment, their number, their start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,8 +11,8 @@ use tieline_tests::lambda::{AtCapacity, Config, Emulator, FunctionConfig, Outcom
 use super::{PROBE, pid_of, probe, start, until_true};
 
 #[tokio::test]
-async fn function_gets_what_the_runtime_api_promises() {
-    // What must not get through is there to begin with.
+async fn function_gets_the_context_that_the_runtime_api_documents() {
+    // A variable that must not be passed on exists to begin with.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let emulator = start([probe().env("OWN", "value")]).await;
     let before = unix_ms();
@@ -72,7 +72,7 @@ async fn eight_instances_work_in_parallel_and_a_ninth_invocation_waits() {
 }
 
 #[tokio::test]
-async fn full_function_refuses_if_told_so() {
+async fn function_at_its_concurrency_limit_refuses_if_configured() {
     let emulator = start([FunctionConfig {
         concurrency: 1,
         at_capacity: AtCapacity::Throttle,
@@ -159,8 +159,14 @@ async fn logs_are_kept_per_function() {
 #[tokio::test]
 async fn cold_start_is_measured() {
     let cold = measure_cold_start(Path::new(PROBE), &BTreeMap::new(), 5).await.unwrap();
-    assert!(cold.p50 <= cold.p95 && cold.p95 < Duration::from_secs(10), "{cold:?}");
-    assert!(cold.peak_rss_bytes.unwrap() > 1_000_000, "{cold:?}");
+    assert!(
+        cold.p50 <= cold.p95 && cold.p95 < Duration::from_secs(10),
+        "expected ordered percentiles below 10 s, found {cold:?}"
+    );
+    assert!(
+        cold.peak_rss_bytes.unwrap() > 1_000_000,
+        "expected more than 1 MB of peak memory, found {cold:?}"
+    );
     let failing = BTreeMap::from([("PROBE_INIT".to_owned(), "exit".to_owned())]);
     assert!(measure_cold_start(Path::new(PROBE), &failing, 1).await.is_err());
 }

@@ -45,7 +45,7 @@ async fn instance_dies_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn panic_and_error_cost_one_invocation_but_not_the_instance() {
+async fn panic_and_error_fail_one_invocation_but_keep_the_instance() {
     let emulator = start([FunctionConfig {
         concurrency: 1,
         ..probe()
@@ -65,7 +65,7 @@ async fn panic_and_error_cost_one_invocation_but_not_the_instance() {
 }
 
 #[tokio::test]
-async fn crash_costs_one_invocation_and_the_instance() {
+async fn crash_fails_one_invocation_and_ends_the_instance() {
     let emulator = start([FunctionConfig {
         concurrency: 1,
         ..probe()
@@ -115,7 +115,7 @@ async fn instances_can_be_killed_idle_or_at_work() {
 }
 
 #[tokio::test]
-async fn idle_instance_stands_still() {
+async fn idle_instance_is_frozen() {
     let journal = Journal::new();
     let emulator = start([FunctionConfig {
         concurrency: 1,
@@ -125,7 +125,7 @@ async fn idle_instance_stands_still() {
     let function = emulator.function("probe");
     let pid = pid_of(&function.invoke(&json!({ "do": "later", "ms": 500 })).await);
     until_true(function, || state(pid) == Some('T')).await;
-    // Twice as long as the work left running would need.
+    // Twice as long as the remaining work would need.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(journal.lines(), [] as [Value; 0]);
     assert_eq!(
@@ -163,8 +163,8 @@ async fn deploy_lets_old_instances_finish_and_starts_new_ones() {
 }
 
 #[tokio::test]
-async fn only_a_function_with_an_extension_is_asked_to_end() {
-    // The second would notice a signal, but it isn't registered for one.
+async fn only_a_function_with_an_extension_gets_sigterm() {
+    // The second function handles the signal, but has not registered an extension.
     for (variable, expected) in [("PROBE_GRACEFUL", 1), ("PROBE_SIGTERM", 0)] {
         let journal = Journal::new();
         let emulator = start([journal.probe().env(variable, "1")]).await;
@@ -175,7 +175,7 @@ async fn only_a_function_with_an_extension_is_asked_to_end() {
 }
 
 #[tokio::test]
-async fn shutdown_waits_for_what_is_under_way() {
+async fn shutdown_waits_for_running_invocations() {
     let emulator = start([probe()]).await;
     let function = Arc::clone(emulator.function("probe"));
     let busy = tokio::spawn({
@@ -189,7 +189,7 @@ async fn shutdown_waits_for_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn everything_dies_with_the_emulator() {
+async fn instances_end_with_the_emulator() {
     let emulator = start([probe()]).await;
     let function = Arc::clone(emulator.function("probe"));
     pid_of(&function.invoke(&json!({ "do": "ok" })).await);

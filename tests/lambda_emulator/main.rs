@@ -1,4 +1,4 @@
-//! The Lambda emulator keeps the promises that AWS makes, and breaks code where AWS would.
+//! The Lambda emulator keeps the guarantees of AWS, and fails where AWS would fail.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tieline_tests::lambda::{Config, Emulator, Function, FunctionConfig, Outcome};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe_lambda");
-/// Limit of every wait for something that must come.
+/// Limit of every wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn probe() -> FunctionConfig {
@@ -43,13 +43,13 @@ fn pid_of(outcome: &Outcome) -> u32 {
     u32::try_from(answer["pid"].as_u64().unwrap()).unwrap()
 }
 
-/// State letter of a process: `T` is stopped. `None` if there is no such process, or only its remains.
+/// State letter of a process: `T` is stopped. `None` if the process doesn't exist, or is a zombie.
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next().filter(|state| *state != 'Z')
 }
 
-/// Waits until `condition` gives something, and shows the function's log if that takes too long.
+/// Waits until `condition` returns a value; on timeout, shows the function's log.
 async fn until<T, F: Future<Output = Option<T>>>(function: &Function, condition: impl Fn() -> F) -> T {
     let start = Instant::now();
     loop {
@@ -72,7 +72,7 @@ async fn until_true(function: &Function, condition: impl Fn() -> bool) {
     until(function, || async { condition().then_some(()) }).await;
 }
 
-/// The file in which probes note what they do.
+/// The file to which probe functions write what they do.
 struct Journal {
     _dir: tempfile::TempDir,
     path: PathBuf,

@@ -15,7 +15,7 @@ use super::until;
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// A queue on a server of its own, whose time stands still until the test moves it.
+/// A queue on a server of its own, whose clock only moves when the test moves it.
 pub(crate) struct Queue {
     pub(crate) client: Client,
     pub(crate) url: String,
@@ -51,14 +51,14 @@ impl Queue {
         }
     }
 
-    /// Lets the visibility timeout of everything in flight run out.
+    /// Expires the visibility timeout of all messages in flight.
     pub(crate) fn expire(&self) {
         let visibility_ms = i64::try_from(VISIBILITY.as_millis()).unwrap();
         self.now_ms.fetch_add(visibility_ms + 1, Ordering::SeqCst);
         self.server.wake();
     }
 
-    /// Sends orders, ten a call; those of a FIFO queue in groups by their `g`.
+    /// Sends orders, ten a call; those of a FIFO queue in groups by their field `g`.
     pub(crate) async fn send(&self, orders: &[Value]) {
         for (at, chunk) in orders.chunks(10).enumerate() {
             let entries = chunk.iter().enumerate().map(|(n, order)| {
@@ -81,7 +81,7 @@ impl Queue {
         }
     }
 
-    /// Messages in the queue, seen or hidden.
+    /// Number of messages in the queue, visible or in flight.
     pub(crate) async fn n_messages(&self) -> u64 {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,

@@ -1,4 +1,4 @@
-//! Event source mappings: what is deleted and what comes again.
+//! Event source mappings: which messages are deleted and which are received again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) async fn start(function: FunctionConfig, mapping: MappingConfig) -> E
     Emulator::start(config).await.unwrap()
 }
 
-/// The final counters: what is under way is finished first.
+/// The final counters: running invocations are finished first.
 pub(crate) async fn end(emulator: Emulator) -> Stats {
     let function = Arc::clone(emulator.function("probe"));
     emulator.shutdown().await;
@@ -54,7 +54,7 @@ async fn record_carries_attributes() {
 }
 
 #[tokio::test]
-async fn only_failed_items_come_again() {
+async fn only_failed_items_are_received_again() {
     let (journal, queue) = (Journal::new(), Queue::new("partial").await);
     let order = |n| match n {
         3 | 7 => json!({ "n": n, "do": "fail_item", "until_receive": 2 }),
@@ -95,7 +95,7 @@ async fn without_reporting_every_answer_is_a_success() {
 }
 
 #[tokio::test]
-async fn message_comes_back_after_a_deadline_kill() {
+async fn message_is_received_again_after_a_deadline_kill() {
     let (journal, queue) = (Journal::new(), Queue::new("deadline").await);
     queue
         .send(&[json!({ "n": 1, "do": "sleep", "ms": 600_000, "until_receive": 1 })])
@@ -127,7 +127,7 @@ async fn message_comes_back_after_a_deadline_kill() {
 }
 
 #[tokio::test]
-async fn batch_comes_back_whole_after_a_panic_or_a_crash() {
+async fn whole_batch_is_received_again_after_a_panic_or_a_crash() {
     for order in ["exit", "abort", "panic"] {
         let (journal, queue) = (Journal::new(), Queue::new("whole").await);
         queue
@@ -136,7 +136,7 @@ async fn batch_comes_back_whole_after_a_panic_or_a_crash() {
         let emulator = start(journal.probe(), queue.mapping()).await;
         let function = emulator.function("probe");
         until_true(function, || function.stats().failed_batches == 1).await;
-        // Message 1 was handled before message 2 ended the batch, and stays all the same.
+        // Message 1 was handled before message 2 ended the batch, and is received again all the same.
         assert_eq!(
             (numbers(&journal.steps("done")), queue.n_messages().await),
             (vec![1], 2),
@@ -171,7 +171,7 @@ async fn malformed_answer_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn standard_queue_uses_as_many_instances_as_the_mapping_may() {
+async fn standard_queue_uses_the_mappings_maximum_of_instances() {
     let (journal, queue) = (Journal::new(), Queue::new("parallel").await);
     queue
         .send(&(0..40).map(|n| json!({ "n": n, "work_ms": 100 })).collect::<Vec<_>>())
@@ -189,7 +189,7 @@ async fn standard_queue_uses_as_many_instances_as_the_mapping_may() {
 }
 
 #[tokio::test]
-async fn throttled_batch_is_tried_again_while_it_is_hidden() {
+async fn throttled_batch_is_retried_within_its_visibility_timeout() {
     let (journal, queue) = (Journal::new(), Queue::new("throttled").await);
     let refusing = FunctionConfig {
         concurrency: 1,
@@ -213,7 +213,7 @@ async fn throttled_batch_is_tried_again_while_it_is_hidden() {
 }
 
 #[tokio::test]
-async fn shutdown_finishes_the_batch_in_hand() {
+async fn shutdown_finishes_the_batch_in_flight() {
     let (journal, queue) = (Journal::new(), Queue::new("shutdown").await);
     let emulator = start(journal.probe(), queue.mapping()).await;
     let function = Arc::clone(emulator.function("probe"));
@@ -227,10 +227,10 @@ async fn shutdown_finishes_the_batch_in_hand() {
 }
 
 #[tokio::test]
-async fn mapping_that_aws_would_refuse_is_refused() {
+async fn mapping_that_aws_rejects_is_rejected() {
     let queue = Queue::new("refused").await;
     let refused = [
-        // The function may take longer than its messages stay hidden.
+        // The function's timeout exceeds the visibility timeout of the queue.
         (
             FunctionConfig {
                 timeout: Duration::from_secs(61),
@@ -266,7 +266,10 @@ async fn mapping_that_aws_would_refuse_is_refused() {
             mappings: vec![mapping.clone()],
             ..Config::default()
         };
-        assert!(Emulator::start(config).await.is_err(), "{mapping:?}");
+        assert!(
+            Emulator::start(config).await.is_err(),
+            "expected an error for {mapping:?}"
+        );
     }
     drop(start(probe(), queue.mapping()).await);
 }

@@ -1,4 +1,4 @@
-//! An agent that streams, and remembers who asked what and where.
+//! An agent that streams, and records who asked what and where.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,23 +15,23 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-/// What an agent was asked.
+/// A question that the agent received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) text: String,
-    /// The platform's own id of the person.
+    /// The platform's id of the sender.
     pub(crate) user: String,
-    /// The platform's own id of the chat.
+    /// The platform's id of the chat.
     pub(crate) chat: String,
     /// `direct` or `group`.
     pub(crate) kind: String,
     pub(crate) session: String,
 }
 
-/// The pieces of an answer, and the time between two.
+/// Returns the pieces of an answer, and the time between two.
 type Script = dyn Fn(&Asked) -> (Vec<String>, Duration) + Send + Sync;
 
-/// The agent.
+/// A streaming agent.
 #[derive(Clone)]
 pub(crate) struct Agent {
     url: String,
@@ -40,7 +40,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts one that answers by `script`.
+    /// Starts an agent that answers by `script`.
     pub(crate) async fn start(script: impl Fn(&Asked) -> (Vec<String>, Duration) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let agent = Self {
@@ -53,7 +53,7 @@ impl Agent {
         agent
     }
 
-    /// One that repeats what it hears, in a few pieces, with who asked and where.
+    /// An agent that repeats each question, with sender and chat, in a few pieces.
     pub(crate) async fn echo(between: Duration) -> Self {
         Self::start(move |asked| {
             let answer = format!("<{}> {} heard {}.", asked.user, asked.chat, asked.text);
@@ -62,18 +62,18 @@ impl Agent {
         .await
     }
 
-    /// Everything it was asked, the oldest first.
+    /// Every received question, the oldest first.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What an operator creates for it.
+    /// Request body that creates the agent in the bridge.
     pub(crate) fn settings(&self, name: &str) -> Value {
         json!({ "name": name, "protocol": "webhook", "config": { "url": self.url, "secret": "whsec_c2VjcmV0" } })
     }
 }
 
-/// Cuts a text into so many pieces.
+/// Cuts a text into `n` pieces.
 pub(crate) fn pieces(text: &str, n: usize) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
     let size = letters.len().div_ceil(n).max(1);

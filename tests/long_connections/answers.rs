@@ -1,4 +1,4 @@
-//! For each mode: a message in, the right words to the agent, a growing answer, and all of it in the right chat.
+//! For each mode: a received message, the right question to the agent, a streamed answer, and all of it in the right chat.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tieline_tests::outbound::{Bubble, Speaker};
 use crate::agent::{Agent, pieces};
 use crate::test_bridge::{Mode, TestBridge};
 
-/// Words in several scripts, code with signs that Markdown knows, and a table.
+/// Text in several scripts, code with characters that Markdown uses, and a table.
 const RICH: &str = "订单 **42** 已发货 🚚👩‍👩‍👧\n\n```rust\nlet a = b * c; // 注释\n```\n\n| 城市 | 天气 |\n| --- | --- |\n| 北京 | ☀️ |\n\n完毕。";
 
 fn lisi() -> Speaker {
@@ -18,7 +18,7 @@ fn group() -> Speaker {
     Speaker::in_group("wangwu", "oc_group1")
 }
 
-/// Without white space, which the dialects may set differently, and without their marks for a line's end.
+/// Without white space, which the dialects may set differently, and without their marks of a line's end.
 fn squeezed(text: &str) -> String {
     text.replace("<br>", "").split_whitespace().collect()
 }
@@ -65,14 +65,14 @@ async fn message_is_answered(mode: Mode) {
     test.nothing_wrong();
 }
 
-/// A sign of thinking or the first words came early, then more and more.
+/// A waiting sign or the first words were shown early, then more and more text.
 #[track_caller]
 fn grew(bubble: &Bubble, mode: Mode) {
     assert!(bubble.states.len() >= 3, "{mode:?} {:?}", bubble.states);
 }
 
-/// More than any platform takes at once: every line arrives, once, in order.
-async fn long_road(mode: Mode) {
+/// More text than any platform accepts at once: every line arrives, once, in order.
+async fn long_answer_arrives_whole(mode: Mode) {
     let lines: Vec<String> = (0..3000)
         .map(|n| format!("第{n:05}行：明月几时有，把酒问青天。"))
         .collect();
@@ -81,7 +81,7 @@ async fn long_road(mode: Mode) {
     let agent = Agent::start(move |_| (pieces(&answer, 5), Duration::from_millis(300))).await;
     let test = TestBridge::open(mode, agent).await;
     test.say(&lisi(), "tell me all").await;
-    // WeCom's callbacks have room for two messages; what doesn't fit stands behind a link, and that is said.
+    // WeCom's callbacks can show two messages; the rest is behind a link, and the last message says so.
     let last = if mode == Mode::WecomCallback {
         "http"
     } else {
@@ -121,7 +121,7 @@ macro_rules! roads {
 
             #[tokio::test]
             async fn $long() {
-                long_road(Mode::$mode).await;
+                long_answer_arrives_whole(Mode::$mode).await;
             }
         )*
     };

@@ -1,4 +1,4 @@
-//! What goes wrong at DingTalk, and what an operator and the people in the chat see of it.
+//! Faults at DingTalk, and what an operator and the people in the chat see of them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::agent::{Agent, pieces};
 use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
 const BOT: &str = "bot1";
-/// How long it is watched that nothing is tried again: by then a passing fault would have been, several times.
+/// How long the test checks that nothing is retried: a transient fault would have been retried several times by then.
 const WATCHED: Duration = Duration::from_secs(5);
 
 fn lisi() -> Speaker {
@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn dingtalk(test: &TestBridge) -> &DingTalk {
     match &test.platform {
         Platform::DingTalk(it) => it,
-        _ => unreachable!("these stages are DingTalk's"),
+        _ => unreachable!("these scenarios are DingTalk's"),
     }
 }
 
@@ -29,7 +29,7 @@ async fn test(between: Duration) -> TestBridge {
     TestBridge::open(Mode::DingTalkStream, agent).await
 }
 
-/// The whole answer stands in the chat, once, this way.
+/// The chat shows the whole answer once, delivered in this way.
 async fn answered(test: &TestBridge, text: &str, way: &str) {
     let told = test
         .settled_within(&lisi(), "that is all.", Duration::from_secs(60))
@@ -46,7 +46,7 @@ fn fault(call: &'static str, answer: Answer) -> Fault {
 const TOO_FAST: Answer = Answer::Refused(403, "Forbidden.AccessDenied.QpsLimitForAppkeyAndApi");
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let test = test(Duration::ZERO).await;
     dingtalk(&test).go_half_open(BOT);
     let again = || (dingtalk(&test).connections(BOT) == (1, 2)).then_some(());
@@ -58,12 +58,12 @@ async fn half_open_socket_is_left_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn announced_end_costs_no_message() {
+async fn announced_disconnect_loses_no_message() {
     let test = test(Duration::ZERO).await;
     for n in 0..6 {
         if n == 3 {
             dingtalk(&test).disconnect(BOT);
-            // The new socket comes before the old one goes.
+            // The new socket is opened before the old one is closed.
             dingtalk(&test).connected(BOT, Duration::from_secs(5)).await.unwrap();
         }
         test.say(&Speaker::alone(&format!("user{n}")), &format!("m{n}")).await;
@@ -94,7 +94,7 @@ async fn token_that_expires_in_the_middle_is_renewed() {
 }
 
 #[tokio::test]
-async fn limits_delay_the_answer_and_no_more() {
+async fn limits_only_delay_the_answer() {
     let test = test(Duration::from_millis(500)).await;
     dingtalk(&test).misbehave(|faults| {
         let calls = ["stream", "stream", "update_card", "stream"];
@@ -106,7 +106,7 @@ async fn limits_delay_the_answer_and_no_more() {
 }
 
 #[tokio::test]
-async fn card_that_reaches_nobody_is_replaced_by_a_message() {
+async fn undelivered_card_is_replaced_by_a_message() {
     for refusal in [Answer::Undelivered, Answer::Refused(400, "param.templateNotExist")] {
         let test = test(Duration::from_millis(100)).await;
         dingtalk(&test).misbehave(|faults| faults.answers = [fault("create_card", refusal)].into());
@@ -137,7 +137,7 @@ async fn expired_session_webhook_is_replaced_by_the_api() {
 }
 
 #[tokio::test]
-async fn lost_answers_neither_lose_nor_double_the_text() {
+async fn lost_responses_neither_lose_nor_repeat_the_text() {
     let test = test(Duration::from_millis(500)).await;
     dingtalk(&test).misbehave(|faults| {
         let calls = ["create_card", "stream", "update_card", "update_card"];
@@ -172,7 +172,7 @@ async fn refused_handshake_gets_a_new_ticket() {
 }
 
 #[tokio::test]
-async fn revoked_credentials_are_named_and_not_hammered_on() {
+async fn revoked_credentials_are_reported_and_not_retried() {
     let test = test(Duration::ZERO).await;
     dingtalk(&test).add_app(BOT, "new secret");
     dingtalk(&test).cut(BOT);
@@ -184,7 +184,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
 }
 
 #[tokio::test]
-async fn message_that_comes_twice_is_answered_once() {
+async fn redelivered_message_is_answered_once_over_the_socket() {
     let test = test(Duration::from_millis(200)).await;
     let message = dingtalk(&test).text(BOT, &lisi(), "twice");
     dingtalk(&test).push(BOT, &message).unwrap();

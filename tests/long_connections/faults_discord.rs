@@ -1,4 +1,4 @@
-//! Discord's gateway and interactions: what goes wrong there, and what an operator and the people in the chat see of it.
+//! Faults of Discord's gateway and interactions, and what an operator and the people in the chat see of them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tieline_tests::process::Bridge;
 use crate::test_bridge::SOON;
 
 const APP: &str = "1390000000000000500";
-/// How long a connection that failed several times may take.
+/// Limit of a connection that failed several times.
 const LATER: Duration = Duration::from_secs(60);
 
 struct Scenario {
@@ -37,7 +37,7 @@ impl Scenario {
         let agent = FakeAgent::start(manner.clone()).await;
         let mut integration = platform.as_integration(APP, "Bot", mode);
         integration["language"] = json!("en");
-        // Chat Completions streams; our own contract shows what comes with a text.
+        // Chat Completions streams; our webhook protocol can send elements beside the text.
         let agent_settings = match (manner.holds)("") {
             true => agent.as_chat("Agent"),
             false => agent.as_webhook("Agent"),
@@ -64,7 +64,7 @@ impl Scenario {
         self.platform.push_message(APP, &message).unwrap();
     }
 
-    /// Waits until the bot shows exactly this in a chat.
+    /// Waits until the bot shows exactly these messages in a chat.
     async fn shows(&self, chat: &Speaker, expected: &[&str]) {
         let shown = || -> Vec<String> {
             let all = self.platform.bubbles().into_iter();
@@ -81,7 +81,7 @@ impl Scenario {
         );
     }
 
-    /// Waits until this many connections are open, sessions begun, sessions resumed.
+    /// Waits until the counts of open connections, begun sessions and resumed sessions are these.
     async fn connections(&self, expected: (usize, usize, usize)) {
         let actual = || self.platform.connections(APP);
         let reached = until("the connections", LATER, || (actual() == expected).then_some(())).await;
@@ -117,7 +117,7 @@ fn mia() -> Speaker {
 }
 
 #[tokio::test]
-async fn what_was_said_during_an_outage_is_answered() {
+async fn messages_during_an_outage_are_answered() {
     let scenario = Scenario::connected().await;
     scenario.platform.cut(APP);
     scenario.say(&mia(), "one");
@@ -132,7 +132,7 @@ async fn what_was_said_during_an_outage_is_answered() {
 }
 
 #[tokio::test]
-async fn session_that_the_platform_forgot_is_followed_by_another() {
+async fn session_that_the_platform_forgot_is_replaced() {
     let scenario = Scenario::connected().await;
     scenario.platform.forget_sessions(APP);
     scenario.platform.cut(APP);
@@ -143,7 +143,7 @@ async fn session_that_the_platform_forgot_is_followed_by_another() {
 }
 
 #[tokio::test]
-async fn orderly_restart_goes_on_with_the_session() {
+async fn orderly_restart_resumes_the_session() {
     let mut scenario = Scenario::connected().await;
     scenario.bridge.stop().unwrap();
     scenario.say(&mia(), "while the bridge is away");
@@ -171,7 +171,7 @@ async fn connection_without_heartbeat_acknowledgements_is_replaced() {
 }
 
 #[tokio::test]
-async fn intent_that_was_switched_off_leaves_mentions_and_direct_messages() {
+async fn without_the_content_intent_mentions_and_direct_messages_are_answered() {
     let scenario = Scenario::connected().await;
     assert_eq!(scenario.platform.intents(APP), 37377);
     scenario.platform.allow_content(APP, false);
@@ -186,7 +186,7 @@ async fn intent_that_was_switched_off_leaves_mentions_and_direct_messages() {
 }
 
 #[tokio::test]
-async fn refusals_for_good_show_in_the_status() {
+async fn permanent_rejections_show_in_the_status() {
     for (code, expected) in [(4011, "4011"), (4013, "4013")] {
         let scenario = Scenario::open("long_connection", Manner::default(), |platform| {
             platform.misbehave(|faults| faults.refuse_identify = Some(code));
@@ -204,7 +204,7 @@ async fn refusals_for_good_show_in_the_status() {
 }
 
 #[tokio::test]
-async fn servers_are_heard_when_they_mention_the_bot_or_reply_to_it() {
+async fn guild_messages_are_answered_if_they_mention_or_reply_to_the_bot() {
     let scenario = Scenario::connected().await;
     let group = Speaker::in_group("42", "7");
     let aside = scenario.platform.message(APP, &group, "not for the bot", false);
@@ -233,7 +233,7 @@ async fn files_reach_the_agent() {
     scenario.platform.push_message(APP, &message).unwrap();
     scenario.shows(&mia(), &["echo: see file"]).await;
     let body = scenario.agent.seen()[0].body.to_string();
-    assert!(body.contains("notes.txt"), "{body}");
+    assert!(body.contains("notes.txt"), "expected `notes.txt` in {body}");
     scenario.nothing_wrong();
 }
 
@@ -307,7 +307,7 @@ async fn slash_commands_and_buttons_work_over_the_gateway() {
 }
 
 #[tokio::test]
-async fn answer_whose_token_ended_goes_on_in_the_channel() {
+async fn answer_whose_interaction_token_expired_continues_in_the_channel() {
     let scenario = Scenario::open("webhook", held(), |_| {}).await;
     let registered = || scenario.platform.endpoint(APP);
     until("the address", SOON, registered).await.unwrap();
@@ -321,7 +321,7 @@ async fn answer_whose_token_ended_goes_on_in_the_channel() {
 }
 
 #[tokio::test]
-async fn operators_speak_to_people_and_channels() {
+async fn operators_can_message_people_and_channels() {
     let scenario = Scenario::connected().await;
     let path = format!("/api/v1/orgs/default/integrations/{}/messages", scenario.id);
     let person = scenario.platform.message(APP, &mia(), "", true)["author"]["id"].clone();

@@ -1,4 +1,4 @@
-//! What goes wrong at Lark, and what an operator and the people in the chat see of it.
+//! Faults at Lark, and what an operator and the people in the chat see of them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::agent::{Agent, pieces};
 use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
 const BOT: &str = "bot1";
-/// How long it is watched that nothing is tried again: by then a passing fault would have been, several times.
+/// How long the test checks that nothing is retried: a transient fault would have been retried several times by then.
 const WATCHED: Duration = Duration::from_secs(5);
 
 fn lisi() -> Speaker {
@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn lark(test: &TestBridge) -> &Lark {
     match &test.platform {
         Platform::Lark(it) => it,
-        _ => unreachable!("these stages are Lark's"),
+        _ => unreachable!("these scenarios are Lark's"),
     }
 }
 
@@ -29,7 +29,7 @@ async fn test(between: Duration) -> TestBridge {
     TestBridge::open(Mode::LarkSocket, agent).await
 }
 
-/// The whole answer stands in the chat, once, and nothing that was only there for the time being.
+/// The chat shows the whole answer once, and no temporary message is left.
 async fn answered(test: &TestBridge, text: &str) {
     let told = test.settled(&lisi(), "that is all.").await;
     let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
@@ -45,7 +45,7 @@ fn fault(call: &'static str, answer: Answer) -> Fault {
 }
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
     let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
     lark(&test).misbehave(|faults| faults.ping_interval = 2);
@@ -56,16 +56,16 @@ async fn half_open_socket_is_left_for_a_new_one() {
     let again = || (lark(&test).connections(BOT) == (1, 2)).then_some(());
     until("a new connection", Duration::from_secs(60), again).await.unwrap();
     test.say(&lisi(), "hi").await;
-    // What went to the dead socket is delivered again; this one goes to either.
+    // What was sent to the dead socket is delivered again; this message goes to either socket.
     test.settled_within(&lisi(), "that is all.", Duration::from_secs(60))
         .await;
     test.status_is("connected", None, SOON).await;
     test.nothing_wrong();
 }
 
-/// Not told when the integration is saved, it is asked for again when the connection stands.
+/// If the bot's id is not known when the integration is saved, it is requested again when the connection is open.
 #[tokio::test]
-async fn mention_is_known_by_an_id_that_was_missing_at_first() {
+async fn mention_is_recognized_after_the_bots_id_is_fetched_again() {
     let agent = Agent::start(|_| (vec!["that is all.".to_owned()], Duration::ZERO)).await;
     let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
     let answer = Answer::Refused(500, 1, None);
@@ -74,7 +74,7 @@ async fn mention_is_known_by_an_id_that_was_missing_at_first() {
     let asked = || (lark(&test).calls().iter().any(|it| it.name == "bot")).then_some(());
     until("another question for the bot's id", SOON, asked).await.unwrap();
     let group = Speaker::in_group("ou_lisi", "oc_g");
-    // By the time this is answered, the platform's answer is there too.
+    // By the time this message is answered, the platform has returned the bot's id too.
     test.say(&group, "hello").await;
     test.asked(1).await;
     let mut other = lark(&test).text(BOT, &group, "for another bot");
@@ -104,7 +104,7 @@ async fn token_that_expires_in_the_middle_is_renewed() {
 }
 
 #[tokio::test]
-async fn limits_with_and_without_a_hint_delay_the_answer_and_no_more() {
+async fn limits_with_and_without_a_hint_only_delay_the_answer() {
     let test = test(Duration::from_millis(400)).await;
     lark(&test).misbehave(|faults| {
         faults.answers = [
@@ -123,7 +123,7 @@ async fn limits_with_and_without_a_hint_delay_the_answer_and_no_more() {
 }
 
 #[tokio::test]
-async fn streaming_that_ended_is_switched_on_again() {
+async fn expired_streaming_mode_is_switched_on_again() {
     let test = test(Duration::from_secs(1)).await;
     lark(&test).misbehave(|faults| faults.streaming_life = Duration::from_secs(2));
     test.say(&lisi(), "a long story").await;
@@ -132,7 +132,7 @@ async fn streaming_that_ended_is_switched_on_again() {
 }
 
 #[tokio::test]
-async fn event_with_a_lost_part_is_not_acknowledged_and_comes_again() {
+async fn event_with_a_lost_part_is_not_acknowledged_and_delivered_again() {
     let test = test(Duration::ZERO).await;
     lark(&test).misbehave(|faults| {
         faults.parts = 3;
@@ -147,7 +147,7 @@ async fn event_with_a_lost_part_is_not_acknowledged_and_comes_again() {
 }
 
 #[tokio::test]
-async fn lost_answers_neither_lose_nor_double_the_text() {
+async fn lost_responses_neither_lose_nor_repeat_the_text() {
     let test = test(Duration::from_millis(400)).await;
     lark(&test).misbehave(|faults| {
         let calls = ["react", "create_card", "reply", "write_card", "settings"];
@@ -183,7 +183,7 @@ async fn refused_handshake_gets_a_new_ticket() {
 }
 
 #[tokio::test]
-async fn revoked_credentials_are_named_and_not_hammered_on() {
+async fn revoked_credentials_are_reported_and_not_retried() {
     let test = test(Duration::ZERO).await;
     lark(&test).misbehave(|faults| faults.bootstrap_code = Some(514));
     lark(&test).cut(BOT);
@@ -195,7 +195,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
 }
 
 #[tokio::test]
-async fn too_many_connections_are_waited_out() {
+async fn connection_limit_is_waited_out() {
     let test = test(Duration::ZERO).await;
     lark(&test).misbehave(|faults| faults.refuse_handshake = Some((401, 514, 1_000_040_350)));
     lark(&test).cut(BOT);
@@ -214,7 +214,7 @@ async fn too_many_connections_are_waited_out() {
 }
 
 #[tokio::test]
-async fn event_that_comes_twice_is_answered_once() {
+async fn redelivered_event_is_answered_once() {
     let test = test(Duration::from_millis(200)).await;
     let event = lark(&test).text(BOT, &lisi(), "twice");
     lark(&test).push(BOT, &event).unwrap();

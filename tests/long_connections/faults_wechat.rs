@@ -1,4 +1,4 @@
-//! Personal WeChat, whole: login by QR code, long poll, answers within the platform's window.
+//! Personal WeChat, end to end: login by QR code, long polling, answers within the platform's reply window.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tieline_tests::outbound::{Speaker, stays, until};
 use tieline_tests::process::Bridge;
 use tieline_tests::wechat::Platform;
 
-/// How long anything on this machine may take.
+/// Limit of every wait on this machine.
 const SOON: Duration = Duration::from_secs(60);
 const LISI: &str = "lisi@im.wechat";
 
@@ -47,7 +47,7 @@ impl Scenario {
         }
     }
 
-    /// A bridge with a bot of a person.
+    /// A bridge with a logged-in bot of a person.
     async fn logged_in(manner: Manner) -> Self {
         let scenario = Self::logged_out(manner).await;
         scenario.platform.confirm_codes_of(LISI);
@@ -68,7 +68,7 @@ impl Scenario {
     async fn start_login(&self) -> String {
         let begun = self.console.post(&self.path("/login"), &json!({})).await.unwrap();
         assert_eq!(begun["state"], "waiting", "{begun}");
-        assert!(begun["expiresAt"].is_string(), "{begun}");
+        assert!(begun["expiresAt"].is_string(), "expected the time of expiry in {begun}");
         begun["qrUrl"].as_str().unwrap().to_owned()
     }
 
@@ -128,7 +128,7 @@ async fn login_with_digits_connects_the_bot_also_after_a_restart() {
     let mut scenario = Scenario::logged_out(Manner::default()).await;
     scenario.status_is("needs_login", Value::Null).await;
     let code = scenario.start_login().await;
-    // The login goes on in another process.
+    // The login continues in another process.
     tokio::task::block_in_place(|| scenario.bridge.restart()).unwrap();
     let waiting = scenario.login_is("waiting").await;
     assert_eq!(waiting["qrUrl"], code);
@@ -152,7 +152,7 @@ async fn login_with_digits_connects_the_bot_also_after_a_restart() {
     assert_eq!(confirmed["qrUrl"], Value::Null);
     scenario.platform.polled(LISI, SOON).await.unwrap();
     scenario.status_is("connected", Value::Null).await;
-    // What was obtained can't be read, and a change of something else keeps it.
+    // The credentials that the login obtained can't be read, and a change of another setting keeps them.
     let shown = scenario.console.get(&scenario.path("")).await.unwrap();
     assert_eq!(shown["credentials"], json!({}));
     let patch = scenario
@@ -183,7 +183,7 @@ async fn login_that_names_a_foreign_host_is_refused_and_an_expired_code_can_be_r
     scenario.status_is("needs_login", Value::Null).await;
     scenario.platform.confirm_codes_of(LISI);
     scenario.log_in().await;
-    // A person has one bot.
+    // A person can have one bot.
     let mut other = scenario.platform.as_integration("Another");
     other["enabled"] = json!(false);
     let other = scenario.console.create("integrations", &other).await.unwrap();
@@ -198,7 +198,7 @@ async fn login_that_names_a_foreign_host_is_refused_and_an_expired_code_can_be_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn message_that_comes_again_is_answered_once_also_under_another_id() {
+async fn redelivered_message_is_answered_once_even_under_another_id() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     let id = scenario.platform.say(&lisi(), "once");
     scenario.platform.deliver_again(id, false);
@@ -214,7 +214,7 @@ async fn message_that_comes_again_is_answered_once_also_under_another_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_bridge_goes_on_at_its_cursor() {
+async fn killed_bridge_continues_at_its_cursor() {
     let mut scenario = Scenario::logged_in(Manner::default()).await;
     let id = scenario.platform.say(&lisi(), "one");
     scenario.shows(&["echo: one"]).await;
@@ -222,7 +222,7 @@ async fn killed_bridge_goes_on_at_its_cursor() {
     scenario.platform.say(&lisi(), "two");
     tokio::task::block_in_place(|| scenario.bridge.restart()).unwrap();
     scenario.shows(&["echo: one", "echo: two"]).await;
-    // Known as a copy by a process that did not see the first.
+    // The process that recognizes the copy has not seen the first delivery.
     scenario.platform.deliver_again(id, true);
     let two = ["echo: one", "echo: two"];
     let kept = stays("the answers", Duration::from_secs(2), || scenario.texts() == two);
@@ -231,7 +231,7 @@ async fn killed_bridge_goes_on_at_its_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_elsewhere_is_told_and_another_login_connects_again() {
+async fn login_elsewhere_is_reported_and_a_new_login_reconnects() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     scenario.status_is("connected", Value::Null).await;
     scenario.platform.log_in_elsewhere(LISI);
@@ -247,7 +247,7 @@ async fn login_elsewhere_is_told_and_another_login_connects_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_answer_is_tried_once_more_and_then_fails() {
+async fn refused_answer_is_retried_once_and_then_fails() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     scenario
         .platform
@@ -265,7 +265,7 @@ async fn refused_answer_is_tried_once_more_and_then_fails() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(message["reason"], "window_closed", "{message}");
-    assert!(began.elapsed() >= Duration::from_secs(5), "tried again too soon");
+    assert!(began.elapsed() >= Duration::from_secs(5), "retried too soon");
     let kept = stays("two tries", Duration::from_secs(3), || {
         scenario.platform.n_refused() == 2
     });
@@ -276,7 +276,7 @@ async fn refused_answer_is_tried_once_more_and_then_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn typing_sign_stands_while_the_agent_works_and_long_answers_are_split() {
+async fn typing_indicator_is_shown_while_the_agent_works_and_long_answers_are_split() {
     let scenario = Scenario::logged_in(Manner {
         answer: |_| vec!["字".repeat(1000), "\n\n".to_owned(), "段".repeat(1000)],
         holds: |_| true,
@@ -284,7 +284,7 @@ async fn typing_sign_stands_while_the_agent_works_and_long_answers_are_split() {
     })
     .await;
     scenario.platform.say(&lisi(), "long");
-    // Renewed, for it stands only for some seconds.
+    // The sign is renewed, because the platform shows it for some seconds only.
     until("the sign", SOON, || {
         (scenario.platform.typing(LISI).1 >= 2).then_some(())
     })
@@ -293,7 +293,7 @@ async fn typing_sign_stands_while_the_agent_works_and_long_answers_are_split() {
     assert_eq!(
         scenario.texts(),
         Vec::<String>::new(),
-        "nothing is sent before it is whole"
+        "nothing may be sent before the answer is complete"
     );
     scenario.agent.open_gate();
     scenario
@@ -316,12 +316,12 @@ async fn picture_is_decrypted_for_the_agent() {
     let asked = serde_json::to_string(&scenario.agent.seen().last().unwrap().body).unwrap();
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(picture);
-    assert!(asked.contains(&encoded), "{asked}");
+    assert!(asked.contains(&encoded), "expected the picture's bytes in {asked}");
     scenario.nothing_wrong();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn front_end_that_gives_up_waiting_is_no_failure() {
+async fn poll_that_times_out_at_a_proxy_is_no_failure() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     scenario.platform.misbehave(|faults| faults.poll_status = Some(524));
     let before = scenario.platform.n_polls(LISI);

@@ -1,4 +1,4 @@
-//! What goes wrong on WeCom's long connection, and what an operator and the people in the chat see of it.
+//! Faults of WeCom's long connection, and what an operator and the people in the chat see of them.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn lisi() -> Speaker {
 fn wecom(test: &TestBridge) -> &Wecom {
     match &test.platform {
         Platform::WecomSocket(it) => it,
-        _ => unreachable!("these stages are WeCom's"),
+        _ => unreachable!("these scenarios are WeCom's"),
     }
 }
 
@@ -29,7 +29,7 @@ async fn test(between: Duration) -> TestBridge {
     TestBridge::open(Mode::WecomSocket, agent).await
 }
 
-/// The whole answer stands in the chat, once.
+/// The chat shows the whole answer once.
 async fn answered(test: &TestBridge, text: &str) {
     let told = test.settled(&lisi(), "that is all.").await;
     let all: Vec<&str> = told.iter().map(|it| it.text()).collect();
@@ -38,10 +38,10 @@ async fn answered(test: &TestBridge, text: &str) {
 }
 
 #[tokio::test]
-async fn half_open_socket_is_left_for_a_new_one() {
+async fn half_open_socket_is_replaced() {
     let test = test(Duration::ZERO).await;
     wecom(&test).go_half_open(BOT);
-    // Two pings are given their time, the third is not sent.
+    // Two unanswered pings wait for their timeout; the third is not sent.
     let again = || (wecom(&test).subscriptions(BOT).1 == 2).then_some(());
     until("a new subscription", Duration::from_secs(110), again)
         .await
@@ -54,7 +54,7 @@ async fn half_open_socket_is_left_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
+async fn lost_acknowledgements_neither_lose_nor_repeat_the_answer() {
     let test = test(Duration::from_millis(700)).await;
     test.say(&lisi(), "first").await;
     let grows = || {
@@ -67,7 +67,7 @@ async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
     wecom(&test).misbehave(|faults| faults.lost_acks = 2);
     answered(&test, "first").await;
     test.nothing_wrong();
-    // One more, that loses those of its first and its last frame.
+    // Another bridge, whose acknowledgements of the first and the last frame are lost.
     let test = self::test(Duration::ZERO).await;
     wecom(&test).misbehave(|faults| {
         faults.lost_acks = 1;
@@ -90,15 +90,18 @@ async fn lost_acknowledgements_neither_lose_nor_double_the_answer() {
 }
 
 #[tokio::test]
-async fn kicked_bot_comes_back_once_and_then_stays_down_until_restarted() {
+async fn kicked_bot_reconnects_once_and_then_stays_disconnected_until_restarted() {
     let test = test(Duration::ZERO).await;
     wecom(&test).kick(BOT);
     let status = test
         .status_is("disconnected", Some("kicked"), Duration::from_secs(10))
         .await;
-    assert!(status["next"].as_str().is_some_and(|next| !next.is_empty()), "{status}");
+    assert!(
+        status["next"].as_str().is_some_and(|next| !next.is_empty()),
+        "expected a next step in {status}"
+    );
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(wecom(&test).subscriptions(BOT).0, 1, "came back too early");
+    assert_eq!(wecom(&test).subscriptions(BOT).0, 1, "reconnected too early");
     let again = || (wecom(&test).subscriptions(BOT).1 == 2).then_some(());
     until("the one automatic return", Duration::from_secs(35), again)
         .await
@@ -122,7 +125,7 @@ async fn kicked_bot_comes_back_once_and_then_stays_down_until_restarted() {
 }
 
 #[tokio::test]
-async fn revoked_credentials_are_named_and_not_hammered_on() {
+async fn revoked_credentials_are_reported_and_not_retried() {
     let test = test(Duration::ZERO).await;
     wecom(&test).add_bot(BOT, "new secret");
     wecom(&test).cut(BOT);
@@ -132,7 +135,7 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
     let (asked, subscribed) = wecom(&test).subscriptions(BOT);
     assert_eq!((asked, subscribed), (2, 1), "retried too soon");
     assert_eq!(test.logged_error("853000"), 1);
-    // The right secret needs no restart.
+    // Changing to the right secret needs no restart.
     let path = format!("/api/v1/orgs/default/integrations/{}", test.bots[0].id);
     let change = json!({ "credentials": { "secret": "new secret" } });
     let patched = test
@@ -142,20 +145,23 @@ async fn revoked_credentials_are_named_and_not_hammered_on() {
         .send()
         .await
         .unwrap();
-    assert!(patched.status().is_success(), "{patched:?}");
+    assert!(
+        patched.status().is_success(),
+        "the change of the secret was refused: {patched:?}"
+    );
     test.status_is("connected", None, Duration::from_secs(10)).await;
     test.nothing_wrong();
 }
 
 #[tokio::test]
-async fn expired_stream_goes_on_elsewhere() {
+async fn answer_of_an_expired_stream_continues_in_new_messages() {
     let test = test(Duration::from_secs(1)).await;
     wecom(&test).misbehave(|faults| faults.stream_life = Duration::from_secs(3));
     test.say(&lisi(), "a long story").await;
     let told = test.settled(&lisi(), "that is all.").await;
     let all: String = told.iter().map(|it| it.text()).collect();
     let squeezed: String = all.split_whitespace().collect();
-    assert!(told.len() >= 2, "{told:#?}");
+    assert!(told.len() >= 2, "expected at least two messages, found {told:#?}");
     for word in ["Yousaid", "along", "story;", "thatisall."] {
         assert_eq!(squeezed.matches(word).count(), 1, "{word}: {told:#?}");
     }
@@ -163,7 +169,7 @@ async fn expired_stream_goes_on_elsewhere() {
 }
 
 #[tokio::test]
-async fn limits_delay_the_answer_and_no_more() {
+async fn limits_only_delay_the_answer() {
     let test = test(Duration::from_millis(300)).await;
     wecom(&test).misbehave(|faults| faults.codes = [45009, 0, 45009, 6000, -1].into());
     test.say(&lisi(), "busy").await;
@@ -172,7 +178,7 @@ async fn limits_delay_the_answer_and_no_more() {
 }
 
 #[tokio::test]
-async fn refused_handshake_is_tried_again() {
+async fn refused_handshake_is_retried() {
     let agent = Agent::echo(Duration::ZERO).await;
     let mut test = TestBridge::empty(Mode::WecomSocket, agent).await;
     let platform = wecom(&test).clone();
@@ -194,7 +200,7 @@ async fn refused_handshake_is_tried_again() {
 }
 
 #[tokio::test]
-async fn message_that_comes_twice_is_answered_once() {
+async fn redelivered_message_is_answered_once_over_the_socket() {
     let test = test(Duration::from_millis(200)).await;
     let req_id = wecom(&test).say(BOT, &lisi(), "m1", "twice").unwrap();
     until("the first frame", SOON, || test.shown(&lisi()).pop())

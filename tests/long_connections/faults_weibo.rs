@@ -1,4 +1,4 @@
-//! Weibo's long connection: tokens, closes, silence, files both ways, and frames that mean nothing.
+//! Weibo's long connection: tokens, closed connections, silence, files both ways, and meaningless frames.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use crate::test_bridge::SOON;
 
 /// A bridge with one Weibo bot, and an agent that answers with a file.
-struct WeiboStage {
+struct WeiboScenario {
     platform: Platform,
     agent: FileAgent,
     bridge: Bridge,
@@ -32,7 +32,7 @@ struct WeiboStage {
     _dir: TempDir,
 }
 
-/// An agent that repeats the text, gives a file where the text asks for one, and fetches what it is sent.
+/// An agent that repeats the text, sends a file where the text asks for one, and downloads the files that it is sent.
 #[derive(Clone, Default)]
 struct FileAgent {
     url: String,
@@ -76,7 +76,7 @@ fn lisi() -> Speaker {
     Speaker::alone("1001")
 }
 
-impl WeiboStage {
+impl WeiboScenario {
     async fn open() -> Self {
         let test = Self::with(Platform::start().await, json!({})).await;
         test.platform.connected(SOON).await.unwrap();
@@ -135,7 +135,7 @@ impl WeiboStage {
         }
     }
 
-    /// Waits until there is a connection after `n` handshakes.
+    /// Waits until a connection is open after `n` handshakes.
     async fn reconnected(&self, n: usize, limit: Duration) {
         let again = || (self.platform.counts().0 > 0 && self.platform.counts().2 == n).then_some(());
         let again = until("another connection", limit, again).await;
@@ -144,17 +144,17 @@ impl WeiboStage {
 }
 
 #[tokio::test]
-async fn token_is_kept_until_the_platform_says_that_it_is_void() {
-    let test = WeiboStage::open().await;
+async fn token_is_cached_until_the_platform_rejects_it() {
+    let test = WeiboScenario::open().await;
     let asked = test.platform.counts().1;
     test.platform.close(1001, "going away").unwrap();
     test.reconnected(2, SOON).await;
-    assert_eq!(test.platform.counts().1, asked, "the token was still good");
+    assert_eq!(test.platform.counts().1, asked, "the token was still valid");
     test.platform.expire_tokens();
     test.platform.close(4002, "").unwrap();
     test.reconnected(3, SOON).await;
     assert_eq!(test.platform.counts().1, asked + 1);
-    // The token is void when it is used again.
+    // The token is invalid when it is used the next time.
     test.platform.expire_tokens();
     test.platform.cut().unwrap();
     test.reconnected(5, SOON).await;
@@ -164,8 +164,8 @@ async fn token_is_kept_until_the_platform_says_that_it_is_void() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_named_and_right_ones_need_no_restart() {
-    let test = WeiboStage::with(Platform::start().await, json!({ "appSecret": "old" })).await;
+async fn wrong_credentials_are_reported_and_right_ones_need_no_restart() {
+    let test = WeiboScenario::with(Platform::start().await, json!({ "appSecret": "old" })).await;
     let status = test.status_is("disconnected", SOON).await;
     assert_eq!(
         (&status["reason"], &status["lastError"]["code"]),
@@ -187,25 +187,32 @@ async fn wrong_credentials_are_named_and_right_ones_need_no_restart() {
         .send()
         .await
         .unwrap();
-    assert!(patched.status().is_success(), "{patched:?}");
+    assert!(
+        patched.status().is_success(),
+        "the change of the secret was refused: {patched:?}"
+    );
     test.platform.connected(Duration::from_secs(10)).await.unwrap();
     test.status_is("connected", SOON).await;
 }
 
 #[tokio::test]
-async fn busy_token_endpoint_is_asked_again() {
+async fn busy_token_endpoint_is_retried() {
     let platform = Platform::start().await;
     platform.misbehave(|faults| {
         faults.token_answers = [(503, json!("upstream")), (429, json!({ "code": 42900 }))].into();
     });
-    let test = WeiboStage::with(platform, json!({})).await;
+    let test = WeiboScenario::with(platform, json!({})).await;
     test.platform.connected(SOON).await.unwrap();
-    assert!(test.platform.counts().1 >= 3, "{:?}", test.platform.counts());
+    assert!(
+        test.platform.counts().1 >= 3,
+        "expected at least 3 token requests, found {:?}",
+        test.platform.counts()
+    );
 }
 
 #[tokio::test]
-async fn connection_that_only_looks_open_is_left_for_a_new_one() {
-    let test = WeiboStage::open().await;
+async fn connection_that_only_looks_open_is_replaced() {
+    let test = WeiboScenario::open().await;
     test.platform.misbehave(|faults| faults.no_pongs = true);
     test.platform.go_half_open().unwrap();
     test.reconnected(2, Duration::from_secs(60)).await;
@@ -215,8 +222,8 @@ async fn connection_that_only_looks_open_is_left_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn frames_that_mean_nothing_change_nothing() {
-    let test = WeiboStage::open().await;
+async fn meaningless_frames_are_ignored() {
+    let test = WeiboScenario::open().await;
     let vectors = include_str!("../../crates/connectors/src/weibo/vectors/weibo.json");
     let vectors: Value = serde_json::from_str(vectors).unwrap();
     for vector in vectors["hostile"].as_array().unwrap() {
@@ -230,14 +237,14 @@ async fn frames_that_mean_nothing_change_nothing() {
     test.platform.push_bytes(b"\xff\x00").unwrap();
     test.platform.say(&lisi(), "real", true);
     test.shows(&lisi(), &["echo: real"]).await;
-    assert_eq!(test.platform.counts().2, 1, "the connection lasts");
+    assert_eq!(test.platform.counts().2, 1, "the connection must stay open");
     assert_eq!(test.agent.seen().len(), 1);
 }
 
 #[tokio::test]
 async fn files_inside_a_message_reach_the_agent() {
-    let test = WeiboStage::open().await;
-    // Larger than any queue takes, and larger than the platform allows.
+    let test = WeiboScenario::open().await;
+    // Larger than any queue accepts, and larger than the platform allows.
     let (png, huge) = (
         [&b"\x89PNG\r\n\x1a\n"[..], &[9; 6_000_000]].concat(),
         vec![1; 6_000_000],
@@ -256,14 +263,14 @@ async fn files_inside_a_message_reach_the_agent() {
     assert_eq!(names, ["a.png", "b.txt"], "{parts:?}");
     for (part, bytes) in parts.iter().zip([png.as_slice(), "日志".as_bytes()]) {
         let got = reqwest::get(part["url"].as_str().unwrap()).await.unwrap();
-        assert!(got.status().is_success(), "{got:?}");
+        assert!(got.status().is_success(), "the file's link does not work: {got:?}");
         assert_eq!(got.bytes().await.unwrap(), bytes);
     }
 }
 
 #[tokio::test]
-async fn owner_is_sent_files_and_others_links() {
-    let test = WeiboStage::with(Platform::start().await, json!({ "ownerUid": "1001" })).await;
+async fn only_the_owner_is_sent_files_and_others_get_links() {
+    let test = WeiboScenario::with(Platform::start().await, json!({ "ownerUid": "1001" })).await;
     test.platform.connected(SOON).await.unwrap();
     test.platform.misbehave(|faults| {
         let busy = (503, json!({ "code": 50000 }));
@@ -293,8 +300,8 @@ async fn owner_is_sent_files_and_others_links() {
 }
 
 #[tokio::test]
-async fn servers_that_confirm_less_are_answered_too() {
-    let test = WeiboStage::open().await;
+async fn servers_with_fewer_confirmations_are_answered_too() {
+    let test = WeiboScenario::open().await;
     test.platform.misbehave(|faults| faults.no_acks = true);
     test.platform.say(&lisi(), "one", true);
     test.shows(&lisi(), &["echo: one"]).await;
@@ -305,12 +312,12 @@ async fn servers_that_confirm_less_are_answered_too() {
     test.platform.say(&Speaker::alone("1002"), "three", true);
     test.shows(&lisi(), &["echo: one", "echo: two"]).await;
     test.shows(&Speaker::alone("1002"), &["echo: three"]).await;
-    assert_eq!(test.platform.counts().2, 2, "the connection lasts");
+    assert_eq!(test.platform.counts().2, 2, "the connection must stay open");
 }
 
 #[tokio::test]
-async fn chunk_that_a_dying_connection_lost_is_written_again() {
-    let test = WeiboStage::open().await;
+async fn chunk_lost_with_the_connection_is_sent_again() {
+    let test = WeiboScenario::open().await;
     test.platform.say(&lisi(), "one", true);
     test.shows(&lisi(), &["echo: one"]).await;
     // Nothing is read any more, and the end of the connection is noticed later.

@@ -1,4 +1,4 @@
-//! A reply never goes through another person's context, whatever happens in whatever order: everything that leaves is looked at.
+//! A reply never goes through another person's context, in any order of events: every outgoing frame is checked.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,15 +14,15 @@ use crate::test_bridge::{Mode, Platform, TestBridge};
 
 /// Bots on one platform.
 const N_BOTS: usize = 3;
-/// People, each of whom also speaks in groups.
+/// People, each of whom also writes in groups.
 const N_PEOPLE: usize = 4;
-/// Groups, which all bots are in.
+/// Groups; all bots are in each of them.
 const N_GROUPS: usize = 2;
 
-/// Something that happens.
+/// One step of a random scenario.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A person says something, and doesn't wait for the answer.
+    /// A person sends a message, and doesn't wait for the answer.
     Say {
         bot: usize,
         person: usize,
@@ -30,15 +30,15 @@ enum Step {
     },
     /// A bot's socket is cut.
     Cut { bot: usize },
-    /// The platform announces that it ends a bot's socket.
+    /// The platform announces that it will close a bot's socket.
     Announce { bot: usize },
-    /// A bot's access tokens end.
+    /// A bot's access tokens expire.
     Expire { bot: usize },
-    /// The next streams and webhooks live short, or long again.
+    /// The following streams and webhooks have a short lifetime, or a long one again.
     ShortLives(bool),
-    /// The next calls are refused, or their answers lost.
+    /// The following calls are refused, or their responses are lost.
     Trouble { which: usize },
-    /// Nothing, for a while.
+    /// A pause.
     Pause { ms: u64 },
 }
 
@@ -63,7 +63,7 @@ fn speaker(person: usize, group: Option<usize>) -> Speaker {
     }
 }
 
-/// What was said, with a mark that the agent repeats.
+/// A sent message, with a mark that the agent repeats.
 struct Question {
     mark: String,
     bot: String,
@@ -71,7 +71,7 @@ struct Question {
 }
 
 async fn play(mode: Mode, steps: Vec<Step>) {
-    // The answer says to whom it belongs, in each of its pieces.
+    // Each piece of the answer names its asker.
     let agent = Agent::start(|asked| {
         let mark = asked.text.split_whitespace().next().unwrap_or_default().to_owned();
         let answer: Vec<String> = (0..6).map(|n| format!("{mark}part{n} ")).collect();
@@ -88,7 +88,7 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     }
     quiet(&test, true);
     let limit = Duration::from_secs(90);
-    // WeCom doesn't say again what was on its way when a socket was cut, so there only what was heard is answered.
+    // WeCom doesn't redeliver frames that were in flight when a socket was cut, so there only received messages are answered.
     let deaf = mode == Mode::WecomSocket;
     let open = || {
         let (asked, bubbles) = (test.agent.asked(), test.platform.bubbles());
@@ -120,7 +120,10 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     }
     let distinct: HashSet<&str> = asked.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(asked.len(), distinct.len(), "{mode:?}");
-    assert!(deaf || asked.len() == questions.len(), "{mode:?}");
+    assert!(
+        deaf || asked.len() == questions.len(),
+        "not every question was asked in mode {mode:?}"
+    );
 }
 
 async fn take(step: Step, n: usize, test: &TestBridge, questions: &mut Vec<Question>) {
@@ -157,7 +160,7 @@ async fn take(step: Step, n: usize, test: &TestBridge, questions: &mut Vec<Quest
     }
 }
 
-/// Waits until a client is connected: what is said without one is the platform's business.
+/// Waits until a client is connected: messages that are sent without one are the platform's responsibility.
 async fn there(test: &TestBridge, bot: usize) {
     let id = &test.bots[bot].bot;
     let limit = Duration::from_secs(30);
@@ -169,7 +172,7 @@ async fn there(test: &TestBridge, bot: usize) {
     }
 }
 
-/// Streams live long, or hardly at all.
+/// Streams have a long lifetime, or almost none.
 fn quiet(test: &TestBridge, quiet: bool) {
     let life = Duration::from_millis(if quiet { 600_000 } else { 700 });
     match &test.platform {
@@ -224,7 +227,7 @@ fn is_answered(question: &Question, bubbles: &[Bubble]) -> bool {
     bubbles.iter().any(|it| it.text().contains(&last))
 }
 
-/// Whatever a bubble ever showed belongs to its bot and its chat, and to the very message that it hangs on.
+/// Every state of a bubble belongs to its bot and its chat, and to the message that it answers.
 fn belongs(bubble: &Bubble, questions: &[Question], mode: Mode) {
     for state in &bubble.states {
         for question in questions.iter().filter(|it| state.contains(&it.mark)) {
@@ -241,7 +244,7 @@ async fn cases(mode: Mode) {
         .ok()
         .and_then(|it| it.parse().ok())
         .unwrap_or(2);
-    // A seed of its own for each run would be a test that fails now and then: the variable asks for others.
+    // The seed is fixed, so that the test doesn't fail only now and then: the variable selects another.
     let seed = std::env::var("TIELINE_TEST_SEED")
         .ok()
         .and_then(|it| it.parse().ok())

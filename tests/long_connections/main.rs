@@ -1,4 +1,4 @@
-//! Bots of WeCom, Lark, DingTalk, Discord, Weibo and WeChat in all their modes, whole: platforms that are strict and misbehave, the real bridge, an agent.
+//! Bots of WeCom, Lark, DingTalk, Discord, Weibo and WeChat in all their modes, end to end: strict, faulty platforms, the real bridge, an agent.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod agent;

@@ -1,4 +1,4 @@
-//! Two relay processes: what happens to two hundred bots when one is killed or asked to stop, or when queues and tables fail.
+//! Two relay processes: what happens to two hundred bots when a relay is killed or stopped, or when queues or tables fail.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,18 +11,18 @@ use tieline_tests::{dingtalk, wecom_socket};
 use crate::agent::Agent;
 
 const N_BOTS: usize = 200;
-/// So many of them are spoken to.
+/// Number of bots that receive messages.
 const N_TALKERS: usize = 60;
-/// How long a dead process's bots are its own.
+/// Lease of a dead process's bots.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Whether the programs are optimized. Where they aren't, what they wait for is slow too: tables and queues live in this test.
+/// Whether the programs are optimized. If not, what they wait for is slow too: tables and queues run in this test.
 fn is_optimized() -> bool {
     let path = tieline_tests::process::binary("relay").unwrap();
     path.parent().is_some_and(|dir| dir.ends_with("release"))
 }
 
-/// How long a hand-over may take.
+/// Limit of a hand-over.
 fn within(limit: Duration) -> Duration {
     if is_optimized() {
         limit
@@ -31,7 +31,7 @@ fn within(limit: Duration) -> Duration {
     }
 }
 
-/// How many messages come under load, and the time between two.
+/// Number of messages under load, and the time between two.
 fn load() -> (usize, Duration) {
     if is_optimized() {
         (400, Duration::from_millis(25))
@@ -52,7 +52,7 @@ async fn agent() -> Agent {
     Agent::start(|asked| (vec![format!("heard {}.", asked.text)], Duration::ZERO)).await
 }
 
-/// Two hundred bots of WeCom, which allows one socket each, on two processes.
+/// Two hundred bots of WeCom, which allows one socket each, on two relays.
 async fn wecom(fleet: &Fleet, agent: &Agent) -> (wecom_socket::Platform, Relay, Relay) {
     let platform = wecom_socket::Platform::start().await;
     let settings = (0..N_BOTS).map(|n| {
@@ -61,15 +61,15 @@ async fn wecom(fleet: &Fleet, agent: &Agent) -> (wecom_socket::Platform, Relay, 
     });
     fleet.bind(settings.collect(), &agent.settings("agent")).await;
     let relays = (fleet.relay("a"), fleet.relay("b"));
-    let all = || (standing(&platform) == N_BOTS && relays.1.n_connected() > 0).then_some(());
-    let standing = until("two hundred connections", Duration::from_secs(60), all).await;
-    standing.unwrap_or_else(|error| panic!("{error}\n{}", tail(&relays.0)));
-    // The shares are stable: both hold theirs.
+    let all = || (n_connected(&platform) == N_BOTS && relays.1.n_connected() > 0).then_some(());
+    let all_connected = until("two hundred connections", Duration::from_secs(60), all).await;
+    all_connected.unwrap_or_else(|error| panic!("{error}\n{}", tail(&relays.0)));
+    // The shares are stable: both relays hold theirs.
     tokio::time::sleep(Duration::from_secs(3)).await;
     (platform, relays.0, relays.1)
 }
 
-fn standing(platform: &wecom_socket::Platform) -> usize {
+fn n_connected(platform: &wecom_socket::Platform) -> usize {
     (0..N_BOTS).filter(|n| platform.is_connected(&bot(*n))).count()
 }
 
@@ -80,23 +80,23 @@ fn tail(relay: &Relay) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
+async fn bots_of_a_killed_relay_are_connected_elsewhere_in_time() {
     let (fleet, agent) = (Fleet::start().await, agent().await);
     let (platform, mut a, b) = wecom(&fleet, &agent).await;
-    let before = standing(&platform);
+    let before = n_connected(&platform);
     a.kill();
     let began = Instant::now();
     let lost = until("lost connections", Duration::from_secs(2), || {
-        Some(before - standing(&platform)).filter(|lost| *lost > N_BOTS / 5)
+        Some(before - n_connected(&platform)).filter(|lost| *lost > N_BOTS / 5)
     });
     let lost = lost.await.unwrap();
-    let all = || (standing(&platform) == N_BOTS).then_some(());
+    let all = || (n_connected(&platform) == N_BOTS).then_some(());
     let limit = within(LEASE + Duration::from_secs(5));
     until("all connections", limit, all)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{}", tail(&b)));
     report("killed", lost, began);
-    // And they work: also those that moved.
+    // All bots work, including those that moved.
     for n in 0..N_TALKERS {
         platform
             .say(&bot(n), &person(n), &format!("m{n}"), &format!("text {n}"))
@@ -118,16 +118,16 @@ async fn bots_of_a_killed_process_are_connected_elsewhere_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn process_that_is_asked_to_stop_gives_its_bots_away_one_socket_at_a_time() {
+async fn stopping_relay_hands_its_bots_over_one_socket_at_a_time() {
     let (fleet, agent) = (Fleet::start().await, agent().await);
     let (platform, mut a, b) = wecom(&fleet, &agent).await;
     let subscribed: usize = (0..N_BOTS).map(|n| platform.subscriptions(&bot(n)).1).sum();
     a.terminate();
     let began = Instant::now();
-    // All of them stand on the other process, by a subscription of its own.
+    // All of them are connected to the other relay, by a subscription of its own.
     let moved = || {
         let now: usize = (0..N_BOTS).map(|n| platform.subscriptions(&bot(n)).1).sum();
-        (now - subscribed >= N_BOTS / 5 && standing(&platform) == N_BOTS && b.n_connected() >= N_BOTS)
+        (now - subscribed >= N_BOTS / 5 && n_connected(&platform) == N_BOTS && b.n_connected() >= N_BOTS)
             .then_some(now - subscribed)
     };
     let moved = until("all connections", within(Duration::from_secs(3)), moved).await;
@@ -136,12 +136,12 @@ async fn process_that_is_asked_to_stop_gives_its_bots_away_one_socket_at_a_time(
     assert!(a.ended(Duration::from_secs(10)).await);
     assert!(
         !a.log().contains("kicked") && !b.log().contains("kicked"),
-        "two sockets stood at a time"
+        "two sockets were open at a time"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothing() {
+async fn stop_under_load_loses_and_repeats_no_message_where_two_sockets_are_allowed() {
     let (fleet, agent) = (Fleet::start().await, agent().await);
     let platform = dingtalk::Platform::start().await;
     let settings = (0..N_BOTS).map(|n| {
@@ -183,7 +183,10 @@ async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothi
         *times.entry(asked.text).or_default() += 1;
     }
     let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
-    assert!(doubled.is_empty() && times.len() == n_messages, "{doubled:?}");
+    assert!(
+        doubled.is_empty() && times.len() == n_messages,
+        "expected every message once; repeated: {doubled:?}"
+    );
     assert_eq!(platform.bubbles().len(), n_messages);
     for bubble in platform.bubbles() {
         let n: usize = bubble.chat.trim_start_matches("person").parse().unwrap();
@@ -193,7 +196,7 @@ async fn where_two_sockets_are_allowed_a_stop_under_load_loses_and_doubles_nothi
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
-/// While queues or tables fail, what comes is neither lost nor doubled.
+/// While queues or tables fail, no message is lost or answered twice.
 async fn outage(of_tables: bool) {
     let (fleet, agent) = (Fleet::start().await, agent().await);
     let (platform, a, b) = wecom(&fleet, &agent).await;
@@ -220,22 +223,22 @@ async fn outage(of_tables: bool) {
         assert_eq!(told[0].text(), format!("heard text {n}."));
     }
     assert_eq!(agent.asked().len(), 40);
-    let all = || (standing(&platform) == N_BOTS).then_some(());
+    let all = || (n_connected(&platform) == N_BOTS).then_some(());
     until("all connections", Duration::from_secs(20), all).await.unwrap();
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failing_queues_lose_and_double_nothing() {
+async fn failing_queues_lose_and_repeat_no_message() {
     outage(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failing_tables_lose_and_double_nothing() {
+async fn failing_tables_lose_and_repeat_no_message() {
     outage(true).await;
 }
 
-#[expect(clippy::print_stderr, reason = "what was measured, for who reads the test's output")]
+#[expect(clippy::print_stderr, reason = "the measured times are part of the test's output")]
 fn report(what: &str, n: usize, began: Instant) {
     eprintln!("{what}: {n} bots connected elsewhere after {:?}", began.elapsed());
 }

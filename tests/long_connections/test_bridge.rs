@@ -1,4 +1,4 @@
-//! A bridge, an operator, an agent, and one of the platforms in one of its modes.
+//! A bridge, an operator, an agent, and a platform in one of its modes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tieline_tests::{dingtalk, lark, wecom_socket};
 
 use crate::agent::{Agent, Asked};
 
-/// How long anything on this machine may take.
+/// Limit of every wait on this machine.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// The six ways to run a bot of the three platforms.
+/// The six modes of the bots of the three platforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     WecomCallback,
@@ -40,7 +40,7 @@ impl Mode {
     }
 }
 
-/// A platform.
+/// The simulator of a platform.
 #[derive(Clone)]
 pub(crate) enum Platform {
     WecomCallback(Callback),
@@ -49,7 +49,7 @@ pub(crate) enum Platform {
     DingTalk(dingtalk::Platform),
 }
 
-/// WeCom's callbacks, and what their answers showed.
+/// The simulator of WeCom's callbacks, with the states of its answers.
 #[derive(Clone)]
 pub(crate) struct Callback {
     cipher: Cipher,
@@ -136,7 +136,7 @@ impl Callback {
         all
     }
 
-    /// Says something, and polls until the bubble is finished.
+    /// Sends a message, and polls until the bubble is finished.
     async fn converse(self, bot: Bot, from: Speaker, id: String, text: String) {
         let mut message = bot.text(&from, &id, &text, &self.responses.url_for(&format!("code-{id}")));
         let mut at = None;
@@ -179,7 +179,7 @@ impl Callback {
     }
 }
 
-/// One bot of the bridge.
+/// A connected bot of the bridge.
 #[derive(Clone)]
 pub(crate) struct ConnectedBot {
     pub(crate) bot: String,
@@ -187,7 +187,7 @@ pub(crate) struct ConnectedBot {
     pub(crate) callback_url: String,
 }
 
-/// Everything.
+/// A bridge with a platform, an operator and an agent.
 pub(crate) struct TestBridge {
     pub(crate) mode: Mode,
     pub(crate) platform: Platform,
@@ -199,7 +199,7 @@ pub(crate) struct TestBridge {
 }
 
 impl TestBridge {
-    /// A bridge with one bot that is connected.
+    /// A bridge with one connected bot.
     pub(crate) async fn open(mode: Mode, agent: Agent) -> Self {
         let mut test = Self::empty(mode, agent).await;
         test.add("bot1").await;
@@ -220,12 +220,12 @@ impl TestBridge {
         }
     }
 
-    /// One more bot, bound to an agent of its own name, and connected.
+    /// Adds another bot, bound to an agent of its own name, and waits until it is connected.
     pub(crate) async fn add(&mut self, bot: &str) {
         self.add_with(bot, &json!({})).await;
     }
 
-    /// The same, bound with these settings.
+    /// Like [`Self::add`], bound with these trigger settings.
     pub(crate) async fn add_with(&mut self, bot: &str, trigger: &Value) {
         let mut integration = self.platform.add(bot, self.mode, bot);
         integration["language"] = json!("en");
@@ -252,12 +252,12 @@ impl TestBridge {
         }
     }
 
-    /// A person says something to the first bot.
+    /// Sends a person's message to the first bot.
     pub(crate) async fn say(&self, from: &Speaker, text: &str) {
         self.say_to(0, from, text).await;
     }
 
-    /// A person says something to one of the bots; in a group they mention it.
+    /// Sends a person's message to one of the bots; in a group it mentions the bot.
     pub(crate) async fn say_to(&self, n: usize, from: &Speaker, text: &str) {
         let ConnectedBot { bot, callback_url, .. } = &self.bots[n];
         match &self.platform {
@@ -297,7 +297,7 @@ impl TestBridge {
         }
     }
 
-    /// A chat's id, as the agent should see it.
+    /// A chat's id as the agent should receive it.
     pub(crate) fn chat_id(&self, n: usize, from: &Speaker) -> String {
         let bot = &self.bots[n].bot;
         match self.platform {
@@ -307,14 +307,14 @@ impl TestBridge {
         }
     }
 
-    /// Waits until the agent was asked so often.
+    /// Waits until the agent was asked `n` times.
     pub(crate) async fn asked(&self, n: usize) -> Vec<Asked> {
         let ask = || Some(self.agent.asked()).filter(|asked| asked.len() >= n);
         let asked = until("the agent's requests", SOON, ask).await;
         asked.unwrap_or_else(|error| panic!("{:?} {error}\n{}", self.mode, self.bridge.log_tail()))
     }
 
-    /// What a chat shows in finished bubbles, once all of it together holds `last`.
+    /// The finished bubbles of a chat, once their text together contains `last`.
     pub(crate) async fn settled(&self, from: &Speaker, last: &str) -> Vec<Bubble> {
         self.settled_within(from, last, SOON).await
     }
@@ -336,7 +336,7 @@ impl TestBridge {
         })
     }
 
-    /// What a chat shows.
+    /// All bubbles of a chat.
     pub(crate) fn shown(&self, from: &Speaker) -> Vec<Bubble> {
         let mut all = self.platform.bubbles();
         all.retain(|it| it.chat == from.chat());
@@ -349,7 +349,7 @@ impl TestBridge {
         self.console.get(&path).await.unwrap()
     }
 
-    /// Waits until the first bot's status is `state`, for `reason` if one is wanted.
+    /// Waits until the first bot's status is `state`, with `reason` if one is given.
     pub(crate) async fn status_is(&self, state: &str, reason: Option<&str>, limit: Duration) -> Value {
         let began = std::time::Instant::now();
         loop {
@@ -368,18 +368,18 @@ impl TestBridge {
         }
     }
 
-    /// Nothing was sent that the platform would not have taken.
+    /// Checks that the platform has no complaint about what it was sent.
     #[track_caller]
     pub(crate) fn nothing_wrong(&self) {
         assert_eq!(self.platform.complaints(), Vec::<String>::new(), "{:?}", self.mode);
     }
 
-    /// How many lines of the log hold this.
+    /// Number of log lines that contain these words.
     pub(crate) fn logged(&self, words: &str) -> usize {
         self.bridge.log().lines().filter(|line| line.contains(words)).count()
     }
 
-    /// How many lines of the log are about a failure with this code.
+    /// Number of log lines about a failure with this code.
     pub(crate) fn logged_error(&self, code: &str) -> usize {
         self.logged(&format!("\"error\":\"{code}\""))
     }

@@ -1,4 +1,4 @@
-//! Messages that wait behind a running answer: each shows a quiet sign, and loses it whatever becomes of the message.
+//! Messages that wait behind a running answer: each shows a waiting sign, which disappears whatever happens to the message.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tieline_tests::outbound::{Bubble, Speaker, until};
 use crate::agent::{Agent, pieces};
 use crate::test_bridge::{Mode, Platform, SOON, TestBridge};
 
-/// Between two pieces of an answer.
+/// Time between two pieces of an answer.
 const BETWEEN: Duration = Duration::from_millis(800);
 
 fn lisi() -> Speaker {
@@ -17,23 +17,23 @@ fn lisi() -> Speaker {
 
 /// A bridge whose agent takes some seconds for each answer.
 async fn test(mode: Mode) -> TestBridge {
-    stage_of_answers(mode, |text| pieces(&format!("You said {text}."), 6)).await
+    bridge_with_answers(mode, |text| pieces(&format!("You said {text}."), 6)).await
 }
 
-/// A bridge whose agent is not done before it is stopped.
-async fn stage_of_long_answers(mode: Mode) -> TestBridge {
-    stage_of_answers(mode, |text| {
+/// A bridge whose agent never finishes before it is stopped.
+async fn bridge_with_long_answers(mode: Mode) -> TestBridge {
+    bridge_with_answers(mode, |text| {
         pieces(&format!("You said {text}. {}", "And so on. ".repeat(20)), 60)
     })
     .await
 }
 
-async fn stage_of_answers(mode: Mode, answer: fn(&str) -> Vec<String>) -> TestBridge {
+async fn bridge_with_answers(mode: Mode, answer: fn(&str) -> Vec<String>) -> TestBridge {
     let agent = Agent::start(move |asked| (answer(&asked.text), BETWEEN)).await;
     TestBridge::open(mode, agent).await
 }
 
-/// Waits for the beginning of the answer to the first message, and until its own sign is gone; then says the second one.
+/// Waits for the beginning of the answer to the first message and the removal of its waiting sign; then sends the second message.
 async fn say_behind(test: &TestBridge, first: &str, second: &str) {
     test.say(&lisi(), first).await;
     let grows = || test.shown(&lisi()).pop().filter(|it| it.text().contains("You"));
@@ -48,7 +48,7 @@ fn texts(bubbles: &[Bubble]) -> Vec<&str> {
     bubbles.iter().map(Bubble::text).collect()
 }
 
-/// Waits until two bubbles are open at the same time, the second one with nothing but dots.
+/// Waits until two bubbles are open at the same time, the second one with only dots.
 async fn dots(test: &TestBridge) {
     let both = || match test.shown(&lisi()).as_slice() {
         [first, second] => (!first.done && !second.done && second.text() == "<think></think>").then_some(()),
@@ -57,7 +57,7 @@ async fn dots(test: &TestBridge) {
     until("dots behind a growing answer", SOON, both).await.unwrap();
 }
 
-/// Waits until the chat shows this many reactions while the first answer still grows.
+/// Waits until the chat shows this many reactions while the first answer is still growing.
 async fn reactions(test: &TestBridge, wanted: usize) {
     let Platform::Lark(lark) = &test.platform else {
         unreachable!("a bridge with Lark");
@@ -72,7 +72,11 @@ async fn wecom_message_shows_dots_until_its_turn() {
     let test = test(Mode::WecomSocket).await;
     say_behind(&test, "first", "second").await;
     dots(&test).await;
-    assert_eq!(test.agent.asked().len(), 1, "the agent is asked one by one");
+    assert_eq!(
+        test.agent.asked().len(),
+        1,
+        "the agent must be asked one question at a time"
+    );
     let told = test.settled(&lisi(), "You said second.").await;
     assert_eq!(texts(&told), ["You said first.", "You said second."]);
     test.nothing_wrong();
@@ -80,13 +84,13 @@ async fn wecom_message_shows_dots_until_its_turn() {
 
 #[tokio::test]
 async fn wecom_dots_end_when_the_message_is_stopped() {
-    let test = stage_of_long_answers(Mode::WecomSocket).await;
+    let test = bridge_with_long_answers(Mode::WecomSocket).await;
     say_behind(&test, "first", "second").await;
     dots(&test).await;
     test.say(&lisi(), "/stop").await;
     let done = || Some(test.shown(&lisi())).filter(|all| all.len() == 3 && all.iter().all(|it| it.done));
     let told = until("three finished bubbles", SOON, done).await.unwrap();
-    assert!(told[1].text().contains("Stopped"), "{told:#?}");
+    assert!(told[1].text().contains("Stopped"), "expected `Stopped` in {told:#?}");
     assert_eq!(test.agent.asked().len(), 1);
     test.nothing_wrong();
 }
@@ -97,7 +101,11 @@ async fn lark_message_has_a_reaction_until_its_turn() {
         let test = test(mode).await;
         say_behind(&test, "first", "second").await;
         reactions(&test, 1).await;
-        assert_eq!(test.agent.asked().len(), 1, "the agent is asked one by one");
+        assert_eq!(
+            test.agent.asked().len(),
+            1,
+            "the agent must be asked one question at a time"
+        );
         let told = test.settled(&lisi(), "You said second.").await;
         assert_eq!(texts(&told), ["You said first.", "You said second."]);
         reactions(&test, 0).await;
@@ -106,8 +114,8 @@ async fn lark_message_has_a_reaction_until_its_turn() {
 }
 
 #[tokio::test]
-async fn lark_reaction_goes_without_a_word_when_the_message_is_stopped() {
-    let test = stage_of_long_answers(Mode::LarkSocket).await;
+async fn lark_reaction_is_removed_without_a_message_when_the_message_is_stopped() {
+    let test = bridge_with_long_answers(Mode::LarkSocket).await;
     say_behind(&test, "first", "second").await;
     reactions(&test, 1).await;
     test.say(&lisi(), "/stop").await;
@@ -121,7 +129,7 @@ async fn lark_reaction_goes_without_a_word_when_the_message_is_stopped() {
 }
 
 #[tokio::test]
-async fn lark_reactions_of_merged_messages_go_without_a_word() {
+async fn lark_reactions_of_merged_messages_are_removed_without_a_message() {
     let agent = Agent::start(|asked| (pieces(&format!("You said {}.", asked.text), 6), BETWEEN)).await;
     let mut test = TestBridge::empty(Mode::LarkSocket, agent).await;
     test.add_with("bot1", &json!({ "summaryWindowSeconds": 1 })).await;

@@ -1,4 +1,4 @@
-//! Counts what is asked of tables and queues, as AWS would bill it.
+//! Counts the calls to tables and queues as AWS would bill them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,20 +12,20 @@ use aws_smithy_types::body::SdkBody;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What was asked for.
+/// Counted calls and units.
 #[derive(Debug, Default, Clone, PartialEq, Serialize)]
 pub(crate) struct Bill {
-    /// Write units of the tables, indexes included.
+    /// Write units of the tables, including indexes.
     pub(crate) write_units: f64,
     /// Read units of the tables.
     pub(crate) read_units: f64,
-    /// Calls by operation.
+    /// Number of calls by operation.
     pub(crate) calls: BTreeMap<String, f64>,
-    /// Messages put on `inbound.fifo`.
+    /// Messages sent to `inbound.fifo`.
     pub(crate) events: f64,
-    /// Messages put on `work`.
+    /// Messages sent to `work`.
     pub(crate) wake_ups: f64,
-    /// Messages put on queues of relays' shards.
+    /// Messages sent to the queues of relay shards.
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) for_relays: f64,
 }
@@ -35,7 +35,7 @@ fn is_none(n: &f64) -> bool {
 }
 
 impl Bill {
-    /// What came to one of `n` messages.
+    /// The average for one of `n` messages.
     pub(crate) fn each(&self, n: usize) -> Self {
         let n = f64::from(u32::try_from(n).unwrap());
         let share = |total: f64| (total / n * 100.0).round() / 100.0;
@@ -50,7 +50,7 @@ impl Bill {
     }
 }
 
-/// A client that counts and passes on.
+/// An HTTP client that counts the calls and forwards them.
 #[derive(Debug, Clone)]
 pub(crate) struct Counting {
     inner: SharedHttpClient,
@@ -65,7 +65,7 @@ impl Counting {
         }
     }
 
-    /// What was asked for since the last time.
+    /// The calls since the last time; resets the count.
     pub(crate) fn take(&self) -> Bill {
         std::mem::take(&mut *self.bill.lock().unwrap())
     }
@@ -109,7 +109,7 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
         return;
     }
     let operation = target.split_once('.').map_or(target, |(_, operation)| operation);
-    // What is sent to queues that keep the order is counted by messages.
+    // Messages are counted for FIFO queues too.
     let is_counted =
         operation != "SendMessageBatch" || asked["QueueUrl"].as_str().is_some_and(|url| url.ends_with("work"));
     if is_counted {
@@ -123,7 +123,7 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
     match operation {
         "GetItem" | "Query" | "BatchGetItem" => bill.read_units += units,
         "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems" => {
-            // A condition that doesn't hold is billed as the write of what is there, and it isn't reported how large that is.
+            // A failed condition is billed as a write of the existing item, whose size is not reported.
             bill.write_units += if answer.status().is_success() { units } else { 1.0 };
         }
         "SendMessage" => bill.add_messages(asked, 1.0),
@@ -135,7 +135,7 @@ fn count(bill: &mut Bill, target: &str, asked: &Value, answer: &HttpResponse) {
     }
 }
 
-/// Whether a call is one of those by which relays hold their shards: they are made with and without messages, and paid for by the month.
+/// Whether a call renews a relay's shard lease: these calls don't depend on messages, and are part of the monthly cost.
 fn is_upkeep(asked: &Value) -> bool {
     let of_leases = asked["TableName"]
         .as_str()

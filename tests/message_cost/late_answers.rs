@@ -1,4 +1,4 @@
-//! What an agent costs that takes a question and calls back later.
+//! Cost of an agent that defers its answer and calls back later.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::chat::ChatServer;
 use crate::counting::Bill;
 use crate::test_bot::{Over, set_up};
 
-/// How far time goes on at once while the agent works.
+/// Steps in which the clock is advanced while the agent works.
 const STEP: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_calls_back_costs_what_was_written_down() {
+async fn cost_of_a_deferred_answer_is_as_recorded() {
     for (name, after) in [
         ("at_once", Duration::ZERO),
         ("10_min", Duration::from_mins(10)),
@@ -30,7 +30,7 @@ async fn an_agent_that_calls_back_costs_what_was_written_down() {
     }
 }
 
-/// What a message costs whose agent calls back so much later.
+/// Cost of a message whose agent calls back after this time.
 async fn answered_after(after: Duration) -> Bill {
     let agent = FakeAgent::start(Manner {
         defers: |_| true,
@@ -62,7 +62,7 @@ async fn answered_after(after: Duration) -> Bill {
             .unwrap();
         bridge.work().await;
         assert_eq!(chat.said().len(), round + 1);
-        // Every watch that is still in flight.
+        // Every watchdog that is still in flight.
         for _ in 0..3 {
             bridge.pass(Duration::from_mins(16));
             bridge.work().await;

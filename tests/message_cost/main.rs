@@ -1,5 +1,5 @@
-//! What one message asks of tables and queues, as AWS would bill it. `infra/costs.py` makes money of it, so a change that asks for
-//! more fails here first. `TIELINE_UPDATE=1` writes down what is measured.
+//! Calls of one message to tables and queues, as AWS would bill them. `infra/costs.py` computes prices from the record, so a change that
+//! makes more calls fails here first. `TIELINE_UPDATE=1` records what is measured.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -38,17 +38,17 @@ use chat::ChatServer;
 use counting::{Bill, Counting};
 use test_bot::{Over, set_up};
 
-/// How many messages come together, each to a bot of its own: how many a receive brings decides what queues cost.
+/// Numbers of messages that arrive together, each for a bot of its own: the messages in a receive batch determine the cost of queues.
 const TOGETHER: [usize; 4] = [1, 2, 5, 10];
 const N_ROUNDS: usize = 5;
-/// Until every wake-up that watches over something has come.
+/// After this time every watchdog has been received.
 const LATER: Duration = Duration::from_secs(120);
-/// On AWS event source mappings do this.
+/// On AWS, event source mappings make these calls.
 const POLLING: [&str; 2] = ["ReceiveMessage", "DeleteMessageBatch"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_costs_what_was_written_down() {
-    // Most agents remember what was said; for those that don't we keep it, at one write unit and a few read units a message.
+async fn cost_of_a_message_is_as_recorded() {
+    // Most agents keep their own history; for others the bridge stores it, at one write unit and a few read units a message.
     let agent = FakeAgent::start(Manner::default()).await;
     for n in TOGETHER {
         let chat = ChatServer::start().await;
@@ -58,7 +58,7 @@ async fn a_message_costs_what_was_written_down() {
             let ask = agent.as_webhook("Counting");
             bots.push(set_up(&bridge.world, Over::DingTalk, &ask, &chat, Duration::ZERO).await);
         }
-        // The first message makes the user, the conversation and the token.
+        // The first message creates the user, the conversation and the token.
         for round in 0..=N_ROUNDS {
             if round == 1 {
                 bridge.counting.take();
@@ -74,7 +74,11 @@ async fn a_message_costs_what_was_written_down() {
             bridge.work().await;
         }
         let mut all = bridge.counting.take();
-        assert_eq!(chat.said().len(), n * (N_ROUNDS + 1), "every message has its answer");
+        assert_eq!(
+            chat.said().len(),
+            n * (N_ROUNDS + 1),
+            "every message must have one answer"
+        );
         for polling in POLLING {
             all.calls.remove(polling);
         }
@@ -88,16 +92,16 @@ fn compare(name: &str, n_together: usize, measured: &Bill) {
         return;
     };
     let sends = measured.calls.get("SendMessageBatch").copied().unwrap_or_default();
-    // What doesn't come within some milliseconds on a busy machine has a call of its own.
+    // On a busy machine, a message that misses the batch by some milliseconds has a call of its own.
     assert!(
         sends <= noted["calls"]["SendMessageBatch"].as_f64().unwrap_or_default() + 0.3,
-        "more calls to the queue than were written down"
+        "more calls to the queue than recorded"
     );
     check_units(&noted, measured, 0.05);
 }
 
-/// Prints what was measured. Gives what is written down there; or writes it down, if that is asked for.
-#[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
+/// Prints the measured figures. Returns the recorded ones; with `TIELINE_UPDATE` records the measured ones instead.
+#[expect(clippy::print_stdout, reason = "the figures are the result of this test")]
 fn note(path: &[&str], measured: Value) -> Option<Value> {
     static FILE: Mutex<()> = Mutex::new(());
     println!("{}: {measured:#}", path.join(" "));
@@ -113,7 +117,7 @@ fn note(path: &[&str], measured: Value) -> Option<Value> {
     None
 }
 
-/// No more than was written down, and a little.
+/// Checks that the measured units exceed the recorded ones by at most `slack`.
 #[track_caller]
 fn check_units(noted: &Value, measured: &Bill, slack: f64) {
     let pairs = [
@@ -126,14 +130,14 @@ fn check_units(noted: &Value, measured: &Bill, slack: f64) {
         let noted = noted[field].as_f64().unwrap_or_default();
         assert!(
             measured <= noted + slack,
-            "{field} of a message: {measured}, and {noted} was written down"
+            "{field} of a message: measured {measured}, recorded {noted}"
         );
     }
 }
 
-/// A bridge whose calls are counted and whose time is moved by hand.
+/// A bridge whose calls are counted and whose clock the test advances.
 struct Bridge {
-    /// Where platforms and operators come in. Each function is a process of its own, which has read what the others read.
+    /// The world of webhooks and the API. Each function is a process of its own, with caches that are as warm as the others'.
     world: World,
     dispatcher: World,
     runner: World,
@@ -147,7 +151,7 @@ impl Bridge {
         Self::start_with(0).await
     }
 
-    /// With as many shards of long connections, whose holders run what is for their bots.
+    /// A bridge with `n_shards` shards of long connections, whose relays run the agents of their bots.
     async fn start_with(n_shards: usize) -> Self {
         let ahead_ms = Arc::new(AtomicI64::new(0));
         let ahead = Arc::clone(&ahead_ms);

@@ -1,6 +1,6 @@
-//! What an answer costs that grows for 20 seconds, on every platform whose simulator plays by the common interface.
+//! Cost of an answer that is streamed for 20 seconds, on every platform whose simulator implements the common interface.
 //!
-//! A bot on a long connection is held by a relay that runs its agent. What goes to the platform is counted as it leaves, with headers.
+//! A bot on a long connection is held by a relay that runs its agent. Bytes to the platform are counted on the wire, including headers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use url::Url;
 use super::Bridge;
 use super::streams::{Streamed, compare, set_up, whole};
 
-/// Name of the figures, platform, mode. The others are measured in `streams.rs`, or show no text that grows.
+/// Name of the record, platform, mode. The other platforms are measured in `streams.rs`, or don't stream text.
 const MEASURED: [(&str, &str, &str); 5] = [
     ("custom", "custom", "posted replies"),
     ("discord", "discord", "webhook"),
@@ -41,15 +41,15 @@ const MEASURED: [(&str, &str, &str); 5] = [
     ("weibo", "weibo", "long_connection"),
 ];
 
-/// Until whatever is on its way has come: a connection, an answer.
+/// Limit of every wait: for a connection, for an answer.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How much a busy machine may add: frames come by the clock, and some platforms have each of them recorded.
+/// Slack for a busy machine: frames depend on the clock, and on some platforms each of them is recorded.
 const SLACK: f64 = 10.0;
-/// Until every watchdog has come.
+/// After this time every watchdog has been received.
 const WATCHED: Duration = Duration::from_secs(35);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_streamed_answer_costs_what_was_written_down_on_every_platform() {
+async fn cost_of_a_streamed_answer_is_as_recorded_on_every_platform() {
     let measuring = MEASURED.map(|(name, platform, mode)| async move {
         let streamed = timeout(2 * PATIENCE, Box::pin(measure(platform, mode))).await;
         compare(
@@ -122,11 +122,14 @@ async fn measure(platform: &'static str, mode: &'static str) -> Streamed {
     }
 }
 
-/// Works until something is so.
+/// Works until a condition is true.
 async fn until(bridge: &Bridge, platform: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "{platform}: nothing comes");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{platform}: the condition is still false after {PATIENCE:?}"
+        );
         bridge.work().await;
         sleep(Duration::from_millis(50)).await;
     }
@@ -140,7 +143,7 @@ async fn pass(bridge: &Bridge, time: Duration) {
     }
 }
 
-/// Takes what the platform delivers to the bot. Gives the address.
+/// Receives the platform's callbacks for the bot. Returns the callback address.
 async fn take_callbacks(world: World, platform: &'static str, bot: IntegrationId) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api/{platform}/webhook/{bot}", listener.local_addr().unwrap());
@@ -170,7 +173,7 @@ async fn callback(
     response.body(answer.body.into()).unwrap()
 }
 
-/// Puts a meter in front of each server that the endpoints name. It counts what is sent there.
+/// Puts a proxy in front of each server that the endpoints name, which counts the bytes sent to it.
 async fn behind_meters(integration: &mut Value) -> Arc<AtomicUsize> {
     let sent = Arc::new(AtomicUsize::new(0));
     let endpoints = integration["endpoints"].as_object_mut();
@@ -202,11 +205,11 @@ async fn start_meter(server: SocketAddr, sent: Arc<AtomicUsize>) -> u16 {
                             break;
                         }
                     }
-                    // The other side may be gone already.
+                    // The other side may have closed the connection already.
                     let _ = to_server.shutdown().await;
                 };
                 let back = async {
-                    // A connection that is cut ends here.
+                    // Ends when the connection is cut.
                     let _ = copy(&mut from_server, &mut to_client).await;
                     let _ = to_client.shutdown().await;
                 };

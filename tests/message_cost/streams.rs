@@ -1,4 +1,4 @@
-//! What an answer costs that grows for 20 seconds, by platform.
+//! Cost of an answer that is streamed for 20 seconds, by platform.
 
 use std::time::Duration;
 
@@ -26,18 +26,18 @@ use tokio::time::{Instant, sleep};
 use super::{Bridge, LATER, check_units, note};
 use crate::counting::Bill;
 
-/// How long the answer grows, and in how many pieces: about as fast as a model writes.
+/// How long the answer grows, and in how many pieces: about the speed of a model.
 const GROWS: Duration = Duration::from_secs(20);
 const N_PIECES: u32 = 80;
 /// Twelve characters, 36 bytes.
 pub(crate) const PIECE: &str = "今天的天气很好，适合散步";
-/// How often a platform fetches an answer.
+/// Interval at which a platform polls an answer.
 const POLL: Duration = Duration::from_secs(1);
 const APP: &str = "app1";
-/// How much a busy machine may add: frames come by the clock.
+/// Slack for a busy machine: frames depend on the clock.
 const SLACK: f64 = 3.0;
 
-/// What a streamed answer asks for.
+/// Cost of a streamed answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct Streamed {
     #[serde(flatten)]
@@ -45,19 +45,19 @@ pub(crate) struct Streamed {
     /// Whether a relay holds the bot's connection and runs its agent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) relayed: bool,
-    /// Calls of the platform.
+    /// Number of calls to the platform's API.
     pub(crate) platform_calls: usize,
     /// Bytes of their bodies.
     pub(crate) platform_bytes: usize,
-    /// How often the platform fetched the answer.
+    /// Number of polls by the platform.
     pub(crate) polls: usize,
-    /// Bytes of what it was answered.
+    /// Bytes of the responses to them.
     pub(crate) poll_bytes: usize,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_streamed_answer_costs_what_was_written_down() {
-    // Boxed: they would else lie on the stack of one thread.
+async fn cost_of_a_streamed_answer_is_as_recorded() {
+    // Boxed: the futures would otherwise be on the stack of one thread.
     tokio::join!(
         Box::pin(on_lark()),
         Box::pin(on_dingtalk()),
@@ -182,12 +182,12 @@ async fn on_wecom_callbacks() {
     }
 }
 
-/// The answer.
+/// The whole answer.
 pub(crate) fn whole() -> String {
     PIECE.repeat(usize::try_from(N_PIECES).unwrap())
 }
 
-/// What the agent streams.
+/// The events that the agent streams.
 fn events(text: &str) -> Option<Vec<Value>> {
     let n_pieces = if text == "weather" { N_PIECES } else { 1 };
     let pieces = (0..n_pieces).map(|_| json!({ "type": "text.delta", "text": PIECE }));
@@ -214,7 +214,7 @@ pub(crate) fn compare(platform: &str, streamed: Streamed, slack: f64) {
     }
 }
 
-/// A bot of the platform with an agent that streams.
+/// Creates a bot of the platform with a streaming agent.
 pub(crate) async fn set_up(world: &World, wanted: &Value, streaming: bool, mode: ConnectionMode) -> IntegrationId {
     let now = world.clock.now();
     let agent = FakeAgent::start(Manner {
@@ -272,21 +272,21 @@ pub(crate) async fn set_up(world: &World, wanted: &Value, streaming: bool, mode:
 }
 
 impl Bridge {
-    /// Delivers a request of the platform. Gives the body of the answer.
+    /// Delivers a request of the platform. Returns the body of the response.
     async fn say(&self, bot: &IntegrationId, platform: &str, request: &WebhookRequest) -> Vec<u8> {
         let answer = receive(&self.world, platform, bot, request, Some(&Operator::Root)).await;
         assert_eq!(answer.status, 200);
         answer.body
     }
 
-    /// Lets every watchdog come. Gives what was asked for since the last time.
+    /// Lets every watchdog be received. Returns the calls since the last time.
     async fn settle(&mut self) -> Bill {
         self.pass(LATER);
         self.work().await;
         self.bill()
     }
 
-    /// What was asked for since the last time.
+    /// The calls since the last time.
     pub(crate) fn bill(&self) -> Bill {
         let mut all = self.counting.take();
         for polling in super::POLLING {

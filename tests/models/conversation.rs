@@ -1,7 +1,7 @@
-//! Conversation, ledger, reply, wake-ups and watchdog: two runners and a dispatcher.
+//! A model of conversation, ledger, reply, wake-ups and watchdog, with two runners and a dispatcher.
 //!
 //! Mirrors `dispatch/mod.rs` (`append`, `start_session`, `stop`), `dispatch/pending.rs`, `run/lease.rs` (`acquire`, `settle`),
-//! `run/execute.rs` and `run/finish.rs`. Clocks are in a model of their own: here a lease runs out when its holder is gone, or is
+//! `run/execute.rs` and `run/finish.rs`. Clocks have a model of their own (`shards.rs`): here a lease expires when its holder is dead or
 //! paused.
 
 use crate::search::{Explored, Model, explore};
@@ -31,7 +31,7 @@ enum Event {
     Stop,
 }
 
-/// The conversation's item.
+/// The conversation's item in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Item {
     version: u8,
@@ -43,7 +43,7 @@ struct Item {
     holder: Option<usize>,
 }
 
-/// A reply's item.
+/// A reply's item in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reply {
     outcome: Option<Fate>,
@@ -101,22 +101,22 @@ struct State {
     wakes: u8,
     watch: bool,
     runners: [Runner; RUNNERS],
-    /// Ends that runners have not waited for: message and end. Only where that mistake is planted.
+    /// Terminal states that runners write without waiting for the write: message and state. Only where that mistake is planted.
     unawaited: [Option<(usize, Fate)>; RUNNERS],
-    // What the world has seen.
+    // What agents and platforms have received.
     asked: [u8; N],
     said: [u8; N],
     order: [Option<usize>; N],
     stop_was_ignored: bool,
-    // What may still go wrong.
+    // The remaining faults.
     deaths: u8,
-    /// Those of runners among them.
+    /// How many of the remaining deaths may be of runners.
     runner_deaths: u8,
     pauses: u8,
     doubles: u8,
 }
 
-/// A mistake that the oracles must find.
+/// A planted mistake, which the oracles must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     None,
@@ -146,7 +146,7 @@ impl ConversationModel {
         pending.iter().position(|waits| *waits)
     }
 
-    /// Takes the next message out of the mailbox and into a run.
+    /// Moves the next message of the mailbox into a run.
     fn begin(&self, item: &mut Item) {
         item.run = Self::first(item.pending);
         if let Some(message) = item.run {
@@ -298,7 +298,7 @@ impl ConversationModel {
         after
     }
 
-    /// What a runner hasn't waited for happens some time later, if it lives so long.
+    /// A write that a runner hasn't waited for happens some time later, if the runner lives so long.
     fn write_later(&self, state: &State, at: usize, out: &mut Vec<(&'static str, State)>) {
         let Some((message, end)) = state.unawaited[at] else {
             return;
@@ -358,7 +358,7 @@ impl ConversationModel {
                 let reply = &mut after.replies[runner.message];
                 after.runners[at].at = match reply.outcome {
                     _ if reply.fence > runner.fence => Running::Idle,
-                    // What an earlier holder recorded counts.
+                    // A result that an earlier holder recorded is used.
                     Some(before) => Running::Push(before),
                     None => {
                         (reply.outcome, reply.fence) = (Some(outcome), runner.fence);
@@ -424,7 +424,7 @@ impl ConversationModel {
         } else {
             Running::Take
         };
-        // A watchdog sends itself on before it takes over, and for as long as another holder works.
+        // A watchdog sends the next one before it takes over, and as long as another holder works.
         after.watch |= runner.watch && !is_empty;
     }
 
@@ -501,7 +501,7 @@ impl ConversationModel {
         }
     }
 
-    /// The lease runs out: because its holder is gone, or paused.
+    /// The lease expires, because its holder is dead or paused.
     fn expire(&self, state: &State, out: &mut Vec<(&'static str, State)>) {
         let Some(holder) = state.item.holder.filter(|_| !state.expired) else {
             return;
@@ -577,7 +577,7 @@ impl Model for ConversationModel {
             self.write_later(state, at, &mut out);
         }
         self.expire(state, &mut out);
-        // What an idle runner or dispatcher remembers decides nothing.
+        // Leftover state of an idle runner or dispatcher has no effect; resetting it makes states equal.
         for (_, after) in &mut out {
             for runner in &mut after.runners {
                 if runner.at == Running::Idle {
@@ -634,7 +634,7 @@ impl Model for ConversationModel {
     }
 }
 
-/// What people do, and what their trigger says of a message that comes while an answer is written.
+/// The messages of people, and the trigger's policy for a message that arrives while an answer is being written.
 fn scripts() -> Vec<(Vec<Event>, bool)> {
     use Event::{New, Say, Stop};
     vec![
@@ -661,7 +661,7 @@ fn explore_all(mistake: Mistake, [deaths, pauses, doubles]: [u8; 3]) -> Vec<Expl
 }
 
 #[test]
-fn no_order_of_steps_breaks_a_promise() {
+fn no_order_of_steps_violates_an_invariant() {
     for budget in [[0, 0, 1], [1, 0, 0], [0, 1, 0]] {
         let explored = explore_all(Mistake::None, budget);
         for it in &explored {
@@ -690,13 +690,13 @@ fn planted_mistakes_are_found() {
         let explored = explore_all(mistake, budget);
         let n_states: usize = explored.iter().map(|it| it.n_states).sum();
         let found = explored.into_iter().find_map(|it| it.violation);
-        let (what, path) = found.unwrap_or_else(|| panic!("{mistake:?} is not found"));
+        let (what, path) = found.unwrap_or_else(|| panic!("the oracles don't find {mistake:?}"));
         assert!(!path.is_empty(), "{mistake:?}: {what}");
         print_states(&format!("{mistake:?}, after {} steps {what:?}", path.len()), n_states);
     }
 }
 
-#[expect(clippy::print_stdout, reason = "how much was explored is part of the result")]
+#[expect(clippy::print_stdout, reason = "the number of explored states is part of the result")]
 pub(crate) fn print_states(what: &str, n_states: usize) {
     println!("{what}: {n_states} states");
 }

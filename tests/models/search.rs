@@ -4,22 +4,22 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
-/// What can happen, and what must never be.
+/// A state machine with an invariant.
 pub(crate) trait Model {
-    /// All that matters at one moment.
+    /// The state at one moment.
     type State: Clone + Eq + Hash + std::fmt::Debug;
 
-    /// Where it begins.
+    /// The initial state.
     fn start(&self) -> Self::State;
 
-    /// Every step that may be taken next, by name.
+    /// Every step that is possible in a state, by name, with the state after it.
     fn steps(&self, state: &Self::State) -> Vec<(&'static str, Self::State)>;
 
-    /// What is wrong with a state. `at_rest`: nothing more will happen.
+    /// The violated invariant of a state, if any. `at_rest`: no further step is possible.
     fn violation(&self, state: &Self::State, at_rest: bool) -> Option<&'static str>;
 }
 
-/// What came of a search.
+/// Result of a search.
 #[derive(Debug)]
 pub(crate) struct Explored {
     pub(crate) n_states: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Explored {
     pub(crate) violation: Option<(&'static str, Vec<&'static str>)>,
 }
 
-/// Looks at every state that can be reached, up to the first violation.
+/// Visits every reachable state, up to the first violation.
 pub(crate) fn explore<M: Model>(model: &M) -> Explored {
     let start = Rc::new(model.start());
     let mut found_by: Vec<(usize, &'static str)> = vec![(0, "start")];
@@ -67,7 +67,7 @@ fn path(found_by: &[(usize, &'static str)], mut at: usize) -> Vec<&'static str> 
     path
 }
 
-/// The hash of FxHash: quick, and good enough for values that no attacker chooses.
+/// The hash function of FxHash: fast, and good enough for values that no attacker chooses.
 #[derive(Default)]
 struct QuickHasher(u64);
 
@@ -98,7 +98,7 @@ impl Hasher for QuickHasher {
     }
 
     fn finish(&self) -> u64 {
-        // The low bits choose the place in the table, and would be poor.
+        // The table uses the low bits for the bucket, and those of a product are poor.
         self.0.rotate_left(26)
     }
 }

@@ -1,26 +1,26 @@
-//! The lease of a relay's shard, under pauses and with clocks that differ.
+//! A model of the lease of a relay's shard, with pauses and clock skew.
 //!
-//! Mirrors `connections/heartbeat.rs` and `store/src/leases.rs`: a holder sends only while its lease is good by its own clock, and
-//! another relay takes the shard over only when the lease ran out by that one's clock and clocks may differ no more.
+//! Mirrors `connections/heartbeat.rs` and `store/src/leases.rs`: a holder sends only while its lease is valid by its own clock, and
+//! another relay takes the shard over only when the lease has expired by its clock plus the maximum clock skew.
 
 use crate::conversation::print_states;
 use crate::search::{Model, explore};
 
 const RELAYS: usize = 2;
-/// How long a lease lasts, and how far clocks may differ.
+/// Duration of a lease, and the maximum clock skew.
 const LEASE: u8 = 3;
-const DIFFER: u8 = 1;
-/// How long the model runs.
+const MAX_SKEW: u8 = 1;
+/// When the model ends.
 const END: u8 = 9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Relay {
-    /// The fence under which it believes to hold the shard, and until when by its own clock.
+    /// The fencing token under which the relay believes to hold the shard, and the lease's expiry by its own clock.
     holds: Option<(u8, u8)>,
     /// Whether it has checked its lease, and is about to send.
     sends: bool,
     paused: bool,
-    /// Frames that it believes to be sent under the shard's newest fence, and weren't.
+    /// Whether it sent a frame that it believed to be under the shard's newest fencing token, and that was not.
     stale: bool,
 }
 
@@ -30,7 +30,7 @@ struct State {
     fence: u8,
     expires_at: u8,
     relays: [Relay; RELAYS],
-    /// What the platform has seen: the newest fence of a frame.
+    /// The newest fencing token of a frame that the platform has received.
     newest: u8,
     pauses: u8,
 }
@@ -38,9 +38,9 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     None,
-    /// A lease is taken as soon as it ran out by the taker's clock.
+    /// A lease is taken over as soon as it has expired by the taker's clock.
     NoMargin,
-    /// Between the check and the frame a process may stand still.
+    /// A process may pause between checking the lease and sending the frame.
     CheckThenSend,
 }
 
@@ -71,7 +71,7 @@ impl Shard {
         match relay.holds {
             Some((fence, until)) => self.hold(state, at, (fence, until), out),
             None => {
-                let margin = if self.mistake == Mistake::NoMargin { 0 } else { DIFFER };
+                let margin = if self.mistake == Mistake::NoMargin { 0 } else { MAX_SKEW };
                 if own >= state.expires_at + margin {
                     let mut after = state.clone();
                     after.fence += 1;
@@ -103,7 +103,7 @@ impl Shard {
             Self::send(&mut sent, at, fence);
         }
         out.push(("relay sends", sent));
-        // A heartbeat is refused to one that is not the holder any more.
+        // The heartbeat of a relay that is no longer the holder is rejected.
         if state.fence == fence {
             after.expires_at = own + LEASE;
             after.relays[at].holds = Some((fence, after.expires_at));
@@ -161,11 +161,11 @@ impl Model for Shard {
 }
 
 fn skews() -> [[u8; RELAYS]; 3] {
-    [[0, 0], [0, DIFFER], [DIFFER, 0]]
+    [[0, 0], [0, MAX_SKEW], [MAX_SKEW, 0]]
 }
 
 #[test]
-fn a_shard_is_spoken_for_by_one_relay() {
+fn one_relay_at_a_time_sends_for_a_shard() {
     let mut n_states = 0;
     for skews in skews() {
         let mistake = Mistake::None;

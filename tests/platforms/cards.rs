@@ -1,4 +1,4 @@
-//! Cards that the platform refuses as such rest, for the whole bot.
+//! After the platform refuses a card, cards have a cooldown for the whole bot.
 
 use tieline_core::trigger::TriggerSettings;
 use tieline_store::log::{self, Level};
@@ -10,7 +10,7 @@ use crate::test_bridge::TestBridge;
 const APP: &str = "ding1";
 
 #[tokio::test]
-async fn refused_cards_are_not_tried_with_every_message() {
+async fn refused_cards_have_a_cooldown() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
@@ -48,5 +48,8 @@ async fn refused_cards_are_not_tried_with_every_message() {
     .await
     .unwrap()
     .items;
-    assert!(log.iter().any(|it| it.code == "way_closed"), "{log:?}");
+    assert!(
+        log.iter().any(|it| it.code == "way_closed"),
+        "expected `way_closed` in {log:?}"
+    );
 }

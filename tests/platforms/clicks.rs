@@ -1,4 +1,4 @@
-//! Buttons under our own answers do what they say, for those who may.
+//! Buttons below answers perform their action, for people who are allowed to use them.
 
 use serde_json::{Value, json};
 use tieline_core::access::Access;
@@ -25,7 +25,7 @@ async fn open_with(manner: Manner, settings: TriggerSettings) -> (TestBridge, Pl
     (bridge, platform)
 }
 
-/// An agent that answers `ask` with a card and `sure` with a question, and everything else with an echo.
+/// An agent that answers `ask` with a card, `sure` with a question, and everything else with an echo.
 fn with_cards() -> Manner {
     Manner {
         events: |text| match text {
@@ -44,7 +44,7 @@ fn with_cards() -> Manner {
     }
 }
 
-/// What the agent was asked.
+/// The questions that the agent received.
 fn asked(bridge: &TestBridge) -> Vec<String> {
     let seen = bridge.agent.seen().into_iter();
     seen.map(|seen| seen.body["message"]["text"].as_str().unwrap().to_owned())
@@ -71,7 +71,7 @@ fn sessions(bridge: &TestBridge) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn click_on_the_button_begins_a_session() {
+async fn click_on_the_button_starts_a_session() {
     let (bridge, platform) = open(TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
     receive(&bridge, &platform, &platform.text(APP, &lisi, "one")).await;
@@ -86,7 +86,7 @@ async fn click_on_the_button_begins_a_session() {
 }
 
 #[tokio::test]
-async fn click_of_a_stranger_changes_nothing() {
+async fn click_of_another_person_changes_nothing() {
     let settings = TriggerSettings {
         session_scope: SessionScope::Chat,
         access: Access {
@@ -105,14 +105,17 @@ async fn click_of_a_stranger_changes_nothing() {
     receive(&bridge, &platform, &click).await;
     receive(&bridge, &platform, &platform.text(APP, &lisi, "two")).await;
     let sessions = sessions(&bridge);
-    assert_eq!(sessions[0], sessions[1], "the stranger has begun a new session");
+    assert_eq!(
+        sessions[0], sessions[1],
+        "another person's click has started a new session"
+    );
     let ledger = bridge.ledger().await;
     let click = ledger.iter().find(|it| it.reason.as_deref() == Some("not_allowed"));
     assert_eq!(click.unwrap().state, MessageState::Refused);
 }
 
 #[tokio::test]
-async fn card_of_an_answer_is_its_askers() {
+async fn only_the_asker_can_use_the_card_of_an_answer() {
     let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
     let (lisi, other) = (
         Speaker::in_group("ou_lisi", "oc_group"),
@@ -128,7 +131,7 @@ async fn card_of_an_answer_is_its_askers() {
         answer["toast"]["content"],
         "Only the person who asked can use this button."
     );
-    // The button's own word is not what decides.
+    // The button's own value must not decide who may use it.
     let mut click = platform.press_one(APP, &other, |label| label == "Go").unwrap();
     let value = click["event"]["action"]["value"].as_object_mut().unwrap();
     assert!(value.remove("asker").is_some());
@@ -137,7 +140,7 @@ async fn card_of_an_answer_is_its_askers() {
     let click = platform.press_one(APP, &lisi, |label| label == "Go").unwrap();
     let answer = receive(&bridge, &platform, &click).await;
     assert_eq!(answer["toast"]["content"], "✓ Go");
-    // The platform repeats what it thinks was lost.
+    // The platform delivers a click again if it believes that it was lost.
     receive(&bridge, &platform, &click).await;
     assert_eq!(asked(&bridge), ["ask", "deploy 42"]);
     assert_eq!(platform.bubbles().last().unwrap().text(), "echo: deploy 42");
@@ -158,7 +161,7 @@ async fn choice_of_a_question_is_the_answer() {
 }
 
 #[tokio::test]
-async fn click_that_names_another_card_says_nothing_to_the_agent() {
+async fn click_that_names_another_card_does_not_reach_the_agent() {
     let (bridge, platform) = open_with(with_cards(), TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
     receive(&bridge, &platform, &platform.text(APP, &lisi, "ask")).await;

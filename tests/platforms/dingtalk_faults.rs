@@ -1,4 +1,4 @@
-//! DingTalk refuses a way, or fails: the answer arrives all the same, and the next one knows.
+//! DingTalk refuses a way of sending, or fails: the answer is delivered all the same, and the next reply knows of the cooldown.
 
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::dingtalk::{Answer, Fault, Platform};
@@ -21,7 +21,7 @@ async fn bridge(faults: &[(&'static str, u16, &'static str)]) -> (TestBridge, Pl
     (bridge, platform)
 }
 
-/// A person of a group asks for help. The texts that the bot shows then.
+/// A person asks for help in a group. Returns the number of messages that the bot shows then.
 async fn help(bridge: &TestBridge, platform: &Platform) -> usize {
     let message = platform.text(APP, &Speaker::in_group("lisi", "cidGROUP1=="), "/help");
     bridge.receive(&platform.request(APP, &message)).await;
@@ -30,18 +30,18 @@ async fn help(bridge: &TestBridge, platform: &Platform) -> usize {
 }
 
 #[tokio::test]
-async fn blocked_address_is_tried_by_one_reply_alone() {
+async fn refused_address_is_tried_by_one_reply_only() {
     let (bridge, platform) = bridge(&[("session", 200, "410100"), ("session", 200, "410100")]).await;
     assert_eq!(help(&bridge, &platform).await, 1);
     assert_eq!(help(&bridge, &platform).await, 2);
     let mut n_left = 0;
     platform.misbehave(|faults| n_left = faults.answers.len());
-    assert_eq!(n_left, 1, "the second reply asked again");
+    assert_eq!(n_left, 1, "the second reply tried the refused way again");
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn token_that_fails_for_a_moment_loses_no_answer() {
+async fn transient_token_failure_loses_no_answer() {
     let fails = ("token", 500, "unknownError");
     let (bridge, platform) = bridge(&[("session", 200, "300001"), fails, fails]).await;
     assert_eq!(help(&bridge, &platform).await, 1);

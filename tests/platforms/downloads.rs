@@ -1,4 +1,4 @@
-//! Attachments are downloaded in spite of passing faults.
+//! Downloads of attachments survive transient faults.
 
 use tieline_bridge::media;
 use tieline_core::trigger::TriggerSettings;
@@ -10,7 +10,7 @@ use crate::test_bridge::TestBridge;
 const APP: &str = "cli_a1";
 
 #[tokio::test]
-async fn download_gets_a_new_token_and_is_tried_again() {
+async fn download_gets_a_new_token_and_is_retried() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
@@ -41,6 +41,6 @@ async fn download_gets_a_new_token_and_is_tried_again() {
     });
     assert!(
         media::open(&bridge.world, token).await.is_err(),
-        "what is for good isn't tried again"
+        "a permanent failure must not be retried"
     );
 }

@@ -1,5 +1,5 @@
-//! Every vector of what comes over a socket or by a long poll goes the way of the platform's own frames: through the simulator's
-//! connection into those that the bridge holds. What is a message is queued, everything else is not, and the connection lasts.
+//! Every vector of an event from a socket or a long poll is sent like the platform's own frames: from the simulator's connection to the
+//! bridge's. Messages are queued, everything else is not, and the connection stays open.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::test_bridge::{PATIENCE, TestBridge};
 use crate::vectors::{ID_KEY, n_queued};
 
-/// A vector, and how many events it makes.
+/// A vector, and the number of events that it causes.
 struct Case {
     name: String,
     n_events: usize,
@@ -36,9 +36,9 @@ fn cases(vectors: &Value, section: &str, n_events: impl Fn(&Value) -> usize) -> 
     vectors.iter().map(case).collect()
 }
 
-/// Vectors that say what becomes of them.
+/// Vectors that state whether they are accepted.
 fn accepted_or_not(vectors: &Value) -> Vec<Case> {
-    // "accept_without_attachment" too.
+    // Includes "accept_without_attachment".
     let is_accepted = |vector: &Value| {
         let outcome = vector["expect"]["outcome"].as_str().unwrap();
         usize::from(outcome.starts_with("accept"))
@@ -48,10 +48,10 @@ fn accepted_or_not(vectors: &Value) -> Vec<Case> {
     all
 }
 
-/// When the platforms wrote vectors whose clicks would be too old now.
+/// Time at which the platforms' vectors were written, whose clicks would be too old now.
 const WRITTEN_AT: Timestamp = Timestamp::from_secs(1_760_000_110);
 
-/// A bridge that holds the bot's connection, which hears all that is said in groups.
+/// A bridge that holds the bot's connection, with a trigger that also accepts group messages without a mention.
 async fn connected(
     clock: Clock,
     platform: &'static str,
@@ -76,7 +76,7 @@ async fn connected(
     (bridge, connections)
 }
 
-/// Sends each vector, and behind it a message that is surely queued.
+/// Sends each vector, followed by a message that is always queued.
 async fn play((bridge, connections): (TestBridge, Connections), all: &[Case], push: impl Fn(&Case), say: impl Fn()) {
     let mut failures = Vec::new();
     for case in all {
@@ -89,12 +89,12 @@ async fn play((bridge, connections): (TestBridge, Connections), all: &[Case], pu
         }
         if found != case.n_events + 1 {
             failures.push(format!(
-                "{}: {found} events, not {} and one more",
+                "{}: {found} events, not {} plus the message after it",
                 case.name, case.n_events
             ));
         }
     }
-    // Everything that came is in the queue then.
+    // By then, everything that was received is in the queue.
     connections.stop().await;
     let left = n_queued(&bridge.world).await;
     if left > 0 {
@@ -103,7 +103,7 @@ async fn play((bridge, connections): (TestBridge, Connections), all: &[Case], pu
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
 }
 
-/// A body as it is on the wire.
+/// The body of a vector as it is on the wire.
 fn body(vector: &Value) -> String {
     if let Some(raw) = vector["body_raw"].as_str() {
         return raw.to_owned();
@@ -128,7 +128,7 @@ async fn weibos_frames_are_read_as_the_vectors_say() {
     let marker = Speaker::alone("1001");
     let say = || platform.push(&platform.text(&marker, "more").to_string()).unwrap();
     play(held, &accepted_or_not(&vectors), push, say).await;
-    assert_eq!(platform.counts().2, 1, "the connection lasts");
+    assert_eq!(platform.counts().2, 1, "the connection must stay open");
 }
 
 #[tokio::test]
@@ -196,13 +196,13 @@ async fn dingtalks_frames_are_read_as_the_vectors_say() {
     })
     .await;
     let n_events = |vector: &Value| match vector["name"].as_str().unwrap() {
-        // The person is told that it can't be read.
+        // Accepted: the person gets a notice that the message can't be read.
         "bot_unknown_msgtype" => 1,
-        // Here the queue takes it.
+        // Here the queue accepts the event.
         "bot_queue_unavailable" => 1,
-        // A rating.
+        // A rating is an event.
         "card_callback_with_update" => 1,
-        // Of what a recall changes we show nothing.
+        // Ignored: recalls change nothing that the bridge shows.
         "event_recall" => 0,
         _ => usize::from(vector["then"].as_str().unwrap().starts_with("enqueue")),
     };
@@ -227,7 +227,7 @@ async fn larks_frames_are_read_as_the_vectors_say() {
         platform.connections(APP).0 > 0
     })
     .await;
-    // The parts of a message are one event, once the last is there. It is the message of the single frame once more.
+    // The parts of a message are one event, once the last part is there. It is the message of the single frame again.
     let n_events = |vector: &Value| {
         let name = vector["name"].as_str().unwrap();
         usize::from(["event_part_1_of_2", "callback_single"].contains(&name))

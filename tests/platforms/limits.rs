@@ -1,4 +1,4 @@
-//! Limits that all processes share hold back what they count, and nothing else.
+//! Limits that all processes share delay the calls that they count, and no others.
 
 use tieline_bridge::rate_limiter::{self, PlannedCall};
 use tieline_connectors::registry;
@@ -22,7 +22,7 @@ fn quotas() -> &'static [Quota] {
     mode.budget.quotas
 }
 
-/// Takes a send of a call that shows a final text.
+/// Takes a permit for a call that shows a final text.
 async fn take(bridge: &TestBridge, chat: &str, call: &str, over_own_connection: bool) -> Option<Timestamp> {
     let chat = ChatId::new(chat);
     let call = PlannedCall {
@@ -44,18 +44,22 @@ async fn calls_over_an_own_connection_are_limited_without_the_table() {
     assert_eq!(take(&bridge, "oc_1", "send", true).await, None);
     assert!(
         take(&bridge, "oc_1", "send", true).await.is_some(),
-        "five messages a second"
+        "the chat's limit is five messages a second"
     );
-    assert_eq!(take(&bridge, "oc_2", "send", true).await, None, "each chat has its own");
+    assert_eq!(
+        take(&bridge, "oc_2", "send", true).await,
+        None,
+        "each chat has a limit of its own"
+    );
     assert_eq!(
         take(&bridge, "oc_1", "send", false).await,
         None,
-        "the table knows nothing of it"
+        "the table must have no entry of it"
     );
 }
 
 #[tokio::test]
-async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_another() {
+async fn streaming_and_messages_have_separate_limits_and_so_has_each_api() {
     let platform = Platform::start().await;
     platform.add_app("cli_a1", "s3");
     let integration = platform.as_integration("cli_a1", "Bot", "webhook");
@@ -67,7 +71,7 @@ async fn growing_text_takes_nothing_from_messages_and_one_api_nothing_from_anoth
     assert_eq!(take("oc_1", "send").await, None);
     assert!(
         take("oc_1", "send").await.is_some(),
-        "a chat takes five messages a second"
+        "the chat's limit is five messages a second"
     );
     assert_eq!(take("oc_1", "react").await, None);
     assert_eq!(take("oc_2", "send").await, None);

@@ -1,4 +1,4 @@
-//! The bridge in this process against the strict simulators: whole paths of messages that need no process of their own.
+//! The bridge in this process with strict platform simulators: whole message paths that need no process of their own.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

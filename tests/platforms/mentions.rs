@@ -1,4 +1,4 @@
-//! A bot that doesn't know its own id goes by what the platform says of a mention.
+//! A bot that doesn't know its own id relies on the platform's mark of a mention.
 
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::{Answer, Fault, Platform};
@@ -9,7 +9,7 @@ use crate::test_bridge::TestBridge;
 const APP: &str = "cli_a1";
 
 #[tokio::test]
-async fn who_receives_callbacks_asks_the_platform_nothing() {
+async fn bot_with_callbacks_does_not_fetch_its_own_id() {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");

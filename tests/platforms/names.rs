@@ -1,4 +1,4 @@
-//! Names that a platform tells only when asked reach the agent, and cost it nothing where they aren't told.
+//! Names that need an extra call to the platform reach the agent, and an app without permission for them works too.
 
 use serde_json::{Value, json};
 use tieline_core::trigger::{SessionScope, TriggerSettings};
@@ -20,7 +20,7 @@ async fn open(session_scope: SessionScope) -> (TestBridge, Platform) {
     (TestBridge::open("lark", &integration, settings).await, platform)
 }
 
-/// What the agent is sent with a text that a person says.
+/// The agent's request for a person's text.
 async fn asked(bridge: &TestBridge, platform: &Platform, from: &Speaker, text: &str) -> Value {
     let event = platform.text(APP, from, text);
     bridge.receive(&platform.request(APP, &event)).await;
@@ -33,7 +33,7 @@ fn n_calls(platform: &Platform, name: &str) -> usize {
 }
 
 #[tokio::test]
-async fn agent_is_told_the_names_of_person_and_group() {
+async fn names_of_person_and_group_reach_the_agent() {
     let (bridge, platform) = open(SessionScope::Chat).await;
     platform.misbehave(|faults| {
         faults.names.insert("ou_lisi".to_owned(), "李四".to_owned());
@@ -55,7 +55,7 @@ async fn agent_is_told_the_names_of_person_and_group() {
 }
 
 #[tokio::test]
-async fn app_that_may_not_know_names_works_without() {
+async fn app_without_permission_for_names_works() {
     let (bridge, platform) = open(SessionScope::Sender).await;
     let tom = Speaker::in_group("ou_tom", "oc_g");
     for text in ["one", "two"] {

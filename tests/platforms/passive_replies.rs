@@ -1,4 +1,4 @@
-//! Accounts that can only answer the callback itself.
+//! Official accounts that can only answer in the response to the callback.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn show(platform: &Platform, document: &str, answer: &WebhookAnswer) -> String {
 }
 
 #[tokio::test]
-async fn delivery_is_held_until_the_answer_is_there() {
+async fn callback_waits_for_the_answer() {
     let (bridge, platform) = open().await;
     let document = platform.text(&Speaker::alone("o1"), "one");
     let request = platform.request(&document);
@@ -43,7 +43,7 @@ async fn delivery_is_held_until_the_answer_is_there() {
     };
     let (answer, ()) = tokio::join!(bridge.receive(&request), working);
     assert_eq!(show(&platform, &document, &answer), "echo: one");
-    // The same again, as after an answer that got lost.
+    // The platform delivers the callback again, as after a response that got lost.
     let again = bridge.receive(&platform.request(&document)).await;
     assert_eq!(show(&platform, &document, &again), "echo: one");
     bridge.work().await;
@@ -54,7 +54,7 @@ async fn delivery_is_held_until_the_answer_is_there() {
 }
 
 #[tokio::test]
-async fn last_delivery_is_answered_with_where_the_answer_will_be() {
+async fn last_delivery_is_answered_with_a_link_to_the_answer() {
     let (bridge, platform) = open().await;
     let said = platform.text(&Speaker::alone("o1"), "one");
     let now = tieline_tests::sealed_xml::field(&said, "CreateTime").unwrap();
@@ -63,7 +63,7 @@ async fn last_delivery_is_answered_with_where_the_answer_will_be() {
     let answer = bridge.receive(&platform.request(&document)).await;
     let shown = show(&platform, &document, &answer);
     let token = shown.rsplit('/').next().unwrap();
-    assert!(shown.contains("/api/replies/"), "{shown}");
+    assert!(shown.contains("/api/replies/"), "expected `/api/replies/` in {shown}");
     let read = async || page(&bridge.world, token).await.unwrap();
     assert_eq!(read().await, Some(ReplyPage::Pending));
     bridge.work().await;

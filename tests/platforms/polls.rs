@@ -1,4 +1,4 @@
-//! Polls of a reply that has nothing to show: they end in time, and the answer takes another way.
+//! Polls of a reply that has nothing to show: the stream ends in time, and the answer is sent in another way.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::test_bridge::TestBridge;
 
-/// Sends a callback. Gives the stream that it is answered with.
+/// Sends a callback. Returns the stream in the response.
 async fn call_back(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
     let (query, body, nonce) = bot.cipher.callback(&message.to_string());
     let request = WebhookRequest {
@@ -35,7 +35,7 @@ async fn call_back(bridge: &TestBridge, bot: &Bot, message: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn stream_ends_in_time_though_there_is_nothing_to_show() {
+async fn stream_without_text_ends_in_time() {
     let bot = Bot::new(Cipher::fresh(), String::new());
     let responses = ResponseServer::start().await;
     let mut integration = bot.as_integration("Bot");
@@ -56,7 +56,10 @@ async fn stream_ends_in_time_though_there_is_nothing_to_show() {
     }
     let last = poll(&mut bridge, 332).await;
     assert_eq!(last["finish"], true);
-    assert!(!last["content"].as_str().unwrap().trim().is_empty(), "{last}");
+    assert!(
+        !last["content"].as_str().unwrap().trim().is_empty(),
+        "expected a visible text in {last}"
+    );
 
     bridge.world.clock = Clock::starting_at(begun.after(Duration::from_secs(361)));
     bridge.work().await;
@@ -65,7 +68,7 @@ async fn stream_ends_in_time_though_there_is_nothing_to_show() {
 }
 
 #[tokio::test]
-async fn made_up_stream_is_over_at_once() {
+async fn poll_of_an_unknown_stream_ends_at_once() {
     let bot = Bot::new(Cipher::fresh(), String::new());
     let integration = {
         let mut integration = bot.as_integration("Bot");
@@ -78,7 +81,7 @@ async fn made_up_stream_is_over_at_once() {
 }
 
 #[tokio::test]
-async fn reply_of_another_organization_is_as_unknown_as_one_that_never_was() {
+async fn reply_of_another_organization_looks_like_an_unknown_one() {
     let integration = json!({ "connectionMode": "webhook", "credentials": {}, "endpoints": {} });
     let bridge = TestBridge::open("web", &integration, TriggerSettings::default()).await;
     let said = WebhookRequest {

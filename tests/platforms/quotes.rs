@@ -1,4 +1,4 @@
-//! What a person quotes or forwards reaches the agent.
+//! Quoted and forwarded messages reach the agent.
 
 use serde_json::Value;
 use tieline_bridge::media;
@@ -20,7 +20,7 @@ async fn open() -> (TestBridge, Platform) {
     )
 }
 
-/// Delivers the event and gives what the agent was asked.
+/// Delivers the event and returns what the agent was asked.
 async fn asked(bridge: &TestBridge, platform: &Platform, event: &Value) -> Value {
     bridge.receive(&platform.request(APP, event)).await;
     bridge.work().await;
@@ -82,7 +82,7 @@ async fn quoted_picture_reaches_the_agent() {
 }
 
 #[tokio::test]
-async fn quote_that_is_gone_or_needs_a_new_token_keeps_nobody_from_answering() {
+async fn missing_quote_or_expired_token_does_not_prevent_an_answer() {
     let (bridge, platform) = open().await;
     let lisi = Speaker::alone("ou_lisi");
     let earlier = platform.text(APP, &lisi, "order 42");

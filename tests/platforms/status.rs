@@ -1,4 +1,4 @@
-//! What a delivery learns of the bot is in its status and its log.
+//! What a delivery finds out about the bot is in its status and its log.
 
 use tieline_core::trigger::TriggerSettings;
 use tieline_store::log::{self, Level};
@@ -63,7 +63,7 @@ async fn rate_limit_shows_in_the_status_with_its_end() {
 }
 
 #[tokio::test]
-async fn refusal_for_good_is_the_last_error() {
+async fn permanent_rejection_is_the_last_error() {
     let (bridge, platform) = bridge().await;
     platform.misbehave(|faults| {
         let answer = || Answer::Refused(400, 230_002, None);
@@ -76,7 +76,7 @@ async fn refusal_for_good_is_the_last_error() {
 }
 
 #[tokio::test]
-async fn platform_that_fails_again_and_again_shows_in_status_and_log() {
+async fn repeated_platform_failures_show_in_status_and_log() {
     let (bridge, platform) = bridge().await;
     platform.misbehave(|faults| {
         let call = |_| Fault {
@@ -89,6 +89,6 @@ async fn platform_that_fails_again_and_again_shows_in_status_and_log() {
     bridge.work().await;
     assert_eq!(status(&bridge).await.last_error.unwrap().code, "1");
     assert!(warnings(&bridge).await.contains(&"platform_unavailable".to_owned()));
-    // It is delivered all the same.
+    // The answer is delivered all the same.
     assert_eq!(platform.bubbles().last().unwrap().text(), "echo: one");
 }

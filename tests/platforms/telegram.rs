@@ -1,4 +1,4 @@
-//! What is special about Telegram, from a webhook request to what the chat shows.
+//! Telegram's particularities, from a webhook request to what the chat shows.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::test_bridge::{PATIENCE, TestBridge};
 
-/// A caption, and three pictures below it.
+/// The caption of an album with three pictures.
 const CAPTION: &str = "What are these?";
 const PICTURES: &[Upload] = &[Upload::PICTURE; 3];
 
@@ -40,7 +40,7 @@ impl Bot {
         bot
     }
 
-    /// The integration starts, as when an operator saves it.
+    /// Registers the integration, as when an operator saves it.
     async fn register(&self) {
         let world = &self.bridge.world;
         let record = integration::look_up(&world.store, &self.bridge.bot, world.clock.now()).await;
@@ -51,7 +51,7 @@ impl Bot {
         probe::probe(world, &bot, &record).await.unwrap();
     }
 
-    /// Delivers what waits at the platform, and works until there is nothing that is due.
+    /// Delivers the platform's queued updates, and works until nothing is due.
     async fn work(&self) {
         while let Some(request) = self.platform.next_request(&self.token) {
             assert_eq!(self.bridge.receive(&request).await.status, 200);
@@ -59,7 +59,7 @@ impl Bot {
         self.bridge.work().await;
     }
 
-    /// The same until the agent has been asked so often: what waits for more is not due at once.
+    /// Works until the agent has been asked `n_times`: gathered messages are not due at once.
     async fn work_until_asked(&self, n_times: usize) {
         let working = async {
             while self.bridge.agent.seen().len() < n_times {
@@ -71,7 +71,7 @@ impl Bot {
         self.work().await;
     }
 
-    /// What the agent was asked, and how many things came with each question.
+    /// What the agent was asked, and the number of attachments of each question.
     fn questions(&self) -> Vec<(String, usize)> {
         let seen = self.bridge.agent.seen().into_iter();
         let messages = seen.map(|seen| seen.body["message"].clone());
@@ -107,7 +107,7 @@ impl Bot {
 }
 
 #[tokio::test]
-async fn registration_sets_webhook_and_menu_the_same_every_time() {
+async fn registration_is_idempotent() {
     let bot = Bot::start().await;
     let (url, secret) = bot.platform.webhook(&bot.token).unwrap();
     assert!(url.ends_with(bot.bridge.bot.as_str()) && secret.is_some());
@@ -115,7 +115,7 @@ async fn registration_sets_webhook_and_menu_the_same_every_time() {
     assert_eq!(
         bot.platform.webhook(&bot.token).unwrap().1,
         secret,
-        "requests under way carry the old secret"
+        "the secret must not change: requests in flight carry it"
     );
     let menu = ["new", "stop", "status", "help"];
     for language in ["", "zh"] {
@@ -125,7 +125,7 @@ async fn registration_sets_webhook_and_menu_the_same_every_time() {
 }
 
 #[tokio::test]
-async fn press_of_the_button_is_answered_and_begins_a_session() {
+async fn click_on_the_button_is_answered_and_starts_a_session() {
     let bot = Bot::start().await;
     let lisi = Speaker::alone("1001");
     bot.say(&lisi, "one").await;
@@ -177,7 +177,7 @@ async fn answer_stays_in_its_topic_and_quotes_the_question() {
 }
 
 #[tokio::test]
-async fn blocked_bot_gives_up_at_once() {
+async fn delivery_of_a_blocked_bot_fails_at_once() {
     let bot = Bot::start().await;
     bot.platform.text(&bot.token, &Speaker::alone("1001"), "hello", true);
     bot.platform.block(&bot.token, 1001);
@@ -207,7 +207,7 @@ async fn voice_message_reaches_the_agent_by_link() {
 }
 
 #[tokio::test]
-async fn refused_formatting_is_sent_as_plain_text() {
+async fn answer_with_rejected_formatting_is_sent_as_plain_text() {
     let bot = Bot::start().await;
     let refused = Answer::Refused(400, "Bad Request: can't parse entities: bad", Value::Null);
     bot.platform.fail_once("sendMessage", refused);
@@ -217,23 +217,23 @@ async fn refused_formatting_is_sent_as_plain_text() {
 }
 
 #[tokio::test]
-async fn album_that_is_delivered_twice_is_asked_once() {
+async fn redelivered_album_is_asked_once() {
     let bot = Bot::start().await;
     let lisi = Speaker::alone("1001");
     bot.platform.album(&bot.token, &lisi, CAPTION, PICTURES);
     let requests: Vec<_> = std::iter::from_fn(|| bot.platform.next_request(&bot.token)).collect();
     assert_eq!(requests.len(), 3);
-    // Each is dispatched before the next one comes.
+    // Each part is dispatched before the next one is received.
     for request in requests.iter().chain(&requests) {
         assert_eq!(bot.bridge.receive(request).await.status, 200);
         bot.bridge.work().await;
     }
-    assert_eq!(bot.questions(), [], "it waits for more");
+    assert_eq!(bot.questions(), [], "the album must wait for more parts");
     bot.work_until_asked(1).await;
     for request in &requests {
         assert_eq!(bot.bridge.receive(request).await.status, 200);
     }
-    // What is said next doesn't become a part of it.
+    // The next message is not part of the album.
     bot.say(&lisi, "Thanks.").await;
     assert_eq!(bot.questions(), [(CAPTION.to_owned(), 3), ("Thanks.".to_owned(), 0)]);
     assert_eq!(bot.shown(), [format!("echo: {CAPTION}"), "echo: Thanks.".to_owned()]);
@@ -256,7 +256,7 @@ async fn album_in_a_group_belongs_to_its_caption() {
     assert_eq!(
         bot.bridge.ledger().await.len(),
         3,
-        "what wasn't said to the bot is not kept"
+        "a message without a mention must not be stored"
     );
     bot.platform.switch_privacy_on(&bot.token);
     bot.platform.album(&bot.token, &lisi, CAPTION, PICTURES);

@@ -27,10 +27,10 @@ use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 use tokio::time::Instant;
 
-/// How long anything may take.
+/// Limit of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The bridge, and who answers for the bot.
+/// The bridge with its bot and agent.
 pub(crate) struct TestBridge {
     pub(crate) world: World,
     pub(crate) agent: FakeAgent,
@@ -40,12 +40,12 @@ pub(crate) struct TestBridge {
 }
 
 impl TestBridge {
-    /// A bridge with a bot as `integration` describes it, as an operator would.
+    /// A bridge with a bot, created from `integration` as an operator would.
     pub(crate) async fn open(platform: &'static str, integration: &Value, settings: TriggerSettings) -> Self {
         Self::open_with(Manner::default(), platform, integration, settings).await
     }
 
-    /// The same with an agent that answers so.
+    /// Like [`Self::open`], with an agent of this manner.
     pub(crate) async fn open_with(
         manner: Manner,
         platform: &'static str,
@@ -55,7 +55,7 @@ impl TestBridge {
         Self::keyed(manner, platform, integration, settings, random()).await
     }
 
-    /// The same with a bot whose ids and secrets come from this key.
+    /// Like [`Self::open_with`], with a bot whose ids and secrets are derived from this key.
     pub(crate) async fn keyed(
         manner: Manner,
         platform: &'static str,
@@ -88,18 +88,18 @@ impl TestBridge {
         }
     }
 
-    /// Takes in a webhook request.
+    /// Receives a webhook request.
     pub(crate) async fn receive(&self, request: &WebhookRequest) -> WebhookAnswer {
         receive(&self.world, self.platform, &self.bot, request, None).await
     }
 
-    /// Works until there is nothing that is due.
+    /// Works until nothing is due.
     pub(crate) async fn work(&self) {
         let done = async { while self.dispatch().await | self.run(None).await {} };
         tokio::time::timeout(PATIENCE, done).await.unwrap();
     }
 
-    /// Takes in what people said. Whether there was anything.
+    /// Dispatches the inbound events. Returns whether there were any.
     pub(crate) async fn dispatch(&self) -> bool {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().inbound);
         let received = take::<Envelope>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
@@ -110,7 +110,7 @@ impl TestBridge {
         !receipts.is_empty()
     }
 
-    /// Does what is due, in a process that is cut off then. Whether there was anything.
+    /// Works what is due, in a process that must stop at `until`. Returns whether there was anything.
     pub(crate) async fn run(&self, until: Option<Instant>) -> bool {
         let (queues, url) = (&self.world.queues, &self.world.queues.urls().work);
         let received = take::<WakeUp>(queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
@@ -124,7 +124,7 @@ impl TestBridge {
         any
     }
 
-    /// Everything in the ledger, the oldest first.
+    /// All messages of the ledger, the oldest first.
     pub(crate) async fn ledger(&self) -> Vec<MessageRecord> {
         let organization = OrganizationId::new(DEFAULT);
         let now = self.world.clock.now();

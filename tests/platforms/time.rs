@@ -1,4 +1,4 @@
-//! Nothing is sent that can't be recorded any more, or that another process sends by now.
+//! Nothing is sent whose result the process could no longer record, or that another process may be sending by now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +27,12 @@ fn shown(platform: &Platform) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_at_a_process_s_end_is_shown_by_the_next() {
+async fn answer_at_the_end_of_a_process_is_delivered_by_the_next() {
     let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
     bridge.receive(&platform.request("cli_a1", &event)).await;
     bridge.dispatch().await;
-    // Time to ask, but not for a call that may take 15 s.
+    // Enough time to ask the agent, but not for a call that may take 15 s.
     bridge.run(Some(Instant::now() + Duration::from_secs(17))).await;
     assert_eq!((bridge.agent.asked().len(), shown(&platform).len()), (1, 0));
     bridge.work().await;
@@ -43,7 +43,7 @@ async fn an_answer_that_comes_at_a_process_s_end_is_shown_by_the_next() {
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
 
-/// Another process over the same tables, with leases that soon run out.
+/// Another process on the same tables, with leases that expire soon.
 fn another(world: &World, name: &str) -> World {
     let owner = Owner {
         node: name.to_owned(),
@@ -62,7 +62,7 @@ fn another(world: &World, name: &str) -> World {
 }
 
 #[tokio::test]
-async fn who_waited_for_a_token_for_too_long_leaves_the_reply_to_others() {
+async fn runner_that_lost_its_lease_while_waiting_for_a_token_sends_nothing() {
     let (bridge, platform) = bridge().await;
     let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "/help");
     bridge.receive(&platform.request("cli_a1", &event)).await;

@@ -1,5 +1,5 @@
-//! Every vector of a request goes through the bridge's public entrance, with a real store, queue and clock: what is proved is answered and
-//! queued, what isn't gets the same flat answer.
+//! Every vector of a webhook request goes through the bridge's public entry point, with a real store, queue and clock: signed requests are
+//! answered and queued, unsigned ones all get the same response.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::test_bridge::TestBridge;
 
 /// The key of all accounts in the vectors.
 pub(crate) const ID_KEY: [u8; 32] = [7; 32];
-/// Vectors at the very limit of a time, for clocks that stand still. Here time goes on.
+/// Vectors at the exact limit of a time, which need a stopped clock. Here the clock runs.
 const AT_THE_LIMIT: [&str; 1] = ["signed but an hour ahead"];
-/// Our own channel: an operator proves its requests, not the connector.
+/// Our own channel: its requests are authenticated by an operator's token, not by the connector.
 const OWN_CHANNEL: &str = "web";
 
-/// Files of vectors of requests, with the platform that each belongs to.
+/// Vector files of webhook requests, with their platform.
 fn files() -> Vec<(String, PathBuf)> {
     let connectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/connectors/src");
     let mut found = Vec::new();
@@ -76,7 +76,7 @@ fn settings(case: &Value) -> TriggerSettings {
     }
 }
 
-/// How many events lie in the inbound queue.
+/// Number of events in the inbound queue.
 pub(crate) async fn n_queued(world: &World) -> usize {
     let (queues, url) = (&world.queues, &world.queues.urls().inbound);
     let mut n_queued = 0;
@@ -91,7 +91,7 @@ pub(crate) async fn n_queued(world: &World) -> usize {
     }
 }
 
-/// What is wrong with what becomes of a case, if anything.
+/// Runs a case. Returns the difference from what is expected.
 async fn play(platform: &'static str, case: &Value) -> Result<(), String> {
     let now = Timestamp::parse(case["now"].as_str().unwrap()).unwrap();
     let account = &case["account"];
@@ -104,7 +104,7 @@ async fn play(platform: &'static str, case: &Value) -> Result<(), String> {
     };
     let answer = receive(&world, platform, &bridge.bot, &request(case), None).await;
     let (n_queued, expect) = (n_queued(&world).await, &case["expect"]);
-    // What a vector doesn't name is free.
+    // A field that a vector doesn't name is not checked.
     let n_expected = match &expect["events"] {
         Value::Array(events) => events.len(),
         _ if expect.get("rejected").is_some() => 0,
@@ -125,7 +125,7 @@ async fn play(platform: &'static str, case: &Value) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn every_vector_of_a_request_goes_through_the_public_entrance() {
+async fn every_request_vector_passes_through_the_public_entry_point() {
     let (mut failures, mut n_played) = (Vec::new(), 0);
     for (platform, path) in files() {
         if platform == OWN_CHANNEL {
@@ -138,7 +138,7 @@ async fn every_vector_of_a_request_goes_through_the_public_entrance() {
             case => vec![case],
         };
         for case in &cases {
-            // Those about polls need the record of a reply, which the connector's own test gives them.
+            // Vectors about polls need a reply's record, which the connector's own test provides.
             let is_at_limit = AT_THE_LIMIT.iter().any(|name| case["name"] == *name);
             if case.get("reply").is_some() || is_at_limit {
                 continue;

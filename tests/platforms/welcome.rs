@@ -10,7 +10,7 @@ use crate::test_bridge::TestBridge;
 
 const APP: &str = "cli_a1";
 
-/// What the people who open their chats one after the other are told, in whose chats.
+/// Welcomes that are shown when these people open their chats one after the other, with their chats.
 async fn told(settings: TriggerSettings, opened_by: &[&str]) -> Vec<(String, String)> {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
@@ -38,14 +38,14 @@ fn welcoming() -> TriggerSettings {
 }
 
 #[tokio::test]
-async fn welcome_is_said_once_a_day_to_each() {
+async fn each_person_is_welcomed_once_a_day() {
     let said = |to: &str| (to.to_owned(), "Ask me anything.".to_owned());
     let told = told(welcoming(), &["ou_lisi", "ou_lisi", "ou_tom", "ou_lisi"]).await;
     assert_eq!(told, [said("ou_lisi"), said("ou_tom")]);
 }
 
 #[tokio::test]
-async fn nobody_is_welcomed_where_there_is_no_welcome_or_no_access() {
+async fn no_welcome_is_shown_without_a_text_or_without_access() {
     assert_eq!(told(TriggerSettings::default(), &["ou_lisi"]).await, []);
     let closed = TriggerSettings {
         access: Access {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Asks agents behind the vendors' own servers through our adapters: LangGraph's in-memory Agent Server, and the official A2A SDK in
+# Calls agents behind the vendors' own servers through our adapters: LangGraph's in-memory Agent Server, and the official A2A SDK in
 # both versions, streaming and polled.
 #
 #   tests/sdks/agents.sh

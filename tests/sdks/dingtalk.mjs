@@ -1,8 +1,8 @@
-// DingTalk's own client for Node: connects, gets a message, answers it.
+// DingTalk's own client for Node: connects, receives a message, answers it.
 import axios from "axios";
 import { DWClient, TOPIC_ROBOT } from "dingtalk-stream";
 
-// Its addresses are fixed.
+// The client's addresses are fixed, so requests are redirected to the simulator.
 axios.interceptors.request.use((request) => {
   request.url = request.url.replace(/^https:\/\/(o?api)\.dingtalk\.com/, process.env.SIMULATOR);
   return request;

@@ -1,4 +1,4 @@
-"""DingTalk's own client for Python: connects, gets a message, answers it."""
+"""DingTalk's own client for Python: connects, receives a message, answers it."""
 
 import os
 

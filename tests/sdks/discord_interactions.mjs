@@ -9,7 +9,7 @@ const rest = new REST({ version: "10", api: endpoints.apiBase.replace(/\/v10$/, 
 async function answer(interaction) {
   const content = `你说：${interaction.data.options[0].value}`;
   const route = Routes.webhookMessage(credentials.applicationId, interaction.token);
-  // The platform may not have read our first answer yet: until then it doesn't know the token (10015).
+  // The platform may not have processed our first response yet: until then it doesn't know the token (10015).
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await rest.patch(route, { auth: false, body: { content, allowed_mentions: { parse: [] } } });

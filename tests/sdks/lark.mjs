@@ -1,4 +1,4 @@
-// Lark's own client for Node: connects, gets a message in parts, answers it with a card that grows.
+// Lark's own client for Node: connects, receives a message in parts, answers it with a streamed card.
 import * as lark from "@larksuiteoapi/node-sdk";
 
 const keys = { appId: "cli_a1b2c3d4e5f60718", appSecret: "secret-of-the-simulation", domain: process.env.SIMULATOR };
@@ -23,7 +23,7 @@ async function answer(message) {
 }
 
 const eventDispatcher = new lark.EventDispatcher({}).register({
-  // An event is acknowledged first.
+  // The event is acknowledged when this handler returns, before the answer is complete.
   "im.message.receive_v1": async (data) => void answer(data.message),
 });
 new lark.WSClient(keys).start({ eventDispatcher });

@@ -1,4 +1,4 @@
-"""Lark's own client for Python: connects, gets a message in parts, answers it."""
+"""Lark's own client for Python: connects, receives a message in parts, answers it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def reply(message):
 
 
 def on_message(data):
-    # An event is acknowledged first.
+    # The event is acknowledged when this handler returns, before the answer is complete.
     threading.Thread(target=reply, args=(data.event.message,)).start()
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Shows that the vendors' published clients, or the most used independent ones, work against our simulators, so that a simulator's
-# reading of the protocol is not only ours.
+# Shows that the vendors' published clients, or the most used independent ones, work against our simulators, so that the simulators don't
+# only reflect our own reading of the protocol.
 #
 #   tests/sdks/run.sh           all clients
 #   tests/sdks/run.sh lark.py   one of them
 #
-# Each connects, gets a message and answers it; several are refused something first and must read why. A client is called like the
-# platform that `simulate` knows. Needs python3, node and npm; the clients are installed into tests/.tools.
+# Each connects, receives a message and answers it; several get an error first and must report its reason. A client has the name of the
+# platform in `simulate`. Needs python3, node and npm; the clients are installed into tests/.tools.
 set -euo pipefail
 cd "$(dirname "$0")"
 source ../packages.sh
@@ -16,7 +16,7 @@ venv=$tools/sdks-python
 node=$tools/sdks-node
 target=${CARGO_TARGET_DIR:-../../target}
 
-# A client is looked for beside the modules that it imports, and none is imported in place of one of them.
+# A Node client runs from the folder of the modules that it imports; with -I a Python client's own folder never shadows a module.
 interpret() {
     case $1 in
         *.py) exec "$venv/bin/python" -I "$1" ;;
@@ -32,7 +32,7 @@ try() {
     client=$1
     platform=${client%.*}
     said=$(mktemp)
-    # Where the platform calls the client, for those that are called.
+    # The address at which the platform calls the client, for clients that are called.
     CALLBACK=http://127.0.0.1:$(free_port)/
     export CALLBACK
     "$target/debug/simulate" "$platform" >"$said" 2>&1 &

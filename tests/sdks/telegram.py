@@ -18,7 +18,7 @@ async def alone(update, context):
     answer = f"你说：{message.text}"
     try:
         await message.reply_text(answer)
-        raise AssertionError("the rate limit was not told")
+        raise AssertionError("the rate limit was not reported")
     except RetryAfter as limited:
         await asyncio.sleep(float(limited.retry_after))
     await message.reply_text(answer)

@@ -5,7 +5,7 @@ import { Bot, GrammyError, webhookCallback } from "grammy";
 const { credentials, endpoints } = JSON.parse(process.env.SIMULATOR);
 const bot = new Bot(credentials.botToken, { client: { apiRoot: endpoints.apiBase } });
 
-// What the platform refuses, as the client reads it.
+// Checks that the platform refuses a call with this code, as the client reports it.
 async function refused(call, code) {
   const error = await call.then(() => undefined, (error) => error);
   if (!(error instanceof GrammyError) || error.error_code !== code) throw error ?? new Error(`not refused with ${code}`);

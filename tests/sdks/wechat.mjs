@@ -1,7 +1,7 @@
-// WeChat's own plugin: logs in by a code, polls, shows that it is typing, answers, decrypts a picture.
+// WeChat's own plugin: logs in by QR code, polls, shows that it is typing, answers, decrypts a picture.
 import { register } from "node:module";
 
-// Of the plugin's host only what these modules import.
+// The parts of the plugin's host that these modules import.
 const host = `
   export const resolvePreferredOpenClawTmpDir = () => process.env.OPENCLAW_STATE_DIR;
   export const normalizeAccountId = (id) => id;
@@ -12,7 +12,7 @@ const hooks = `
     name.startsWith("openclaw/") ? { url: host, shortCircuit: true } : next(name, context);`;
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 
-// Codes come from a fixed address.
+// The plugin requests QR codes from a fixed address.
 const { endpoints } = JSON.parse(process.env.SIMULATOR);
 const { fetch } = globalThis;
 globalThis.fetch = (url, options) => fetch(`${url}`.replace("https://ilinkai.weixin.qq.com", endpoints.apiBase), options);

@@ -1,4 +1,4 @@
-"""wechatpy, the most used client of Official Accounts for Python: opens callbacks, answers in their answer and by a message."""
+"""wechatpy, the most used client of Official Accounts for Python: decrypts callbacks, answers in their response and by a message."""
 
 import json
 import os
@@ -17,7 +17,7 @@ crypto = WeChatCrypto(keys["token"], keys["encodingAesKey"], keys["appId"])
 def client(secret):
     made = WeChatClient(keys["appId"], secret)
     made.API_BASE_URL = f"{api}/cgi-bin/"
-    # Where tokens come from is fixed.
+    # The client requests tokens from a fixed address.
     fetch = made._http.get
     made._http.get = lambda url, **options: fetch(url.replace("https://api.weixin.qq.com", api), **options)
     return made

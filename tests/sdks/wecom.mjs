@@ -1,4 +1,4 @@
-// WeCom's own client for Node: connects, gets a message, streams an answer.
+// WeCom's own client for Node: connects, receives a message, streams an answer.
 import AiBot, { generateReqId } from "@wecom/aibot-node-sdk";
 
 const { WSClient } = AiBot;

@@ -1,4 +1,4 @@
-"""WeCom's own client for Python: connects, gets a message, streams an answer."""
+"""WeCom's own client for Python: connects, receives a message, streams an answer."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import websockets
 from aibot import WSClient, WSClientOptions, generate_req_id
 
 connect = websockets.connect
-# The client always asks for TLS, which a simulator on the loopback address doesn't speak.
+# The client always uses TLS, which a simulator on the loopback address doesn't support.
 websockets.connect = lambda url, ssl=None, **options: connect(url, **options)
 
 

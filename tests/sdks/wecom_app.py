@@ -1,4 +1,4 @@
-"""wechatpy as a self-built application of WeCom: proves its address, opens callbacks, sends messages."""
+"""wechatpy as a self-built application of WeCom: verifies its address, decrypts callbacks, sends messages."""
 
 import json
 import os
@@ -18,7 +18,7 @@ crypto = WeChatCrypto(keys["token"], keys["encodingAesKey"], keys["corpId"])
 def client(secret):
     made = WeChatClient(keys["corpId"], secret)
     made.API_BASE_URL = f"{api}/cgi-bin/"
-    # Where tokens come from is fixed.
+    # The client requests tokens from a fixed address.
     fetch = made._http.get
     made._http.get = lambda url, **options: fetch(url.replace("https://qyapi.weixin.qq.com", api), **options)
     return made

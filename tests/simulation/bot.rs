@@ -1,4 +1,4 @@
-//! A bot on our own channel, its echoing agent, and the trigger between them.
+//! A bot on our own channel, its echo agent, and the trigger between them.
 
 use serde_json::{Value, json};
 use tieline_bridge::operator::Operator;
@@ -23,10 +23,10 @@ use tieline_store::config::trigger::Rival;
 use tieline_store::config::{agent, integration, trigger};
 use tokio::time::Duration;
 
-/// What everything but the agent may take of a run.
+/// Limit of everything in a run except the agent.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How the bot behaves.
+/// Settings of the bot and its agent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
     pub(crate) pieces: u64,
@@ -36,15 +36,15 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    /// The longest that a run takes where nothing goes wrong.
+    /// The maximum duration of a run without faults.
     pub(crate) fn longest_run(self) -> Duration {
-        // Who goes on talking is answered after five windows.
+        // A person who keeps writing is answered after five windows.
         let gathering = 5 * Duration::from_secs(self.window_s.into());
         gathering + Duration::from_millis(self.pieces * self.delay_ms) + PATIENCE
     }
 }
 
-/// What the channel answers to a message that it took.
+/// The channel's response to an accepted message.
 #[derive(Debug, Clone)]
 pub(crate) struct Accepted {
     pub(crate) message: MessageId,
@@ -63,7 +63,7 @@ fn sender(chat: usize) -> String {
     format!("sender{chat}")
 }
 
-/// Makes them.
+/// Creates bot, agent and trigger.
 pub(crate) async fn set_up(store: &Store, manner: Manner, now: Timestamp) {
     let config = json!({ "pieces": manner.pieces, "delayMillis": manner.delay_ms });
     let asked = Agent {

@@ -1,12 +1,12 @@
-//! Decisions that a seed makes.
+//! Pseudo-random decisions, reproducible by their seed.
 
 use std::time::Duration;
 
-/// A generator of decisions: SplitMix64.
+/// A pseudo-random generator: SplitMix64.
 #[derive(Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct SeededRng(u64);
 
-impl Chance {
+impl SeededRng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -24,17 +24,17 @@ impl Chance {
         self.next() % end
     }
 
-    /// Whether something happens that happens so often in a thousand.
+    /// True with a probability of `n` in a thousand.
     pub(crate) fn in_thousand(&mut self, n: u64) -> bool {
         self.below(1000) < n
     }
 
-    /// A time within these, in milliseconds.
+    /// A duration between `from` and `to` milliseconds.
     pub(crate) fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.below(to - from + 1))
     }
 
-    /// One of these.
+    /// One of the elements.
     pub(crate) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
         let at = self.below(these.len() as u64);
         these[usize::try_from(at).unwrap_or_default()]

@@ -1,4 +1,4 @@
-//! A process's way to tables and queues, on which anything may happen to a call.
+//! The HTTP client by which a process calls tables and queues, with fault injection.
 
 use std::sync::Arc;
 
@@ -15,31 +15,31 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::engine::{Engine, EngineTime, at_once};
-use crate::faults::{Fate, Life};
+use crate::faults::{Fault, ProcessRun};
 use crate::mistakes::{Planted, taken_for_done};
 use crate::past::{self, Past};
 
-/// The way of a reader whom nothing disturbs.
-pub(crate) fn undisturbed(engine: &Engine) -> SharedHttpClient {
+/// A client without faults, for readers of the results.
+pub(crate) fn without_faults(engine: &Engine) -> SharedHttpClient {
     client(engine, None)
 }
 
-/// The way of a process.
-pub(crate) fn of_process(engine: &Engine, life: Arc<Life>) -> SharedHttpClient {
-    client(engine, Some(life))
+/// The client of a process, with its faults.
+pub(crate) fn of_process(engine: &Engine, process_run: Arc<ProcessRun>) -> SharedHttpClient {
+    client(engine, Some(process_run))
 }
 
-fn client(engine: &Engine, life: Option<Arc<Life>>) -> SharedHttpClient {
+fn client(engine: &Engine, process_run: Option<Arc<ProcessRun>>) -> SharedHttpClient {
     let components = RuntimeComponentsBuilder::for_tests().build().unwrap();
     let settings = HttpConnectorSettings::builder().build();
     let inner = engine.http_client().http_connector(&settings, &components);
-    let way = Way {
+    let connector = FaultyConnector {
         inner,
         time: engine.time(),
         past: engine.past(),
-        life,
+        process_run,
     };
-    SharedHttpClient::new(Client(SharedHttpConnector::new(way)))
+    SharedHttpClient::new(Client(SharedHttpConnector::new(connector)))
 }
 
 #[derive(Debug)]
@@ -56,81 +56,89 @@ impl HttpClient for Client {
 }
 
 #[derive(Debug, Clone)]
-struct Way {
+struct FaultyConnector {
     inner: SharedHttpConnector,
     time: EngineTime,
     past: Arc<Past>,
-    life: Option<Arc<Life>>,
+    process_run: Option<Arc<ProcessRun>>,
 }
 
-impl HttpConnector for Way {
+impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let way = self.clone();
+        let connector = self.clone();
         HttpConnectorFuture::new(async move {
-            match way.life.clone() {
-                Some(life) => way.mistaken(life, request).await,
-                None => way.answer(&request).await,
+            match connector.process_run.clone() {
+                Some(process_run) => connector.call_with_mistake(process_run, request).await,
+                None => connector.answer(&request).await,
             }
         })
     }
 }
 
-impl Way {
-    /// A call as a bridge makes it in which a mistake is planted.
-    async fn mistaken(self, life: Arc<Life>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let Some(mistake) = life.mistake() else {
-            return self.disturbed(life, request).await;
+impl FaultyConnector {
+    /// Calls as a bridge with the planted mistake would, if there is one.
+    async fn call_with_mistake(
+        self,
+        process_run: Arc<ProcessRun>,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let Some(mistake) = process_run.mistake() else {
+            return self.call_with_fault(process_run, request).await;
         };
         match mistake.plant(request) {
-            Planted::Call(request) => self.disturbed(life, request).await,
+            Planted::Call(request) => self.call_with_fault(process_run, request).await,
             Planted::After(before, request) => {
                 for it in before {
-                    // What it couldn't do is done later.
-                    let _ = self.clone().disturbed(Arc::clone(&life), it).await;
+                    // If this fails, the bridge does it later.
+                    let _ = self.clone().call_with_fault(Arc::clone(&process_run), it).await;
                 }
-                self.disturbed(life, request).await
+                self.call_with_fault(process_run, request).await
             }
             Planted::InBackground(request) => {
-                tokio::spawn(self.disturbed(life, request));
+                tokio::spawn(self.call_with_fault(process_run, request));
                 Ok(taken_for_done())
             }
         }
     }
 
-    /// A call to which something happens. Once it is on its way it is executed, whatever becomes of its caller.
-    async fn disturbed(self, life: Arc<Life>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        life.goes_on().await;
-        let fate = life.fate_of(target(&request));
-        match fate {
-            Fate::FailBefore => return Ok(internal_error()),
-            Fate::DieBefore => return life.die().await,
-            Fate::Freeze(time) => {
-                life.freeze(time);
-                life.goes_on().await;
+    /// Executes a call with the fault that is drawn for it. A call that is in flight is executed even if its caller dies.
+    async fn call_with_fault(
+        self,
+        process_run: Arc<ProcessRun>,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
+        process_run.until_running().await;
+        let fault = process_run.fault_of(target(&request));
+        match fault {
+            Fault::FailBefore => return Ok(internal_error()),
+            Fault::DieBefore => return process_run.die().await,
+            Fault::Freeze(time) => {
+                process_run.freeze(time);
+                process_run.until_running().await;
             }
-            Fate::Proceed | Fate::Delay(_) | Fate::FailAfter | Fate::DieAfter => {}
+            Fault::Proceed | Fault::Delay(_) | Fault::FailAfter | Fault::DieAfter => {}
         }
-        let lags = life.copies_lag();
+        let lags = process_run.replica_lags();
         let (answerer, answered) = oneshot::channel();
-        let way = self.clone();
+        let connector = self.clone();
         tokio::spawn(async move {
-            if let Fate::Delay(time) = fate {
+            if let Fault::Delay(time) = fault {
                 sleep(time).await;
             }
-            // A caller that has given up doesn't want the answer.
-            let _ = answerer.send(way.answer_of_copies(&request, lags).await);
+            // The caller may have given up.
+            let _ = answerer.send(connector.answer_of_replica(&request, lags).await);
         });
         let answer = answered.await.expect("the call is executed");
-        life.goes_on().await;
-        match fate {
-            Fate::FailAfter => Ok(internal_error()),
-            Fate::DieAfter => life.die().await,
+        process_run.until_running().await;
+        match fault {
+            Fault::FailAfter => Ok(internal_error()),
+            Fault::DieAfter => process_run.die().await,
             _ => answer,
         }
     }
 
-    /// The engine's answer, or that of a copy of its tables which `lags`, where a read needn't be current. `None`: there are no copies.
-    async fn answer_of_copies(
+    /// The engine's answer, or a stale one where the read is eventually consistent and a replica `lags`. `None`: there are no replicas.
+    async fn answer_of_replica(
         &self,
         request: &HttpRequest,
         lags: Option<bool>,
@@ -156,7 +164,7 @@ impl Way {
         Ok(json_response(200, &lagging.to_string()))
     }
 
-    /// The engine's answer. A receive that waits looks when there may be something.
+    /// The engine's answer. A long poll is repeated when there may be a message.
     async fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let Some(Waiting {
             queue,
@@ -169,14 +177,14 @@ impl Way {
         let until = Instant::now() + wait;
         loop {
             self.time.message_in(&queue, until).await;
-            if let Some(life) = &self.life {
-                life.goes_on().await;
+            if let Some(process_run) = &self.process_run {
+                process_run.until_running().await;
             }
             let answer = self.answer_at_once(copy(request, &request_now))?;
             let is_empty =
                 !String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).contains("ReceiptHandle");
             if !is_empty {
-                self.time.tell_activity();
+                self.time.notify_activity();
                 return Ok(answer);
             }
             if Instant::now() >= until {
@@ -194,8 +202,8 @@ impl Way {
             .any(|it| name.starts_with(it));
         let answer = at_once(self.inner.call(request));
         match acts {
-            true if is_of_queue => self.time.tell_activity(),
-            true => self.time.tell_write(),
+            true if is_of_queue => self.time.notify_activity(),
+            true => self.time.count_write(),
             false => {}
         }
         answer
@@ -206,10 +214,10 @@ pub(crate) fn target(request: &HttpRequest) -> &str {
     request.headers().get("x-amz-target").unwrap_or_default()
 }
 
-/// A receive that waits for messages.
+/// A long poll for messages.
 struct Waiting {
     queue: String,
-    /// Its body without the wait.
+    /// The request's body without the wait.
     request_now: Vec<u8>,
     wait: Duration,
 }
@@ -228,7 +236,7 @@ fn waiting(request: &HttpRequest) -> Option<Waiting> {
     })
 }
 
-/// The same request with another body.
+/// A copy of a request with another body.
 pub(crate) fn copy(request: &HttpRequest, body: &[u8]) -> HttpRequest {
     let mut copy = HttpRequest::new(SdkBody::from(body.to_vec()));
     copy.set_uri(request.uri().to_owned()).unwrap();

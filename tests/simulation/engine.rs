@@ -1,4 +1,4 @@
-//! Tables and queues that all processes share: the embedded engines, on simulated time.
+//! The tables and queues that all processes share: the embedded engines, on simulated time.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::past::Past;
 
-/// When simulated time begins.
+/// Start of the simulated time.
 const BEGIN_MS: i64 = 1_800_000_000_000;
 const PREFIX: &str = "tieline-";
 const KEY: [u8; 32] = [7; 32];
-/// As the deployed programs have it.
+/// The timeouts of the deployed programs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 const QUEUE_TRY_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Processes so far, in all simulations.
+/// Number of processes so far, in all simulations.
 static N_PROCESSES: AtomicU64 = AtomicU64::new(0);
 
-/// The engines, and the time that they see.
+/// The engines and their clock.
 pub(crate) struct Engine {
     embedded: Arc<Embedded>,
     now_ms: Arc<AtomicI64>,
@@ -62,23 +62,23 @@ impl Engine {
             urls: Urls::default(),
             past: Arc::default(),
         };
-        let (dynamo, sqs) = clients(crate::connector::undisturbed(&engine));
+        let (dynamo, sqs) = clients(crate::connector::without_faults(&engine));
         create_missing(&dynamo, &Tables::with_prefix(PREFIX)).await.unwrap();
         engine.urls = definitions::create_missing(&sqs, PREFIX, 0).await.unwrap();
         engine
     }
 
-    /// The clients' way in, as the engine itself offers it.
+    /// The engine's own HTTP client.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         self.embedded.http_client()
     }
 
-    /// What items were before they were last written.
+    /// The previous versions of items.
     pub(crate) fn past(&self) -> Arc<Past> {
         Arc::clone(&self.past)
     }
 
-    /// The engines' time, to be set before each call.
+    /// The engines' clock, which is set before each call.
     pub(crate) fn time(&self) -> EngineTime {
         EngineTime {
             now_ms: Arc::clone(&self.now_ms),
@@ -89,17 +89,17 @@ impl Engine {
         }
     }
 
-    /// How often a table was written to.
+    /// Number of writes to tables.
     pub(crate) fn n_writes(&self) -> u64 {
         self.n_writes.load(Ordering::Relaxed)
     }
 
-    /// The time.
+    /// The simulated time.
     pub(crate) fn now(&self) -> Timestamp {
         self.time().now()
     }
 
-    /// Tables and queues as a process has them whose calls go through `http`.
+    /// Store and queues of a process whose calls go through `http`.
     pub(crate) fn clients(&self, http: SharedHttpClient) -> (Store, Queues) {
         let (dynamo, sqs) = clients(http);
         let store = Store::new(dynamo, Tables::with_prefix(PREFIX), Keyring::new(KEY));
@@ -107,13 +107,13 @@ impl Engine {
     }
 }
 
-/// The engines' time.
+/// The engines' clock.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineTime {
     embedded: Arc<Embedded>,
     now_ms: Arc<AtomicI64>,
     began: Instant,
-    /// Something was done at a queue.
+    /// Notified after each operation on a queue.
     activity: Arc<Notify>,
     n_writes: Arc<AtomicU64>,
 }
@@ -123,7 +123,7 @@ impl EngineTime {
         Timestamp::from_millis(BEGIN_MS).after(self.began.elapsed())
     }
 
-    /// Until the queue has something to give, or until then.
+    /// Waits until the queue has a visible message, but no longer than `until`.
     pub(crate) async fn message_in(&self, queue: &str, until: Instant) {
         loop {
             let told = self.activity.notified();
@@ -137,17 +137,17 @@ impl EngineTime {
         }
     }
 
-    /// Something was done at a queue.
-    pub(crate) fn tell_activity(&self) {
+    /// Reports an operation on a queue.
+    pub(crate) fn notify_activity(&self) {
         self.activity.notify_waiters();
     }
 
-    /// Something was written to a table, perhaps.
-    pub(crate) fn tell_write(&self) {
+    /// Counts an operation that may have written to a table.
+    pub(crate) fn count_write(&self) {
         self.n_writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Has the engines see what time it is.
+    /// Sets the engines' clock to the simulated time.
     pub(crate) fn set(&self) {
         self.now_ms.store(self.now().as_millis(), Ordering::SeqCst);
     }
@@ -159,11 +159,11 @@ fn clients(http: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Cl
         .region(Region::from_static(tieline_embedded::REGION))
         .endpoint_url(tieline_embedded::ENDPOINT_URL)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // The SDK's jitter would differ each time.
+        // The SDK's random jitter would make runs differ.
         .retry_config(RetryConfig::standard().with_use_static_exponential_base(true))
         .http_client(http)
         .build();
-    // Processes don't share the SDK's budget of retries.
+    // Processes don't share the SDK's retry budget.
     let number = N_PROCESSES.fetch_add(1, Ordering::Relaxed);
     let partition = || RetryPartition::new(format!("process {number}"));
     let limited = |longest| TimeoutConfig::builder().operation_attempt_timeout(longest).build();
@@ -184,11 +184,11 @@ fn clients(http: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Cl
     )
 }
 
-/// The answer of the engines, which work at once on this thread.
+/// The answer of the engines, which run synchronously on this thread.
 pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(tokio::task::unconstrained(future));
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
-        Poll::Pending => panic!("the engines have their callers wait"),
+        Poll::Pending => panic!("the engines must answer synchronously"),
     }
 }

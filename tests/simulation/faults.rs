@@ -1,4 +1,4 @@
-//! What happens to calls and processes.
+//! Fault injection: the faults of calls and processes.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::chance::Chance;
+use crate::chance::SeededRng;
 use crate::mistakes::Mistake;
 
-/// A call that takes so long may cost a lease.
+/// A call that takes this long may cost its caller the lease.
 const LONG: Duration = Duration::from_secs(1);
 
-/// What happens to one call.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Fault {
     Proceed,
-    /// It takes so long to arrive. Longer than its caller waits, perhaps: then it is executed all the same.
+    /// The call arrives late, perhaps after its caller's timeout; it is executed all the same.
     Delay(Duration),
-    /// It has no effect and fails.
+    /// The call fails without an effect.
     FailBefore,
-    /// It takes effect and fails.
+    /// The call takes effect, and its response is an error.
     FailAfter,
-    /// The caller's process dies before it.
+    /// The caller's process dies before the call.
     DieBefore,
-    /// The caller's process dies after it.
+    /// The caller's process dies after the call.
     DieAfter,
-    /// The caller's process stands still before it.
+    /// The caller's process is frozen before the call.
     Freeze(Duration),
 }
 
-/// How often what happens, in ten thousand calls.
+/// How often each fault happens, in ten thousand calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) delay: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Nothing happens.
+    /// No faults.
     pub(crate) const NONE: Self = Self {
         delay: 0,
         long_delay: 0,
@@ -54,14 +54,14 @@ impl Rates {
         freeze: 0,
     };
 
-    /// Those of one seed: most seeds are about one or two kinds of trouble.
-    pub(crate) fn of(chance: &mut Chance) -> Self {
-        if chance.below(20) == 0 {
+    /// The rates of one seed: most seeds have one or two kinds of faults.
+    pub(crate) fn of(rng: &mut SeededRng) -> Self {
+        if rng.below(20) == 0 {
             return Self::NONE;
         }
-        let mut rate = |most: u64| match chance.below(2) {
+        let mut rate = |most: u64| match rng.below(2) {
             0 => 0,
-            _ => chance.below(most + 1),
+            _ => rng.below(most + 1),
         };
         Self {
             delay: rate(3000),
@@ -74,30 +74,30 @@ impl Rates {
     }
 }
 
-/// How often a read that needn't be current is answered by a copy that lags, in a thousand, where there is one.
+/// How many of a thousand eventually consistent reads are answered by a lagging replica, where there are replicas.
 const LAGS: u64 = 300;
 
-/// What all processes of a simulation share of its troubles.
+/// The faults of all processes of a simulation.
 #[derive(Debug)]
-pub(crate) struct Troubles {
-    chance: Mutex<Chance>,
-    /// Whether copies of tables lag. `None`: there is only one. No call fails because of it.
-    lags: Option<Mutex<Chance>>,
+pub(crate) struct FaultPlan {
+    rng: Mutex<SeededRng>,
+    /// Whether replicas of tables lag. `None`: there are no replicas. No call fails because of a replica.
+    lags: Option<Mutex<SeededRng>>,
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
-    /// The mistake of all processes.
+    /// The mistake that is planted in all processes.
     mistake: Option<Mistake>,
     began: Instant,
-    /// Every call: when, by which process, what, and what happened to it.
+    /// Every call: time, process, operation and fault.
     calls: Mutex<Vec<String>>,
-    n_troubles: AtomicU64,
+    n_faults: AtomicU64,
 }
 
-impl Troubles {
-    pub(crate) fn new(chance: Chance, rates: Rates, until: Instant) -> Self {
+impl FaultPlan {
+    pub(crate) fn new(rng: SeededRng, rates: Rates, until: Instant) -> Self {
         Self {
-            chance: Mutex::new(chance),
+            rng: Mutex::new(rng),
             lags: None,
             rates,
             until,
@@ -105,39 +105,39 @@ impl Troubles {
             mistake: None,
             began: Instant::now(),
             calls: Mutex::default(),
-            n_troubles: AtomicU64::new(0),
+            n_faults: AtomicU64::new(0),
         }
     }
 
-    /// The same with tables of which there are copies.
-    pub(crate) fn with_copies(self, chance: Chance) -> Self {
+    /// The same plan, with lagging replicas of the tables.
+    pub(crate) fn with_replicas(self, rng: SeededRng) -> Self {
         Self {
-            lags: Some(Mutex::new(chance)),
+            lags: Some(Mutex::new(rng)),
             ..self
         }
     }
 
-    /// The same in a bridge with a mistake.
+    /// The same plan, for a bridge with a planted mistake.
     pub(crate) fn with_mistake(self, mistake: Option<Mistake>) -> Self {
         Self { mistake, ..self }
     }
 
-    /// No trouble but that the tables of messages and leases fail for that time.
+    /// A plan without faults, except that the tables are unavailable for this time.
     pub(crate) fn outage(from: Instant, until: Instant) -> Self {
         Self {
             outage: Some((from, until)),
-            ..Self::new(Chance::new(0), Rates::NONE, until)
+            ..Self::new(SeededRng::new(0), Rates::NONE, until)
         }
     }
 
-    /// Whether nothing happens to any call.
+    /// Whether the plan has no faults.
     pub(crate) fn are_none(&self) -> bool {
         self.rates == Rates::NONE && self.outage.is_none()
     }
 
-    /// How often something happened so far that may have an agent asked again.
+    /// Number of faults so far after which an agent may be asked again.
     pub(crate) fn n_so_far(&self) -> u64 {
-        self.n_troubles.load(Ordering::Relaxed)
+        self.n_faults.load(Ordering::Relaxed)
     }
 
     /// Every call so far.
@@ -145,31 +145,31 @@ impl Troubles {
         self.calls.lock().unwrap().clone()
     }
 
-    fn fate_of(&self, process: usize, target: &str) -> Fate {
-        let fate = self.draw(target);
-        let is_passing = matches!(fate, Fate::Delay(time) if time < LONG);
-        if fate != Fate::Proceed && !is_passing {
-            self.n_troubles.fetch_add(1, Ordering::Relaxed);
+    fn fault_of(&self, process: usize, target: &str) -> Fault {
+        let fault = self.draw(target);
+        let is_passing = matches!(fault, Fault::Delay(time) if time < LONG);
+        if fault != Fault::Proceed && !is_passing {
+            self.n_faults.fetch_add(1, Ordering::Relaxed);
         }
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();
         self.calls
             .lock()
             .unwrap()
-            .push(format!("{at} {process} {operation} {fate:?}"));
-        fate
+            .push(format!("{at} {process} {operation} {fault:?}"));
+        fault
     }
 
-    fn draw(&self, target: &str) -> Fate {
+    fn draw(&self, target: &str) -> Fault {
         let now = Instant::now();
         if let Some((from, until)) = self.outage {
             let fails = target.starts_with("DynamoDB") && now >= from && now < until;
-            return if fails { Fate::FailBefore } else { Fate::Proceed };
+            return if fails { Fault::FailBefore } else { Fault::Proceed };
         }
         if now >= self.until {
-            return Fate::Proceed;
+            return Fault::Proceed;
         }
-        let mut chance = self.chance.lock().unwrap();
+        let mut rng = self.rng.lock().unwrap();
         let Rates {
             delay,
             long_delay,
@@ -178,72 +178,72 @@ impl Troubles {
             die,
             freeze,
         } = self.rates;
-        let drawn = chance.below(10_000);
+        let drawn = rng.below(10_000);
         let mut end = 0;
         let mut is_in = |rate: u64| {
             end += rate;
             drawn < end
         };
         if is_in(die) {
-            return if chance.below(2) == 0 {
-                Fate::DieBefore
+            return if rng.below(2) == 0 {
+                Fault::DieBefore
             } else {
-                Fate::DieAfter
+                Fault::DieAfter
             };
         }
         if is_in(freeze) {
-            return Fate::Freeze(chance.millis(500, 90_000));
+            return Fault::Freeze(rng.millis(500, 90_000));
         }
         if is_in(fail_before) {
-            return Fate::FailBefore;
+            return Fault::FailBefore;
         }
         if is_in(fail_after) {
-            return Fate::FailAfter;
+            return Fault::FailAfter;
         }
         if is_in(long_delay) {
-            return Fate::Delay(chance.millis(2_000, 60_000));
+            return Fault::Delay(rng.millis(2_000, 60_000));
         }
         if is_in(delay) {
-            return Fate::Delay(chance.millis(1, 400));
+            return Fault::Delay(rng.millis(1, 400));
         }
-        Fate::Proceed
+        Fault::Proceed
     }
 }
 
-/// One life of a process, from its start to its death.
+/// One run of a process, from its start to its death.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct ProcessRun {
     process: usize,
-    troubles: Arc<Troubles>,
+    fault_plan: Arc<FaultPlan>,
     is_dead: AtomicBool,
     died: Notify,
     frozen_until: Mutex<Option<Instant>>,
 }
 
-impl Life {
-    pub(crate) fn new(process: usize, troubles: Arc<Troubles>) -> Arc<Self> {
+impl ProcessRun {
+    pub(crate) fn new(process: usize, fault_plan: Arc<FaultPlan>) -> Arc<Self> {
         Arc::new(Self {
             process,
-            troubles,
+            fault_plan,
             is_dead: AtomicBool::new(false),
             died: Notify::new(),
             frozen_until: Mutex::new(None),
         })
     }
 
-    pub(crate) fn fate_of(&self, target: &str) -> Fate {
-        self.troubles.fate_of(self.process, target)
+    pub(crate) fn fault_of(&self, target: &str) -> Fault {
+        self.fault_plan.fault_of(self.process, target)
     }
 
-    /// Whether the copy of a table that is read now lags. `None`: there are no copies.
-    pub(crate) fn copies_lag(&self) -> Option<bool> {
-        let lags = self.troubles.lags.as_ref()?;
+    /// Whether the replica that is read now lags. `None`: there are no replicas.
+    pub(crate) fn replica_lags(&self) -> Option<bool> {
+        let lags = self.fault_plan.lags.as_ref()?;
         Some(lags.lock().unwrap().in_thousand(LAGS))
     }
 
     /// The mistake that is planted in the process.
     pub(crate) fn mistake(&self) -> Option<Mistake> {
-        self.troubles.mistake
+        self.fault_plan.mistake
     }
 
     pub(crate) fn freeze(&self, time: Duration) {
@@ -252,15 +252,15 @@ impl Life {
         *frozen = Some(frozen.map_or(until, |before| before.max(until)));
     }
 
-    /// Ends the life. Nothing of it goes on.
+    /// Kills the process: no call of it continues.
     pub(crate) async fn die<T>(&self) -> T {
         self.is_dead.store(true, Ordering::SeqCst);
         self.died.notify_one();
         pending().await
     }
 
-    /// Waits until the process goes on. For ever, if it is dead.
-    pub(crate) async fn goes_on(&self) {
+    /// Waits while the process is frozen; for ever, if it is dead.
+    pub(crate) async fn until_running(&self) {
         loop {
             if self.is_dead.load(Ordering::SeqCst) {
                 return pending().await;
@@ -273,13 +273,13 @@ impl Life {
         }
     }
 
-    /// Until it dies.
+    /// Waits until the process dies.
     pub(crate) async fn end(&self) {
         self.died.notified().await;
     }
 
-    /// Whether it can take a request now.
-    pub(crate) fn is_well(&self) -> bool {
+    /// Whether the process can accept a request now.
+    pub(crate) fn is_running(&self) -> bool {
         let frozen = *self.frozen_until.lock().unwrap();
         !self.is_dead.load(Ordering::SeqCst) && frozen.is_none_or(|until| until <= Instant::now())
     }

@@ -1,21 +1,22 @@
-//! Simulates bridges on paused time: real code of events, runs, tables and queues, with calls that are late, fail, or take effect and
-//! fail, with reads that find what was there a moment ago, and with processes that die, stand still and have clocks of their own. A seed decides everything, so that a failure replays:
+//! Deterministic simulation of bridges on paused time: the real code of dispatch, runs, tables and queues, with calls that are delayed, fail, or
+//! take effect and fail, with stale reads, and with processes that die, freeze and have skewed clocks. A seed determines everything, so that a
+//! failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
 //! ```
 //!
-//! `TIELINE_SEEDS` says how many seeds are tried. Optimized code is some ten times as fast:
+//! `TIELINE_SEEDS` is the number of seeds. Optimized code is some ten times as fast:
 //!
 //! ```text
 //! TIELINE_SEEDS=10000 cargo test --release -p tieline-simulation
 //! ```
 //!
-//! `TIELINE_MISTAKE` plants one of `mistakes.rs` in each, by its name: what finds it replays with that too. Optimized code plays each of them
-//! until a seed finds it, which took less than 500 seeds. The fence of a run that is settled is not missed alone: the version of the item
-//! refuses the same write, so the mistake leaves out both.
+//! `TIELINE_MISTAKE` plants one of the mistakes of `mistakes.rs` by its name; a failure replays with both variables. Optimized code tests each of
+//! them (mutation testing) until a seed finds it, which took less than 500 seeds. The fencing token of a settled run can't be left out alone: the
+//! item's version rejects the same write, so that mistake leaves out both.
 //!
-//! The simulation has found a real mistake too: a process that died between getting a watchdog and sending it on.
+//! The simulation has found a real bug too: a process that died between receiving a watchdog and sending the next one.
 
 #![expect(
     clippy::unwrap_used,
@@ -44,16 +45,16 @@ use std::thread;
 
 use mimalloc::MiMalloc;
 use mistakes::Mistake;
-use oracle::Fates;
+use oracle::MessageEnds;
 use simulation::{Report, outage, simulate};
 
-/// As the program has it.
+/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Seeds of one run of the tests.
+/// Number of seeds of a test run.
 const SEEDS: u64 = 150;
-/// Seeds within which a planted mistake is found.
+/// Number of seeds within which a planted mistake must be found.
 #[cfg(not(debug_assertions))]
 const SEEDS_OF_MISTAKE: u64 = 10_000;
 
@@ -61,10 +62,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Simulates seeds on all cores, until so many have failed. How the messages of the others ended, and what was wrong with which seed.
-fn simulate_all(seeds: Range<u64>, mistake: Option<Mistake>, most: usize) -> (Fates, BTreeMap<u64, String>) {
+/// Simulates seeds on all cores, until `most` have failed. Returns how the messages of the successful ones ended, and each failed seed with its
+/// error.
+fn simulate_all(seeds: Range<u64>, mistake: Option<Mistake>, most: usize) -> (MessageEnds, BTreeMap<u64, String>) {
     let next = AtomicU64::new(seeds.start);
-    let (fates, failures) = (Mutex::new(Fates::default()), Mutex::new(BTreeMap::new()));
+    let (message_ends, failures) = (Mutex::new(MessageEnds::default()), Mutex::new(BTreeMap::new()));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -74,18 +76,18 @@ fn simulate_all(seeds: Range<u64>, mistake: Option<Mistake>, most: usize) -> (Fa
                         return;
                     }
                     match simulate(seed, mistake) {
-                        Ok(Report { fates: more, .. }) => fates.lock().unwrap().add(more),
+                        Ok(Report { message_ends: more, .. }) => message_ends.lock().unwrap().add(more),
                         Err(why) => drop(failures.lock().unwrap().insert(seed, why)),
                     }
                 }
             });
         }
     });
-    (fates.into_inner().unwrap(), failures.into_inner().unwrap())
+    (message_ends.into_inner().unwrap(), failures.into_inner().unwrap())
 }
 
 #[test]
-fn whatever_happens_every_message_ends_once_and_in_order() {
+fn every_message_ends_once_and_in_order_under_faults() {
     let seeds = match number("TIELINE_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("TIELINE_SEEDS").unwrap_or(SEEDS),
@@ -96,25 +98,25 @@ fn whatever_happens_every_message_ends_once_and_in_order() {
         all.find(|mistake| format!("{mistake:?}") == name).unwrap()
     });
     let n_seeds = seeds.end - seeds.start;
-    let (fates, failures) = simulate_all(seeds, mistake, 3);
-    println!("{n_seeds} seeds, messages by their end: {:?}", fates.0);
-    assert!(failures.is_empty(), "{failures:#?}");
+    let (message_ends, failures) = simulate_all(seeds, mistake, 3);
+    println!("{n_seeds} seeds, messages by their end: {:?}", message_ends.0);
+    assert!(failures.is_empty(), "expected none, found {failures:#?}");
 }
 
-/// The oracles see what they are for. Hundreds of seeds, so only in optimized code.
+/// The oracles find what they are for. Needs hundreds of seeds, so only in optimized code.
 #[cfg(not(debug_assertions))]
 #[test]
 fn planted_mistakes_are_found() {
     for mistake in Mistake::ALL {
         let (_, found) = simulate_all(0..SEEDS_OF_MISTAKE, Some(mistake), 1);
         let Some((seed, what)) = found.first_key_value() else {
-            panic!("{mistake:?} is not found in {SEEDS_OF_MISTAKE} seeds");
+            panic!("{mistake:?} is not found within {SEEDS_OF_MISTAKE} seeds");
         };
         println!("{mistake:?} is found by seed {seed}: {what}");
     }
 }
 
-/// The same seed, the same calls at the same times.
+/// The same seed makes the same calls at the same times.
 #[test]
 fn a_seed_replays() {
     for seed in 0..5 {
@@ -133,11 +135,15 @@ fn a_seed_replays() {
 }
 
 #[test]
-fn tables_that_are_away_for_six_hours_lose_nothing() {
-    let Report { fates, ended_after, .. } = outage().unwrap();
+fn table_outage_of_six_hours_loses_no_message() {
+    let Report {
+        message_ends,
+        ended_after,
+        ..
+    } = outage().unwrap();
     println!(
-        "{fates:?}, the last one {} s after the beginning",
+        "{message_ends:?}, the last one {} s after the beginning",
         ended_after.as_secs()
     );
-    assert_eq!(fates.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
+    assert_eq!(message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
 }

@@ -1,6 +1,6 @@
-//! Mistakes that are planted between the bridge and its tables, to see whether the oracles find them.
+//! Mistakes that are planted between the bridge and its tables, to test the oracles (mutation testing).
 //!
-//! Each changes what the bridge asks of the tables to what a bridge with that mistake would ask. So the code has no switch for it.
+//! Each changes the bridge's requests to those of a bridge with that mistake, so the code needs no switch for it.
 
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
@@ -9,18 +9,18 @@ use serde_json::{Map, Value, json};
 
 use crate::connector::{copy, target};
 
-/// A mistake.
+/// A planted mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mistake {
-    /// Whoever receives an event takes it for a new one.
+    /// The claim of an event always succeeds: every receiver processes it as new.
     ClaimIsAlwaysNew,
-    /// A run that ends is left without a look at what has come meanwhile.
+    /// A run ends without checking for messages that arrived meanwhile.
     NoLookAgain,
-    /// A run is ended by a runner that has lost its lease.
+    /// A run is settled by a runner that has lost its lease.
     SettleWithoutFence,
-    /// What `/new` and `/stop` drop is ended in the ledger before it leaves the mailbox.
+    /// A message that `/new` or `/stop` drops is ended in the ledger before it is removed from the mailbox.
     LedgerFirst,
-    /// Nobody waits until the end of a message is in the ledger.
+    /// The runner doesn't wait until a message's terminal state is in the ledger.
     EndIsNotAwaited,
 }
 
@@ -33,7 +33,7 @@ impl Mistake {
         Self::EndIsNotAwaited,
     ];
 
-    /// What a bridge with this mistake asks instead of `request`.
+    /// What a bridge with this mistake requests instead of `request`.
     pub(crate) fn plant(self, request: HttpRequest) -> Planted {
         let Some(write) = Write::read(&request) else {
             return Planted::Call(request);
@@ -53,13 +53,13 @@ impl Mistake {
     }
 }
 
-/// What becomes of a request.
+/// What is requested instead.
 pub(crate) enum Planted {
-    /// It is this one.
+    /// This request.
     Call(HttpRequest),
-    /// It follows on these.
+    /// This request, after the others.
     After(Vec<HttpRequest>, HttpRequest),
-    /// Its caller doesn't wait for it.
+    /// This request, without waiting for it.
     InBackground(HttpRequest),
 }
 
@@ -86,7 +86,7 @@ impl Write {
         partition.is_some_and(|partition| partition.starts_with(prefix)) && sort == Some(prefix.trim_end_matches('#'))
     }
 
-    /// The clause of the update that begins with this word.
+    /// The clause of the update expression that begins with this word.
     fn clause(&self, word: &str) -> &str {
         let all = self.body.get("UpdateExpression").and_then(Value::as_str);
         let clause = all
@@ -122,7 +122,7 @@ impl Write {
         condition.expect("a write has a condition")
     }
 
-    /// The same with another condition. One that names what the first one names: else it is refused.
+    /// The write with another condition, which must name every placeholder of the first one: unused placeholders are rejected.
     fn under(&self, condition: String) -> Vec<u8> {
         let mut body = self.body.clone();
         body.insert("ConditionExpression".to_owned(), condition.into());
@@ -130,7 +130,7 @@ impl Write {
     }
 
     fn under_any_condition(&self) -> Vec<u8> {
-        // Without parentheses of its own: redundant ones are refused.
+        // Without parentheses of its own: redundant parentheses are rejected.
         let condition = self.condition();
         self.under(format!(
             "attribute_exists(pk) OR attribute_not_exists(pk) OR {condition}"
@@ -147,7 +147,7 @@ impl Write {
         self.under(parts.join(" AND "))
     }
 
-    /// The ends of the messages that it puts on the list of those that are to be ended.
+    /// Writes of the terminal states of the messages that this write puts on the list of messages to end.
     fn ends_of_closing(&self, request: &HttpRequest) -> Vec<HttpRequest> {
         let closing = self.set("clos").filter(|_| !self.is_put && self.is_of("CNV#"));
         let closing = closing.and_then(|closing| closing["L"].as_array());
@@ -167,7 +167,7 @@ impl Write {
     }
 }
 
-/// What a caller that doesn't wait takes for the answer.
+/// The response that a caller gets whose request runs in the background.
 pub(crate) fn taken_for_done() -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::try_from(200).expect("a status"), SdkBody::from("{}"));
     response

@@ -1,4 +1,4 @@
-//! What must hold of every message that was acknowledged.
+//! The invariants of every acknowledged message.
 
 use std::collections::HashMap;
 
@@ -17,26 +17,26 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::bot::{self, Manner};
 use crate::people::Said;
 
-/// Watches what readers see.
+/// Checks what readers see.
 pub(crate) struct Oracle {
     store: Store,
     queues: Queues,
-    /// The last word of each message, and at which look it was seen first.
-    last_words: HashMap<MessageId, (String, u64)>,
-    /// When each was seen to have ended.
+    /// The final text of each message, and the number of the check that saw it first.
+    final_texts: HashMap<MessageId, (String, u64)>,
+    /// When each message was first seen in a terminal state.
     ended: HashMap<MessageId, Instant>,
     n_looks: u64,
 }
 
-/// How the messages of a simulation ended.
+/// Number of messages of a simulation by terminal state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fates(pub(crate) std::collections::BTreeMap<&'static str, u64>);
+pub(crate) struct MessageEnds(pub(crate) std::collections::BTreeMap<&'static str, u64>);
 
-impl Fates {
-    /// Adds those of another simulation.
+impl MessageEnds {
+    /// Adds the counts of another simulation.
     pub(crate) fn add(&mut self, more: Self) {
-        for (fate, n) in more.0 {
-            *self.0.entry(fate).or_default() += n;
+        for (state, n) in more.0 {
+            *self.0.entry(state).or_default() += n;
         }
     }
 }
@@ -46,19 +46,19 @@ impl Oracle {
         Self {
             store,
             queues,
-            last_words: HashMap::new(),
+            final_texts: HashMap::new(),
             ended: HashMap::new(),
             n_looks: 0,
         }
     }
 
-    /// Looks at every message that has not ended, and at `all` once in a while. Whether all have come to their end.
+    /// Checks every message that has not ended, and every message if `all` is set. Returns whether all have ended.
     pub(crate) async fn look(&mut self, said: &[Said], all: bool, now: Timestamp) -> Result<bool, String> {
         self.n_looks += 1;
         let mut have_ended = true;
         for said in said {
             if !all
-                && self.last_words.contains_key(&said.accepted.message)
+                && self.final_texts.contains_key(&said.accepted.message)
                 && self.ended.contains_key(&said.accepted.message)
             {
                 continue;
@@ -76,10 +76,10 @@ impl Oracle {
             };
             let words = format!("{} {:?}", reply.text, reply.notice);
             let id = said.accepted.message.clone();
-            let (known, _) = self.last_words.entry(id).or_insert((words.clone(), self.n_looks));
+            let (known, _) = self.final_texts.entry(id).or_insert((words.clone(), self.n_looks));
             if *known != words {
                 return Err(format!(
-                    "{:?} had its last word {known:?} and now shows {words:?}",
+                    "{:?} had the final text {known:?} and now shows {words:?}",
                     said.text
                 ));
             }
@@ -97,15 +97,20 @@ impl Oracle {
         (record, shown)
     }
 
-    /// What must hold when everything has come to rest.
-    pub(crate) async fn check(&self, said: &[Said], allowed: &[MessageState], now: Timestamp) -> Result<Fates, String> {
-        let mut fates = Fates::default();
+    /// Checks the invariants of a simulation that is at rest.
+    pub(crate) async fn check(
+        &self,
+        said: &[Said],
+        allowed: &[MessageState],
+        now: Timestamp,
+    ) -> Result<MessageEnds, String> {
+        let mut message_ends = MessageEnds::default();
         let mut newest = HashMap::new();
         for said in said {
             let (record, reply) = self.read(said, now).await;
             let record = record.ok_or_else(|| format!("{:?} is not in the ledger", said.text))?;
-            *fates.0.entry(record.state.as_str()).or_default() += 1;
-            self.check_fate(said, &record, reply.as_ref(), allowed)?;
+            *message_ends.0.entry(record.state.as_str()).or_default() += 1;
+            self.check_message(said, &record, reply.as_ref(), allowed)?;
             if record.state == MessageState::Answered {
                 self.check_order(said, newest.entry(said.chat).or_insert((0, String::new())))?;
             }
@@ -113,11 +118,11 @@ impl Oracle {
         for chat in said.iter().map(|said| said.chat) {
             self.check_rest(chat, now).await?;
         }
-        Ok(fates)
+        Ok(message_ends)
     }
 
-    /// Where nothing went wrong, nobody waits longer than for the runs of the chat's messages so far.
-    pub(crate) fn nobody_waited(&self, said: &[Said], manner: Manner, look: Duration) -> Result<(), String> {
+    /// Without faults, no message takes longer than the runs of the chat's messages so far.
+    pub(crate) fn check_latencies(&self, said: &[Said], manner: Manner, look: Duration) -> Result<(), String> {
         let mut n_of_chat = HashMap::new();
         for said in said {
             let n: &mut u32 = n_of_chat.entry(said.chat).or_default();
@@ -130,19 +135,19 @@ impl Oracle {
         Ok(())
     }
 
-    /// Prints what came of each message.
+    /// Prints the result of each message.
     pub(crate) async fn print(&self, said: &[Said], now: Timestamp) {
         for said in said {
             let (record, reply) = self.read(said, now).await;
             println!(
                 "{:?}\n  {record:?}\n  {reply:?}\n  {:?}",
                 said.text,
-                self.last_words.get(&said.accepted.message)
+                self.final_texts.get(&said.accepted.message)
             );
         }
     }
 
-    /// Waits until nothing is left in a queue.
+    /// Waits until both queues are empty.
     pub(crate) async fn queues_are_empty(&self, patience: Duration) -> Result<(), String> {
         let until = Instant::now() + patience;
         loop {
@@ -160,7 +165,7 @@ impl Oracle {
         }
     }
 
-    fn check_fate(
+    fn check_message(
         &self,
         said: &Said,
         record: &MessageRecord,
@@ -198,9 +203,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// Answers come in the order of their questions.
+    /// Answers are in the order of their questions.
     fn check_order(&self, said: &Said, newest: &mut (u64, String)) -> Result<(), String> {
-        let Some((_, seen)) = self.last_words.get(&said.accepted.message) else {
+        let Some((_, seen)) = self.final_texts.get(&said.accepted.message) else {
             return Ok(());
         };
         if *seen < newest.0 {
@@ -213,11 +218,11 @@ impl Oracle {
     async fn check_rest(&self, chat: usize, now: Timestamp) -> Result<(), String> {
         let id = bot::conversation(chat);
         let Some(found) = conversation::load(&self.store, &id, now).await.unwrap() else {
-            // Commands alone need none.
+            // Commands alone need no conversation item.
             return Ok(());
         };
         let holds = !found.pending.is_empty() || found.run.is_some();
-        // An end that is in the ledger may stay on the list until the conversation changes again.
+        // A message that has ended in the ledger may stay on the list until the conversation changes again.
         for closing in &found.closing {
             let ended = message::get(&self.store, &closing.message, now).await.unwrap();
             if !ended.is_some_and(|record| record.state.is_terminal()) {

@@ -1,4 +1,4 @@
-//! What items were before they were last written: reads that needn't be current may still find that.
+//! Previous versions of items, which eventually consistent reads may still return.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,31 +6,31 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-/// How long what was overwritten may still be read. Usually copies of a table agree within a second.
+/// How long an overwritten version may be read. Replicas of a table usually agree within a second.
 const LAG: Duration = Duration::from_secs(2);
 
-/// A table's name and the two keys of an item.
+/// A table's name, and the partition and sort key of an item.
 type Key = (String, String, String);
 
-/// The items that were overwritten lately.
+/// Recently overwritten versions of items.
 #[derive(Debug, Default)]
 pub(crate) struct Past(Mutex<HashMap<Key, (Instant, Option<Value>)>>);
 
 impl Past {
-    /// Keeps what an item was, as a read of it has told: it is about to be written.
+    /// Stores the version that `told`, a read of the item, contains: the item is about to be written.
     pub(crate) fn keep(&self, key: Key, told: &Value) {
         let item = told.get("Item").cloned();
         self.0.lock().unwrap().insert(key, (Instant::now(), item));
     }
 
-    /// What an item was a moment ago, if it has been written since.
+    /// The previous version of an item that was written within the lag.
     fn of(&self, key: &Key) -> Option<Option<Value>> {
         let overwritten = self.0.lock().unwrap();
         let (at, item) = overwritten.get(key)?;
         (at.elapsed() < LAG).then(|| item.clone())
     }
 
-    /// The answer of a copy of the table that lags. `None` if it has the newest too.
+    /// The answer of a lagging replica. `None` if the replica is up to date.
     pub(crate) fn answer(&self, operation: &str, asked: &Value, newest: &Value) -> Option<Value> {
         match operation {
             "GetItem" => {
@@ -60,7 +60,7 @@ impl Past {
     }
 }
 
-/// The key of the item that a write is about. `None` if it is about several.
+/// The key of the item that a write is about. `None` if it writes several items.
 pub(crate) fn written(operation: &str, asked: &Value) -> Option<Key> {
     match operation {
         "PutItem" => key_of(asked, &asked["Item"]),
@@ -74,11 +74,11 @@ pub(crate) fn read_of((table, pk, sk): &Key) -> Value {
     json!({ "TableName": table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } }, "ConsistentRead": true })
 }
 
-/// Whether a read may be answered by a copy that lags.
+/// Whether a read is eventually consistent, so that a lagging replica may answer it.
 pub(crate) fn may_lag(operation: &str, asked: &Value) -> bool {
     let is_strong = |of: &Value| of["ConsistentRead"] == true;
     match operation {
-        // What is read in part isn't kept in parts.
+        // Projections are excluded: only whole items are stored.
         "GetItem" => !is_strong(asked) && asked["ProjectionExpression"].is_null(),
         "BatchGetItem" => {
             let tables = asked["RequestItems"].as_object();

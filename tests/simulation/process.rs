@@ -1,4 +1,4 @@
-//! Bridge processes: as they are standing alone, without a server.
+//! Bridge processes: like the standalone program, without its HTTP server.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -12,23 +12,23 @@ use tieline_core::conversation::Owner;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
-use crate::chance::Chance;
+use crate::chance::SeededRng;
 use crate::connector;
 use crate::engine::Engine;
-use crate::faults::{Life, Troubles};
+use crate::faults::{FaultPlan, ProcessRun};
 
-/// Event pollers and wake-ups in flight of one process.
+/// Number of event pollers, and of wake-ups in flight, of one process.
 const DISPATCHERS: usize = 2;
-/// What all processes of all simulations call others with.
+/// HTTP client for calls of all processes to agents and platforms.
 static HTTP: OnceLock<Egress> = OnceLock::new();
 
-/// One process after the other under one name: when one dies, the next comes.
+/// A named process that is restarted whenever it dies.
 pub(crate) struct Process {
     name: usize,
-    /// How far its clock is ahead.
+    /// Clock skew.
     ahead_ms: i64,
-    current: Mutex<Option<(Arc<Life>, World)>>,
-    /// The numbers of all its lives.
+    current: Mutex<Option<(Arc<ProcessRun>, World)>>,
+    /// The metrics of all its runs.
     metrics: Arc<Metrics>,
 }
 
@@ -42,13 +42,18 @@ impl Process {
         })
     }
 
-    /// Lives again and again.
-    pub(crate) async fn keep_alive(self: Arc<Self>, engine: Arc<Engine>, troubles: Arc<Troubles>, mut chance: Chance) {
+    /// Restarts the process for ever.
+    pub(crate) async fn keep_alive(
+        self: Arc<Self>,
+        engine: Arc<Engine>,
+        fault_plan: Arc<FaultPlan>,
+        mut rng: SeededRng,
+    ) {
         for number in 0_u64.. {
-            let life = Life::new(self.name, Arc::clone(&troubles));
-            let world = self.world(&engine, &life, number);
-            *self.current.lock().unwrap() = Some((Arc::clone(&life), world.clone()));
-            // Nothing ever stops it.
+            let process_run = ProcessRun::new(self.name, Arc::clone(&fault_plan));
+            let world = self.world(&engine, &process_run, number);
+            *self.current.lock().unwrap() = Some((Arc::clone(&process_run), world.clone()));
+            // The process is never asked to stop.
             let (_stop, stopped) = watch::channel(false);
             let concurrency = Concurrency {
                 dispatchers: DISPATCHERS,
@@ -56,28 +61,28 @@ impl Process {
             };
             let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
             let running = tokio::spawn(pollers::run(world, concurrency, stopped));
-            life.end().await;
+            process_run.end().await;
             dispatching.abort();
             running.abort();
             *self.current.lock().unwrap() = None;
-            sleep(chance.millis(100, 20_000)).await;
+            sleep(rng.millis(100, 20_000)).await;
         }
     }
 
-    /// How often it has asked an agent, in all its lives.
+    /// Number of agent requests in all its runs.
     pub(crate) fn n_asked(&self) -> u64 {
         self.metrics.n_asked()
     }
 
-    /// The world of the process, if it can take a request now.
-    pub(crate) fn world_if_well(&self) -> Option<World> {
+    /// The process's world, if it can accept a request now.
+    pub(crate) fn world_if_running(&self) -> Option<World> {
         let current = self.current.lock().unwrap();
-        let (life, world) = current.as_ref()?;
-        life.is_well().then(|| world.clone())
+        let (process_run, world) = current.as_ref()?;
+        process_run.is_running().then(|| world.clone())
     }
 
-    fn world(&self, engine: &Engine, life: &Arc<Life>, number: u64) -> World {
-        let (store, queues) = engine.clients(connector::of_process(engine, Arc::clone(life)));
+    fn world(&self, engine: &Engine, process_run: &Arc<ProcessRun>, number: u64) -> World {
+        let (store, queues) = engine.clients(connector::of_process(engine, Arc::clone(process_run)));
         let owner = Owner {
             node: format!("node{}", self.name),
             life: format!("life{number}"),
@@ -93,7 +98,7 @@ impl Process {
         let world = World::new(store, queues, registry::ALL, Clock::starting_at(shown), settings);
         World {
             metrics: Arc::clone(&self.metrics),
-            // Nothing is called by it, and it takes its time to set up.
+            // Shared because it is slow to set up; the echo agent makes no calls.
             http: HTTP.get_or_init(|| Egress::new(false)).clone(),
             ..world
         }

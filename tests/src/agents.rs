@@ -1,4 +1,4 @@
-//! Agents on the loopback address that count what they are asked.
+//! Fake agents on the loopback address that record what they are asked.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,10 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Makes a piece of an answer a piece of reasoning. Only in Chat Completions.
+/// Prefix that makes a piece of an answer a piece of reasoning. Only in Chat Completions.
 pub const REASONING: &str = "<reasoning>";
 
-/// What an agent saw of one request.
+/// A request that an agent received.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Headers in lower case.
@@ -29,20 +29,20 @@ pub struct Seen {
     pub body: Value,
 }
 
-/// How an agent answers.
+/// Behaviour of a fake agent.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// Time before the first byte.
     pub before: Duration,
     /// Time between two pieces.
     pub between: Duration,
-    /// What it answers to a text.
+    /// Returns the pieces of the answer to a text.
     pub answer: fn(&str) -> Vec<String>,
     /// Which texts wait for [`FakeAgent::open_gate`] before the last piece of their answer, or the second of their events.
     pub holds: fn(&str) -> bool,
-    /// The events that it streams, in place of the answer. Only in our own contract.
+    /// Returns the events that it streams in place of the answer. Only in our webhook protocol.
     pub events: fn(&str) -> Option<Vec<Value>>,
-    /// Which texts it takes with 202, to be answered by a callback. Only in our own contract.
+    /// Selects the texts that it defers: it returns 202 and answers by callbacks. Only in our webhook protocol.
     pub defers: fn(&str) -> bool,
 }
 
@@ -59,7 +59,7 @@ impl Default for Manner {
     }
 }
 
-/// An agent that speaks Chat Completions and our own webhook contract.
+/// An agent that implements Chat Completions and our webhook protocol.
 #[derive(Clone)]
 pub struct FakeAgent {
     /// Its address.
@@ -70,7 +70,7 @@ pub struct FakeAgent {
 }
 
 impl FakeAgent {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -91,31 +91,31 @@ impl FakeAgent {
         agent
     }
 
-    /// Everything it was asked so far.
+    /// All received requests.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The newest text of everything it was asked so far.
+    /// The newest text of each received request.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         self.seen().iter().map(|seen| newest_text(&seen.body)).collect()
     }
 
-    /// Lets go of every answer that is held back, and holds none any more.
+    /// Releases every answer that is held back, and holds back none from now on.
     pub fn open_gate(&self) {
         self.gate.send_replace(true);
     }
 
-    /// Settings of an agent that asks it in Chat Completions.
+    /// Settings of an agent that calls it by Chat Completions.
     #[must_use]
     pub fn as_chat(&self, name: &str) -> Value {
         let config = json!({ "baseUrl": format!("{}/v1", self.url), "apiKey": "k", "model": "m" });
         json!({ "name": name, "protocol": "openai_chat", "config": config })
     }
 
-    /// Settings of an agent that asks it in our own contract.
+    /// Settings of an agent that calls it by our webhook protocol.
     #[must_use]
     pub fn as_webhook(&self, name: &str) -> Value {
         let config = json!({ "url": format!("{}/webhook", self.url), "secret": "whsec_c2VjcmV0" });
@@ -210,6 +210,6 @@ fn sse(events: Vec<String>, between: Duration, held: Option<usize>, gate: watch:
 }
 
 async fn opened(gate: &mut watch::Receiver<bool>) {
-    // The agent that could open it is gone: nothing to wait for.
+    // If the agent is gone, no one can open the gate: nothing to wait for.
     let _ = gate.wait_for(|open| *open).await;
 }

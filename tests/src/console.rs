@@ -1,4 +1,4 @@
-//! A client of the management API and of our own channel, as an operator would write one.
+//! A client of the management API and of our own channel, for an operator.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::process::ADMIN_TOKEN;
 
-/// An operator at work.
+/// An operator's client.
 #[derive(Clone)]
 pub struct Console {
     http: Client,
@@ -17,7 +17,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Signs in with the token that sees all.
+    /// Creates a client with the root token.
     ///
     /// # Panics
     /// If no HTTP client can be made.
@@ -35,50 +35,50 @@ impl Console {
         }
     }
 
-    /// The same operator at another address.
+    /// The same client at another address.
     #[must_use]
     pub fn at(&self, url: String) -> Self {
         Self { url, ..self.clone() }
     }
 
-    /// A request to a path, signed in.
+    /// An authenticated request to a path.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.url))
             .bearer_auth(&self.token)
     }
 
-    /// Posts, and expects success.
+    /// Sends a POST request and expects success.
     ///
     /// # Errors
-    /// With the answer's body, if it isn't.
+    /// With the response's body, if it isn't successful.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         answered(self.request(Method::POST, path).json(body))
             .await
             .with_context(|| path.to_owned())
     }
 
-    /// Patches, and expects success.
+    /// Sends a PATCH request and expects success.
     ///
     /// # Errors
-    /// With the answer's body, if it isn't.
+    /// With the response's body, if it isn't successful.
     pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         answered(self.request(Method::PATCH, path).json(body))
             .await
             .with_context(|| path.to_owned())
     }
 
-    /// Gets, and expects success.
+    /// Sends a GET request and expects success.
     ///
     /// # Errors
-    /// With the answer's body, if it isn't.
+    /// With the response's body, if it isn't successful.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         answered(self.request(Method::GET, path))
             .await
             .with_context(|| path.to_owned())
     }
 
-    /// Creates something of the default organization and gives its id.
+    /// Creates an object in the default organization and returns its id.
     ///
     /// # Errors
     /// If it isn't created.
@@ -87,7 +87,7 @@ impl Console {
         Ok(made["id"].as_str().context("no id")?.to_owned())
     }
 
-    /// A bot, an agent and a trigger between them. Gives the integration.
+    /// Creates a bot, an agent and a trigger between them. Returns the integration.
     ///
     /// # Errors
     /// If one isn't created.
@@ -102,7 +102,7 @@ impl Console {
         Ok(made)
     }
 
-    /// Logs a bot in whose codes its platform confirms at once.
+    /// Logs in a bot whose platform confirms QR codes at once.
     ///
     /// # Errors
     /// If it isn't logged in within `limit`.
@@ -115,15 +115,18 @@ impl Console {
             if login["state"] == "confirmed" {
                 return Ok(());
             }
-            ensure!(tokio::time::Instant::now() < give_up_at, "not logged in: {login}");
+            ensure!(
+                tokio::time::Instant::now() < give_up_at,
+                "the bot is not logged in: {login}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Says something on our own channel. Gives the message's and the reply's id.
+    /// Sends a message on our own channel. Returns the ids of message and reply.
     ///
     /// # Errors
-    /// If it isn't taken.
+    /// If it isn't accepted.
     pub async fn say(&self, integration: &str, chat: &str, text: &str, id: &str) -> anyhow::Result<(String, String)> {
         let body = json!({ "text": text, "chatId": chat, "senderId": chat, "messageId": id });
         let said = self.post(&format!("/api/web/webhook/{integration}"), &body).await?;
@@ -131,10 +134,10 @@ impl Console {
         Ok((field("messageId")?, field("replyId")?))
     }
 
-    /// Waits for the whole answer. Gives every state that was shown on the way.
+    /// Waits for the whole answer. Returns every state that was shown until then.
     ///
     /// # Errors
-    /// If it isn't done within a minute.
+    /// If it isn't complete within a minute.
     pub async fn read(&self, reply: &str) -> anyhow::Result<Vec<Value>> {
         let mut shown = Vec::new();
         let mut after = 0;
@@ -148,7 +151,7 @@ impl Console {
                 return Ok(shown);
             }
         }
-        anyhow::bail!("the answer is not done: {shown:?}")
+        anyhow::bail!("the answer is not complete: {shown:?}")
     }
 }
 

@@ -33,29 +33,29 @@ use crate::console::Console;
 use crate::process::ADMIN_TOKEN;
 use crate::relay::Relay;
 
-/// The same key as the relays have, in hex.
+/// The relays' data key in hex.
 const KEY: &str = "abababababababababababababababababababababababababababababababab";
 const N_SHARDS: usize = 16;
-/// Largest request that passes a gate.
+/// Limit of a request through a gate.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Tables and queues, an operator, and relay processes.
 pub struct Fleet {
     /// The operator.
     pub console: Console,
-    /// The way from relays to the tables.
+    /// The gate between relays and tables.
     pub tables: Gate,
-    /// The way from relays to the queues.
+    /// The gate between relays and queues.
     pub queues: Gate,
     names: Tables,
     urls: Urls,
-    /// Whether relays run what is for their bots, and take `work`.
+    /// Whether relays run the agents of their bots, and receive from `work`.
     relays_run: bool,
     dir: TempDir,
     _stop: watch::Sender<bool>,
 }
 
-/// The way from relays to a server, which can be closed.
+/// An HTTP proxy between relays and a server, which can be closed.
 #[derive(Clone)]
 pub struct Gate {
     url: String,
@@ -78,7 +78,7 @@ impl Gate {
         gate
     }
 
-    /// Every request gets an error for so long.
+    /// Returns an error to every request for this time.
     pub async fn close_for(&self, time: Duration) {
         self.closed.store(true, Ordering::SeqCst);
         tokio::time::sleep(time).await;
@@ -126,7 +126,7 @@ fn sdk(endpoint: &str) -> SdkConfig {
 }
 
 impl Fleet {
-    /// Starts everything but relays.
+    /// Starts everything except relays.
     ///
     /// # Panics
     /// If the loopback address has no port left, or the embedded engines don't start.
@@ -134,7 +134,7 @@ impl Fleet {
         Self::begin(false).await
     }
 
-    /// Starts everything but relays and runners: the relays call the agents.
+    /// Starts everything except relays and runners: the relays call the agents.
     ///
     /// # Panics
     /// As [`Self::start`].
@@ -197,10 +197,10 @@ impl Fleet {
         }
     }
 
-    /// Binds all these bots to an agent.
+    /// Creates these bots and binds them to an agent.
     ///
     /// # Panics
-    /// If the operator may not.
+    /// If the API refuses.
     pub async fn bind(&self, integrations: Vec<Value>, agent: &Value) {
         let agent = self.console.create("agents", agent).await.unwrap();
         let binding = stream::iter(integrations).for_each_concurrent(8, async |integration| {
@@ -211,7 +211,7 @@ impl Fleet {
         binding.await;
     }
 
-    /// One more relay process.
+    /// Starts another relay process.
     ///
     /// # Panics
     /// If it can't be started.

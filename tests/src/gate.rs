@@ -1,4 +1,4 @@
-//! A loopback address in front of a server, so that the server can go away for a while.
+//! A TCP proxy on the loopback address in front of a server, which can simulate an outage of the server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use tokio::sync::watch;
 
 use crate::reserved_port::ReservedPort;
 
-/// Passes connections on to a server while it is open, and cuts and refuses them while it is closed.
+/// Forwards connections to a server while it is open; while it is closed, cuts and refuses them.
 #[derive(Debug, Clone)]
 pub struct Gate {
     address: SocketAddr,
     open: Arc<watch::Sender<bool>>,
-    /// How often connections were frozen.
+    /// Number of times that connections were frozen.
     frozen: Arc<watch::Sender<u32>>,
 }
 
@@ -37,7 +37,7 @@ impl Gate {
         gate
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -48,18 +48,18 @@ impl Gate {
         self.open.send_replace(false);
     }
 
-    /// Leaves every connection open that is open now, and passes nothing on any more. New connections are passed on.
+    /// Keeps all current connections open, but forwards nothing on them any more. New connections are forwarded.
     pub fn freeze(&self) {
         self.frozen.send_modify(|times| *times += 1);
     }
 
-    /// Passes connections on again.
+    /// Forwards connections again.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
 }
 
-/// Listens while the gate is open. A closed gate has no listener, so that connections are refused, not cut.
+/// Listens while the gate is open. A closed gate has no listener, so that connections are refused and not cut.
 async fn serve(
     port: ReservedPort,
     mut listening: TcpListener,
@@ -105,11 +105,11 @@ async fn pass(
         return;
     };
     tokio::select! {
-        // However a connection ends, both sides see it end.
+        // In whatever way a connection ends, both sides see its end.
         _ = copy_bidirectional(&mut client, &mut upstream) => return,
         _ = open.wait_for(|open| !open) => return,
         _ = frozen.changed() => {}
     }
-    // Until the gate closes or is gone, both sides hold a connection over which nothing comes.
+    // Until the gate is closed or dropped, both sides hold a connection on which nothing is received.
     let _ = open.wait_for(|open| !open).await;
 }

@@ -1,4 +1,4 @@
-//! A LangGraph Agent Server on the loopback address: its runs go on without a listener, and their streams can be joined again.
+//! A fake LangGraph Agent Server on the loopback address: its runs continue without a listener, and their streams can be joined again.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -39,7 +39,7 @@ struct Shared {
 #[derive(Clone)]
 struct Run {
     pieces: Vec<String>,
-    /// How many pieces were written, and the run's status.
+    /// Number of written pieces, and the run's status.
     progress: Arc<watch::Sender<(usize, &'static str)>>,
 }
 
@@ -68,7 +68,7 @@ impl FakeLanggraph {
         server
     }
 
-    /// Settings of an agent that asks it.
+    /// Settings of an agent that calls it.
     #[must_use]
     pub fn as_agent(&self, name: &str) -> Value {
         let config = json!({ "baseUrl": self.url, "apiKey": "lsv2_k", "assistantId": "agent" });
@@ -81,7 +81,7 @@ impl FakeLanggraph {
         self.shared().asked.clone()
     }
 
-    /// How many threads there are.
+    /// Number of threads.
     #[must_use]
     pub fn n_threads(&self) -> usize {
         self.shared().threads.len()
@@ -183,7 +183,7 @@ async fn write(run: Run, between: Duration) {
     run.progress.send_modify(|(_, status)| *status = "success");
 }
 
-/// The stream of a run, behind the event of that number.
+/// The stream of a run, after the event of that number.
 fn events(run: Run, after: usize) -> Response {
     let progress = run.progress.subscribe();
     let events = stream::unfold((run.pieces, progress, after), |(pieces, mut progress, at)| async move {

@@ -1,5 +1,5 @@
-//! What the whole-system scenarios are made of: the bridge as a process, an operator, platforms and agents on the loopback
-//! address, and AWS Lambda as a program of ours.
+//! Building blocks of the whole-system scenarios: the bridge as a process, an operator, platforms and agents on the loopback
+//! address, and an emulator of AWS Lambda.
 
 pub mod agents;
 pub mod chat_picture;

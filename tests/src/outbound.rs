@@ -1,29 +1,29 @@
-//! What bots show in chats, and what of it a platform would have refused.
+//! The messages of bots as chats show them, and complaints about what a platform would have rejected.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-/// Something that a bot shows in a chat, as people there see it.
+/// A message of a bot in a chat, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bubble {
     /// The bot.
     pub bot: String,
     /// The group, or the person in a direct chat.
     pub chat: String,
-    /// The message that it answers, where the platform ties it to one.
+    /// The message that it answers, where the platform links it to one.
     pub answers: Option<String>,
-    /// By which of the platform's ways it came.
+    /// The platform's way of sending by which it arrived.
     pub way: &'static str,
     /// Every text that it showed, the oldest first.
     pub states: Vec<String>,
-    /// Whether nothing comes after it.
+    /// Whether it is final.
     pub done: bool,
 }
 
 impl Bubble {
-    /// What it shows now.
+    /// The current text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.states.last().map_or("", String::as_str)
@@ -33,14 +33,14 @@ impl Bubble {
 /// A button of a card, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownButton {
-    /// What it says.
+    /// Its label.
     pub label: String,
-    /// The address that it opens. `None`: a click on it is reported to the bot.
+    /// The address that it opens. `None`: a click is reported to the bot.
     pub url: Option<String>,
 }
 
 impl ShownButton {
-    /// A button; an empty address is none.
+    /// A button; an empty address counts as none.
     #[must_use]
     pub fn new(label: &str, url: &str) -> Self {
         Self {
@@ -50,17 +50,17 @@ impl ShownButton {
     }
 }
 
-/// Who says something, and where.
+/// A sender and the chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaker {
     /// The person.
     pub user: String,
-    /// The group, unless they speak to the bot alone.
+    /// The group, unless it is a direct chat.
     pub group: Option<String>,
 }
 
 impl Speaker {
-    /// A person alone with the bot.
+    /// A person in their direct chat with the bot.
     #[must_use]
     pub fn alone(user: &str) -> Self {
         Self {
@@ -78,19 +78,19 @@ impl Speaker {
         }
     }
 
-    /// Where an answer belongs.
+    /// The chat in which an answer belongs.
     #[must_use]
     pub fn chat(&self) -> &str {
         self.group.as_deref().unwrap_or(&self.user)
     }
 }
 
-/// What a strict platform found wrong, each kind once with its number.
+/// Protocol violations that a strict platform found, each kind once with its count.
 #[derive(Debug, Clone, Default)]
 pub struct Complaints(BTreeMap<String, usize>);
 
 impl Complaints {
-    /// Notes one.
+    /// Adds one.
     pub fn add(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
     }
@@ -102,10 +102,10 @@ impl Complaints {
     }
 }
 
-/// Asks until there is something, at most for `limit`.
+/// Polls until `ask` returns a value, at most for `limit`.
 ///
 /// # Errors
-/// If there is nothing by then; the text says what was waited for.
+/// On timeout; the message names what was waited for.
 pub async fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let began = Instant::now();
     loop {
@@ -119,10 +119,10 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Opti
     }
 }
 
-/// Asks for the whole of `time` whether it is still so: for what must not happen, and so gives no sign.
+/// Polls for the whole of `time` whether a condition still holds: for events that must not happen.
 ///
 /// # Errors
-/// As soon as it isn't; the text says what should have stayed.
+/// As soon as it doesn't; the message names the condition.
 pub async fn stays(what: &str, time: Duration, mut ask: impl FnMut() -> bool) -> anyhow::Result<()> {
     let began = Instant::now();
     while began.elapsed() < time {

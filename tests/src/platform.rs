@@ -10,40 +10,40 @@ use tokio::time::{Instant, sleep};
 use crate::outbound::{Bubble, ShownButton, Speaker};
 use crate::uploads::SentFile;
 
-/// A chat platform with one bot account, in one connection mode, as a shared scenario drives it.
+/// A chat platform with one bot account in one connection mode, as shared scenarios use it.
 ///
-/// Methods return at once: what takes time (a webhook delivery, its repetition) runs in a task of the simulator.
+/// Methods return at once: longer operations (a webhook delivery, its repetition) run in a task of the simulator.
 pub trait PlatformSimulator: Send + Sync {
-    /// What people on this platform can do and see.
+    /// The features of this platform.
     fn features(&self) -> Features;
 
     /// The body of the API call that creates the integration: name, platform, mode, credentials, endpoints.
     fn integration(&self) -> Value;
 
-    /// The same with credentials that the platform refuses.
+    /// Like [`Self::integration`], with credentials that the platform refuses.
     fn wrong_integration(&self) -> Value;
 
-    /// The integration was created; the platform learns its callback URL, where an operator would enter it.
+    /// The integration was created; the platform gets its callback URL, where an operator would enter it.
     fn created(&self, callback_url: &str);
 
     /// Whether the platform has a way to deliver messages to the bridge: a registered webhook, an open connection.
     fn is_connected(&self) -> bool;
 
-    /// A person says something to the bot. In a group `mention` tells whether the bot is mentioned. Returns the message's id.
+    /// A person's message to the bot. In a group `mention` states whether it mentions the bot. Returns the message's id.
     ///
-    /// The platform delivers it as it does in reality: until it is acknowledged.
+    /// The platform delivers it as in reality: until it is acknowledged.
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String;
 
-    /// A person alone with the bot sends a picture or a file. Returns the message's id. `None`: nobody can here.
+    /// A person sends a picture or a file in the direct chat. Returns the message's id. `None`: the platform doesn't support it.
     fn upload(&self, from: &Speaker, upload: Upload) -> Option<String>;
 
-    /// Delivers an earlier message once more, as after a lost acknowledgement.
+    /// Delivers an earlier message again, as after a lost acknowledgement.
     fn redeliver(&self, id: &str);
 
     /// What the bot's side of a chat shows, the oldest first.
     fn shown(&self, chat: &Speaker) -> Vec<Bubble>;
 
-    /// The pictures and files that the bot has sent into a chat, the oldest first. Only where [`Features`] say that it can.
+    /// The pictures and files that the bot has sent to a chat, the oldest first. Only where [`Features`] say that it can.
     fn files(&self, _chat: &Speaker) -> Vec<SentFile> {
         Vec::new()
     }
@@ -58,34 +58,34 @@ pub trait PlatformSimulator: Send + Sync {
         unimplemented!("this platform reports no click on {label}");
     }
 
-    /// What people see by their clicks in a chat: buttons that have changed, words that have appeared. `None`: the platform shows nothing.
+    /// What people see after their clicks in a chat: changed buttons, new texts. `None`: the platform shows nothing.
     fn click_marks(&self, _chat: &Speaker) -> Option<String> {
         None
     }
 
-    /// A person opens their chat with the bot. Returns whether the platform tells the bot so.
+    /// A person opens their chat with the bot. Returns whether the platform reports that to the bot.
     fn open_chat(&self, _by: &Speaker) -> bool {
         false
     }
 
-    /// A person rates the newest answer in their chat. Returns whether people can here.
+    /// A person rates the newest answer in their chat. Returns whether the platform supports it.
     fn rate(&self, _by: &Speaker, _is_good: bool) -> bool {
         false
     }
 
-    /// A person replies to the newest message of the bot in a chat, without a mention of the bot. Returns the message's id. `None`: nobody
-    /// can here, or bots aren't told of it.
+    /// A person replies to the bot's newest message in a chat, without a mention. Returns the message's id. `None`: the platform doesn't
+    /// support it, or doesn't deliver it to bots.
     fn reply_to_newest(&self, _from: &Speaker, _text: &str) -> Option<String> {
         None
     }
 
-    /// How often the bot has shown in a chat that it is at it, by something else than words. `None`: the platform has no such sign.
+    /// How often the bot has shown a typing indicator or another waiting sign in a chat. `None`: the platform has no such sign.
     fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
         None
     }
 
-    /// The platform ends the bot's login, or gives its place to another client. Returns the state and the reason that operators are to
-    /// be shown. `None`: the platform has no such way that it shows without a message.
+    /// The platform ends the bot's login, or gives it to another client. Returns the state and the reason that operators must see.
+    /// `None`: the platform has no such event that it reports without a message.
     fn sign_out(&self) -> Option<(&'static str, &'static str)> {
         None
     }
@@ -102,11 +102,11 @@ pub trait PlatformSimulator: Send + Sync {
 pub struct Upload {
     /// Whether it is a picture.
     pub is_picture: bool,
-    /// Its name, for platforms that tell it.
+    /// Its name, for platforms that send it.
     pub name: &'static str,
-    /// Its type, for platforms that tell it.
+    /// Its type, for platforms that send it.
     pub mime: &'static str,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'static [u8],
 }
 
@@ -118,7 +118,7 @@ impl Upload {
         mime: "image/png",
         bytes: include_bytes!("pixel.png"),
     };
-    /// A text, in no whole number of a cipher's blocks.
+    /// A text whose length is not a multiple of a cipher's block.
     pub const FILE: Self = Self {
         is_picture: false,
         name: "notes.txt",
@@ -127,12 +127,12 @@ impl Upload {
     };
 }
 
-/// What a platform offers, so that a scenario expects nothing else.
+/// The features of a platform; scenarios expect no others.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
     /// Bots can be in groups.
     pub groups: bool,
-    /// Bots in groups are told what doesn't concern them too.
+    /// Bots in groups receive messages without a mention too.
     pub hears_groups: bool,
     /// Text is shown while it grows.
     pub streams: bool,
@@ -140,19 +140,19 @@ pub struct Features {
     pub checks_credentials: bool,
     /// The platform has a rate limit that it answers calls with.
     pub rate_limits: bool,
-    /// Credentials are typed in. Else they are obtained by a login, whose codes the simulator confirms at once.
+    /// Operators enter the credentials. Otherwise they are obtained by a login, whose QR codes the simulator confirms at once.
     pub typed_credentials: bool,
     /// More than one person can write to a bot.
     pub many_people: bool,
-    /// An answer of any length is shown whole.
+    /// An answer of any length is shown completely.
     pub long_answers: bool,
-    /// Tasks are made outside only.
+    /// Tasks can only be created outside the chat.
     pub tasks_from_outside: bool,
-    /// An agent's reasoning can stand where its text will begin.
+    /// An agent's reasoning can be shown in place of the text before it begins.
     pub shows_reasoning: bool,
     /// Buttons of cards can open addresses.
     pub link_buttons: bool,
-    /// Commands are typed. Else people choose among those that the bridge has registered.
+    /// Commands are typed. Otherwise people choose among those that the bridge has registered.
     pub typed_commands: bool,
     /// Pictures of an agent are shown as pictures.
     pub sends_pictures: bool,
@@ -180,17 +180,17 @@ impl Features {
     };
 }
 
-/// How long a platform goes on delivering what is not acknowledged.
+/// How long a platform redelivers what is not acknowledged.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
-/// Between two deliveries. Real platforms wait longer.
+/// Pause between two deliveries. Real platforms wait longer.
 const REDELIVERY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Messages that were said, by id, so that they can be delivered again.
+/// Sent messages by id, so that they can be delivered again.
 #[derive(Debug, Clone, Default)]
 pub struct SaidMessages(Arc<Mutex<HashMap<String, Value>>>);
 
 impl SaidMessages {
-    /// Keeps a message. Returns its id.
+    /// Stores a message. Returns its id.
     pub fn keep(&self, message: &Value) -> String {
         let mut said = self.lock();
         let id = format!("said{}", said.len());
@@ -198,16 +198,16 @@ impl SaidMessages {
         id
     }
 
-    /// A message that was kept.
+    /// A stored message.
     ///
     /// # Panics
-    /// If there is none of that id.
+    /// If there is none with that id.
     #[must_use]
     pub fn get(&self, id: &str) -> Value {
         self.lock().get(id).expect("it was said").clone()
     }
 
-    /// Keeps something else under an id, for a platform that makes a message only when it delivers it.
+    /// Stores another value under an id, for a platform that creates a message only when it delivers it.
     pub fn replace(&self, id: &str, message: &Value) {
         self.lock().insert(id.to_owned(), message.clone());
     }

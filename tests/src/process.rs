@@ -13,10 +13,10 @@ use crate::reserved_port::free_port;
 /// The token that tests sign in with.
 pub const ADMIN_TOKEN: &str = "token-of-the-tests-9f86d081884c7d659a2feaa0c55ad015";
 
-/// Where release binaries lie: `TIELINE_BIN_DIR`, else the workspace's `target/release`.
+/// Path of a release binary: in `TIELINE_BIN_DIR`, else in the workspace's `target/release`.
 ///
 /// # Errors
-/// If there is no such binary, or sources have changed since it was built: a test of yesterday's program says nothing.
+/// If there is no such binary, or sources have changed since it was built: testing an outdated program is pointless.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release");
     let dir = std::env::var_os("TIELINE_BIN_DIR").map_or(default, PathBuf::from);
@@ -37,8 +37,8 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 const BUILD: &str =
     "cargo build --release --bin tieline --bin webhook --bin dispatcher --bin runner --bin admin --bin relay";
 
-/// A source of the program that has changed since it was built. Cargo notes beside a binary what it is made of; nothing knows of one
-/// from elsewhere.
+/// A source of the program that has changed since it was built. Cargo writes a binary's dependencies beside it; for a binary
+/// from elsewhere they are unknown.
 fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
     let Ok(noted) = std::fs::read_to_string(binary.with_extension("d")) else {
         return Ok(None);
@@ -74,7 +74,7 @@ impl Bridge {
         Self::start_on(dir, free_port()?)
     }
 
-    /// The same with more flags.
+    /// Like [`Self::start`], with more flags.
     ///
     /// # Errors
     /// If it doesn't within ten seconds.
@@ -82,7 +82,7 @@ impl Bridge {
         Self::start_on_with(dir, free_port()?, flags)
     }
 
-    /// The same on a certain port, so that addresses survive a restart.
+    /// Like [`Self::start`], on a fixed port, so that addresses survive a restart.
     ///
     /// # Errors
     /// If it doesn't answer within ten seconds.
@@ -90,7 +90,7 @@ impl Bridge {
         Self::start_on_with(dir, port, &[])
     }
 
-    /// The same with an address at which platforms call it.
+    /// Like [`Self::start`], with the public address at which platforms call it.
     ///
     /// # Errors
     /// If it doesn't answer within ten seconds.
@@ -118,10 +118,10 @@ impl Bridge {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Kills it as a power cut would: nothing is said, nothing is finished.
+    /// Kills it with SIGKILL: it can't finish anything.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; either way it is gone after the wait.
+            // It may have exited by itself; after the wait it is gone in either case.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -136,7 +136,7 @@ impl Bridge {
         self.launch()
     }
 
-    /// Asks it to stop, and waits.
+    /// Asks it to stop, and waits for its exit.
     ///
     /// # Errors
     /// If it takes longer than 12 s.
@@ -158,7 +158,7 @@ impl Bridge {
         )
     }
 
-    /// The end of its log, for a failing test.
+    /// The last lines of its log, for a failing test.
     #[must_use]
     pub fn log_tail(&self) -> String {
         end_of(self.log().lines())
@@ -185,10 +185,10 @@ impl Bridge {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The most memory it ever had, in bytes. Linux only.
+    /// Its peak memory in bytes. Linux only.
     ///
     /// # Errors
-    /// If it doesn't run, or the system doesn't tell.
+    /// If it doesn't run, or the system doesn't report it.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -241,7 +241,7 @@ impl Bridge {
     }
 }
 
-/// The last of these lines, each with its end.
+/// The last of these lines, each with its line end.
 fn end_of<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let mut last: Vec<&str> = lines.collect();
     last.drain(..last.len().saturating_sub(40));

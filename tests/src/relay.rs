@@ -18,7 +18,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts one with this environment and no other. Its log is a file of that name in `dir`.
+    /// Starts a relay with this environment only. Its log is a file of that name in `dir`.
     ///
     /// # Errors
     /// If the binary is missing or can't be started.
@@ -39,20 +39,20 @@ impl Relay {
         Ok(Self { child, log })
     }
 
-    /// Kills it as a power cut would.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
-        // It may have ended by itself; either way it is gone after the wait.
+        // It may have exited by itself; after the wait it is gone in either case.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks it to stop. One that has ended already doesn't mind.
+    /// Asks it to stop. No effect on one that has exited already.
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 
-    /// Waits for its end.
+    /// Waits for its exit. Returns whether it has exited within `limit`.
     pub async fn ended(&mut self, limit: Duration) -> bool {
         let began = Instant::now();
         while began.elapsed() < limit {
@@ -64,7 +64,7 @@ impl Relay {
         false
     }
 
-    /// How many bots it has connected so far.
+    /// Number of bots that it has connected so far.
     #[must_use]
     pub fn n_connected(&self) -> usize {
         let log = self.log();

@@ -1,4 +1,4 @@
-//! Loopback ports that stay taken while nothing listens on them.
+//! Loopback ports that stay reserved while nothing listens on them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::net::TcpSocket;
 
-/// A loopback port. Connections to it are refused until a server binds it, as often as it likes. Nobody is given it who asks for any
-/// free port.
+/// A loopback port. Connections to it are refused until a server binds it, which may happen repeatedly. A program that asks for any
+/// free port doesn't get it.
 #[derive(Debug)]
 pub struct ReservedPort {
-    /// Bound and never listening. A listener may have the same address, as both allow reuse.
+    /// Bound and never listening. A listener may use the same address, as both allow reuse.
     socket: TcpSocket,
 }
 
 impl ReservedPort {
-    /// Reserves a port until this is dropped.
+    /// Reserves a port until the value is dropped.
     ///
     /// # Errors
     /// If there is none left.
@@ -29,13 +29,13 @@ impl ReservedPort {
     /// Its address.
     ///
     /// # Errors
-    /// If the system doesn't tell.
+    /// If the system doesn't report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 }
 
-/// A port that is reserved until this process ends: its servers may come and go.
+/// A port that is reserved until this process ends: its servers may start and stop.
 ///
 /// # Errors
 /// If there is none left.

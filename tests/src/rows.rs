@@ -1,4 +1,4 @@
-//! The table of simulators behind one interface, and the adapters of those that were there before the common interface.
+//! The table of simulators behind one interface, and adapters for simulators that are older than that interface.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 /// One platform in one mode.
 pub struct Row {
-    /// The platform's word.
+    /// The platform's name in the configuration.
     pub platform: &'static str,
-    /// The connection mode, or what is special about this row.
+    /// The connection mode, or what distinguishes this row.
     pub mode: &'static str,
     /// Starts the platform with one bot in this mode.
     pub start: fn(&'static str) -> BoxFuture<'static, Box<dyn PlatformSimulator>>,
@@ -105,7 +105,7 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// How long an unacknowledged event waits for its repetition. Real platforms wait 13 s and more.
+/// Redelivery interval of unacknowledged events. Real platforms wait 13 s and more.
 const REDELIVER_AFTER: Duration = Duration::from_secs(1);
 
 /// The app of a row: one account can't be in two integrations.
@@ -118,7 +118,7 @@ struct Lark {
     mode: &'static str,
     callback_url: std::sync::OnceLock<String>,
     said: SaidMessages,
-    /// What posted events were answered with.
+    /// The responses to posted events.
     answers: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -344,7 +344,7 @@ impl PlatformSimulator for DingTalk {
         self.platform.buttons(chat)
     }
 
-    /// Over HTTP only cards of a template of one's own report clicks, and this app has none.
+    /// Over HTTP only cards of a custom template report clicks, and this app has none.
     fn rate(&self, by: &Speaker, is_good: bool) -> bool {
         if self.mode == "webhook" {
             return false;

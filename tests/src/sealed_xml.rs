@@ -1,6 +1,6 @@
-//! Sealed XML callbacks as the platforms send them, and what they accept as an answer.
+//! Encrypted XML callbacks as the platforms send them, and the encrypted answers that they accept.
 //!
-//! An own reading of the form: nothing here uses the connectors.
+//! An independent implementation of the format: nothing here uses the connectors.
 
 use anyhow::{Context as _, ensure};
 use tieline_core::http_types::WebhookRequest;
@@ -24,7 +24,7 @@ pub fn document(fields: &[(&str, &str)]) -> String {
     format!("<xml>{fields}</xml>")
 }
 
-/// The text of an element of a document that is known to be well-formed.
+/// The text of an element of a document, which must be well-formed.
 #[must_use]
 pub fn field(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
@@ -32,7 +32,7 @@ pub fn field(document: &str, name: &str) -> Option<String> {
     Some(inner.replace("<![CDATA[", "").replace("]]>", ""))
 }
 
-/// The request that delivers a sealed document. Gives the nonce too.
+/// The request that delivers an encrypted document. Also returns the nonce.
 #[must_use]
 pub fn request(cipher: &Cipher, receiver: &str, document: &str) -> (WebhookRequest, String) {
     let (timestamp, nonce) = (now().to_string(), nonce());
@@ -51,7 +51,7 @@ fn document_around(receiver: &str, sealed: &str) -> String {
     document(&[("ToUserName", receiver), ("Encrypt", sealed)])
 }
 
-/// The request with which a console checks the address.
+/// The request by which a console verifies the callback address.
 #[must_use]
 pub fn check(cipher: &Cipher, receiver: &str, echo: &str) -> WebhookRequest {
     let (timestamp, nonce) = (now().to_string(), nonce());
@@ -65,7 +65,7 @@ pub fn check(cipher: &Cipher, receiver: &str, echo: &str) -> WebhookRequest {
     }
 }
 
-/// Opens a sealed answer.
+/// Decrypts an answer.
 ///
 /// # Errors
 /// If the platform would not accept it.

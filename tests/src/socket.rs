@@ -1,4 +1,4 @@
-//! The server's side of a WebSocket inside an HTTP server, so that one address serves a platform's API and its gateway.
+//! The server side of a WebSocket within an HTTP server, so that one address serves a platform's API and its gateway.
 
 use std::future::Future;
 
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 /// An open socket.
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Answers a handshake and hands the socket to `serve`. A handshake that is not one gets a 400.
+/// Answers a handshake and passes the socket to `serve`. An invalid handshake gets a 400.
 pub fn upgrade<F, S>(request: Request, serve: F) -> Response
 where
     F: FnOnce(Socket) -> S + Send + 'static,
@@ -57,7 +57,7 @@ fn accept(headers: &HeaderMap) -> Option<String> {
     let asked = is(header::CONNECTION, "upgrade")
         && is(header::UPGRADE, "websocket")
         && is(header::SEC_WEBSOCKET_VERSION, "13")
-        // None of the platforms has one, and a client that asks for one would not get it.
+        // None of the platforms has a subprotocol, and a client that asks for one would not get it.
         && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked)?;
     Some(derive_accept_key(key.as_bytes()))

@@ -1,7 +1,7 @@
-//! A reader of the deployment template: what it declares, with its functions resolved as CloudFormation would.
+//! A reader of the deployment template: its resources, with intrinsic functions resolved as by CloudFormation.
 //!
-//! Knows what this project's template uses: `Ref`, `GetAtt`, `Sub`, `If`, `Join`, and conditions of `Equals`, `Not`, `And`, `Or`.
-//! What it doesn't know is an error, so that the template can't outgrow it unseen.
+//! Supports what this project's template uses: `Ref`, `GetAtt`, `Sub`, `If`, `Join`, and conditions of `Equals`, `Not`, `And`, `Or`.
+//! Everything else is an error, so that new features of the template don't go unnoticed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,15 +14,15 @@ use serde_yaml_ng::{Mapping, Value};
 pub struct Template {
     root: Mapping,
     parameters: BTreeMap<String, String>,
-    /// What `Ref` and `GetAtt` give of resources, pseudo parameters included: by `Name` or `Name.Attribute`.
+    /// The values of `Ref` and `GetAtt` of resources and pseudo parameters: by `Name` or `Name.Attribute`.
     attributes: BTreeMap<String, String>,
 }
 
 impl Template {
-    /// Reads a template. Parameters that are not `given` are as their defaults say.
+    /// Reads a template. Parameters that are not `given` have their defaults.
     ///
     /// # Errors
-    /// If it is not YAML, a parameter has no value, or one is given that it doesn't have.
+    /// If it is not YAML, a parameter has no value, or an unknown one is given.
     pub fn read(path: &Path, mut given: BTreeMap<String, String>) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let root: Mapping = serde_yaml_ng::from_str(&text)?;
@@ -33,7 +33,7 @@ impl Template {
             let value = value.with_context(|| format!("parameter {name} has no value"))?;
             parameters.insert(name.to_owned(), value);
         }
-        ensure!(given.is_empty(), "it has no parameters {given:?}");
+        ensure!(given.is_empty(), "the template has no parameters {given:?}");
         Ok(Self {
             root,
             parameters,
@@ -56,15 +56,15 @@ impl Template {
         Self::read(&directory.join(self.property(stack, "TemplateURL")?), given)
     }
 
-    /// Says what `Ref` (`Name`) or `GetAtt` (`Name.Attribute`) gives.
+    /// Defines the value of `Ref` (`Name`) or `GetAtt` (`Name.Attribute`).
     pub fn define(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.attributes.insert(name.into(), value.into());
     }
 
-    /// The resources of a type that the conditions let in: name and properties, as they stand there.
+    /// The resources of a type whose conditions hold: name and unresolved properties.
     ///
     /// # Errors
-    /// If a condition can't be decided.
+    /// If a condition can't be evaluated.
     pub fn resources(&self, kind: &str) -> Result<Vec<(&str, &Value)>> {
         let mut found = Vec::new();
         for (name, resource) in section(&self.root, "Resources")? {
@@ -80,7 +80,7 @@ impl Template {
         Ok(found)
     }
 
-    /// What SAM's `Globals` say of functions.
+    /// The `Globals` of SAM for functions.
     ///
     /// # Errors
     /// If there are none.
@@ -92,7 +92,7 @@ impl Template {
     /// A value as text. `None` for `AWS::NoValue`.
     ///
     /// # Errors
-    /// If it names something unknown.
+    /// If it contains an unknown name.
     pub fn text(&self, value: &Value) -> Result<Option<String>> {
         let Value::Tagged(tagged) = value else {
             return Ok(Some(scalar(value).with_context(|| format!("{value:?} is not text"))?));
@@ -104,14 +104,14 @@ impl Template {
             "!Sub" => self.substitute(told.as_str().context("Sub of no text")?).map(Some),
             "!If" => {
                 let [condition, yes, no] = items(told)? else {
-                    bail!("If takes three");
+                    bail!("If needs three values");
                 };
                 let is = self.condition(condition.as_str().context("If of no condition")?)?;
                 self.text(if is { yes } else { no })
             }
             "!Join" => {
                 let [between, parts] = items(told)? else {
-                    bail!("Join takes two");
+                    bail!("Join needs two values");
                 };
                 let between = between.as_str().context("Join by no text")?;
                 let parts: Vec<String> = match parts {
@@ -127,7 +127,7 @@ impl Template {
                 };
                 Ok(Some(parts.join(between)))
             }
-            tag => bail!("{tag} is not known here"),
+            tag => bail!("the function {tag} is not supported"),
         }
     }
 
@@ -150,10 +150,10 @@ impl Template {
 
     fn attribute(&self, name: &str) -> Result<String> {
         let found = self.attributes.get(name).cloned();
-        found.with_context(|| format!("nothing is known of {name}"))
+        found.with_context(|| format!("the name {name} is not defined"))
     }
 
-    /// Replaces `${Name}` and `${Name.Attribute}`. Only what stands there is asked for.
+    /// Replaces `${Name}` and `${Name.Attribute}`. Only names that occur are resolved.
     fn substitute(&self, text: &str) -> Result<String> {
         let mut whole = String::new();
         let mut rest = text;
@@ -168,29 +168,31 @@ impl Template {
 
     fn condition(&self, name: &str) -> Result<bool> {
         let found = section(&self.root, "Conditions")?.get(name);
-        self.holds(found.with_context(|| format!("no condition is called {name}"))?)
+        self.holds(found.with_context(|| format!("there is no condition {name}"))?)
     }
 
     fn holds(&self, condition: &Value) -> Result<bool> {
         let Value::Tagged(tagged) = condition else {
-            bail!("{condition:?} is no condition");
+            bail!("{condition:?} is not a condition");
         };
         let told = &tagged.value;
         Ok(match tagged.tag.to_string().as_str() {
             "!Condition" => self.condition(told.as_str().context("Condition of no name")?)?,
             "!Equals" => {
                 let [one, other] = items(told)? else {
-                    bail!("Equals takes two")
+                    bail!("Equals needs two values")
                 };
                 self.text(one)? == self.text(other)?
             }
             "!Not" => {
-                let [one] = items(told)? else { bail!("Not takes one") };
+                let [one] = items(told)? else {
+                    bail!("Not needs one value")
+                };
                 !self.holds(one)?
             }
             "!And" => self.all(told)?.into_iter().all(|it| it),
             "!Or" => self.all(told)?.into_iter().any(|it| it),
-            tag => bail!("{tag} is not known in conditions"),
+            tag => bail!("the function {tag} is not supported in conditions"),
         })
     }
 
@@ -210,7 +212,7 @@ fn items(value: &Value) -> Result<&[Value]> {
     Ok(items)
 }
 
-/// Text, a number or a truth value, as CloudFormation passes it on.
+/// Text, a number or a boolean, as CloudFormation passes it on.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -287,7 +289,7 @@ Resources:
     }
 
     #[test]
-    fn what_is_unknown_is_an_error() {
+    fn unknown_functions_are_errors() {
         let template = template();
         let queues = template.resources("AWS::SQS::Queue").unwrap();
         assert!(template.property(queues[0].1, "Odd").is_err());

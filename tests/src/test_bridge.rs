@@ -1,4 +1,4 @@
-//! A bridge in a directory of its own, and who speaks with it.
+//! A bridge in a directory of its own, with its operator and clients.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Limit of every wait for something that must come.
+/// Limit of every wait for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running bridge with an operator.
@@ -18,7 +18,7 @@ pub struct TestBridge {
     pub process: Bridge,
     /// The operator.
     pub console: Console,
-    /// Where the process keeps everything.
+    /// The process's data directory.
     pub dir: TempDir,
 }
 
@@ -44,7 +44,7 @@ impl TestBridge {
         Self { process, console, dir }
     }
 
-    /// The same with connections of its own.
+    /// The same bridge, with new connections.
     #[must_use]
     pub fn afresh(self) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl TestBridge {
         }
     }
 
-    /// A WeCom bot. `trigger` has what differs from the defaults.
+    /// Creates a WeCom bot. `trigger` has the differences from the defaults.
     ///
     /// # Panics
     /// If the bridge refuses.
@@ -78,7 +78,7 @@ impl TestBridge {
         (bot, responses)
     }
 
-    /// A bot of our own channel, in the default organization. Gives its id.
+    /// Creates a bot on our own channel in the default organization. Returns its id.
     ///
     /// # Panics
     /// If the bridge refuses.
@@ -89,7 +89,7 @@ impl TestBridge {
             .to_owned()
     }
 
-    /// The same in any organization. Gives the trigger.
+    /// Creates a bot on our own channel in any organization. Returns the trigger.
     ///
     /// # Panics
     /// If the bridge refuses.
@@ -107,15 +107,18 @@ impl TestBridge {
         self.post(&format!("{base}/triggers"), &trigger).await
     }
 
-    /// Posts and expects success.
+    /// Sends a POST request and expects success.
     ///
     /// # Panics
     /// If the bridge refuses.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
-        self.console.post(path, body).await.expect("the operator may")
+        self.console
+            .post(path, body)
+            .await
+            .expect("the API accepts the request")
     }
 
-    /// Changes something and expects success.
+    /// Sends a PATCH request and expects success.
     ///
     /// # Panics
     /// If the bridge refuses.
@@ -126,7 +129,7 @@ impl TestBridge {
             .json(body)
             .send()
             .await
-            .expect("the bridge answers");
+            .expect("the bridge responds");
         assert!(
             answer.status().is_success(),
             "{path}: {}",
@@ -134,7 +137,7 @@ impl TestBridge {
         );
     }
 
-    /// Says something on our own channel and waits for the answer.
+    /// Sends a message on our own channel and waits for the answer.
     ///
     /// # Panics
     /// If the bridge refuses.
@@ -143,7 +146,7 @@ impl TestBridge {
             .console
             .say(integration, chat, text, &uuid())
             .await
-            .expect("the message is taken");
+            .expect("the message is accepted");
         self.answer(&reply).await
     }
 
@@ -152,7 +155,7 @@ impl TestBridge {
     /// # Panics
     /// If the bridge refuses.
     pub async fn answer(&self, reply: &str) -> String {
-        let shown = self.console.read(reply).await.expect("the answer comes");
+        let shown = self.console.read(reply).await.expect("the answer is complete in time");
         shown
             .last()
             .and_then(|it| it["text"].as_str())
@@ -172,18 +175,18 @@ pub fn uuid() -> String {
     hex::encode(bytes)
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` is true.
 ///
 /// # Panics
-/// If it never does.
+/// On timeout.
 pub async fn until(what: &str, condition: impl FnMut() -> bool) {
     until_within(PATIENCE, what, condition).await;
 }
 
-/// The same with a limit of its own.
+/// Like [`until`], with a limit of its own.
 ///
 /// # Panics
-/// If it isn't so in time.
+/// On timeout.
 pub async fn until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
@@ -192,8 +195,8 @@ pub async fn until_within(limit: Duration, what: &str, mut condition: impl FnMut
     }
 }
 
-/// Prints a figure beside the test's result.
-#[expect(clippy::print_stdout, reason = "a figure to read")]
+/// Prints a measured figure beside the test's result.
+#[expect(clippy::print_stdout, reason = "the figure is part of the result")]
 pub fn figure(what: &str, value: impl std::fmt::Display) {
     println!("{what}: {value}");
 }

@@ -1,11 +1,11 @@
-//! Files that bots upload and send: forms as the platforms read them, and what stands in the chats.
+//! Files that bots upload and send: multipart forms as the platforms parse them, and the files in the chats.
 
 use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
 use axum::http::{HeaderMap, header};
 
-/// A form with one file, as its last part.
+/// A multipart form with one file, as its last part.
 #[derive(Debug)]
 pub struct Form {
     /// Plain fields.
@@ -34,16 +34,16 @@ pub struct SentFile {
 /// Files of all bots of a platform.
 #[derive(Debug, Default)]
 pub struct Uploads {
-    /// By key: whose it is, and what.
+    /// By key: the bot that uploaded it, and the file.
     uploaded: HashMap<String, (String, SentFile)>,
     sent: Vec<SentFile>,
 }
 
 impl Form {
-    /// Reads a body of `multipart/form-data`.
+    /// Parses a body of `multipart/form-data`.
     ///
     /// # Errors
-    /// Unless it is one, with exactly one file, at its end.
+    /// If it isn't one with exactly one file, as its last part.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<Self> {
         let kind = headers.get(header::CONTENT_TYPE).context("no content type")?.to_str()?;
         let boundary = kind
@@ -80,7 +80,7 @@ impl Form {
         Ok(form)
     }
 
-    /// Whether these are its plain fields, no more and no fewer.
+    /// Whether its plain fields are exactly these.
     #[must_use]
     pub fn has_fields(&self, names: &[&str]) -> bool {
         self.fields.len() == names.len() && names.iter().all(|name| self.fields.contains_key(*name))
@@ -88,7 +88,7 @@ impl Form {
 }
 
 impl Uploads {
-    /// Keeps what a bot has uploaded.
+    /// Stores a file that a bot has uploaded.
     pub fn keep(&mut self, bot: &str, key: &str, is_picture: bool, form: Form) {
         let file = SentFile {
             chat: String::new(),
@@ -99,7 +99,7 @@ impl Uploads {
         self.uploaded.insert(key.to_owned(), (bot.to_owned(), file));
     }
 
-    /// Sends what a bot has uploaded in that form. `false` if there is none.
+    /// Sends a file that a bot has uploaded as a picture or a file. `false` if there is none.
     pub fn send(&mut self, bot: &str, key: &str, is_picture: bool, chat: &str) -> bool {
         let found = self.uploaded.get(key);
         let found = found.filter(|(of, file)| of == bot && file.is_picture == is_picture);
@@ -111,7 +111,7 @@ impl Uploads {
         file.is_some()
     }
 
-    /// Puts a file into a chat that came with the call that sends it.
+    /// Shows a file in a chat that was uploaded with the call that sends it.
     pub fn show(&mut self, chat: &str, is_picture: bool, form: Form) {
         self.sent.push(SentFile {
             chat: chat.to_owned(),
@@ -128,7 +128,7 @@ impl Uploads {
     }
 }
 
-/// Whether these are the first bytes of a picture.
+/// Whether the bytes begin like a picture.
 #[must_use]
 pub fn is_picture(bytes: &[u8]) -> bool {
     [&b"\x89PNG"[..], b"\xff\xd8\xff", b"GIF8"]

@@ -1,4 +1,4 @@
-//! Agents of several protocols behind the whole bridge: streamed answers, conversations that go on, and what a crash leaves of them.
+//! Agents of several protocols behind the whole bridge: streamed answers, continued conversations, and recovery after a crash.
 
 use serde_json::{Value, json};
 use tieline_tests::test_bridge::{PATIENCE, TestBridge, uuid};
@@ -28,7 +28,7 @@ fn n_asked(server: &Server, target: &str) -> usize {
         .count()
 }
 
-/// Waits until some of the answer is shown.
+/// Waits until some text of the answer is shown.
 async fn first_text(bridge: &TestBridge, reply: &str) -> String {
     let shown = async {
         loop {
@@ -43,7 +43,7 @@ async fn first_text(bridge: &TestBridge, reply: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conversations_of_every_protocol_go_on_after_a_restart() {
+async fn conversations_of_every_protocol_continue_after_a_restart() {
     let mut bridge = TestBridge::start();
     let dify_app = dify_server::start(dify_server::Habits::default()).await;
     let coze_bot = coze_server::start(coze_server::Habits::default()).await;
@@ -70,9 +70,9 @@ async fn conversations_of_every_protocol_go_on_after_a_restart() {
     }
 }
 
-/// What was shown came from a conversation that is known from then on, whatever happens to the process.
+/// The conversation is recorded before any of its text is shown, so that it survives a crash.
 #[tokio::test(flavor = "multi_thread")]
-async fn conversation_is_known_before_its_first_text_is_shown() {
+async fn conversation_is_recorded_before_its_first_text_is_shown() {
     let mut bridge = TestBridge::start();
     let habits = dify_server::Habits {
         cut_after: Some(3),
@@ -86,13 +86,13 @@ async fn conversation_is_known_before_its_first_text_is_shown() {
     bridge.process.kill();
     bridge.process.restart().unwrap();
     let bridge = bridge.afresh();
-    // A chatbot's answer is lost with its connection: it is asked again, in the same conversation.
+    // A chatbot's answer is lost with its connection: the question is asked again, in the same conversation.
     assert_eq!(bridge.answer(&reply).await, "turn 2: hello");
     assert_eq!(server.calls()[1].json()["conversation_id"], "c-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chat_that_goes_on_is_not_asked_again_after_a_crash() {
+async fn running_chat_is_resumed_and_not_asked_again_after_a_crash() {
     let mut bridge = TestBridge::start();
     let habits = coze_server::Habits {
         cut_after: Some(6),
@@ -111,9 +111,9 @@ async fn chat_that_goes_on_is_not_asked_again_after_a_crash() {
     assert!(n_asked(&server, "GET /v3/chat/retrieve") >= 1);
 }
 
-/// The operator reads the agent's own words, without the key and without what the person said.
+/// Operators see the agent's own error text, without the key and without the person's message.
 #[tokio::test(flavor = "multi_thread")]
-async fn failure_is_in_the_log_with_the_agents_own_words() {
+async fn agent_failure_is_logged_with_the_agents_error_text() {
     let bridge = TestBridge::start();
     let words = r#"{"code":"quota","message":"quota of app-secret used up by: a private question"}"#;
     let server = Server::start(vec![crate::server::answer(402, crate::server::JSON, words)]).await;
@@ -132,6 +132,6 @@ async fn failure_is_in_the_log_with_the_agents_own_words() {
     let message = entry["message"].as_str().unwrap();
     assert!(
         message.ends_with("HTTP 402, code quota, message quota of *** used up by: ***"),
-        "{message}"
+        "expected a text that ends with `HTTP 402, code quota, message quota of *** used up by: ***`, found {message}"
     );
 }

@@ -1,4 +1,4 @@
-//! What people do in the chat: commands, sessions, merged messages, answers that are stopped.
+//! Features of the chat: commands, sessions, merged messages, stopped answers.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tieline_tests::test_bridge::{PATIENCE, TestBridge, until, uuid};
 const NEW_SESSION: &str = "A new session has begun.";
 const STOPPED: &str = "(Stopped.)";
 
-/// The sessions' numbers of everything an agent was asked, with the texts.
+/// The session number of every request to an agent, whether the session is new, and the text.
 fn sessions(agent: &FakeAgent) -> Vec<(u64, bool, String)> {
     let seen = agent.seen().into_iter().map(|seen| {
         let session = &seen.body["session"];
@@ -34,7 +34,7 @@ async fn say(bridge: &TestBridge, bot: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn new_begins_a_session_and_nothing_like_it_does() {
+async fn only_the_exact_new_command_starts_a_session() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = bridge.web(&agent.as_webhook(""), &json!({})).await;
@@ -60,7 +60,7 @@ async fn new_begins_a_session_and_nothing_like_it_does() {
 }
 
 #[tokio::test]
-async fn a_new_session_forgets_what_was_said() {
+async fn a_new_session_has_no_earlier_messages() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = bridge.web(&agent.as_chat(""), &json!({})).await;
@@ -77,7 +77,7 @@ async fn a_new_session_forgets_what_was_said() {
 }
 
 #[tokio::test]
-async fn who_was_idle_too_long_begins_anew() {
+async fn idle_session_is_replaced_by_a_new_one_after_its_timeout() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = bridge
@@ -108,7 +108,7 @@ async fn messages_within_the_window_are_one_question() {
     for text in ["one", "two", "three"] {
         replies.push(say(&bridge, &bot, text).await);
     }
-    // A command is not held back, and doesn't disturb what waits.
+    // A command is not held back, and doesn't affect the gathered messages.
     let status = bridge.ask(&bot, "chat", "/status").await;
     assert!(
         status.ends_with("No answer is running.\n3 messages are waiting."),
@@ -136,17 +136,20 @@ async fn twenty_messages_are_not_held_back() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_five_windows() {
+async fn messages_are_held_back_for_five_windows_at_most() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let bot = bridge
         .web(&agent.as_webhook(""), &json!({ "summaryWindowSeconds": 2 }))
         .await;
     let began = Instant::now();
-    // Never silent for a whole window, and never twenty messages, which are not held back.
+    // The person is never silent for a whole window, and never sends twenty messages, which are not held back.
     while agent.asked().is_empty() {
         say(&bridge, &bot, "and another thing").await;
-        assert!(began.elapsed() < Duration::from_secs(30), "held back for ever");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the messages are still held back"
+        );
         tokio::time::sleep(Duration::from_millis(800)).await;
     }
     assert!(
@@ -165,7 +168,7 @@ fn holding_first() -> Manner {
     }
 }
 
-/// A bot whose agent is in the middle of its answer to `first`. Gives its reply.
+/// A bot whose agent is in the middle of its answer to `first`. Returns the bot and the reply to `first`.
 async fn in_the_middle(bridge: &TestBridge, agent: &FakeAgent, trigger: &Value) -> (String, String) {
     let bot = bridge.web(&agent.as_chat(""), trigger).await;
     let reply = say(bridge, &bot, "first").await;
@@ -181,7 +184,10 @@ async fn in_the_middle(bridge: &TestBridge, agent: &FakeAgent, trigger: &Value) 
             return (bot, reply);
         }
         after = state["version"].as_u64().unwrap();
-        assert!(began.elapsed() < PATIENCE, "{state}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the beginning of the answer is not shown: {state}"
+        );
     }
 }
 
@@ -192,8 +198,14 @@ async fn a_message_waits_while_an_answer_is_written() {
     let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
     let second = say(&bridge, &bot, "second").await;
     let status = bridge.ask(&bot, "chat", "/status").await;
-    assert!(status.contains("\nAn answer is being written, for "), "{status}");
-    assert!(status.ends_with("\n1 message is waiting."), "{status}");
+    assert!(
+        status.contains("\nAn answer is being written, for "),
+        "expected a running answer in {status}"
+    );
+    assert!(
+        status.ends_with("\n1 message is waiting."),
+        "expected one waiting message in {status}"
+    );
     assert_eq!(agent.asked(), ["first"]);
     agent.open_gate();
     assert_eq!(bridge.answer(&first).await, "part of first, rest");
@@ -207,7 +219,7 @@ async fn a_message_waits_while_an_answer_is_written() {
 }
 
 #[tokio::test]
-async fn a_message_interrupts_if_the_operator_wants_it() {
+async fn a_message_interrupts_if_the_trigger_says_so() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
     let (bot, first) = in_the_middle(&bridge, &agent, &json!({ "busyPolicy": "interrupt" })).await;
@@ -216,7 +228,7 @@ async fn a_message_interrupts_if_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn stop_ends_the_answer_and_what_waits_behind_it() {
+async fn stop_ends_the_answer_and_the_waiting_messages() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
     let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
@@ -236,7 +248,7 @@ async fn stop_ends_the_answer_and_what_waits_behind_it() {
 }
 
 #[tokio::test]
-async fn new_drops_what_waits_and_lets_the_answer_end() {
+async fn new_drops_waiting_messages_and_lets_the_answer_end() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(holding_first()).await;
     let (bot, first) = in_the_middle(&bridge, &agent, &json!({})).await;
@@ -247,11 +259,11 @@ async fn new_drops_what_waits_and_lets_the_answer_end() {
     assert_eq!(bridge.answer(&first).await, "part of first, rest");
     assert_eq!(bridge.ask(&bot, "chat", "third").await, "part of third, rest");
     let history = agent.seen().last().unwrap().body["messages"].as_array().unwrap().len();
-    assert_eq!(history, 1, "the new session knows nothing of the old one");
+    assert_eq!(history, 1, "the new session must not have messages of the old one");
 }
 
 #[tokio::test]
-async fn people_are_told_that_nobody_answers() {
+async fn people_get_a_notice_when_no_agent_answers() {
     let bridge = TestBridge::start();
     let echo = json!({ "protocol": "echo", "config": {} });
     let integration = json!({ "name": "Lonely", "platform": "web", "connectionMode": "webhook", "language": "en" });
@@ -280,7 +292,7 @@ async fn people_are_told_that_nobody_answers() {
 }
 
 #[tokio::test]
-async fn a_group_shares_a_session_if_the_operator_wants_it() {
+async fn a_group_shares_a_session_if_the_trigger_says_so() {
     for (scope, expected) in [("sender", 2), ("chat", 1)] {
         let bridge = TestBridge::start();
         let agent = FakeAgent::start(Manner::default()).await;
@@ -290,7 +302,7 @@ async fn a_group_shares_a_session_if_the_operator_wants_it() {
         for person in ["lisi", "wangwu"] {
             let speaker = Speaker::in_group(person, "wrkGROUP1");
             let message = bot.text(&speaker, &uuid(), "@Helper hi", &responses.url_for(person));
-            // Who shares a session is told apart by name.
+            // Senders of a shared session are distinguished by name.
             let said_by = if scope == "chat" {
                 format!("{person}: ")
             } else {
@@ -309,7 +321,7 @@ async fn a_group_shares_a_session_if_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn agent_that_may_not_know_names_is_told_of_speakers_by_alias() {
+async fn agent_without_permission_for_names_gets_aliases() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let mut pseudonymous = agent.as_webhook("");
@@ -332,11 +344,14 @@ async fn agent_that_may_not_know_names_is_told_of_speakers_by_alias() {
         .iter()
         .map(|text| text.strip_suffix(": hi").unwrap().to_owned())
         .collect();
-    assert!(aliases[0] == aliases[2] && aliases[0] != aliases[1], "{aliases:?}");
+    assert!(
+        aliases[0] == aliases[2] && aliases[0] != aliases[1],
+        "expected one alias for each person, found {aliases:?}"
+    );
 }
 
 #[tokio::test]
-async fn in_a_group_a_command_follows_the_mention() {
+async fn group_command_is_recognized_behind_the_mention() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, responses) = bridge.wecom(&agent.as_webhook(""), &json!({})).await;

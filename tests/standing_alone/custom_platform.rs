@@ -1,4 +1,4 @@
-//! A platform that connects itself: what its program may send and ask for, and the example of its document.
+//! The `custom` platform: what its program may send and poll, and the example in its document.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -91,7 +91,7 @@ async fn attachments_reach_the_agent_inline_and_by_link() {
 }
 
 #[tokio::test]
-async fn agent_is_told_who_asks_and_in_which_chat() {
+async fn sender_and_chat_reach_the_agent() {
     let it = scenario(false).await;
     let ask = async |text: &str| {
         let mut message = it.platform.text(&lisi(), text, true);
@@ -109,7 +109,7 @@ async fn agent_is_told_who_asks_and_in_which_chat() {
     );
     assert_eq!(told["user"].get("person"), None, "nobody is linked yet: {told}");
 
-    // A link that an operator makes reaches the agent with the next question.
+    // A link that an operator creates is sent to the agent with the next question.
     let user = format!("/api/v1/orgs/default/users/{}", told["user"]["id"].as_str().unwrap());
     let link = json!({ "linked": "E-17", "name": "Ann Wong", "email": "ann@example.com" });
     it.bridge.patch(&user, &link).await;
@@ -122,7 +122,7 @@ async fn agent_is_told_who_asks_and_in_which_chat() {
 }
 
 #[tokio::test]
-async fn unproved_requests_look_alike_and_mistakes_are_named() {
+async fn unsigned_requests_get_one_response_and_signed_mistakes_are_explained() {
     let it = scenario(false).await;
     let body = it.platform.text(&lisi(), "hi", true).to_string();
     let url = it.platform.signed(&body).unwrap().build().unwrap().url().to_string();
@@ -162,7 +162,7 @@ async fn unproved_requests_look_alike_and_mistakes_are_named() {
 }
 
 #[tokio::test]
-async fn program_that_is_busy_waits_and_one_that_is_gone_is_left_alone() {
+async fn busy_program_is_retried_and_gone_program_is_not() {
     let it = scenario(false).await;
     it.platform.fail([(500, None), (503, Some(1)), (429, Some(1))]);
     it.platform.say(&lisi(), "one", true);
@@ -179,7 +179,10 @@ async fn program_that_is_busy_waits_and_one_that_is_gone_is_left_alone() {
         if message.to_string().contains("gone") {
             break;
         }
-        assert!(std::time::Instant::now() < give_up_at, "{message}");
+        assert!(
+            std::time::Instant::now() < give_up_at,
+            "the message has not failed in time: {message}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     it.platform.say(&lisi(), "three", true);
@@ -200,11 +203,11 @@ async fn replies_are_polled_by_their_own_integration_only() {
     assert_eq!((&again["text"], &again["done"]), (&json!("echo: one"), &json!(true)));
     for after in [0, 1] {
         let refused = other.poll(reply, after).await.unwrap_err().to_string();
-        assert!(refused.contains("404"), "{refused}");
+        assert!(refused.contains("404"), "expected `404` in {refused}");
     }
 }
 
-/// The example of the document, as a process. Killed when dropped.
+/// The example program of the document, as a process. Killed when dropped.
 struct Example(Child);
 
 impl Example {
@@ -219,7 +222,7 @@ impl Example {
         Self(child.expect("there is a Python 3"))
     }
 
-    /// Types a line and gives the one that is printed for it.
+    /// Types a line and returns the line that is printed for it.
     async fn say(&mut self, line: &str) -> String {
         writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
         let mut printed = BufReader::new(self.0.stdout.take().unwrap());
@@ -239,7 +242,7 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

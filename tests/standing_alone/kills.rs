@@ -1,6 +1,6 @@
-//! `kill -9` at any moment, again and again, while messages are in flight and data keys are rotated.
+//! `kill -9` at random moments, repeatedly, while messages are in flight and data keys are rotated.
 //!
-//! `TIELINE_SOAK=1` does it at full size, `TIELINE_SEED=n` at the same moments again.
+//! `TIELINE_SOAK=1` runs it at full size, `TIELINE_SEED=n` repeats the moments of a run.
 
 use std::collections::HashMap;
 use std::env;
@@ -50,7 +50,7 @@ impl Size {
     }
 }
 
-/// Numbers every request, so that each has an answer of its own.
+/// Numbers every request, so that each answer is unique.
 static N_ASKED: AtomicU64 = AtomicU64::new(0);
 
 fn numbered(text: &str) -> Vec<String> {
@@ -58,7 +58,7 @@ fn numbered(text: &str) -> Vec<String> {
     vec![format!("{number} "), "answers ".to_owned(), text.to_owned()]
 }
 
-/// What one conversation has come to: texts and the answers that were shown, in order.
+/// A conversation: texts and the answers that were shown, in order.
 type Turns = Vec<(String, String)>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,12 +100,12 @@ async fn every_message_has_one_answer_whenever_the_process_is_killed() {
     }
 }
 
-/// Says everything that a person has to say, waits for the answers, and looks at them again in the end.
+/// Sends all messages of a person, waits for the answers, and reads them again in the end.
 async fn speak(console: &Console, bot: &str, person: usize, size: &Size, n_kills: &AtomicUsize) -> Turns {
     let chat = format!("chat{person}");
     let mut replies = Vec::new();
     for n in 0..size.per_conversation {
-        // Spread over all lives of the process.
+        // The messages are spread over all runs of the process.
         while n_kills.load(Ordering::SeqCst) * size.per_conversation < n * size.kills {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -116,22 +116,21 @@ async fn speak(console: &Console, bot: &str, person: usize, size: &Size, n_kills
     for (text, reply) in replies {
         let first = read(console, &reply).await;
         turns.push((text, first["text"].as_str().unwrap().to_owned()));
-        assert_eq!(
-            read(console, &reply).await,
-            first,
-            "an answer that was done has changed"
-        );
+        assert_eq!(read(console, &reply).await, first, "a complete answer has changed");
     }
     turns
 }
 
-/// As a platform does: until it is acknowledged, with the same id.
+/// Sends like a platform: until the message is acknowledged, with the same id.
 async fn say(console: &Console, bot: &str, chat: &str, text: &str) -> String {
     let began = Instant::now();
     loop {
         match console.say(bot, chat, text, text).await {
             Ok((_, reply)) => return reply,
-            Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+            Err(error) => assert!(
+                began.elapsed() < PATIENCE,
+                "the message is not acknowledged in time: {error:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -142,7 +141,10 @@ async fn read(console: &Console, reply: &str) -> Value {
     loop {
         match console.read(reply).await {
             Ok(shown) => return shown.last().unwrap().clone(),
-            Err(error) => assert!(began.elapsed() < 2 * PATIENCE, "{error:?}"),
+            Err(error) => assert!(
+                began.elapsed() < 2 * PATIENCE,
+                "the reply can't be read in time: {error:?}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -151,18 +153,21 @@ async fn read(console: &Console, reply: &str) -> Value {
 async fn kill_again_and_again(bridge: &mut TestBridge, size: &Size, n_kills: &AtomicUsize) {
     let mut moments = Moments::new();
     for _ in 0..size.kills {
-        // Rotated just before the kill, or a while before.
+        // The key is rotated right before the kill, or a while before.
         let (before, after) = (moments.next(), moments.next());
         tokio::time::sleep(before).await;
         let begun = bridge.console.post("/api/v1/keys/rotate", &json!({})).await.unwrap();
-        assert!(begun["keys"].as_array().unwrap().len() > 1, "{begun}");
+        assert!(
+            begun["keys"].as_array().unwrap().len() > 1,
+            "expected a second data key in {begun}"
+        );
         tokio::time::sleep(after / 4).await;
         tokio::task::block_in_place(|| bridge.process.restart()).unwrap();
         n_kills.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// Waits until everything is sealed with the newest key, and returns its version.
+/// Waits until everything is sealed with the newest key. Returns its version.
 async fn rotated(console: &Console) -> u8 {
     let began = Instant::now();
     loop {
@@ -172,7 +177,10 @@ async fn rotated(console: &Console) -> u8 {
             assert_eq!(keys["nUnreadable"], 0, "{keys}");
             return u8::try_from(keys["keys"][0]["version"].as_u64().unwrap()).unwrap();
         }
-        assert!(began.elapsed() < 2 * PATIENCE, "{keys}");
+        assert!(
+            began.elapsed() < 2 * PATIENCE,
+            "the rotation has not ended in time: {keys}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -200,7 +208,7 @@ impl Moments {
     }
 }
 
-/// Each message has the whole answer of one request, and requests followed each other as the messages did.
+/// Each message has the whole answer of one request, and the requests are in the order of the messages.
 fn check_order(turns: &Turns) {
     let mut before = None;
     for (text, answer) in turns {
@@ -212,7 +220,7 @@ fn check_order(turns: &Turns) {
     }
 }
 
-/// The longest history that the agent was sent for each newest text.
+/// The longest history that the agent was sent, by its last text.
 fn histories(agent: &FakeAgent) -> HashMap<String, Vec<Value>> {
     let mut histories = HashMap::<String, Vec<Value>>::new();
     for (seen, text) in agent.seen().into_iter().zip(agent.asked()) {
@@ -225,7 +233,7 @@ fn histories(agent: &FakeAgent) -> HashMap<String, Vec<Value>> {
     histories
 }
 
-/// The last request told the agent all that had been said before, once and in order, with the answers that were shown.
+/// The last request contains all earlier messages once and in order, with the answers that were shown.
 fn check_history(turns: &Turns, histories: &HashMap<String, Vec<Value>>) {
     let (last, earlier) = turns.split_last().unwrap();
     let told: Vec<&Value> = histories[&last.0].iter().map(|message| &message["content"]).collect();
@@ -237,7 +245,7 @@ fn check_history(turns: &Turns, histories: &HashMap<String, Vec<Value>>) {
     assert_eq!(told, expected.iter().collect::<Vec<_>>());
 }
 
-/// What the ledger says, and the keys of items that hold a value of an older data key, read from the files that the process left.
+/// The ledger, and the keys of items with a value sealed by an older data key, read from the files of the stopped process.
 async fn kept(dir: &Path, newest: u8) -> (Vec<MessageRecord>, Vec<String>) {
     let embedded = Embedded::open(dir, Options::default()).unwrap();
     let owner = Owner {
@@ -280,7 +288,7 @@ async fn sealed_before(tables: &aws_sdk_dynamodb::Client, newest: u8) -> Vec<Str
     found
 }
 
-/// Whether an attribute looks like a version byte, a nonce and a tag.
+/// Whether an attribute looks like a version byte, a nonce and a tag, with an older version.
 fn is_older(value: &AttributeValue, newest: u8) -> bool {
     let looks_older = |bytes: &[u8]| bytes.len() >= 1 + 12 + 16 && (1..newest).contains(&bytes[0]);
     match value {

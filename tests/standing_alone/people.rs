@@ -1,4 +1,4 @@
-//! People whom a mapper names, and bots with more than one agent behind them.
+//! People who are identified by a mapper, and bots with several agents.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tieline_tests::test_bridge::{TestBridge, until, uuid};
 const MAPPER: &str = "/api/v1/orgs/default/mapper";
 const SECRET: &str = "a secret of the tests";
 
-/// A mapper that answers what is set.
+/// A mapper with a settable answer.
 async fn mapper() -> (String, Arc<Mutex<Value>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -22,7 +22,7 @@ async fn mapper() -> (String, Arc<Mutex<Value>>) {
 }
 
 #[tokio::test]
-async fn agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not() {
+async fn only_people_whom_the_mapper_knows_reach_the_agent() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (url, answer) = mapper().await;
@@ -32,7 +32,7 @@ async fn agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not() {
     bridge.patch(MAPPER, &settings(&url)).await;
     let bot = bridge.web(&agent.as_webhook("Told"), &json!({})).await;
     assert_eq!(bridge.ask(&bot, "chat", "one").await, "echo: one");
-    // Another address is asked at once. That none answers changes nothing about a person who is known.
+    // A changed address is called at once. That it doesn't respond doesn't affect a person who is known already.
     bridge.patch(MAPPER, &settings("http://127.0.0.1:1")).await;
     assert_eq!(bridge.ask(&bot, "chat", "two").await, "echo: two");
     for seen in agent.seen() {
@@ -41,7 +41,10 @@ async fn agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not() {
     *answer.lock().unwrap() = json!({ "unknown": true });
     bridge.patch(MAPPER, &settings(&url)).await;
     let told = bridge.ask(&bot, "chat", "three").await;
-    assert!(told.contains("people whom your organization knows"), "{told}");
+    assert!(
+        told.contains("people whom your organization knows"),
+        "expected `people whom your organization knows` in {told}"
+    );
     assert_eq!(agent.asked(), ["one", "two"]);
     let refused = bridge
         .console
@@ -53,7 +56,7 @@ async fn agent_is_told_whom_the_mapper_knows_and_nothing_of_whom_it_does_not() {
 }
 
 #[tokio::test]
-async fn what_waits_is_answered_by_the_agent_it_was_said_to() {
+async fn waiting_message_is_answered_by_the_agent_it_was_sent_to() {
     let bridge = TestBridge::start();
     let slow = FakeAgent::start(Manner {
         holds: |text| text == "one",
@@ -91,9 +94,12 @@ async fn what_waits_is_answered_by_the_agent_it_was_said_to() {
         (vec!["one".into(), "two".into()], vec!["three".into()])
     );
     let told = other.seen()[0].body.to_string();
-    assert!(!told.contains("one") && !told.contains("two"), "{told}");
-    // The waiting question went on in the session of the first.
+    assert!(
+        !told.contains("one") && !told.contains("two"),
+        "the other agent must not get the first agent's messages: {told}"
+    );
+    // The waiting question continued the first question's session.
     let told = slow.seen()[1].body.to_string();
-    assert!(told.contains("echo: one"), "{told}");
+    assert!(told.contains("echo: one"), "expected `echo: one` in {told}");
     assert!(bridge.ask(&bot, "chat", "/status").await.contains("Agent: Other"));
 }

@@ -1,4 +1,4 @@
-//! The guard on credentials: what the chat, the agent, the log and the API show of them while an answer grows.
+//! Redaction of credentials: what chat, agent, log and API show of them while an answer is streamed.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tieline_tests::wecom::Speaker;
 const KEY: &str = "sk-a1B2c3D4e5F6g7H8i9J0k1L2";
 const CARD: &str = "4111 1111 1111 1111";
 
-/// An answer whose credentials are split wherever a model may split them.
+/// An answer whose credentials are split at various places, as models split them.
 fn in_pieces(_: &str) -> Vec<String> {
     let pieces = [
         "the key is s",
@@ -24,7 +24,7 @@ fn in_pieces(_: &str) -> Vec<String> {
     pieces.map(str::to_owned).to_vec()
 }
 
-/// What the bridge tells operators: its log, the integrations' logs, and the ledger.
+/// Everything that operators can read: the bridge's log, the integrations' logs, and the ledger.
 async fn told_to_operators(bridge: &TestBridge) -> String {
     let integrations = bridge.console.get("/api/v1/orgs/default/integrations").await.unwrap();
     let id = integrations["items"][0]["id"].as_str().unwrap();
@@ -56,7 +56,7 @@ async fn credential_of_a_growing_answer_is_never_shown() {
     let lisi = Speaker::alone("lisi");
     let message = bot.text(&lisi, &uuid(), "hello", &responses.url_for("lisi"));
     let shown = bot.converse(&lisi, &message, PATIENCE).await.unwrap();
-    assert!(shown.len() > 2, "the answer didn't grow: {shown:?}");
+    assert!(shown.len() > 2, "the answer must be streamed: {shown:?}");
     for snapshot in &shown {
         assert_hidden(&snapshot.content);
     }
@@ -64,17 +64,17 @@ async fn credential_of_a_growing_answer_is_never_shown() {
         shown.last().unwrap().content,
         "the key is [redacted] of [redacted] and all"
     );
-    // The turn is told to the agent again without them.
+    // The stored turn is sent to the agent again, redacted.
     let message = bot.text(&lisi, &uuid(), "again", &responses.url_for("again"));
     bot.converse(&lisi, &message, PATIENCE).await.unwrap();
     assert_hidden(&agent.seen()[1].body.to_string());
     let told = told_to_operators(&bridge).await;
     assert_hidden(&told);
-    assert!(told.contains("2 credential(s)"), "{told}");
+    assert!(told.contains("2 credential(s)"), "expected `2 credential(s)` in {told}");
 }
 
 #[tokio::test]
-async fn answer_that_is_stopped_within_a_credential_shows_a_mark() {
+async fn answer_stopped_within_a_credential_is_redacted() {
     let bridge = TestBridge::start();
     let manner = Manner {
         answer: |_| vec![format!("the key is {KEY}"), " of all".to_owned()],
@@ -95,7 +95,10 @@ async fn answer_that_is_stopped_within_a_credential_shows_a_mark() {
             break;
         }
         after = state["version"].as_u64().unwrap();
-        assert!(begun.elapsed() < PATIENCE, "{state}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the credential's beginning is not reached in time: {state}"
+        );
     }
     bridge.ask(&bot, "chat", "/stop").await;
     assert_eq!(bridge.answer(&reply).await, "the key is [redacted]\n\n(Stopped.)");
@@ -117,9 +120,12 @@ async fn credential_of_a_question_is_hidden_from_the_agent() {
     for asked in agent.seen() {
         let asked = asked.body.to_string();
         assert_hidden(&asked);
-        assert!(!asked.contains("EMP-1234"), "{asked}");
+        assert!(!asked.contains("EMP-1234"), "`EMP-1234` must not be in {asked}");
     }
     let told = told_to_operators(&bridge).await;
     assert_hidden(&told);
-    assert!(told.contains("message_redacted"), "{told}");
+    assert!(
+        told.contains("message_redacted"),
+        "expected `message_redacted` in {told}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Agents that break every rule of theirs, each in its own way.
+//! Misbehaving agents: each violates the protocol in its own way.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// How much is "far too much".
+/// Size of an oversized answer or header.
 const TOO_MUCH: usize = 100 * 1024 * 1024;
 
-/// What the agent does to its caller. The first part of the path says which.
+/// What the agent does to its caller, selected by the first segment of the path.
 pub(crate) const WAYS: &[&str] = &[
     "reset", "hang", "silent", "garbage", "empty", "broken", "cut", "one_line", "endless", "json", "error", "teapot",
 ];
 
-/// Starts it and gives its address.
+/// Starts it and returns its address.
 pub(crate) async fn start() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -32,10 +32,10 @@ async fn behave(mut socket: TcpStream) {
     };
     let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
-    // A caller that hangs up ends these writes; nothing else may notice.
+    // The writes fail when the caller hangs up, which is expected.
     let _ = match way.as_str() {
         "reset" => {
-            // Unread data makes the system answer with a reset.
+            // With unread data the system resets the connection.
             socket.set_zero_linger().ok();
             Ok(())
         }
@@ -89,7 +89,7 @@ async fn behave(mut socket: TcpStream) {
     };
 }
 
-/// The first part of the path of a request that was read to its end.
+/// The first path segment of a request that was read to its end.
 async fn read_request(socket: &mut TcpStream) -> Option<String> {
     let mut request = Vec::new();
     let mut chunk = [0; 16_384];

@@ -1,4 +1,4 @@
-//! The example agents of `docs/agents.md`, as they are printed there, behind the whole bridge.
+//! The example agents of `docs/agents.md`, run as printed there, behind the whole bridge.
 
 use std::fs;
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The page's block of code in that language.
+/// The page's code block in that language.
 fn example(language: &str) -> String {
     let page = fs::read_to_string(root().join("docs/agents.md")).unwrap();
     let (_, code) = page
@@ -80,7 +80,7 @@ async fn example_in_python_answers_in_three_forms() {
     check(command).await;
 }
 
-/// Compiled with its types checked, for a Node.js that doesn't run TypeScript itself.
+/// Compiled with type checks, for a Node.js that doesn't run TypeScript itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn example_in_typescript_answers_in_three_forms() {
     let tools = root().join("tests/.tools/examples-node");

@@ -1,4 +1,4 @@
-//! A WeCom callback becomes an answer that the platform fetches while it grows.
+//! A WeCom callback is answered by a stream, which the platform polls while the answer grows.
 
 use std::time::Duration;
 
@@ -34,22 +34,25 @@ async fn polls_show_a_growing_text_and_its_exact_end() {
     let message = bot.text(&person, "m1", "@Helper 你好", &responses.url_for("RC1"));
     let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();
 
-    assert_eq!(agent.asked(), ["你好"], "the mention is not for the agent");
+    assert_eq!(agent.asked(), ["你好"], "the mention must not reach the agent");
     let texts: Vec<&str> = shown.iter().map(|it| it.content.as_str()).collect();
     let grown: Vec<&&str> = texts.iter().filter(|text| text.starts_with("**答**")).collect();
-    assert!(grown.len() >= 3, "it doesn't grow: {texts:?}");
+    assert!(grown.len() >= 3, "the text does not grow: {texts:?}");
     assert!(
         grown.is_sorted_by(|a, b| b.starts_with(**a)),
-        "it doesn't only grow: {texts:?}"
+        "the text must only grow: {texts:?}"
     );
     assert_eq!(shown.last().unwrap().content, "**答**：你好 🚀 完");
     assert!(shown.iter().rev().skip(1).all(|it| !it.finish));
-    assert!(responses.said().is_empty(), "what was fetched is not pushed too");
+    assert!(
+        responses.said().is_empty(),
+        "an answer that was polled must not be pushed too"
+    );
     assert!(responses.refused().is_empty());
 }
 
 #[tokio::test]
-async fn five_times_the_same_callback_is_one_message() {
+async fn callback_delivered_five_times_is_one_message() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(in_pieces()).await;
     let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
@@ -58,15 +61,18 @@ async fn five_times_the_same_callback_is_one_message() {
 
     let sent = join_all((0..5).map(|_| bot.send_for_stream(&message))).await;
     let first: Vec<Shown> = sent.into_iter().map(Result::unwrap).collect();
-    assert!(first.iter().all(|it| it.id == first[0].id), "one bubble: {first:?}");
+    assert!(
+        first.iter().all(|it| it.id == first[0].id),
+        "all responses must name one stream: {first:?}"
+    );
 
-    // The platform repeats it once more while the answer grows: the same bubble, as it is by then.
+    // Redelivered while the answer grows: the same stream, with its current text.
     until("the agent is asked", || !agent.asked().is_empty()).await;
     let again = bot.send_for_stream(&message).await.unwrap();
     assert_eq!(again.id, first[0].id);
     let shown = bot.converse(&person, &message, PATIENCE).await.unwrap();
     assert_eq!(shown.last().unwrap().content, "**答**：once 🚀 完");
-    // And once more when it is over.
+    // Redelivered after the answer is complete.
     let late = bot.send_for_stream(&message).await.unwrap();
     assert_eq!((&late.id, late.finish), (&first[0].id, true));
     assert_eq!(late.content, "**答**：once 🚀 完");
@@ -75,7 +81,7 @@ async fn five_times_the_same_callback_is_one_message() {
 }
 
 #[tokio::test]
-async fn an_answer_is_shown_to_nobody_else() {
+async fn poll_of_another_person_shows_no_answer() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
@@ -86,11 +92,14 @@ async fn an_answer_is_shown_to_nobody_else() {
 
     let other = Speaker::alone("wangwu");
     let stolen = bot.send_for_stream(&bot.poll(&other, &shown[0].id)).await.unwrap();
-    assert!(stolen.finish && !stolen.content.contains("secret"), "{stolen:?}");
+    assert!(
+        stolen.finish && !stolen.content.contains("secret"),
+        "another person's poll must end without the answer: {stolen:?}"
+    );
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_a_bubble_arrives_whole() {
+async fn answer_that_is_too_long_for_a_stream_arrives_whole() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner {
         answer: |_| {
@@ -111,7 +120,7 @@ async fn what_is_too_long_for_a_bubble_arrives_whole() {
     let said = responses.said();
     assert_eq!((said.len(), said[0].code.as_str()), (1, "RC1"));
     let mut all = format!("{bubble}\n{}", said[0].content);
-    // What doesn't fit into both stands behind a link.
+    // The text that doesn't fit into both messages is behind a link.
     if let Some(link) = all.split_whitespace().find(|word| word.contains("/api/replies/")) {
         let link = link.trim_matches(|c| "()[]<>".contains(c)).to_owned();
         let link = link.rsplit_once('(').map_or(link.clone(), |(_, url)| url.to_owned());

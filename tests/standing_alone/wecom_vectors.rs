@@ -1,4 +1,4 @@
-//! Every published vector of WeCom's cryptography, through the webhook that the platform calls.
+//! Every published vector of WeCom's cryptography, through the webhook endpoint.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use tieline_tests::test_bridge::TestBridge;
 
 const VECTORS: &str = include_str!("../../crates/connectors/src/wecom/vectors/crypto.json");
 
-/// Bots by token and key, made when a vector wants them.
+/// Bots by token and key, created when a vector needs them.
 struct Bots<'a> {
     bridge: &'a TestBridge,
     http: Client,
@@ -35,7 +35,7 @@ impl Bots<'_> {
         url
     }
 
-    /// Asks to verify the address with the vector as its echo.
+    /// Requests the verification of the callback address, with the vector as its echo string.
     async fn verify(&mut self, vector: &Value) -> (u16, Vec<u8>) {
         let url = format!(
             "{}?{}&echostr={}",
@@ -57,7 +57,7 @@ impl Bots<'_> {
 }
 
 #[tokio::test]
-async fn valid_vectors_are_opened_and_invalid_ones_refused() {
+async fn valid_vectors_are_decrypted_and_invalid_ones_refused() {
     let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let mut bots = Bots {
@@ -81,12 +81,12 @@ async fn valid_vectors_are_opened_and_invalid_ones_refused() {
     for vector in vectors["invalid"].as_array().unwrap() {
         let name = &vector["name"];
         if vector["name"] == "missing_receive_id_app" {
-            // To an application it is foreign; to a bot an empty receiver is its own.
+            // An application rejects it as foreign; for a bot the empty receiver is its own.
             continue;
         }
         let called = bots.call(vector).await;
         if vector["expect_error"] == "bad_utf8" {
-            // Proved, and unreadable for ever: a refusal would have it sent again and again.
+            // Signed, but permanently unreadable: after an error the platform would deliver it again and again.
             assert_eq!(called, (200, Vec::new()), "{name}");
             continue;
         }
@@ -96,7 +96,7 @@ async fn valid_vectors_are_opened_and_invalid_ones_refused() {
 }
 
 #[tokio::test]
-async fn published_requests_pass_as_they_stand() {
+async fn published_requests_are_accepted_unchanged() {
     let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let named = |list: &str, name: &Value| {
@@ -133,7 +133,7 @@ async fn published_requests_pass_as_they_stand() {
 }
 
 #[tokio::test]
-async fn keys_that_are_none_are_refused_when_saved() {
+async fn invalid_keys_are_refused_when_saved() {
     let bridge = TestBridge::start();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     for (at, vector) in vectors["keys"].as_array().unwrap().iter().enumerate() {

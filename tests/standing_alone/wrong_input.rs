@@ -1,4 +1,4 @@
-//! Wrong input, from platforms, operators and agents.
+//! Invalid input from platforms, operators and agents.
 
 use futures_util::future::join_all;
 use reqwest::{Client, Method};
@@ -13,11 +13,11 @@ const INCOMPLETE: &str = "(The answer broke off here.)";
 const FAILED: &str = "The agent could not answer. Please try again later.";
 const TIMED_OUT: &str = "The agent took too long to answer. Please try again later.";
 
-/// How much more memory than before the bridge may take, whatever an agent sends.
+/// Limit of the bridge's memory growth, whatever an agent sends.
 const MOST_GROWTH: u64 = 200 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_an_agent_does_the_person_is_told() {
+async fn every_agent_failure_is_shown_to_the_person() {
     let bridge = TestBridge::start();
     let url = rude_agent::start().await;
     let mut bots = Vec::new();
@@ -57,7 +57,7 @@ async fn whatever_an_agent_does_the_person_is_told() {
 }
 
 #[tokio::test]
-async fn an_unproved_request_gets_one_flat_answer() {
+async fn every_unsigned_request_gets_the_same_response() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, _responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
@@ -87,20 +87,17 @@ async fn an_unproved_request_gets_one_flat_answer() {
         assert_eq!(post(&url, body).await, (401, Vec::new()), "{what}");
     }
     assert_eq!(post(&right, vec![b'x'; 1024 * 1024 + 1]).await.0, 413);
-    assert!(
-        agent.asked().is_empty(),
-        "a request without a valid signature reached the agent"
-    );
+    assert!(agent.asked().is_empty(), "an unsigned request reached the agent");
     assert_eq!(
         post(&right, body.into()).await.0,
         200,
-        "and the right one is still taken"
+        "a signed request must still be accepted"
     );
     until("it is asked", || agent.asked() == ["hello"]).await;
 }
 
 #[tokio::test]
-async fn what_is_proved_but_unreadable_is_acknowledged_and_logged() {
+async fn signed_but_unreadable_request_is_acknowledged_and_logged() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
     let (bot, _responses) = bridge.wecom(&agent.as_chat(""), &json!({})).await;
@@ -125,7 +122,7 @@ async fn what_is_proved_but_unreadable_is_acknowledged_and_logged() {
         .await
         .unwrap();
     let warned = logs["items"].as_array().unwrap().iter().any(|it| it["level"] == "warn");
-    assert!(warned, "{logs}");
+    assert!(warned, "expected a warning in {logs}");
 }
 
 #[tokio::test]
@@ -142,14 +139,14 @@ async fn a_replayed_request_changes_nothing() {
         assert_eq!(status, 200);
         assert!(bot.cipher.open_reply(&answer, &nonce).unwrap().contains("echo: hello"));
     }
-    // After the repetitions, in the same conversation: by now they would have been asked.
+    // Sent after the redeliveries, in the same conversation: the agent would have been asked about them by now.
     let next = bot.text(&person, "m2", "next", &responses.url_for("RC2"));
     bot.converse(&person, &next, PATIENCE).await.unwrap();
     assert_eq!(agent.asked(), ["hello", "next"]);
 }
 
 #[tokio::test]
-async fn a_callback_from_another_time_is_refused_where_the_platform_says_so() {
+async fn stale_callback_is_refused_where_the_platform_says_so() {
     let bridge = TestBridge::start();
     let credentials = json!({ "clientId": "ding1", "clientSecret": "s3cret" });
     let integration = json!({ "name": "DingTalk", "platform": "dingtalk", "connectionMode": "webhook",
@@ -165,7 +162,7 @@ async fn a_callback_from_another_time_is_refused_where_the_platform_says_so() {
 }
 
 #[tokio::test]
-async fn operators_are_told_what_is_wrong() {
+async fn api_errors_tell_operators_what_is_wrong() {
     let bridge = TestBridge::start();
     let base = "/api/v1/orgs/default/integrations";
     let web = json!({ "name": "A", "platform": "web", "connectionMode": "webhook" });
@@ -192,7 +189,7 @@ async fn operators_are_told_what_is_wrong() {
             assert_eq!(problem["code"], code, "{problem}");
         }
     }
-    // The connection of a body that was not read to its end can't be used again.
+    // A connection whose request body was not read to its end can't be reused.
     let bridge = bridge.afresh();
     let bot = bridge
         .web(&json!({ "protocol": "echo", "config": {} }), &json!({}))

@@ -1,4 +1,4 @@
-//! No chat waits for another chat's agent, and no tenant for another's crowd.
+//! Fairness: a chat doesn't wait for another chat's agent, nor an organization for another's load.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tieline_tests::console::Console;
 use crate::alone;
 use tieline_tests::test_bridge::{TestBridge, figure, until, uuid};
 
-/// How many answers are measured.
+/// Number of measured answers.
 const N_SAMPLES: usize = 15;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,7 @@ async fn slow_answers_delay_no_other_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_in_a_rush_delays_no_other_tenant() {
+async fn organization_under_load_delays_no_other_organization() {
     let _alone = alone().await;
     let bridge = TestBridge::start();
     for organization in ["loud", "quiet"] {
@@ -92,7 +92,7 @@ async fn a_tenant_in_a_rush_delays_no_other_tenant() {
     assert_eq!(agent.asked().len(), 500);
 }
 
-/// More of one organization than it once might have at a time, which was 64.
+/// More than the former limit of an organization's concurrent runs, which was 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_slow_answers_delay_no_other_chat_of_the_organization() {
     const N_SLOW: usize = 1000;
@@ -123,7 +123,7 @@ async fn a_thousand_slow_answers_delay_no_other_chat_of_the_organization() {
     assert!(delay < Duration::from_millis(200), "alone {alone:?}, beside {beside:?}");
 }
 
-/// A slot is free again after some milliseconds. To look for one only now and then would take much longer.
+/// A slot is free again after some milliseconds. Polling for one at intervals would take much longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_free_slot_is_taken_at_once() {
     const N_CHATS: u32 = 100;
@@ -153,10 +153,10 @@ async fn a_free_slot_is_taken_at_once() {
     }
     let took = began.elapsed();
     figure("100 answers of 20 ms with 4 slots", format!("{took:?}"));
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(6), "expected less than 6 s, took {took:?}");
 }
 
-/// Says ten things, each in a chat of its own.
+/// Sends ten messages, each in a chat of its own.
 async fn rush(console: Console, bot: String, person: usize) -> Vec<String> {
     let mut replies = Vec::new();
     for n in 0..10 {
@@ -166,14 +166,14 @@ async fn rush(console: Console, bot: String, person: usize) -> Vec<String> {
     replies
 }
 
-/// From saying something to the whole answer, some times.
+/// Latencies from sending a message to the whole answer.
 async fn latencies(bridge: &TestBridge, bot: &str, chat: &str) -> Vec<Duration> {
     let mut took = Vec::new();
     for n in 0..N_SAMPLES {
         let began = Instant::now();
         let answer = bridge.ask(bot, &format!("{chat}{n}"), "quick").await;
         took.push(began.elapsed());
-        assert!(answer.contains("quick"), "{answer:?}");
+        assert!(answer.contains("quick"), "expected `quick` in {answer:?}");
     }
     took
 }

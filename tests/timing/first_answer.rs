@@ -1,4 +1,4 @@
-//! A platform that waits for its first answer doesn't wait long.
+//! A platform that waits for the first response gets it quickly.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::alone;
 use tieline_tests::test_bridge::{TestBridge, figure};
 
 #[tokio::test]
-async fn the_first_answer_comes_at_once() {
+async fn the_first_response_is_fast() {
     let _alone = alone().await;
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner {
@@ -39,7 +39,13 @@ async fn the_first_answer_comes_at_once() {
     let (quick, median, worst) = (took[took.len() / 4], took[took.len() / 2], took[took.len() - 1]);
     figure("first passive answer, median of 40", format!("{median:?}"));
     figure("first passive answer, worst of 40", format!("{worst:?}"));
-    // The aim is 100 ms for each. A machine that does other things too gets more before this fails.
-    assert!(quick < Duration::from_millis(100), "{took:?}");
-    assert!(worst < Duration::from_millis(2500), "{took:?}");
+    // The target is 100 ms for each. The slowest may take longer, for machines with other work, before this fails.
+    assert!(
+        quick < Duration::from_millis(100),
+        "the first quartile should be below 100 ms: {took:?}"
+    );
+    assert!(
+        worst < Duration::from_millis(2500),
+        "the slowest should be below 2.5 s: {took:?}"
+    );
 }

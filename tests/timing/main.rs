@@ -1,4 +1,4 @@
-//! How long things take. One after the other: what runs beside them would be measured too.
+//! Timing tests. They run one after the other, since concurrent work would be measured too.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,7 +7,7 @@ mod first_answer;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Held by the test that has the machine for itself.
+/// Held by the test that measures.
 async fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await

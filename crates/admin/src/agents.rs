@@ -1,4 +1,4 @@
-//! Agents: who answers.
+//! Handlers of agents: list, create, change, delete, restore and test them.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ use crate::state::AdminState;
 use crate::texts::{InLanguage, Text};
 use crate::{mask, secret_origin, validation};
 
-/// A digital expert: an address that speaks an agent protocol.
+/// An agent: an HTTP endpoint that speaks an agent protocol.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Agent)]
@@ -39,7 +39,7 @@ pub(crate) struct AgentView {
     id: String,
     name: String,
     protocol: String,
-    /// As the protocol has it; see `agentProtocols` in `/api/v1/platforms`. Secret values are `"***"`.
+    /// Settings in the shape of the protocol; see `agentProtocols` in `/api/v1/platforms`. Secret values are `"***"`.
     #[schema(value_type = Object)]
     config: Map<String, Value>,
     #[schema(value_type = String, format = DateTime)]
@@ -72,30 +72,30 @@ pub(crate) struct NewAgent {
     config: Option<Map<String, Value>>,
 }
 
-/// Changes of an agent. What is absent stays.
+/// Changes of an agent. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AgentPatch {
     name: Option<String>,
-    /// Another protocol begins with an empty `config`.
+    /// Another protocol starts with an empty `config`.
     protocol: Option<String>,
     #[schema(value_type = Option<Object>)]
     config: Option<Map<String, Value>>,
 }
 
-/// What an agent answered to a sign of life.
+/// Result of testing an agent.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AgentTest {
     ok: bool,
-    /// A stable word, if it isn't.
+    /// A stable code, if the agent isn't reachable.
     code: Option<String>,
     /// What happened, in one sentence.
     detail: String,
     millis: u64,
 }
 
-/// Lists the agents of an organization, the oldest first, or the deleted ones.
+/// Lists the agents of an organization, oldest first, or with `deleted=true` the deleted ones.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/agents", tag = "agents", params(KeptQuery),
     responses((status = 200, body = List<AgentView>)))]
 pub(crate) async fn list(
@@ -141,7 +141,7 @@ pub(crate) async fn create(
     Ok(Tagged::created(AgentView::of(made)))
 }
 
-/// A new agent, checked.
+/// Validates the body of a new agent.
 pub(crate) fn read_new(
     state: &AdminState,
     organization: &OrganizationId,
@@ -152,7 +152,7 @@ pub(crate) fn read_new(
         id,
         organization: organization.clone(),
         name: validation::name(&new.name)?,
-        // A mask has nothing to stand for yet.
+        // There is no stored value yet that a mask could keep.
         config: AgentConfig::new(mask::patched(
             "config",
             &Map::new(),
@@ -165,7 +165,7 @@ pub(crate) fn read_new(
     Ok(agent)
 }
 
-/// Shows an agent. Secrets are masked.
+/// Returns an agent. Secrets are masked.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", responses((status = 200, body = AgentView)))]
 pub(crate) async fn get(
     State(state): State<AdminState>,
@@ -175,8 +175,8 @@ pub(crate) async fn get(
     find(&state, &scope, &id).await.map(AgentView::of).map(Tagged::ok)
 }
 
-/// Changes an agent. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an address moves to
-/// another origin, every secret must be given again in the same request, or taken away.
+/// Changes an agent. Absent fields keep their values, and so do secrets that are empty or `"***"`. Null removes a field. When an address
+/// moves to another origin, every secret must be given again in the same request, or removed.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", request_body = AgentPatch,
     responses((status = 200, body = AgentView), (status = 409, body = Problem, description = "`name_taken`")))]
 pub(crate) async fn patch(
@@ -197,7 +197,7 @@ pub(crate) async fn patch(
     .await
 }
 
-/// An agent with these changes, checked.
+/// Validates the changes and returns the agent with them applied.
 pub(crate) fn read_patch(state: &AdminState, before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
     let agent = patched(before, patch)?;
     let facts = check(state, &agent)?;
@@ -227,7 +227,7 @@ fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
     })
 }
 
-/// Deletes an agent. For 30 days it can be restored.
+/// Deletes an agent. It can be restored for 30 days.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/agents/{id}", tag = "agents", params(ForceQuery),
     responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
 pub(crate) async fn delete(
@@ -260,7 +260,7 @@ pub(crate) async fn delete(
     .await
 }
 
-/// Restores an agent that was deleted in the last 30 days, with its secrets and its id.
+/// Restores an agent that was deleted in the last 30 days, with its secrets and id.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/agents/{id}/restore", tag = "agents",
     responses((status = 200, body = AgentView), (status = 409, body = Problem, description = "`name_taken`")))]
 pub(crate) async fn restore(
@@ -279,7 +279,7 @@ pub(crate) async fn restore(
     .await
 }
 
-/// Asks an agent for a sign of life.
+/// Tests whether an agent is reachable.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/agents/{id}/test", tag = "agents",
     responses((status = 200, body = AgentTest)))]
 pub(crate) async fn test(
@@ -310,19 +310,19 @@ pub(crate) async fn test(
     }))
 }
 
-/// The agent, if the organization has it.
+/// The agent with this id, if the organization owns it.
 pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<AgentRecord, Problem> {
     let found = store_agent::get(&state.world.store, &scope.organization, &AgentId::new(id)).await?;
     found.ok_or_else(Problem::agent_not_found)
 }
 
-/// Secrets that a patch keeps may go only where they went before.
+/// Kept secrets may be sent only to the origins they were sent to before.
 fn check_secrets(before: &Agent, after: &Agent, patch: &AgentPatch, facts: &AgentFacts) -> Result<(), Problem> {
     if before.protocol != after.protocol {
         // Nothing was kept.
         return Ok(());
     }
-    // Settings that can't be used any more have called nothing.
+    // Settings that don't pass the check have never been used for a call.
     let known = bridge_agents::check(&before.protocol, &before.config).unwrap_or_default();
     secret_origin::check(
         "config",
@@ -356,33 +356,33 @@ fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
     Ok(facts)
 }
 
-/// Deletes an agent as it was read.
+/// Deletes an agent on condition that it is unchanged since it was read.
 pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &AgentRecord) -> Result<(), Problem> {
     let store = scope.audited(state, deleted(&before.agent));
     store_agent::delete(&store, before, state.now()).await.map_err(plain)
 }
 
-/// The creation of an agent, for the audit log.
+/// Audit entry for creating an agent.
 pub(crate) fn created(agent: &Agent) -> Change {
     Change::of("agent.create", target(agent)).to(shown(agent))
 }
 
-/// The change of an agent, for the audit log.
+/// Audit entry for changing an agent.
 pub(crate) fn updated(before: &Agent, after: &Agent) -> Change {
     Change::of("agent.update", target(after)).between(&shown(before), &shown(after))
 }
 
-/// The deletion of an agent, for the audit log.
+/// Audit entry for deleting an agent.
 pub(crate) fn deleted(agent: &Agent) -> Change {
     Change::of("agent.delete", target(agent)).from(shown(agent))
 }
 
-/// The restoring of a deleted agent, for the audit log.
+/// Audit entry for restoring a deleted agent.
 pub(crate) fn restored(agent: &Agent) -> Change {
     Change::of("agent.restore", target(agent)).to(shown(agent))
 }
 
-/// Says why an agent was not written.
+/// Maps a store error to the problem that the API reports.
 pub(crate) fn plain(error: AgentError) -> Problem {
     match error {
         AgentError::NameTaken(holder) => {
@@ -398,7 +398,7 @@ fn target(agent: &Agent) -> (&'static str, &str, Option<&str>) {
     ("agent", agent.id.as_str(), Some(&agent.name))
 }
 
-/// What can be changed of an agent, for the audit log.
+/// The changeable fields of an agent, for the audit log.
 fn shown(agent: &Agent) -> Shown {
     let is_secret = |field: &str| bridge_agents::is_secret(&agent.protocol, field);
     let config = agent.config.settings();

@@ -1,7 +1,7 @@
-//! A whole organization as one file: applied, and exported.
+//! A whole organization as one file: apply and export.
 //!
-//! The server reads the file, so that a mistake has a line, checks all of it before the first write, and compares secrets, which
-//! only the server sees. What the file doesn't name stays, unless `prune` says otherwise.
+//! The server parses the file, so that every mistake is reported with its line. It validates the whole file before the first write, and
+//! compares secrets, which only the server sees. Resources that the file doesn't name stay, unless `prune` is set.
 
 mod attempt;
 mod change;
@@ -43,12 +43,12 @@ use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
 
-/// How a file is applied.
+/// Options of applying a file.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ApplyQuery {
-    /// Whether the file is only checked and compared: nothing changes.
+    /// Dry run: the file is only checked and compared, nothing changes.
     #[serde(default)]
     #[param(required = false)]
     dry_run: bool,
@@ -58,18 +58,18 @@ pub(crate) struct ApplyQuery {
     prune: bool,
 }
 
-/// A file with the values of its variables.
+/// A file and the values of its variables.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApplyRequest {
     /// The file's text: YAML or JSON.
     file: String,
-    /// What `${NAME}` stands for in the file's texts, by name.
+    /// Values of the `${NAME}` variables in the file, by name.
     #[serde(default)]
     variables: BTreeMap<String, String>,
 }
 
-/// What applying a file changes, or would change.
+/// The changes that applying a file makes, or in a dry run would make.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Applied {
@@ -82,7 +82,7 @@ pub(crate) struct Applied {
     changes: Vec<Change>,
 }
 
-/// A file that is refused. `errors` holds every mistake with its line, in the order of the file.
+/// A rejected file. `errors` lists every mistake with its line, in file order.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InvalidFile {
     #[serde(flatten)]
@@ -90,11 +90,11 @@ pub(crate) struct InvalidFile {
     errors: Vec<Mistake>,
 }
 
-/// Makes an organization be as a file says, wholly or not at all, and tells what changes. What the file doesn't name stays.
+/// Applies a file to an organization, all or nothing, and returns the changes. Resources that the file doesn't name stay.
 ///
 /// The body is the file as YAML (or JSON), or a JSON object of the file's text and its variables. A file has the lists `agents`,
-/// `integrations` and `triggers`, at its top or below `organizations`, of which the one in the address is applied. A file that names an
-/// organization that isn't there yet creates it; this needs the root token.
+/// `integrations` and `triggers`, at its top or below `organizations`; of `organizations`, the one in the path is applied. A file that
+/// names an organization that doesn't exist yet creates it; this needs the root token.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/apply", tag = "organizations", params(ApplyQuery),
     request_body(content((ApplyRequest = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = Applied),
@@ -140,12 +140,12 @@ fn authorize(caller: &Operator, id: &OrganizationId) -> Result<(), Problem> {
         return Err(no_organization());
     }
     if !operator::may_write(caller, id) {
-        return Err(Problem::forbidden("this token may only look"));
+        return Err(Problem::forbidden("this token is read-only"));
     }
     Ok(())
 }
 
-/// The file's text with its variables; the text alone where the body isn't that object.
+/// The file's text with its variables, or the text alone if the body isn't a JSON object with a `file`.
 async fn read(request: Request) -> Result<ApplyRequest, Problem> {
     let bytes = body::read(request).await?;
     let is_envelope = serde_json::from_slice::<Value>(&bytes).is_ok_and(|body| body.get("file").is_some());

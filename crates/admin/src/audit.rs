@@ -1,4 +1,4 @@
-//! Entries of the audit log: who changes what, from where, before and after.
+//! Builds entries of the audit log: who changes what, from where, before and after.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ mod difference;
 
 pub(crate) use difference::{Shown, difference};
 
-/// Who makes a request, and from where.
+/// The author of a request, and the client address.
 #[derive(Debug, Clone)]
 pub(crate) struct Author {
     actor: Actor,
@@ -50,7 +50,7 @@ impl Author {
         Self { actor, address }
     }
 
-    /// Who it is, for a line in a log.
+    /// The author, as part of a log line.
     fn sentence(&self) -> String {
         let who = match (&self.actor.token_name, &self.actor.token_id) {
             (Some(name), Some(id)) => format!("the token {name} ({id})"),
@@ -73,7 +73,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A change of something, or an action on it.
+    /// A change of a resource, or an action on it.
     pub(crate) fn of(action: &'static str, (kind, id, name): (&str, &str, Option<&str>)) -> Self {
         let target = Target {
             kind: kind.to_owned(),
@@ -86,7 +86,7 @@ impl Change {
         }
     }
 
-    /// Something that happened to nothing in particular.
+    /// An action without a target.
     pub(crate) const fn plain(action: &'static str) -> Self {
         Self {
             action,
@@ -97,7 +97,7 @@ impl Change {
         }
     }
 
-    /// With what was, as a whole.
+    /// Sets the whole state before the change.
     pub(crate) fn from(self, before: Shown) -> Self {
         Self {
             before: Some(before.bounded()),
@@ -105,7 +105,7 @@ impl Change {
         }
     }
 
-    /// With what is from now on, as a whole.
+    /// Sets the whole state after the change.
     pub(crate) fn to(self, after: Shown) -> Self {
         Self {
             after: Some(after.bounded()),
@@ -113,7 +113,7 @@ impl Change {
         }
     }
 
-    /// With the fields that differ.
+    /// Sets the fields that differ, before and after.
     pub(crate) fn between(self, before: &Shown, after: &Shown) -> Self {
         let (before, after) = difference(before, after);
         Self {
@@ -123,19 +123,19 @@ impl Change {
         }
     }
 
-    /// With a line in the log of an integration: `code`, and what happened as the beginning of a sentence that ends with who did it.
+    /// Adds a line to the log of an integration: `code`, and the beginning of a sentence that ends with "by" and the author.
     pub(crate) fn line(mut self, integration: &IntegrationId, code: &'static str, what: impl Into<String>) -> Self {
         self.lines.push((integration.clone(), code, what.into()));
         self
     }
 }
 
-/// A store whose next transaction writes the change into the audit log.
+/// A store whose next transaction also writes the change into the audit log.
 pub(crate) fn store(state: &AdminState, author: &Author, owner: Option<&OrganizationId>, change: Change) -> Store {
     state.world.store.audited(trail(state, author, owner, change))
 }
 
-/// Writes a change into the audit log that is no transaction, before it is made.
+/// Writes a change that isn't a database transaction into the audit log, before it is made.
 pub(crate) async fn note(
     state: &AdminState,
     author: &Author,
@@ -174,7 +174,7 @@ fn trail(state: &AdminState, author: &Author, owner: Option<&OrganizationId>, ch
     }
 }
 
-/// An object of these fields without secrets.
+/// The state of a resource without secrets.
 pub(crate) fn shown(view: Value) -> Shown {
     Shown {
         view,

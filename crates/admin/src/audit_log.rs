@@ -1,4 +1,4 @@
-//! The audit log as operators read it.
+//! Handlers that list the audit log.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,36 +23,36 @@ pub(crate) struct AuditView {
     id: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Null: the whole deployment.
+    /// Null for actions on the whole deployment.
     organization: Option<String>,
     actor: ActorView,
-    /// The client's address. Null: not known.
+    /// The client's address. Null: unknown.
     address: Option<String>,
-    /// What was done: a stable word such as `agent.update` or `session.open`.
+    /// The action: a stable code such as `agent.update` or `session.open`.
     action: String,
-    /// To what. Null: to nothing in particular.
+    /// The resource. Null if the action has none.
     target: Option<TargetView>,
-    /// The fields that changed, as they were; all of what was deleted. Secrets are `"***"`.
+    /// The changed fields with their old values; all fields of a deleted resource. Secrets are `"***"`.
     #[schema(value_type = Option<Object>)]
     before: Option<Value>,
-    /// The fields that changed, as they are since then; all of what was made. Secrets are `"***"`.
+    /// The changed fields with their new values; all fields of a created resource. Secrets are `"***"`.
     #[schema(value_type = Option<Object>)]
     after: Option<Value>,
 }
 
-/// Who it was.
+/// The author.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditActor)]
 pub(crate) struct ActorView {
     /// `root`, `admin`, `viewer`, or `unknown` for a wrong token.
     role: String,
-    /// Null: the root token, or none.
+    /// Null: the root token, or no valid token.
     token_id: Option<String>,
     token_name: Option<String>,
 }
 
-/// What was changed.
+/// The changed resource.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditTarget)]
 pub(crate) struct TargetView {
@@ -61,7 +61,7 @@ pub(crate) struct TargetView {
     name: Option<String>,
 }
 
-/// Which entries.
+/// Filters of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -78,7 +78,7 @@ pub(crate) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// Lists what operators changed in an organization, the newest first. Entries are kept for 400 days.
+/// Lists what operators changed in an organization, newest first. Entries are kept for 400 days.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/audit", tag = "audit", params(AuditQuery),
     responses((status = 200, body = List<AuditView>)))]
 pub(crate) async fn list(
@@ -89,7 +89,7 @@ pub(crate) async fn list(
     listed(&state, Some(&scope.organization), &query).await
 }
 
-/// Lists what operators changed in all organizations, who signed in, and wrong tokens, the newest first. Needs the root token.
+/// Lists what operators changed in all organizations, sign-ins, and wrong tokens, newest first. Needs the root token.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditQuery),
     responses((status = 200, body = List<AuditView>),
         (status = 403, body = Problem, description = "`forbidden`: this needs the root token")))]

@@ -1,4 +1,4 @@
-//! Who asks, and what they may.
+//! Authentication and authorization of operators.
 
 use std::net::IpAddr;
 
@@ -55,8 +55,8 @@ pub(crate) async fn with_token(state: &AdminState, token: &str, address: Option<
     note_guess(state, address, found).await
 }
 
-/// Writes a wrong token into the audit log: the first one of an address in a minute, and the first one that is too many. Each would be
-/// what fills the table.
+/// Writes a wrong token into the audit log, rate-limited: only the first one of an address per minute, and the first one over the limit.
+/// Logging every guess would let an attacker fill the table.
 async fn note_guess(
     state: &AdminState,
     address: Option<IpAddr>,
@@ -71,7 +71,7 @@ async fn note_guess(
         .await
         .is_err()
     {
-        warn!("a wrong token can't be written into the audit log");
+        warn!("audit entry of a wrong token can't be written");
     }
     found
 }
@@ -105,10 +105,10 @@ impl FromRequestParts<AdminState> for Root {
     }
 }
 
-/// The organization in the address, which the caller may see, and change if the method changes something.
+/// The organization in the path. The caller may read it, and write to it if the method changes something.
 pub(crate) struct Scope {
     pub(crate) organization: OrganizationId,
-    /// Who asks.
+    /// The caller.
     pub(crate) author: Author,
 }
 
@@ -125,7 +125,7 @@ impl FromRequestParts<AdminState> for Scope {
             return Err(no_organization());
         }
         if changes(parts) && !operator::may_write(&caller, &organization) {
-            return Err(Problem::forbidden("this token may only look"));
+            return Err(Problem::forbidden("this token is read-only"));
         }
         Ok(Self { organization, author })
     }
@@ -137,7 +137,7 @@ impl Scope {
         audit::store(state, &self.author, Some(&self.organization), change)
     }
 
-    /// Writes a change into the audit log that is no transaction, before it is made.
+    /// Writes a change that isn't a database transaction into the audit log, before it is made.
     pub(crate) async fn note(&self, state: &AdminState, change: Change) -> Result<(), Problem> {
         audit::note(state, &self.author, Some(&self.organization), change).await
     }

@@ -1,4 +1,4 @@
-//! Reads request bodies and queries strictly: what isn't known is refused, so that typing mistakes surface.
+//! Strict parsing of request bodies and queries: unknown fields are rejected, so that typing mistakes surface.
 
 use axum::body::{Body as Content, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
-/// Longest body that is read.
+/// Maximum size of a body.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A JSON object in the body, whose type refuses unknown fields.
+/// A JSON object in the body. `T` rejects unknown fields.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -25,7 +25,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The same where nothing has to be said: no body, or `null`, is the default.
+/// Like [`Body`], but optional: an empty body, or `null`, is the default.
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
@@ -40,7 +40,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> 
     }
 }
 
-/// The query, whose type refuses unknown parameters.
+/// The query. `T` rejects unknown parameters.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -60,7 +60,7 @@ pub(crate) async fn read(request: Request) -> Result<Vec<u8>, Problem> {
     collect(&head.headers, content).await
 }
 
-/// The same of a request that was taken apart.
+/// Like [`read`], but for a request that was already split into parts.
 pub(crate) async fn collect(headers: &HeaderMap, content: Content) -> Result<Vec<u8>, Problem> {
     if announced_length(headers).is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(too_large());
@@ -91,13 +91,13 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     parse_value(serde_json::Value::Object(object))
 }
 
-/// Reads a JSON value whose place in the body is its root.
+/// Parses a JSON value that is the root of the body.
 pub(crate) fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| explain(&error.path().to_string(), &error.inner().to_string()))
 }
 
-/// Says which field is wrong and why. Serde's own text may quote the value, which may be a secret: only what was expected is kept.
+/// Reports which field is wrong and why. Serde's own text may quote the value, which may be a secret, so only the expected type is kept.
 fn explain(path: &str, message: &str) -> Problem {
     let path = if path == "." || path == "?" { "" } else { path };
     if message.starts_with("unknown field") {
@@ -122,13 +122,13 @@ fn explain(path: &str, message: &str) -> Problem {
     }
 }
 
-/// What serde lists as expected.
+/// The alternatives that serde lists as expected.
 fn listed(message: &str) -> Vec<String> {
     let (_, expected) = message.split_once("expected ").unwrap_or_default();
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What serde expects, in the words of the description.
+/// The type that serde expects, in the words of the API description.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u32" => "a whole number from 0 to 4294967295",
@@ -145,7 +145,7 @@ fn query_problem(message: &str) -> Problem {
     let message = message
         .strip_prefix("Failed to deserialize query string: ")
         .unwrap_or(message);
-    // With a known parameter in the wrong shape the text begins with its name.
+    // If a known parameter has the wrong type, the message begins with the parameter's name.
     match message.split_once(": ") {
         Some((path, inner)) if !path.contains(' ') => explain(path, inner),
         _ => explain(".", message),
@@ -164,7 +164,7 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// For fields of a patch that may be taken away: absent is `None`, `null` is `Some(None)`.
+/// For patch fields that can be removed: absent is `None`, `null` is `Some(None)`.
 pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(from).map(Some)
 }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_told_from_absent() {
+    fn null_and_absent_are_distinguished() {
         assert_eq!(parse::<Outer>(br#"{"name":"a"}"#).unwrap().welcome, None);
         assert_eq!(
             parse::<Outer>(br#"{"name":"a","welcome":null}"#).unwrap().welcome,

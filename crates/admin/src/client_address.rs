@@ -1,4 +1,4 @@
-//! The address of a request's client, for limits and the audit log.
+//! The IP address of a request's client, for rate limits and the audit log.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

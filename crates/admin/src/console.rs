@@ -83,7 +83,7 @@ const FILES: [(&str, &str, &str); 24] = [
     ("/console/icon.svg", IMAGE, include_str!("console/icon.svg")),
 ];
 
-/// The page and its files.
+/// Serves the page and its files.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let add = |router: Router<S>, (address, mime, content): (&'static str, &'static str, &'static str)| {
         router.route(address, get(move || async move { (headers(mime), content) }))
@@ -97,7 +97,7 @@ fn headers(mime: &'static str) -> [(HeaderName, HeaderValue); 5] {
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // Asked for again after an upgrade, so that page and scripts are of one version.
+        // Revalidate, so that page and scripts are of the same version after an upgrade.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ]
 }

@@ -1,4 +1,4 @@
-//! Dead letters: messages that failed, to be looked at and sent again.
+//! Handlers of dead letters: list and redrive messages that failed.
 
 use axum::Json;
 use axum::extract::State;
@@ -29,7 +29,7 @@ use crate::state::AdminState;
 #[schema(as = DeadLetter)]
 pub(crate) struct DeadLetterView {
     id: String,
-    /// The message in the ledger, which tells its steps.
+    /// The message in the ledger, which lists its steps.
     message_id: String,
     integration_id: Option<String>,
     conversation_id: Option<String>,
@@ -37,11 +37,11 @@ pub(crate) struct DeadLetterView {
     received_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     failed_at: Timestamp,
-    /// Why, in a word of ours or the other side's code.
+    /// Why it failed: our reason code or the other side's error code.
     reason: String,
 }
 
-/// Lists the dead letters of an organization, the newest message first. They are kept for 30 days.
+/// Lists the dead letters of an organization, newest message first. They are kept for 30 days.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/deadletters", tag = "messages", params(PageQuery),
     responses((status = 200, body = List<DeadLetterView>)))]
 pub(crate) async fn list(
@@ -55,8 +55,8 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, DeadLetterView::of)))
 }
 
-/// Retries a message that failed: the agent is called again, and the chat gets another reply. If only the reply could
-/// not be delivered, that is sent again. The id is the dead letter's or the message's.
+/// Redrives a dead letter: the agent is called again, and the chat gets another reply. If only the delivery of the reply failed, the reply
+/// is sent again without calling the agent. The id is the dead letter's or the message's.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
     responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_failed`: it has been retried already; \
@@ -96,45 +96,45 @@ async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<Option<Dead
     Ok(deadletter::get(store, organization, &id, now).await?)
 }
 
-/// Which dead letters are sent again.
+/// Which dead letters to redrive.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RedriveRequest {
-    /// Those that failed at this time or later.
+    /// Those that failed at or after this time.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    /// Those of this integration only.
+    /// Only those of this integration.
     integration_id: Option<String>,
 }
 
-/// What became of dead letters that were sent again.
+/// Result of redriving dead letters.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Redriven)]
 pub(crate) struct RedrivenView {
-    /// How many are retried.
+    /// How many were redriven.
     redriven: usize,
     /// Those that were not.
     skipped: Vec<SkippedView>,
-    /// Whether there are more than one request sends: repeat it.
+    /// Whether there are more than one request redrives: repeat the request.
     has_more: bool,
 }
 
-/// A dead letter that was not sent again.
+/// A dead letter that was not redriven.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SkippedDeadLetter)]
 pub(crate) struct SkippedView {
     id: String,
-    /// Why, in a stable word.
+    /// Why, as a stable code.
     code: &'static str,
 }
 
-/// Most dead letters that one request sends.
+/// Maximum number of dead letters redriven by one request.
 const MAX_REDRIVEN: usize = 200;
-/// Dead letters read at once.
+/// Page size of the reads.
 const PAGE: usize = 100;
 
-/// Retries the dead letters since a time, the newest message first, at most 200 at a time.
+/// Redrives the dead letters since a time, newest message first, at most 200 per request.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", request_body = RedriveRequest,
     responses((status = 202, body = RedrivenView)))]
 pub(crate) async fn redrive_since(
@@ -176,7 +176,7 @@ impl RedriveRequest {
 }
 
 impl RedrivenView {
-    /// Counts a dead letter. What is not about it alone ends the request.
+    /// Counts the result of one dead letter. An error that isn't specific to this letter ends the request.
     fn count(&mut self, letter: &DeadLetter, sent: Result<(), Problem>) -> Result<(), Problem> {
         match sent {
             Ok(()) => self.redriven += 1,

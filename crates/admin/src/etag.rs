@@ -1,4 +1,4 @@
-//! Versions of resources: `ETag` in answers, `If-Match` in requests.
+//! Optimistic concurrency: versions of resources as `ETag` in responses and `If-Match` in requests.
 //!
 //! See [RFC 9110/8.8.3](https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3) and
 //! [RFC 9110/13.1.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1).
@@ -13,18 +13,18 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-/// The entity tag of a stored version.
+/// The entity tag of a stored version number.
 pub(crate) fn of_version(version: u64) -> String {
     format!("\"v{version}\"")
 }
 
-/// A resource that shows its entity tag.
+/// A resource with an entity tag.
 pub(crate) trait Versioned: Serialize {
     /// The entity tag.
     fn etag(&self) -> &str;
 }
 
-/// A resource as an answer, with its `ETag`.
+/// A resource as a response, with its `ETag` header.
 pub(crate) struct Tagged<T>(pub(crate) StatusCode, pub(crate) T);
 
 impl<T> Tagged<T> {
@@ -49,7 +49,7 @@ impl<T: Versioned> IntoResponse for Tagged<T> {
     }
 }
 
-/// The condition of a request: which version of the resource it is about.
+/// The precondition of a request: the version of the resource it applies to.
 pub(crate) struct IfMatch(Option<String>);
 
 impl<S: Sync> FromRequestParts<S> for IfMatch {
@@ -64,7 +64,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
-    /// Refuses a resource of another version. What is written then must be on condition that it still has this version.
+    /// Refuses the request if the resource has another version. The write that follows must be conditional on this version.
     pub(crate) fn check(&self, current: &str) -> Result<(), Problem> {
         let Some(listed) = &self.0 else { return Ok(()) };
         let mut tags = listed.split(',').map(str::trim);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_version_that_is_named_matches() {
+    fn only_the_named_version_matches() {
         let check = |header: &str| IfMatch(Some(header.to_owned())).check("\"v3\"").is_ok();
         assert!(IfMatch(None).check("\"v3\"").is_ok());
         assert!(check("*") && check("\"v3\"") && check("\"v1\", \"v3\""));

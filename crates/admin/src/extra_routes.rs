@@ -1,22 +1,22 @@
-//! Addresses that are served beside this service, or need no handler of their own. Only for the description.
+//! Routes that are served outside this crate or need no handler of their own. Only for the OpenAPI description.
 #![expect(dead_code, reason = "only described, never called or made")]
 
 use utoipa::{OpenApi, ToSchema};
 
 use crate::problem::Problem;
 
-/// What is said on our own channel, `web`.
+/// A message sent on our own channel, `web`.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct WebMessage {
     text: String,
     chat_id: String,
     sender_id: String,
-    /// The caller's own id of the message: the same one twice is one message.
+    /// The caller's own id of the message, an idempotency key: messages with the same id are one message.
     message_id: Option<String>,
 }
 
-/// A message on our own channel that was taken in.
+/// An accepted message on our own channel.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct WebAccepted {
@@ -30,20 +30,20 @@ struct WebAccepted {
 #[schema(rename_all = "camelCase")]
 struct WebReply {
     text: String,
-    /// Whether nothing more comes.
+    /// Whether the reply is complete.
     done: bool,
     /// Grows with every change.
     version: u64,
 }
 
-/// Answers the platform's look at a callback address. Without parameters it is a probe and says `ok`, for any id.
+/// Answers a platform's verification request to a callback address. Without parameters it is a probe and returns `ok`, for any id.
 #[utoipa::path(get, path = "/api/{platform}/webhook/{integrationId}", tag = "platforms", security(()),
     responses((status = 200, body = String, content_type = "text/plain", description = "what the platform wants to hear"),
         (status = 401, description = "not proved, or no such integration: an empty body")))]
 fn verify() {}
 
-/// Takes a platform's events in, at most 1 MiB, with the platform's own proof and in its own words. On our own channel, `web`, an operator's
-/// token is the proof, and these are the words.
+/// Receives a platform's events, at most 1 MiB, authenticated in the platform's own way and in its own format. On our own channel, `web`,
+/// an operator's token authenticates, and the format is the one described here.
 #[utoipa::path(post, path = "/api/{platform}/webhook/{integrationId}", tag = "platforms", security((), ("bearer" = []), ("session" = [])),
     request_body = WebMessage,
     responses((status = 200, body = WebAccepted, description = "taken in; a platform gets what it wants to hear"),
@@ -54,7 +54,7 @@ fn verify() {}
         (status = 503, description = "not taken in: send it again")))]
 fn receive() {}
 
-/// Tells the newest state of a reply on our own channel, waiting up to 20 s for one newer than `after`.
+/// Long poll for the newest state of a reply on our own channel: waits up to 20 s for a version newer than `after`.
 #[utoipa::path(get, path = "/api/web/replies/{replyId}", tag = "platforms",
     params(("after" = Option<u64>, Query, description = "The version that the caller has seen; 0 if absent.")),
     responses((status = 200, body = WebReply),
@@ -66,12 +66,12 @@ fn receive() {}
         (status = 404, body = Problem, description = "`reply_not_found`", content_type = "application/problem+json")))]
 fn follow() {}
 
-/// Says that this service answers.
+/// Health check: reports that this service answers.
 #[utoipa::path(get, path = "/healthz", tag = "service", security(()),
     responses((status = 200, body = String, content_type = "text/plain")))]
 fn health() {}
 
-/// Gives this description.
+/// Returns this description.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "service", security(()), responses((status = 200, body = Object)))]
 fn description() {}
 

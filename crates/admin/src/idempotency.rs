@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a POST that is sent again is not done again.
+//! `Idempotency-Key`: a repeated POST is not executed twice.
 //!
-//! A request is claimed before it is processed, and its answer is kept for 24 hours. All ids of its processing are made of the claim's seed:
-//! if the process dies, a repeated request finds what was made already.
+//! A request claims its key before it is processed, and its response is kept for 24 hours. All ids that processing generates are derived
+//! from the claim's seed: if the process dies, the repeated request finds what was already created.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
@@ -22,18 +22,18 @@ use crate::fresh::Fresh;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// The header.
+/// The request header.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// The header of an answer that was given before.
+/// Response header that marks a replayed response.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Longest key, in characters.
 const MAX_KEY_CHARS: usize = 255;
-/// Longest answer that is kept.
+/// Maximum size of a stored response.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Headers that are kept.
+/// Response headers that are stored.
 const KEPT: [HeaderName; 2] = [CONTENT_TYPE, ETAG];
 
-/// Processes a request once for each key.
+/// Middleware that processes a request once per key.
 pub(crate) async fn once(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     let Some(key) = request.headers().get(IDEMPOTENCY_KEY) else {
         return next.run(request).await;
@@ -65,7 +65,7 @@ async fn process(state: &AdminState, key: &HeaderValue, request: Request, next: 
         Claim::Answered(answer) => Ok(replayed(answer)),
         Claim::Running => Err(Problem::conflict(
             "idempotency_key_in_use",
-            "a request with this `Idempotency-Key` is being processed; send it again in some seconds",
+            "a request with this `Idempotency-Key` is being processed; retry in a few seconds",
         )),
         Claim::Reused => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -81,7 +81,7 @@ fn readable(key: &HeaderValue) -> Result<&str, Problem> {
         .ok_or_else(|| Problem::invalid("Idempotency-Key", "must have 1 to 255 visible ASCII characters"))
 }
 
-/// Whose keys they are: one token's.
+/// The scope of the keys: one token.
 fn owner(identity: &Identity) -> String {
     match (&identity.operator, &identity.token) {
         (Operator::Member { organization, .. }, Some(token)) => format!("{organization}/{}", token.id),
@@ -99,7 +99,7 @@ async fn answer(
     parts.extensions.insert(Fresh::of(claimed));
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     let (head, content) = response.into_parts();
-    let too_long = |_| Problem::unavailable("the answer is too long to be kept");
+    let too_long = |_| Problem::unavailable("the response is too large to be stored");
     let content = to_bytes(content, MAX_ANSWER_BYTES).await.map_err(too_long)?;
     let passes = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
     let kept = if passes {
@@ -115,8 +115,8 @@ async fn answer(
         idempotency::answer(&state.world.store, claimed, &answer).await
     };
     if let Err(failure) = kept {
-        // Sent again, the request is processed again with the same ids.
-        warn!(error = %chain(&failure), "the answer to a request with an idempotency key can't be kept");
+        // If repeated, the request is processed again with the same ids.
+        warn!(error = %chain(&failure), "response to a request with an idempotency key can't be stored");
     }
     Ok(Response::from_parts(head, Body::from(content)))
 }

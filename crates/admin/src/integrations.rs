@@ -1,4 +1,4 @@
-//! Integrations: bot accounts.
+//! Handlers of integrations (bot accounts): list, create, change, delete, restore and start them.
 
 pub(crate) mod account;
 pub(crate) mod conversations;
@@ -58,19 +58,19 @@ use crate::schema;
 use crate::state::AdminState;
 use crate::texts::InLanguage;
 
-/// Which integrations, and what is listed of each.
+/// Filters of a list, and what is included for each integration.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct IntegrationQuery {
-    /// What else is shown of each: `status`, `agent`, `counts`, separated by commas.
+    /// What to include for each: `status`, `agent`, `counts`, separated by commas.
     include: Option<String>,
-    /// In this state only.
+    /// Only integrations in this state.
     #[param(value_type = Option<schema::ConnectionState>)]
     state: Option<ConnectionState>,
-    /// Part of the name, the id or the platform.
+    /// Substring of the name, the id or the platform.
     search: Option<String>,
-    /// Whether what was deleted in the last 30 days is listed instead, without what else could be included.
+    /// Lists those deleted in the last 30 days instead; `include` has no effect then.
     #[serde(default)]
     deleted: bool,
     /// `nextCursor` of the page before.
@@ -79,7 +79,7 @@ pub(crate) struct IntegrationQuery {
     limit: Option<usize>,
 }
 
-/// Lists the integrations of an organization, the oldest first.
+/// Lists the integrations of an organization, oldest first.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", params(IntegrationQuery),
     responses((status = 200, body = List<ListedIntegration>)))]
 pub(crate) async fn list(
@@ -150,7 +150,7 @@ pub(crate) async fn create(
     Ok(Tagged::created(view::of(&state, &made)?))
 }
 
-/// Shows an integration. Secrets are masked.
+/// Returns an integration. Secrets are masked.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations",
     responses((status = 200, body = IntegrationView)))]
 pub(crate) async fn get(
@@ -162,8 +162,8 @@ pub(crate) async fn get(
     Ok(Tagged::ok(view::of(&state, &record)?))
 }
 
-/// Changes an integration. What is absent stays; so does a secret that is empty or `"***"`. Null takes a field away. When an endpoint moves
-/// to another origin, every secret must be given again in the same request, or taken away.
+/// Changes an integration. Absent fields keep their values, and so do secrets that are empty or `"***"`. Null removes a field. When an
+/// endpoint moves to another origin, every secret must be given again in the same request, or removed.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", request_body = IntegrationPatch,
     responses((status = 200, body = IntegrationView),
         (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
@@ -174,7 +174,7 @@ pub(crate) async fn patch(
     if_match: IfMatch,
     Body(patch): Body<IntegrationPatch>,
 ) -> Result<Tagged<IntegrationView>, Problem> {
-    // Of the first look: a later one may meet what we wrote ourselves without hearing of it.
+    // The version at the first read: after a conflict, a later read may find our own write whose response was lost.
     let version = OnceLock::new();
     let changed = until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
@@ -189,7 +189,7 @@ pub(crate) async fn patch(
         explain(&state, &scope.organization, changed).await
     })
     .await?;
-    // Who says again what is so already, as a file does at every start, has nothing to wait for at the platform.
+    // Unchanged settings, as when a file is applied at every start, must not wait for the platform.
     if patch.touches_account() && version.get() != Some(&changed.version) {
         provision(&state, &changed, Before::Outdated).await;
     } else if patch.starts() {
@@ -198,7 +198,7 @@ pub(crate) async fn patch(
     Ok(Tagged::ok(view::of(&state, &changed)?))
 }
 
-/// Deletes an integration. For 30 days it can be restored.
+/// Deletes an integration. It can be restored for 30 days.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", params(ForceQuery),
     responses((status = 204), (status = 409, body = Problem, description = "`in_use`, with `impact`")))]
 pub(crate) async fn delete(
@@ -223,7 +223,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Deletes an integration as it was read.
+/// Deletes an integration on condition that it is unchanged since it was read.
 pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &IntegrationRecord) -> Result<(), Problem> {
     let store = scope.audited(state, deleted(state, before)?);
     let deleted = store_integration::delete(&store, before, state.now()).await;
@@ -234,7 +234,7 @@ pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &Integrati
     Ok(())
 }
 
-/// Restores an integration that was deleted in the last 30 days, with its credentials and its id.
+/// Restores an integration that was deleted in the last 30 days, with its credentials and id.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/restore", tag = "integrations",
     responses((status = 200, body = IntegrationView),
         (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
@@ -256,7 +256,7 @@ pub(crate) async fn restore(
     Ok(Tagged::ok(view::of(&state, &restored)?))
 }
 
-/// The creation of an integration, for the audit log and its own log.
+/// Audit entry and log line for creating an integration.
 pub(crate) fn created(state: &AdminState, new: &NewIntegration, settings: &IntegrationSettings) -> Change {
     let target = ("integration", new.id.as_str(), Some(settings.name.as_str()));
     Change::of("integration.create", target)
@@ -264,7 +264,7 @@ pub(crate) fn created(state: &AdminState, new: &NewIntegration, settings: &Integ
         .line(&new.id, "created", "the integration was created")
 }
 
-/// The change of an integration, for the audit log and its own log.
+/// Audit entry and log line for changing an integration.
 pub(crate) fn updated(
     state: &AdminState,
     before: &IntegrationRecord,
@@ -282,21 +282,21 @@ pub(crate) fn updated(
     })
 }
 
-/// The deletion of an integration, for the audit log and its own log.
+/// Audit entry and log line for deleting an integration.
 pub(crate) fn deleted(state: &AdminState, record: &IntegrationRecord) -> Result<Change, Problem> {
     Ok(Change::of("integration.delete", view::target(record))
         .from(view::shown_record(state, record)?)
         .line(&record.id, "deleted", "the integration was deleted"))
 }
 
-/// The restoring of a deleted integration, for the audit log and its own log.
+/// Audit entry and log line for restoring a deleted integration.
 pub(crate) fn restored(state: &AdminState, record: &IntegrationRecord) -> Result<Change, Problem> {
     Ok(Change::of("integration.restore", view::target(record))
         .to(view::shown_record(state, record)?)
         .line(&record.id, "restored", "the integration was restored"))
 }
 
-/// The integration, if the organization has it.
+/// The integration with this id, if the organization owns it.
 pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<IntegrationRecord, Problem> {
     let found = store_integration::get(&state.world.store, &IntegrationId::new(id)).await?;
     found
@@ -304,7 +304,7 @@ pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<
         .ok_or_else(Problem::integration_not_found)
 }
 
-/// Says why an integration was not written, with who is concerned, as far as the organization may know.
+/// Maps a store error to the problem that the API reports, with who is affected, as far as the organization may know.
 pub(crate) async fn explain<T>(
     state: &AdminState,
     organization: &OrganizationId,

@@ -1,4 +1,4 @@
-//! Rotation of the data key, by the root operator.
+//! Rotation of the data key by the root operator.
 
 use std::time::Duration;
 
@@ -21,57 +21,57 @@ use crate::body::Query;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// How long one look may seal again: a function ends after 29 s, and its other work comes first.
+/// Time limit of one pass of resealing: a Lambda function ends after 29 s, and its other work comes first.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Time between two looks of a process that stays.
+/// Interval between two passes of a long-lived process.
 const PERIOD: Duration = Duration::from_secs(60);
-/// The same while a rotation is under way.
+/// Interval while a rotation is in progress.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The data keys, and how far their rotation is.
+/// The data keys, and the progress of their rotation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Keys {
-    /// All data keys, the newest first.
+    /// All data keys, newest first.
     keys: Vec<DataKeyView>,
     phase: PhaseView,
-    /// Values that were sealed again with the newest key.
+    /// Values that were resealed with the newest key.
     n_resealed: u64,
-    /// Values that no key opened in the latest pass.
+    /// Values that no key could decrypt in the latest pass.
     n_unreadable: u64,
 }
 
-/// A data key. It is never shown itself.
+/// A data key, without the key itself.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = DataKey)]
 pub(crate) struct DataKeyView {
-    /// The version that its values name.
+    /// The key's version, which is stored with each value that it seals.
     version: u8,
-    /// When it began to seal, or begins. Null: with the first start.
+    /// When it began, or will begin, to seal. Null: with the first start.
     #[schema(value_type = Option<String>, format = DateTime)]
     seals_from: Option<Timestamp>,
-    /// When it is retired. Null: it is the newest.
+    /// When it is retired. Null: it is the newest key.
     #[schema(value_type = Option<String>, format = DateTime)]
     retired_at: Option<Timestamp>,
 }
 
-/// What happens in a rotation.
+/// The phase of a rotation.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RotationPhase)]
 pub(crate) enum PhaseView {
-    /// Nothing: there is one key.
+    /// No rotation: there is one key.
     Idle,
-    /// The newest key doesn't seal yet, as not every process may know it.
+    /// The newest key doesn't seal yet, because some processes may not know it.
     Announced,
-    /// What older keys sealed is sealed again.
+    /// Values sealed with older keys are resealed.
     Resealing,
-    /// Nothing in the tables needs an older key; messages in queues and links may.
+    /// No value in the tables needs an older key; messages in queues and links may.
     Retiring,
 }
 
-/// Shows the data keys and how far their rotation is.
+/// Returns the data keys and the progress of their rotation.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
     responses((status = 200, body = Keys), (status = 403, body = Problem, description = "`forbidden`: this needs the root token"),
         (status = 409, body = Problem, description = "`key_not_rotatable`")))]
@@ -80,18 +80,18 @@ pub(crate) async fn show(State(state): State<AdminState>, _root: Root) -> Result
     Ok(Json(Keys::of(rotation)))
 }
 
-/// How the data key is rotated.
+/// Options of a rotation.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RotateQuery {
-    /// Whether older keys are retired 15 minutes after the newest began to seal, since one of them is in wrong hands. Links, sessions and what
-    /// agents call back with end then, and messages that have waited in a queue for longer are lost.
+    /// Whether older keys are retired 15 minutes after the newest began to seal, because one of them is compromised. Links, sessions and
+    /// the tokens of agents' callbacks become invalid then, and messages that have waited in a queue for longer are lost.
     #[serde(default)]
     retire_now: bool,
 }
 
-/// Begins to rotate the data key, or shows the rotation that is under way. It goes on by itself.
+/// Starts to rotate the data key, or returns the rotation in progress. It continues in the background.
 #[utoipa::path(post, path = "/api/v1/keys/rotate", tag = "keys", params(RotateQuery),
     responses((status = 202, body = Keys), (status = 409, body = Problem, description = "`key_not_rotatable`")))]
 pub(crate) async fn rotate(
@@ -112,7 +112,7 @@ pub(crate) async fn rotate(
     Ok((StatusCode::ACCEPTED, Json(Keys::of(rotation))))
 }
 
-/// Continues a rotation for a while. What fails is logged: the next look makes up for it.
+/// Continues a rotation for a limited time. Errors are logged; the next pass retries.
 pub async fn advance(world: &World) {
     if let Err(error) = rotation::advance(&world.store, world.clock.now(), PATIENCE).await {
         warn!(
@@ -122,7 +122,7 @@ pub async fn advance(world: &World) {
     }
 }
 
-/// Continues rotations for as long as the process lives, and uses a new key as soon as it seals.
+/// Continues rotations for as long as the process lives, and adopts a new key as soon as it seals.
 pub async fn watch(world: World) {
     loop {
         let status = rotation::status(&world.store, world.clock.now()).await;

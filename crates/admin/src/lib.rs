@@ -1,6 +1,6 @@
 //! The management API, the agents' callbacks and the console, as one HTTP service.
 //!
-//! Every route stands once, with its description: `/api/openapi.json` is made from the same list that serves.
+//! Every route is listed once, with its description: `/api/openapi.json` is generated from the same list that serves the routes.
 
 mod agents;
 mod apply;
@@ -58,9 +58,9 @@ use tieline_bridge::world::World;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// All that operators and agents ask us: the console at `/`, `/api/v1`, `/api/runs`, signed links, `/api/openapi.json`, `/healthz`.
+/// Routes for operators and agents: the console at `/`, `/api/v1`, `/api/runs`, signed links, `/api/openapi.json`, `/healthz`.
 ///
-/// Unknown paths are answered with a problem, so this is the router that others are merged into.
+/// Unknown paths get a problem response, so this must be the router that others are merged into.
 pub fn router(world: World) -> Router {
     let state = AdminState { world };
     openapi::router()
@@ -75,7 +75,7 @@ pub fn router(world: World) -> Router {
         .with_state(state)
 }
 
-/// What the API answers is for the caller's eyes: no cache keeps it. And nothing is taken by a browser for another type than it has.
+/// Responses are private to the caller: no cache may store them. `nosniff` keeps browsers from guessing another content type.
 async fn guard_answer(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let mut response = next.run(request).await;
@@ -99,6 +99,6 @@ async fn wrong_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "this address is not asked like that",
+        "this method is not allowed for this path",
     )
 }

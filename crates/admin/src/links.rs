@@ -1,4 +1,4 @@
-//! Signed links: the bearer of one may fetch the one thing that it names.
+//! Signed links: each gives its bearer access to one attachment or one answer.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -17,23 +17,23 @@ use tracing::{error, warn};
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Serves a part of a message, decrypted, to the bearer of a link: an agent, for an hour.
+/// Serves a part of a message, decrypted, to the bearer of a signed link: an agent, for one hour.
 #[utoipa::path(get, path = "/api/media/{token}", tag = "links", security(()),
     responses((status = 200, description = "the bytes, with their type and name", content_type = "application/octet-stream"),
         (status = 404, body = Problem, description = "`link_not_found`: not ours, too old, or what it names is gone"),
         (status = 413, body = Problem, description = "`media_too_large`: longer than this deployment can pass on"),
         (status = 503, body = Problem, description = "`unavailable`: too many files are being fetched; try again"),
-        (status = 502, body = Problem, description = "`media_unavailable`: the platform does not give it")))]
+        (status = 502, body = Problem, description = "`media_unavailable`: the platform doesn't deliver the file")))]
 pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
     let fetched = media::open(&state.world, &token).await.map_err(explain)?;
     Ok(deliver(fetched))
 }
 
-/// What a link shows while the answer behind it is still being written. Whose language it is isn't known before there is a record.
+/// Shown by a link while its answer is still being written. In both languages, because the reader's language isn't known without a record.
 const PENDING: &str =
     "回答还在生成中，请稍后刷新本页。\n\nThe answer is still being written. Please reload this page in a moment.";
 
-/// Gives the whole text of an answer that the platform had no room for, for seven days.
+/// Serves the whole text of an answer that was too long for the platform, for seven days.
 #[utoipa::path(get, path = "/api/replies/{token}", tag = "links", security(()),
     responses((status = 200, body = String, content_type = "text/plain"),
         (status = 404, body = Problem, description = "`link_not_found`")))]
@@ -65,13 +65,13 @@ fn explain(failure: FetchError) -> Problem {
             Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "media_unavailable",
-                "the platform does not give it",
+                "the platform doesn't deliver the file",
             )
         }
     }
 }
 
-/// Foreign bytes on our address: no script in them may run here.
+/// Headers for untrusted content served from our origin: no script in it may run.
 fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
     let fallback = HeaderValue::from_static("application/octet-stream");
     [
@@ -96,7 +96,7 @@ fn deliver(fetched: Fetched) -> Response {
     response
 }
 
-/// `Content-Disposition` for a file of that name, in whatever script.
+/// `Content-Disposition` for a file name in any script.
 ///
 /// See [RFC 6266/4.3](https://www.rfc-editor.org/rfc/rfc6266#section-4.3).
 fn attachment(name: Option<&str>) -> String {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_that_is_too_long_and_one_that_has_to_wait_are_told_apart() {
+    fn too_large_file_and_busy_fetcher_have_different_errors() {
         let code = |failure: FetchError| explain(failure).code();
         assert_eq!(code(DownloadError::TooLong(1).into()), "media_too_large");
         assert_eq!(code(FetchError::NoRoom(Duration::ZERO)), "unavailable");

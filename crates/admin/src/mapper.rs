@@ -1,4 +1,4 @@
-//! Mapper of an organization: an endpoint that says which known person an account of a platform belongs to.
+//! Mapper of an organization: an endpoint that resolves a platform account to a known person.
 
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +24,7 @@ use crate::state::AdminState;
 use crate::users::{self, UserView};
 use crate::{schema, signed_endpoint};
 
-/// The mapper of an organization. All null if there is none.
+/// The mapper of an organization. All fields are null if there is none.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Mapper)]
@@ -38,29 +38,29 @@ pub(crate) struct MapperView {
     etag: String,
 }
 
-/// Changes of a mapper. What is absent stays.
+/// Changes of a mapper. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MapperPatch {
-    /// Where the signed `POST` goes. Required if there is no mapper yet.
+    /// The address that receives the signed `POST`. Required if there is no mapper yet.
     url: Option<String>,
-    /// At least 16 characters; `whsec_` and base64, or any text. Absent, empty or `***` keeps the one before.
+    /// At least 16 characters; `whsec_` and base64, or any text. Absent, empty or `***` keeps the old one.
     #[schema(write_only)]
     secret: Option<String>,
-    /// What becomes of the messages of people whom it doesn't know: `allow`, if it was never set.
+    /// What happens to messages of people the mapper doesn't know. Default: `allow`.
     #[schema(value_type = Option<schema::UnknownPolicy>)]
     unknown: Option<UnknownPolicy>,
 }
 
-/// What a mapper said of a person.
+/// Result of asking the mapper about a person.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MapperResult {
     /// Whether it answered.
     ok: bool,
-    /// Why it didn't.
+    /// Why it didn't answer.
     detail: Option<String>,
-    /// The person as recorded now.
+    /// The person as stored now.
     user: UserView,
 }
 
@@ -70,13 +70,13 @@ impl Versioned for MapperView {
     }
 }
 
-/// Shows the mapper of the organization.
+/// Returns the mapper of the organization.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/mapper", tag = "users", responses((status = 200, body = MapperView)))]
 pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Tagged<MapperView>, Problem> {
     Ok(Tagged::ok(MapperView::of(&find(&state, &scope).await?)))
 }
 
-/// Sets the endpoint that says which known person an account of a platform belongs to.
+/// Sets the endpoint that resolves a platform account to a known person.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/mapper", tag = "users", request_body = MapperPatch,
     responses((status = 200, body = MapperView)))]
 pub(crate) async fn patch(
@@ -96,7 +96,7 @@ pub(crate) async fn patch(
     .await
 }
 
-/// Removes the mapper. Links that it made stay; nobody is refused any more.
+/// Removes the mapper. Links that it made stay; unknown people are no longer refused.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/mapper", tag = "users", responses((status = 204)))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
@@ -116,7 +116,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks the mapper about a person now, whatever is cached. A link that an operator made stays.
+/// Asks the mapper about a person now, bypassing the cache. A link that an operator made stays.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/users/{id}/map", tag = "users",
     responses((status = 200, body = MapperResult),
         (status = 404, body = Problem, description = "`user_not_found`, `integration_not_found`"),
@@ -147,7 +147,7 @@ async fn find(state: &AdminState, scope: &Scope) -> Result<Organization, Problem
     found.ok_or_else(no_organization)
 }
 
-/// The mapper with these changes, checked. `group` is the path of the object with the fields.
+/// Validates the changes and returns the mapper with them applied. `group` is the path of the object with the fields.
 pub(crate) fn read_patch(
     state: &AdminState,
     group: &str,
@@ -166,7 +166,7 @@ pub(crate) fn read_patch(
     })
 }
 
-/// The change of a mapper, for the audit log.
+/// Audit entry for changing a mapper.
 pub(crate) fn changed(before: &Organization, after: Option<&Mapper>) -> Change {
     let target = ("organization", before.id.as_str(), Some(&*before.name));
     match after {
@@ -175,13 +175,13 @@ pub(crate) fn changed(before: &Organization, after: Option<&Mapper>) -> Change {
     }
 }
 
-/// The mapper in the form that a file has it, with its secret: only for comparing.
+/// The mapper in the form of a file, with its secret: only for comparing.
 pub(crate) fn form(mapper: Option<&Mapper>) -> Map<String, Value> {
     let fields = mapper.map(|mapper| fields(mapper, mapper.secret.expose()));
     fields.map_or_else(Map::new, |fields| Map::from_iter([("mapper".to_owned(), fields)]))
 }
 
-/// The same with `***` in place of the secret.
+/// The mapper in the form of a file, with `***` instead of the secret.
 pub(crate) fn masked(mapper: Option<&Mapper>) -> Map<String, Value> {
     let fields = mapper.map(|mapper| fields(mapper, MASK));
     fields.map_or_else(Map::new, |fields| Map::from_iter([("mapper".to_owned(), fields)]))

@@ -1,13 +1,13 @@
-//! Secrets in requests and answers: masked on the way out, kept on the way in.
+//! Masking of secrets: replaced by `***` in responses, restored when a request sends the mask back.
 
 use serde_json::{Map, Value};
 
 use crate::problem::Problem;
 
-/// What stands in place of a secret. Coming back it means: as it is.
+/// Replaces a secret in responses. In a request it means: keep the stored value.
 pub(crate) const MASK: &str = "***";
 
-/// The settings with the values of these fields masked, however deep they are.
+/// The settings with the values of these fields masked, at any depth.
 pub(crate) fn masked(settings: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Map<String, Value> {
     let show = |(name, value): (&String, &Value)| {
         let value = if is_secret(name) { mask(value) } else { value.clone() };
@@ -28,10 +28,10 @@ fn mask(value: &Value) -> Value {
     }
 }
 
-/// The settings of `group` after a patch: absent stays, null goes, the rest is as the patch has it.
+/// The settings of `group` after a patch: absent fields keep their values, null removes a field, other values replace it.
 ///
-/// A mask, and an empty text in a secret field, keep what was there. One that has nothing to keep goes, but not out of a list: the
-/// first mask in a list stands for the first entry that was there, the second for the second.
+/// A mask, and an empty text in a secret field, keep the stored value. A mask without a stored value is dropped, except in a list, where it
+/// is an error: the first mask in a list keeps the first stored entry, the second mask the second.
 pub(crate) fn patched(
     group: &str,
     before: &Map<String, Value>,
@@ -55,7 +55,7 @@ pub(crate) fn patched(
     Ok(after)
 }
 
-/// A mask in a list that stands for no entry.
+/// A mask in a list without a stored entry to keep.
 struct MaskOfNothing;
 
 fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNothing> {
@@ -78,7 +78,7 @@ fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNoth
 }
 
 fn unmasked_list(old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, MaskOfNothing> {
-    // One text may stand where a list may: it is a list of one.
+    // A single text is accepted where a list is: it counts as a list of one.
     let old = match old {
         Some(Value::Array(values)) => values.as_slice(),
         Some(lone) => std::slice::from_ref(lone),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_empty_and_masked_secrets_stay() {
+    fn absent_empty_and_masked_secrets_are_kept() {
         let before = json!({"apiKey": "a", "secret": ["b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"});
         check(json!({}), before.clone());
         check(json!({"apiKey": "", "secret": "***"}), before.clone());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_patch_says_is_done() {
+    fn patch_values_are_applied() {
         check(
             json!({"apiKey": "new", "secret": ["***", "z"], "headers": {"x": "***"}, "model": "", "gone": "***"}),
             json!({"apiKey": "new", "secret": ["b", "z"], "headers": {"x": "d"}, "model": ""}),
@@ -148,7 +148,7 @@ mod tests {
             json!({"apiKey": null, "model": null}),
             json!({"secret": ["b", "c"], "headers": {"x": "d", "y": "e"}}),
         );
-        // One text is a list of one, and a mask may stand anywhere in the new one.
+        // A single text counts as a list of one, and masks may be at any position of the new list.
         check(
             json!({"apiKey": ["***", "new"], "secret": ["new", "***", "***"]}),
             json!({"apiKey": ["a", "new"], "secret": ["new", "b", "c"], "headers": {"x": "d", "y": "e"}, "model": "m"}),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_in_a_list_stands_for_something() {
+    fn mask_without_a_stored_entry_is_refused() {
         check_refused(json!({"secret": ["***", "***", "***"]}), "config.secret");
         check_refused(json!({"apiKey": ["***", "new", "***"]}), "config.apiKey");
         check_refused(json!({"fresh": ["***", "new"]}), "config.fresh");

@@ -1,4 +1,4 @@
-//! The ledger: what became of every message.
+//! Handlers of the ledger: the processing of every message.
 
 use axum::Json;
 use axum::extract::State;
@@ -19,39 +19,39 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{schema, validation};
 
-/// An inbound message, from its receipt to its end. What people said in it is not shown.
+/// An inbound message and its processing. Its text is not included.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Message)]
 pub(crate) struct MessageView {
     id: String,
     integration_id: String,
-    /// Null if it never came to a conversation.
+    /// Null if it was never assigned to a conversation.
     conversation_id: Option<String>,
     session_id: Option<String>,
-    /// The platform's own id of the sender. Null where the platform names none.
+    /// The platform's own id of the sender. Null if the platform names none.
     sender_id: Option<String>,
     /// The platform's own id of the message.
     platform_message_id: String,
     reply_id: String,
-    /// Short reference that the notice of a failure shows in the chat.
+    /// Short reference, which a failure notice shows in the chat.
     #[schema(example = "7KQ4-X9MA")]
     reference: String,
-    /// The run that answers it. Merged messages have the same.
+    /// The run that answers it. Merged messages share a run.
     run_id: Option<String>,
     #[schema(value_type = schema::MessageState)]
     state: MessageState,
-    /// Why it ended as it did, in a word.
+    /// Why it has this state, as a code.
     reason: Option<String>,
-    /// How often an operator had it retried.
+    /// How often an operator redrove it.
     redrives: u32,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
-    /// What happened to it, in order.
+    /// Its processing steps, in order.
     steps: Vec<StepView>,
 }
 
-/// A step of a message.
+/// A processing step of a message.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MessageStep)]
@@ -64,23 +64,23 @@ pub(crate) struct StepView {
     attempt: Option<u32>,
     /// The platform's or the agent's code, or our reason.
     code: Option<String>,
-    /// The agent's own words about a failure, redacted and at most 500 characters.
+    /// The agent's own error message, redacted and at most 500 characters.
     detail: Option<String>,
 }
 
-/// Which messages.
+/// Filters of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct MessageQuery {
-    /// Of this integration only.
+    /// Only messages of this integration.
     integration_id: Option<String>,
-    /// Of this conversation only.
+    /// Only messages of this conversation.
     conversation_id: Option<String>,
-    /// In this state only.
+    /// Only messages in this state.
     #[param(value_type = Option<schema::MessageState>)]
     state: Option<MessageState>,
-    /// From this person only: a user's id, or the platform's own id of the sender.
+    /// Only messages of this person: a user's id, or the platform's own id of the sender.
     user_id: Option<String>,
     /// Received at this time or later (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
@@ -88,8 +88,8 @@ pub(crate) struct MessageQuery {
     /// Received before this time (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
-    /// The reference that a notice showed in the chat, or part of one of the message's ids: its own, the platform's, the reply's, the
-    /// run's or the conversation's.
+    /// The reference that a notice showed in the chat, or a substring of one of the message's ids: its own, the platform's, the reply's,
+    /// the run's or the conversation's.
     search: Option<String>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
@@ -97,7 +97,7 @@ pub(crate) struct MessageQuery {
     limit: Option<usize>,
 }
 
-/// Lists the messages of an organization, the newest first.
+/// Lists the messages of an organization, newest first.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/messages", tag = "messages", params(MessageQuery),
     responses((status = 200, body = List<MessageView>)))]
 pub(crate) async fn list(
@@ -148,7 +148,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, MessageView::of)))
 }
 
-/// Shows a message with every step of its processing.
+/// Returns a message with every step of its processing.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/messages/{id}", tag = "messages",
     responses((status = 200, body = MessageView)))]
 pub(crate) async fn get(

@@ -1,4 +1,4 @@
-//! Notifications of incidents: where an organization's operators are told that a bot is down, that answers fail, and that it is over.
+//! Incident notifications: an organization's operators are told when a bot is down, when answers fail, and when that is over.
 
 pub(crate) mod form;
 mod message;
@@ -42,15 +42,15 @@ pub(crate) struct NotifyView {
     chat: Option<ChatView>,
     #[schema(value_type = schema::Language)]
     language: Language,
-    /// Notifications that wait to be sent.
+    /// Notifications waiting to be sent.
     waiting: usize,
-    /// What became of the newest attempt to send one.
+    /// The result of the newest attempt to send one.
     last_attempt: Option<AttemptView>,
     /// The entity tag, for `If-Match`.
     etag: String,
 }
 
-/// A webhook that gets notifications, signed after Standard Webhooks.
+/// A webhook that receives notifications, signed according to Standard Webhooks.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = NotifyWebhook)]
@@ -60,16 +60,16 @@ pub(crate) struct WebhookView {
     secret: &'static str,
 }
 
-/// A chat that gets notifications.
+/// A chat that receives notifications.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = NotifyChat)]
 pub(crate) struct ChatView {
-    /// The bot that writes.
+    /// The bot that writes the notification.
     integration_id: String,
-    /// The platform's id of the chat. Null if it writes to a person.
+    /// The platform's id of the chat. Null if the notification goes to a person.
     chat_id: Option<String>,
-    /// The platform's id of the person. Null if it writes into a chat.
+    /// The platform's id of the person. Null if the notification goes to a chat.
     user_id: Option<String>,
 }
 
@@ -84,46 +84,46 @@ pub(crate) struct AttemptView {
     error: Option<String>,
 }
 
-/// Changes of notification settings. What is absent stays; a webhook takes the place of a chat, and a chat that of a webhook.
+/// Changes of notification settings. Absent fields keep their values; a webhook replaces a chat, and a chat replaces a webhook.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NotifyPatch {
     webhook: Option<WebhookPatch>,
     chat: Option<ChatPatch>,
-    /// `zh-CN`, if it was never set.
+    /// Default: `zh-CN`.
     #[schema(value_type = Option<schema::Language>)]
     language: Option<Language>,
 }
 
-/// A webhook that is to get notifications.
+/// A webhook that will receive notifications.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct WebhookPatch {
     url: String,
-    /// At least 16 characters; `whsec_` and base64, or any text. Absent, empty or `***` keeps the one before.
+    /// At least 16 characters; `whsec_` and base64, or any text. Absent, empty or `***` keeps the old one.
     #[schema(write_only)]
     secret: Option<String>,
 }
 
-/// A chat that is to get notifications: `chatId`, or `userId`.
+/// A chat that will receive notifications: `chatId`, or `userId`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChatPatch {
-    /// The bot that writes. Best one of another platform than the bots that it is to tell of.
+    /// The bot that writes the notification. Best a bot of another platform than the bots it reports about.
     integration_id: String,
     chat_id: Option<String>,
     user_id: Option<String>,
 }
 
-/// What became of a test notification.
+/// Result of a test notification.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NotifyTest {
-    /// Whether the webhook accepted it, or the message of the bot is recorded.
+    /// Whether the webhook accepted it, or the bot's message was recorded.
     ok: bool,
     /// Why it failed.
     detail: Option<String>,
-    /// The message of the bot, whose steps tell whether it arrives.
+    /// The bot's message, whose steps show whether it arrives.
     message_id: Option<String>,
 }
 
@@ -133,7 +133,7 @@ impl Versioned for NotifyView {
     }
 }
 
-/// Shows where the organization's operators are notified of incidents.
+/// Returns where the organization's operators are notified of incidents.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/notify", tag = "organizations", responses((status = 200, body = NotifyView)))]
 pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Tagged<NotifyView>, Problem> {
     let found = store_notify::get(&state.world.store, &scope.organization).await?;
@@ -164,7 +164,7 @@ pub(crate) async fn patch(
     view(&state, &scope, Some(after)).await.map(Tagged::ok)
 }
 
-/// Ends notifications.
+/// Removes the notification settings.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/notify", tag = "organizations", responses((status = 204)))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
@@ -204,7 +204,7 @@ pub(crate) async fn test(State(state): State<AdminState>, scope: Scope) -> Resul
     }))
 }
 
-/// Where notifications go after a change.
+/// The destination of notifications after a change.
 async fn channel(
     state: &AdminState,
     scope: &Scope,
@@ -212,7 +212,7 @@ async fn channel(
     patch: &NotifyPatch,
 ) -> Result<NotifyChannel, Problem> {
     match (&patch.webhook, &patch.chat) {
-        (Some(_), Some(_)) => Err(Problem::invalid("chat", "can't stand beside webhook")),
+        (Some(_), Some(_)) => Err(Problem::invalid("chat", "can't be combined with webhook")),
         (Some(webhook), None) => read_webhook(state, before, webhook),
         (None, Some(chat)) => read_chat(state, scope, chat).await,
         (None, None) => match before {
@@ -252,7 +252,7 @@ async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Resu
     )
 }
 
-/// A chat or a person that the bot can write to. `field` names the bot in the request.
+/// A chat or a person that the bot can write to. `field` is the path of the bot in the request.
 fn chat_channel(
     state: &AdminState,
     (integration, platform, mode): form::NamedBot<'_>,
@@ -270,7 +270,7 @@ fn chat_channel(
         (Some(chat), None) => NotifyRecipient::Chat(ChatId::new(chat)),
         (None, Some(person)) => NotifyRecipient::Person(SenderId::new(person)),
         (None, None) => return Err(Problem::invalid("chat.chatId", "or chat.userId is required")),
-        (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't stand beside chat.chatId")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("chat.userId", "can't be combined with chat.chatId")),
     };
     Ok(NotifyChannel::Chat {
         integration: integration.clone(),
@@ -299,12 +299,12 @@ async fn view(state: &AdminState, scope: &Scope, settings: Option<NotifySettings
     })
 }
 
-/// The entity tag of settings. That there are none is a version too.
+/// The entity tag of settings. Absent settings have an entity tag too.
 fn etag_of(settings: Option<&NotifySettings>) -> String {
     etag::of_version(settings.map(|settings| settings.version).unwrap_or_default())
 }
 
-/// A change of the settings, for the audit log.
+/// Audit entry for changing the settings.
 pub(crate) fn updated(
     scope: &Scope,
     before: Option<&NotifySettings>,
@@ -314,13 +314,13 @@ pub(crate) fn updated(
     change.between(&shown(before), &shown_channel(channel, language))
 }
 
-/// The end of notifications, for the audit log.
+/// Audit entry for removing the settings.
 pub(crate) fn deleted(scope: &Scope, before: &NotifySettings) -> Change {
     let change = Change::of("notify.delete", ("organization", scope.organization.as_str(), None));
     change.from(shown(Some(before)))
 }
 
-/// Settings for the audit log.
+/// The settings, for the audit log.
 fn shown(settings: Option<&NotifySettings>) -> Shown {
     match settings {
         Some(settings) => shown_channel(&settings.channel, settings.language),

@@ -1,4 +1,4 @@
-//! Every route of the API with its description.
+//! The list of all API routes, and the OpenAPI description generated from it.
 
 use std::sync::LazyLock;
 
@@ -58,7 +58,7 @@ impl Modify for BearerToken {
     }
 }
 
-/// What `#[utoipa::path]` makes of a handler.
+/// The type that `#[utoipa::path]` generates for a handler.
 macro_rules! operation {
     ($module:ident::$handler:ident) => {
         pastey::paste! { $module::[<__path_ $handler>] }
@@ -68,8 +68,8 @@ macro_rules! operation {
     };
 }
 
-/// Every route of the API once, the handlers of an address together: one function serves them, another one describes them. A process that
-/// starts needs no description, and to make it takes longer than all else.
+/// All routes of the API, grouped by path. One generated function serves them, another describes them: a starting process doesn't need the
+/// description, and generating it takes longer than everything else.
 macro_rules! operations {
     ($([$($($part:ident)::+),+],)+) => {
         /// Serves every route of the API.
@@ -157,7 +157,7 @@ fn serve<O: utoipa::Path, H: Handler<T, AdminState>, T: 'static>(
     O::methods().into_iter().fold(router, serve_by)
 }
 
-/// The description as it is sent, made when it is first asked for.
+/// Handler of the description, which is generated at the first request.
 pub(crate) async fn describe() -> impl IntoResponse {
     static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
         let mut description = described().into_openapi();
@@ -177,7 +177,7 @@ pub(crate) async fn describe() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
 }
 
-/// Describes the ids in an address, which the handlers read by name.
+/// Describes the ids in a path, which the handlers read by name.
 fn describe_ids(address: &str, item: &mut PathItem) {
     let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
     for operation in operations.into_iter().flatten() {
@@ -187,7 +187,7 @@ fn describe_ids(address: &str, item: &mut PathItem) {
     }
 }
 
-/// Describes what every operation of operators may answer besides.
+/// Adds the error responses that every operation of operators can return.
 fn describe_refusals(address: &str, item: &mut PathItem) {
     let is_nested = address.contains('{');
     let reads = item.get.iter_mut().map(|operation| (operation, false));
@@ -196,19 +196,15 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
     for (operation, writes) in reads.chain(writes) {
         let asks = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|it| !it.is_empty());
         let refusals = [
-            (
-                "400",
-                asks,
-                "A field or parameter is unknown or can't be what it claims",
-            ),
-            ("401", true, "No token or session, or none that is known"),
+            ("400", asks, "A field or parameter is unknown or invalid"),
+            ("401", true, "No token or session, or an invalid one"),
             (
                 "429",
                 true,
                 "`too_many_wrong_tokens`: too many wrong tokens from this address, with `Retry-After`",
             ),
-            ("403", writes, "The token's role may only look"),
-            ("404", is_nested, "There is none of this id in this organization"),
+            ("403", writes, "The token's role is read-only"),
+            ("404", is_nested, "No resource with this id in this organization"),
         ];
         for (status, applies, description) in refusals {
             let known = &mut operation.responses.responses;
@@ -219,9 +215,9 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
     }
 }
 
-/// Describes the headers that many operations take, and what they lead to.
+/// Describes the headers that many operations accept, and the responses they cause.
 fn describe_headers(address: &str, item: &mut PathItem) {
-    // Tokens don't change, so they have no versions.
+    // Tokens can't be changed, so they have no versions.
     let has_versions = (address.ends_with("{id}") && !address.ends_with("/tokens/{id}"))
         || address.ends_with("{org}")
         || address.ends_with("/notify")
@@ -235,7 +231,7 @@ fn describe_headers(address: &str, item: &mut PathItem) {
             let parameters = operation.parameters.get_or_insert_default();
             parameters.push(header(
                 "If-Match",
-                "The `etag` of the version that the change is made of.",
+                "The `etag` of the version that the change is based on.",
             ));
             let description = "`precondition_failed`: the resource has another version than `If-Match` names";
             let known = &mut operation.responses.responses;
@@ -252,7 +248,7 @@ fn describe_headers(address: &str, item: &mut PathItem) {
         parameters.push(header("Idempotency-Key", help));
         let known = &mut operation.responses.responses;
         let reused = "`idempotency_key_reused`: another request had this `Idempotency-Key`";
-        let malformed = "A field or header is unknown or can't be what it claims";
+        let malformed = "A field or header is unknown or invalid";
         known
             .entry("400".to_owned())
             .or_insert_with(|| RefOr::T(refusal(malformed)));
@@ -266,7 +262,7 @@ fn describe_headers(address: &str, item: &mut PathItem) {
     }
 }
 
-/// The header that a change with a session's cookie needs.
+/// The CSRF guard header: required by a change that is authenticated with a session cookie.
 const GUARD: &str = "X-Tieline-Request";
 const GUARD_HELP: &str = "Any value. Needed with the session's cookie, for no form of another site can send it.";
 
@@ -288,10 +284,10 @@ fn refusal(description: &str) -> Response {
         .build()
 }
 
-/// What a body is described as where nothing else is said.
+/// Content type of JSON bodies, which the description uses by default.
 const PLAIN: &str = "application/json";
 
-/// Gives problems the type that they are sent with.
+/// Sets the content type of problems to the one they are sent with.
 fn name_problems(item: &mut PathItem) {
     let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
     for operation in operations.into_iter().flatten() {
@@ -306,8 +302,8 @@ fn name_problems(item: &mut PathItem) {
     }
 }
 
-/// Gives every operation a name of its own, from which generators name their functions: the words of its address and what its function
-/// is called, such as `integrations_list`.
+/// Gives every operation a unique id, which client generators use as function name: the words of its path and the name of its handler, such
+/// as `integrations_list`.
 fn name_operations(address: &str, item: &mut PathItem) {
     let words = address
         .split('/')
@@ -326,7 +322,7 @@ fn name_operations(address: &str, item: &mut PathItem) {
     }
 }
 
-/// Says of every answer what it is: the standard wants a description, also where the schema says all.
+/// Adds a description to every response: the OpenAPI standard requires one, even if the schema says it all.
 fn describe_answers(item: &mut PathItem) {
     let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
     for operation in operations.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Organizations.
+//! Handlers of organizations.
 
 use axum::Json;
 use axum::extract::State;
@@ -44,14 +44,14 @@ impl Versioned for OrganizationView {
     }
 }
 
-/// What an organization may use. Null: as the deployment has it.
+/// Limits of an organization. Null: the deployment's default.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Limits)]
 pub(crate) struct LimitsView {
-    /// Most runs at a time.
+    /// Maximum number of concurrent runs.
     max_concurrent_runs: Option<u32>,
-    /// Most questions in a minute, of all people to all its bots. Null: any number.
+    /// Maximum number of questions per minute, from all people to all its bots. Null: no limit.
     max_messages_per_minute: Option<u32>,
 }
 
@@ -61,12 +61,12 @@ pub(crate) struct LimitsView {
 pub(crate) struct NewOrganization {
     /// 1 to 63 characters of a-z, 0-9, - and _. Can't be changed.
     id: String,
-    /// The id, if absent.
+    /// Default: the id.
     name: Option<String>,
     limits: Option<LimitsPatch>,
 }
 
-/// Changes of an organization. What is absent stays.
+/// Changes of an organization. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct OrganizationPatch {
@@ -74,7 +74,7 @@ pub(crate) struct OrganizationPatch {
     limits: Option<LimitsPatch>,
 }
 
-/// Changes of limits. What is absent stays; null lifts the limit.
+/// Changes of limits. Absent fields keep their values; null removes the limit.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LimitsPatch {
@@ -104,7 +104,7 @@ impl LimitsPatch {
     }
 }
 
-/// Lists the organizations that the token sees.
+/// Lists the organizations that the token may see.
 #[utoipa::path(get, path = "/api/v1/orgs", tag = "organizations", params(PageQuery),
     responses((status = 200, body = List<OrganizationView>)))]
 pub(crate) async fn list(
@@ -137,8 +137,8 @@ pub(crate) async fn create(
     Body(new): Body<NewOrganization>,
 ) -> Result<Tagged<OrganizationView>, Problem> {
     let (id, name, limits) = read_new(new)?;
-    let exists = || Problem::conflict("organization_exists", "there is an organization of that id").on("id");
-    // The default organization exists from the start, made or not.
+    let exists = || Problem::conflict("organization_exists", "an organization with this id exists already").on("id");
+    // The default organization always exists, even without a record.
     if id.as_str() == organization::DEFAULT {
         return Err(exists());
     }
@@ -148,7 +148,7 @@ pub(crate) async fn create(
     let made = organization::get(&state.world.store, &id, now)
         .await?
         .ok_or_else(no_organization)?;
-    // Made at that very time, it was made by this request before.
+    // If it has the time of this very request, an earlier attempt of the same request created it.
     let is_ours = is_new || (fresh.is_repeat() && made.created_at == now);
     if !is_ours {
         return Err(exists());
@@ -156,7 +156,7 @@ pub(crate) async fn create(
     Ok(Tagged::created(OrganizationView::of(made)))
 }
 
-/// Id, name and limits of a new organization, checked.
+/// Validates a new organization and returns its id, name and limits.
 pub(crate) fn read_new(new: NewOrganization) -> Result<(OrganizationId, String, Limits), Problem> {
     let id = OrganizationId::new(validation::chosen_id(&new.id)?);
     let name = validation::name(new.name.as_deref().unwrap_or(&new.id))?;
@@ -164,7 +164,7 @@ pub(crate) fn read_new(new: NewOrganization) -> Result<(OrganizationId, String, 
     Ok((id, name, limits))
 }
 
-/// Name and limits of an organization with these changes, checked.
+/// Validates the changes and returns name and limits with them applied.
 pub(crate) fn read_patch(before: &Organization, patch: &OrganizationPatch) -> Result<(String, Limits), Problem> {
     let name = validation::name(patch.name.as_deref().unwrap_or(&before.name))?;
     let limits = patch
@@ -174,18 +174,18 @@ pub(crate) fn read_patch(before: &Organization, patch: &OrganizationPatch) -> Re
     Ok((name, limits))
 }
 
-/// The creation of an organization, for the audit log.
+/// Audit entry for creating an organization.
 pub(crate) fn created(id: &OrganizationId, name: &str, limits: Limits) -> Change {
     Change::of("organization.create", ("organization", id.as_str(), Some(name))).to(shown(name, limits))
 }
 
-/// The change of an organization, for the audit log.
+/// Audit entry for changing an organization.
 pub(crate) fn updated(before: &Organization, name: &str, limits: Limits) -> Change {
     Change::of("organization.update", ("organization", before.id.as_str(), Some(name)))
         .between(&shown(&before.name, before.limits), &shown(name, limits))
 }
 
-/// The deletion of an organization, for the audit log.
+/// Audit entry for deleting an organization.
 pub(crate) fn deleted(made: &Organization) -> Change {
     Change::of(
         "organization.delete",
@@ -194,7 +194,7 @@ pub(crate) fn deleted(made: &Organization) -> Change {
     .from(shown(&made.name, made.limits))
 }
 
-/// Name and limits in the form that a file has them.
+/// Name and limits in the form of a file.
 pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> Map<String, Value> {
     let view = OrganizationView::of(Organization {
         name: name.to_owned(),
@@ -210,7 +210,7 @@ pub(crate) fn form(organization: &Organization, name: &str, limits: Limits) -> M
     }
 }
 
-/// Shows an organization.
+/// Returns an organization.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}", tag = "organizations", responses((status = 200, body = OrganizationView)))]
 pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result<Tagged<OrganizationView>, Problem> {
     let found = organization::get(&state.world.store, &scope.organization, state.now()).await?;
@@ -244,7 +244,7 @@ pub(crate) async fn patch(
     .await
 }
 
-/// What can be changed of an organization, for the audit log.
+/// The changeable fields of an organization, for the audit log.
 fn shown(name: &str, limits: Limits) -> Shown {
     audit::shown(serde_json::json!({ "name": name, "limits": LimitsView::of(limits) }))
 }

@@ -1,4 +1,4 @@
-//! Lists, page after page.
+//! Pagination of lists.
 
 use serde::{Deserialize, Serialize};
 use tieline_store::Page;
@@ -6,12 +6,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::Problem;
 
-/// Items of a page, unless asked otherwise.
+/// Default number of items per page.
 const DEFAULT_LIMIT: usize = 50;
-/// Most items of a page.
+/// Maximum number of items per page.
 const MAX_LIMIT: usize = 200;
 
-/// Which page of a list.
+/// Pagination parameters.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -22,12 +22,12 @@ pub(crate) struct PageQuery {
     pub(crate) limit: Option<usize>,
 }
 
-/// Which page of a list of what exists, or of what was deleted.
+/// Pagination parameters of a list of existing or of deleted resources.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct KeptQuery {
-    /// Whether what was deleted in the last 30 days is listed instead, which `restore` brings back.
+    /// Lists resources deleted in the last 30 days instead, which `restore` brings back.
     #[serde(default)]
     pub(crate) deleted: bool,
     /// `nextCursor` of the page before.
@@ -42,12 +42,12 @@ pub(crate) struct KeptQuery {
 pub(crate) struct List<T> {
     /// The items.
     pub(crate) items: Vec<T>,
-    /// Gives the next page; null on the last one.
+    /// Cursor of the next page; null on the last one.
     pub(crate) next_cursor: Option<String>,
 }
 
 impl<T> List<T> {
-    /// A page with each item as it is shown.
+    /// A page with each item converted by `show`.
     pub(crate) fn of<R>(page: Page<R>, show: impl FnMut(R) -> T) -> Self {
         Self {
             items: page.items.into_iter().map(show).collect(),
@@ -56,7 +56,7 @@ impl<T> List<T> {
     }
 }
 
-/// How many items a page may have.
+/// Validates the page size.
 pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(DEFAULT_LIMIT),

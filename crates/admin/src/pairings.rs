@@ -1,4 +1,4 @@
-//! Strangers who wait to be let in, and codes with which people link themselves.
+//! Handlers of pairing: pending requests of strangers, and codes with which people link themselves.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,7 +21,7 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::validation;
 
-/// A stranger who asks to use a bot. The code is known to that person only.
+/// A stranger who asks to use a bot. Only that person knows the code.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Pairing)]
@@ -30,7 +30,7 @@ pub(crate) struct PairingView {
     integration_id: String,
     /// The platform's own id of the person.
     external_id: String,
-    /// The person's name, if the platform tells it.
+    /// The person's name, if the platform provides it.
     name: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -38,7 +38,7 @@ pub(crate) struct PairingView {
     expires_at: Timestamp,
 }
 
-/// A code that a stranger handed over.
+/// A code that a stranger passed on to an operator.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PairingCode {
@@ -47,14 +47,14 @@ pub(crate) struct PairingCode {
     code: String,
 }
 
-/// Who was let in.
+/// The person who was admitted.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PairingApproved {
     name: String,
 }
 
-/// Whom a link code is for.
+/// The person a link code is for.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewLinkCode {
@@ -71,7 +71,7 @@ pub(crate) struct LinkCode {
     expires_at: Timestamp,
 }
 
-/// Lists the strangers who wait to be let in: at most three for each integration whose trigger has `access.pairing`.
+/// Lists pending pairing requests: at most three for each integration whose trigger has `access.pairing`.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/pairings", tag = "users", responses((status = 200, body = List<PairingView>)))]
 pub(crate) async fn list(State(state): State<AdminState>, scope: Scope) -> Result<Json<List<PairingView>>, Problem> {
     let mut items = Vec::new();
@@ -85,19 +85,19 @@ pub(crate) async fn list(State(state): State<AdminState>, scope: Scope) -> Resul
     }))
 }
 
-/// Lets a stranger in.
+/// Approves a pairing request.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/{id}/approve", tag = "users", responses((status = 204)))]
 pub(crate) async fn approve(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
     decide(&state, &scope, &id, true).await
 }
 
-/// Turns a stranger away: the code is withdrawn. The person may ask again.
+/// Denies a pairing request: the code becomes invalid. The person may ask again.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/{id}/deny", tag = "users", responses((status = 204)))]
 pub(crate) async fn deny(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
     decide(&state, &scope, &id, false).await
 }
 
-/// Lets the stranger in to whom this code was shown. Wrong codes are slowed down, and ten within an hour withdraw all that wait.
+/// Approves the pairing request with this code. Wrong codes are rate-limited, and ten within an hour invalidate all pending codes.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/pairings/approve", tag = "users", request_body = PairingCode,
     responses((status = 200, body = PairingApproved),
         (status = 404, body = Problem, description = "`integration_not_found`, `pairing_not_found`"),
@@ -121,7 +121,7 @@ pub(crate) async fn approve_code(
     }
 }
 
-/// Makes a one-time code with which a person links themselves to a known one. It is good for 24 h.
+/// Creates a one-time code with which a person links themselves to a known person. It is valid for 24 h.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/link-codes", tag = "users", request_body = NewLinkCode,
     responses((status = 201, body = LinkCode)))]
 pub(crate) async fn make_link(
@@ -158,20 +158,20 @@ async fn decide(state: &AdminState, scope: &Scope, id: &str, lets_in: bool) -> R
     Err(missing())
 }
 
-/// The approval of a request, for the audit log, which names people by their ids only.
+/// Audit entry for approving a request. People are named by their ids only.
 fn approved(integration: &IntegrationId, request: &PairingRequest) -> Change {
     let user = user::id_of(integration, &request.sender);
     Change::of("pairing.approve", ("user", user.as_str(), None))
         .to(audit::shown(serde_json::json!({ "admitted": true })))
 }
 
-/// The refusal of a request, for the audit log.
+/// Audit entry for denying a request.
 fn denied(integration: &IntegrationId, request: &PairingRequest) -> Change {
     let user = user::id_of(integration, &request.sender);
     Change::of("pairing.deny", ("user", user.as_str(), None))
 }
 
-/// The integrations whose trigger lets strangers ask.
+/// The integrations whose trigger allows pairing.
 async fn pairing_integrations(state: &AdminState, scope: &Scope) -> Result<Vec<IntegrationId>, Problem> {
     let pairs = |trigger: &tieline_core::trigger::Trigger| trigger.enabled && trigger.settings.access.pairing;
     let found = trigger::naming(&state.world.store, &scope.organization, pairs).await?;

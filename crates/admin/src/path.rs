@@ -1,4 +1,4 @@
-//! Reads the ids in an address.
+//! Extractors of the ids in a request path.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -6,13 +6,13 @@ use axum::http::request::Parts;
 use crate::problem::Problem;
 use crate::validation;
 
-/// The `{id}` in the address.
+/// The `{id}` in the path.
 pub(crate) struct Id(pub(crate) String);
 
-/// The `{org}` in the address, for whom it isn't a scope.
+/// The `{org}` in the path, for handlers that don't use [`Scope`](crate::auth::Scope).
 pub(crate) struct OrganizationInPath(pub(crate) String);
 
-/// The `{conversationId}` in the address.
+/// The `{conversationId}` in the path.
 pub(crate) struct ConversationInPath(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ConversationInPath {
 }
 
 async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Result<String, Problem> {
-    // What is not even text is the name of nothing.
+    // A segment that isn't valid UTF-8 can't be the id of anything.
     let nowhere = || Problem::not_found("not_found", "address");
     let params = RawPathParams::from_request_parts(parts, state)
         .await

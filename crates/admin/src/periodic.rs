@@ -1,4 +1,5 @@
-//! Periodic work, once a minute: scheduled messages that are due, notifications of operators, lists of desired connections after an upgrade.
+//! Periodic work, once a minute: sends scheduled messages that are due, notifies operators, and completes the lists of desired connections
+//! after an upgrade.
 
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use tracing::warn;
 
 use crate::notify;
 
-/// Time between two looks.
+/// Interval between two passes.
 const PERIOD: Duration = Duration::from_mins(1);
-/// How long bringing lists in line may take at a time. The next look continues.
+/// Time limit for completing the lists in one pass. The next pass continues.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(20);
 /// Minutes between two comparisons of the lists although no change was counted.
 const COMPARE_EVERY_MIN: i64 = 24 * 60;
 
-/// Looks once a minute, for as long as the process lives.
+/// Runs a pass every minute, for as long as the process lives.
 pub async fn run(world: World) {
     loop {
         let jitter = Duration::from_millis(chance() % 5_000);
@@ -27,21 +28,23 @@ pub async fn run(world: World) {
     }
 }
 
-/// Looks once: says what is scheduled for now, and notifies operators of what has changed. What fails is logged: the next look makes up for
-/// it.
+/// Runs one pass: sends scheduled messages that are due, notifies operators of changes, and completes the lists of desired connections. Errors
+/// are logged; the next pass retries.
 pub async fn look(world: &World) {
     scheduled::say_due(world).await;
     notify::look_at_all(world).await;
     complete_lists(world).await;
 }
 
-/// Brings the lists that relays read in line with what processes of an earlier version have changed.
+/// Adds the changes made by processes of an earlier version to the lists that relays read.
 async fn complete_lists(world: &World) {
     let completing = desired_connections::complete(&world.store, compare_at(world.clock.now()));
     match timeout(COMPLETE_WITHIN, completing).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => warn!(error = %error, "lists of desired connections are completed later"),
-        Err(_) => warn!("lists of desired connections can't be completed in one look"),
+        Ok(Err(error)) => {
+            warn!(error = %error, "lists of desired connections can't be completed; the next pass retries")
+        }
+        Err(_) => warn!("lists of desired connections can't be completed within one pass; the next pass continues"),
     }
 }
 

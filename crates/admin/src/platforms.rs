@@ -1,4 +1,4 @@
-//! What platforms and agent protocols there are, and what each needs.
+//! Handler of the catalogue: supported platforms and agent protocols, and what each needs.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,7 +21,7 @@ use crate::texts::InLanguage;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Catalogue {
     items: Vec<Platform>,
-    /// Always null: it is one page.
+    /// Always null: there is only one page.
     next_cursor: Option<String>,
     agent_protocols: Vec<Protocol>,
 }
@@ -30,19 +30,19 @@ pub(crate) struct Catalogue {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Platform {
-    /// The word used in the API.
+    /// The identifier used in the API.
     platform: &'static str,
-    /// The name people know.
+    /// The name used by people.
     name: &'static str,
     /// Where the vendor documents it.
     docs: &'static str,
     #[schema(value_type = Option<schema::ConnectionMode>)]
     recommended_mode: Option<ConnectionMode>,
-    /// The recommended one first.
+    /// The recommended mode first.
     modes: Vec<Mode>,
 }
 
-/// A way to connect a platform.
+/// A connection mode of a platform.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Mode {
@@ -66,33 +66,33 @@ pub(crate) struct Mode {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Abilities {
-    /// `push`: we call the platform. `pull`: the platform asks for the newest text.
+    /// `push`: we call the platform. `pull`: the platform polls for the newest text.
     delivery: &'static str,
-    /// Whether the bot can speak without being asked.
+    /// Whether the bot can send messages without being asked.
     proactive: bool,
-    /// Whether the platform delivers what is said in groups without mentioning the bot, to a bot that may read it.
+    /// Whether the platform delivers group messages that don't mention the bot, to a bot that may read them.
     hears_groups: bool,
-    /// Which buttons of cards are shown as buttons: `none`, `links`, `all`. The others are lines of the text.
+    /// Which buttons of cards are shown as buttons: `none`, `links`, `all`. The others are shown as lines of text.
     buttons: &'static str,
-    /// Which of an agent's pictures are shown as pictures. Absent: none.
+    /// Which pictures of an agent are shown as pictures. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pictures: Option<SentAs>,
-    /// Which of an agent's files can be downloaded in the chat. Absent: none. What isn't sent is a link with its name.
+    /// Which files of an agent can be downloaded in the chat. Absent: none. A file that can't be sent becomes a link with its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<SentAs>,
     /// Whether credentials are obtained by scanning a code.
     login: bool,
-    /// Longest text of one message.
+    /// Maximum length of one message.
     max_text: usize,
-    /// What `maxText` counts: `bytes`, `utf16` or `characters`.
+    /// Unit of `maxText`: `bytes`, `utf16` or `characters`.
     text_unit: &'static str,
 }
 
-/// Which files are sent in a form.
+/// Which files are sent in this form.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SentAs {
-    /// Most bytes.
+    /// Maximum size in bytes.
     max_bytes: usize,
     /// MIME types. Empty: all.
     types: &'static [&'static str],
@@ -107,20 +107,20 @@ impl SentAs {
     }
 }
 
-/// A protocol that agents speak.
+/// An agent protocol.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Protocol {
-    /// The word used in the API.
+    /// The identifier used in the API.
     protocol: &'static str,
-    /// The name people know.
+    /// The name used by people.
     name: &'static str,
     /// JSON Schema of `config`. Secret fields are `writeOnly`.
     #[schema(value_type = Object)]
     config: Value,
 }
 
-/// Tells what platforms and agent protocols there are, and what each needs.
+/// Lists the supported platforms and agent protocols, and what each needs.
 #[utoipa::path(get, path = "/api/v1/platforms", tag = "platforms", responses((status = 200, body = Catalogue)))]
 pub(crate) async fn list(
     State(state): State<AdminState>,

@@ -1,4 +1,4 @@
-//! What a request that fails is answered: `application/problem+json` with a stable `code`.
+//! Error responses: `application/problem+json` with a stable `code`.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -13,48 +13,49 @@ use utoipa::ToSchema;
 
 /// Why a request failed (RFC 9457). `code` is stable; `title` and `detail` are for people and may change.
 ///
-/// Some codes bring more: `field` names the offending field, `allowed` what may stand there; `boundTo` and `impact` tell who else is concerned.
+/// Some codes have more members: `field` is the invalid field, `allowed` lists its allowed values; `boundTo` and `impact` say who else is
+/// affected.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
-    /// The kind of problem; always `about:blank`, the `code` tells.
+    /// The problem type; always `about:blank`, the `code` identifies it.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The meaning of the status.
+    /// The name of the HTTP status.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// A stable word for programs.
+    /// A stable code for programs.
     code: &'static str,
     /// One sentence for people.
     #[schema(value_type = String)]
     detail: Box<str>,
-    /// The offending field of the request, as a path (`credentials.token`, `access.users[1]`).
+    /// The invalid field of the request, as a path (`credentials.token`, `access.users[1]`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     field: Option<Box<str>>,
-    /// All that is wrong with fields of the request; `field` and `code` are the first one's.
+    /// All invalid fields of the request; `field` and `code` are the first one's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
     #[serde(flatten)]
     #[schema(ignore)]
-    // In a box, for problems are the unhappy half of nearly every result.
+    // Boxed to keep `Result`s small: a problem is the error type of nearly every one.
     more: Box<Map<String, Value>>,
 }
 
-/// What is wrong with one field.
+/// The problem with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field, as a path.
     #[schema(value_type = String)]
     field: Box<str>,
-    /// A stable word for programs.
+    /// A stable code for programs.
     code: &'static str,
     /// One sentence for people.
     #[schema(value_type = String)]
     detail: Box<str>,
 }
 
-/// Gathers what is wrong with several fields of a request.
+/// Collects the problems of several fields of a request.
 #[derive(Debug, Default)]
 pub(crate) struct FieldErrors {
     first: Option<Problem>,
@@ -69,18 +70,18 @@ impl FieldErrors {
         }
     }
 
-    /// The value of a field, unless there is a problem with it.
+    /// The value of a field, or `None` with its problem collected.
     pub(crate) fn keep<T>(&mut self, checked: Result<T, Problem>) -> Option<T> {
         checked.map_err(|problem| self.add(problem)).ok()
     }
 
-    /// Whether there is a problem with this field.
+    /// Whether a problem of this field was collected.
     pub(crate) fn names(&self, field: &str) -> bool {
         let errors = self.first.iter().flat_map(|first| &first.errors);
         errors.into_iter().any(|error| &*error.field == field)
     }
 
-    /// Refuses the request if there is a problem with any field.
+    /// Returns the collected problems as one error, if there are any.
     pub(crate) fn end(self) -> Result<(), Problem> {
         self.first.map_or(Ok(()), Err)
     }
@@ -109,7 +110,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid_field", format!("{field} {reason}")).on(field)
     }
 
-    /// A field that nothing here knows.
+    /// An unknown field.
     #[must_use]
     pub fn unknown(field: impl Into<String>) -> Self {
         let field = field.into();
@@ -121,7 +122,7 @@ impl Problem {
         .on(field)
     }
 
-    /// Something that isn't there, or that the caller may not know of: both look the same.
+    /// A resource that doesn't exist, or that the caller may not know of: both look the same.
     #[must_use]
     pub fn not_found(code: &'static str, what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, format!("no such {what}"))
@@ -139,7 +140,7 @@ impl Problem {
         Self::not_found("integration_not_found", "integration")
     }
 
-    /// Something that stands against another thing.
+    /// A conflict with the current state.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
@@ -155,25 +156,25 @@ impl Problem {
         )
     }
 
-    /// A token that may not do this.
+    /// A token without the needed permission.
     #[must_use]
     pub fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
-    /// A request that is refused for a time, which the header `Retry-After` says too.
+    /// A request that is refused for some time; the header `Retry-After` has the time too.
     #[must_use]
     pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).with(RETRY_AFTER_SECONDS, retry_after_seconds)
     }
 
-    /// Something that we need can't be reached for the moment.
+    /// A dependency that can't be reached at the moment.
     #[must_use]
     pub fn unavailable(detail: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
-    /// The same problem, blamed on a field.
+    /// The same problem, attributed to a field.
     #[must_use]
     pub fn on(self, field: impl Into<String>) -> Self {
         let field: Box<str> = field.into().into();
@@ -200,7 +201,7 @@ impl Problem {
         self
     }
 
-    /// The same problem with what may stand there instead, for people and for programs.
+    /// The same problem with the allowed values, for people and for programs.
     #[must_use]
     pub fn allowing(self, allowed: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let allowed: Vec<String> = allowed.into_iter().map(Into::into).collect();
@@ -211,7 +212,7 @@ impl Problem {
         self.saying(detail).with("allowed", allowed)
     }
 
-    /// The same problem in other words.
+    /// The same problem with another `detail`.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into().into();
@@ -221,32 +222,32 @@ impl Problem {
         self
     }
 
-    /// What is wrong, in one sentence.
+    /// The problem in one sentence.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The offending field.
+    /// The invalid field.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }
 
-    /// A member beside those that every problem has.
+    /// An additional member.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Value> {
         self.more.get(name)
     }
 
-    /// The stable word.
+    /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.code
     }
 }
 
-/// The member that says when to try again.
+/// The member with the seconds until a retry.
 const RETRY_AFTER_SECONDS: &str = "retryAfterSeconds";
 
 impl From<Denied> for Problem {
@@ -278,7 +279,7 @@ impl From<StoreError> for Problem {
                 error!(error = %chain(&failure), "store can't be reached");
                 Self::unavailable("the store can't be reached; try again")
             }
-            StoreError::Unreadable { what: "cursor" } => Self::invalid("cursor", "is not one of this list"),
+            StoreError::Unreadable { what: "cursor" } => Self::invalid("cursor", "is not a cursor of this list"),
             StoreError::Unreadable { .. } | StoreError::Unsealable => {
                 error!(error = %chain(&failure), "stored item can't be read");
                 Self::new(
@@ -313,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problem_reads_as_one_flat_object() {
+    fn problem_serializes_as_one_flat_object() {
         let problem = Problem::conflict("account_in_use", "taken").with("impact", serde_json::json!({"openRuns": 1}));
         assert_eq!(
             serde_json::to_value(&problem).unwrap(),

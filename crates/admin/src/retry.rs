@@ -1,4 +1,4 @@
-//! Repeats a conditional write that lost a race.
+//! Retries a conditional write that lost a race.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tieline_core::backoff::Backoff;
 
 use crate::problem::Problem;
 
-/// Attempts of a change before its caller gets the conflict.
+/// Retries before the caller gets the conflict.
 const MAX_RACES: u32 = 8;
-/// Between two tries.
+/// Backoff between two attempts.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(10),
     cap: Duration::from_millis(400),
 };
 
-/// Reads, decides and writes until the write meets no conflict. Gives up with the conflict after some attempts.
-// Not an `AsyncFnMut`: the compiler can't tell yet that its futures may move between threads.
+/// Repeats `attempt` (read, decide, conditional write) until the write meets no conflict. Returns the conflict after [`MAX_RACES`] retries.
+// Not an `AsyncFnMut`: the compiler can't yet prove that its futures are `Send`.
 pub(crate) async fn until_settled<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,

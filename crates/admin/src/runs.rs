@@ -1,4 +1,4 @@
-//! Agents that answer later report here.
+//! Callbacks of agents that answer asynchronously.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -17,17 +17,17 @@ use crate::body;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// How far the events of a run are.
+/// Progress of the events of a run.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunEvents {
-    /// The last event before which none is missing; 0 if there is none.
+    /// The highest sequence number without a gap before it; 0 if there is none.
     last_seq: u64,
     /// `open`, or `closed` once the run is over.
     state: &'static str,
 }
 
-/// Tells an agent which event of a run we have seen last. Needs the run's own token.
+/// Returns the last event of a run that was received. Needs the run's own token.
 #[utoipa::path(get, path = "/api/runs/{runId}/events", tag = "agents", responses((status = 200, body = RunEvents)))]
 pub(crate) async fn seen(
     State(state): State<AdminState>,
@@ -40,7 +40,7 @@ pub(crate) async fn seen(
     progress.map(RunEvents::of).map(Json).map_err(explain)
 }
 
-/// Takes events of a run: `{"seq":n,"event":{…}}` or a list of them. Needs the run's own token.
+/// Accepts events of a run: `{"seq":n,"event":{…}}` or a list of them. Needs the run's own token.
 ///
 /// Events are applied in order of `seq`, from 1. Repeating one changes nothing; a gap waits.
 #[utoipa::path(post, path = "/api/runs/{runId}/events", tag = "agents", request_body = Object,

@@ -1,4 +1,4 @@
-//! Messages that a bot says at a later time, or to everybody.
+//! Handlers of scheduled messages and broadcasts: messages that a bot sends later, or to everybody.
 
 use std::time::Duration;
 
@@ -30,29 +30,29 @@ use crate::validation;
 /// How far ahead a message can be scheduled.
 const FURTHEST: Duration = Duration::from_hours(366 * 24);
 
-/// A message that a bot says later, or to everybody: to a chat, a person, or all people who are linked.
+/// A message that a bot sends later, or to everybody: to a chat, a person, or all linked people.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewScheduledMessage {
     integration_id: String,
-    /// When it is said: within a minute after this. At once, if absent.
+    /// When it is sent: within a minute after this time. Default: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     send_at: Option<String>,
     /// The platform's id of the chat.
     chat_id: Option<String>,
-    /// The platform's id of the person, in place of `chatId`.
+    /// The platform's id of the person, instead of `chatId`.
     user_id: Option<String>,
-    /// `linked`, in place of `chatId`: everybody who has spoken to this bot and is linked to a known person, each in a direct chat.
+    /// `linked`, instead of `chatId`: everybody who has written to this bot and is linked to a known person, each in a direct chat.
     #[schema(value_type = Option<schema::Everybody>)]
     everybody: Option<String>,
     /// Markdown.
     text: Option<String>,
-    /// A card, in place of `text`.
+    /// A card, instead of `text`.
     #[schema(value_type = Option<schema::Card>)]
     card: Option<Value>,
 }
 
-/// A scheduled message, and what came of it.
+/// A scheduled message and its result.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ScheduledMessage)]
@@ -68,15 +68,16 @@ pub(crate) struct ScheduledView {
     /// `waiting`, `said`, `cancelled`, `failed`.
     #[schema(value_type = schema::ScheduledState)]
     state: &'static str,
-    /// Why it failed: `too_late` (nothing ran for a day), `integration_not_found`, `integration_stopped`, `config_invalid`, `not_supported`.
+    /// Why it failed: `too_late` (nothing ran for a day), `integration_not_found`, `integration_stopped`, `config_invalid`,
+    /// `not_supported`.
     reason: Option<String>,
-    /// To how many it was said. What became of each is in the list of messages.
+    /// Number of recipients it was sent to. The result for each is in the list of messages.
     said_to: u32,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-/// Lists the messages that are scheduled, and those of the last 30 days.
+/// Lists scheduled messages, and those of the last 30 days.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/scheduled-messages", tag = "messages", params(PageQuery),
     responses((status = 200, body = List<ScheduledView>)))]
 pub(crate) async fn list(
@@ -127,7 +128,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
-/// A scheduled message, with how far it is.
+/// Returns a scheduled message with its progress.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/scheduled-messages/{id}", tag = "messages",
     responses((status = 200, body = ScheduledView)))]
 pub(crate) async fn get(
@@ -138,16 +139,16 @@ pub(crate) async fn get(
     find(&state, &scope, &id).await.map(ScheduledView::of).map(Json)
 }
 
-/// Cancels a message that is not said yet. One that is being said to many stops within a minute.
+/// Cancels a message that isn't sent yet. A broadcast in progress stops within a minute.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/scheduled-messages/{id}", tag = "messages", responses((status = 204),
-    (status = 409, body = Problem, description = "`already_ended`: it was said, has failed or was cancelled")))]
+    (status = 409, body = Problem, description = "`already_ended`: it was sent, has failed or was cancelled")))]
 pub(crate) async fn cancel(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let mut message = find(&state, &scope, &id).await?;
         if message.state != Stage::Waiting {
             return Err(Problem::conflict(
                 "already_ended",
-                "it was said, has failed or was cancelled",
+                "it was sent, has failed or was cancelled",
             ));
         }
         message.state = Stage::Cancelled;
@@ -183,7 +184,7 @@ impl NewScheduledMessage {
         if given.next().is_some() {
             errors.add(Problem::invalid(
                 "chatId",
-                "stands alone: of chatId, userId and everybody only one",
+                "can't be combined: set only one of chatId, userId and everybody",
             ));
         }
         if to.is_none() && !errors.names("everybody") {
@@ -194,7 +195,7 @@ impl NewScheduledMessage {
         match (at, to, content) {
             (Some(at), Some(to), Some(Said::Text(text))) => Ok((at, to, Content::Text(text))),
             (Some(at), Some(to), Some(Said::Card(card))) => Ok((at, to, Content::Card(card))),
-            // What is missing was told above.
+            // A missing field was reported above.
             _ => Err(Problem::invalid("chatId", "or userId or everybody is required")),
         }
     }

@@ -1,4 +1,4 @@
-//! Words of the API whose types live in crates that know no OpenAPI. Only for the description; nothing is read into them.
+//! OpenAPI schemas of API types that live in crates without OpenAPI. Only for the description; never constructed or parsed.
 #![expect(dead_code, reason = "only described, never made")]
 
 use utoipa::ToSchema;
@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 pub(crate) enum ConnectionMode {
     /// The platform calls us over HTTP.
     Webhook,
-    /// We hold a connection to the platform open.
+    /// We keep a connection to the platform open.
     LongConnection,
 }
 
-/// The language of our own sentences in the chat.
+/// The language of notices in the chat.
 #[derive(ToSchema)]
 pub(crate) enum Language {
     #[schema(rename = "en")]
@@ -27,22 +27,22 @@ pub(crate) enum Language {
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ReasoningDetail {
     Hidden,
-    /// The line that it has come to.
+    /// A line with its conclusion.
     Brief,
-    /// All of it, or its end where it is long.
+    /// All of it, or its end if it is long.
     Full,
 }
 
-/// Whether a sign says that the agent is at it.
+/// Whether a sign shows that the agent is working.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ThinkingSign {
     On,
-    /// Not shown, but where the platform's protocol begins an answer with one.
+    /// Not shown, except where the platform's protocol starts an answer with one.
     Off,
 }
 
-/// What becomes of the messages of a person whom the mapper doesn't know.
+/// What happens to messages of a person the mapper doesn't know.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum UnknownPolicy {
@@ -52,7 +52,7 @@ pub(crate) enum UnknownPolicy {
     Refuse,
 }
 
-/// What a mapper says of an account.
+/// A mapper's answer about an account.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum MapperAnswer {
@@ -70,7 +70,7 @@ pub(crate) enum LinkedBy {
     Mapper,
 }
 
-/// How a connection is.
+/// The state of a connection.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ConnectionState {
@@ -84,7 +84,7 @@ pub(crate) enum ConnectionState {
     NeedsLogin,
 }
 
-/// How far the processing of a message is. All but `queued` and `running` are terminal.
+/// The processing state of a message. All but `queued` and `running` are terminal.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum MessageState {
@@ -98,13 +98,13 @@ pub(crate) enum MessageState {
     Failed,
 }
 
-/// What the owner of a token may do.
+/// What a token allows.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// All within the organization.
+    /// Everything within the organization.
     Admin,
-    /// Look.
+    /// Read only.
     Viewer,
 }
 
@@ -117,39 +117,39 @@ pub(crate) enum Level {
     Error,
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum CheckLevel {
     /// As it should be.
     Ok,
-    /// It works, and is worth attention.
+    /// It works, but needs attention.
     Warning,
-    /// It has to be mended.
+    /// It must be fixed.
     Failed,
-    /// It could not be found out.
+    /// The result is unknown.
     Unknown,
 }
 
-/// What is done to credentials in what people write.
+/// What happens to credentials in messages of people.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum Incoming {
     /// Nothing.
     Off,
-    /// The agent gets them; the person is warned below the answer.
+    /// The agent receives them; the person is warned below the answer.
     Warn,
-    /// They are masked before anything is kept; the person is told so below the answer.
+    /// They are masked before anything is stored; a line below the answer informs the person.
     Mask,
 }
 
-/// What is done to credentials in what agents write.
+/// What happens to credentials in answers of agents.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum Outgoing {
     /// Nothing.
     Off,
-    /// They are masked before anything is shown or kept.
+    /// They are masked before anything is shown or stored.
     Mask,
 }
 
@@ -157,31 +157,31 @@ pub(crate) enum Outgoing {
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum SessionScope {
-    /// Each person has their own.
+    /// Each person has their own conversation.
     Sender,
-    /// The whole chat has one.
+    /// The whole chat shares one conversation.
     Chat,
 }
 
-/// Which people a message is said to.
+/// The recipients of a broadcast.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum Everybody {
-    /// Those who are linked to a known person.
+    /// People who are linked to a known person.
     Linked,
 }
 
-/// How far a scheduled message is.
+/// The state of a scheduled message.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ScheduledState {
-    /// Its time has not come, or it is being said to many.
+    /// It isn't due yet, or a broadcast is in progress.
     Waiting,
-    /// It was said to all.
+    /// It was sent to all recipients.
     Said,
-    /// An operator has cancelled it.
+    /// An operator cancelled it.
     Cancelled,
-    /// It can't be said.
+    /// It can't be sent.
     Failed,
 }
 
@@ -191,17 +191,17 @@ pub(crate) enum ScheduledState {
 pub(crate) enum GroupMessages {
     /// Those that mention the bot or reply to it.
     Mentioned,
-    /// All that the platform delivers.
+    /// All messages that the platform delivers.
     All,
 }
 
-/// What a message does to a running answer.
+/// What a message does while a run is in progress.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum BusyPolicy {
     /// It waits.
     Queue,
-    /// It stops the answer.
+    /// It interrupts the run.
     Interrupt,
 }
 
@@ -238,7 +238,7 @@ pub(crate) struct CardButton {
     /// The address that a click opens.
     #[schema(max_length = 500)]
     url: Option<String>,
-    /// What a click says to the agent, as the person who clicks.
+    /// The text that a click sends to the agent, on behalf of the person who clicks.
     #[schema(max_length = 500)]
     value: Option<String>,
 }

@@ -1,6 +1,6 @@
-//! Secrets stay with the addresses that they were given for: when an address moves to another origin, they must be given again.
+//! Secrets are bound to the origin of the address they were given for: when an address moves to another origin, they must be given again.
 //!
-//! Else a person who may change settings could read a masked secret, by letting the address lead to a server of their own.
+//! Otherwise, a person who may change settings could read a masked secret by pointing the address at a server of their own.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use tieline_core::outbound_url;
 use crate::mask::MASK;
 use crate::problem::Problem;
 
-/// Refuses a change that would send a kept secret of `group` to another origin.
+/// Rejects a change that would send a kept secret of `group` to another origin.
 ///
-/// `before` are the settings as they were, `patch` is what the request says about them; `from` and `to` are the addresses before and
+/// `before` are the settings before the change, `patch` is the request's change of them; `from` and `to` are the addresses before and
 /// after, by field.
 pub(crate) fn check<'a>(
     group: &str,
@@ -45,7 +45,7 @@ pub(crate) fn field(group: &str, name: &str) -> String {
     }
 }
 
-/// The field of an address that has another origin than before.
+/// The first address field whose origin changes.
 fn moved<'a>(
     from: impl IntoIterator<Item = (&'a str, &'a str)>,
     to: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -61,7 +61,7 @@ fn origins<'a>(addresses: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTree
         .collect()
 }
 
-/// Whether a patch leaves a secret, or part of it, as it was.
+/// Whether a patch keeps a secret, or part of it.
 fn is_kept(patched: Option<&Value>) -> bool {
     match patched {
         None => true,

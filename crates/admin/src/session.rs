@@ -1,4 +1,4 @@
-//! Sessions of operators: what a token may see and do, and the cookie that stands for a token.
+//! Handlers of operators' sessions: the rights of a token, and the cookie that replaces it in a browser.
 
 use axum::Json;
 use axum::extract::State;
@@ -19,40 +19,40 @@ use crate::client_address::Client;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// What a token may see and do.
+/// The rights of a token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Session)]
 pub(crate) struct SessionView {
     /// `root`, `admin` or `viewer`.
     role: &'static str,
-    /// The only organization that the token sees. Null: all.
+    /// The only organization that the token may access. Null: all.
     organization: Option<String>,
-    /// The organization's token. Null: the root token.
+    /// The id of the organization's token. Null: the root token.
     token_id: Option<String>,
     /// The token's name. Null: the root token.
     token_name: Option<String>,
-    /// When the session ends. Null: the request has a bearer token instead of a session's cookie.
+    /// When the session ends. Null: the request uses a bearer token instead of a session cookie.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
-/// The token of a new session. It may be sent as bearer token instead.
+/// The token that opens a session. It may be sent as a bearer token instead.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewSession {
     token: Option<String>,
 }
 
-/// Shows what the token or session of the request may see and do.
+/// Returns the rights of the request's token or session.
 #[utoipa::path(get, path = "/api/v1/session", tag = "tokens", responses((status = 200, body = SessionView)))]
 pub(crate) async fn get(Caller(caller): Caller) -> Json<SessionView> {
     let expires_at = caller.session.as_ref().map(|session| session.expires_at);
     Json(SessionView::of(&caller, expires_at))
 }
 
-/// Opens a session: the token, in the body or as bearer token, becomes the cookie `tieline_session` (`HttpOnly`, `SameSite=Strict`, and
-/// `Secure` over HTTPS) for 12 hours, or until the token expires or is deleted.
+/// Opens a session: the token, in the body or as a bearer token, is exchanged for the cookie `tieline_session` (`HttpOnly`,
+/// `SameSite=Strict`, and `Secure` over HTTPS), valid for 12 hours, or until the token expires or is deleted.
 #[utoipa::path(post, path = "/api/v1/session", tag = "tokens", request_body = NewSession, security((), ("bearer" = [])),
     responses((status = 200, body = SessionView, headers(("set-cookie" = String, description = "the session's cookie"))),
         (status = 403, body = Problem, description = "`cross_site`: a page of another site sent the request"),
@@ -71,7 +71,7 @@ pub(crate) async fn open(
     let caller = auth::with_token(&state, token, address).await?;
     operator::note_use(&state.world, &caller).await;
     let opened = session::open(&state.world, &caller).ok_or_else(Problem::unauthorized)?;
-    // Before the cookie is handed out.
+    // Audit before the cookie is issued.
     audit::note(
         &state,
         &Author::of(&caller, address),
@@ -105,7 +105,7 @@ pub(crate) async fn end(State(state): State<AdminState>, parts: Parts) -> Result
     Ok((StatusCode::NO_CONTENT, cookie(&state, &parts.headers, "", 0)))
 }
 
-/// A page of another site must not be able to sign a browser in. Browsers send the header, other clients don't.
+/// Login CSRF guard: a page of another site must not be able to sign a browser in. Browsers send `Sec-Fetch-Site`, other clients don't.
 fn refuse_other_sites(headers: &HeaderMap) -> Result<(), Problem> {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     match site {
@@ -128,7 +128,7 @@ fn cookie(state: &AdminState, headers: &HeaderMap, value: &str, max_age_seconds:
     HeaderMap::from_iter([header])
 }
 
-/// Whether the client speaks HTTPS: the deployment does, and the client is not on this machine, where it may go past a proxy.
+/// Whether the client uses HTTPS: the public URL does, and the client isn't on this machine, where it may bypass a proxy.
 fn is_encrypted(state: &AdminState, headers: &HeaderMap) -> bool {
     let host = headers
         .get(HOST)

@@ -1,4 +1,4 @@
-//! Address and secret of an endpoint that gets requests signed after Standard Webhooks: those of notifications and of a mapper.
+//! URL and secret of an endpoint that receives requests signed according to Standard Webhooks: notifications and mappers.
 
 use serde_json::{Map, json};
 use tieline_core::secret::Secret;
@@ -9,11 +9,11 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{secret_origin, validation};
 
-/// Shortest secret, in characters.
+/// Minimum length of a secret, in characters.
 const MIN_SECRET_CHARS: usize = 16;
 
-/// The endpoint after a change, checked. `group` is the path of the object that has the fields `url` and `secret`, empty for the body
-/// itself. A secret that is absent, empty or masked is kept, unless the address leads to another origin.
+/// Validates the endpoint after a change. `group` is the path of the object that has the fields `url` and `secret`, empty for the body
+/// itself. A secret that is absent, empty or masked is kept, unless the address moves to another origin.
 pub(crate) fn read(
     state: &AdminState,
     group: &str,

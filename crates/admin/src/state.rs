@@ -1,9 +1,9 @@
-//! What the management API works with.
+//! State shared by all handlers of the management API.
 
 use tieline_bridge::world::World;
 use tieline_core::timestamp::Timestamp;
 
-/// What the management API works with: tables, queues, platforms, settings, clock. Cheap to clone.
+/// State shared by all handlers: tables, queues, platforms, settings, clock. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) world: World,
@@ -14,7 +14,7 @@ impl AdminState {
         self.world.clock.now()
     }
 
-    /// Whether plain HTTP and private addresses may be saved.
+    /// Whether plain HTTP and private addresses are allowed in settings.
     pub(crate) fn allow_private(&self) -> bool {
         self.world.settings.allow_private
     }

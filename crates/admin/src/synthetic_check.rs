@@ -1,8 +1,8 @@
-//! Synthetic check: a message that goes through everything, as a person's does, and must be answered.
+//! Synthetic check (canary): an end-to-end message that takes the same path as a person's and must be answered.
 //!
-//! It is sent to the public address, so domain, firewall, API, functions, queues and tables all have their part in it. It catches what no other
-//! metric shows in time, as a runner that hangs. Its bot and its agent, which echoes, are in an organization of their own, made when they are
-//! missing.
+//! It is sent to the public address, so that domain, firewall, API, functions, queues and tables all take part. It detects failures that no
+//! other metric shows in time, such as a runner that hangs. Its bot and its echo agent belong to an organization of their own, created on
+//! demand.
 
 use std::time::Duration;
 
@@ -28,50 +28,50 @@ use tieline_store::config::trigger::{self, Rival, TriggerError};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-/// The check's organization, and what everything in it is called.
+/// The check's organization and the name of everything in it.
 const ORGANIZATION: &str = "tieline-check";
 const NAME: &str = "Synthetic check";
-/// Fixed ids, so that processes that make the same at the same time make it once.
+/// Fixed ids, so that processes that create the same resource concurrently create it once.
 const INTEGRATION: &str = "int_c4ec00000000000000000001";
 const AGENT: &str = "agt_c4ec00000000000000000001";
 const TRIGGER: &str = "trg_c4ec00000000000000000001";
 const TOKEN: &str = "tok_c4ec00000000000000000001";
 
-/// How long an answer may take. A function ends after 29 s, and there are [`TRIES`].
+/// Timeout of one attempt. A Lambda function ends after 29 s, and there are [`TRIES`] attempts.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// What passes by itself, as the replacement of a function, pages nobody.
+/// Transient failures, such as the replacement of a function, must not page anyone.
 const TRIES: u32 = 2;
-/// How long the session is good that the check opens for itself.
+/// Lifetime of the session that the check opens for itself.
 const SESSION: Duration = Duration::from_mins(5);
-/// Time between two looks at the answer, where the bridge doesn't wait itself.
+/// Pause between two polls for the answer, if the bridge itself doesn't wait.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Agent(#[from] AgentError),
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Integration(#[from] IntegrationError),
-    #[error("the check's bot can't be made")]
+    #[error("the check's bot can't be created")]
     Trigger(#[from] TriggerError),
     #[error("the table can't be read or written")]
     Store(#[from] StoreError),
-    #[error("no channel of this process takes messages of operators")]
+    #[error("no channel of this process accepts messages of operators")]
     NoChannel,
     #[error("the public address can't be called: {0}")]
     Call(String),
     #[error("the public address answered with status {0}")]
     Status(u16),
-    #[error("the public address gave no answer of ours")]
+    #[error("the public address returned a response that is not the bridge's")]
     Foreign,
     #[error("no answer to the message within {} s", PATIENCE.as_secs())]
     NoAnswer,
-    #[error("another answer than what was said")]
+    #[error("the answer is not the echo of the message")]
     WrongAnswer,
 }
 
-/// Checks once, and counts whether it failed ([`Metric::FailedChecks`](tieline_bridge::metrics::Metric::FailedChecks)).
+/// Runs one check, and counts whether it failed ([`Metric::FailedChecks`](tieline_bridge::metrics::Metric::FailedChecks)).
 pub async fn run(world: &World) {
     let mut is_failed = true;
     for nth in 1..=TRIES {
@@ -120,7 +120,7 @@ async fn check(world: &World) -> Result<(), CheckError> {
     }
 }
 
-/// Calls our own public address as the check's operator.
+/// Calls the deployment's own public address as the check's operator.
 async fn call(request: reqwest::RequestBuilder, cookie: &str) -> Result<Value, CheckError> {
     let request = request
         .header("cookie", format!("{COOKIE}={cookie}"))
@@ -134,7 +134,7 @@ async fn call(request: reqwest::RequestBuilder, cookie: &str) -> Result<Value, C
     serde_json::from_slice(&body).map_err(|_| CheckError::Foreign)
 }
 
-/// Makes what is missing of the bot. What another process, or this one before it ended, has made is good.
+/// Creates the parts of the bot that are missing. Parts created by another process, or by an earlier attempt, are reused.
 async fn ensure_bot(world: &World, platform: &str) -> Result<(), CheckError> {
     let (store, now) = (&world.store, world.clock.now());
     let bound = integration::look_up(store, &IntegrationId::new(INTEGRATION), now).await?;
@@ -198,12 +198,13 @@ fn binding(organization: OrganizationId) -> Trigger {
     }
 }
 
-/// A session of a few minutes in the check's organization: what is sent to the public address opens nothing else, and not for long.
+/// A session of a few minutes in the check's organization, so that the credential sent to the public address is short-lived and limited to
+/// it.
 async fn cookie(world: &World) -> Result<String, CheckError> {
     let (store, now) = (&world.store, world.clock.now());
     let organization = OrganizationId::new(ORGANIZATION);
     if token::get(store, &organization, TOKEN).await?.is_none() {
-        // Its secret is dropped: sessions need the record, and end with it.
+        // The token itself is dropped: sessions only need its record, and end with it.
         let secret = fresh("tok", random());
         match token::create(store, &organization, check_token(&secret), now).await {
             Ok(_) | Err(StoreError::Conflict) => {}

@@ -21,16 +21,16 @@ use tieline_core::notice::Language;
 
 pub(crate) use self::problems::localize as localize_problem;
 
-/// A sentence of the table.
+/// A sentence in both languages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Phrase {
-    /// Its stable word.
+    /// Its stable code.
     pub(crate) code: &'static str,
     en: &'static str,
     zh: &'static str,
 }
 
-/// All sentences.
+/// All tables of sentences.
 #[cfg(test)]
 const TABLES: [&[Phrase]; 6] = [
     doctor::TABLE,
@@ -44,7 +44,7 @@ const TABLES: [&[Phrase]; 6] = [
 /// The sentence of this code.
 ///
 /// # Panics
-/// If the table has none, which a test of every caller would show.
+/// If no table has it, which a test of every caller would find.
 fn phrase(code: &str) -> &'static Phrase {
     let all = doctor::TABLE
         .iter()
@@ -66,14 +66,14 @@ pub(crate) struct Text {
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Argument {
-    /// The same in every language.
+    /// The same text in every language.
     Plain(String),
-    /// A sentence of its own.
+    /// Another sentence.
     Text(Text),
 }
 
 impl Text {
-    /// A sentence without parameters so far.
+    /// A sentence without parameters.
     pub(crate) fn new(code: &str) -> Self {
         Self {
             phrase: phrase(code),
@@ -81,20 +81,20 @@ impl Text {
         }
     }
 
-    /// The same sentence with a parameter.
+    /// Adds a parameter.
     pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.arguments.push((name, Argument::Plain(value.to_string())));
         self
     }
 
-    /// The same sentence with another one in it. `None` leaves nothing there.
+    /// Adds another sentence as a parameter. `None` renders as an empty text.
     pub(crate) fn with_text(mut self, name: &'static str, text: Option<Self>) -> Self {
         let argument = text.map_or(Argument::Plain(String::new()), Argument::Text);
         self.arguments.push((name, argument));
         self
     }
 
-    /// The sentence in a language, in one line.
+    /// The sentence in a language, on one line.
     pub(crate) fn render(&self, language: Language) -> String {
         let template = match language {
             Language::English => self.phrase.en,
@@ -121,7 +121,7 @@ impl Text {
     }
 }
 
-/// The language that a request asks for.
+/// The language of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InLanguage(pub(crate) Language);
 
@@ -133,7 +133,7 @@ impl<S: Sync> FromRequestParts<S> for InLanguage {
     }
 }
 
-/// The language of `Accept-Language` with the highest weight, of those we speak.
+/// The language in `Accept-Language` with the highest weight, of those supported.
 ///
 /// See [RFC 9110, 12.5.4](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4).
 pub(crate) fn language(headers: &HeaderMap) -> Language {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn both_languages_have_the_same_parameters_and_every_code_is_there_once() {
+    fn both_languages_have_the_same_parameters_and_codes_are_unique() {
         let mut codes = BTreeSet::new();
         for phrase in TABLES.into_iter().flatten() {
             assert_eq!(parameters(phrase.en), parameters(phrase.zh), "{}", phrase.code);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn language_with_the_highest_weight_counts() {
+    fn language_with_the_highest_weight_is_used() {
         check("zh-CN", Language::Chinese);
         check("zh-CN,zh;q=0.9,en;q=0.8", Language::Chinese);
         check("en-US,en;q=0.9,zh-CN;q=0.8", Language::English);

@@ -1,4 +1,4 @@
-//! Tokens of an organization's operators.
+//! Handlers of the tokens of an organization's operators.
 
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{schema, validation};
 
-/// A token, without itself.
+/// A token, without the secret.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Token)]
@@ -33,7 +33,7 @@ pub(crate) struct TokenView {
     /// When it expires. Null: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// When it was used last, up to ten minutes late. Null: never.
+    /// When it was last used; up to ten minutes late. Null: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
 }
@@ -45,12 +45,12 @@ pub(crate) struct NewToken {
     name: String,
     #[schema(value_type = schema::Role)]
     role: Role,
-    /// When it expires: in the future. Never, if absent.
+    /// When it expires: in the future. Default: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
-/// A token that was just made. It is shown this once.
+/// A new token. This is the only response that contains the secret.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MadeToken {
@@ -73,7 +73,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, TokenView::of)))
 }
 
-/// Makes a token. The answer is the only one that shows it.
+/// Creates a token. Only this response contains the secret.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/tokens", tag = "tokens", request_body = NewToken,
     responses((status = 201, body = MadeToken)))]
 pub(crate) async fn create(
@@ -114,7 +114,7 @@ pub(crate) async fn create(
     ))
 }
 
-/// Deletes a token. From now on it opens nothing.
+/// Deletes a token. It is invalid from now on.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/tokens/{id}", tag = "tokens", responses((status = 204)))]
 pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
     let missing = || Problem::not_found("token_not_found", "token");
@@ -130,7 +130,7 @@ pub(crate) async fn delete(State(state): State<AdminState>, scope: Scope, Id(id)
     }
 }
 
-/// What a token may do and until when, for the audit log.
+/// Role and expiry of a token, for the audit log.
 fn shown(role: Role, expires_at: Option<Timestamp>) -> Shown {
     audit::shown(serde_json::json!({ "role": role, "expiresAt": expires_at }))
 }

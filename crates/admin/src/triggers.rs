@@ -1,4 +1,4 @@
-//! Triggers: which agent answers for which bot, and how.
+//! Handlers of triggers: which agent answers for which bot, and how.
 
 use axum::Json;
 use axum::extract::State;
@@ -30,12 +30,12 @@ pub(crate) mod question_limits;
 mod redaction;
 mod routes;
 
-/// Whether an integration is taken from the trigger that has it.
+/// Whether an integration is taken over from the trigger that binds it now.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct TakeoverQuery {
-    /// Whether another enabled trigger of the same integration is disabled. Otherwise it stands in the way.
+    /// Whether another enabled trigger of the same integration is disabled. Otherwise it causes a conflict.
     #[serde(default)]
     takeover: bool,
 }
@@ -46,7 +46,7 @@ impl TakeoverQuery {
     }
 }
 
-/// Lists the triggers of an organization, the oldest first, or the deleted ones.
+/// Lists the triggers of an organization, oldest first, or with `deleted=true` the deleted ones.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/triggers", tag = "triggers", params(KeptQuery),
     responses((status = 200, body = List<TriggerView>)))]
 pub(crate) async fn list(
@@ -67,7 +67,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, TriggerView::of)))
 }
 
-/// Creates a trigger. An integration has at most one that is enabled.
+/// Creates a trigger. An integration has at most one enabled trigger.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/triggers", tag = "triggers", params(TakeoverQuery),
     request_body = NewTrigger, responses((status = 201, body = TriggerView),
         (status = 404, body = Problem, description = "`integration_not_found`, `agent_not_found`"),
@@ -95,17 +95,17 @@ pub(crate) async fn create(
     Ok(Tagged::created(TriggerView::of(made)))
 }
 
-/// A new trigger, checked.
+/// Validates a new trigger.
 pub(crate) fn read_new(id: TriggerId, organization: OrganizationId, new: NewTrigger) -> Result<Trigger, Problem> {
     new.read(id, organization)
 }
 
-/// A trigger with these changes, checked.
+/// Validates the changes and returns the trigger with them applied.
 pub(crate) fn read_patch(before: Trigger, patch: &TriggerPatch) -> Result<Trigger, Problem> {
     patch.apply(before)
 }
 
-/// Shows a trigger.
+/// Returns a trigger.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/triggers/{id}", tag = "triggers",
     responses((status = 200, body = TriggerView)))]
 pub(crate) async fn get(
@@ -116,7 +116,7 @@ pub(crate) async fn get(
     find(&state, &scope, &id).await.map(TriggerView::of).map(Tagged::ok)
 }
 
-/// Changes a trigger. What is absent stays. Enabling it asks again whether the integration is free.
+/// Changes a trigger. Absent fields keep their values. Enabling it checks again whether the integration is free.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/triggers/{id}", tag = "triggers", params(TakeoverQuery),
     request_body = TriggerPatch, responses((status = 200, body = TriggerView),
         (status = 404, body = Problem, description = "`trigger_not_found`, `integration_not_found`, `agent_not_found`"),
@@ -134,7 +134,7 @@ pub(crate) async fn patch(
         if_match.check(&etag::of_version(before.version))?;
         let trigger = read_patch(before.trigger.clone(), &patch)?;
         let old = &before.trigger;
-        // What was saved before there was a limit doesn't stand in the way of other changes.
+        // A value that was saved before the limit existed must not block other changes.
         let (was, wanted) = (&old.settings, &trigger.settings);
         let asks_more = was.welcome != wanted.welcome || was.unaddressed() != wanted.unaddressed();
         if asks_more || old.integration != trigger.integration {
@@ -150,7 +150,7 @@ pub(crate) async fn patch(
     .await
 }
 
-/// Deletes a trigger. For 30 days it can be restored.
+/// Deletes a trigger. It can be restored for 30 days.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/triggers/{id}", tag = "triggers", responses((status = 204)))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
@@ -192,13 +192,13 @@ pub(crate) async fn restore(
     .await
 }
 
-/// Deletes a trigger as it was read.
+/// Deletes a trigger on condition that it is unchanged since it was read.
 pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &TriggerRecord) -> Result<(), Problem> {
     let store = scope.audited(state, deleted(&before.trigger));
     let deleted = store_trigger::delete(&store, before, state.now()).await;
     deleted.map_err(|error| match error {
         TriggerError::Store(error) => error.into(),
-        // Deleting asks for nothing but the trigger as it was read.
+        // Deleting depends on nothing but the trigger itself.
         TriggerError::IntegrationNotFound | TriggerError::AgentNotFound | TriggerError::AlreadyBound(_) => {
             StoreError::Conflict.into()
         }
@@ -214,19 +214,19 @@ fn missing() -> Problem {
     Problem::not_found("trigger_not_found", "trigger")
 }
 
-/// The creation of a trigger, for the audit log and the log of its integration.
+/// Audit entry for creating a trigger, with a line in the log of its integration.
 pub(crate) fn created(trigger: &Trigger) -> Change {
     let change = Change::of("trigger.create", target(trigger)).to(body::shown(trigger));
     lines(change, None, trigger)
 }
 
-/// The change of a trigger, for the audit log and the logs of its integrations.
+/// Audit entry for changing a trigger, with lines in the logs of its integrations.
 pub(crate) fn updated(before: &Trigger, after: &Trigger) -> Change {
     let change = Change::of("trigger.update", target(before)).between(&body::shown(before), &body::shown(after));
     lines(change, Some(before), after)
 }
 
-/// The deletion of a trigger, for the audit log and the log of its integration.
+/// Audit entry for deleting a trigger, with a line in the log of its integration.
 pub(crate) fn deleted(trigger: &Trigger) -> Change {
     let change = Change::of("trigger.delete", target(trigger)).from(body::shown(trigger));
     if !trigger.enabled {
@@ -236,7 +236,7 @@ pub(crate) fn deleted(trigger: &Trigger) -> Change {
     change.line(&trigger.integration, "trigger_deleted", what)
 }
 
-/// The restoring of a deleted trigger, for the audit log and the log of its integration.
+/// Audit entry for restoring a deleted trigger, with a line in the log of its integration.
 pub(crate) fn restored(trigger: &Trigger) -> Change {
     let change = Change::of("trigger.restore", target(trigger)).to(body::shown(trigger));
     lines(change, None, trigger)
@@ -246,7 +246,7 @@ fn target(trigger: &Trigger) -> (&'static str, &str, Option<&str>) {
     ("trigger", trigger.id.as_str(), None)
 }
 
-/// Adds what the logs of the integrations tell of a trigger that is about to be written.
+/// Adds the log lines of the integrations that a write of a trigger concerns.
 fn lines(change: Change, before: Option<&Trigger>, after: &Trigger) -> Change {
     let held = before.filter(|before| before.enabled);
     let (id, agent) = (&after.id, &after.agent);
@@ -275,7 +275,7 @@ fn lines(change: Change, before: Option<&Trigger>, after: &Trigger) -> Change {
     }
 }
 
-/// Says why a trigger was not written, with who is concerned.
+/// Maps a store error to the problem that the API reports, with who is affected.
 pub(crate) async fn explain<T>(
     state: &AdminState,
     trigger: &Trigger,

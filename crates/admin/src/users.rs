@@ -1,4 +1,4 @@
-//! People, known from their first message on.
+//! Handlers of people, who are recorded at their first message.
 
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +24,7 @@ use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::{schema, validation};
 
-/// A person, known by one platform account.
+/// A person, identified by one platform account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
@@ -36,16 +36,16 @@ pub(crate) struct UserView {
     external_id: String,
     name: String,
     email: String,
-    /// Where the person comes from: the platform.
+    /// The platform that the person comes from.
     source: String,
-    /// The known person behind the account, as an operator or the organization's mapper says.
+    /// The known person behind the account, according to an operator or the organization's mapper.
     linked: Option<String>,
-    /// Who says so.
+    /// Who made the link.
     #[schema(value_type = Option<schema::LinkedBy>)]
     linked_by: Option<&'static str>,
-    /// Whether the person was let in by pairing.
+    /// Whether the person was admitted by pairing.
     admitted: bool,
-    /// What the organization's mapper says of the account. Null: it was never asked.
+    /// The mapper's answer about the account. Null: it was never asked.
     mapping: Option<MappingView>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -53,19 +53,19 @@ pub(crate) struct UserView {
     etag: String,
 }
 
-/// What a mapper says of an account.
+/// A mapper's answer about an account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Mapping)]
 pub(crate) struct MappingView {
-    /// Its last answer. Null: it gave none yet.
+    /// Its last answer. Null: none yet.
     #[schema(value_type = Option<schema::MapperAnswer>)]
     answer: Option<&'static str>,
     #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
-    /// Why it could not be asked since.
+    /// Why a later attempt to ask it failed.
     error: Option<String>,
-    /// When it is asked again, if the person writes.
+    /// The time after which the person's next message asks it again.
     #[schema(value_type = String, format = DateTime)]
     next_at: Timestamp,
 }
@@ -76,17 +76,18 @@ impl Versioned for UserView {
     }
 }
 
-/// Changes of a person. What is absent stays.
+/// Changes of a person. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct UserPatch {
     name: Option<String>,
     email: Option<String>,
-    /// The known person behind the account, in the operator's own words. Null undoes the link, a mapper's too, which is asked again.
+    /// The known person behind the account, in the operator's own words. Null removes the link, including a mapper's, which is then asked
+    /// again.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     linked: Option<Option<String>>,
-    /// Whether the person is let in where a trigger has `access.pairing`.
+    /// Whether the person is admitted where a trigger has `access.pairing`.
     admitted: Option<bool>,
 }
 
@@ -104,7 +105,7 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, UserView::of)))
 }
 
-/// Shows a person.
+/// Returns a person.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 200, body = UserView)))]
 pub(crate) async fn get(
     State(state): State<AdminState>,
@@ -114,7 +115,7 @@ pub(crate) async fn get(
     find(&state, &scope, &id).await.map(UserView::of).map(Tagged::ok)
 }
 
-/// Changes what is known of a person, or links them to a known one.
+/// Changes a person's record, or links them to a known person.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", request_body = UserPatch,
     responses((status = 200, body = UserView)))]
 pub(crate) async fn patch(
@@ -145,9 +146,9 @@ pub(crate) async fn patch(
     .await
 }
 
-/// Forgets a person: their messages and the answers, transcripts, tasks and names. At the next contact they are a stranger.
+/// Erases a person: their messages and the answers, transcripts, tasks and names. At the next contact they are a stranger.
 ///
-/// A large ledger takes a while; if the call is cut off, the same call again goes on where it ended.
+/// A large ledger takes a while; if the call is interrupted, repeating it continues where it stopped.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204),
     (status = 409, body = Problem, description = "`user_busy`: an answer to the person has not stopped within 10 s")))]
 pub(crate) async fn delete(
@@ -176,12 +177,12 @@ pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<
     found.ok_or_else(missing)
 }
 
-/// A person in the audit log: the id alone, which is a digest. The log outlives a person who is forgotten.
+/// The target of an audit entry: only the person's id, which is a digest, because the log outlives a person who is erased.
 fn target(user: &User) -> (&'static str, &str, Option<&str>) {
     ("user", user.id.as_str(), None)
 }
 
-/// The change of a person, for the audit log: which fields change, without the person's own data.
+/// Audit entry for changing a person: which fields change, without personal data.
 fn updated(before: &User, after: &User) -> Change {
     let masked = |text: Option<&str>| text.map_or(Value::Null, |_| Value::from(MASK));
     let fields = [
@@ -203,7 +204,7 @@ fn updated(before: &User, after: &User) -> Change {
         .to(audit::shown(Value::Object(is)))
 }
 
-/// The entity tag of a person: a digest of what can be changed.
+/// The entity tag of a person: a digest of the changeable fields.
 fn etag_of(user: &User) -> String {
     let (linked, is_linked) = user.linked.as_deref().map_or(("", "0"), |linked| (linked, "1"));
     let admitted = if user.admitted { "1" } else { "0" };

@@ -1,13 +1,13 @@
-//! Rules that hold for several kinds of things.
+//! Validation rules shared by several resources.
 
 use tieline_core::outbound_url::{self, AddressError};
 
 use crate::problem::Problem;
 
-/// Longest name of anything, in characters.
+/// Maximum length of a name, in characters.
 const MAX_NAME_CHARS: usize = 100;
 
-/// A name without the white space around it.
+/// A name with surrounding white space removed.
 pub(crate) fn name(text: &str) -> Result<String, Problem> {
     let text = text.trim();
     if text.is_empty() {
@@ -29,7 +29,7 @@ const fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// An id that an operator chose: it stands in addresses and keys.
+/// Validates an id chosen by an operator: it is used in URLs and keys.
 pub(crate) fn chosen_id(text: &str) -> Result<&str, Problem> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     if text.is_empty() || text.len() > 63 || !text.chars().all(known) || text.starts_with(['-', '_']) {
@@ -39,17 +39,17 @@ pub(crate) fn chosen_id(text: &str) -> Result<&str, Problem> {
     Ok(text)
 }
 
-/// Longest id that is looked up, in bytes. Ours are a fraction of it, and a table refuses longer keys.
+/// Maximum length of an id that is looked up, in bytes. Ours are a fraction of it, and a table refuses longer keys.
 const MAX_ID_BYTES: usize = 256;
-/// An id that nothing has: no id that is generated or chosen begins like this.
+/// An id that no resource has: no generated or chosen id starts like this.
 const UNUSED_ID: &str = "-";
 
-/// An id that a caller names. One that is longer than any can be is as good as unknown.
+/// An id from a request. One that is too long to exist is replaced by an unused one.
 pub(crate) fn named_id(text: &str) -> &str {
     if text.len() > MAX_ID_BYTES { UNUSED_ID } else { text }
 }
 
-/// An address that will be called. What a name resolves to is checked when it is called.
+/// Validates an address that will be called. What its name resolves to is checked at each call.
 pub(crate) fn address(field: &str, address: &str, allow_private: bool) -> Result<(), Problem> {
     match outbound_url::check(address, allow_private) {
         Ok(_) => Ok(()),
@@ -65,12 +65,12 @@ fn private_address(field: &str) -> Problem {
     Problem::new(axum::http::StatusCode::BAD_REQUEST, "private_address", detail).on(field)
 }
 
-/// Text that may be left out: white space around it goes, and nothing is none.
+/// An optional text: surrounding white space is removed, and an empty text becomes `None`.
 pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Platform ids, without the white space around them.
+/// Platform ids, with surrounding white space removed.
 pub(crate) fn platform_ids(field: &str, ids: Vec<String>, max: usize) -> Result<Vec<String>, Problem> {
     if ids.len() > max {
         return Err(Problem::invalid(field, &format!("has more than {max} entries")));

@@ -1,4 +1,4 @@
-//! An agent's answer as it comes in: never held beyond its limit, never waited for beyond the idle time.
+//! Reading of an agent's response: its size is bounded, and so is the time between two reads.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use tokio::time::timeout;
 use crate::failure;
 use crate::sse::{Decoder, Event, MAX_EVENT_BYTES};
 
-/// Most bytes that we read of one streamed answer. The text is a small part of its stream: a token comes in some 200 bytes.
+/// Largest number of bytes that we read of one streamed answer. Text is a small part of its stream: one token takes some 200 bytes.
 const MAX_STREAM_BYTES: usize = 16 * MAX_ANSWER_BYTES;
 
-/// What an answer is, told by its first character: servers get the content type wrong.
+/// Kind of a response, detected by its first character: servers send wrong content types.
 pub(crate) enum Answer {
-    /// One JSON document, whole.
+    /// One complete JSON document.
     Json(Vec<u8>),
-    /// Server-sent events. An empty body is one without events.
+    /// Server-sent events. An empty body counts as a stream without events.
     Events(Box<Events>),
 }
 
-/// Reads as much of the answer as it takes to know what it is; all of it if it is JSON.
+/// Reads as much of the response as is needed to detect its kind; all of it if it is JSON.
 pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, AgentFailure> {
     let mut body = Body {
         response,
@@ -39,7 +39,7 @@ pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, A
             Some(b'{' | b'[') => return body.rest(chunk, MAX_ANSWER_BYTES).await.map(Answer::Json),
             Some(b'<') => {
                 return Err(failure::bad_answer(
-                    "expected JSON or server-sent events, met a page of HTML or XML",
+                    "expected JSON or server-sent events, got a page of HTML or XML",
                 ));
             }
             Some(_) => return Ok(Answer::Events(Events::new(chunk, body))),
@@ -47,7 +47,7 @@ pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, A
     }
 }
 
-/// White space, and the bytes of a byte order mark: what may stand before JSON and events.
+/// Whitespace, and the bytes of a byte order mark, which may precede JSON and events.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf)
 }
@@ -114,7 +114,7 @@ impl Body {
     }
 }
 
-/// The whole body of an answer, of at most `max_bytes`.
+/// Reads a whole response body of at most `max_bytes`.
 pub(crate) async fn whole(response: Response, idle: Duration, max_bytes: usize) -> Result<Vec<u8>, AgentFailure> {
     let body = Body {
         response,
@@ -124,7 +124,7 @@ pub(crate) async fn whole(response: Response, idle: Duration, max_bytes: usize) 
     body.rest(Bytes::new(), max_bytes).await
 }
 
-/// The first bytes of an answer of which only a few words matter. Whatever goes wrong ends it.
+/// Reads the beginning of a response of which only a few words matter. Any error ends the reading.
 pub(crate) async fn beginning(response: Response, max_bytes: usize, patience: Duration) -> Vec<u8> {
     let mut body = Body {
         response,

@@ -1,4 +1,4 @@
-//! JSON API of an agent: calls below one base address, with the same headers on each.
+//! An agent's JSON API: calls below one base URL, with the same headers on each.
 
 use std::time::Duration;
 
@@ -34,12 +34,12 @@ impl Api {
         })
     }
 
-    /// The address of something below the base.
+    /// URL of a path below the base.
     pub(crate) fn url(&self, path: &[&str]) -> Url {
         settings::below(&self.base, path)
     }
 
-    /// Posts JSON, with an idempotency key if it asks a question.
+    /// Posts JSON; questions carry an idempotency key.
     pub(crate) async fn post(
         &self,
         url: &Url,
@@ -61,19 +61,19 @@ impl Api {
         call::try_send(make, manner, env).await
     }
 
-    /// Fetches something; that can always be repeated.
+    /// Fetches a document, with retries: fetching is idempotent.
     pub(crate) async fn get(&self, url: &Url, patience: Duration, env: &Env) -> Result<Response, Fault> {
         let make = || self.request(env.http.get(url.clone()));
         call::try_send(make, Manner::asking(patience).idempotent(), env).await
     }
 
-    /// Fetches something for a probe.
+    /// Fetches a document once, for a probe.
     pub(crate) async fn get_once(&self, url: &Url, env: &Env) -> Result<Response, Fault> {
         let make = || self.request(env.http.get(url.clone()));
         call::try_send(make, Manner::probing(), env).await
     }
 
-    /// Uploads a form that `make` creates for each attempt. A form that can't be made is a bad request.
+    /// Uploads a form that `make` creates for each attempt. A form that can't be built is a bad request.
     pub(crate) async fn upload(
         &self,
         url: &Url,
@@ -91,25 +91,25 @@ impl Api {
         call::try_send(request, Manner::asking(patience), env).await
     }
 
-    /// The same request with the headers of every call.
+    /// Adds the headers of every call to `request`.
     pub(crate) fn request(&self, request: RequestBuilder) -> RequestBuilder {
         request.headers(self.headers.clone())
     }
 }
 
-/// Reads an answer that is one JSON document.
+/// Reads a response that is one JSON document.
 pub(crate) async fn document<T: DeserializeOwned>(response: Response, idle: Duration) -> Result<T, AgentFailure> {
     let body = answer::whole(response, idle, MAX_ANSWER_BYTES).await?;
     parse(&body)
 }
 
-/// Reads a JSON document or event as the vendor documents it.
+/// Parses a JSON document or event in the vendor's documented format.
 pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, AgentFailure> {
-    // The parser's own words may quote the answer.
+    // The parser's message may quote the answer.
     json::read(json).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         failure::bad_answer(format!(
-            "expected the documented JSON, met something else at line {line}, column {column}"
+            "expected the documented JSON, got something else at line {line}, column {column}"
         ))
     })
 }

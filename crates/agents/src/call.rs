@@ -1,4 +1,4 @@
-//! One call to an agent, with the retries that are safe.
+//! One call to an agent, with retries where they are safe.
 
 use std::error::Error;
 use std::time::{Duration, UNIX_EPOCH};
@@ -16,36 +16,36 @@ use crate::env::Env;
 use crate::error_body::ErrorBody;
 use crate::failure;
 
-/// How often a call is sent: once, and twice more.
+/// Attempts of a call: the first and two retries.
 pub(crate) const TRIES: u32 = 3;
 
-/// The longest wait that an agent's `Retry-After` gets while a person waits for an answer. The run's own limit ends it earlier.
+/// Longest `Retry-After` that is honoured while a person waits for the answer. The run's own time limit may end it earlier.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
-/// Of the body of an error we read this much, and wait this long for it.
+/// Largest part of an error's body that is read. `REFUSAL_PATIENCE` bounds the time.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a probe may take.
+/// Time limit of a probe.
 pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the agent may take to note that a run is cancelled.
+/// Time limit for the agent to confirm that a run is cancelled.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a call is made.
+/// Timeout and retry policy of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
-    /// How long to wait for the head of the answer.
+    /// Timeout for the head of the response.
     pub(crate) patience: Duration,
-    /// How often it is sent, at most.
+    /// Largest number of attempts.
     pub(crate) tries: u32,
-    /// The longest that the agent may ask us to wait before the next try. If it asks for more there is none.
+    /// Longest `Retry-After` that is honoured. If the agent asks for more, there is no further attempt.
     pub(crate) max_retry_after: Duration,
-    /// Whether it may be repeated though the agent may be at work on it: the protocol promises to recognize the repetition.
+    /// Whether it may be retried although the agent may be working on it: the protocol guarantees that a repetition is recognized.
     pub(crate) idempotent: bool,
 }
 
 impl Manner {
-    /// A call that asks for an answer: a person waits for it.
+    /// Policy of a call that asks a question: a person waits for the answer.
     pub(crate) const fn asking(idle: Duration) -> Self {
         Self {
             patience: idle,
@@ -55,7 +55,7 @@ impl Manner {
         }
     }
 
-    /// A probe: one try within [`PROBE_PATIENCE`].
+    /// Policy of a probe: one attempt within [`PROBE_PATIENCE`].
     pub(crate) const fn probing() -> Self {
         Self {
             patience: PROBE_PATIENCE,
@@ -65,7 +65,7 @@ impl Manner {
         }
     }
 
-    /// A call that cancels a run; repeating it changes nothing.
+    /// Policy of a call that cancels a run, which is idempotent.
     pub(crate) const fn cancelling() -> Self {
         Self {
             patience: CANCEL_PATIENCE,
@@ -75,7 +75,7 @@ impl Manner {
         }
     }
 
-    /// The same, and may be repeated though the agent may be at work on it.
+    /// Allows retries although the agent may be working on the call.
     pub(crate) const fn idempotent(self) -> Self {
         Self {
             idempotent: true,
@@ -84,24 +84,24 @@ impl Manner {
     }
 }
 
-/// The header by which an agent recognizes a repeated question.
+/// Header by which an agent recognizes a repeated question.
 ///
 /// See [IETF draft/The Idempotency-Key HTTP Header Field](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The value of [`IDEMPOTENCY_KEY`] for the call that asks: the same on every try of a run, in whatever process.
+/// Value of [`IDEMPOTENCY_KEY`] for a question: the same on every attempt of a run, in every process.
 ///
-/// `question` counts the different bodies that a run may send: an agent may refuse a key that comes with another body.
+/// `question` numbers the different bodies that a run may send: an agent may refuse a key that it saw with another body.
 pub(crate) fn idempotency_key(run: &RunId, question: u32) -> HeaderValue {
     let key = digest(&["idempotency key", run.as_str(), &question.to_string()]);
     HeaderValue::try_from(key).expect("a digest has header characters only")
 }
 
-/// Sends what `make` makes until an answer is a success, at most [`Manner::tries`] times.
+/// Sends the requests built by `make` until a response is a success, at most [`Manner::tries`] times.
 ///
-/// Repeated are: no connection; a connection that broke before the answer began; 429, 500, 502, 503, 504. The wait backs off
-/// with jitter and is never shorter than the agent's `Retry-After`; an agent that asks for more than
-/// [`Manner::max_retry_after`] is not called again at all: calling early is what it asked us not to do.
+/// Retried are: failed connections; connections that broke before the response began; 429, 500, 502, 503, 504. The wait backs off
+/// with jitter and is never shorter than the agent's `Retry-After`. If that exceeds [`Manner::max_retry_after`], there is no further
+/// attempt, because calling earlier is what the agent asked us not to do.
 pub(crate) async fn send(
     make: impl Fn() -> RequestBuilder,
     manner: Manner,
@@ -110,7 +110,7 @@ pub(crate) async fn send(
     try_send(make, manner, env).await.map_err(|fault| fault.failure)
 }
 
-/// The same; the error says what the agent answered, for a caller that can act on it.
+/// Like [`send`], but the error contains what the agent answered, for a caller that can act on it.
 pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     let mut attempt = 1;
     loop {
@@ -124,25 +124,25 @@ pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, 
             return Err(fault);
         };
         let code = &fault.failure.code;
-        warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, trying again");
+        warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, retrying");
         sleep(wait).await;
         attempt += 1;
     }
 }
 
-/// How long to wait. `None` if that would be longer than `max`.
+/// The wait before the next attempt. `None` if it would be longer than `max`.
 fn wait(ours: Duration, asked: Option<Duration>, max: Duration) -> Option<Duration> {
     let asked = asked.unwrap_or_default();
     (asked <= max).then(|| ours.max(asked))
 }
 
-/// A call that failed, after all its tries.
+/// A call that failed, after all its attempts.
 pub(crate) struct Fault {
-    /// The failure of the run, if nothing else is tried.
+    /// The run's failure, if the caller tries nothing else.
     pub(crate) failure: AgentFailure,
-    /// The status of the answer; 0 if there was none.
+    /// Status of the response; 0 if there was none.
     pub(crate) status: u16,
-    /// The answer's description of the error.
+    /// The error described in the response.
     pub(crate) error: ErrorBody,
     repeat: bool,
     retry_after: Option<Duration>,
@@ -210,7 +210,7 @@ fn unanswered(error: &reqwest::Error, manner: Manner) -> Fault {
     } else if error.is_timeout() {
         silent(manner)
     } else if error.is_builder() || is_garbage(error) {
-        let failure = failure::bad_answer("expected an HTTP answer, met something else");
+        let failure = failure::bad_answer("expected an HTTP answer, got something else");
         Fault::unanswered(failure, false)
     } else {
         let message = format!("the connection broke before the answer: {cause}");
@@ -222,7 +222,7 @@ fn silent(manner: Manner) -> Fault {
     Fault::unanswered(failure::idle_timeout(manner.patience), manner.idempotent)
 }
 
-/// The innermost cause. The outer ones tell the address, which may hold a key.
+/// The innermost cause. The outer ones quote the URL, which may contain a key.
 fn root_cause(error: &reqwest::Error) -> String {
     causes(error)
         .last()
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_may_ask_for_a_longer_wait_but_not_for_any() {
+    fn retry_after_extends_the_wait_up_to_a_limit() {
         let seconds = Duration::from_secs;
         let wait = |asked: Option<u64>| wait(seconds(2), asked.map(seconds), MAX_RETRY_AFTER);
         assert_eq!(wait(None), Some(seconds(2)));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn only_passing_faults_are_repeated() {
+    fn only_transient_faults_are_retried() {
         let repeated: Vec<u16> = (400..600)
             .filter(|code| is_passing(StatusCode::from_u16(*code).unwrap()))
             .collect();

@@ -1,4 +1,4 @@
-//! The fields of an agent's `config`: a table that checking, masking and the catalogue all read.
+//! Fields of an agent's `config`: one table that drives validation, masking and the catalogue.
 
 use std::borrow::Cow;
 
@@ -11,43 +11,43 @@ use tieline_core::notice::Language;
 pub struct Field {
     /// Its name.
     pub name: &'static str,
-    /// What it holds.
+    /// What it contains.
     pub kind: FieldKind,
-    /// Whether it must be there and not be empty.
+    /// Whether it must be present and not empty.
     pub required: bool,
-    /// Whether it is masked in every answer.
+    /// Whether it is masked in every API response.
     pub secret: bool,
     /// One sentence for the operator.
     pub help: Bilingual,
 }
 
-/// What a field holds.
+/// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
     /// A text.
     Text,
     /// One text, or a list of texts.
     Texts,
-    /// An address, `http` or `https`.
+    /// A URL, `http` or `https`.
     Address,
     /// A whole number.
     Whole {
-        /// If absent.
+        /// Value if absent.
         default: u64,
-        /// The least.
+        /// Smallest value.
         min: u64,
-        /// The most.
+        /// Largest value.
         max: u64,
     },
     /// HTTP headers: an object of texts.
     Headers,
-    /// Yes or no; no if it is absent.
+    /// A boolean; false if absent.
     Flag,
-    /// One of several words; the first one if it is absent.
+    /// One of several words; the first if absent.
     Choice(&'static [&'static str]),
     /// An object of any shape.
     Object,
-    /// An object of any shape, or a text that is one as JSON.
+    /// An object of any shape, or a text that contains one as JSON.
     Template,
     /// An object of texts.
     TextMap,
@@ -139,10 +139,10 @@ pub const SYSTEM_PROMPT: Field = Field {
     },
 };
 
-/// Why an agent's settings can't be used. Never tells a value.
+/// Why an agent's settings can't be used. Never contains a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    /// No such protocol.
+    /// Unknown protocol.
     #[error(transparent)]
     UnknownProtocol(UnknownProtocol),
     /// The protocol has no such field.
@@ -153,19 +153,19 @@ pub enum InvalidConfig {
         /// The fields of the protocol.
         known: Vec<&'static str>,
     },
-    /// A field is missing or can't be what it claims.
+    /// A field is missing or has an invalid value.
     #[error("{field} {reason}{}", listed(.allowed))]
     Field {
-        /// Its path: the field's name, and what of it, as `headers.NAME` or `secret[1]`.
+        /// Path of the field, for example `headers.NAME` or `secret[1]`.
         field: String,
-        /// What is wrong with it, to follow the name in a sentence.
+        /// What is wrong with it, to follow the path in a sentence.
         reason: Cow<'static, str>,
-        /// The words it can be, if it is one of a few.
+        /// The allowed words, if it is a choice.
         allowed: &'static [&'static str],
     },
 }
 
-/// The words that are allowed, to follow what is wrong.
+/// The list of allowed words, to follow the reason.
 fn listed(allowed: &[&str]) -> String {
     match allowed {
         [] => String::new(),
@@ -174,7 +174,7 @@ fn listed(allowed: &[&str]) -> String {
 }
 
 impl InvalidConfig {
-    /// The field it is about, if it is about one.
+    /// The field that the error is about, if any.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {
@@ -184,13 +184,13 @@ impl InvalidConfig {
     }
 }
 
-/// A word that is no protocol.
+/// A word that names no protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown protocol `{word}`; known protocols: {}", known.join(", "))]
 pub struct UnknownProtocol {
     /// The word.
     pub word: String,
-    /// The words that are one.
+    /// Words of the known protocols.
     pub known: Vec<&'static str>,
 }
 
@@ -228,7 +228,7 @@ impl Field {
 }
 
 impl FieldKind {
-    /// What it holds, as JSON Schema.
+    /// JSON Schema of this type.
     fn schema(self) -> Value {
         match self {
             Self::Text => json!({"type": "string"}),
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schema_tells_what_the_table_tells() {
+    fn schema_matches_the_table_of_fields() {
         let schema = schema(&[BASE_URL, API_KEY, IDLE_TIMEOUT], Language::Chinese);
         assert_eq!(schema["required"], json!(["baseUrl"]));
         assert_eq!(schema["properties"]["apiKey"]["writeOnly"], true);

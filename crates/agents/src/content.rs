@@ -1,4 +1,4 @@
-//! Content blocks of a chat message: text, reasoning and files, in the spellings that agents use.
+//! Content blocks of a chat message (text, reasoning and files), in the formats that agents use.
 //!
 //! See [LangChain Docs/Messages, standard content blocks](https://docs.langchain.com/oss/python/langchain/messages).
 
@@ -16,7 +16,7 @@ pub(crate) enum Block {
     File(FileBlock),
 }
 
-/// A file by address or by content.
+/// A file, by URL or by content.
 #[derive(Debug, PartialEq)]
 pub(crate) struct FileBlock {
     pub(crate) source: String,
@@ -26,7 +26,7 @@ pub(crate) struct FileBlock {
 }
 
 impl FileBlock {
-    /// A file from an address, which may be a `data:` URL.
+    /// A file at a URL, which may be a `data:` URL.
     pub(crate) fn from_url(url: &str, name: &str, mime: &str) -> Self {
         let inline = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,"));
         let (source, is_base64, mime) = match inline {
@@ -41,7 +41,7 @@ impl FileBlock {
         }
     }
 
-    /// The event; `None` if the content is not base64 or the address is none that can be fetched.
+    /// Converts it to an event; `None` if the content is not base64 or the URL can't be fetched.
     pub(crate) fn into_event(self) -> Option<AgentEvent> {
         let name = match self.name.is_empty() {
             true => default_name(&self.mime).to_owned(),
@@ -73,7 +73,7 @@ fn default_name(mime: &str) -> &'static str {
     }
 }
 
-/// The blocks of a content, which is a text or a list of blocks.
+/// Splits a content, which is a text or a list of blocks, into blocks.
 pub(crate) fn blocks(content: &Value) -> Vec<Block> {
     match content {
         Value::String(text) => vec![Block::Text(text.clone())],
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_and_reasoning_are_told_apart() {
+    fn texts_and_reasoning_are_distinguished() {
         let content =
             json!([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}, "b", {"type": "x"}, 5]);
         let expected = [
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_by_address_or_by_content() {
+    fn files_come_by_url_or_by_content() {
         let event = |block: Value| match blocks(&json!([block])).pop() {
             Some(Block::File(file)) => file.into_event(),
             _ => None,

@@ -1,9 +1,9 @@
-//! Ids that we choose for an agent: the same in every process, so that a repeated call names the same thing.
+//! Ids that we derive for an agent: the same in every process, so that a repeated call names the same object.
 
 use sha2::{Digest as _, Sha256};
 use tieline_core::ids::digest;
 
-/// A UUID that is derived from `fields`, of version 8.
+/// UUID (version 8) derived from `fields`.
 ///
 /// See [RFC 9562/5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8).
 pub(crate) fn uuid(fields: &[&str]) -> String {
@@ -12,7 +12,7 @@ pub(crate) fn uuid(fields: &[&str]) -> String {
     uuid::Builder::from_custom_bytes(first).into_uuid().to_string()
 }
 
-/// 64 hexadecimal digits that are derived from `fields`.
+/// 64 hexadecimal digits derived from `fields`.
 pub(crate) fn hex_digest(fields: &[&str]) -> String {
     hex(&hash(fields))
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uuid_is_stable_and_says_its_version() {
+    fn uuid_is_stable_and_has_its_version() {
         let id = uuid(&["a", "b"]);
         assert_eq!(id, uuid(&["a", "b"]));
         assert_ne!(id, uuid(&["ab", ""]));

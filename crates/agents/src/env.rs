@@ -7,7 +7,7 @@ use std::time::Duration;
 use tieline_core::backoff::Backoff;
 use tieline_core::timestamp::Timestamp;
 
-/// How long to wait between tries, unless the agent says.
+/// Backoff between attempts, unless the agent sends `Retry-After`.
 pub const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(10),
@@ -16,15 +16,15 @@ pub const BACKOFF: Backoff = Backoff {
 /// Everything an adapter uses besides its settings: HTTP client, clock, randomness.
 #[derive(Clone)]
 pub struct Env {
-    /// Guarded against private addresses; follows no redirects, keeps no cookies, has no total timeout (answers take long).
+    /// Has the SSRF guard against private addresses; follows no redirects, keeps no cookies, has no total timeout (answers take long).
     pub http: reqwest::Client,
     /// The current time, for signatures and `Retry-After` dates.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// A random number, for jitter.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Whether private addresses may be called. A literal one never reaches the client's own guard.
+    /// Whether private addresses may be called. The client's own guard works on resolved names, so it never sees a literal address.
     pub allow_private: bool,
-    /// How long to wait between tries: [`BACKOFF`], but in tests.
+    /// Backoff between attempts: [`BACKOFF`], except in tests.
     pub backoff: Backoff,
 }
 

@@ -1,4 +1,4 @@
-//! What the body of an HTTP error or an `error` event says.
+//! Parses the body of an HTTP error or an `error` event.
 
 use serde_json::Value;
 
@@ -12,16 +12,16 @@ pub(crate) struct ErrorBody {
     pub(crate) code: Option<String>,
     /// Its type.
     pub(crate) kind: Option<String>,
-    /// Its message, in the agent's own words. For the operator only: it may quote the person.
+    /// Its message, in the agent's own words. For the operator only: it may quote the person's text.
     pub(crate) message: Option<String>,
 }
 
-/// Longest body that is no JSON and is quoted as it is.
+/// Longest non-JSON body that is quoted.
 const MAX_PLAIN_CHARS: usize = 200;
 
 impl ErrorBody {
-    /// Reads a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, the same fields at the top (`msg` and `detail` are
-    /// messages too), or a line of plain text. Anything else, a page of HTML above all, says nothing.
+    /// Parses a body: `{"error":{"code","type","message"}}`, `{"error":"…"}`, the same fields at the top level (`msg` and `detail` are
+    /// messages too), or a line of plain text. Anything else, HTML pages above all, gives an empty description.
     pub(crate) fn read(body: &[u8]) -> Self {
         match json::read(body) {
             Ok(body) => Self::of(&body),
@@ -32,7 +32,7 @@ impl ErrorBody {
         }
     }
 
-    /// The same for a body that is read already.
+    /// Like [`Self::read`], for a body that is parsed already.
     pub(crate) fn of(body: &Value) -> Self {
         let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
         let text = |field: &str| match error.get(field) {
@@ -48,12 +48,12 @@ impl ErrorBody {
         }
     }
 
-    /// Its code, else its type, as the code of a failure.
+    /// Its code, else its type, for the code of a failure.
     pub(crate) fn word(&self) -> Option<&str> {
         self.code.as_deref().or(self.kind.as_deref())
     }
 
-    /// All of it, as the end of a sentence.
+    /// All of it, to end a sentence.
     pub(crate) fn describe(&self) -> String {
         let parts = [("code", &self.code), ("type", &self.kind), ("message", &self.message)];
         let known = parts
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn code_is_a_plain_word_and_pages_say_nothing() {
+    fn only_plain_words_are_codes_and_html_gives_no_error() {
         check(r#"{"error":{"code":"you said: hello","type":["x"],"message":""}}"#, "");
         check("<html>", "");
         check("[1]", "");

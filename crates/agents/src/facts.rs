@@ -1,5 +1,5 @@
-//! What every agent is told besides the question: who asks, where, and in which session. One list for all protocols, each of which
-//! carries it by its own means: fields, metadata, or placeholders in its settings.
+//! Facts that agents get with every question: who asks, where, and in which session. One list for all protocols, each of which carries
+//! them in its own way: fields, metadata, or placeholders in its settings.
 
 use serde_json::{Map, Value};
 use tieline_core::agent::{AgentChat, AgentRequest, AgentUser};
@@ -8,19 +8,19 @@ use tieline_core::ids::UserId;
 
 use crate::manifest::end_user;
 
-/// Most pairs of the metadata of one request, where a vendor limits them.
+/// Largest number of metadata pairs in one request, where a vendor limits them.
 ///
 /// See [OpenAI Docs/Create a model response, metadata](https://platform.openai.com/docs/api-reference/responses/create) and
 /// [Coze Docs/Chat v3, meta_data](https://www.coze.com/docs/developer_guides/chat_v3).
 const MAX_PAIRS: usize = 16;
-/// Longest value of such a pair, in characters.
+/// Longest value of a metadata pair, in characters.
 const MAX_VALUE_CHARS: usize = 512;
 
-/// The facts, by name, the most useful first.
+/// Facts by name, the most useful first.
 pub(crate) struct Facts(Vec<(&'static str, Option<String>)>);
 
 impl Facts {
-    /// Those of a request.
+    /// The facts of a request.
     pub(crate) fn of(request: &AgentRequest) -> Self {
         let (user, chat) = (&request.user, &request.chat);
         let person = user.person.as_ref();
@@ -47,18 +47,19 @@ impl Facts {
         ])
     }
 
-    /// What is known.
+    /// The facts that have a value.
     fn known(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let known = self.0.iter().filter_map(|(name, fact)| Some((*name, fact.as_deref()?)));
         known.filter(|(_, fact)| !fact.is_empty())
     }
 
-    /// `template` with `{{name}}` replaced by the fact of that name, or by nothing if that isn't known, and `{{text}}` by `text` if there is
-    /// one. Other placeholders stay.
+    /// Replaces `{{name}}` in `template` by the fact of that name, or by nothing if it has no value, and `{{text}}` by `text` if given.
+    /// Other
+    /// placeholders stay.
     pub(crate) fn fill(&self, template: &str, text: Option<&str>) -> String {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
-        // One pass: words and names of people may look like placeholders.
+        // A single pass: people's text and names may look like placeholders.
         while let Some((before, after)) = rest.split_once("{{") {
             filled.push_str(before);
             let named = after.split_once("}}");
@@ -86,7 +87,7 @@ impl Facts {
         Some(fact.as_deref().map(one_line).unwrap_or_default())
     }
 
-    /// The same for every text in the values of an object.
+    /// Fills every text in the values of an object.
     pub(crate) fn fill_object(&self, template: &Map<String, Value>) -> Map<String, Value> {
         let fields = template.iter();
         fields
@@ -104,7 +105,7 @@ impl Facts {
     }
 }
 
-/// The fact that most protocols have a field of their own for.
+/// The fact for which most protocols have a field of its own.
 const USER: &str = "userId";
 
 const fn chat_type(kind: ChatKind) -> &'static str {
@@ -114,14 +115,14 @@ const fn chat_type(kind: ChatKind) -> &'static str {
     }
 }
 
-/// What is known, as an object, for a protocol whose metadata has room for all.
+/// All facts with a value as an object, for a protocol whose metadata has no limits.
 pub(crate) fn object(request: &AgentRequest) -> Map<String, Value> {
     let facts = Facts::of(request);
     let pairs = facts.known().map(|(name, fact)| (name.to_owned(), fact.into()));
     pairs.collect()
 }
 
-/// What is known, as metadata of a vendor that limits it. The user has a field of their own there; of the rest the last are left out.
+/// The facts as metadata of a vendor that limits it. The user has a field of its own there; of the others, the last are dropped.
 pub(crate) fn metadata(request: &AgentRequest) -> Map<String, Value> {
     let facts = Facts::of(request);
     let short = |fact: &str| fact.chars().take(MAX_VALUE_CHARS).collect::<String>();
@@ -131,12 +132,12 @@ pub(crate) fn metadata(request: &AgentRequest) -> Map<String, Value> {
         .collect()
 }
 
-/// A name as one line: a person who chooses their own must not add lines to a prompt.
+/// Joins a name into one line: a person who chooses their own name must not add lines to a prompt.
 fn one_line(fact: &str) -> String {
     fact.split(char::is_control).collect::<Vec<_>>().join(" ")
 }
 
-/// The request as an agent is asked that may not know who asks: ids are digests, names are left out.
+/// The request for an agent that must not learn who asks: ids become digests, names are removed.
 pub(crate) fn pseudonymous(request: &AgentRequest) -> AgentRequest {
     let digest = |id: &str| end_user(&request.organization, &UserId::new(id));
     let thread_id = request.chat.thread_id.as_deref().map(digest);

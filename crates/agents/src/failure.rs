@@ -1,13 +1,13 @@
-//! The words of failure: every code that an adapter gives, and what it means.
+//! Codes of failures: every code that an adapter returns, and its meaning.
 //!
-//! A failure after text was shown leaves the text standing, with an "incomplete answer" note; that is the caller's to write.
-//! It is never `retryable` then. Besides these codes an agent's own may come: at most 64 characters of `[A-Za-z0-9_.-]`.
+//! A failure after text was shown leaves the text in the chat, with an "incomplete answer" note that the caller writes. Such a failure is
+//! never `retryable`. In addition an agent's own codes are passed on: at most 64 characters of `[A-Za-z0-9_.-]`.
 
 use std::time::Duration;
 
 use tieline_core::agent::AgentFailure;
 
-/// No connection: refused, unreachable, unresolved, no TLS, or the address is not allowed.
+/// Connection failed: refused, unreachable, name not resolved, no TLS, or the address is not allowed.
 pub const CONNECT: &str = "connect";
 /// The connection broke before an answer began.
 pub const RESET: &str = "reset";
@@ -17,23 +17,23 @@ pub const BROKEN: &str = "broken";
 pub const IDLE_TIMEOUT: &str = "idle_timeout";
 /// The run took longer than `maxRunSeconds`.
 pub const MAX_RUN: &str = "max_run";
-/// An event or the whole answer is longer than we take.
+/// An event or the whole answer exceeds our limits.
 pub const TOO_LONG: &str = "too_long";
-/// The answer is not what the protocol says.
+/// The answer violates the protocol.
 pub const BAD_ANSWER: &str = "bad_answer";
-/// The answer ended without a word that it is complete.
+/// The answer ended without a sign that it is complete.
 pub const INCOMPLETE: &str = "incomplete";
-/// The model stopped at its own length limit: what was said stands.
+/// The model stopped at its own length limit: the text so far is kept.
 pub const LENGTH: &str = "length";
 /// The agent's content filter stopped the answer.
 pub const CONTENT_FILTER: &str = "content_filter";
-/// The agent failed and gave no code that can be repeated.
+/// The agent failed without a code that can be passed on.
 pub const AGENT_ERROR: &str = "agent_error";
 
 /// Longest `message` of a failure, in characters.
 pub const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Whether the agent took too long, so that the person can be told so.
+/// Whether the agent took too long, so that the notice to the person can say so.
 #[must_use]
 pub fn is_timeout(failure: &AgentFailure) -> bool {
     matches!(failure.code.as_str(), IDLE_TIMEOUT | MAX_RUN)
@@ -68,12 +68,12 @@ pub(crate) fn too_long(what: &str, max_bytes: usize) -> AgentFailure {
     new(TOO_LONG, format!("{what} is longer than {max_bytes} bytes"), false)
 }
 
-/// `what` must not quote the answer, which may hold the person's words.
+/// `what` must not quote the answer, which may contain the person's text.
 pub(crate) fn bad_answer(what: impl Into<String>) -> AgentFailure {
     new(BAD_ANSWER, what, false)
 }
 
-/// The request has something that JSON can't say.
+/// The request contains something that can't be represented in JSON.
 pub(crate) fn bad_request() -> AgentFailure {
     new(AGENT_ERROR, "the request can't be written as JSON", false)
 }
@@ -87,7 +87,7 @@ pub(crate) fn agents_code(code: Option<&str>) -> String {
     code.filter(|code| is_word(code)).unwrap_or(AGENT_ERROR).to_owned()
 }
 
-/// Whether a text is a code and can't be a person's words.
+/// Whether a text is a code and can't be a person's text.
 pub(crate) fn is_word(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     !text.is_empty() && text.len() <= 64 && text.chars().all(plain)
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_words_are_repeated_as_codes() {
+    fn only_plain_words_are_passed_on_as_codes() {
         assert_eq!(agents_code(Some("rate_limit.v2")), "rate_limit.v2");
         assert_eq!(agents_code(Some("my password is")), AGENT_ERROR);
         assert_eq!(agents_code(Some("")), AGENT_ERROR);

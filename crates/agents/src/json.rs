@@ -1,7 +1,7 @@
-//! JSON from agents, as they really write it.
+//! Tolerant reading of JSON from agents: repairs lone surrogates.
 //!
-//! A JavaScript agent that cuts its text between the two halves of an emoji sends each half as an escape of its own. Such a half is no
-//! character, and our parser refuses the whole event for it; here it costs only itself, like a byte that is not UTF-8.
+//! A JavaScript agent that splits its text inside an emoji sends each half of the surrogate pair as an escape of its own. A lone
+//! surrogate is no character, and the parser refuses the whole event for it; here only the surrogate is replaced, like invalid UTF-8.
 //!
 //! See [RFC 8259/8.2](https://www.rfc-editor.org/rfc/rfc8259#section-8.2).
 
@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 
 const HIGH: RangeInclusive<u16> = 0xd800..=0xdbff;
 const LOW: RangeInclusive<u16> = 0xdc00..=0xdfff;
-/// What stands in for half a character.
+/// Replacement for a lone surrogate.
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// Reads JSON. Halves of characters are replaced.
+/// Parses JSON. Lone surrogates are replaced.
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(json).or_else(|error| match whole_characters(json) {
         Some(mended) => serde_json::from_slice(&mended),
@@ -22,7 +22,7 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     })
 }
 
-/// The same with every lone half replaced, nothing else moved. `None` if there is none.
+/// Replaces every lone surrogate and keeps everything else in place. `None` if there is none.
 fn whole_characters(json: &[u8]) -> Option<Vec<u8>> {
     let mut mended = None;
     let mut at = 0;
@@ -34,7 +34,7 @@ fn whole_characters(json: &[u8]) -> Option<Vec<u8>> {
                 mended[at..at + 6].copy_from_slice(REPLACEMENT);
                 6
             }
-            // Whatever it escapes, a backslash above all: what follows that one is text.
+            // Any escape, in particular an escaped backslash: the characters after it are plain text.
             _ if json[at] == b'\\' => 2,
             _ => 1,
         };
@@ -42,7 +42,7 @@ fn whole_characters(json: &[u8]) -> Option<Vec<u8>> {
     mended
 }
 
-/// The code unit that is escaped there, if one is.
+/// The UTF-16 code unit that is escaped at this position, if any.
 fn escaped(json: &[u8], at: usize) -> Option<u16> {
     let hex = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_costs_only_itself() {
+    fn lone_surrogate_is_replaced_and_the_rest_is_kept() {
         check(r"hi \ud83d", "hi \u{fffd}");
         check(r"\ude00 there", "\u{fffd} there");
         check(r"\uD83D\n\uDE00", "\u{fffd}\n\u{fffd}");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn invalid_json_stays_invalid() {
         for json in [&br#"{"a":"\ud83d"#[..], br"\ud83d", br#""\ud83"#, br#""\"#, b""] {
             assert!(read::<serde_json::Value>(json).is_err());
         }
@@ -87,7 +87,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_halves_are_read(halves in proptest::collection::vec(r"\\ud83d|\\ude00|\\\\|\\n|u|d83d|x", 0..20)) {
+        fn any_sequence_of_surrogates_is_read(halves in proptest::collection::vec(r"\\ud83d|\\ude00|\\\\|\\n|u|d83d|x", 0..20)) {
             let json = format!("\"{}\"", halves.concat());
             proptest::prop_assert!(read::<String>(json.as_bytes()).is_ok());
         }

@@ -1,4 +1,4 @@
-//! An agent's HTTP API: calls with JSON bodies and answers, below one base address.
+//! An agent's HTTP API: calls with JSON bodies and responses, below one base URL.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::settings;
 use crate::{api, failure};
 
-/// Base address, headers of every call, and the idle timeout.
+/// Base URL, headers of every call, and the idle timeout.
 #[derive(Clone)]
 pub(crate) struct JsonApi {
     pub(crate) base: Url,
@@ -77,7 +77,7 @@ impl JsonApi {
         manner: Manner,
         env: &Env,
     ) -> Result<Response, AgentFailure> {
-        // The base itself keeps its last slash.
+        // The base itself keeps its trailing slash.
         let mut url = match request.path {
             [] => self.base.clone(),
             path => settings::below(&self.base, path),
@@ -96,7 +96,7 @@ impl JsonApi {
         call::send(make, manner, env).await
     }
 
-    /// The same, and reads the answer as JSON.
+    /// Sends a call and reads the response as JSON.
     pub(crate) async fn json<T: DeserializeOwned>(
         &self,
         request: &JsonCall<'_>,
@@ -107,11 +107,11 @@ impl JsonApi {
         api::document(response, self.idle).await
     }
 
-    /// Opens an answer as server-sent events. `None` if the connection broke before the first of them.
+    /// Opens a response as server-sent events. `None` if the connection broke before the first event.
     pub(crate) async fn events(&self, response: Response) -> Result<Option<Box<Events>>, AgentFailure> {
         match answer::open(response, self.idle).await {
             Ok(Answer::Events(events)) => Ok(Some(events)),
-            Ok(Answer::Json(_)) => Err(failure::bad_answer("expected server-sent events, met JSON")),
+            Ok(Answer::Json(_)) => Err(failure::bad_answer("expected server-sent events, got JSON")),
             Err(failure) if failure.code == failure::BROKEN => Ok(None),
             Err(failure) => Err(failure),
         }

@@ -1,10 +1,10 @@
-//! Agents: one folder per protocol, all translated into the one event model of [`tieline_core::agent`].
+//! Agents: one folder per protocol, all converted to the event model of [`tieline_core::agent`].
 //!
-//! [`protocol::Protocol::parse`] checks an agent's settings once and gives an [`protocol::Adapter`]; its `run` is a stream of
+//! [`protocol::Protocol::parse`] validates an agent's settings once and returns an [`protocol::Adapter`]; its `run` is a stream of
 //! events that ends with exactly one terminal event (or `Deferred`). Dropping the stream closes the connection to the agent.
 //!
-//! A new protocol is a folder and its arms in `protocol.rs`. What all of them share is here: the settings (`config`, `settings`), one
-//! call with its retries (`call`, `api`), the bounded answer (`answer`, `sse`, `json`), the words of failure (`failure`).
+//! A new protocol is a folder and its arms in `protocol.rs`. Shared code is here: settings (`config`, `settings`), a call with its
+//! retries (`call`, `api`), bounded reading of the response (`answer`, `sse`, `json`), codes of failures (`failure`).
 
 pub mod config;
 pub mod env;

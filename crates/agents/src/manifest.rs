@@ -1,51 +1,51 @@
-//! What a protocol's folder declares about itself, and what every one of them is given.
+//! Manifest of a protocol: what its folder declares about itself.
 
 use tieline_core::ids::{OrganizationId, RunId, UserId, digest};
 
 use crate::config::Field;
 
-/// Facts about a protocol. Abilities are data, so that nothing outside asks for a protocol's name.
+/// Facts about a protocol. Capabilities are data, so that no other code asks for a protocol by name.
 #[derive(Debug, Clone, Copy)]
 pub struct Manifest {
     /// The word used in the API.
     pub word: &'static str,
-    /// The name people know.
+    /// The name that people know.
     pub name: &'static str,
     /// The fields of `config`.
     pub fields: &'static [Field],
-    /// Whether the session keeps earlier turns for it, because it keeps none itself.
+    /// Whether the session stores earlier turns, because the protocol has no memory of its own.
     pub needs_transcript: bool,
-    /// Whether pictures should come with their bytes, because the agent may not reach our address.
+    /// Whether pictures should be sent with their bytes, because the agent may not be able to reach our links.
     pub wants_inline_images: bool,
-    /// Whether another process can go on reading a run where one stopped. [`crate::protocol::Adapter::can_resume`] says of which run.
+    /// Whether another process can continue reading a run. [`crate::protocol::Adapter::can_resume`] decides for a single run.
     pub can_resume: bool,
 }
 
-/// How much of a session's past an agent can use.
+/// How much of a session's history an agent can use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct History {
-    /// Most turns.
+    /// Largest number of turns.
     pub max_turns: usize,
-    /// Most bytes of them, as they are kept.
+    /// Largest number of bytes, as stored.
     pub max_bytes: usize,
 }
 
-/// What an agent must know to stop a run.
+/// Identifies a run that is to be cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelRequest {
     /// The run.
     pub run: RunId,
-    /// What identifies it at the agent, if it told.
+    /// The agent's reference of the run, if it sent one.
     pub run_ref: Option<String>,
-    /// What identifies the conversation at the agent, if it told.
+    /// The agent's reference of the conversation, if it sent one.
     pub conversation_ref: Option<String>,
     /// The tenant.
     pub organization: OrganizationId,
-    /// Who asked.
+    /// The user who asked.
     pub user: UserId,
 }
 
-/// The person toward an agent: stable, and of no use elsewhere.
+/// The user's id for an agent: stable, and meaningless elsewhere.
 pub(crate) fn end_user(organization: &OrganizationId, user: &UserId) -> String {
     digest(&["end user", organization.as_str(), user.as_str()])
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn end_user_is_stable_and_tenants_differ() {
+    fn end_user_is_stable_and_differs_between_tenants() {
         let of = |organization: &str| end_user(&OrganizationId::new(organization), &UserId::new("usr_1"));
         assert_eq!(of("a"), of("a"));
         assert_ne!(of("a"), of("b"));

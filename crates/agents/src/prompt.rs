@@ -1,4 +1,4 @@
-//! The text of a question: the quote, the message, and links to attachments that the protocol can't carry.
+//! Text of a question: the quote, the message, and links to attachments that the protocol can't carry.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,7 +44,7 @@ fn mention(part: &AgentPart, text: &mut String) {
     text.push_str(&format!("[{kind}: {name}]{link}"));
 }
 
-/// The address of a picture: its bytes as a `data:` address where they came along, else its link.
+/// URL of a picture: a `data:` URL if its bytes are in the request, else its link.
 pub(crate) fn image_url(part: &AgentPart) -> String {
     match &part.inline {
         Some(bytes) => format!("data:{};base64,{}", image_type(part, bytes), STANDARD.encode(bytes)),
@@ -52,7 +52,7 @@ pub(crate) fn image_url(part: &AgentPart) -> String {
     }
 }
 
-/// The MIME type of a picture by its first bytes: platforms seldom tell it, and servers refuse a wrong one.
+/// MIME type of a picture, detected by its first bytes: platforms seldom send it, and servers refuse a wrong one.
 pub(crate) fn image_type<'a>(part: &'a AgentPart, bytes: &[u8]) -> &'a str {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => "image/png",

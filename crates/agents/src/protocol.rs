@@ -1,4 +1,4 @@
-//! Every agent protocol, and the one face that all of them show.
+//! All agent protocols, behind one interface.
 
 use std::fmt;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Protocol {
         Self::Webhook,
     ];
 
-    /// The protocol of that word.
+    /// Returns the protocol of this word.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL
@@ -92,7 +92,7 @@ impl Protocol {
         })
     }
 
-    /// The facts about it.
+    /// The protocol's manifest.
     #[must_use]
     pub const fn manifest(self) -> &'static Manifest {
         match self {
@@ -109,12 +109,12 @@ impl Protocol {
         }
     }
 
-    /// Checks an agent's settings and reads them once.
+    /// Validates and parses an agent's settings.
     ///
-    /// Whether a literal private address or plain HTTP is allowed is left to the caller: see [`Adapter::addresses`].
+    /// Doesn't check whether private addresses or plain HTTP are allowed; that is up to the caller: see [`Adapter::addresses`].
     ///
     /// # Errors
-    /// [`InvalidConfig`] naming the field that is wrong.
+    /// [`InvalidConfig`] with the name of the invalid field.
     pub fn parse(word: &str, config: &AgentConfig) -> Result<Adapter, InvalidConfig> {
         let protocol = Self::named(word).ok_or_else(|| Self::unknown(word))?;
         let settings = Settings::check(protocol.manifest().fields, config)?;
@@ -139,7 +139,7 @@ impl Protocol {
         })
     }
 
-    /// The names of the fields whose values are masked in every answer. A value may be a text, a list or an object.
+    /// Names of the fields whose values are masked in every API response. A value may be a text, a list or an object.
     pub fn secret_fields(self) -> impl Iterator<Item = &'static str> {
         self.manifest()
             .fields
@@ -155,7 +155,7 @@ impl Protocol {
     }
 }
 
-/// An agent that can be asked: settings that are checked. Prints as its protocol alone.
+/// An agent with validated settings. `Debug` prints only its protocol.
 #[derive(Clone)]
 pub struct Adapter {
     protocol: Protocol,
@@ -193,18 +193,18 @@ impl Adapter {
         self.protocol
     }
 
-    /// The facts about the protocol.
+    /// The protocol's manifest.
     #[must_use]
     pub const fn manifest(&self) -> &'static Manifest {
         self.protocol.manifest()
     }
 
-    /// Every address in the settings, as written, for the private-address rule.
+    /// Every URL in the settings, as written, for the SSRF guard's rule on private addresses.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.addresses.iter().map(String::as_str)
     }
 
-    /// How much of a session's past it can use.
+    /// How much of a session's history it can use.
     #[must_use]
     pub fn history(&self) -> History {
         match &self.wire {
@@ -213,21 +213,21 @@ impl Adapter {
         }
     }
 
-    /// How long a run may take in all.
+    /// Time limit of a run.
     #[must_use]
     pub const fn max_run(&self) -> Duration {
         self.max_run
     }
 
-    /// What stands for a speaker's name before an agent that may not know names: the beginning of the `userId` that it is told. `None` for an
-    /// agent that may know them.
+    /// Alias of a speaker for an agent that must not learn names: the beginning of the `userId` that it gets. `None` for an agent that may
+    /// learn them.
     #[must_use]
     pub fn speaker_alias(&self, organization: &OrganizationId, user: &UserId) -> Option<String> {
         let digest = self.is_pseudonymous.then(|| end_user(organization, user))?;
         Some(digest.chars().take(ALIAS_CHARS).collect())
     }
 
-    /// Whether another process can go on reading the run that `resume` identifies. Settings and kind of agent decide.
+    /// Whether another process can continue reading the run that `resume` identifies. Depends on settings and kind of agent.
     #[must_use]
     pub const fn can_resume(&self, resume: &Resume) -> bool {
         match &self.wire {
@@ -239,7 +239,7 @@ impl Adapter {
         }
     }
 
-    /// Asks the agent. `ran_for` is how long earlier processes have been at this run.
+    /// Asks the agent. `ran_for` is the time that earlier processes spent on this run.
     pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, env: &'a Env) -> Run<'a> {
         Run::new(move |mut sink| async move {
             let disguised = self.is_pseudonymous.then(|| facts::pseudonymous(request));
@@ -253,7 +253,7 @@ impl Adapter {
         })
     }
 
-    /// Checks every address as it is written. They were checked when they were saved, but perhaps by another rule.
+    /// SSRF guard for literal addresses: they were checked when they were saved, but perhaps by another rule.
     fn may_be_called(&self, env: &Env) -> Result<(), AgentFailure> {
         let refused = self
             .addresses()
@@ -283,10 +283,10 @@ impl Adapter {
         }
     }
 
-    /// Tells the agent that the answer is no longer wanted. Drop the run first: for most protocols that is all.
+    /// Cancels a run at the agent. Drop the run first: for most protocols that is all.
     ///
     /// # Errors
-    /// [`AgentFailure`] if it can't be told.
+    /// [`AgentFailure`] if the call fails.
     pub async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         self.may_be_called(env)?;
         let told = match &self.wire {
@@ -304,10 +304,10 @@ impl Adapter {
         told.map_err(|failure| redact(failure, &self.secrets))
     }
 
-    /// Asks the agent for a sign of life, once and within 20 s.
+    /// Probes the agent once, within 20 s.
     ///
     /// # Errors
-    /// [`AgentFailure`] that tells the operator what is wrong. It may quote the agent, who was told no words of a person.
+    /// [`AgentFailure`] that says what is wrong, for the operator. It may quote the agent, which was sent no person's text.
     pub async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let probe = async {
             self.may_be_called(env)?;
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_prints() {
+    fn debug_output_contains_no_secret() {
         let chat = json!({"baseUrl": "https://a.example/v1?key=s3cret", "apiKey": "s3cret", "headers": {"x-key": "s3cret"}, "model": "m"});
         let hook = json!({"url": "https://a.example?key=s3cret", "secret": ["s3cret"], "headers": {"x-key": "s3cret"}});
         for (word, config) in [("openai_chat", chat), ("webhook", hook)] {

@@ -9,17 +9,17 @@ use crate::env::Env;
 use crate::failure;
 use crate::sse::Event;
 
-/// Most joins in a row that bring no event.
+/// Largest number of joins in a row that bring no event.
 const MAX_FRUITLESS: u32 = 5;
 
-/// Counts the joins that brought nothing.
+/// Counter of joins that brought no event.
 #[derive(Debug, Default)]
 pub(crate) struct Rejoins {
     fruitless: u32,
 }
 
 impl Rejoins {
-    /// Notes that an event came.
+    /// Resets the counter: an event came.
     pub(crate) fn progressed(&mut self) {
         self.fruitless = 0;
     }
@@ -27,7 +27,7 @@ impl Rejoins {
     /// Waits before the next join.
     ///
     /// # Errors
-    /// `incomplete` after [`MAX_FRUITLESS`] joins in a row that brought nothing.
+    /// `incomplete` after [`MAX_FRUITLESS`] joins in a row without an event.
     pub(crate) async fn wait(&mut self, env: &Env) -> Result<(), AgentFailure> {
         self.fruitless += 1;
         if self.fruitless > MAX_FRUITLESS {
@@ -44,17 +44,17 @@ impl Rejoins {
     }
 }
 
-/// What comes next on a stream.
+/// The next event or the end of a stream.
 #[derive(Debug)]
 pub(crate) enum Next {
     Event(Event),
     /// The server ended the stream.
     Ended,
-    /// The connection broke: more may have been said.
+    /// The connection broke: events may be missing.
     Broken,
 }
 
-/// The next event of a stream, or its end.
+/// Reads the next event of a stream, or its end.
 pub(crate) async fn next(events: &mut Events) -> Result<Next, AgentFailure> {
     match events.next().await {
         Ok(Some(event)) => Ok(Next::Event(event)),

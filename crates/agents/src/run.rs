@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::failure;
 
-/// The events of one run. The last one is terminal or [`AgentEvent::Deferred`], and no other is.
+/// Events of one run. The last event, and only that one, is terminal or [`AgentEvent::Deferred`].
 ///
 /// It does nothing unless it is polled, and dropping it closes the connection to the agent.
 #[must_use = "a run does nothing unless it is polled"]
@@ -23,12 +23,12 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run of `work`, which emits its events into the sink and returns the last one.
+    /// Starts a run of `work`, which emits events into the sink and returns the last one.
     pub(crate) fn new<F>(work: impl FnOnce(EventSink) -> F) -> Self
     where
         F: Future<Output = AgentEvent> + Send + 'a,
     {
-        // One place: the agent is read no faster than its events are taken.
+        // Backpressure: capacity 1, so the agent is read no faster than its events are consumed.
         let (sender, events) = mpsc::channel(1);
         let sink = EventSink {
             events: sender,
@@ -57,7 +57,7 @@ impl Stream for Run<'_> {
             self.last = Some(last);
             self.work = None;
         }
-        // Again: it may have said something just now.
+        // Polled again: `work` may have emitted an event just now.
         match self.events.poll_recv(cx) {
             Poll::Ready(Some(event)) => Poll::Ready(Some(event)),
             _ if self.work.is_none() => Poll::Ready(self.last.take()),
@@ -91,16 +91,16 @@ pub(crate) struct EventSink {
 impl EventSink {
     /// Emits an event; waits until the one before it was consumed.
     ///
-    /// Fails when the answer gets longer than we take.
+    /// Fails if the answer exceeds the size limit.
     pub(crate) async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
         self.count(&event)?;
         self.shown |= shows(&event);
-        // There is no receiver only if the run is dropped, and this future with it.
+        // The receiver is dropped only together with this future.
         let _ = self.events.send(event).await;
         Ok(())
     }
 
-    /// The last event, after `ended`. Secrets are redacted from a failure's text.
+    /// The last event for `ended`. Secrets are redacted from a failure's message.
     pub(crate) fn last_event<'a>(
         &self,
         ended: Result<End, AgentFailure>,
@@ -148,10 +148,10 @@ pub(crate) fn log_usage(input_tokens: u64, output_tokens: u64) {
     debug!(input_tokens, output_tokens, "answer took {output_tokens} tokens");
 }
 
-/// Longest reference that is kept for an agent, in bytes: it is written with every step of the conversation.
+/// Longest reference that is stored for an agent, in bytes: it is written with every step of the conversation.
 pub(crate) const MAX_REF_BYTES: usize = 2048;
 
-/// The length of the longest reference in an event that is kept.
+/// Length of the longest stored reference in an event.
 fn longest_ref(event: &AgentEvent) -> usize {
     match event {
         AgentEvent::Started {
@@ -163,7 +163,7 @@ fn longest_ref(event: &AgentEvent) -> usize {
     }
 }
 
-/// Whether the person sees something of the answer now.
+/// Whether the event makes a part of the answer visible to the person.
 fn shows(event: &AgentEvent) -> bool {
     match event {
         AgentEvent::TextDelta(text) | AgentEvent::TextSnapshot(text) => !text.is_empty(),
@@ -174,14 +174,14 @@ fn shows(event: &AgentEvent) -> bool {
     }
 }
 
-/// Shorter ones are no secrets, and redacting them would leave no sentence readable.
+/// Shorter texts are not treated as secrets: redacting them would leave no readable sentence.
 const MIN_SECRET_CHARS: usize = 4;
 
 /// Replaces secrets in a failure's text by `***`, and cuts it to [`failure::MAX_MESSAGE_CHARS`].
 pub(crate) fn redact<'a>(failure: AgentFailure, secrets: impl IntoIterator<Item = &'a Secret>) -> AgentFailure {
     let secrets = secrets.into_iter().map(Secret::expose);
     let mut secrets: Vec<_> = secrets.filter(|secret| secret.len() >= MIN_SECRET_CHARS).collect();
-    // The longest first: one may be a part of another.
+    // Longest first: one may be a part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     let clean = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "***"));
     AgentFailure {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answer_has_a_longest_length_and_snapshots_replace() {
+    async fn answer_length_is_bounded_and_snapshots_replace() {
         let big = "x".repeat(MAX_ANSWER_BYTES / 2);
         let snapshots = vec![AgentEvent::TextSnapshot(big.clone()); 4];
         let seen: Vec<_> = run_of(snapshots, Ok(End::Completed { final_text: None }))
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_are_redacted_and_words_cut() {
+    async fn secrets_are_redacted_and_messages_truncated() {
         let long = failure::new("x", format!("key sk-secret is wrong {}", "字".repeat(900)), true);
         let seen: Vec<_> = run_of(vec![], Err(long)).collect().await;
         let [AgentEvent::Failed(failure)] = seen.as_slice() else {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn references_have_a_longest_length() {
+    async fn reference_length_is_bounded() {
         let started = |length: usize| AgentEvent::Started {
             run_ref: "r".into(),
             conversation_ref: Some("c".repeat(length)),

@@ -1,4 +1,4 @@
-//! Reading an agent's settings, once.
+//! Validation and parsing of an agent's settings.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use url::Url;
 use crate::call::IDEMPOTENCY_KEY;
 use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 
-/// Settings that have only known fields, each of its kind.
+/// Validated settings: only known fields, each of its type.
 pub(crate) struct Settings<'a> {
     fields: &'static [Field],
     values: &'a Map<String, Value>,
 }
 
 impl<'a> Settings<'a> {
-    /// Checks every field of `config`. An absent field, a null and an empty text are the same.
+    /// Validates every field of `config`. An absent field, a null and an empty text are equivalent.
     pub(crate) fn check(fields: &'static [Field], config: &'a AgentConfig) -> Result<Self, InvalidConfig> {
         let values = config.settings();
         if let Some(field) = values
@@ -98,12 +98,12 @@ impl<'a> Settings<'a> {
         self.value(field).and_then(template)
     }
 
-    /// An address that is there.
+    /// A URL that is required.
     pub(crate) fn address(&self, field: &Field) -> Result<Url, InvalidConfig> {
         read_address(field.name, self.text(field))
     }
 
-    /// The headers besides the protocol's own, which are `reserved`.
+    /// The configured headers, except those of the protocol itself, which are `reserved`.
     pub(crate) fn headers(&self, field: &Field, reserved: &[&str]) -> Result<HeaderMap, InvalidConfig> {
         let entries = self.value(field).and_then(Value::as_object).into_iter().flatten();
         entries
@@ -111,7 +111,7 @@ impl<'a> Settings<'a> {
             .collect()
     }
 
-    /// The headers of every call: `headers`, what we accept, and `apiKey` as the bearer token.
+    /// Headers of every call: `headers`, `Accept`, and `apiKey` as the bearer token.
     pub(crate) fn bearer_headers(&self) -> Result<HeaderMap, InvalidConfig> {
         let key = self.text(&config::API_KEY);
         let reserved: &[&str] = if key.is_empty() { &[] } else { &["authorization"] };
@@ -125,7 +125,7 @@ impl<'a> Settings<'a> {
         Ok(headers)
     }
 
-    /// Everything secret in it, to be kept out of failures.
+    /// All secret values, to be redacted from failures.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let secret = self
             .fields
@@ -135,7 +135,7 @@ impl<'a> Settings<'a> {
         secret.flat_map(texts_of).map(Secret::new).collect()
     }
 
-    /// Every address in it, as written.
+    /// Every URL, as written.
     pub(crate) fn addresses(&self) -> Vec<String> {
         let addresses = self.fields.iter().filter(|field| field.kind == FieldKind::Address);
         addresses
@@ -157,7 +157,7 @@ fn texts_of(value: &Value) -> Vec<&str> {
 }
 
 impl FieldKind {
-    /// Checks the value of `field`. What is wrong inside of it is named by its path.
+    /// Validates the value of `field`. Errors inside it are reported with their path.
     fn check(self, field: &str, value: &Value) -> Result<(), InvalidConfig> {
         match self {
             Self::Text => must(value.is_string(), field, "must be a text"),
@@ -192,7 +192,7 @@ fn must(is_good: bool, field: &str, reason: &'static str) -> Result<(), InvalidC
     if is_good { Ok(()) } else { Err(invalid(field, reason)) }
 }
 
-/// One text, or a list of texts.
+/// Validates one text, or a list of texts.
 fn check_texts(field: &str, value: &Value) -> Result<(), InvalidConfig> {
     let is_filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     match value {
@@ -208,7 +208,7 @@ fn check_texts(field: &str, value: &Value) -> Result<(), InvalidConfig> {
     }
 }
 
-/// An object of texts.
+/// Validates an object of texts.
 fn check_text_map(field: &str, value: &Value) -> Result<(), InvalidConfig> {
     let Some(entries) = value.as_object() else {
         return Err(invalid(field, "must be an object of texts"));
@@ -219,7 +219,7 @@ fn check_text_map(field: &str, value: &Value) -> Result<(), InvalidConfig> {
     }
 }
 
-/// An object, or a text that is one as JSON. Of a text that isn't only the position is told: it may hold secrets.
+/// Validates an object, or a text that contains one as JSON. Parse errors report only the position: the text may contain secrets.
 fn check_template(field: &str, value: &Value) -> Result<(), InvalidConfig> {
     if let Value::String(text) = value
         && let Err(error) = serde_json::from_str::<Value>(text)
@@ -242,7 +242,7 @@ fn template(value: &Value) -> Option<Value> {
     Some(template).filter(Value::is_object)
 }
 
-/// Private addresses are the caller's to refuse: whether they are allowed is not ours to know.
+/// Parses a URL. Private addresses are for the caller to refuse, which knows whether they are allowed.
 fn read_address(field: &str, text: &str) -> Result<Url, InvalidConfig> {
     let reason = match outbound_url::check(text, true) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
@@ -252,7 +252,7 @@ fn read_address(field: &str, text: &str) -> Result<Url, InvalidConfig> {
     Err(invalid(field, reason))
 }
 
-/// Headers that belong to HTTP itself or to the body that we write.
+/// Headers that belong to HTTP itself or to the body that we send.
 const NOT_CONFIGURABLE: &[&str] = &[
     "accept",
     "accept-encoding",
@@ -287,17 +287,17 @@ fn read_header(
     Ok((parsed, value.ok_or_else(|| wrong("can't be sent as a header"))?))
 }
 
-/// A header value that does not print.
+/// A header value that is hidden from `Debug` output.
 pub(crate) fn sensitive(text: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
     let mut value = HeaderValue::from_str(text)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The address of something below `base`. A query stays behind the path.
+/// URL of a path below `base`. A query stays after the path.
 pub(crate) fn below(base: &Url, path: &[&str]) -> Url {
     let mut url = base.clone();
-    // Only an address without a host has no path, and that was refused.
+    // Only a URL without a host has no path, and that was refused before.
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path);
     }
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_names_its_field() {
+    fn errors_name_the_invalid_field() {
         check(
             json!({"baseURL": "https://x"}),
             Some(("baseURL", "not a field of this protocol; its fields: baseUrl, apiKey, ")),

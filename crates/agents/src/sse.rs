@@ -1,24 +1,23 @@
-//! Server-sent events, out of bytes as they come.
+//! Incremental parser of server-sent events.
 //!
-//! Our own reader, because the usual crate (`eventsource-stream` 0.2) can't be held to our bounds from outside: one byte that is
-//! not UTF-8 makes it hoard everything that follows, it scans a long line from its start again with every chunk, and a byte
-//! order mark makes it panic.
+//! A parser of our own, because the usual crate (`eventsource-stream` 0.2) can't be bounded from outside: after one byte of invalid UTF-8
+//! it buffers everything that follows, it scans a long line from its start again with every chunk, and it panics at a byte order mark.
 //!
 //! See [HTML Standard/Server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 
 use bytes::{Buf as _, Bytes};
 
-/// Longest event, in bytes, from one blank line to the next, comments not counted.
+/// Longest event in bytes, from one blank line to the next, without comments.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// One event that had data.
+/// An event that has data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What `event:` said; empty if it said nothing.
+    /// The value of `event:`; empty without one.
     pub name: String,
-    /// The `data:` lines, joined by newlines. What is not UTF-8 is replaced.
+    /// The `data:` lines, joined by newlines. Invalid UTF-8 is replaced.
     pub data: String,
-    /// The newest `id:` of the stream so far.
+    /// The latest `id:` of the stream so far.
     pub id: Option<String>,
 }
 
@@ -27,9 +26,9 @@ pub struct Event {
 #[error("an event is longer than {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
 
-/// Reads events. Holds at most one unfinished event.
+/// Parser of events. Buffers at most one unfinished event.
 ///
-/// Lines end with `\n`, `\r\n` or `\r`. An event without data is left out, as the standard says.
+/// Lines end with `\n`, `\r\n` or `\r`. An event without data is skipped, as the standard requires.
 #[derive(Debug, Default)]
 pub struct Decoder {
     line: Vec<u8>,
@@ -40,10 +39,10 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes bytes from the front of `input` until an event is whole; `None` means that all are taken.
+    /// Consumes `input` until an event is complete; `None` if all of it is consumed.
     ///
     /// # Errors
-    /// [`TooLong`], after which the stream is of no use.
+    /// [`TooLong`], after which the stream is unusable.
     pub fn take(&mut self, input: &mut Bytes) -> Result<Option<Event>, TooLong> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_cr) && input[0] == b'\n' {
@@ -65,9 +64,9 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The event that only lacks its blank line at the end of the stream, if there is one.
+    /// At the end of the stream, the event that lacks only its blank line, if there is one.
     ///
-    /// The standard drops it; agents written by hand forget that line. A line that is itself cut off is dropped.
+    /// The standard drops it, but hand-written agents forget that line. An incomplete line is dropped.
     pub fn finish(&mut self) -> Option<Event> {
         self.line.clear();
         self.end_event()
@@ -105,7 +104,7 @@ impl Decoder {
             },
             b"event" => self.name = text(value),
             b"id" if !value.contains(&0) => self.id = Some(text(value)),
-            // A comment has an empty field name; `retry` and unknown fields mean nothing to us.
+            // Comments have an empty field name; `retry` and unknown fields are ignored.
             _ => {}
         }
     }
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_end_is_one() {
+    fn every_kind_of_line_end_is_accepted() {
         for end in ["\n", "\r\n", "\r"] {
             check(
                 &"data: a|data: b||data: c||".replace('|', end),
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn space_after_the_colon_may_be_missing_and_only_one_is_taken() {
+    fn space_after_the_colon_is_optional_and_only_one_is_removed() {
         check(
             "data:a\n\ndata:  b\n\ndata\n\n",
             &[("", "a", None), ("", " b", None), ("", "", None)],
@@ -197,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn missing_last_blank_line_is_forgiven_and_a_cut_line_is_not() {
+    fn missing_last_blank_line_is_accepted_but_a_truncated_line_is_not() {
         check("data: a\n", &[("", "a", None)]);
         check("data: a\ndata: b", &[("", "a", None)]);
         check("data: a", &[]);
     }
 
     #[test]
-    fn what_is_not_utf8_costs_only_itself() {
+    fn invalid_utf8_is_replaced_and_the_rest_is_kept() {
         let events = read(&[b"data: a\xff\n\ndata: \xe4\xbd", b"\xa0\n\n"]).expect("short enough");
         assert_eq!(
             events.iter().map(|e| e.data.as_str()).collect::<Vec<_>>(),
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn longest_event_passes_and_one_byte_more_does_not() {
+    fn longest_event_is_accepted_and_one_byte_more_is_not() {
         let longest = format!("data:{}\n\n", "x".repeat(MAX_EVENT_BYTES - "data:".len()));
         assert_eq!(
             read(&[longest.as_bytes(), longest.as_bytes()]).map(|events| events.len()),

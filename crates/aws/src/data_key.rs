@@ -1,4 +1,4 @@
-//! The data keys, which seal what is stored: wrapped by KMS, or given.
+//! Data keys, which encrypt what is stored: wrapped by a KMS key, or given in the environment.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(1),
 };
-/// How long after its creation a key begins to seal: twice as long as a process works with keys that it read before.
+/// Delay between a key's creation and its first use for encryption: twice as long as a process works with the keys that it has read.
 const DELAY: Duration = MAX_AGE.saturating_mul(2);
-/// What KMS says when the same call may work a moment later. `unreachable` is ours.
+/// KMS error codes after which the same call may succeed a moment later. `unreachable` is our own code.
 const PASSING: [&str; 4] = [
     "unreachable",
     "ThrottlingException",
@@ -30,12 +30,12 @@ const PASSING: [&str; 4] = [
     "DependencyTimeoutException",
 ];
 
-/// How long a start may take.
+/// Time limits for retrying a start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// While something fails that may pass.
+    /// Limit for transient failures.
     pub(crate) failures: Duration,
-    /// While there is no data key: in a new deployment, until the admin function has made the first one.
+    /// Limit while there is no data key: in a new deployment, until the admin function has created the first one.
     pub(crate) first_key: Duration,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Patience {
 #[derive(Debug)]
 pub(crate) struct KmsKeys {
     pub(crate) client: aws_sdk_kms::Client,
-    /// The KMS key.
+    /// Id of the KMS key.
     pub(crate) key: String,
 }
 
@@ -85,7 +85,7 @@ impl KeyMaker for KmsKeyMaker {
         .boxed()
     }
 
-    /// Nothing is kept outside the table.
+    /// Nothing to destroy: wrapped keys are stored in the table only.
     fn destroy<'a>(&'a self, _wrapped: &'a [u8]) -> BoxFuture<'a, Result<(), DataKeyError>> {
         async { Ok(()) }.boxed()
     }
@@ -95,7 +95,7 @@ impl KeyMaker for KmsKeyMaker {
     }
 }
 
-/// Reads a key of 64 hex digits.
+/// Decodes a key of 64 hex digits.
 pub(crate) fn read(text: &Secret) -> Result<[u8; 32], DataKeyError> {
     let digits = text.expose().trim().as_bytes();
     let pair = |at: usize| u8::from_str_radix(std::str::from_utf8(digits.get(at..at + 2)?).ok()?, 16).ok();
@@ -105,8 +105,8 @@ pub(crate) fn read(text: &Secret) -> Result<[u8; 32], DataKeyError> {
         .ok_or(DataKeyError::BadKey)
 }
 
-/// Tries again what fails for the moment, as throttled tables do, for as long as a start may take: a process that ends instead costs its
-/// events the time that the queue hides them.
+/// Retries a start that fails transiently (throttled tables, for example) within the limits of `patience`. A process that ended instead
+/// would delay its events by the queue's visibility timeout.
 pub(crate) async fn patiently<T>(
     patience: Patience,
     mut start: impl AsyncFnMut() -> Result<T, DataKeyError>,
@@ -127,12 +127,12 @@ pub(crate) async fn patiently<T>(
         if !error.may_pass() || begun.elapsed() + wait >= limit {
             return Err(error);
         }
-        warn!(error = chain(&error), "start fails for the moment; trying again");
+        warn!(error = chain(&error), "start failed temporarily, retrying");
         sleep(wait).await;
     }
 }
 
-/// Reads the data keys again from time to time, for work that takes longer than they may be old.
+/// Reads the data keys again periodically, for work that takes longer than keys may be cached.
 pub(crate) async fn keep_fresh(store: Store, clock: Clock) {
     loop {
         sleep(REFRESH).await;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_start_tries_again_what_passes_and_nothing_else() {
+    async fn start_retries_transient_failures_only() {
         let started = async |patience: Patience, n_failures: u32, code: &str| {
             let mut n_tries = 0;
             let start = async || {

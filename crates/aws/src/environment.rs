@@ -1,4 +1,4 @@
-//! What the environment of a deployed program says.
+//! Configuration of a deployed program, read from environment variables.
 
 use std::num::NonZeroUsize;
 
@@ -8,42 +8,42 @@ use tieline_core::secret::Secret;
 use tieline_queue::Urls;
 use tieline_store::Tables;
 
-/// What the environment of a deployable says.
+/// Configuration of a deployed program, read from its environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
     /// The tables.
     pub tables: Tables,
     /// The queues.
     pub urls: Urls,
-    /// Our own address.
+    /// The deployment's public base URL.
     pub public_url: String,
-    /// What opens the data key.
+    /// Source of the key that opens the stored data.
     pub key: KeySource,
-    /// The token that sees all, where this deployable serves operators.
+    /// The root admin token, which gives access to all organizations. `None` in deployables that serve no operators.
     pub root_token: Option<Secret>,
-    /// Whether private addresses may be called: for tests.
+    /// Whether outgoing calls may go to private addresses. For tests.
     pub allow_private: bool,
-    /// Under which name metrics are written. `None`: they are not.
+    /// CloudWatch namespace of the metrics. `None`: no metrics are written.
     pub metrics: Option<String>,
-    /// How much a process does at the same time.
+    /// Limits on concurrent work of one process.
     pub slots: SlotLimits,
-    /// Where agents are waited for.
+    /// Which program calls agents and waits for their answers.
     pub runs: Runs,
-    /// Where DynamoDB, SQS and KMS are, if not at AWS: for tests.
+    /// Endpoints of DynamoDB, SQS and KMS other than those of AWS. For tests.
     pub endpoints: Endpoints,
 }
 
-/// Where agents are waited for.
+/// Which program calls agents and waits for their answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Runs {
-    /// In the Lambda function `runner`.
+    /// The Lambda function `runner`.
     #[default]
     Lambda,
-    /// In the relays.
+    /// The relays.
     Container,
 }
 
-/// Where DynamoDB, SQS and KMS are, if not at AWS.
+/// Endpoints of DynamoDB, SQS and KMS other than those of AWS. For tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// DynamoDB.
@@ -54,28 +54,28 @@ pub struct Endpoints {
     pub kms: Option<String>,
 }
 
-/// What opens the data key.
+/// Source of the key that opens the stored data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A KMS key wraps it; the wrapped key lies in the table.
+    /// A KMS key wraps the data keys; the wrapped keys are in the table. Holds the KMS key's id.
     Kms(String),
-    /// It is given, in hex: where there is no KMS.
+    /// The data key itself, in hex. For deployments without KMS.
     Given(Secret),
 }
 
-/// What a container of 1 GB carries: a run waits for its agent in a few dozen kilobytes.
+/// What a container with 1 GB of memory can carry: a run that waits for its agent takes a few dozen kilobytes.
 const DEFAULT_SLOTS: SlotLimits = SlotLimits {
     runs: 2048,
     deliveries: 512,
     working: 256,
 };
 
-/// What is wrong with the environment: all of it, so that one deploy shows every mistake.
+/// Every mistake in the environment, so that one deploy shows all of them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("environment: {}", .0.join("; "))]
 pub struct ConfigError(pub Vec<String>);
 
-/// Names of the environment variables. The template on AWS sets the same; a test compares.
+/// Names of the environment variables. The AWS template sets the same names; a test compares the two.
 pub mod variables {
     /// Name of the table `config`.
     pub const CONFIG_TABLE: &str = "TIELINE_CONFIG_TABLE";
@@ -83,36 +83,36 @@ pub mod variables {
     pub const STATE_TABLE: &str = "TIELINE_STATE_TABLE";
     /// Name of the table `leases`.
     pub const LEASES_TABLE: &str = "TIELINE_LEASES_TABLE";
-    /// Address of `inbound.fifo`.
+    /// URL of the queue `inbound.fifo`.
     pub const INBOUND_QUEUE: &str = "TIELINE_INBOUND_QUEUE_URL";
-    /// Address of `work`.
+    /// URL of the queue `work`.
     pub const WORK_QUEUE: &str = "TIELINE_WORK_QUEUE_URL";
-    /// Addresses of the relay's queues by shard, separated by commas. May be absent.
+    /// URLs of the relays' queues in the order of shards, separated by commas. Optional.
     pub const RELAY_QUEUES: &str = "TIELINE_RELAY_QUEUE_URLS";
-    /// Our own address.
+    /// The deployment's public base URL.
     pub const PUBLIC_URL: &str = "TIELINE_PUBLIC_URL";
     /// The KMS key that wraps the data key.
     pub const KMS_KEY: &str = "TIELINE_KMS_KEY_ID";
-    /// The data key itself, in hex, where there is no KMS.
+    /// The data key itself, in hex, for deployments without KMS.
     pub const MASTER_KEY: &str = "TIELINE_MASTER_KEY";
-    /// The token that sees all.
+    /// The root admin token, which gives access to all organizations.
     pub const ADMIN_TOKEN: &str = "TIELINE_ADMIN_TOKEN";
-    /// `true`: private addresses may be called.
+    /// `true`: outgoing calls may go to private addresses.
     pub const ALLOW_PRIVATE: &str = "TIELINE_ALLOW_PRIVATE_ENDPOINTS";
-    /// The namespace of the metrics. May be absent: then none are written.
+    /// CloudWatch namespace of the metrics. Optional: without it no metrics are written.
     pub const METRICS: &str = "TIELINE_METRICS_NAMESPACE";
-    /// `container`: relays call the agents. `lambda`, or absent: the function `runner` does.
+    /// `container`: relays call the agents. `lambda`, or absent: the Lambda function `runner` calls them.
     pub const RUNS: &str = "TIELINE_RUNS";
-    /// Most runs of a process that call agents. May be absent.
+    /// Largest number of concurrent agent runs of a process. Optional.
     pub const MAX_RUNS: &str = "TIELINE_MAX_RUNS";
-    /// Most deliveries of a process. May be absent.
+    /// Largest number of concurrent deliveries of a process. Optional.
     pub const MAX_DELIVERIES: &str = "TIELINE_MAX_DELIVERIES";
 }
 
-/// Reads every variable before failing.
+/// Reads the configuration through `get`. Reads every variable before it fails.
 ///
 /// # Errors
-/// [`ConfigError`] that names all that is missing or wrong.
+/// [`ConfigError`] that lists everything that is missing or invalid.
 pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigError> {
     let mut wrong = Vec::new();
     let mut required = |name: &str| {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_and_a_key_service_are_one_too_many() {
+    fn a_given_key_and_a_kms_key_exclude_each_other() {
         let get = |name: &str| Some(format!("value of {name}"));
         let ConfigError(wrong) = load(get).unwrap_err();
         assert!(wrong[0].contains("exactly one"), "{wrong:?}");

@@ -1,4 +1,4 @@
-//! A container's check of its own health. Its image has no shell and no curl, so the program asks itself.
+//! Health check of a container. Its image has no shell and no curl, so the program checks itself.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Longest wait for each step of the check.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the process that listens at `address` for `GET /healthz`. Success is an answer with status 200.
+/// Sends `GET /healthz` to the process that listens at `address`. Succeeds if the response has status 200.
 #[must_use]
 pub fn check(address: SocketAddr) -> ExitCode {
     if is_healthy(address) {
@@ -32,7 +32,7 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// An address of this machine's that leads to the listener.
+/// A local address through which the listener can be reached.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -49,14 +49,14 @@ mod tests {
 
     use super::*;
 
-    /// What a check says of a process that gives this answer.
+    /// Result of a check of a process that sends this response.
     fn check_of(answer: &'static str) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answering = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = Vec::new();
-            // All of it: a connection that is closed with bytes unread is reset, and takes the answer with it.
+            // Reads the whole request: a connection that is closed with bytes unread is reset, which discards the response.
             while !request.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();
@@ -65,7 +65,7 @@ mod tests {
             assert!(request.starts_with(b"GET /healthz HTTP/1.1\r\n"));
             stream.write_all(answer.as_bytes()).unwrap();
         });
-        // As it listens in a container, where it is asked from inside.
+        // The address that the program listens at in a container; the check connects from inside.
         let is_healthy = is_healthy(SocketAddr::from(([0, 0, 0, 0], port)));
         answering.join().unwrap();
         is_healthy

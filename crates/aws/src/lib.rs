@@ -1,4 +1,4 @@
-//! What the programs of a deployment on AWS share: environment, SDK, data key, log lines, signals, health check, batches of SQS.
+//! Code that the programs of a deployment on AWS share: environment, SDK, data keys, logging, signals, health check, SQS batches.
 
 pub mod data_key;
 pub mod environment;

@@ -1,19 +1,19 @@
-//! The log of a deployed program.
+//! Logging of a deployed program.
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Levels by target, if not the default ones.
+/// Log levels by target, instead of the default ones.
 const LOG: &str = "TIELINE_LOG";
 
-/// Starts the log: JSON lines on standard output, which is where CloudWatch reads.
+/// Starts logging: JSON lines on standard output, which CloudWatch collects.
 ///
 /// # Panics
-/// If there is a log already.
+/// If logging was started before.
 pub fn start(get: impl Fn(&str) -> Option<String>) {
-    // Not `EnvFilter`: its regular expressions are a tenth of the upload.
+    // Not `EnvFilter`: its regular expressions take up a tenth of the upload.
     let told = get(LOG).and_then(|text| text.parse().ok());
     let plain = || {
         Targets::new()

@@ -1,4 +1,4 @@
-//! The SDK's configuration and its clients: region, credentials, timeouts, endpoints.
+//! Configuration and clients of the AWS SDK: region, credentials, timeouts, endpoints.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use aws_sdk_sqs::config::SharedCredentialsProvider;
 
 /// Longest wait for a connection to AWS.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
-/// Longest try of a call to a table or to KMS: all are small. A lease outlives two of them, so that a connection which died without a
-/// word costs no other caller theirs.
+/// Timeout of one attempt of a call to a table or to KMS: all these calls are small. A lease lasts longer than two attempts, so that one
+/// dead connection (no FIN, no RST) doesn't cost other holders their leases.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest try of a call to a queue, where a receive may wait for 20 s.
+/// Timeout of one attempt of a call to a queue, where a receive may wait for 20 s.
 const QUEUE_TRY_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The SDK's configuration in a Lambda function: region and credentials are in the environment, always.
+/// SDK configuration of a Lambda function, where region and credentials are always in the environment.
 ///
-/// The SDK's own search for them brings profiles, STS, metadata services along, which a function starts and uploads for nothing.
+/// The SDK's own credential search would add profiles, STS and metadata services, which a function would load and upload for nothing.
 pub(crate) fn of_function(get: impl Fn(&str) -> Option<String>) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -31,7 +31,7 @@ pub(crate) fn of_function(get: impl Fn(&str) -> Option<String>) -> SdkConfig {
         .build()
 }
 
-/// A client of DynamoDB, at `endpoint` if there is one, else at AWS.
+/// Creates a client of DynamoDB for `endpoint`, or for AWS without one.
 pub(crate) fn dynamodb(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_dynamodb::Client {
     let mut config = aws_sdk_dynamodb::config::Builder::from(sdk).timeout_config(limited(sdk, TRY_TIMEOUT));
     if endpoint.is_some() {
@@ -40,7 +40,7 @@ pub(crate) fn dynamodb(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_dyn
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
-/// A client of KMS, at `endpoint` if there is one, else at AWS.
+/// Creates a client of KMS for `endpoint`, or for AWS without one.
 pub(crate) fn kms(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_kms::Client {
     let mut config = aws_sdk_kms::config::Builder::from(sdk).timeout_config(limited(sdk, TRY_TIMEOUT));
     if endpoint.is_some() {
@@ -49,7 +49,7 @@ pub(crate) fn kms(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_kms::Cli
     aws_sdk_kms::Client::from_conf(config.build())
 }
 
-/// A client of SQS, at `endpoint` if there is one, else at AWS.
+/// Creates a client of SQS for `endpoint`, or for AWS without one.
 pub(crate) fn sqs(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_sqs::Client {
     let mut config = aws_sdk_sqs::config::Builder::from(sdk).timeout_config(limited(sdk, QUEUE_TRY_TIMEOUT));
     if endpoint.is_some() {
@@ -58,7 +58,7 @@ pub(crate) fn sqs(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_sqs::Cli
     aws_sdk_sqs::Client::from_conf(config.build())
 }
 
-/// The SDK's timeouts, with one for each try of a call: else a call whose connection died without a word waits for ever.
+/// The SDK's timeouts, plus one for each attempt: without it a call on a silently dead connection waits forever.
 fn limited(sdk: &SdkConfig, each_try: Duration) -> TimeoutConfig {
     let limits = sdk
         .timeout_config()
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_try_lasts_for_ever_and_a_lease_outlives_two() {
+    fn attempts_time_out_and_a_lease_outlasts_two_of_them() {
         let sdk = of_function(|_| None);
         let limits = limited(&sdk, TRY_TIMEOUT);
         assert_eq!(limits.operation_attempt_timeout(), Some(TRY_TIMEOUT));

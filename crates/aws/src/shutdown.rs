@@ -1,4 +1,4 @@
-//! The end of a container: its signals, and the time that is left after one.
+//! Shutdown of a container: its signals, and the time that is left after one.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Longest time to finish what is in flight: the container is killed 120 s after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(110);
 
-/// SIGTERM and SIGINT. Received from its creation on, and remembered until it is asked for.
+/// SIGTERM and SIGINT. A signal that arrives after this was created is kept until [`Signals::received`] is called.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -15,10 +15,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens to both from now on.
+    /// Starts listening to both signals.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the operating system refuses.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -26,7 +26,7 @@ impl Signals {
         })
     }
 
-    /// Waits for either.
+    /// Waits for either signal.
     pub async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

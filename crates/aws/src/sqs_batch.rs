@@ -1,6 +1,7 @@
-//! A batch of messages from SQS, as Lambda delivers it and wants it answered: the few fields that we use.
+//! A batch of SQS messages as Lambda delivers it, and the response to it: only the fields that we use.
 //!
-//! A library for the events of all of AWS would be compiled with other features for each function, and all that is built on it, too.
+//! Not a crate for all AWS events: it would be compiled with different features for each function, and so would everything that depends on
+//! it.
 //! See [AWS Lambda Developer Guide/Using Lambda with Amazon SQS](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html) and
 //! [its partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::receive::Received;
 
-/// A batch.
+/// A batch of SQS messages.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Batch {
@@ -34,7 +35,7 @@ struct Attributes {
     sent_timestamp: Option<String>,
 }
 
-/// A record has no id: it could not be reported as failed, so the whole batch fails, out loud.
+/// A record has no message id, so it could not be reported as failed: the whole batch fails.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record without an id")]
 pub struct RecordWithoutId;
@@ -72,7 +73,7 @@ impl Record {
     }
 }
 
-/// The answer to a batch: the messages that are to be delivered again. The others are deleted.
+/// The response to a batch: messages to be delivered again. Lambda deletes the others.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
@@ -86,7 +87,7 @@ struct Failure {
 }
 
 impl Answer {
-    /// Reports these messages as failed, by their ids.
+    /// Reports the messages with these ids as failed.
     #[must_use]
     pub fn failed(ids: Vec<String>) -> Self {
         let failure = |item_identifier| Failure { item_identifier };
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn message_that_can_not_be_read_fails_no_other() {
+    fn unreadable_message_fails_no_other_message() {
         let received = received(json!({ "messageId": "a", "body": "{", "attributes": {} })).unwrap();
         assert_eq!(
             (received.message, received.unreadable.as_deref(), received.attempt),
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn record_that_could_not_be_reported_fails_the_batch() {
+    fn record_without_an_id_fails_the_batch() {
         let refused = received(json!({ "receiptHandle": "r", "body": "7" }));
         assert_eq!(refused.err(), Some(RecordWithoutId));
     }

@@ -1,4 +1,4 @@
-//! The start of a deployed program: the world that its environment describes.
+//! Start of a deployed program: builds the `World` that the environment describes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::data_key::{self, KmsKeyMaker, KmsKeys, Patience, patiently};
 use crate::environment::{self, ConfigError, Deployment, KeySource, Runs};
 use crate::{logging, sdk};
 
-/// Largest file that a function can answer with: an answer has at most 6 MB, and as base64 the file takes a third more.
+/// Largest file that a function can send: a response has at most 6 MB, and base64 makes the file a third larger.
 ///
 /// See [AWS Lambda Developer Guide/Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 const MAX_FUNCTION_FILE_BYTES: usize = 4_400 * 1024;
-/// Most bytes of files that a function with 256 MB holds at a time: sealed, opened, encoded.
+/// Memory budget of the files that a function with 256 MB serves concurrently: each is held encrypted, decrypted and encoded.
 const MAX_FUNCTION_PASSING_BYTES: usize = 32 * 1024 * 1024;
-/// A function that answers requests ends after 29 s, and API Gateway waits no longer.
+/// Time limit for serving a file. A function that answers requests ends after 29 s, and API Gateway waits no longer.
 const FUNCTION_FILE_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Why a program can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The environment.
+    /// The environment is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The data key.
+    /// The data key can't be obtained.
     #[error(transparent)]
     DataKey(#[from] DataKeyError),
 }
 
-/// Lambda gives a start ten seconds, of which the program needs some for itself.
+/// Lambda limits a start to ten seconds, of which the program itself needs some.
 const FUNCTION_PATIENCE: Patience = Patience {
     failures: Duration::from_secs(8),
     first_key: Duration::from_secs(8),
@@ -46,7 +46,7 @@ const CONTAINER_PATIENCE: Patience = Patience {
     ..FUNCTION_PATIENCE
 };
 
-/// Starts a program that is always a Lambda function: its log lines, and the world of its environment.
+/// Starts a program that always runs as a Lambda function: logging, and the `World` of its environment.
 ///
 /// # Errors
 /// [`StartError`].
@@ -59,7 +59,7 @@ pub async fn function(registry: Registry) -> Result<World, StartError> {
     Ok(world(deployment, &sdk, registry, store))
 }
 
-/// The world of the Lambda function that makes and rotates the data keys.
+/// Builds the `World` of the Lambda function that creates and rotates the data keys.
 ///
 /// # Errors
 /// [`StartError`].
@@ -81,7 +81,7 @@ pub async fn admin_world(get: impl Fn(&str) -> Option<String>, registry: Registr
     Ok(world(deployment, &sdk, registry, store))
 }
 
-/// The world of a container, where the SDK has to search for region and credentials.
+/// Builds the `World` of a container, where the SDK has to search for region and credentials.
 ///
 /// # Errors
 /// [`StartError`].
@@ -92,7 +92,7 @@ pub async fn container_world(get: impl Fn(&str) -> Option<String>, registry: Reg
     Ok(world(deployment, &sdk, registry, store))
 }
 
-/// The tables, with the data keys of a program that only uses them.
+/// Opens the tables with the data keys of a program that uses keys but doesn't create them.
 async fn opened(deployment: &Deployment, sdk: &SdkConfig, patience: Patience) -> Result<Store, StartError> {
     let (dynamo, tables) = tables_of(deployment, sdk);
     Ok(match &deployment.key {
@@ -122,9 +122,10 @@ fn kms_keys(deployment: &Deployment, sdk: &SdkConfig, id: &str) -> KmsKeys {
 
 fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry, store: Store) -> World {
     let clock = Clock::system();
-    // Work that takes longer than keys may be old. A function's invocations also see to it themselves: in between, its process stands still.
+    // For work that takes longer than keys may be cached. A function's invocations refresh them too: between invocations its process is
+    // frozen.
     tokio::spawn(data_key::keep_fresh(store.clone(), clock));
-    // A function's instance has no name that outlives it: it is a node of its own.
+    // A function's instance has no stable name, so each instance is a node of its own.
     let name = hex(&random::<12>());
     let owner = Owner {
         node: name.clone(),

@@ -1,4 +1,4 @@
-//! Bot accounts, unsealed and prepared once per change of the integration.
+//! Bot accounts: credentials unsealed and settings parsed, cached until the integration changes.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Bot {
 }
 
 impl Bot {
-    /// What the connector is told besides its input.
+    /// The connector's context: this account, the current time, random bytes and the trigger's welcome text.
     #[must_use]
     pub fn context<'a>(&'a self, world: &World, welcome: Option<&'a str>) -> Context<'a> {
         Context {
@@ -46,7 +46,7 @@ impl Bot {
         }
     }
 
-    /// As much of an agent's reasoning as the bot's chats are shown before the text begins.
+    /// The part of the agent's reasoning that the bot's chats show before the answer's text begins.
     #[must_use]
     pub fn shown_reasoning<'r>(&self, reasoning: &'r str) -> &'r str {
         let account = &self.account;
@@ -59,7 +59,7 @@ impl Bot {
     }
 }
 
-/// The account of an integration as it stands in the table.
+/// Opens the account of an integration as stored in the table.
 ///
 /// # Errors
 /// [`AccountError`] if it can't be used.
@@ -71,7 +71,7 @@ pub fn open(world: &World, record: &IntegrationRecord) -> Result<Bot, AccountErr
     make(world, connector, record, &Credentials::default())
 }
 
-/// The same with what the platform has told of it since: this process has it so from now on, until the integration changes.
+/// Like [`open`], with `learned` credentials that the platform has reported since. This process caches the result until the integration changes.
 ///
 /// # Errors
 /// [`AccountError`] if it can't be used.

@@ -1,4 +1,4 @@
-//! What operators are told of agents and their protocols.
+//! What the management API reports of agents and their protocols.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::world::{World, chance};
 /// An agent protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentProtocol {
-    /// The word used in the API.
+    /// The name used in the API.
     pub word: &'static str,
     /// The name people know.
     pub name: &'static str,
@@ -23,7 +23,7 @@ pub struct AgentProtocol {
     pub schema: Value,
 }
 
-/// What settings of an agent say.
+/// What the settings of an agent contain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentFacts {
     /// Fields and the addresses in them, which will be called.
@@ -37,7 +37,7 @@ impl AgentFacts {
     }
 }
 
-/// Why settings of an agent can't be used. Never tells a value.
+/// Why settings of an agent can't be used. Never contains a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAgent {
     /// No such protocol; the message lists those there are.
@@ -119,7 +119,7 @@ fn field_of(config: &AgentConfig, address: &str) -> String {
 /// Asks an agent for a sign of life.
 ///
 /// # Errors
-/// [`AgentFailure`] that tells the operator what is wrong.
+/// [`AgentFailure`] with the cause, for the operator.
 pub async fn probe(world: &World, agent: &Agent) -> Result<(), AgentFailure> {
     let adapter = Protocol::parse(&agent.protocol, &agent.config).map_err(|invalid| AgentFailure {
         code: "config_invalid".to_owned(),

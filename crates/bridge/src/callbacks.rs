@@ -1,4 +1,4 @@
-//! Agents that answer later: their events, kept in order, and the runner woken.
+//! Callbacks of agents that answer asynchronously: stores their events in order and wakes the runner.
 
 use std::time::Duration;
 
@@ -14,41 +14,41 @@ use crate::operator::{self, RunGrant};
 use crate::wakeups;
 use crate::world::World;
 
-/// Why events are not taken.
+/// Why events of a callback are rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
-    /// The token is not this run's.
-    #[error("the token is not this run's")]
+    /// The token does not belong to this run.
+    #[error("the token does not belong to this run")]
     Unauthorized,
     /// The run is over.
     #[error("the run is over")]
     Closed,
-    /// The run takes no such amount.
-    #[error("more than a run takes: {0:?}")]
+    /// The events exceed what one run may store.
+    #[error("callback limit of the run exceeded: {0:?}")]
     Excess(Excess),
     /// They can't be read.
     #[error("the events can't be read")]
     Invalid(#[from] InvalidEvents),
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
-    /// The queue.
+    /// The queue failed.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
 }
 
-/// What is known of a run's events.
+/// Which events of a run are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The last event before which none is missing.
+    /// The highest sequence number up to which no event is missing.
     pub last_seq: u64,
     /// Whether the run is over.
     pub closed: bool,
 }
 
-/// Keeps the events of a callback and wakes the runner. Doing it again changes nothing.
+/// Stores the events of a callback and wakes the runner. Idempotent.
 ///
-/// Events before one that is not taken are kept, and the runner is woken for them.
+/// If one event is rejected, the events before it stay stored, and the runner is woken for them.
 ///
 /// # Errors
 /// [`CallbackError`].
@@ -57,16 +57,16 @@ pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Res
     let numbered = events::parse(body)?;
     let mut head = open(world, &grant).await?;
     let kept = keep(world, &mut head, &numbered).await;
-    // Whatever became of the last of them: the ones before it are kept, the terminal one perhaps among them. Also for a
-    // repetition: the call that stored the events first may have died before waking.
-    // If that one dies too, the run's own watchdog finds the stored events, but it comes seldom: so the wake-up has one of its own.
+    // Also if the last of them was rejected: the events before it are stored, possibly the terminal one among them. And also for a
+    // repetition: the call that stored the events first may have died before waking the runner.
+    // If this call dies too, the run's own watchdog finds the stored events, but it looks rarely: so the wake-up has a watchdog of its own.
     let wake = WakeUpV1::new(grant.organization.clone(), grant.conversation.clone());
     wakeups::send_watched(world, [(wake, Duration::ZERO)]).await?;
     kept?;
     progress_of(world, Some(head)).await
 }
 
-/// Keeps them in the order given, up to the first that is not taken.
+/// Stores the events in the given order, up to the first that is rejected.
 async fn keep(world: &World, head: &mut RunRecord, numbered: &[Numbered]) -> Result<(), CallbackError> {
     for it in numbered {
         let event = NewEvent {
@@ -83,7 +83,7 @@ async fn keep(world: &World, head: &mut RunRecord, numbered: &[Numbered]) -> Res
     Ok(())
 }
 
-/// What is known of a run's events.
+/// Which events of a run are stored.
 ///
 /// # Errors
 /// [`CallbackError`].
@@ -100,11 +100,11 @@ fn prove(world: &World, id: &RunId, token: &str) -> Result<RunGrant, CallbackErr
     grant.ok_or(CallbackError::Unauthorized)
 }
 
-/// Makes the run ready for its first callback.
+/// Opens the run for its first callback.
 async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackError> {
     let now = world.clock.now();
     if let Some(mut head) = run::get_run(&world.store, &grant.run, now).await? {
-        // A run whose agent answers at once and calls back as well ends without closing it. What comes now would never be read.
+        // A run whose agent answers synchronously and also calls back ends without closing it. Events that arrive now would never be read.
         head.closed |= !is_under_way(world, grant).await?;
         return Ok(head);
     }
@@ -128,7 +128,7 @@ async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackErro
         last_seq: 0,
     };
     run::open_run(&world.store, &record).await?;
-    // Another callback may have opened it first, and got further.
+    // A concurrent callback may have opened it first, and stored more events.
     let head = run::get_run(&world.store, &grant.run, now).await?;
     head.ok_or(CallbackError::Closed)
 }

@@ -1,4 +1,4 @@
-//! A file streamed to its requester in chunks, for no longer than it may occupy its share of the memory budget.
+//! A file streamed to its requester in chunks, with a time limit on how long it may occupy the memory budget.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-/// Length of a piece.
+/// Length of a chunk.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long the requester may take for a chunk: at less than 6 KiB/s the file is not worth its memory.
+/// Time limit for the requester to read one chunk: below 6 KiB/s the file is not worth its memory.
 const PIECE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long for all of them: 100 MiB come in that time over a poor line.
+/// Time limit for all chunks: 100 MiB arrive in that time over a poor line.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The requester didn't read the rest in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the rest of the file was not taken in time")]
+#[error("the rest of the file was not read in time")]
 pub struct TooSlow;
 
-/// A file, piece by piece. It is dropped when its last piece is taken, or one is not taken in time: then the end is an error.
+/// Streams a file in chunks. Its memory is freed when the last chunk is read, or when a time limit expires: then the stream ends with an error.
 pub fn pieces(file: Bytes) -> impl Stream<Item = Result<Bytes, TooSlow>> + Send + use<> {
     pieces_within(file, PIECE_PATIENCE, PATIENCE)
 }
@@ -32,8 +32,8 @@ fn pieces_within(
 ) -> impl Stream<Item = Result<Bytes, TooSlow>> + Send + use<> {
     let n_left = file.len();
     let (sender, receiver) = mpsc::channel(1);
-    // By itself, since a server whose client takes nothing doesn't ask for the next piece either.
-    tokio::spawn(hand_out(file, sender, each, all));
+    // In a task of its own, since a server whose client reads nothing doesn't poll for the next chunk either.
+    tokio::spawn(send_chunks(file, sender, each, all));
     stream::unfold((receiver, n_left), |(mut receiver, n_left)| async move {
         match receiver.recv().await {
             Some(piece) => {
@@ -46,10 +46,10 @@ fn pieces_within(
     })
 }
 
-async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all: Duration) {
+async fn send_chunks(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all: Duration) {
     let end = Instant::now() + all;
     for piece in file.chunks(PIECE_BYTES) {
-        // Copied: a slice would hold the whole file for as long as it lies in a socket's buffer.
+        // Copied: a slice would keep the whole file in memory for as long as the chunk is in a socket's buffer.
         let piece = Bytes::copy_from_slice(piece);
         let until = end.min(Instant::now() + each);
         match timeout_at(until, sender.send(piece)).await {
@@ -59,7 +59,7 @@ async fn hand_out(file: Bytes, sender: mpsc::Sender<Bytes>, each: Duration, all:
             Err(_) => {
                 warn!(
                     size_bytes = file.len(),
-                    "the reader of the file is gone; the rest of it is not sent"
+                    "the requester reads the file too slowly; the rest is not sent"
                 );
                 return;
             }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_are_the_file_and_its_room_is_free_after_them() {
+    async fn chunks_join_to_the_file_and_free_its_memory_budget() {
         let room = MemoryBudget::of(N_BYTES);
         let file = filled(&room).await;
         let expected = file.to_vec();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_nothing_holds_no_room_for_long() {
+    async fn a_requester_that_reads_nothing_frees_the_memory_budget_after_the_chunk_timeout() {
         let room = MemoryBudget::of(N_BYTES);
         let mut given = pin!(pieces_within(filled(&room).await, SHORT, LONG));
         assert!(given.next().await.unwrap().is_ok());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_little_at_a_time_holds_it_no_longer_than_all_may_take() {
+    async fn a_slow_requester_frees_the_memory_budget_after_the_total_timeout() {
         let room = MemoryBudget::of(N_BYTES);
         let given = pieces_within(filled(&room).await, LONG, SHORT);
         let slowly = given.then(|piece| async {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_hangs_up_holds_nothing() {
+    async fn a_disconnected_requester_frees_the_memory_budget() {
         let room = MemoryBudget::of(N_BYTES);
         drop(pieces(filled(&room).await));
         assert!(room.take(&org(), N_BYTES, LONG).await.is_some());

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::Instant;
 
-/// How far the system's time may be from ours before we follow. Less is the system's time being slewed.
+/// How far the system's time may drift from this clock before the clock follows. Smaller differences are the system's time being slewed.
 const MAX_DRIFT_MS: i64 = 500;
-/// How far back we follow at once. For less we stand still until the time has come again, as nothing here expects time to run back.
+/// How far back the clock steps at once. For a smaller step back it stands still until the system's time has caught up, since no code here
+/// expects time to run backwards.
 const MAX_STILL_MS: i64 = 5000;
 
 /// Wall-clock time that follows tokio's clock, so that a paused runtime pauses it too.
@@ -33,7 +34,7 @@ struct System {
 }
 
 impl Clock {
-    /// A clock that shows `wall` now, and from then on goes as tokio's does.
+    /// A clock that shows `wall` now and from then on advances with tokio's clock.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
@@ -49,7 +50,7 @@ impl Clock {
         let system = System::starting_at(SystemTime::now(), std::time::Instant::now());
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self {
-            // A process has one: it lasts as long as the process does.
+            // Leaked: a process has one such clock, which lives as long as the process.
             system: Some(Box::leak(Box::new(system))),
             ..Self::starting_at(Timestamp::default().after(since_epoch))
         }
@@ -76,7 +77,7 @@ impl System {
         }
     }
 
-    /// What to show for `counted`, which is how far tokio's clock has come.
+    /// The time to show when tokio's clock has advanced to `counted`.
     fn show(&self, counted: Timestamp, wall: SystemTime, monotonic: std::time::Instant) -> Timestamp {
         let now_ms = counted.as_millis() + self.follow(self.drift_ms(wall, monotonic));
         let latest_ms = self.latest_ms.load(Ordering::Relaxed);
@@ -96,9 +97,9 @@ impl System {
         drift_ms
     }
 
-    /// How far the system's time has left the monotonic clock since the start.
+    /// How far the system's time has drifted from the monotonic clock since the start.
     ///
-    /// Not compared with tokio's clock, which tests stop and turn forward by hand.
+    /// Not compared with tokio's clock, which tests pause and advance by hand.
     fn drift_ms(&self, wall: SystemTime, monotonic: std::time::Instant) -> i64 {
         let millis = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let passed = match wall.duration_since(self.wall) {
@@ -115,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Shows what a clock that began at 1000 s shows, given how far (in ms) each clock of the machine has come since.
+    /// What a clock that began at 1000 s shows, given how far (in ms) each clock of the machine has advanced since.
     fn shown(looks: &[(i64, u64)]) -> Vec<i64> {
         let (wall, origin) = (SystemTime::now(), std::time::Instant::now());
         let system = System::starting_at(wall, origin);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_the_machine_slept_through_counts() {
+    fn time_during_a_suspend_counts() {
         assert_eq!(
             shown(&[(10, 10), (3_600_020, 20), (3_600_030, 30)]),
             [10, 3_600_020, 3_600_030]
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_of_a_runtime_that_is_moved_by_hand_is_not_corrected() {
+    fn paused_runtime_clock_is_not_corrected() {
         let (wall, origin) = (SystemTime::now(), std::time::Instant::now());
         let system = System::starting_at(wall, origin);
         let (soon, moved) = (Duration::from_millis(1), Timestamp::from_secs(3600));

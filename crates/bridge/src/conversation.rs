@@ -1,6 +1,6 @@
 //! Compare-and-swap for conversations: read, change in memory, save on the condition that no other writer was faster.
 //!
-//! All changes go through here but those of `run/lease.rs` that read other tables to decide: taking a conversation, and settling a run.
+//! All changes go through here, except those of `run/lease.rs` that read other tables to decide: acquiring a conversation's lease, and settling a run.
 
 use tieline_core::conversation::Conversation;
 use tieline_core::ids::ConversationId;
@@ -8,20 +8,20 @@ use tieline_store::{StoreError, conversation};
 
 use crate::world::World;
 
-/// How often a lost race for a conversation is run again at once.
+/// How often a lost race for a conversation is retried at once.
 pub const MAX_RACES: u32 = 20;
 
-/// What a change makes of a conversation.
+/// The decision about a conversation.
 #[derive(Debug)]
 pub enum Change<T> {
-    /// The conversation to save.
+    /// Save this conversation.
     Save(Box<Conversation>, T),
-    /// The conversation stays as it is.
+    /// Leave the conversation unchanged.
     Leave(T),
 }
 
 impl<T> Change<T> {
-    /// A conversation to save.
+    /// Saves a conversation.
     pub fn save(after: Conversation, value: T) -> Self {
         Self::Save(Box::new(after), value)
     }
@@ -38,11 +38,12 @@ impl From<Contended> for StoreError {
     }
 }
 
-/// Changes a conversation. `decide` gets it as it is now, `None` if there is none, and is called again after a lost race.
+/// Changes a conversation. `decide` gets its current state, `None` if there is none, and is called again after a lost race.
 ///
-/// Returns the conversation as saved, or as found if it stays as it is, and the value of `decide`.
+/// Returns the conversation as saved, or as found if it is unchanged, and the value of `decide`.
 ///
-/// It is first read as it was a moment ago: a save proves that this was right, and before it is left as it is, it is read again.
+/// The first attempt decides on an eventually consistent read: a successful save proves that it was current. Before the conversation is left
+/// unchanged, it is read again.
 ///
 /// # Errors
 /// The table's, or [`Contended`].
@@ -63,11 +64,11 @@ where
         }
     }
     let found = conversation::load(&world.store, id, world.clock.now()).await?;
-    // Boxed, as a conversation is large and lies in it more than once.
+    // Boxed, as a conversation is large and the future holds more than one.
     Box::pin(update_found(world, id, found, |found| Ok(decide(found)))).await
 }
 
-/// The same for a conversation that was read before: it is read again only after a lost race.
+/// Like [`update`], for a conversation that was already read: it is read again only after a lost race.
 ///
 /// # Errors
 /// The table's, [`Contended`], or that of `decide`.

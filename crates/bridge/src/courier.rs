@@ -1,4 +1,4 @@
-//! Carries a connector's calls to the platform and the answers back.
+//! Sends a connector's calls to the platform and returns the answers.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use tracing::{debug, warn};
 use crate::accounts::Bot;
 use crate::world::{LeastRate, World, chance};
 
-/// Longest answer that is read.
+/// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// How long a call waits for another one that is fetching the bot's token.
+/// How long a call waits for another call that is fetching the bot's token.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(10);
-/// Most that is read of what comes in place of a file.
+/// Most bytes read of a response that is not the requested file.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
-/// How often a download is tried again that failed in passing.
+/// Most retries of a download after a transient failure.
 const MAX_DOWNLOAD_RETRIES: u32 = 2;
-/// Between two tries of a download.
+/// Between two attempts of a download.
 const DOWNLOAD_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(2),
@@ -53,7 +53,7 @@ pub async fn send(world: &World, bot: &Bot, call: &HttpCall) -> Result<ApiAnswer
     Ok(send_with(world, bot, call, token.as_ref(), None).await)
 }
 
-/// The bot's access token, if the call needs one and may be made. Getting it may take longer than the call.
+/// The bot's access token, if the call needs one and its address is allowed. Fetching it may take longer than the call.
 ///
 /// # Errors
 /// [`TokenError`] if none can be fetched.
@@ -65,10 +65,10 @@ pub async fn token_for(world: &World, bot: &Bot, call: &HttpCall) -> Result<Opti
     }
 }
 
-/// The bot's access token, for what is no HTTP call.
+/// The bot's access token, for uses other than HTTP calls.
 ///
 /// # Errors
-/// [`TokenError`] if the platform gives none, or has none to give.
+/// [`TokenError`] if the platform issues none, or the connector has no token exchange.
 pub(crate) async fn access_token(world: &World, bot: &Bot) -> Result<AccessToken, TokenError> {
     match bot.connector.tokens() {
         Some(exchange) => token(world, bot, exchange).await,
@@ -78,7 +78,7 @@ pub(crate) async fn access_token(world: &World, bot: &Bot) -> Result<AccessToken
     }
 }
 
-/// Sends a call with its access token. `file` is what [`Body::FileAt`] stands for.
+/// Sends a call with its access token. `file` is the content for [`Body::FileAt`].
 pub(crate) async fn send_with(
     world: &World,
     bot: &Bot,
@@ -87,7 +87,7 @@ pub(crate) async fn send_with(
     file: Option<Bytes>,
 ) -> ApiAnswer {
     if !may_be_called(world, call) {
-        warn!(account.id = %bot.account.integration, call = call.name, "call goes to an address that may not be called");
+        warn!(account.id = %bot.account.integration, call = call.name, "call blocked: its address may not be called");
         return ApiAnswer::NotSent;
     }
     exchange(world, bot, call, token, file).await
@@ -123,7 +123,7 @@ async fn token(world: &World, bot: &Bot, exchange: &dyn TokenExchange) -> Result
     Ok(token)
 }
 
-/// Digest of what a token is obtained with: other credentials or addresses give another token. A keyed digest, since it is stored.
+/// Digest of the inputs of a token exchange: other credentials or addresses yield another token. A keyed digest, since it is stored.
 pub(crate) fn source(bot: &Bot) -> String {
     let account = &bot.account;
     let mut fields = vec!["credentials"];
@@ -142,14 +142,14 @@ async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange, source: &str)
     let cx = bot.context(world, None);
     let answer = exchange(world, bot, &tokens.request(&cx), None, None).await;
     let token = tokens.read(&answer, &cx)?;
-    // The cache only saves calls: without it the token still works.
+    // The cache only saves calls: the token works without it.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, source, &token).await {
         warn!(account.id = %bot.account.integration, error = %error, "token cache can't be written");
     }
     Ok(token)
 }
 
-/// Forgets the bot's access token, because the platform doesn't take it any more.
+/// Evicts the bot's access token, because the platform no longer accepts it.
 pub async fn forget_token(world: &World, bot: &Bot) {
     let slot = world.tokens.slot(&bot.account.integration);
     let mut kept = slot.lock().await;
@@ -170,7 +170,7 @@ async fn exchange(
     exchange_up_to(world, bot, call, token, file, MAX_ANSWER_BYTES).await
 }
 
-/// The same with another limit on the answer.
+/// Like [`exchange`], with another limit on the answer's length.
 async fn exchange_up_to(
     world: &World,
     bot: &Bot,
@@ -196,7 +196,7 @@ async fn exchange_up_to(
     }
 }
 
-/// The request of a call; `file` is what [`Body::FileAt`] stands for.
+/// The request of a call; `file` is the content for [`Body::FileAt`].
 fn build(
     http: &reqwest::Client,
     call: &HttpCall,
@@ -226,7 +226,7 @@ fn build(
             let bytes = file?;
             let n_bytes = u64::try_from(bytes.len()).ok()?;
             let of_file = || Part::stream_with_length(bytes.clone(), n_bytes).file_name(part.name.clone());
-            // An agent says the type, so it may be none.
+            // The type comes from an agent, so it may be invalid.
             let of_file = of_file().mime_str(&part.mime).unwrap_or_else(|_| of_file());
             request.multipart(form(&part.fields, None)?.part(part.field, of_file))
         }
@@ -259,7 +259,7 @@ fn form(fields: &[(String, String)], file: Option<&(String, String, String, Vec<
     Some(form.part(field.clone(), part))
 }
 
-/// Reads an answer. `rate_hint` is where the platform says how long to wait, if it isn't in `Retry-After`.
+/// Reads an answer. `rate_hint` names the header with the time to wait, if the platform doesn't send `Retry-After`.
 async fn read(response: reqwest::Response, rate_hint: Option<&str>, max: usize) -> ApiAnswer {
     let status = response.status().as_u16();
     let seconds = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
@@ -274,7 +274,7 @@ async fn read(response: reqwest::Response, rate_hint: Option<&str>, max: usize) 
     }
 }
 
-/// The body, cut at `max` bytes. `None` if it broke off.
+/// The body, cut at `max` bytes. `None` if it was cut off in transfer.
 async fn read_body(response: reqwest::Response, max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
@@ -289,7 +289,7 @@ async fn read_body(response: reqwest::Response, max: usize) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// A file's bytes, which come at no less than the least rate.
+/// A file's bytes. Fails if they arrive at less than the least rate.
 async fn read_file(response: reqwest::Response, max: usize, least: LeastRate) -> Result<Vec<u8>, DownloadError> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
@@ -325,25 +325,25 @@ pub struct Download {
 /// Why there is no download.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// The call could not be made or broke off.
+    /// The call could not be made or was cut off.
     #[error("media can't be reached")]
     Unreachable,
     /// The address may not be called.
     #[error("media is at an address that may not be called")]
     Forbidden,
-    /// The platform answered something else.
+    /// The platform answered with another status.
     #[error("media answered with status {0}")]
     Status(u16),
-    /// It is somewhere else: there, as it was told. See [`crate::media`] for who follows.
+    /// It has moved to this address. See [`crate::media`] for which redirects are followed.
     #[error("media has moved")]
     Moved(String),
     /// Longer than allowed.
     #[error("media is longer than {0} bytes")]
     TooLong(usize),
-    /// Longer than allowed, and it told at once how long.
+    /// Longer than allowed, as announced in its headers.
     #[error("media has {0} bytes, which are more than allowed")]
     Announced(usize),
-    /// It came more slowly than [`LeastRate`].
+    /// It arrived more slowly than [`LeastRate`].
     #[error("media comes too slowly")]
     TooSlow,
     /// No access token.
@@ -351,8 +351,8 @@ pub enum DownloadError {
     Token(#[from] TokenError),
 }
 
-/// Downloads a file of at most `max` bytes, each try within `limit`. What the platform calls passing is tried again, and so is a token
-/// that it doesn't take any more.
+/// Downloads a file of at most `max` bytes, each attempt within `limit`. Retries failures that the platform calls transient, and fetches a new
+/// token if the platform no longer accepts the old one.
 ///
 /// # Errors
 /// [`DownloadError`].

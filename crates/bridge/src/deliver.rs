@@ -1,4 +1,4 @@
-//! Deliver: brings a chat to show a reply, call by call.
+//! Delivery of a reply: a reconcile loop that brings a chat, call by call, to show it.
 
 mod call;
 mod files;
@@ -35,18 +35,18 @@ use crate::rate_limiter::{self, PlannedCall};
 use crate::world::World;
 use crate::{notices, rendering, reply_links};
 
-/// Most calls that one change of the chat may take: more is a connector that goes in circles.
+/// Most calls for one change of the chat: more means that the connector loops.
 const MAX_CALLS: u32 = 400;
-/// How long the platform is left alone when it says "slower" and not how much.
+/// How long calls pause when the platform asks to slow down and doesn't say for how long.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
-/// How often in a row a shared limit is waited for.
+/// Most waits in a row for a quota shared by all processes.
 const MAX_WAITS: u32 = 20;
-/// A shared limit that is free again so soon is waited for.
+/// A shared quota that is available again this soon is waited for.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
 
-/// A reply on its way into its chat.
+/// The delivery of a reply to its chat.
 pub struct ReplyDelivery<'a> {
-    /// The world.
+    /// The process's clients, settings and clock.
     pub world: &'a World,
     /// The bot that was spoken to.
     pub bot: &'a Bot,
@@ -54,40 +54,40 @@ pub struct ReplyDelivery<'a> {
     pub target: &'a ReplyTarget,
     /// The reply's record.
     pub record: ReplyRecord,
-    /// The record as the table has it, if it has it.
+    /// The record as the table has it, if it is there.
     saved: Option<ReplyRecord>,
-    /// Calls in a row that failed in passing.
+    /// Transient failures of calls in a row.
     failures: u32,
-    /// How often the same frame went to the bot's socket.
+    /// Attempts to send the same frame to the bot's socket.
     tries: FrameAttempts,
     /// Whether the chat shows text of the answer already.
     has_shown_text: bool,
-    /// Whether the ledger will tell at once that the chat shows the final text, so that the record needn't.
+    /// Whether the ledger will record at once that the chat shows the final text, so that the reply's record needn't.
     ledger_tells: bool,
     /// When the record was last written.
     saved_at: Timestamp,
     /// Whether the record is ahead of the table by more than calls that can be repeated.
     is_ahead: bool,
-    /// Whether the ledger has the rate limit that this delivery met.
+    /// Whether the rate limit that this delivery met is in the ledger.
     limit_noted: bool,
-    /// Tells whether the conversation is still ours, where a run shows the reply.
+    /// Watches whether this process still holds the conversation, where a run shows the reply.
     hold: Option<LeaseWatch>,
-    /// When this process is cut off, if it is.
+    /// The deadline of this process, if it has one.
     process_ends: Option<Instant>,
-    /// Keeps what this process writes of a reply in its memory, for those who follow it.
+    /// Publishes what this process writes of the reply to the tasks of this process that follow it.
     _followed: Option<ReplyWatch>,
 }
 
 /// What the chat should show.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot<'a> {
-    /// How far the reply has come.
+    /// How far the reply has got.
     pub stage: Stage,
     /// The text so far.
     pub text: &'a str,
     /// The reasoning so far.
     pub reasoning: &'a str,
-    /// A sentence of ours.
+    /// A notice of the bridge.
     pub notice: Option<Notice>,
     /// Files.
     pub files: &'a [ReplyFile],
@@ -95,36 +95,36 @@ pub struct Snapshot<'a> {
     pub buttons: &'a [Button],
 }
 
-/// What came of showing.
+/// Outcome of showing a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// The chat shows it, or will when the platform asks.
+    /// The chat shows it, or will when the platform polls.
     Yes,
-    /// The chat shows it until then: what was shown fades, or the platform's pace defers an update. Never the outcome of a final text.
+    /// The chat shows it until then: what was shown expires, or the platform's pace defers an update. Never the outcome of a final text.
     Until(Timestamp),
-    /// Not before then.
+    /// Not shown; try again at that time.
     NotBefore(Timestamp),
-    /// The run was stopped before the chat showed the answer whole. Only the outcome of a final text.
+    /// The run was stopped before the chat showed the whole answer. Only the outcome of a final text.
     Stopped,
-    /// Not in this chat, for good.
+    /// Can never be shown in this chat.
     Never {
         /// The platform's code, or ours.
         code: String,
     },
 }
 
-/// What is to be done next.
+/// The next step of a delivery.
 enum Plan {
-    /// This call, with the progress that it makes if the platform accepts it.
+    /// Make this call, and record this progress if the platform accepts it.
     Call(Box<ApiCall>, Progress, Subject),
-    /// Nothing.
+    /// No call: the outcome is known.
     Over(DeliveryOutcome),
 }
 
-/// Why showing had to be given up by this process.
+/// Why this process had to abandon a delivery.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// The table; [`StoreError::Conflict`] means that another process holds the reply now.
+    /// The table failed; [`StoreError::Conflict`] means that another process holds the reply now.
     #[error("reply can't be recorded")]
     Store(#[from] StoreError),
     /// Another process holds the conversation now and shows the reply.
@@ -133,7 +133,7 @@ pub enum DeliverError {
 }
 
 impl<'a> ReplyDelivery<'a> {
-    /// Begins with what the table has, or with a blank record.
+    /// Starts from the record in the table, or from a blank one.
     #[must_use]
     pub fn new(
         world: &'a World,
@@ -165,14 +165,14 @@ impl<'a> ReplyDelivery<'a> {
         }
     }
 
-    /// The same in a process that is cut off then: it makes no call that it could not record.
+    /// Sets the deadline of this process: it makes no call whose outcome it could not record before.
     #[must_use]
     pub const fn in_process_until(mut self, end: Option<Instant>) -> Self {
         self.process_ends = end;
         self
     }
 
-    /// The same for a run, which may show nothing any more when it has lost its conversation. `fence` tells its writes from those of
+    /// Delivers for a run, which may show nothing once it has lost its conversation's lease. `fence` distinguishes its writes from those of
     /// other holders.
     #[must_use]
     pub fn under_lease(mut self, hold: LeaseWatch, fence: u64) -> Self {
@@ -181,13 +181,13 @@ impl<'a> ReplyDelivery<'a> {
         self
     }
 
-    /// Leaves it to the ledger to tell that the final text is shown: the message must be ended right after. Saves a write where
-    /// one call shows all.
+    /// Leaves it to the ledger to record that the final text is shown: the caller must end the message right after. Saves a write where
+    /// one call shows everything.
     pub const fn let_the_ledger_tell(&mut self) {
         self.ledger_tells = true;
     }
 
-    /// The chat shows text of the answer now.
+    /// Records that the chat shows text of the answer now.
     pub fn note_text(&mut self) {
         if !self.has_shown_text {
             self.has_shown_text = true;
@@ -206,13 +206,13 @@ impl<'a> ReplyDelivery<'a> {
         &mode(self.bot).budget
     }
 
-    /// Whether the platform asks for the newest state.
+    /// Whether the platform polls for the newest state.
     #[must_use]
     pub fn is_pulled(&self) -> bool {
         is_pulled(self.bot)
     }
 
-    /// Brings the chat there. Passing faults of the platform are not retried here: see [`DeliveryOutcome::NotBefore`].
+    /// Brings the chat to show the snapshot. Transient failures of the platform are not retried here: see [`DeliveryOutcome::NotBefore`].
     ///
     /// # Errors
     /// [`DeliverError`] if the record can't be written.
@@ -225,7 +225,7 @@ impl<'a> ReplyDelivery<'a> {
         Ok(shown.unwrap_or_else(|| DeliveryOutcome::NotBefore(self.now().after(SLOW_DOWN))))
     }
 
-    /// The same. `None`: this process ends before a call could be answered.
+    /// Like [`Self::show`]. `None`: this process ends before a call could be answered.
     async fn show_in_time(&mut self, look: Snapshot<'_>) -> Result<Option<DeliveryOutcome>, DeliverError> {
         let mut token_renewed = false;
         let (mut n_calls, mut n_waits) = (0, 0);
@@ -250,13 +250,13 @@ impl<'a> ReplyDelivery<'a> {
                 over_own_connection: matches!(*call, ApiCall::Socket(_)) && self.world.sockets.is_here(bot),
             };
             if let Some(at) = rate_limiter::take(self.world, planned, quotas).await {
-                debug!(account.id = %bot, event.key = %self.record.message, "a limit that all processes share is used up");
+                debug!(account.id = %bot, event.key = %self.record.message, "a quota shared by all processes is used up");
                 let pause = at.since(self.now());
-                // There will be another snapshot, and the end of the answer must not wait for this one.
+                // Another snapshot will follow, and the end of the answer must not wait for this one.
                 if look.stage != Stage::Final || pause > SHORT_WAIT || n_waits == MAX_WAITS {
                     return Ok(Some(DeliveryOutcome::NotBefore(at)));
                 }
-                // What takes several calls isn't torn apart for a moment.
+                // A text that takes several calls isn't interrupted for a moment's wait.
                 n_waits += 1;
                 self.pause(pause).await?;
                 continue;
@@ -275,7 +275,7 @@ impl<'a> ReplyDelivery<'a> {
             };
             let verdict = self.verdict(&sent, &answer, &cx, subject);
             if matches!((&*call, &answer), (ApiCall::Socket(_), ApiAnswer::Answered { .. })) {
-                // Else the next holder would find this answer again, for as long as it is kept.
+                // Else the next holder would read this recorded answer again, for as long as it is kept.
                 self.record.tried = match &verdict {
                     Verdict::Accepted(_) => None,
                     _ => Some(self.tries.so_far()),
@@ -292,7 +292,7 @@ impl<'a> ReplyDelivery<'a> {
                 return Ok(Some(outcome));
             }
         }
-        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "reply goes in circles");
+        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, "delivery of the reply does not converge");
         let code = "too_many_calls".to_owned();
         Ok(Some(DeliveryOutcome::Never { code }))
     }
@@ -327,7 +327,7 @@ impl<'a> ReplyDelivery<'a> {
                 }
                 return Ok(Plan::Over(DeliveryOutcome::Yes));
             }
-            // Only now: an answer that the chat shows whole is not stopped any more.
+            // Only after planning: an answer that the chat shows whole is no longer stopped.
             Ok(Step::Wait { .. } | Step::Call { .. }) if look.stage == Stage::Final && self.is_stopped() => {
                 DeliveryOutcome::Stopped
             }
@@ -350,7 +350,7 @@ impl<'a> ReplyDelivery<'a> {
         record::pause(self.hold.as_ref(), wait).await
     }
 
-    /// The reply's progress, as it is while some of the bot's ways rest.
+    /// The reply's progress, with the ways of the bot that cool down marked.
     fn progress(&self) -> Progress {
         let resting = self.world.cooldowns.resting(&self.bot.account.integration, self.now());
         resting
@@ -381,7 +381,7 @@ impl<'a> ReplyDelivery<'a> {
             files: look.files,
             buttons: look.buttons,
             link: Some(link),
-            // A target without a message is none that is answered.
+            // A target without a message doesn't answer any: the reply is proactive.
             proactive: self.target.message.as_str().is_empty(),
             plain: self
                 .world
@@ -415,7 +415,7 @@ pub fn delivery(bot: &Bot) -> Delivery {
     mode(bot).delivery_with(&bot.account.endpoints)
 }
 
-/// Whether the bot's platform asks for the newest state of a reply.
+/// Whether the bot's platform polls for the newest state of a reply.
 #[must_use]
 pub fn is_pulled(bot: &Bot) -> bool {
     matches!(delivery(bot), Delivery::Pull { .. })

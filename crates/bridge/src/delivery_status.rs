@@ -1,4 +1,4 @@
-//! Facts about a bot that its deliveries learn, for its status and its log: refused credentials, rate limits, refusals.
+//! What deliveries report to a bot's status and log: refused credentials, rate limits, refused calls.
 
 use tieline_core::connector::LimitScope;
 use tieline_core::ids::{IntegrationId, MessageId};
@@ -12,16 +12,16 @@ use tracing::warn;
 use crate::integration_log;
 use crate::world::World;
 
-/// The code under which refused credentials are in an integration's log.
+/// Code of refused credentials in an integration's log.
 const CONFIG_INVALID: &str = "config_invalid";
-/// What [`StatusError::message`] says of calls that fail in passing, several in a row.
+/// [`StatusError::message`] for several calls in a row that failed transiently.
 pub const CALLS_FAIL: &str = "calls to the platform fail and are retried";
 /// The code of a bot's rate limit in its log and on the ledger.
 const RATE_LIMITED: &str = "rate_limited";
 /// The code of one chat's rate limit in the bot's log.
 const CHAT_RATE_LIMITED: &str = "chat_rate_limited";
 
-/// The platform refused the bot's credentials, to a delivery or to a probe.
+/// The platform refused the bot's credentials, in a delivery or a probe.
 pub(crate) async fn credentials_refused(world: &World, id: &IntegrationId, code: &str) {
     let message = "the platform refuses the credentials";
     integration_log::warn(world, id, CONFIG_INVALID, &format!("{message}: code {code}")).await;
@@ -33,18 +33,18 @@ pub(crate) async fn credentials_refused(world: &World, id: &IntegrationId, code:
     integration_log::note_all(world, id, &changes).await;
 }
 
-/// A rate limit that the platform has reported.
+/// A rate limit reported by the platform.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RateLimit<'a> {
     /// The platform's code.
     pub(crate) code: &'a str,
-    /// What it is counted for.
+    /// Whether it applies to the bot or to one chat.
     pub(crate) scope: LimitScope,
-    /// Its end, where the platform says it.
+    /// When it ends, if the platform says so.
     pub(crate) until: Option<Timestamp>,
 }
 
-/// The platform refuses calls because they come too fast. A limit of one chat is not a limit of the bot: only the log has it.
+/// The platform throttles calls. A limit of one chat is not a limit of the bot: it is only logged.
 pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &RateLimit<'_>) {
     let RateLimit { code, scope, until } = *limit;
     let end = until.map_or_else(String::new, |until| format!(" until {until}"));
@@ -54,27 +54,27 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
     };
     let message = format!("the platform limits the rate of {whose}{end}: code {code}; replies wait and are not lost");
     integration_log::warn(world, id, log_code, &message).await;
-    // Chats that meet the same limit report the same within moments.
+    // Chats that meet the same limit report it within moments of each other.
     if let Some(until) = until.filter(|until| scope == LimitScope::Bot && world.cooldowns.limit(id, *until)) {
         integration_log::note(world, id, StatusChange::RateLimitedUntil(Some(until))).await;
     }
 }
 
-/// The ledger's step of a reply that a rate limit delays.
+/// Adds the step of a reply that a rate limit delays to the ledger.
 pub(crate) async fn note_limit(world: &World, message: &MessageId, code: &str) {
     let step = LedgerStep::new(world.clock.now(), RATE_LIMITED).code(code);
     if let Err(error) = message::note(&world.store, message, &[step]).await {
-        warn!(event.key = %message, error = %error, "rate limit can't be recorded on the ledger");
+        warn!(event.key = %message, error = %error, "rate limit can't be recorded in the ledger");
     }
 }
 
-/// The platform refused a call for good. The reply's own end is logged by who ends it.
+/// The platform refused a call for good. The end of the reply is logged by the code that ends it.
 pub(crate) async fn call_refused(world: &World, id: &IntegrationId, code: &str) {
     let error = error_now(world, code, "the platform refuses a call");
     integration_log::note_often(world, id, "call_refused", StatusChange::LastError(error)).await;
 }
 
-/// Several calls in a row have failed in passing, the last one with `code`.
+/// Several calls in a row have failed transiently, the last one with `code`.
 pub(crate) async fn calls_failing(world: &World, id: &IntegrationId, code: &str) {
     integration_log::warn(world, id, "platform_unavailable", &format!("{CALLS_FAIL}: code {code}")).await;
     let error = error_now(world, code, CALLS_FAIL);

@@ -11,7 +11,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE_PER_HOST: usize = 64;
 
-/// The client, built when it is first needed: a function that makes no calls neither carries it nor reads the system's certificates.
+/// The client, built on first use: a function that makes no calls neither carries it nor reads the system's certificates.
 #[derive(Debug, Clone)]
 pub struct Egress {
     allow_private: bool,
@@ -19,8 +19,8 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// A client that follows no redirects, obeys no proxy variables and, unless `allow_private`, connects to no special address
-    /// **after** resolving. A literal address never reaches the resolver: [`tieline_core::outbound_url::check`] must have seen it.
+    /// A client that follows no redirects, ignores proxy variables and, unless `allow_private`, connects to no private or special address,
+    /// checked **after** DNS resolution. An IP literal never reaches the resolver: [`tieline_core::outbound_url::check`] must have checked it.
     #[must_use]
     pub fn new(allow_private: bool) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Egress {
         }
     }
 
-    /// Builds the client now. For programs that will make calls: a fault of the machine shows at the start.
+    /// Builds the client now. For programs that will make calls: a broken TLS setup is reported at the start.
     ///
     /// # Errors
     /// If the TLS backend can't be set up.
@@ -44,7 +44,7 @@ impl Egress {
     /// The client.
     ///
     /// # Panics
-    /// If the TLS backend can't be set up, which [`Self::warm`] would have told.
+    /// If the TLS backend can't be set up, which [`Self::warm`] reports.
     #[must_use]
     pub fn client(&self) -> &reqwest::Client {
         self.client
@@ -71,7 +71,7 @@ fn build(allow_private: bool) -> Result<reqwest::Client, reqwest::Error> {
 /// Resolves names and keeps only public addresses.
 struct PublicOnly;
 
-/// Why a name gives no address.
+/// Why a name is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the name resolves to no public address")]
 struct NoPublicAddress;

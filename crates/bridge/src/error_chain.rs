@@ -1,4 +1,4 @@
-//! Errors in log lines.
+//! Formats errors for log lines.
 
 /// An error with its causes in one line.
 #[must_use]

@@ -1,4 +1,4 @@
-//! The numbers of this process as Prometheus reads them: totals since its start, and what is so at the moment.
+//! Metrics of this process in Prometheus text format: totals since its start, and gauges.
 //!
 //! See [Prometheus Docs/Text-based format](https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
 
@@ -16,10 +16,10 @@ use crate::world::World;
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How long asking the queues may take.
+/// Timeout for reading the queues' depths.
 const QUEUES_WITHIN: Duration = Duration::from_secs(3);
 
-/// All numbers of this process. `connections`: of the long connections that it holds, if it holds any.
+/// All metrics of this process. `connections`: state of the long connections that it holds, if it holds any.
 pub async fn render(world: &World, connections: Option<&Health>) -> String {
     let mut text = String::new();
     if let Some(totals) = world.metrics.totals() {
@@ -85,7 +85,7 @@ fn write_connections(text: &mut String, connections: Option<&Health>) {
     }
 }
 
-/// How many messages the queues hold. Left out where they don't say in time: the error is counted.
+/// Depths of the queues. Left out if they can't be read in time: the error is logged.
 async fn write_queues(text: &mut String, world: &World) {
     let depths = match timeout(QUEUES_WITHIN, tieline_queue::depths(&world.queues)).await {
         Ok(Ok(depths)) => depths,

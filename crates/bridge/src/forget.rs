@@ -1,4 +1,4 @@
-//! Forgetting a person: everything that the tables keep of them, their own record last, so that a call that was cut off can be repeated.
+//! Erases a person: everything that the tables keep of them, their own record last, so that an interrupted call can be repeated.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,44 +18,44 @@ use crate::pairing;
 use crate::state::known_names::Named;
 use crate::world::World;
 
-/// Messages or conversations that are read at a time.
+/// Messages or conversations per read.
 const PAGE: usize = 100;
-/// How long a run is given to stop.
+/// Time limit for a run to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Time between two looks whether it has.
+/// Between two checks whether it has stopped.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
-/// What came of forgetting a person.
+/// Outcome of erasing a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgotten {
     /// Nothing of theirs is left.
     Done,
-    /// An answer to the person is still being written, though it was asked to stop.
+    /// An answer to the person is still being written, though its run was asked to stop.
     Busy,
 }
 
-/// Erases what is kept of a person. Files that agents gave by content expire within 7 days. The record itself, as it was read, goes
-/// last, in a transaction of `store`.
+/// Erases everything stored about a person. Files that agents gave by content expire within 7 days. The record itself, as it was
+/// read, is deleted last, in a transaction of `store`.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the record isn't as it was read any more. After any error, doing it again goes on.
+/// [`StoreError::Conflict`] if the record has changed since it was read. After any error, calling it again continues.
 pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgotten, StoreError> {
     let sender = SenderId::new(person.external_id.as_str());
     let messages = messages_of(world, person, &sender).await?;
     let mut conversations = Vec::new();
     for id in conversations_of(world, person, &sender, &messages).await? {
-        match quieten(world, &id, &sender, &messages).await? {
+        match stop_and_clear(world, &id, &sender, &messages).await? {
             Quiet::Yes(conversation) => conversations.push(*conversation),
             Quiet::Gone => {}
             Quiet::Never => return Ok(Forgotten::Busy),
         }
     }
-    // Again: runs that have ended since left their names.
+    // Read again: runs that have ended since have written their messages.
     let messages = messages_of(world, person, &sender).await?;
     let runs: HashSet<RunId> = messages.iter().filter_map(|record| record.run.clone()).collect();
     for conversation in &conversations {
         match forget_conversation(world, conversation, &sender, &runs).await {
-            // It has changed since it was read: a message came.
+            // It has changed since it was read: a message was received.
             Err(StoreError::Conflict) => return Ok(Forgotten::Busy),
             done => done?,
         }
@@ -116,18 +116,18 @@ async fn conversations_of(
     }
 }
 
-/// A conversation in which nothing of the person's is under way any more.
+/// A conversation without pending messages and runs of the person.
 enum Quiet {
     /// This one.
     Yes(Box<Conversation>),
-    /// There is none of that id.
+    /// No conversation has that id.
     Gone,
     /// A run has not stopped in time.
     Never,
 }
 
-/// Takes what waits of the person's out of a conversation, stops a run that answers them, and waits until it has ended.
-async fn quieten(
+/// Removes the person's pending messages from a conversation, stops a run that answers them, and waits until it has ended.
+async fn stop_and_clear(
     world: &World,
     id: &ConversationId,
     sender: &SenderId,
@@ -174,7 +174,7 @@ fn is_own(conversation: &Conversation, sender: &SenderId) -> bool {
     named || key.sender.as_ref() == Some(sender)
 }
 
-/// Whether others don't take part in a conversation in which the person does.
+/// Whether only the person takes part in a conversation.
 fn is_theirs_alone(conversation: &Conversation, sender: &SenderId) -> bool {
     conversation.key.chat.kind == ChatKind::Direct || is_own(conversation, sender)
 }
@@ -194,13 +194,13 @@ async fn forget_conversation(
         erase::turns(&world.store, &session, (!is_alone).then_some(runs)).await?;
     }
     match is_alone {
-        // After the turns, whose sessions it names.
+        // After the turns, whose sessions the conversation names.
         true => erase::conversation(&world.store, conversation).await,
         false => Ok(()),
     }
 }
 
-/// The files that are kept of a message: what came with it, and the event itself if it was too long for the queue.
+/// The stored files of a message: its attachments, and the event itself if it was too long for the queue.
 fn files_of(world: &World, record: &MessageRecord) -> Vec<String> {
     let mut files = vec![format!("event {}", record.id)];
     if let Some(Event::Message(message)) = crate::event_of(world, record) {

@@ -1,4 +1,4 @@
-//! What an operator reads of an integration: its log, its status, and its dead letters.
+//! What operators read about an integration: its log, its status, and its dead letters.
 
 use tieline_core::ids::IntegrationId;
 use tieline_store::StoreError;
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::world::{World, random};
 
-/// An entry among the dead letters.
+/// Adds a dead letter.
 pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
     let letter = DeadLetter {
         message: record.id.clone(),
@@ -25,7 +25,7 @@ pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &
     deadletter::put(&world.store, &letter).await
 }
 
-/// A warning in the integration's log.
+/// Writes a warning to the integration's log.
 pub async fn warn(world: &World, id: &IntegrationId, code: &'static str, message: &str) {
     let now = world.clock.now();
     if !world.log_throttle.lets_pass(id, code, now) {
@@ -42,24 +42,24 @@ pub async fn warn(world: &World, id: &IntegrationId, code: &'static str, message
         .unwrap_or_else(|error| warn!(account.id = %id, error = %error, "log can't be written"));
 }
 
-/// A change of the integration's status.
+/// Applies a change to the integration's status.
 pub async fn note(world: &World, id: &IntegrationId, change: StatusChange) {
     note_all(world, id, &[change]).await;
 }
 
-/// Changes of the integration's status that belong together.
+/// Applies changes to the integration's status that belong together.
 pub(crate) async fn note_all(world: &World, id: &IntegrationId, changes: &[StatusChange]) {
     status::merge(&world.store, id, changes)
         .await
         .unwrap_or_else(|error| warn!(account.id = %id, error = %error, "status can't be written"));
 }
 
-/// The same for what happens with every message or can be provoked by anybody: at most twice a minute a process.
+/// Like [`note`], but limited to two writes a minute per process, for what happens with every message or can be provoked by strangers.
 pub async fn note_often(world: &World, id: &IntegrationId, what: &'static str, change: StatusChange) {
     note_all_often(world, id, what, &[change]).await;
 }
 
-/// The same for changes that belong together.
+/// Like [`note_all`], limited in the same way as [`note_often`].
 pub(crate) async fn note_all_often(world: &World, id: &IntegrationId, what: &'static str, changes: &[StatusChange]) {
     if world.log_throttle.lets_pass(id, what, world.clock.now()) {
         note_all(world, id, changes).await;

@@ -1,4 +1,4 @@
-//! Events that are too long for the queue: stored beforehand, and referred to by their envelope.
+//! Events that exceed the queue's size limit: stored beforehand, and referenced by their envelope.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tieline_store::{Store, StoreError, file};
 
 use crate::world::World;
 
-/// Longest sealed event that goes on the queue itself. A queue takes 1 MiB in all, and a body of 1 MiB becomes longer by being sealed.
+/// Longest sealed event that is sent on the queue itself. A queue message may have 1 MiB in all, and sealing makes a body of 1 MiB longer.
 const MAX_QUEUED_BYTES: usize = 768 * 1024;
 /// A day longer than the queue keeps an envelope.
 const LIFETIME: Duration = Duration::from_hours(15 * 24);
@@ -29,7 +29,7 @@ impl StoredApart {
     }
 }
 
-/// Takes the event out of an envelope that is too long for the queue. It must be stored before the envelope is queued.
+/// Moves the event out of an envelope that is too long for the queue. It must be stored before the envelope is queued.
 pub(crate) fn take(envelope: &mut EnvelopeV1) -> Option<StoredApart> {
     if envelope.event.len() <= MAX_QUEUED_BYTES {
         return None;
@@ -40,7 +40,7 @@ pub(crate) fn take(envelope: &mut EnvelopeV1) -> Option<StoredApart> {
     Some(StoredApart { id, event })
 }
 
-/// Stores an event until no queue has its envelope any more. Doing it again changes nothing.
+/// Stores an event for longer than any queue keeps its envelope. Idempotent.
 ///
 /// # Errors
 /// The table's.
@@ -49,7 +49,7 @@ pub(crate) async fn store(store: &Store, apart: &StoredApart, now: Timestamp) ->
     file::put(store, &apart.id, (None, MIME), apart.event.as_bytes(), expires_at).await
 }
 
-/// The envelope with its event. Without one if that is no longer stored, so that it can't be unsealed.
+/// The envelope with its event restored. Without it if the event is no longer stored, so that it can't be unsealed.
 ///
 /// # Errors
 /// The table's.

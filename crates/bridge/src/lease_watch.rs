@@ -10,23 +10,23 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 
-/// What the holder of a lease hears.
+/// Signal to the holder of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseSignal {
     /// Nothing.
     Nothing,
     /// The run was asked to stop.
     Stop(StopCause),
-    /// The lease is another's, or could not be renewed in time: nothing may be sent any more.
+    /// Another process holds the lease, or it could not be renewed in time: nothing may be sent any more.
     Lost,
 }
 
-/// What is known of a lease.
+/// State of a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseState {
-    /// The last signal.
+    /// The latest signal.
     pub signal: LeaseSignal,
-    /// Until when the lease is good, if it isn't renewed. A process that stood still, or whose machine did, finds it in the past.
+    /// Until when the lease is valid if it isn't renewed. After the process or its machine was suspended, this is in the past.
     pub good_until: Timestamp,
 }
 
@@ -41,14 +41,14 @@ pub struct LeaseWatch {
 /// The heartbeat's end of a lease.
 #[derive(Debug)]
 pub struct LeaseKeeper {
-    /// What is known of the lease.
+    /// State of the lease.
     pub state: Arc<watch::Sender<LeaseState>>,
-    /// Rung when the lease is needed for longer than it is good.
+    /// Notified when the lease is needed for longer than it is valid.
     pub renew: Arc<Notify>,
 }
 
 impl LeaseWatch {
-    /// A lease that is good until then, with its last signal, and the keeper's end of it.
+    /// A lease that is valid until `good_until`, with its latest signal, and the keeper's end of it.
     #[must_use]
     pub fn new(clock: Clock, good_until: Timestamp, signal: LeaseSignal) -> (LeaseKeeper, Self) {
         let (said, state) = watch::channel(LeaseState { signal, good_until });
@@ -60,7 +60,7 @@ impl LeaseWatch {
         (keeper, Self { state, clock, renew })
     }
 
-    /// The last signal.
+    /// The latest signal.
     #[must_use]
     pub fn signal(&self) -> LeaseSignal {
         let known = *self.state.borrow();
@@ -98,8 +98,8 @@ impl LeaseWatch {
         self.wait_for(|known| is_end(known.signal)).await;
     }
 
-    /// Has the lease renewed, if need be, until it is good for `needed` from now. `false`: it can't be had for so long within
-    /// `patience`, and what takes so long must not be started.
+    /// Ensures that the lease is valid for `needed` from now, and requests a renewal if it isn't. `false`: that wasn't achieved within
+    /// `patience`, and work that takes so long must not be started.
     pub async fn ensure(&self, needed: Duration, patience: Duration) -> bool {
         let lasts = |known: &LeaseState| known.good_until > self.clock.now().after(needed);
         if lasts(&self.state.borrow()) {
@@ -115,7 +115,7 @@ impl LeaseWatch {
         let mut known = self.state.clone();
         match known.wait_for(wanted).await {
             Ok(known) => known.signal,
-            // The heartbeat has ended.
+            // The heartbeat task has ended.
             Err(_) => LeaseSignal::Lost,
         }
     }
@@ -152,7 +152,7 @@ mod tests {
 
     /// The monotonic clock doesn't count the time for which a machine is suspended; the clock of the lease does.
     #[tokio::test]
-    async fn a_lease_runs_out_by_the_clock_that_it_was_written_with() {
+    async fn a_lease_expires_by_the_clock_that_it_was_written_with() {
         let behind = Clock::starting_at(Timestamp::from_secs(1000));
         let after_suspension = Clock::starting_at(Timestamp::from_secs(1031));
         let (_keeper, hold) = LeaseWatch::new(after_suspension, behind.now().after(LEASE), LeaseSignal::Nothing);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_longer_than_the_lease_lasts_has_it_renewed_first() {
+    async fn work_longer_than_the_lease_renews_it_first() {
         let clock = clock();
         let (keeper, hold) = watch(clock, Duration::from_secs(1));
         assert!(hold.ensure(Duration::from_millis(500), Duration::ZERO).await);

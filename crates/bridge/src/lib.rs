@@ -1,7 +1,7 @@
-//! The journeys: receive, dispatch, run, deliver.
+//! The journeys of a message: receive, dispatch, run, deliver.
 //!
-//! Async free functions over a [`world::World`]. What could be decided wrongly is decided in `tieline-core`; here it is carried
-//! out, durably, in an order that survives a crash between any two lines.
+//! Async free functions over a [`world::World`]. Decisions that could be wrong are made in `tieline-core`; here they are carried
+//! out durably, in an order that survives a crash between any two lines.
 
 pub mod accounts;
 pub mod agents;
@@ -69,13 +69,13 @@ use tieline_store::message::MessageRecord;
 
 use crate::world::{World, chance};
 
-/// Between two attempts of a conditional write that another writer won.
+/// Between two attempts of a conditional write that lost a race.
 const RACE_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(4),
     cap: Duration::from_millis(200),
 };
 
-/// Waits a little after another writer was faster.
+/// Waits a little after a lost race.
 pub(crate) async fn pause_after_race(race: u32) {
     tokio::time::sleep(RACE_BACKOFF.wait(race + 1, chance())).await;
 }

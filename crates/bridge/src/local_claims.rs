@@ -1,15 +1,15 @@
-//! What tasks of this process have taken, or are about to take. To the tables they all have one name: whose write it was that a task
-//! finds done can't be told from there.
+//! Claims of leases by tasks of this process. In the tables all its tasks have the same owner: from there a task can't tell whether a write
+//! was its own or that of another task.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Conversations and replies with the fences that tasks of this process have them under.
+/// Conversations and replies with the fencing tokens under which tasks of this process have claimed them.
 #[derive(Debug, Default)]
 pub struct LocalClaims(Mutex<HashSet<(String, u64)>>);
 
 impl LocalClaims {
-    /// Before a task writes that it takes something under this fence. `None` if another one has done so.
+    /// Claims `id` under this fencing token, before the task writes that it acquires it. `None` if another task has done so.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: &str, fence: u64) -> Option<ClaimGuard> {
         let key = (id.to_owned(), fence);
@@ -21,7 +21,7 @@ impl LocalClaims {
     }
 }
 
-/// What one task has. Dropping it lets go.
+/// The claim of one task, released when dropped.
 #[derive(Debug)]
 pub struct ClaimGuard {
     all: Arc<LocalClaims>,
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_task_at_a_time_has_a_thing_under_a_fence() {
+    fn one_task_at_a_time_has_a_claim_under_a_fence() {
         let takings = Arc::new(LocalClaims::default());
         let taking = takings.enter("cnv_1", 2);
         assert!(taking.is_some());

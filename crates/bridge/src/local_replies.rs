@@ -1,4 +1,4 @@
-//! Tells tasks of this process at once what it has written of a reply that they wait for. What other processes write must be looked for.
+//! Publishes writes of a reply to the tasks of this process that wait for it. Writes of other processes must be polled.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tieline_core::ids::ReplyId;
 use tieline_store::reply::ReplyRecord;
 use tokio::sync::watch;
 
-/// What was written last. `None`: the table knows.
+/// The latest write. `None`: read the table.
 type Newest = Option<Arc<ReplyRecord>>;
 type Watched = HashMap<ReplyId, watch::Sender<Newest>>;
 
@@ -28,26 +28,26 @@ impl LocalReplies {
         }
     }
 
-    /// This process has written the reply.
+    /// Publishes what this process has written of the reply.
     pub fn written(&self, record: &ReplyRecord) {
         self.tell(&record.id, || Some(Arc::new(record.clone())));
     }
 
-    /// This process may have written the reply.
+    /// This process may have written the reply: watchers must read the table.
     pub fn changed(&self, id: &ReplyId) {
         self.tell(id, || None);
     }
 
     fn tell(&self, id: &ReplyId, newest: impl FnOnce() -> Newest) {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        // Without the lock: copying a long reply must not hold up the others.
+        // Outside the lock: copying a long reply must not block the others.
         if let Some(changes) = watched {
             changes.send_replace(newest());
         }
     }
 }
 
-/// Hears of the changes of a reply. Dropping it ends that.
+/// A subscription to changes of a reply, ended when dropped.
 #[derive(Debug)]
 pub struct ReplyWatch {
     changes: watch::Receiver<Newest>,
@@ -56,14 +56,14 @@ pub struct ReplyWatch {
 }
 
 impl ReplyWatch {
-    /// The reply as this process has written it last since it is watched. It is no news any more. `None`: ask the table.
+    /// The latest version of the reply that this process has written since the watch began. Marks it as seen. `None`: read the table.
     pub fn newest(&mut self) -> Newest {
         self.changes.borrow_and_update().clone()
     }
 
-    /// Waits for a change since then.
+    /// Waits for a change after the last one seen.
     pub async fn changed(&mut self) {
-        // Its sender lives as long as it does.
+        // The sender lives as long as this watch.
         let _ = self.changes.changed().await;
     }
 }
@@ -87,7 +87,7 @@ mod tests {
     use crate::notices::{About, blank};
 
     #[test]
-    fn what_was_written_is_known_while_it_is_watched_and_certain() {
+    fn last_write_is_known_only_while_watched_and_certain() {
         let replies = Arc::new(LocalReplies::default());
         let record = ReplyRecord {
             text: "so far".to_owned(),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn change_is_heard_by_all_who_wait_and_between_two_waits() {
+    async fn changes_reach_all_watchers_even_between_two_waits() {
         let replies = Arc::new(LocalReplies::default());
         let (id, other) = (ReplyId::new("tl-1"), ReplyId::new("tl-2"));
         let (mut one, mut two) = (replies.watch(&id), replies.watch(&id));

@@ -1,4 +1,4 @@
-//! Tells runs of this process at once that they are to end; those of other processes learn it from their conversation's item.
+//! Notifies runs of this process at once that they are to end. Runs of other processes read it from their conversation's item.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,15 +9,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::lease_watch::{LeaseSignal, LeaseState};
 
-/// Weak: a lease without its heartbeat is lost.
+/// Weak: a lease whose heartbeat has ended is lost.
 type Listener = (RunId, Weak<watch::Sender<LeaseState>>, Arc<Notify>);
 
-/// The runs that this process works on, by conversation.
+/// The runs of this process, by conversation.
 #[derive(Debug, Default)]
 pub struct LocalStops(Mutex<HashMap<ConversationId, Listener>>);
 
 impl LocalStops {
-    /// Registers a run, to be told for as long as the guard lives.
+    /// Registers a run, to be notified for as long as the guard lives.
     #[must_use]
     pub fn listen(
         self: &Arc<Self>,
@@ -38,7 +38,7 @@ impl LocalStops {
         }
     }
 
-    /// Tells the run of a conversation, if this process works on it, what the conversation says now: that the run is to end, or that
+    /// Notifies the run of a conversation, if this process works on it, of what the conversation says now: that the run is to end, or that
     /// messages wait behind it.
     pub fn notify(&self, conversation: &Conversation) {
         let id = conversation.key.id();
@@ -50,7 +50,7 @@ impl LocalStops {
         self.nudge(&id);
     }
 
-    /// Has the run of a conversation, if this process works on it, look at the conversation at once.
+    /// Makes the run of a conversation, if this process works on it, read the conversation at once.
     pub(crate) fn nudge(&self, conversation: &ConversationId) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, _, look)) = all.get(conversation) {
@@ -58,7 +58,7 @@ impl LocalStops {
         }
     }
 
-    /// Tells the run of a conversation, if this process works on it, that it is to end.
+    /// Notifies the run of a conversation, if this process works on it, that it is to end.
     fn stop(&self, conversation: &ConversationId, run: &RunId, cause: StopCause) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = all.get(conversation).filter(|(working, ..)| working == run);
@@ -68,7 +68,7 @@ impl LocalStops {
     }
 }
 
-/// Tells the holder of a lease that its run is to end, unless it knows already, or has lost the lease.
+/// Signals the holder of a lease that its run is to end, unless it knows already or has lost the lease.
 pub fn tell(listener: &watch::Sender<LeaseState>, cause: StopCause) {
     listener.send_if_modified(|known| {
         let is_news = match known.signal {
@@ -83,7 +83,7 @@ pub fn tell(listener: &watch::Sender<LeaseState>, cause: StopCause) {
     });
 }
 
-/// Dropping it ends the listening.
+/// A registration, ended when dropped.
 #[derive(Debug)]
 pub struct ListenGuard {
     all: Arc<LocalStops>,
@@ -94,7 +94,7 @@ pub struct ListenGuard {
 impl Drop for ListenGuard {
     fn drop(&mut self) {
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A run that follows may listen in its place already.
+        // A later run may be registered in its place already.
         if all.get(&self.conversation).is_some_and(|(run, ..)| *run == self.run) {
             all.remove(&self.conversation);
         }
@@ -110,7 +110,7 @@ mod tests {
     use crate::lease_watch::LeaseWatch;
 
     #[tokio::test]
-    async fn only_the_run_that_is_meant_hears_of_its_end() {
+    async fn only_the_named_run_is_notified_of_its_stop() {
         let stops = Arc::new(LocalStops::default());
         let clock = Clock::system();
         let until = clock.now().after(Duration::from_secs(30));

@@ -1,7 +1,7 @@
-//! Scan-code login: asks the platform for a QR code, follows what becomes of it, and keeps the credentials that it obtains.
+//! QR code login: requests a QR code from the platform, polls the state of the login, and stores the credentials obtained.
 //!
-//! There is no task behind a login: each request for its state polls the platform, one process at a time. So it works on any
-//! instance and goes on after a restart.
+//! A login has no task: each request for its state polls the platform, one process at a time. So it works on any
+//! instance and continues after a restart.
 
 use std::time::Duration;
 
@@ -22,27 +22,27 @@ use crate::accounts::{self, AccountError, Bot};
 use crate::courier;
 use crate::world::{World, chance, random};
 
-/// How long the platform may hold a question: less than any gateway waits for our own answer.
+/// How long the platform may hold a poll open: less than any gateway waits for our own answer.
 const POLL_WITHIN: Duration = Duration::from_secs(20);
-/// How long one process may poll alone: one that died delays the login no longer.
+/// How long one process has the exclusive right to poll: a dead process delays the login no longer.
 const POLL_CLAIM: Duration = Duration::from_secs(25);
-/// How often a write is tried while others are faster.
+/// Most attempts of a write that loses races.
 const MAX_RACES: u32 = 8;
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(20),
     cap: Duration::from_millis(500),
 };
 
-/// Why a login does not go on.
+/// Why a login can't proceed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// The platform's credentials are typed in.
+    /// The platform has no login: its credentials are entered by hand.
     #[error("the platform offers no login")]
     NotOffered,
-    /// No digits were asked for.
+    /// The platform didn't ask for digits.
     #[error("the login does not ask for a code")]
     NoCodeAsked,
-    /// The platform can't be reached or doesn't give a code.
+    /// The platform can't be reached or returns no QR code.
     #[error("the platform can't log the bot in at the moment: {code}")]
     Unavailable {
         /// The platform's code, or what happened.
@@ -51,12 +51,12 @@ pub enum LoginError {
     /// The settings of the integration can't be used.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// The table's own reasons.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Starts a login. It takes the place of one that has not ended.
+/// Starts a login. It replaces one that has not ended.
 ///
 /// # Errors
 /// [`LoginError`].
@@ -93,7 +93,7 @@ pub async fn start(world: &World, record: &IntegrationRecord) -> Result<LoginRec
     Err(StoreError::Conflict.into())
 }
 
-/// The state of the latest login, as the table has it. `None`: there was none in the last day.
+/// The state of the latest login, as in the table. `None`: there was none in the last day.
 ///
 /// # Errors
 /// [`LoginError`].
@@ -112,8 +112,8 @@ pub async fn look(world: &World, record: &IntegrationRecord) -> Result<Option<Lo
     )
 }
 
-/// The state of the latest login, after the platform was asked, which may hold the question. One process asks at a time; the others
-/// return what is known.
+/// Polls the platform, which may hold the request open, and returns the state of the latest login. One process polls at a time; the
+/// others return the stored state.
 ///
 /// # Errors
 /// [`LoginError`].
@@ -121,14 +121,14 @@ pub async fn follow(world: &World, record: &IntegrationRecord) -> Result<Option<
     let Some(found) = look(world, record).await? else {
         return Ok(None);
     };
-    // The digits come with the next question.
+    // The next poll sends the digits.
     if found.state.is_over() || found.state == LoginState::VerifyCodeNeeded {
         return Ok(Some(found));
     }
     poll(world, record, found, None).await
 }
 
-/// Hands the digits over that the operator has typed.
+/// Stores the digits that the operator has typed, for the next poll.
 ///
 /// # Errors
 /// [`LoginError::NoCodeAsked`] if none were asked for.
@@ -190,7 +190,7 @@ async fn poll(
     });
     match progress {
         Ok(progress) => advance(world, record, &mut login, progress, digits.is_some()).await?,
-        Err(error) => warn!(account.id = %record.id, error = %error, "platform does not tell of the login"),
+        Err(error) => warn!(account.id = %record.id, error = %error, "platform can't be polled for the login"),
     }
     login.polled_until = None;
     match put(world, record, &mut login).await? {
@@ -200,7 +200,7 @@ async fn poll(
     }
 }
 
-/// Writes the login. `false`: it is not as it was any more.
+/// Writes the login. `false`: it has changed since it was read.
 async fn put(world: &World, record: &IntegrationRecord, login: &mut LoginRecord) -> Result<bool, LoginError> {
     match login::put(&world.store, &record.id, login, world.clock.now()).await {
         Ok(()) => Ok(true),
@@ -209,7 +209,7 @@ async fn put(world: &World, record: &IntegrationRecord, login: &mut LoginRecord)
     }
 }
 
-/// Takes the login to where the platform says it is. The credentials are kept before the login says that it is confirmed.
+/// Advances the login to the state reported by the platform. The credentials are stored before the login counts as confirmed.
 async fn advance(
     world: &World,
     record: &IntegrationRecord,
@@ -218,7 +218,7 @@ async fn advance(
     had_digits: bool,
 ) -> Result<(), LoginError> {
     match progress {
-        // Digits that aren't refused were right, though the platform has not said so yet.
+        // Digits that aren't refused were right, though the platform hasn't confirmed that yet.
         LoginProgress::Waiting if had_digits => login.state = LoginState::Scanned,
         LoginProgress::Waiting => {}
         LoginProgress::Scanned => login.state = LoginState::Scanned,
@@ -254,13 +254,13 @@ async fn confirm(
         }
         Err(IntegrationError::Store(error)) => Err(error.into()),
         Err(error) => {
-            warn!(account.id = %record.id, error = %error, "credentials of a login can't be kept");
+            warn!(account.id = %record.id, error = %error, "credentials of a login can't be stored");
             Err(StoreError::Conflict.into())
         }
     }
 }
 
-/// Keeps the credentials in the integration as it is by now, which makes it connect with them. Without new ones it connects again.
+/// Stores the credentials in the current version of the integration, which makes it connect with them. Without new ones it reconnects.
 async fn keep(
     world: &World,
     record: &IntegrationRecord,

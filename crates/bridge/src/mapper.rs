@@ -17,16 +17,16 @@ use crate::signed_post::{self, SignedPostError};
 use crate::world::{World, chance, random};
 use crate::{integration_log, users};
 
-/// Code of the log line that a mapper could not be asked.
+/// Log code of a mapper that could not be asked.
 pub const MAPPER_UNREACHABLE: &str = "mapper_unreachable";
-/// Code of the log line that a mapper doesn't know a person.
+/// Log code of a person whom the mapper doesn't know.
 pub const PERSON_UNKNOWN: &str = "person_unknown";
 
-/// How long a mapper may take: a person waits for the answer.
+/// Timeout of a mapper: a person waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest answer.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
-/// Attempts to record an answer.
+/// Most attempts to record an answer.
 const MAX_RACES: usize = 5;
 
 /// Why a mapper gave no answer.
@@ -35,7 +35,7 @@ pub enum MapperError {
     /// The request was not accepted.
     #[error(transparent)]
     Post(#[from] SignedPostError),
-    /// The answer is longer than any that is documented.
+    /// The answer is longer than any documented one.
     #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
     /// The answer can't be read.
@@ -54,7 +54,7 @@ pub(crate) enum Verdict {
     Due,
 }
 
-/// The verdict of what is cached.
+/// The verdict according to the cache.
 pub(crate) async fn cached(world: &World, bot: &IntegrationRecord, sender: &Sender) -> Result<Verdict, StoreError> {
     let now = world.clock.now();
     let organization = organization::look_up(&world.store, &bot.organization, now).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn cached(world: &World, bot: &IntegrationRecord, sender: &Send
 
 fn verdict(mapper: &Mapper, version: u64, known: (bool, Option<&Mapping>), now: Timestamp) -> Verdict {
     match known {
-        // Whom an operator has linked the mapper isn't asked about.
+        // The mapper isn't asked about people whom an operator has linked.
         (true, _) => Verdict::Answered,
         (false, None) => Verdict::Due,
         (false, Some(mapping)) if mapping.is_due(version, now) => Verdict::Due,
@@ -87,8 +87,8 @@ fn of_mapping(mapper: &Mapper, mapping: &Mapping) -> Verdict {
     }
 }
 
-/// Asks about a sender, unless another process just did, and records the answer. A mapper that can't be asked changes nothing: then the last
-/// answer counts, if there was one.
+/// Asks about a sender, unless another process just did, and records the answer. If the mapper can't be asked, its last answer counts,
+/// if there was one.
 pub(crate) async fn ask(world: &World, bot: &IntegrationRecord, sender: &Sender) -> Result<Verdict, StoreError> {
     let now = world.clock.now();
     let organization = organization::look_up(&world.store, &bot.organization, now).await?;
@@ -97,7 +97,7 @@ pub(crate) async fn ask(world: &World, bot: &IntegrationRecord, sender: &Sender)
     };
     let id = user::id_of(&bot.id, &sender.id);
     let Some(person) = user::get(&world.store, &bot.organization, &id).await? else {
-        // Forgotten a moment ago: nothing is recorded.
+        // Erased a moment ago: nothing is recorded.
         let answer = question(world, &mapper, bot, &sender.id, sender.name.as_deref()).await;
         return Ok(match answer {
             Ok(answer) => of_mapping(&mapper, &Mapping::answered(answer, version, now)),
@@ -175,7 +175,7 @@ async fn question(
     Ok(MapperAnswer::read(&read)?)
 }
 
-/// Records what came of asking. `None`: the person was forgotten meanwhile.
+/// Records the mapper's answer. `None`: the person was erased meanwhile.
 async fn record(
     world: &World,
     bot: &IntegrationRecord,

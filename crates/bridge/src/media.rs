@@ -1,8 +1,7 @@
-//! Files behind signed links: what came with a message, and what an agent gave.
+//! Files behind signed links: attachments of messages, and files of agents.
 //!
-//! What came with a message is fetched from the platform on request, unless the platform serves it only for minutes:
-//! then the run fetches it first, or a runner does while the message waits, and it is stored as long as the
-//! links to it work.
+//! Attachments are fetched from the platform on request, unless the platform serves them only for minutes: then the run prefetches them
+//! first, or a runner does while the message waits, and they are stored for longer than the links to them work.
 
 mod fetch;
 mod inline;
@@ -36,23 +35,23 @@ use crate::world::{World, random};
 const LIFE: Duration = Duration::from_secs(3600);
 /// How long a link to an agent's file works: people come back to an answer.
 const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
-/// Largest part of a message that is kept.
+/// Largest part of a message that is stored.
 const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
-/// How long it is kept: longer than the links of a run that begins again.
+/// How long it is stored: longer than the links of a run that is restarted.
 const KEPT_LIFE: Duration = Duration::from_hours(3);
-/// MemoryBudget that reading a kept file takes at least: of some it isn't known how long they are, but no event brought more.
+/// Least memory budget for reading a stored file: the length of some is unknown, but no event brought more.
 const LEAST_ROOM: usize = 1024 * 1024;
-/// Where signed links lead, below our own address.
+/// Path of signed links, below our own address.
 const MEDIA_PATH: &str = "/api/media/";
-/// What sealed link tokens are about.
+/// Purpose of sealed link tokens.
 const MEDIA_TOKEN: &str = "media";
 
-/// Where in a message a part stands.
+/// Position of a part in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartRef {
-    /// Among its own parts.
+    /// Among the message's own parts.
     Message(usize),
-    /// Among the parts of what it quotes.
+    /// Among the parts of the quoted message.
     Quote(usize),
 }
 
@@ -90,9 +89,9 @@ impl Grant {
 
 /// A file's plain bytes.
 pub struct Fetched {
-    /// The bytes. They hold their room as long as they are there.
+    /// The bytes. They hold their memory permit until they are dropped.
     pub bytes: Bytes,
-    /// MIME type, from the bytes themselves where they tell.
+    /// MIME type, detected from the bytes where possible.
     pub mime: String,
     /// File name, if known.
     pub name: Option<String>,
@@ -101,28 +100,28 @@ pub struct Fetched {
 /// Why a part can't be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The link isn't ours or is too old.
+    /// The link isn't ours or has expired.
     #[error("the link is not valid")]
     BadLink,
     /// The message or its bot is gone.
     #[error("the message is gone")]
     Gone,
-    /// Too many others are being fetched.
-    #[error("no room for another file within {} s", .0.as_secs())]
+    /// Too many other files are being fetched.
+    #[error("no memory budget for another file within {} s", .0.as_secs())]
     NoRoom(Duration),
     /// It took too long.
-    #[error("the file did not come within {} s", .0.as_secs())]
+    #[error("the file did not arrive within {} s", .0.as_secs())]
     Late(Duration),
     /// The connector can't read its own locator.
     #[error("the part can't be located")]
     NoLocator,
     /// The download failed.
-    #[error("the platform did not give it")]
+    #[error("the platform did not serve the file")]
     Download(#[from] DownloadError),
     /// The bytes are not what they should be.
     #[error("the bytes can't be read")]
     Media(#[from] MediaError),
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
 }
@@ -142,7 +141,7 @@ pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
     Grant { what, expires_at }.link(world)
 }
 
-/// Keeps a file that an agent gave by content, so that everybody downstream sees a file by address. Other events pass.
+/// Stores a file that an agent gave by content, so that all later code sees a file by address. Other events are returned unchanged.
 ///
 /// # Errors
 /// The table's.
@@ -189,14 +188,14 @@ pub async fn open(world: &World, token: &str) -> Result<Fetched, FetchError> {
     }
 }
 
-/// Whose share of the memory budget a link uses. Links of an earlier version share one.
+/// The organization whose share of the memory budget a link uses. Links of an earlier version share one.
 fn owner(organization: Option<OrganizationId>) -> OrganizationId {
     organization.unwrap_or_else(|| OrganizationId::new(""))
 }
 
-/// Keeps a part of a message whose platform soon doesn't give it any more: a link to it then leads to what is kept.
+/// Prefetches a part of a message that its platform deletes soon: a link to it then leads to the stored copy.
 ///
-/// Doing it again changes nothing. Returns the file's name and MIME type.
+/// Idempotent. Returns the file's name and MIME type.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -220,7 +219,7 @@ pub async fn keep_part(
     Ok((name, mime))
 }
 
-/// The same for every process that works on the message.
+/// The id of a stored part: the same in every process that works on the message.
 pub(crate) fn kept_id(message: &MessageId, place: PartRef) -> String {
     let (whose, at) = match place {
         PartRef::Message(at) => ("message", at),
@@ -276,7 +275,7 @@ async fn part_at(world: &World, bot: &Bot, message: &Message, place: PartRef) ->
     match (place, &message.quoted, &message.refers_to) {
         (PartRef::Message(at), ..) => message.parts.get(at).cloned(),
         (PartRef::Quote(at), Some(quoted), _) => quoted.parts.get(at).cloned(),
-        // As for the question: what is quoted only the platform can tell.
+        // As for the question: only the platform knows what is quoted.
         (PartRef::Quote(at), None, Some(id)) => quotes::read(world, bot, id).await?.parts.into_iter().nth(at),
         (PartRef::Quote(_), None, None) => None,
     }

@@ -1,4 +1,4 @@
-//! Memory budget for bytes of strangers, so that no number of them at once ends the process, and no tenant uses it up.
+//! Memory budget for foreign bytes: concurrent transfers can't exhaust the process's memory, and no tenant uses up the budget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,13 @@ use tieline_core::ids::OrganizationId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The budget is counted in these, as a semaphore counts no further than 32 bits.
+/// Unit in which the budget is counted, since a semaphore counts no further than 32 bits.
 const UNIT_BYTES: usize = 4 * 1024;
-/// Organizations that may be remembered before those without permits are forgotten.
+/// Organizations remembered before those without permits are evicted.
 const MAX_REMEMBERED: usize = 1024;
 
-/// So many bytes may be held at a time, half of them by one organization. Counted are the bytes themselves, not the copies that sending
-/// them makes.
+/// Limits how many bytes are held at a time, half of them by one organization. Counted are the bytes themselves, not the copies made for
+/// sending them.
 #[derive(Debug)]
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
@@ -24,7 +24,7 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// A budget of `max_bytes`.
     #[must_use]
     pub fn of(max_bytes: usize) -> Self {
         let max_units = units(max_bytes);
@@ -35,10 +35,10 @@ impl MemoryBudget {
         }
     }
 
-    /// Takes a permit for `n_bytes`, which may be all there is but not more. `None` if there is none within `patience`.
+    /// Takes a permit for `n_bytes`, at most the whole budget. `None` if none is available within `patience`.
     ///
-    /// Permits are given in order of arrival, but requests of an organization that has its share already let others pass. What is larger
-    /// than a share occupies the whole share.
+    /// Permits are granted in order of arrival, but requests of an organization that has used up its share let others pass. A request larger
+    /// than the share occupies the whole share.
     pub async fn take(
         &self,
         organization: &OrganizationId,
@@ -51,7 +51,7 @@ impl MemoryBudget {
         }
         let share = self.share(organization);
         let waiting = async {
-            // First the share: a request that waits for its organization's share must not block other organizations.
+            // The share first: a request that waits for its organization's share must not block other organizations.
             let share = share.acquire_many_owned(n_units.min(self.share_units())).await.ok()?;
             let permit = Arc::clone(&self.free).acquire_many_owned(n_units).await.ok()?;
             Some(MemoryPermit { permit, share })
@@ -69,7 +69,7 @@ impl MemoryBudget {
             return Arc::clone(share);
         }
         if shares.len() >= MAX_REMEMBERED {
-            // Permits and waiting requests hold a reference each.
+            // Permits and waiting requests each hold a reference.
             shares.retain(|_, share| Arc::strong_count(share) > 1);
         }
         let share = Arc::new(Semaphore::new(self.share_units() as usize));
@@ -78,7 +78,7 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes of a budget that are taken. They are free again when this, or what it was filled with, is dropped.
+/// A permit for bytes of a budget. They are free again when this, or the bytes that it was filled with, are dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
     permit: OwnedSemaphorePermit,
@@ -86,7 +86,7 @@ pub struct MemoryPermit {
 }
 
 impl MemoryPermit {
-    /// Fills it. What `bytes` don't need is given back at once.
+    /// Attaches the permit to `bytes`. What they don't need is freed at once.
     #[must_use]
     pub fn fill(mut self, bytes: Vec<u8>) -> Bytes {
         let needed = units(bytes.len()) as usize;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_hold_their_room_until_the_last_of_them_is_dropped() {
+    async fn bytes_hold_their_permit_until_the_last_slice_is_dropped() {
         let (budget, org) = (MemoryBudget::of(3 * MIB), org("acme"));
         let room = async |n_mib| budget.take(&org, n_mib * MIB, SOON).await;
         let filled = room(3).await.unwrap().fill(vec![1; MIB]);
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_there_is_at_all_is_refused_at_once() {
+    async fn a_request_larger_than_the_budget_is_refused_at_once() {
         let budget = MemoryBudget::of(MIB);
         assert!(budget.take(&org("acme"), MIB + 1, Duration::MAX).await.is_none());
     }
 
     #[tokio::test]
-    async fn one_organization_leaves_half_to_the_others() {
+    async fn one_organization_uses_at_most_half_of_the_budget() {
         let budget = MemoryBudget::of(8 * MIB);
         let take = async |id: &str, n_mib: usize| budget.take(&org(id), n_mib * MIB, SOON).await;
         let held = (take("greedy", 3).await.unwrap(), take("greedy", 1).await.unwrap());
@@ -157,7 +157,7 @@ mod tests {
         assert!(take("modest", 4).await.is_some());
         drop(held);
         drop(waiting.await.unwrap());
-        // A file that is larger than a share is had, and leaves nothing of it.
+        // A file larger than the share is allowed, and uses up all of it.
         let large = take("greedy", 6).await.unwrap();
         assert!(take("greedy", 1).await.is_none());
         assert!(take("modest", 2).await.is_some());

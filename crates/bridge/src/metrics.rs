@@ -1,7 +1,7 @@
-//! What operators watch: few numbers, gathered in memory and written as lines that CloudWatch turns into metrics.
+//! Metrics for operators: few, gathered in memory and written as log lines that CloudWatch turns into metrics.
 //!
 //! Dimensions are few on purpose, since every combination of them is paid for: never an integration, a chat or a person.
-//! Off where no consumer reads them.
+//! Off where they aren't read.
 //!
 //! See [CloudWatch Docs/Embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 
@@ -21,42 +21,42 @@ use tracing::warn;
 use self::totals::Totals;
 use crate::clock::Clock;
 
-/// Most values of one metric in one line, by the format.
+/// Most values of one metric in one line, a limit of the format.
 const MAX_VALUES: usize = 100;
-/// Most values that are kept of one metric between two writings: more means that the writer is blocked.
+/// Most values kept of one metric between two writes: more means that the writer is blocked.
 const MAX_KEPT: usize = 10_000;
-/// Time between two writings of a process that lives long.
+/// Time between two writes of a long-lived process.
 pub const PERIOD: Duration = Duration::from_secs(60);
 
-/// A number that is watched.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Messages that came to an end.
+    /// Messages that reached their end.
     Messages,
     /// From the receipt of a message to the first text of its answer in the chat.
     TimeToFirstText,
     /// From the receipt of a message to the whole answer in the chat.
     TimeToFinal,
-    /// How long agents worked on a run, all processes together.
+    /// How long agents worked on a run, in all processes together.
     RunTime,
-    /// What was tried again.
+    /// Retries, by source.
     Retries,
-    /// How long texts waited because a platform's pace or its word demanded it.
+    /// How long texts waited because of a platform's pace or rate limit.
     BudgetWait,
-    /// Long connections of this process, by how they stand.
+    /// Long connections of this process, by state.
     Connections,
-    /// How long a bot was without a connection while it went from one process to another.
+    /// How long a bot was disconnected during a hand-over from one relay to another.
     HandOverGap,
     /// A relay process that is alive and holds its leases.
     Heartbeats,
-    /// Wake-ups that a runner which takes them itself works on: most wait for an agent.
+    /// Wake-ups being processed by a runner that receives them itself: most wait for an agent.
     RunsInHand,
     /// Synthetic checks, as 1 for each that failed and 0 for each that passed.
     FailedChecks,
 }
 
 impl Metric {
-    /// All of them.
+    /// All metrics.
     pub const ALL: [Self; 11] = [
         Self::Messages,
         Self::TimeToFirstText,
@@ -89,7 +89,7 @@ impl Metric {
         }
     }
 
-    /// Its unit, in CloudWatch's words.
+    /// Its unit, as CloudWatch names it.
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
@@ -105,28 +105,28 @@ impl Metric {
         }
     }
 
-    /// By what it is told apart: each set of dimensions is a metric of its own.
+    /// Its sets of dimensions: each set is a metric of its own.
     #[must_use]
     pub const fn dimensions(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Messages => &[&["Fate"], &["Platform", "Fate"]],
             Self::TimeToFirstText | Self::TimeToFinal | Self::RunTime | Self::BudgetWait => &[&["Platform"]],
             Self::Retries => &[&["Source"]],
-            // All together too: alarms are about shares of them.
+            // Also without dimensions: alarms are about shares of the total.
             Self::Connections => &[&[], &["State"], &["Platform", "State"]],
             Self::HandOverGap | Self::Heartbeats | Self::RunsInHand | Self::FailedChecks => &[&[]],
         }
     }
 }
 
-/// Where something was tried again.
+/// What was retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetrySource {
     /// A call to a platform failed in passing.
     Platform,
-    /// A record went back on its queue.
+    /// A record was returned to its queue.
     Queue,
-    /// A run was begun again because its process ended.
+    /// A run was restarted because its process ended.
     Run,
 }
 
@@ -140,7 +140,7 @@ impl RetrySource {
     }
 }
 
-/// A run that is counted while it lasts.
+/// Counts a run while it lasts.
 #[derive(Debug)]
 pub struct RunGuard(Option<Arc<Totals>>);
 
@@ -157,18 +157,18 @@ type Labels = Vec<(&'static str, String)>;
 /// The values of the metrics that share their labels.
 type Values = BTreeMap<Metric, Vec<f64>>;
 
-/// The numbers of this process that are not written yet.
+/// Gathered metrics of this process that are not written yet.
 #[derive(Debug, Default)]
 pub struct Metrics {
     namespace: Option<String>,
     kept: Mutex<BTreeMap<Labels, Values>>,
-    /// What Prometheus reads. `None` where no address serves it.
+    /// Totals for Prometheus. `None` where no address serves them.
     totals: Option<Arc<Totals>>,
     n_asked: AtomicU64,
 }
 
 impl Metrics {
-    /// Gathers for a namespace, which tells one deployment from another.
+    /// Gathers for a namespace, which identifies the deployment.
     #[must_use]
     pub fn gathering(namespace: String) -> Self {
         Self {
@@ -177,7 +177,7 @@ impl Metrics {
         }
     }
 
-    /// The same, with totals for [`crate::exposition::render`].
+    /// Also keeps totals for [`crate::exposition::render`].
     #[must_use]
     pub fn exposed(self) -> Self {
         Self {
@@ -186,18 +186,18 @@ impl Metrics {
         }
     }
 
-    /// What Prometheus reads, if anything serves it.
+    /// Totals for Prometheus, if an address serves them.
     pub(crate) fn totals(&self) -> Option<&Totals> {
         self.totals.as_deref()
     }
 
-    /// How often agents were asked since the start.
+    /// How often agents were called since the start.
     #[must_use]
     pub fn n_asked(&self) -> u64 {
         self.n_asked.load(Ordering::Relaxed)
     }
 
-    /// Counts that an agent is asked, and the run for as long as the guard lives.
+    /// Counts a call of an agent, and the run for as long as the guard lives.
     #[must_use]
     pub fn run(&self) -> RunGuard {
         self.n_asked.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Metrics {
         RunGuard(self.totals.clone())
     }
 
-    /// How many long connections of this process are in which state, by platform: all of them, once a [`PERIOD`].
+    /// Sets how many long connections of this process are in which state, by platform. Called once a [`PERIOD`], with all of them.
     pub fn connection_states<'a>(&self, counts: impl IntoIterator<Item = ((&'a str, &'a str), usize)>) {
         if let Some(totals) = &self.totals {
             totals.forget(Metric::Connections);
@@ -217,7 +217,7 @@ impl Metrics {
         }
     }
 
-    /// A message has come to its end.
+    /// Counts a message that reached its end.
     pub fn message(&self, platform: &str, fate: MessageState) {
         self.add(
             Metric::Messages,
@@ -226,40 +226,40 @@ impl Metrics {
         );
     }
 
-    /// A span of time that belongs to a platform.
+    /// Records a duration of a platform.
     pub fn time(&self, metric: Metric, platform: &str, took: Duration) {
         self.add(metric, vec![("Platform", platform.into())], millis(took));
     }
 
-    /// Something is tried again.
+    /// Counts a retry.
     pub fn retry(&self, source: RetrySource) {
         self.add(Metric::Retries, vec![("Source", source.as_str().into())], 1.0);
     }
 
-    /// How many long connections of a platform are in this state in this process.
+    /// Records how many long connections of a platform are in this state in this process.
     fn connections(&self, platform: &str, state: &str, n: usize) {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         let labels = vec![("Platform", platform.into()), ("State", state.into())];
         self.add(Metric::Connections, labels, f64::from(n));
     }
 
-    /// A bot was without a connection for so long while it changed hands.
+    /// Records how long a bot was disconnected during a hand-over.
     pub fn hand_over_gap(&self, gap: Duration) {
         self.add(Metric::HandOverGap, Vec::new(), millis(gap));
     }
 
-    /// This process holds its leases. Once a [`PERIOD`].
+    /// Counts that this process holds its leases. Once a [`PERIOD`].
     pub fn heartbeat(&self) {
         self.add(Metric::Heartbeats, Vec::new(), 1.0);
     }
 
-    /// How many wake-ups this process works on. Twice a [`PERIOD`], so that none is without.
+    /// Records how many wake-ups this process works on. Twice a [`PERIOD`], so that no period is without a value.
     pub fn runs_in_hand(&self, n: usize) {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         self.add(Metric::RunsInHand, Vec::new(), f64::from(n));
     }
 
-    /// A synthetic check has ended.
+    /// Records the result of a synthetic check.
     pub fn check(&self, is_failed: bool) {
         self.add(Metric::FailedChecks, Vec::new(), f64::from(u8::from(is_failed)));
     }
@@ -278,7 +278,7 @@ impl Metrics {
         }
     }
 
-    /// Writes what was gathered to standard output, where CloudWatch reads: at the end of every invocation, or every [`PERIOD`].
+    /// Writes the gathered metrics to standard output, which CloudWatch reads: at the end of every invocation, or every [`PERIOD`].
     pub fn write(&self, now: Timestamp) {
         let lines = self.take_lines(now);
         if lines.is_empty() {
@@ -289,7 +289,7 @@ impl Metrics {
         }
     }
 
-    /// What was gathered since the last time, as lines.
+    /// The metrics gathered since the last call, as lines.
     #[must_use]
     pub fn take_lines(&self, now: Timestamp) -> String {
         let Some(namespace) = &self.namespace else {
@@ -308,7 +308,7 @@ impl Metrics {
     }
 }
 
-/// Writes `metrics` every [`PERIOD`], for a process that lives long. Ends when dropped.
+/// Writes `metrics` every [`PERIOD`], for a long-lived process. Ends when dropped.
 pub async fn keep_writing(metrics: Arc<Metrics>, clock: Clock) {
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -320,7 +320,7 @@ fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round()
 }
 
-/// As many values as one line may hold; the rest stays.
+/// Takes as many values as one line may hold; the rest stays.
 fn next_part(values: &mut Values) -> Values {
     let part = values
         .iter_mut()
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_all_that_cloudwatch_wants() {
+    fn a_line_has_all_fields_that_cloudwatch_requires() {
         let metrics = Metrics::gathering("Tieline/test".into());
         metrics.message("wecom", MessageState::Answered);
         let expected = json!({
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn more_values_than_a_line_may_hold_go_into_the_next() {
+    fn values_beyond_the_limit_go_into_the_next_line() {
         let metrics = Metrics::gathering("n".into());
         for _ in 0..250 {
             metrics.retry(RetrySource::Queue);
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nobody_reads() {
+    fn nothing_is_gathered_where_metrics_are_off() {
         let metrics = Metrics::default();
         metrics.heartbeat();
         assert!(metrics.kept.lock().unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! What people and groups are called, on a platform that tells it only when asked. No answer waits long for a name, and none fails for want
+//! Names of people and groups, on a platform that reveals them only on request. No answer waits long for a name, and none fails for lack
 //! of one.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::courier;
 use crate::state::known_names::Named;
 use crate::world::World;
 
-/// How long a question waits for a name.
+/// Timeout for looking up a name.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The name of a person.
@@ -46,13 +46,13 @@ async fn ask(
     }
     let question = question()?;
     let Ok(answer) = timeout(PATIENCE, courier::send(world, bot, &question.call)).await else {
-        // A group may have many people: only one of them is waited for.
+        // A group may have many people: after one timeout no other name of the bot is asked for.
         world.known_names.keep(anybody, None, now);
         return None;
     };
     let name = answer.ok().and_then(|answer| (question.read)(&answer));
     if name.is_none() {
-        debug!(account.id = %bot.account.integration, call = question.call.name, "the platform tells no name");
+        debug!(account.id = %bot.account.integration, call = question.call.name, "the platform returned no name");
     }
     world.known_names.keep(whose, name.clone(), now);
     name

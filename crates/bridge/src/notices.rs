@@ -1,4 +1,4 @@
-//! Sentences of ours, and of the operator, as replies of their own.
+//! Notices of the bridge and texts of the operator, as replies of their own.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use tieline_store::reply::{self, Outcome, ReplyRecord};
 use crate::reply_writes;
 use crate::world::World;
 
-/// How often a lost race for a reply is run again at once.
+/// How often a lost race for a reply is retried at once.
 const MAX_RACES: u32 = 20;
 
-/// A sentence and what it says of the message.
+/// A notice or text, and the outcome of the message that it answers.
 #[derive(Debug, Clone)]
 pub struct NoticeReply {
     notice: Option<Notice>,
@@ -37,7 +37,7 @@ impl NoticeReply {
         }
     }
 
-    /// A text of its own for a person whose event is carried out without an agent: the operator's welcome, a status, a menu.
+    /// A text for a person whose event is handled without an agent: the operator's welcome, a status, a menu.
     #[must_use]
     pub const fn text(text: String) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl NoticeReply {
         Self::ours(notice, Outcome::Refused)
     }
 
-    /// The message is refused, with a text of its own.
+    /// The message is refused, with this text.
     #[must_use]
     pub const fn refused_text(text: String) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl NoticeReply {
         Self::ours(notice, Outcome::Commanded)
     }
 
-    /// The message failed, for this reason, before an agent was asked.
+    /// The message failed before an agent was called. `reason` is its failure code.
     #[must_use]
     pub fn failed(reason: &str) -> Self {
         let failure = AgentFailure {
@@ -80,7 +80,7 @@ impl NoticeReply {
         Self::ours(Notice::AgentFailed, Outcome::Failed(failure))
     }
 
-    /// The reply with this as its final state.
+    /// The reply with this notice as its final state.
     fn on(self, before: ReplyRecord) -> ReplyRecord {
         ReplyRecord {
             stage: Stage::Final,
@@ -98,13 +98,13 @@ impl NoticeReply {
     }
 }
 
-/// The reference that is shown with the notice of a failure.
+/// The reference number shown with the notice of a failure.
 #[must_use]
 pub fn reference(notice: Notice, reply: &ReplyId) -> Option<Reference> {
     notice.is_failure().then(|| Reference::of(reply))
 }
 
-/// What a new reply record is about.
+/// What a new reply record refers to.
 pub struct About<'a> {
     /// The reply.
     pub reply: &'a ReplyId,
@@ -116,9 +116,9 @@ pub struct About<'a> {
     pub conversation: &'a ConversationId,
     /// The message.
     pub message: &'a MessageId,
-    /// Who asked.
+    /// The sender of the message.
     pub asker: &'a SenderId,
-    /// When.
+    /// When the message was received.
     pub received_at: Timestamp,
 }
 
@@ -157,7 +157,7 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
     }
 }
 
-/// Records a sentence as the reply to an event. Nothing happens if there is a reply already that says something, or that a run shows.
+/// Records a notice as the reply to an event. Does nothing if the reply has an outcome already, or a run shows it.
 ///
 /// # Errors
 /// The table's.
@@ -180,7 +180,7 @@ pub async fn record(
     save(world, &about, word).await
 }
 
-/// The same for a message that is in the ledger.
+/// Like [`record`], for a message that is in the ledger.
 ///
 /// # Errors
 /// The table's.
@@ -205,7 +205,7 @@ pub async fn record_for(
     save(world, &about, word).await
 }
 
-/// Ends the reply of a waiting message that shows nothing but `sign`: a mark goes without a word, a bubble ends with `notice`. Tells
+/// Ends the reply of a pending message that shows nothing but `sign`: a mark is removed, a bubble ends with `notice`. Returns
 /// whether there is something to deliver; a message without a sign has no record.
 ///
 /// # Errors
@@ -236,8 +236,8 @@ pub async fn end_sign(world: &World, id: &ReplyId, sign: WaitingSign, notice: No
     Err(StoreError::Conflict)
 }
 
-/// Ends the reply of a message that no agent was asked about, though it may show a sign that it waits. Returns the wake-up that delivers
-/// it; none if it is delivered. For the holder of the conversation's lease.
+/// Ends the reply of a message that was never put to an agent, though it may show a waiting sign. Returns the wake-up that delivers
+/// it; `None` if it is delivered already. For the holder of the conversation's lease.
 ///
 /// # Errors
 /// The table's; [`StoreError::Conflict`] if others keep changing the reply.
@@ -272,9 +272,9 @@ async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(),
             saved => return saved,
         }
         before = match reply::get(&world.store, about.reply, now).await? {
-            // A redrive has restarted it, and the message is not to go to the agent this time.
+            // A redrive has restarted it, and this time the message does not go to the agent.
             Some(found) if found.redrive > 0 && found.outcome.is_none() && found.fence == 0 => Some(found),
-            // An earlier try of the same event was here.
+            // An earlier attempt of the same event recorded it.
             Some(_) => return Ok(()),
             None => None,
         };

@@ -1,8 +1,8 @@
 //! Sends notifications to an organization's operators: to a webhook, or as a message of one of the organization's bots.
 //!
-//! What is to be sent waits in the table and is retried with backoff. Each attempt is recorded before it is made, so that two processes
+//! Notifications wait in an outbox in the table and are retried with backoff. Each attempt is recorded before it is made, so that two processes
 //! don't make the same one, and a process that dies during one only delays the next. A notification keeps its id in all attempts: a
-//! receiver that was reached twice recognizes it, and a chat shows it once.
+//! receiver that gets it twice can recognize it, and a chat shows it once.
 
 use std::time::Duration;
 
@@ -27,19 +27,19 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_mins(1),
     cap: Duration::from_hours(1),
 };
-/// Attempts of one notification.
+/// Most attempts of one notification.
 const MAX_ATTEMPTS: u32 = 8;
-/// How long a notification is news: longer than all attempts take. What waits longer waited while notifications were off.
+/// How long a notification is worth sending: longer than all attempts take. One that waits longer has waited while notifications were off.
 const LIFETIME: Duration = Duration::from_hours(6);
-/// How long a webhook may take to answer.
+/// Timeout of a webhook.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Notifications of one organization that are sent in one go. The rest waits for the next time.
+/// Most notifications of one organization sent in one pass. The rest is sent in the next.
 const MAX_SENDS: usize = 2;
-/// Most notifications of an organization that wait. The oldest one makes room.
+/// Most notifications of an organization that wait. Beyond that the oldest one is dropped.
 const MAX_WAITING: usize = 20;
-/// Messages that are remembered as notifications.
+/// Most messages remembered as notifications.
 const MAX_OWN_MESSAGES: usize = 20;
-/// Attempts to record what became of a notification.
+/// Most attempts to record the outcome of a notification.
 const MAX_RACES: usize = 5;
 
 /// A notification as it is sent: a JSON object for a webhook, and text for a chat.
@@ -54,10 +54,10 @@ pub struct Notification<'a> {
 /// Why a notification was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// The webhook.
+    /// The webhook failed.
     #[error(transparent)]
     Webhook(#[from] SignedPostError),
-    /// The bot is gone, stopped, or may only answer.
+    /// The bot was deleted or stopped, or its platform lets it only answer.
     #[error("the bot {0} can't send messages: it was deleted or stopped, or its platform lets it only answer")]
     NoBot(IntegrationId),
     /// The bot's settings can't be used.
@@ -66,22 +66,22 @@ pub enum NotifyError {
     /// The message can't be recorded.
     #[error("the message can't be recorded")]
     Speak(#[from] SpeakError),
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
 }
 
-/// A fresh id of a notification.
+/// A random notification id.
 #[must_use]
 pub fn fresh_id() -> String {
     fresh("ntf", random())
 }
 
-/// Adds a notification to those that wait. The caller saves them.
+/// Adds a notification to the outbox. The caller saves it.
 pub fn enqueue(notifications: &mut Notifications, id: String, body: String, now: Timestamp) {
     if notifications.outbox.len() >= MAX_WAITING {
         let dropped = notifications.outbox.remove(0);
-        warn!(notification.id = %dropped.id, "dropped a notification, for too many wait");
+        warn!(notification.id = %dropped.id, "dropped a notification: the outbox is full");
     }
     notifications.outbox.push(Outgoing {
         id,
@@ -92,7 +92,7 @@ pub fn enqueue(notifications: &mut Notifications, id: String, body: String, now:
     });
 }
 
-/// Sends what is due. What fails is tried again later, and given up in the end.
+/// Sends the notifications that are due. Failed ones are retried later, and given up in the end.
 ///
 /// # Errors
 /// The table's.
@@ -119,13 +119,13 @@ pub async fn send_due(world: &World, settings: &NotifySettings) -> Result<(), St
     Ok(())
 }
 
-/// The next notification that is due, with the number of the attempt, which is recorded. `None`: there is none, or another process
-/// sends at the same time.
+/// The next due notification, with the number of the attempt, which is recorded. `None`: none is due, or another process is sending
+/// at the same time.
 async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(Outgoing, u32)>, StoreError> {
     let now = world.clock.now();
     let mut all = notifications::get(&world.store, organization).await?;
     let n_waiting = all.outbox.len();
-    // A process that died during the last attempt recorded nothing of it.
+    // A process that died during the last attempt recorded no outcome.
     all.outbox
         .retain(|waiting| waiting.attempts < MAX_ATTEMPTS && now.since(waiting.at) < LIFETIME);
     let due = all.outbox.iter_mut().find(|waiting| waiting.next_at <= now);
@@ -144,7 +144,7 @@ async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(O
     }
 }
 
-/// Records what became of an attempt.
+/// Records the outcome of an attempt.
 async fn record(
     world: &World,
     organization: &OrganizationId,
@@ -170,11 +170,11 @@ async fn record(
             saved => return saved,
         }
     }
-    // It is sent once more, under the same id.
+    // It will be sent once more, under the same id.
     Err(StoreError::Conflict)
 }
 
-/// Sends a notification now. Gives the message, if it is one of a bot; the ledger knows what becomes of that.
+/// Sends a notification now. Returns the message, if a bot sends it; its outcome is in the ledger.
 ///
 /// # Errors
 /// [`NotifyError`].
@@ -233,7 +233,7 @@ fn text_of(body: &str) -> String {
     body["text"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What a message gets its name from: the same for the same notification, so that it is said once however often it is sent.
+/// Seed of the message's id: the same for the same notification, so that it is shown once however often it is sent.
 fn name_of(id: &str) -> [u8; 12] {
     let mut name = [0; 12];
     name.copy_from_slice(&digest(&["notification", id]).as_bytes()[..12]);

@@ -1,6 +1,6 @@
-//! Who an operator is, and what an agent may do: tokens of our own making.
+//! Authentication of operators and agents, by tokens that Tieline issues.
 //!
-//! An operator proves itself by a bearer token, or by the cookie of a session that a token opened (`session`).
+//! An operator authenticates with a bearer token, or with the cookie of a session that a token opened (`session`).
 
 use std::net::IpAddr;
 
@@ -26,19 +26,19 @@ pub use strength::{MIN_TOKEN_BITS, bits};
 /// A caller with a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operator {
-    /// Sees all.
+    /// May access everything.
     Root,
-    /// Sees one organization.
+    /// May access one organization.
     Member {
-        /// Which.
+        /// The organization.
         organization: OrganizationId,
-        /// What they may do in it.
+        /// The role in it.
         role: Role,
     },
 }
 
 impl Operator {
-    /// Whose operator it is: an organization's id, or nothing for the root operator.
+    /// The organization's id; empty for the root operator.
     #[must_use]
     pub fn owner(&self) -> &str {
         match self {
@@ -48,14 +48,14 @@ impl Operator {
     }
 }
 
-/// An operator, and the token that proved it.
+/// An operator, and the token that authenticated it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// What the caller may see and do.
+    /// What the operator may access.
     pub operator: Operator,
     /// The organization's token. `None`: the root token.
     pub token: Option<TokenName>,
-    /// The session, if a cookie proved it.
+    /// The session, if a cookie authenticated it.
     pub session: Option<SessionName>,
 }
 
@@ -70,7 +70,7 @@ pub struct TokenName {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a request carries to prove its operator.
+/// The credentials of a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Proofs<'a> {
     /// The `Authorization` header.
@@ -85,35 +85,35 @@ pub struct Proofs<'a> {
     pub address: Option<IpAddr>,
 }
 
-/// Why a request has no operator.
+/// Why a request is not authenticated.
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
-    /// No proof, or a session that is over.
+    /// No credentials, or a session that has ended.
     #[error("no valid token or session")]
     Unproved,
     /// A wrong token.
     #[error("no valid token or session")]
     WrongToken {
-        /// Whether it is the first one of its address in a minute.
+        /// Whether it is the first one of its address within a minute.
         is_first: bool,
     },
-    /// A wrong token, after too many of them.
+    /// A wrong token, after too many wrong ones.
     #[error("too many wrong tokens; try again in {retry_after_seconds} s")]
     TooManyGuesses {
-        /// When the next one is looked at as before.
+        /// After this the next attempt is checked as before.
         retry_after_seconds: u64,
-        /// Whether it is the first one too many in a minute.
+        /// Whether it is the first rejected attempt within a minute.
         is_first: bool,
     },
     /// A session's cookie without the header that a form of another site can't send.
     #[error("a change with the session cookie needs the header `X-Tieline-Request`")]
     Unguarded,
-    /// The table's own reasons: the token may be as good as ever.
+    /// The table failed: the token may be valid.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The operator of a request. A bearer token counts before a cookie. Wrong tokens are counted by address.
+/// Authenticates the operator of a request. A bearer token takes precedence over a cookie. Wrong tokens are counted per address.
 ///
 /// # Errors
 /// [`Denied`].
@@ -131,7 +131,7 @@ pub async fn identify(world: &World, proofs: &Proofs<'_>) -> Result<Identity, De
     Ok(found)
 }
 
-/// The operator that a token belongs to. A wrong one is counted against the address.
+/// Authenticates a token. A wrong one is counted against the address.
 ///
 /// # Errors
 /// [`Denied`].
@@ -183,7 +183,7 @@ fn of_token(record: TokenRecord, session: Option<SessionName>) -> Identity {
     }
 }
 
-/// Records that an organization's token was used, at most every ten minutes. A failure costs only the time shown.
+/// Records that an organization's token was used, at most every ten minutes. On failure only the displayed time of last use is outdated.
 pub async fn note_use(world: &World, identity: &Identity) {
     let (Operator::Member { organization, .. }, Some(token)) = (&identity.operator, &identity.token) else {
         return;
@@ -197,11 +197,11 @@ pub async fn note_use(world: &World, identity: &Identity) {
     }
 }
 
-/// The operator of a request to our own channel. `None`: it has none, or the path is another platform's, whose requests have proofs of
-/// their own.
+/// Authenticates the operator of a request to our own channel. `None`: the request has none, or the path belongs to another platform,
+/// whose requests are verified in another way.
 ///
 /// # Errors
-/// The answer while the table fails, and after too many wrong tokens.
+/// The response while the table fails, and after too many wrong tokens.
 pub async fn signed_in(world: &World, platform: &str, proofs: &Proofs<'_>) -> Result<Option<Operator>, WebhookAnswer> {
     let connector = world.connector(platform);
     if !connector.is_some_and(|connector| connector.manifest().proof == Proof::Operator) {
@@ -210,7 +210,7 @@ pub async fn signed_in(world: &World, platform: &str, proofs: &Proofs<'_>) -> Re
     reader(world, proofs).await
 }
 
-/// The operator of a request that follows a reply of our own channel.
+/// Authenticates the operator of a request that follows a reply of our own channel.
 ///
 /// # Errors
 /// As [`signed_in`].
@@ -241,7 +241,7 @@ pub fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Whether a request's `authorization` header has the root token.
+/// Whether a request's `Authorization` header has the root token.
 pub async fn has_root_token(world: &World, header: Option<&str>) -> bool {
     let Some(token) = header.and_then(bearer) else {
         return false;
@@ -250,7 +250,7 @@ pub async fn has_root_token(world: &World, header: Option<&str>) -> bool {
     found.is_ok_and(|identity| identity.operator == Operator::Root)
 }
 
-/// Whether an operator may see what belongs to an organization.
+/// Whether an operator may read an organization's data.
 #[must_use]
 pub fn may_read(operator: &Operator, organization: &OrganizationId) -> bool {
     match operator {
@@ -259,7 +259,7 @@ pub fn may_read(operator: &Operator, organization: &OrganizationId) -> bool {
     }
 }
 
-/// Whether an operator may change, or speak for, what belongs to an organization.
+/// Whether an operator may change an organization's data, or act for it.
 #[must_use]
 pub fn may_write(operator: &Operator, organization: &OrganizationId) -> bool {
     match operator {
@@ -271,7 +271,7 @@ pub fn may_write(operator: &Operator, organization: &OrganizationId) -> bool {
     }
 }
 
-/// What a run's token allows: to report the events of this run.
+/// What a run's token permits: reporting events of this run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunGrant {
     /// The run.
@@ -280,15 +280,15 @@ pub struct RunGrant {
     pub conversation: ConversationId,
     /// The tenant.
     pub organization: OrganizationId,
-    /// Until when.
+    /// When it expires.
     #[serde(with = "tieline_core::timestamp::millis")]
     pub expires_at: Timestamp,
 }
 
-/// What sealed run tokens are about, so that no other sealed text passes for one.
+/// Purpose of sealed run tokens, so that no other sealed text is accepted as one.
 const RUN_TOKEN: &str = "run token";
 
-/// The token of a run. It carries its own proof, so nothing is stored for it.
+/// The token of a run. It is self-contained, so nothing is stored for it.
 ///
 /// # Panics
 /// Never: a grant serializes.
@@ -298,7 +298,7 @@ pub fn run_token(world: &World, grant: &RunGrant) -> Secret {
     Secret::new(world.store.keyring().seal_url(&json, RUN_TOKEN))
 }
 
-/// What a token allows, if we made it and its time is not over.
+/// The grant in a token, if it is ours and has not expired.
 #[must_use]
 pub fn open_run_token(world: &World, token: &str) -> Option<RunGrant> {
     let json = world.store.keyring().open_url(token, RUN_TOKEN).ok()?;

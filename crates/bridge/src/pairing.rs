@@ -1,4 +1,4 @@
-//! Pairing of strangers with a bot, and linking of people to those whom the operators know.
+//! Pairing of strangers with a bot, and linking of people to persons known to the operators.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use tieline_store::{Store, StoreError, pairing};
 
 use crate::world::{World, random};
 
-/// How often a lost race is run again.
+/// How often a lost race is retried.
 const MAX_RACES: u32 = 20;
-/// How long a link code is good.
+/// Lifetime of a link code.
 const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// What came of a code.
+/// Outcome of redeeming a code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
-    /// It was right: who was let in, or to whom the sender was linked.
+    /// It was right: the person who was let in, or to whom the sender was linked.
     Done(String),
-    /// It is unknown, used or expired.
+    /// It is unknown, used up or expired.
     Wrong,
-    /// No code is looked at for so long.
+    /// Too many wrong codes: none is checked for this long.
     Wait(Duration),
 }
 
-/// Changes the pairing requests of an integration: compare-and-swap, decided again after a lost race.
+/// Changes the pairing requests of an integration by compare-and-swap: retried after a lost race.
 async fn change<T>(
     world: &World,
     integration: &IntegrationId,
@@ -50,7 +50,7 @@ async fn change<T>(
     Err(StoreError::Conflict)
 }
 
-/// The code of a stranger: the one that waits or a new one. `None`: too many strangers wait.
+/// The pairing code of a stranger: their pending one or a new one. `None`: too many strangers wait.
 ///
 /// # Errors
 /// The table's.
@@ -73,7 +73,7 @@ pub async fn request(
     .await
 }
 
-/// The requests that wait for an integration.
+/// The pending requests of an integration.
 ///
 /// # Errors
 /// The table's.
@@ -83,7 +83,7 @@ pub async fn pending(world: &World, integration: &IntegrationId) -> Result<Vec<P
     Ok(book.pending(now).cloned().collect())
 }
 
-/// Lets the person in to whom `code` was shown, in a transaction of the store that `store_for` makes for the request. A redelivered
+/// Lets in the person to whom `code` was shown, in a transaction of the store that `store_for` makes for the request. A redelivered
 /// `message` is recognized.
 ///
 /// # Errors
@@ -96,7 +96,7 @@ pub async fn approve_code(
     store_for: impl Fn(&PairingRequest) -> Store,
 ) -> Result<Redeemed, StoreError> {
     let (now, typed) = (world.clock.now(), rules::typed(code));
-    // First the person is let in, then the code is spent: a crash in between leaves a code that lets the same person in again.
+    // The person is let in before the code is used up: after a crash in between, the code lets the same person in again.
     let guess = pairing::load(&world.store, &record.id, now)
         .await?
         .value
@@ -125,7 +125,7 @@ pub async fn approve_code(
 }
 
 /// Ends a request, and lets its sender in if it is approved, in a transaction of the store that `store_for` makes for the request.
-/// `false`: no such request waits.
+/// `false`: no such request is pending.
 ///
 /// # Errors
 /// The table's.
@@ -151,7 +151,7 @@ pub async fn decide(
     Ok(true)
 }
 
-/// Forgets a person's request.
+/// Deletes a person's request.
 pub(crate) async fn forget(world: &World, integration: &IntegrationId, sender: &SenderId) -> Result<(), StoreError> {
     change(world, integration, |book| book.forget(sender)).await
 }
@@ -173,8 +173,8 @@ async fn admit(
     change_user(world, store, (organization, &person.id), &change).await
 }
 
-/// Changes a person's record, in a transaction of `store`: decided again after a lost race. A person who is forgotten at the same moment
-/// has to ask again.
+/// Changes a person's record, in a transaction of `store`, by compare-and-swap: retried after a lost race. A person who is erased at the
+/// same time has to ask again.
 async fn change_user(
     world: &World,
     store: &Store,
@@ -207,7 +207,7 @@ pub(crate) async fn is_admitted(
     Ok(found.is_some_and(|user| user.admitted))
 }
 
-/// Makes a one-time code with which a person links themselves to `person`, whom the operators know. Gives it with its expiry.
+/// Creates a one-time code with which a person links themselves to `person`, known to the operators. Returns it with its expiry.
 ///
 /// # Errors
 /// The table's.

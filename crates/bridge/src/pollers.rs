@@ -1,4 +1,4 @@
-//! Takes messages off the queues where no Lambda does it: standing alone, and in the ECS runner.
+//! Polls the queues where no Lambda does: in the standalone program, and in the ECS runner.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -20,22 +20,22 @@ use crate::metrics::PERIOD;
 use crate::world::{World, chance};
 use crate::{dispatch, run};
 
-/// How long one look at a queue waits.
+/// Long-poll wait of one receive call.
 const WAIT: Duration = Duration::from_secs(20);
-/// After a queue failed.
+/// Backoff after a queue failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
 };
-/// How long a wake-up is hidden at first. A process that dies before it has taken the run, or sent the watchdog on that it got, leaves
-/// nothing else that would come and look: the queue's own time is as long as a whole run of a function may be.
+/// First visibility timeout of a wake-up. If a process dies before it has acquired the run, or sent on the watchdog that it received,
+/// nothing else triggers a look: the queue's own timeout is as long as a whole run of a function may be.
 const HIDDEN_AT_FIRST: Duration = Duration::from_secs(60);
-/// After so long one that is still worked on is hidden for as long as may be: by then a watchdog is on its way.
+/// A wake-up still being processed after this gets the longest visibility timeout: by then its watchdog has been sent.
 const HIDDEN_LONGER_AFTER: Duration = Duration::from_secs(40);
-/// How long deletions are gathered.
+/// How long deletions are batched.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// How much is done at the same time.
+/// How much is processed concurrently.
 #[derive(Debug, Clone, Copy)]
 pub struct Concurrency {
     /// Batches of events.
@@ -45,7 +45,7 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// As many wake-ups as there can be slots taken and waited for: fetching them never waits for a run to end.
+    /// As many wake-ups as there can be slots in use and waited for: receiving them never waits for a run to end.
     #[must_use]
     pub fn of(world: &World, dispatchers: usize) -> Self {
         Self {
@@ -71,25 +71,25 @@ async fn dispatch_one_by_one(world: World, mut stop: watch::Receiver<bool>) {
         let receipts: Vec<_> = received.iter().map(|it| (it.id.clone(), it.receipt.clone())).collect();
         let taken_in = dispatch::batch::dispatch_batch(&world, received);
         let Ok(failed) = AssertUnwindSafe(taken_in).catch_unwind().await else {
-            // No other poller takes over. They are delivered again after the visibility time-out.
+            // No other poller has them. They are delivered again after the visibility timeout.
             error!("dispatching a batch panicked");
             continue;
         };
         let done = receipts.into_iter().filter(|(id, _)| !failed.contains(id));
         let done: Vec<String> = done.map(|(_, receipt)| receipt).collect();
         if let Err(error) = delete(&world.queues, &url, &done).await {
-            warn!(error = %error, "dispatched events come again");
+            warn!(error = %error, "dispatched events can't be deleted and are delivered again");
         }
     }
 }
 
-/// Runs wake-ups until `stop` says so. What is in flight goes on: drop the future, or end the process, to end it.
+/// Runs wake-ups until `stop` says so. Runs in flight continue: to end them, drop the future or end the process.
 pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiver<bool>) {
     let url = world.queues.urls().work.clone();
     let (done, deletions) = mpsc::channel(1024);
     let deleter = tokio::spawn(delete_in_batches(world.clone(), url.clone(), deletions));
     let places = Arc::new(Semaphore::new(concurrency.runs));
-    // A set, so that it ends with this future.
+    // A set, so that its task ends with this future.
     let mut counting = JoinSet::new();
     let failures = Arc::new(AtomicU32::new(0));
     counting.spawn(count_runs(world.clone(), Arc::clone(&failures)));
@@ -119,11 +119,11 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     }
     while runs.join_next().await.is_some() {}
     drop(done);
-    // Its only error is a panic, which has been printed.
+    // Its only error is a panic, which was logged.
     let _ = deleter.await;
 }
 
-/// Runs a wake-up, and hides it longer if that takes its time. Gives its id if it is to come again.
+/// Runs a wake-up, and extends its visibility timeout if it takes long. Returns its id if it is to be retried.
 async fn run_hidden(world: &World, wake: Received<WakeUp>) -> Vec<String> {
     let receipt = wake.receipt.clone();
     let mut running = pin!(run::batch::run(world, vec![wake], None));
@@ -132,14 +132,14 @@ async fn run_hidden(world: &World, wake: Received<WakeUp>) -> Vec<String> {
     }
     let hide = async {
         if let Err(error) = work::retry_in(&world.queues, &receipt, work::MAX_DELAY).await {
-            warn!(error = %error, "wake-up is shown again while it is worked on");
+            warn!(error = %error, "visibility timeout of a wake-up can't be extended; it is delivered again while its run lasts");
         }
     };
-    // Side by side: a queue that doesn't answer holds up no run.
+    // Concurrently: a queue that doesn't respond delays no run.
     tokio::join!(running, hide).0
 }
 
-/// Reports how many slots are taken, for as long as the queue answers: a poller that can't read it counts as gone, and silent.
+/// Reports how many slots are in use, for as long as the queue responds: a poller that can't read it must count as dead, so it reports nothing.
 async fn count_runs(world: World, failures: Arc<AtomicU32>) {
     loop {
         sleep(PERIOD / 2).await;
@@ -159,12 +159,12 @@ async fn delete_in_batches(world: World, url: String, mut deletions: mpsc::Recei
             }
         }
         if let Err(error) = delete(&world.queues, &url, &batch).await {
-            warn!(error = %error, "finished wake-ups come again");
+            warn!(error = %error, "finished wake-ups can't be deleted and are delivered again");
         }
     }
 }
 
-/// The next messages; `None` when it is time to stop. `failures`: how often in a row the queue has not answered.
+/// The next messages; `None` when `stop` says so. `failures`: how often in a row the queue has failed.
 async fn poll<T: serde::de::DeserializeOwned>(
     world: &World,
     url: &str,
@@ -174,7 +174,7 @@ async fn poll<T: serde::de::DeserializeOwned>(
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<Received<T>>> {
     let stopped = async {
-        // A sender that is gone can't continue it.
+        // Stops, too, if the sender is gone.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     tokio::pin!(stopped);

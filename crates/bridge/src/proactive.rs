@@ -1,4 +1,4 @@
-//! Proactive messages: sent by an operator, not in answer to one.
+//! Proactive messages: sent by an operator, not in answer to a message.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
 
-/// Most pages of conversations that are searched for a chat. Groups that have never spoken are in none of them.
+/// Most pages of conversations searched for a chat. A group in which the bot was never spoken to is in none of them.
 const MAX_PAGES: usize = 5;
-/// Conversations of a page: what is searched is some times as many.
+/// Conversations of a page: several times as many are scanned.
 const PAGE: usize = 500;
 
-/// To whom.
+/// The recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
     /// A chat, by the platform's id.
@@ -37,30 +37,30 @@ pub enum Recipient {
     Person(SenderId),
 }
 
-/// What is said.
+/// The content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Markdown.
     Text(String),
     /// A card.
     Card(Card),
-    /// Files, shown as those of an answer are, below a text that may be empty.
+    /// Files, shown like those of an answer, below a text that may be empty.
     Files(String, Vec<ReplyFile>),
 }
 
-/// Why nothing is said.
+/// Why a proactive message is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeakError {
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
-    /// The queue.
+    /// The queue failed.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
 }
 
-/// Says something in a chat. When this returns it is kept; a runner brings it there, and the ledger tells what came of it. The message has
-/// its name from `random`: said again under the same name it is the same message.
+/// Sends a proactive message. When this returns it is stored; a runner delivers it, and its outcome is in the ledger. The message's id
+/// is derived from `random`: sent again with the same value it is the same message.
 ///
 /// # Errors
 /// [`SpeakError`].
@@ -101,13 +101,13 @@ pub async fn speak(
         outcome: Some(Outcome::Completed),
         ..notices::blank(&about)
     };
-    // The ledger first: the runner reads from it where the reply goes.
+    // The ledger first: the runner reads the reply's target from it.
     let seen = match message::claim(&world.store, &record).await? {
         Claim::New => None,
         Claim::Seen(seen) => Some(*seen),
     };
     match reply_writes::save(world, None, &mut said, world.clock.now()).await {
-        // It was recorded before; the process that did may have died before it sent the wake-up.
+        // It was recorded before; the process that recorded it may have died before it sent the wake-up.
         Err(StoreError::Conflict) if seen.is_some() => {}
         saved => saved?,
     }
@@ -116,7 +116,7 @@ pub async fn speak(
         expect_answer(world, bot, &person, &record).await?;
     }
     wake(world, &record, &said).await?;
-    info!(account.id = %record.integration, event.key = %record.id, "took in a proactive message");
+    info!(account.id = %record.integration, event.key = %record.id, "accepted a proactive message");
     Ok(seen.unwrap_or(record))
 }
 
@@ -126,7 +126,7 @@ async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Resu
     wakeups::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 
-/// Records that what the person says next in their direct chat follows this message.
+/// Records that the person's next message in their direct chat follows this one.
 async fn expect_answer(world: &World, bot: &Bot, person: &SenderId, record: &MessageRecord) -> Result<(), StoreError> {
     let (organization, integration) = (&bot.account.organization, &bot.account.integration);
     let platform = bot.connector.manifest().platform;
@@ -140,7 +140,7 @@ async fn expect_answer(world: &World, bot: &Bot, person: &SenderId, record: &Mes
     Ok(())
 }
 
-/// A message without a sender that only holds the reply's target, and who reads it in a direct chat, if that is known.
+/// A message without a sender that only holds the reply's target, and the person who reads it in a direct chat, if known.
 async fn message(
     world: &World,
     bot: &Bot,
@@ -178,7 +178,7 @@ async fn message(
             integration: bot.account.integration.clone(),
             chat,
             asker,
-            // There is none that is answered.
+            // It answers no message.
             message: PlatformMessageId::new(""),
             handle: ReplyHandle::default(),
             expires_at: None,
@@ -187,7 +187,7 @@ async fn message(
     Ok((message, listener))
 }
 
-/// A chat as its conversations have it, and who speaks there if it is a direct one; a group, if there are none.
+/// A chat as recorded in its conversations, and its person if it is a direct one; assumed to be a group if there are none.
 async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<(Chat, Option<SenderId>), StoreError> {
     let integration = &bot.account.integration;
     let now = world.clock.now();

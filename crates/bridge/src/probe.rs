@@ -1,4 +1,4 @@
-//! Asks a platform whether a bot's credentials work, and keeps what it tells of the bot.
+//! Probes a bot's credentials at its platform, and stores what the platform reports of the bot.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use crate::accounts::{self, Bot};
 use crate::world::World;
 use crate::{courier, delivery_status, integration_log};
 
-/// How long the platform may take to tell of a bot while it waits for our own answer. The tightest platform waits three seconds.
+/// Timeout for asking about a bot while the platform waits for our own answer. The tightest platform waits three seconds.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// What a platform says of credentials.
+/// Outcome of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probed {
-    /// They work.
+    /// The credentials work.
     Works,
-    /// There is no way to ask: the first message tells.
+    /// The platform has no call for that: the first message shows it.
     Untold,
-    /// They don't, and asking again changes nothing.
+    /// The credentials are refused, and retrying changes nothing.
     Refused {
         /// The platform's code.
         code: String,
     },
-    /// The platform can't say at the moment, or can't be reached.
+    /// The platform can't answer at the moment, or can't be reached.
     Unavailable {
         /// The platform's code, or what happened.
         code: String,
     },
 }
 
-/// Asks the platform. With a cached token, unless it was evicted: [`courier::forget_token`].
+/// Probes the platform, with a cached token unless it was evicted: [`courier::forget_token`].
 ///
 /// # Errors
 /// The table's.
@@ -58,16 +58,16 @@ pub async fn probe(world: &World, bot: &Bot, record: &IntegrationRecord) -> Resu
     Ok(probed)
 }
 
-/// Whether to ask the platform again for what it hasn't told yet of a bot that hears something: at most now and then.
+/// Whether to ask the platform again for facts of a bot that it hasn't reported yet, when the bot receives something. Rate-limited.
 pub(crate) fn is_due(world: &World, bot: &Bot) -> bool {
     let cx = bot.context(world, None);
     let id = &bot.account.integration;
     bot.connector.probe(&cx).is_some_and(|probe| probe.is_needed) && world.log_throttle.lets_pass(id, "learn", cx.now)
 }
 
-/// Asks the platform for what it hasn't told yet. Gives the bot with what was learned, if anything was, in good time.
+/// Asks the platform for facts that it hasn't reported yet. Returns the bot with them, if it answers in time.
 ///
-/// It is remembered by this process alone: who listens to strangers may not write the configuration.
+/// Only kept in this process: code that listens to strangers may not write the configuration.
 pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecord) -> Option<Bot> {
     let question = bot.connector.probe(&bot.context(world, None))?;
     let error = match timeout(PATIENCE, ask(world, bot, &question)).await {
@@ -75,7 +75,7 @@ pub(crate) async fn complete(world: &World, bot: &Bot, record: &IntegrationRecor
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("longer than {PATIENCE:?}"),
     };
-    info!(account.id = %record.id, error, "platform does not tell of the bot yet");
+    info!(account.id = %record.id, error, "platform has not reported the bot's facts yet");
     None
 }
 
@@ -86,20 +86,20 @@ async fn ask(world: &World, bot: &Bot, question: &Probe) -> Result<Credentials, 
 
 async fn keep(world: &World, record: &IntegrationRecord, learned: &Credentials) -> Result<(), StoreError> {
     match integration::learn(&world.store, record, learned).await {
-        // It was changed meanwhile: the next probe uses the new settings.
+        // It has changed meanwhile: the next probe uses the new settings.
         Ok(_) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(IntegrationError::Store(error)) => Err(error),
         Err(error) => {
-            warn!(account.id = %record.id, error = %error, "what the platform told can't be kept");
+            warn!(account.id = %record.id, error = %error, "facts reported by the platform can't be stored");
             Ok(())
         }
     }
 }
 
-/// Lets the claim on the bot account count, now that its credentials have worked.
+/// Confirms the claim on the bot account, now that its credentials have worked.
 async fn claim(world: &World, record: &IntegrationRecord) -> Result<(), StoreError> {
     match integration::prove(&world.store, record).await {
-        // It claims another account by now: the next probe tells of that one.
+        // It claims another account by now: the next probe decides about that one.
         Ok(()) | Err(IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(IntegrationError::Store(error)) => Err(error),
         Err(_) => {
@@ -110,7 +110,7 @@ async fn claim(world: &World, record: &IntegrationRecord) -> Result<(), StoreErr
     }
 }
 
-/// The holder of a connection writes its state; for a webhook only a probe or a delivery shows that the credentials are wrong.
+/// The holder of a connection writes its state itself; for a webhook only a probe or a delivery shows that the credentials are wrong.
 async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed) -> Result<(), StoreError> {
     let is_webhook = record.mode == ConnectionMode::Webhook;
     let changes = match probed {
@@ -128,21 +128,21 @@ async fn tell_status(world: &World, record: &IntegrationRecord, probed: &Probed)
     status::merge(&world.store, &record.id, &changes).await
 }
 
-/// The address to which the platform delivers the bot's events, empty if none is set there. `None` where it can't be asked or doesn't say.
+/// The address to which the platform delivers the bot's events, empty if none is set there. `None` if the platform can't be asked or doesn't answer.
 pub async fn delivery_address(world: &World, bot: &Bot) -> Option<String> {
     let question = bot.connector.delivery_address(&bot.context(world, None))?;
     let answer = courier::send(world, bot, &question.call).await.ok()?;
     (question.read)(&answer)
 }
 
-/// The permissions that the bot needs and the platform hasn't granted. `None` where it can't be asked or doesn't say.
+/// The permissions that the bot needs and the platform hasn't granted. `None` if the platform can't be asked or doesn't answer.
 pub async fn missing_permissions(world: &World, bot: &Bot) -> Option<Vec<&'static str>> {
     let question = bot.connector.missing_permissions(&bot.context(world, None))?;
     let answer = courier::send(world, bot, &question.call).await.ok()?;
     (question.read)(&answer)
 }
 
-/// Tells the platform where to call us, where it wants to hear it from us. Gives the codes of what it refused.
+/// Registers our webhook address at a platform that requires it. Returns the codes of refused calls.
 pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<String> {
     if bot.connector.manifest().proof == Proof::Operator {
         return Vec::new();
@@ -155,7 +155,7 @@ pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<Strin
             Ok(ApiAnswer::NotSent | ApiAnswer::Unknown) => "unreachable".to_owned(),
             Err(TokenError::Refused { code } | TokenError::Unavailable { code }) => code,
         };
-        info!(account.id = %bot.account.integration, call = call.name, code, "platform did not take our address");
+        info!(account.id = %bot.account.integration, call = call.name, code, "platform refused our webhook address");
         refused.push(format!("{}: {code}", call.name));
     }
     refused

@@ -1,4 +1,4 @@
-//! What a message quotes or forwards, on a platform that tells it only when asked.
+//! Fetches what a message quotes or forwards, on a platform that reveals it only on request.
 
 use tieline_core::connector::{MediaError, TokenError};
 use tieline_core::event::Quoted;
@@ -10,7 +10,7 @@ use crate::accounts::Bot;
 use crate::courier;
 use crate::world::World;
 
-/// What an agent is told of a quote that the platform doesn't give.
+/// Sent to the agent in place of a quote that can't be fetched.
 const UNREADABLE: &str = "(What is quoted here can't be read.)";
 /// Most text of a quote that goes to the agent: many messages can be forwarded together.
 pub(crate) const LIMIT: TextLimit = TextLimit {
@@ -18,16 +18,16 @@ pub(crate) const LIMIT: TextLimit = TextLimit {
     unit: TextUnit::Bytes,
 };
 
-/// Why it isn't told what is quoted.
+/// Why a quote can't be fetched.
 #[derive(Debug, thiserror::Error)]
 enum QuoteError {
     #[error("no access token")]
     Token(#[from] TokenError),
-    #[error("the platform does not tell it")]
+    #[error("the platform does not return it")]
     Refused(#[from] MediaError),
 }
 
-/// What the message quotes or forwards. A platform that doesn't tell is no reason not to answer: then a sentence of ours says so.
+/// What the message quotes or forwards. If the platform doesn't return it, the message is still answered, with [`UNREADABLE`] as the quote.
 pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Quoted> {
     let quoted = match ask(world, bot, id).await? {
         Ok(quoted) => Quoted {
@@ -46,7 +46,7 @@ pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Op
     (!says_nothing).then_some(quoted)
 }
 
-/// `None` where the platform has no such question.
+/// `None` if the platform has no call for that.
 async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<Quoted, QuoteError>> {
     let mut renewed = false;
     loop {

@@ -1,11 +1,11 @@
-//! Keeps the limits on sends that all processes share, without a write to the table for every send.
+//! Rate limiter for quotas shared by all processes, without a write to the table for every send.
 //!
-//! A process that makes few of a quota's sends doesn't count them with the others, unless the platform has asked to go slower
-//! ([`crate::state::rate_limiter`]). Else it takes sends in blocks that it must use soon ([`tieline_store::quota`]). A block that was used up in time is followed by
-//! one twice as long, one that wasn't by one as long as was of use: a trickle takes one by one and leaves the rest to others.
+//! A process that makes only few of a quota's sends doesn't count them with the others, unless the platform has asked to slow down
+//! ([`crate::state::rate_limiter`]). Else it reserves sends in blocks that it must use soon ([`tieline_store::quota`]). After a block that was used up in
+//! time the next is twice as long, after another one as long as the part that was used: a trickle reserves one send at a time and leaves the rest to others.
 //!
 //! Calls over a bot's only connection all come from the process that holds it, so it counts them by itself. A new holder doesn't know what
-//! the one before has sent: if that is too much, the platform asks to go slower, and from then on every send is counted in the table too.
+//! the previous one has sent: if that is too much, the platform asks to slow down, and from then on every send is counted in the table too.
 
 use tieline_core::budget::{Quota, QuotaScope};
 use tieline_core::ids::{ChatId, IntegrationId};
@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::state::rate_limiter::Counted;
 use crate::world::World;
 
-/// Sends of a quota that are kept for final texts.
+/// Sends of a quota reserved for final texts.
 const RESERVE: u32 = 1;
 
 /// A call that is about to be sent.
@@ -27,17 +27,17 @@ pub struct PlannedCall<'a> {
     pub bot: &'a IntegrationId,
     /// The chat it goes to.
     pub chat: &'a ChatId,
-    /// What it is called: see [`tieline_core::http_types::ApiCall::name`].
+    /// Its name: see [`tieline_core::http_types::ApiCall::name`].
     pub name: &'a str,
-    /// What it shows. Only a final text takes the last send that is left: growing texts would use up what it needs.
+    /// What it shows. Only a final text may take the last send that is left: growing texts would use up what it needs.
     pub stage: Stage,
     /// Whether it goes over the bot's only connection, which this process holds.
     pub over_own_connection: bool,
 }
 
-/// Takes one send of every quota that counts the call. Gives the time before which it may not be sent, if there is one.
+/// Takes one send of every quota that counts the call. Returns the time before which it may not be sent, if there is one.
 ///
-/// A table that can't be read delays no call: the platform's own "slower" is obeyed all the same.
+/// A table that can't be read delays no call: if the platform itself throttles, that is obeyed all the same.
 pub async fn take(world: &World, call: PlannedCall<'_>, quotas: &[Quota]) -> Option<Timestamp> {
     let PlannedCall { bot, chat, stage, .. } = call;
     let reserve = if stage == Stage::Final { 0 } else { RESERVE };

@@ -1,4 +1,4 @@
-//! Receive: a platform's request, proved, put on the queue, answered.
+//! Receive: verifies a platform's request, puts its events on the queue, and answers it.
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ use crate::world::World;
 /// Longest body that is read.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// How long the table may take where something older is known.
+/// Timeout for the table where an older, cached state is known.
 const TABLE_PATIENCE: Duration = Duration::from_millis(500);
-/// How long the queue may take. The tightest platform waits one second.
+/// Timeout for the queue. The tightest platform waits one second.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Answers a request to `/api/{platform}/webhook/{integration}`.
 ///
-/// Whatever is not proved gets the same flat answer; the reason is only in the log.
+/// Requests that can't be verified all get the same answer; the reason is only logged.
 pub async fn receive(
     world: &World,
     platform: &str,
@@ -43,14 +43,14 @@ pub async fn receive(
     request: &WebhookRequest,
     operator: Option<&Operator>,
 ) -> WebhookAnswer {
-    // A probe: answers for any id, so it tells nothing.
+    // A probe: answered for any id, so it reveals nothing.
     if request.method == "GET" && request.query.is_empty() {
         return WebhookAnswer::text("ok");
     }
     if request.body.len() > MAX_BODY_BYTES {
         return WebhookAnswer::empty(413);
     }
-    // Before anything is read or written down: what strangers put into an address may be of any length.
+    // Before anything is read or logged: strangers may send addresses of any length.
     if !is_shaped("int", integration.as_str()) || world.connector(platform).is_none() {
         if let Some(n_left_out) = world.refusal_log.sample(world.clock.now()) {
             info!(n_left_out, "refused a request to an address that can't be one of ours");
@@ -65,14 +65,14 @@ pub async fn receive(
             }
             WebhookAnswer::empty(401)
         }
-        // The platform repeats what got no success answer.
+        // The platform repeats requests without a success answer.
         Err(ReceiveError::Unavailable(what)) => {
-            warn!(platform, account.id = %integration, error = %what, "could not take a request in");
+            warn!(platform, account.id = %integration, error = %what, "could not store the events of a request");
             WebhookAnswer::empty(503)
         }
-        // Repeating it would fail again.
+        // A repetition would fail again.
         Err(ReceiveError::TooLarge(what)) => {
-            warn!(platform, account.id = %integration, error = %what, "could not take a request in, and never will");
+            warn!(platform, account.id = %integration, error = %what, "events of a request exceed the queue's size limit");
             WebhookAnswer::empty(413)
         }
     }
@@ -106,7 +106,7 @@ async fn answer(
     let bound = bound.filter(|bound| takes_requests(bound, platform));
     let bound = bound.ok_or_else(|| ReceiveError::Unproved("no running integration of that id".into()))?;
     let bot = accounts::open(world, &bound.integration).map_err(|error| match error {
-        // Not the sender's fault: the data key came after this process has last read them.
+        // Not the sender's fault: the data key was created after this process last read the keys.
         AccountError::Store(StoreError::UnknownKey) => ReceiveError::Unavailable(chain(&error)),
         error => ReceiveError::Unproved(chain(&error)),
     })?;
@@ -138,8 +138,8 @@ async fn answer(
     }
 }
 
-/// The integration; as it was known last while the table can't be read or is slow: platforms don't deliver again for long, and the queue can
-/// take their messages though the tables are away.
+/// The integration. While the table can't be read or is slow, its last known state: platforms don't retry for long, and the queue can
+/// accept their messages though the table is unavailable.
 async fn look_up(world: &World, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
     let now = world.clock.now();
     let mut looking = Box::pin(integration::look_up(&world.store, id, now));
@@ -154,7 +154,7 @@ async fn look_up(world: &World, id: &IntegrationId) -> Result<Option<Bound>, Sto
     }
 }
 
-/// Tells the operator of a request that could not be proved, and which credential that points at.
+/// Reports a request that could not be verified to the operator, with the credential that this points at.
 async fn note_rejection(world: &World, bot: &Bot, rejection: &Rejection, reason: &str) {
     let id = &bot.account.integration;
     let field = bot.connector.rejected_credential(rejection);
@@ -176,7 +176,7 @@ async fn note_rejection(world: &World, bot: &Bot, rejection: &Rejection, reason:
     .await;
 }
 
-/// Whether the platform only looks whether we are there. An event tells it too, later, and polls are too many.
+/// Whether the platform only checks whether we are there. Not an event, which shows the same later, nor a poll, since there are too many.
 fn is_handshake(request: &WebhookRequest, received: &Received) -> bool {
     request.method == "GET" || (received.events.is_empty() && matches!(received.answer, Answer::Fixed(_)))
 }
@@ -195,7 +195,7 @@ fn prove_operator(operator: Option<&Operator>, bound: &Bound) -> Result<(), Rece
     }
 }
 
-/// Puts the events on the queue, in order. Only when this is done the platform may be answered.
+/// Puts the events on the queue, in order. The platform may be answered only after that.
 async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), ReceiveError> {
     if received.events.is_empty() {
         return Ok(());
@@ -213,10 +213,10 @@ async fn enqueue(world: &World, bot: &Bot, received: &Received) -> Result<(), Re
 /// Why events are not on the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
-    /// The queue.
+    /// The queue failed.
     #[error("event is not on the queue")]
     Queue(#[from] QueueError),
-    /// The table, where the files of an event are stored before it.
+    /// The table failed, where the files of an event are stored before it.
     #[error("files of an event are not stored")]
     Store(#[from] StoreError),
 }
@@ -224,7 +224,7 @@ pub enum EnqueueError {
 /// Puts the events of one account on the queue, in order.
 ///
 /// # Errors
-/// [`EnqueueError`] if the queue didn't take all of them. What it took is known by its deduplication id when it comes again.
+/// [`EnqueueError`] if the queue didn't accept all of them. What it accepted is recognized by its deduplication id when it is sent again.
 pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<(), EnqueueError> {
     for event in events {
         let mut event = event.clone();
@@ -241,14 +241,14 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
             account.id = %inner.integration,
             chat.id = %event.chat().id,
             event.key = %inner.message,
-            "took in event {}",
+            "received event {}",
             inner.message
         );
     }
     Ok(())
 }
 
-/// An event as it goes on the queue, and what of it must be stored before.
+/// An event as it is queued, and its parts that must be stored before.
 pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Option<StoredApart>) {
     let mut envelope = seal(world, bot, event);
     let apart = large_event::take(&mut envelope);
@@ -260,7 +260,7 @@ pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Opti
     (inbound, apart)
 }
 
-/// What an event takes in memory, roughly.
+/// The approximate size of an event in memory.
 pub(crate) fn size_of(inbound: &Inbound) -> usize {
     const REST: usize = 512;
     let Envelope::V1(inner) = &inbound.envelope;

@@ -1,4 +1,4 @@
-//! Redrive: a message that failed is processed again, because an operator says so.
+//! Redrive: an operator's retry of a message that failed.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use tracing::info;
 use crate::world::World;
 use crate::{large_event, reply_writes, wakeups};
 
-/// Why a dead letter is not retried.
+/// Why a dead letter can't be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
-    /// Its message is not in the ledger (any more), or can't be read, or its integration is gone.
+    /// Its message is no longer in the ledger or can't be read, or its integration is gone.
     #[error("the message is not there to be sent again, or its integration isn't")]
     Gone,
-    /// Its message is not failed (any more).
+    /// Its message has not failed, or has been redriven already.
     #[error("the message is {}", .0.as_str())]
     NotFailed(MessageState),
     /// It is still being processed, by the attempt that failed or by a retry.
@@ -33,43 +33,43 @@ pub enum RedriveError {
     /// The stored progress of its reply can't be read, so that what the chat shows already is unknown.
     #[error("the stored progress of the message's reply can't be read")]
     UnreadableProgress,
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
-    /// The queue.
+    /// The queue failed.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
 }
 
-/// How often we look whether those who failed have let go of the message, which they do at once.
+/// How often to check whether the failed run has released the message, which it does at once.
 const MAX_LOOKS: u32 = 20;
-/// How long a reply that goes out again waits, so that its letter is gone before another one can be written.
+/// Delay before a reply is sent again, so that its dead letter is removed before another one can be written.
 const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 
-/// Retries the message of a dead letter: from the inbound queue on, and the agent is asked again. If only its reply was
-/// refused, as our own sentences are, only that is sent again, and the agent is not asked.
+/// Retries the message of a dead letter: it goes through the inbound queue and to the agent again. If only the delivery of its reply
+/// was refused, as can happen to our own notices, only that is repeated, and the agent is not called.
 ///
-/// In this order a crash anywhere leaves the letter where it is, and doing it again goes on from there.
+/// The order is such that a crash anywhere leaves the dead letter where it is, and a repetition continues from there.
 ///
 /// # Errors
 /// [`RedriveError`].
 pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
     wait_until_free(world, letter).await?;
     let now = world.clock.now();
-    // After that look: a run ends the message first and leaves the conversation second, so that one is not there any more that
-    // fails yet. And a failed message comes into a conversation again only from here.
+    // Read after that check: a run ends the message first and removes it from the conversation second, so a message that is about to fail is
+    // still there. And a failed message gets into a conversation again only from here.
     let record = load(world, letter).await?;
     match record.state {
-        // First: it would be queued for ever.
+        // Checked first: else it would be queued for ever.
         MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
         MessageState::Failed => {
             restarted_reply(world, &record).await?;
-            // Of two redrives at once, one goes on.
+            // Of two concurrent redrives, one continues.
             if !message::reopen(&world.store, &record.id, record.redrives, now).await? {
                 return Err(StoreError::Conflict.into());
             }
         }
-        // An earlier redrive died before the queue had the message.
+        // An earlier redrive died before the message was on the queue.
         MessageState::Queued => {}
         _ if is_only_undelivered(&record) => return resend(world, letter, &record).await,
         state => return Err(RedriveError::NotFailed(state)),
@@ -82,14 +82,14 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     Ok(reopened)
 }
 
-/// Whether the message can be read, and there is a bot that it was for.
+/// Whether the message can be read and its bot still exists.
 async fn can_go(world: &World, record: &MessageRecord) -> Result<bool, StoreError> {
     let bot = integration::get(&world.store, &record.integration).await?;
     Ok(bot.is_some() && crate::event_of(world, record).is_some())
 }
 
-/// Waits a moment until the conversation doesn't hold the message any more. A message that was sent would be taken for one that is
-/// there already, and then leave with the run that failed.
+/// Waits a moment until the conversation no longer holds the message. Sent before that, it would be taken for a duplicate of the one
+/// in the conversation, and then be removed with the run that failed.
 async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), RedriveError> {
     let Some(id) = &letter.conversation else {
         return Ok(());
@@ -104,13 +104,13 @@ async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), Redri
     Err(RedriveError::InHand)
 }
 
-/// Whether all is done but the delivery: the platform refused it, or a redrive died before it was sent.
+/// Whether everything but the delivery is done: the platform refused it, or a redrive died before it was sent.
 fn is_only_undelivered(record: &MessageRecord) -> bool {
     let last = record.steps.last().map(|step| step.step.as_str());
     matches!(last, Some(message::DELIVERY_REFUSED | message::REDRIVEN))
 }
 
-/// Has a runner bring the reply into its chat, from where it stopped.
+/// Makes a runner continue the delivery of the reply from where it stopped.
 async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
     let now = world.clock.now();
     let before = free_reply(world, record).await?;
@@ -119,21 +119,21 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
             pace: Pace::default(),
             delivered: false,
             lease: None,
-            // It is tried for as long as the first time.
+            // It is retried for as long as the first time.
             final_at: None,
             ..before.clone()
         };
-        // The ledger first: after a crash it shows that the redrive was begun.
+        // The ledger first: after a crash it shows that the redrive was started.
         message::note_resent(&world.store, &record.id, now).await?;
         reply_writes::save(world, Some(&before), &mut after, now).await?;
     }
     wake(world, &before).await?;
     deadletter::remove(&world.store, letter).await?;
-    info!(account.id = %record.integration, event.key = %record.id, "sent the reply to message {} out again", record.id);
+    info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the reply to message {}", record.id);
     load(world, letter).await
 }
 
-/// The finished reply, after a moment if need be: the attempt that failed is about to record that it is final.
+/// The finished reply. Waits a moment if need be: the failed attempt may be about to record that it is final.
 async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord, RedriveError> {
     for look in 0..MAX_LOOKS {
         let now = world.clock.now();
@@ -161,7 +161,7 @@ async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, Redri
         .ok_or(RedriveError::Gone)
 }
 
-/// The reply starts from the beginning: with a recorded result the agent would never be asked again. Once for each redrive: a second
+/// Resets the reply: with a recorded result the agent would not be called again. Once per redrive: a second
 /// operator who is a moment late must not wipe out what is shown already.
 async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
     let Some((before, mut after)) = restarted_reply(world, record).await? else {
@@ -174,7 +174,7 @@ async fn restart_reply(world: &World, record: &MessageRecord) -> Result<(), Redr
     Ok(reply_writes::restart(world, &before, &mut after, world.clock.now()).await?)
 }
 
-/// The reply of a message, and what it becomes when it starts from the beginning. `None` if there is none.
+/// The reply of a message before and after the reset. `None` if there is none.
 async fn restarted_reply(
     world: &World,
     record: &MessageRecord,
@@ -198,14 +198,14 @@ async fn restarted_reply(
         resume: None,
         delivered: false,
         lease: None,
-        // It may be another conversation's from now on, whose fences are others.
+        // It may belong to another conversation from now on, which has its own fencing tokens.
         fence: 0,
         ..before.clone()
     };
     Ok(Some((before, after)))
 }
 
-/// Progress of the restarted reply. The platform may refuse the same idempotency key twice, so its connector writes it.
+/// Progress of the reset reply. The platform may refuse the same idempotency key twice, so the connector derives it.
 async fn restarted_progress(world: &World, before: &ReplyRecord) -> Result<Progress, RedriveError> {
     let record = integration::get(&world.store, &before.integration).await?;
     let connector = record.and_then(|record| world.connector(&record.platform));
@@ -233,7 +233,7 @@ async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError>
         large_event::store(&world.store, &apart, world.clock.now()).await?;
     }
     let group = inbound_group(&record.integration, event.chat());
-    // Another name than the first time's, or the queue would take it for a repetition.
+    // A deduplication id other than the first, or the queue would drop it as a duplicate.
     let dedup = format!("{}.{}", record.id, record.redrives);
     inbound::send(&world.queues, &Envelope::V1(envelope), &group, &dedup).await?;
     Ok(())

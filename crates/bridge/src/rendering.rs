@@ -1,7 +1,7 @@
-//! Rendering of long texts beside the async runtime, whose threads serve every tenant.
+//! Renders long texts outside the async runtime, whose threads serve every tenant.
 //!
-//! What a connector makes of a text takes time in proportion to the text. Short texts are rendered where they are; longer ones on threads
-//! of their own, a bounded number at a time, so that one agent's long answer doesn't delay other tenants' events.
+//! A connector takes time in proportion to a text's length. Short texts are rendered on the spot; longer ones on threads for
+//! blocking work, with bounded concurrency, so that one agent's long answer doesn't delay other tenants' events.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::accounts::Bot;
 
 /// Longest text that is rendered on a thread of the runtime, in bytes.
 const MAX_ON_RUNTIME: usize = 16 * 1024;
-/// Long texts that are rendered at a time, by the process; others wait.
+/// Most long texts rendered concurrently by the process; others wait.
 const MAX_AT_A_TIME: usize = 4;
 
 static SLOTS: Semaphore = Semaphore::const_new(MAX_AT_A_TIME);
@@ -75,20 +75,20 @@ pub async fn answer_poll(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &
     beside_runtime(move || polled.answer_poll(&asked, Some(&view), &setting.context())).await
 }
 
-/// Runs `render` on a thread for blocking work. A panic goes on in the caller.
+/// Runs `render` on a thread for blocking work. A panic is propagated to the caller.
 async fn beside_runtime<T: Send + 'static>(render: impl FnOnce() -> T + Send + 'static) -> T {
     let _slot = SLOTS.acquire().await.expect("the semaphore is never closed");
     match tokio::task::spawn_blocking(render).await {
         Ok(rendered) => rendered,
         Err(failure) => match failure.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and this task with it.
+            // The runtime shuts down, and this task with it.
             Err(_cancelled) => std::future::pending().await,
         },
     }
 }
 
-/// A bot and what its connector is told, owned.
+/// A bot and its connector's context, owned.
 struct Setting {
     connector: &'static dyn Connector,
     account: Arc<Account>,
@@ -119,7 +119,7 @@ impl Setting {
     }
 }
 
-/// What [`DesiredReply`] borrows, owned.
+/// Owned version of [`DesiredReply`].
 struct Desired {
     reply: tieline_core::ids::ReplyId,
     stage: Stage,

@@ -1,4 +1,4 @@
-//! Whole answers behind a signed link, for what a platform has no room for.
+//! Signed links to whole answers, for platforms whose messages are too short for them.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::world::World;
 
 /// How long a link works.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a reply without a record counts as one that is still being written.
+/// How long a reply without a record counts as still being written.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
-/// What sealed link tokens are about.
+/// Purpose of sealed link tokens.
 const PAGE_TOKEN: &str = "reply page";
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub fn link(world: &World, record: &ReplyRecord) -> String {
     link_to(world, &record.id, record.received_at)
 }
 
-/// The same for a reply that may have no record yet, counted from when its message was received.
+/// Like [`link`], for a reply that may have no record yet. The lifetime starts when its message was received.
 ///
 /// # Panics
 /// Never: a grant serializes.
@@ -50,16 +50,16 @@ pub fn link_to(world: &World, reply: &ReplyId, received_at: Timestamp) -> String
     format!("{}/api/replies/{token}", world.settings.public_url)
 }
 
-/// The page behind a link.
+/// Content of a reply page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyPage {
-    /// The whole text, and our sentence below it or in its place.
+    /// The whole text, with our notice below it or in its place.
     Text(String),
     /// The answer is still being written.
     Pending,
 }
 
-/// The page behind a link. `None` if the link isn't ours, is too old, or its reply is gone.
+/// The page of a link. `None` if the link is invalid or expired, or its reply is gone.
 ///
 /// # Errors
 /// The table's.
@@ -78,7 +78,7 @@ pub async fn page(world: &World, token: &str) -> Result<Option<ReplyPage>, Store
         let received_at = grant.expires_at.before(LIFE);
         return Ok((now.since(received_at) < LONGEST_RUN).then_some(ReplyPage::Pending));
     };
-    // Merged into a later message: its answer is the other one's.
+    // Merged into a later message: the answer is that message's.
     let record = match &record.same_as {
         Some(same) => reply::get(&world.store, same, now).await?.unwrap_or(record),
         None => record,
@@ -89,7 +89,7 @@ pub async fn page(world: &World, token: &str) -> Result<Option<ReplyPage>, Store
     }
 }
 
-/// What the reply says, in the language of its bot where a sentence of ours belongs to it.
+/// The text of the reply, with notices in the language of its bot.
 async fn whole_text(world: &World, record: ReplyRecord) -> Result<String, StoreError> {
     if record.notice.is_none() && record.card.is_none() {
         return Ok(record.text);

@@ -1,4 +1,4 @@
-//! Pull: the newest state of a reply, for a platform that asks for it.
+//! Answers polls: returns the newest state of a reply to a platform that polls for it (pull).
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::operator::{self, Operator};
 use crate::world::World;
 use crate::{deliver, notices, rendering, reply_links, wakeups};
 
-/// Longest wait for something newer.
+/// Longest wait for a newer state.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Longest id of a reply, in bytes.
 const MAX_REPLY_ID: usize = 64;
@@ -32,7 +32,7 @@ pub async fn answer(world: &World, bot: &Bot, asked: &PollRequest, welcome: Opti
     answer_in(wait, world, bot, asked, welcome).await
 }
 
-/// The same within a wait that may have begun.
+/// Like [`answer`], within a wait that may have begun.
 async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, welcome: Option<&str>) -> WebhookAnswer {
     let record = match asked.wait {
         PollWait::No => load(world, bot, asked).await,
@@ -73,9 +73,9 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
     rendering::answer_poll(bot, asked, &view, &cx).await
 }
 
-/// Answers a poll for a reply without a record: its message waits behind another, or its agent is silent.
+/// Answers a poll for a reply without a record: its message waits behind another, or its agent has sent nothing yet.
 ///
-/// Where the rest can be pushed, polling ends in time all the same, counted from the first poll: nothing else is known of the reply.
+/// If the rest can be pushed, polling still ends in time, counted from the first poll: nothing else is known of the reply.
 async fn answer_without_record(
     world: &World,
     bot: &Bot,
@@ -88,7 +88,7 @@ async fn answer_without_record(
         let link = reply_links::link_to(world, &asked.reply, cx.now);
         polled.answer_unrecorded(asked, &link, cx)
     };
-    // A made-up id must not make us write.
+    // A made-up id must not cause a write.
     if asked.first || !is_pushed_after || !bot.account.ids.made_reply(&asked.reply) {
         return unrecorded();
     }
@@ -120,7 +120,7 @@ async fn answer_without_record(
     }
 }
 
-/// Whether what no poll will show can be sent to whom it is for. Who can't be found out about is tried.
+/// Whether text that no poll will show can be pushed to the asker. If that can't be determined, it is tried.
 async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecord, cx: &Context<'_>) -> bool {
     let found = message::get(&world.store, &record.message, cx.now).await;
     match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
@@ -130,18 +130,18 @@ async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecor
     }
 }
 
-/// Has a runner push what no poll will show. If the answer is still growing, its run sees to that when it ends.
+/// Sends the wake-up for pushing what no poll will show. If the answer is still growing, its run does that when it ends.
 async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
     let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
     let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone());
     if let Err(error) = wakeups::send_watched(world, [(wake, Duration::ZERO)]).await {
-        warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "rest comes when the fetching would have ended");
+        warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "polling closed early and the wake-up can't be sent; the rest is pushed when polling would have ended");
     }
 }
 
-/// A reply as a poll sees it. Takes the words out of the record, for they may be long.
+/// A reply as a poll sees it. Moves the text out of the record, for it may be long.
 fn view(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
-    // A card is shown below the text when that is whole, and no poll shows buttons.
+    // A card is shown below the text once that is complete, and polls never show buttons.
     let with_card = (record.stage == Stage::Final && record.card.is_some())
         .then(|| record.text_with_buttons(bot.account.language).into_owned());
     ReplyView {
@@ -171,7 +171,7 @@ async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyReco
         return None;
     }
     let Some(same) = &found.same_as else { return Some(found) };
-    // Merged into a later message: shows that one's answer to the sender of this one.
+    // Merged into a later message: shows that message's answer to the sender of this one.
     let shown = reply::get(&world.store, same, world.clock.now()).await.ok().flatten()?;
     Some(ReplyRecord {
         id: found.id,
@@ -181,15 +181,15 @@ async fn load(world: &World, bot: &Bot, asked: &PollRequest) -> Option<ReplyReco
     })
 }
 
-/// A wait for a reply: until when, and when to look at it again.
+/// A wait for a reply: its deadline, and when to read the reply again.
 struct Wait {
     give_up_at: Instant,
     watch: ReplyWatch,
     pause: Duration,
     longest_pause: Duration,
-    /// Whether it is time to see what other processes have written.
+    /// Whether it is time to read what other processes have written.
     asks_table: bool,
-    /// What was found already.
+    /// A record that was read already.
     known: Option<ReplyRecord>,
 }
 
@@ -206,18 +206,18 @@ impl Wait {
         }
     }
 
-    /// The same, but no longer than `limit` from now.
+    /// Limits the wait to `limit` from now.
     fn at_most(mut self, limit: Duration) -> Self {
         self.give_up_at = self.give_up_at.min(Instant::now() + limit);
         self
     }
 
-    /// Whether the next look at the reply is the last one.
+    /// Whether the next read of the reply is the last one.
     fn is_over(&self) -> bool {
         Instant::now() >= self.give_up_at
     }
 
-    /// The reply as this process has written it last. `None`: the table must be asked.
+    /// The reply as last written by this process. `None`: the table must be read.
     fn written_here(&mut self) -> Option<ReplyRecord> {
         let newest = self
             .watch
@@ -226,7 +226,7 @@ impl Wait {
         newest.map(|it| ReplyRecord::clone(&it))
     }
 
-    /// Until it is time to look again.
+    /// Waits until it is time to read again.
     async fn pause(&mut self) {
         let until = self.give_up_at.min(Instant::now() + self.pause);
         tokio::select! {
@@ -239,7 +239,7 @@ impl Wait {
     }
 }
 
-/// Waits for the final text, or for a state that is enough.
+/// Waits for the final text, or for a state that satisfies `is_enough`.
 async fn wait_for(
     mut wait: Wait,
     world: &World,
@@ -264,8 +264,8 @@ async fn wait_for(
     }
 }
 
-/// Answers an operator who follows a reply of our own channel: what is newer than the version `after` that `query` names, waiting for
-/// it up to 20 s.
+/// Answers the long poll of an operator who follows a reply of our own channel: waits up to 20 s for a state newer than the version `after`
+/// that `query` names.
 pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Option<&Operator>) -> WebhookAnswer {
     let Some(operator) = operator else {
         return WebhookAnswer::problem(401, "unauthorized", "sign in first");
@@ -284,14 +284,14 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
     }
     let mut wait = Wait::new(world, reply);
     let Some(record) = appear(&mut wait, world, reply, operator).await else {
-        // Its message waits behind others, or its agent has not said a word: there is a record only when there is something to
-        // show, and an id alone doesn't tell whether there will be. What belongs to another organization must look the same.
+        // Its message waits behind others, or its agent has sent nothing yet: a record exists only once there is something to show,
+        // and an id alone doesn't reveal whether there will be one. A reply of another organization must look the same.
         return WebhookAnswer::json(&json!({ "text": "", "done": false, "version": after }));
     };
     let bound = match integration::look_up(&world.store, &record.integration, world.clock.now()).await {
         Ok(bound) => bound,
         Err(error) => {
-            warn!(event.key = %record.message, error = %error, "reply can't be followed yet");
+            warn!(event.key = %record.message, error = %error, "reply can't be read for a long poll");
             return WebhookAnswer::problem(503, "unavailable", "the store can't be reached; try again");
         }
     };
@@ -308,12 +308,12 @@ pub async fn long_poll(world: &World, reply: &ReplyId, query: &str, operator: Op
         note: String::new(),
         wait: PollWait::Newer(after),
     };
-    // One that shows what another one says must be read with it.
+    // A reply that shows the answer of another one must be read again together with that.
     wait.known = Some(record).filter(|record| record.same_as.is_none());
     answer_in(wait, world, &bot, &asked, None).await
 }
 
-/// The version that the caller has seen; 0 if none is named.
+/// The version that the caller has seen; 0 if not given.
 fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
     let mut after = None;
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

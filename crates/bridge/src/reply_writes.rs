@@ -1,4 +1,4 @@
-//! Writes of replies, of which those hear at once who wait for one in this process.
+//! Writes of replies, each published at once to the tasks of this process that wait for the reply.
 
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
@@ -6,7 +6,7 @@ use tieline_store::reply::{self, ReplyRecord};
 
 use crate::world::World;
 
-/// Writes what a reply has come to: see [`reply::save`].
+/// Saves a reply: see [`reply::save`].
 ///
 /// # Errors
 /// As there.
@@ -16,17 +16,17 @@ pub(crate) async fn save(
     after: &mut ReplyRecord,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // On the heap: a run that shows an answer awaits this in many places, and a thread's stack holds all of it.
+    // On the heap: a run that shows an answer awaits this in many places, and would keep all of these futures on its thread's stack.
     let saved = Box::pin(reply::save(&world.store, before, after, now)).await;
     match &saved {
         Ok(()) => world.local_replies.written(after),
-        // Perhaps it was done, and only its answer was lost.
+        // The write may have succeeded and only its response been lost.
         Err(_) => world.local_replies.changed(&after.id),
     }
     saved
 }
 
-/// Writes a reply that starts over: see [`reply::restart`].
+/// Saves a reset reply: see [`reply::restart`].
 ///
 /// # Errors
 /// As there.

@@ -1,5 +1,5 @@
-//! Says what was scheduled, when its time has come. Each message has its name from the scheduled one and its recipient, so a process that
-//! dies in the middle, or two that look at the same time, say nothing twice.
+//! Sends scheduled messages when they are due. The id of each message is derived from the scheduled one and its recipient, so nothing is sent
+//! twice by a process that dies in the middle, or by two processes at the same time.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use crate::integration_log;
 use crate::proactive::{self, Content, Recipient, SpeakError};
 use crate::world::World;
 
-/// Scheduled messages that are looked at at a time. The others have their turn at the next look.
+/// Most scheduled messages processed at a time. The others have their turn in the next pass.
 const MAX_DUE: usize = 100;
-/// People of a page: after each it is recorded how far a message is.
+/// People per page: the progress of a message is recorded after each.
 const PAGE: usize = 50;
-/// Pages of one look: a message to many people goes on at the next one, so that it doesn't keep others waiting.
+/// Pages per pass: a message to many people continues in the next one, so that it doesn't delay others.
 const MAX_PAGES: usize = 10;
-/// A message that is later than this, because nothing ran, is not said any more.
+/// A message that is later than this, because no process ran, is not sent.
 const TOO_LATE: Duration = Duration::from_hours(24);
 
-/// Why it is not said.
+/// Reason of a message that is not sent because it is too late.
 const LATE: &str = "too_late";
 const GONE: &str = "integration_not_found";
 const STOPPED: &str = "integration_stopped";
 const UNUSABLE: &str = "config_invalid";
 const SILENT: &str = "not_supported";
 
-/// Says all whose time has come. What fails is logged: the next look makes up for it.
+/// Sends all messages that are due. Failures are logged and retried in the next pass.
 pub async fn say_due(world: &World) {
     let now = world.clock.now();
     let all = match scheduled::due(&world.store, MAX_DUE, now).await {
@@ -45,14 +45,14 @@ pub async fn say_due(world: &World) {
     };
     for due in &all {
         if let Err(error) = say(world, due, now).await {
-            warn!(organization.id = %due.organization, scheduled = due.id, error = %chain(&error), "scheduled message is said later");
+            warn!(organization.id = %due.organization, scheduled = due.id, error = %chain(&error), "scheduled message can't be sent yet");
         }
     }
 }
 
 async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError> {
     let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
-        // Its maker was told that it isn't kept.
+        // Its creator was told that it isn't kept.
         return Ok(scheduled::settle(&world.store, due).await?);
     };
     if message.state == State::Waiting {
@@ -73,7 +73,7 @@ async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError>
     Ok(scheduled::settle(&world.store, due).await?)
 }
 
-/// The bot that says it, or why there is none.
+/// The bot that sends it, or why there is none.
 async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Result<Bot, &'static str>, StoreError> {
     if now.since(message.at) > TOO_LATE && message.n_said == 0 {
         return Ok(Err(LATE));
@@ -95,7 +95,7 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
     })
 }
 
-/// How far a message is after a look.
+/// Progress of a message after one pass.
 enum Progress {
     Done,
     GoesOn,
@@ -133,7 +133,7 @@ async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Res
         }
         match scheduled::save(&world.store, message).await {
             Ok(()) => {}
-            // Another process says it at the same time, or it was cancelled: who reads it next sees which.
+            // Another process sends it at the same time, or it was cancelled: the next read shows which.
             Err(StoreError::Conflict) => return Ok(Progress::GoesOn),
             Err(error) => return Err(error.into()),
         }
@@ -151,7 +151,7 @@ async fn speak(world: &World, bot: &Bot, message: &Scheduled, to: Recipient, who
         .map(drop)
 }
 
-/// The name of the message to one recipient: always the same.
+/// Seed of the message's id for one recipient: always the same.
 fn name(id: &str, whom: &str) -> [u8; 12] {
     let mut bytes = [0; 12];
     bytes.copy_from_slice(&digest(&[id, whom]).as_bytes()[..12]);
@@ -162,12 +162,12 @@ async fn tell(world: &World, message: &Scheduled) {
     let (id, organization) = (&message.id, &message.organization);
     match &message.state {
         State::Failed(reason) => {
-            warn!(organization.id = %organization, scheduled = id, reason, "scheduled message was not said");
+            warn!(organization.id = %organization, scheduled = id, reason, "scheduled message was not sent");
             let text = format!("the scheduled message {id} was not said: {reason}");
             integration_log::warn(world, &message.integration, "schedule_failed", &text).await;
         }
         _ => {
-            info!(organization.id = %organization, scheduled = id, n_said = message.n_said, "scheduled message was said")
+            info!(organization.id = %organization, scheduled = id, n_said = message.n_said, "scheduled message was sent")
         }
     }
 }

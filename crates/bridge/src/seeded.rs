@@ -1,4 +1,4 @@
-//! Random bytes that a seed decides, for simulations that replay. Only with the feature `seeded`, which no program has.
+//! Random bytes from a seed, for reproducible simulations. Only with the feature `seeded`, which no program enables.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ thread_local! {
     static STATE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Makes the random bytes of this thread those of `seed` from now on; the system's again with `None`.
+/// Seeds the random bytes of this thread; `None` returns to the system's.
 pub fn seed(seed: Option<u64>) {
     STATE.set(seed);
 }

@@ -22,7 +22,7 @@ pub enum SignedPostError {
     /// The server can't be reached, or didn't answer in time.
     #[error("the webhook can't be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// The server answered with something else than success.
+    /// The server answered with an error status.
     #[error("the webhook answered {0}")]
     Refused(StatusCode),
 }
@@ -34,14 +34,14 @@ impl SignedPostError {
     }
 }
 
-/// Sends JSON under its id. The answer, with a status of success, must be read within the same `patience`.
+/// Sends JSON under its id. The success response must be read within the same `patience`.
 pub(crate) async fn send(
     world: &World,
     (url, secret): (&str, &Secret),
     (id, body): (&str, String),
     patience: Duration,
 ) -> Result<Response, SignedPostError> {
-    // A name is checked when it is resolved: see `egress`.
+    // A host name is checked when it is resolved: see `egress`.
     let url = outbound_url::check(url, world.settings.allow_private)?;
     let keys = SigningKeys::read(&[secret.expose()])?;
     let signed_at = world.clock.now().as_secs();

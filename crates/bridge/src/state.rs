@@ -1,4 +1,4 @@
-//! State that the tasks of one process share. Each file is a leaf: it knows neither [`crate::world::World`] nor another part of the bridge.
+//! State shared by the tasks of one process. Each file is a leaf: it imports neither [`crate::world::World`] nor another part of the bridge.
 
 pub(crate) mod accounts;
 pub(crate) mod cooldowns;

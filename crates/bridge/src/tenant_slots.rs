@@ -1,6 +1,6 @@
 //! Concurrency limits of this process, shared fairly between organizations: runs that call an agent, deliveries, confirmations.
 //!
-//! Sharing is work-conserving: an organization may use every slot that no other organization wants, but for a reserve of an eighth,
+//! Sharing is work-conserving: an organization may use every slot that no other organization needs, except a reserve of an eighth,
 //! which is open only to organizations that hold less than that. A freed slot goes at once to the waiting organization that holds the
 //! fewest, and within it to the wake-up that has waited longest.
 
@@ -10,33 +10,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tieline_core::ids::OrganizationId;
 use tokio::sync::oneshot;
 
-/// The share of the slots that is left to organizations which hold few: one in so many.
+/// The reserve for organizations that hold few slots: one slot in so many.
 const RESERVE: usize = 8;
 
-/// Most wake-ups that wait for a slot of one kind: each is a message in memory, and no more.
+/// Most wake-ups that wait for a slot of one kind: each costs memory only.
 const MAX_WAITING: usize = 8192;
 
 /// What a slot is for. Each kind has slots of its own, so that none waits for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotKind {
-    /// A run that calls an agent, for as long as that takes.
+    /// A run that calls an agent, for the whole call.
     Asking,
-    /// An answer that is known and has only to be delivered.
+    /// Delivery of a known answer.
     Telling,
-    /// A sentence of ours, such as the confirmation of a command.
+    /// Delivery of a notice, such as the confirmation of a command.
     Confirming,
-    /// Work at the tables, for milliseconds: what waits for an agent or a platform holds none.
+    /// Work at the tables, for milliseconds: a run that waits for an agent or a platform holds none.
     Working,
 }
 
-/// How much a process does at the same time.
+/// Concurrency limits of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
     /// Most runs that call an agent.
     pub runs: usize,
     /// Most deliveries of known answers, and most confirmations.
     pub deliveries: usize,
-    /// Most runs and deliveries that work at the tables. More would only make each slower, and those of a quiet organization too.
+    /// Most runs and deliveries that work at the tables. More would only slow down each of them, also those of a quiet organization.
     pub working: usize,
 }
 
@@ -57,12 +57,12 @@ impl SlotLimits {
     }
 }
 
-/// Which slot a wake-up doesn't get now.
+/// A slot that a wake-up doesn't get now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// One of this process.
     Here(SlotKind),
-    /// One of those that the organization has among all processes.
+    /// One of the organization's slots among all processes.
     Everywhere,
 }
 
@@ -76,9 +76,9 @@ pub struct TenantSlots {
 #[derive(Debug, Default)]
 struct State {
     pools: HashMap<SlotKind, Pool>,
-    /// Conversations and replies that wait, so that each waits once.
+    /// Conversations and replies that wait, so that each waits only once.
     waiting: HashSet<String>,
-    /// Wake-ups whose organization has all its slots among all processes.
+    /// Wake-ups whose organization has used up its slots among all processes.
     everywhere: HashMap<OrganizationId, VecDeque<oneshot::Sender<()>>>,
 }
 
@@ -115,7 +115,7 @@ impl Pool {
         }
     }
 
-    /// Removes those that have given up waiting.
+    /// Removes waiters that have given up.
     fn forget_gone(&mut self, organization: &OrganizationId) {
         let Some(queue) = self.waiting.get_mut(organization) else {
             return;
@@ -128,7 +128,7 @@ impl Pool {
         }
     }
 
-    /// The next wake-up that may have a slot.
+    /// The next waiter that may have a slot.
     fn next(&mut self, limit: usize) -> Option<(OrganizationId, oneshot::Sender<Slot>)> {
         let open = self.waiting.keys().filter(|it| self.is_open_to(it, limit));
         let organization = open.min_by_key(|it| self.held_by(it))?.clone();
@@ -143,7 +143,7 @@ impl Pool {
 }
 
 impl TenantSlots {
-    /// Slots as limited.
+    /// Slots with these limits.
     #[must_use]
     pub fn new(limits: SlotLimits) -> Self {
         Self {
@@ -156,13 +156,13 @@ impl TenantSlots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much this process does at the same time.
+    /// The concurrency limits of this process.
     #[must_use]
     pub const fn limits(&self) -> SlotLimits {
         self.limits
     }
 
-    /// How many runs and deliveries are in flight.
+    /// Number of runs and deliveries in flight.
     #[must_use]
     pub fn n_taken(&self) -> usize {
         let state = self.state();
@@ -170,7 +170,7 @@ impl TenantSlots {
         pools.map(|(_, pool)| pool.n_taken).sum()
     }
 
-    /// Takes a slot, given back when dropped. `None` if the organization may have none now.
+    /// Takes a slot, released when dropped. `None` if the organization may have none now.
     #[must_use]
     pub fn enter(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind) -> Option<Slot> {
         let mut state = self.state();
@@ -182,7 +182,7 @@ impl TenantSlots {
         Some(self.slot(organization, kind))
     }
 
-    /// Waits for a slot. `None`: too many wait already, or the same one does.
+    /// Waits for a slot. `None`: too many wait already, or `id` waits already.
     pub async fn wait(self: &Arc<Self>, organization: &OrganizationId, kind: SlotKind, id: &str) -> Option<Slot> {
         let mut once = Once::begin(self, id, Some((kind, organization)))?;
         let slot = self.queue_for(organization, kind).await;
@@ -203,7 +203,7 @@ impl TenantSlots {
             if pool.n_waiting >= MAX_WAITING {
                 return None;
             }
-            // It may have become free since.
+            // It may have become free meanwhile.
             if pool.is_open_to(organization, limit) {
                 pool.take(organization);
                 return Some(self.slot(organization, kind));
@@ -216,7 +216,7 @@ impl TenantSlots {
         granted.await.ok()
     }
 
-    /// Waits until this process gives back a slot of the organization's among all processes. `None`: the same one waits already.
+    /// Waits until this process releases one of the organization's slots among all processes. `None`: `id` waits already.
     pub async fn wait_everywhere(self: &Arc<Self>, organization: &OrganizationId, id: &str) -> Option<()> {
         let _once = Once::begin(self, id, None)?;
         let freed = {
@@ -230,7 +230,7 @@ impl TenantSlots {
         freed.await.ok()
     }
 
-    /// Wakes the wake-up that has waited longest for a slot of the organization's among all processes.
+    /// Wakes the wake-up that has waited longest for one of the organization's slots among all processes.
     pub fn freed_everywhere(&self, organization: &OrganizationId) {
         let mut state = self.state();
         let Some(queue) = state.everywhere.get_mut(organization) else {
@@ -260,7 +260,7 @@ impl TenantSlots {
         }
     }
 
-    /// Hands free slots to those that wait.
+    /// Grants free slots to waiters.
     fn grant(self: &Arc<Self>, kind: SlotKind) {
         let limit = self.limits.of(kind);
         loop {
@@ -276,13 +276,13 @@ impl TenantSlots {
                 pool.take(&organization);
                 (organization, next)
             };
-            // If it has given up waiting, dropping the slot comes here again.
+            // If the waiter has given up, dropping the slot grants it to the next.
             drop(next.send(self.slot(&organization, kind)));
         }
     }
 }
 
-/// The mark that something waits. Dropping it removes the mark, and its place in the queue if it gave up.
+/// Registers that `id` waits. Dropping it removes the registration, and its position in the queue if it gave up.
 struct Once<'a> {
     slots: &'a TenantSlots,
     id: String,
@@ -312,7 +312,7 @@ impl Drop for Once<'_> {
     }
 }
 
-/// An organization's slot. Dropping it gives the slot to the next one that waits.
+/// An organization's slot. Dropping it grants it to the next waiter.
 #[derive(Debug)]
 pub struct Slot {
     tenants: Arc<TenantSlots>,

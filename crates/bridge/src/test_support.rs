@@ -1,4 +1,4 @@
-//! What tests of single pieces stand on: tables and queues in the process, and a bot of whatever connector.
+//! Support for unit tests: in-process tables and queues, and a bot of any connector.
 
 mod fake_connector;
 
@@ -21,14 +21,14 @@ use crate::world::{Registry, Settings, World};
 
 pub(crate) use fake_connector::FakeConnector;
 
-/// A process over tables and queues of its own, and what these lie in.
+/// A process with embedded tables and queues of its own, and their engine.
 pub(crate) async fn world(registry: Registry) -> (Embedded, World) {
     let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
     let world = world_over(engine.http_client(), registry).await;
     (engine, world)
 }
 
-/// A process over tables and queues that it makes through `client`.
+/// A process whose tables and queues are reached through `client`.
 pub(crate) async fn world_over(client: SharedHttpClient, registry: Registry) -> World {
     let (dynamo, sqs) = clients(client);
     let tables = Tables::with_prefix("test-");

@@ -1,4 +1,4 @@
-//! People, known from their first message on.
+//! User records, created with a person's first message.
 
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::event::Sender;
@@ -13,7 +13,7 @@ use crate::names;
 use crate::state::known_users::UserFacts;
 use crate::world::World;
 
-/// Creates the person on first contact.
+/// Creates the record on first contact.
 ///
 /// # Errors
 /// The table's.
@@ -24,11 +24,11 @@ pub(crate) async fn ensure(
     sender: &SenderId,
 ) -> Result<(), StoreError> {
     if sender.as_str().is_empty() {
-        // The platform doesn't tell who it was.
+        // The platform doesn't say who it was.
         return Ok(());
     }
     let id = user::id_of(&envelope.integration, sender);
-    // Before the look: what it finds is as old as this.
+    // Taken before the read: the result is at least as recent as this.
     let begun = Instant::now();
     if world.known_users.holds(&id, begun) {
         return Ok(());
@@ -41,7 +41,7 @@ pub(crate) async fn ensure(
     Ok(())
 }
 
-/// What is recorded of a sender, as it was a moment ago: for what agents are told.
+/// The cached facts of a sender, as sent to agents.
 ///
 /// # Errors
 /// The table's.
@@ -65,7 +65,7 @@ pub(crate) async fn facts(
     Ok(facts)
 }
 
-/// What a sender is called, if that is known: by an operator or the mapper, by the message, or by the platform when asked.
+/// The sender's name, if known: from an operator or the mapper, the message, or the platform on request.
 pub(crate) async fn display_name(world: &World, bot: &Bot, known: &UserFacts, sender: &Sender) -> Option<String> {
     match known.name.clone().or_else(|| sender.name.clone()) {
         None if !sender.id.as_str().is_empty() => names::person(world, bot, &sender.id).await,
@@ -73,7 +73,7 @@ pub(crate) async fn display_name(world: &World, bot: &Bot, known: &UserFacts, se
     }
 }
 
-/// Name and mail address of a first contact are made up from the platform's own id: they are no facts.
+/// Name and mail address of a new record are derived from the platform's own id: they are no facts.
 fn facts_of(user: User) -> UserFacts {
     let name = user.known_name();
     UserFacts {

@@ -1,4 +1,4 @@
-//! Wake-ups for runners, each with its watchdog.
+//! Sends wake-ups to runners, each with its watchdog.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use tokio::time::sleep;
 
 use crate::world::{World, chance};
 
-/// Between two tries to send what the queue took only a part of.
+/// Between two attempts to send messages of which the queue accepted only some.
 const BETWEEN_SENDS: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(1),
 };
-/// How often that is sent.
+/// Most such attempts.
 const MAX_SENDS: u32 = 4;
 
-/// Wakes a runner for each of them after its delay, and another later: a runner that takes it and dies is replaced.
+/// Sends each wake-up with its delay, and a watchdog for later: if a runner receives the wake-up and dies, it is replaced.
 ///
-/// One without a delay that names a bot on a long connection goes to the bot's relay. Its watchdog doesn't: relays delete what they
-/// receive before they work on it, and a queue that keeps the order delays no single message.
+/// A wake-up without a delay that names a bot on a long connection goes to the bot's relay. Its watchdog doesn't: relays delete wake-ups
+/// when they receive them, and a queue that keeps the order delays no single message.
 ///
 /// # Errors
 /// [`QueueError`] if the queues may not have all of them.
@@ -45,8 +45,8 @@ pub async fn send_watched(
         }
         at_work.push((watchdog, later));
     }
-    // A wake-up that was taken begins a run and trusts that its own watchdog is on its way, so it isn't left with that one refused. One
-    // too many of either does no harm.
+    // A received wake-up starts a run and relies on its own watchdog being in flight, so a refused watchdog is sent again, with its wake-up. A
+    // duplicate of either does no harm.
     let nonce = if at_relays.is_empty() { String::new() } else { nonce() };
     for attempt in 1..MAX_SENDS {
         match send(world, &at_work, &at_relays, &nonce).await {
@@ -67,7 +67,7 @@ async fn send(
     relay::wake(&world.queues, at_relays, nonce).await
 }
 
-/// Wakes the relay of the bot that the wake-up names.
+/// Sends a wake-up to the relay of the bot that it names.
 ///
 /// # Errors
 /// [`QueueError`] if the queue may not have it.
@@ -75,7 +75,7 @@ pub(crate) async fn send_to_relay(world: &World, wake: WakeUpV1) -> Result<(), Q
     relay::wake(&world.queues, &[WakeUp::V1(wake)], &nonce()).await
 }
 
-/// The bot, if its relay is to run what is for it: relays run in this deployment, and one holds a long connection for the bot.
+/// The bot, if its relay is to run its conversations: relays run in this deployment, and one holds a long connection for the bot.
 pub(crate) fn relay_of(world: &World, bound: &Bound) -> Option<IntegrationId> {
     let Bound { integration, trigger } = bound;
     let is_connected = integration.enabled && trigger.is_some() && integration.mode == ConnectionMode::LongConnection;

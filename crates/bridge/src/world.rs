@@ -1,4 +1,4 @@
-//! What every journey needs: clients, configuration, clock. Built once, at the start of a process.
+//! The bundle of clients, configuration and clock that every journey needs. Built once, at the start of a process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,30 +36,30 @@ use crate::tenant_slots::{SlotLimits, TenantSlots};
 /// The connectors, by registry.
 pub type Registry = &'static [&'static dyn Connector];
 
-/// What every journey needs. Cheap to clone.
+/// Clients, settings, clock and shared state of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct World {
     /// The tables.
     pub store: Store,
     /// The queues.
     pub queues: Queues,
-    /// The platforms.
+    /// The connectors.
     pub registry: Registry,
-    /// Calls addresses that users and platforms gave. See [`crate::egress`].
+    /// The client for addresses given by users and platforms. See [`crate::egress`].
     pub http: Egress,
     /// The clock.
     pub clock: Clock,
-    /// The rest.
+    /// Settings that differ between deployments.
     pub settings: Arc<Settings>,
-    /// Accounts that were built already.
+    /// Prepared accounts. Cache; bounded.
     pub accounts: Arc<Accounts>,
     /// Access tokens of platforms, cached until shortly before they expire.
     pub tokens: Arc<Tokens>,
-    /// What was written lately.
+    /// Throttle of log lines.
     pub log_throttle: Arc<LogThrottle>,
     /// Samples of refused requests.
     pub refusal_log: Arc<RefusalLog>,
-    /// Names of people and groups that platforms tell when asked.
+    /// Names of people and groups that platforms return on request. Cache; bounded.
     pub known_names: Arc<KnownNames>,
     /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
@@ -67,80 +67,80 @@ pub struct World {
     pub message_limits: Arc<MessageLimits>,
     /// Slots for runs and deliveries, which organizations share.
     pub tenant_slots: Arc<TenantSlots>,
-    /// Which of its tasks has what.
+    /// Which task of this process has claimed which lease.
     pub local_claims: Arc<LocalClaims>,
-    /// Runs of this process, which hear at once that they are to end.
+    /// Runs of this process, to be notified of stops at once.
     pub local_stops: Arc<LocalStops>,
-    /// Replies that this process waits for, which hears at once of its own writes.
+    /// Replies that tasks of this process wait for, to be notified of this process's own writes.
     pub local_replies: Arc<LocalReplies>,
-    /// Sends that this process may make of what all share.
+    /// This process's share of the quotas shared by all processes.
     pub rate_limiter: Arc<RateLimiter>,
-    /// Cooldowns that platforms have closed for a while.
+    /// Cooldowns of ways that platforms have refused, and rate limits of bots.
     pub cooldowns: Arc<Cooldowns>,
-    /// Bots whose long connections this process holds, and who holds the others.
+    /// Bots whose long connections this process holds, and which process holds the others.
     pub sockets: Arc<SocketRegistry>,
-    /// MemoryBudget for pictures that are sent along with what agents are asked.
+    /// Memory budget for pictures that are sent to agents with their bytes.
     pub image_budget: Arc<MemoryBudget>,
-    /// MemoryBudget for files that are passed on.
+    /// Memory budget for files that are passed on.
     pub file_budget: Arc<MemoryBudget>,
-    /// What operators watch.
+    /// Metrics for operators.
     pub metrics: Arc<Metrics>,
     /// Long polls of operators in flight.
     pub long_polls: Arc<LongPolls>,
     /// Wrong tokens, by address.
     pub guesses: Arc<GuessLimiter>,
-    /// When uses of tokens were last written.
+    /// When uses of tokens were last written. Cache; bounded.
     pub token_uses: Arc<TokenUses>,
 }
 
-/// What differs between deployments.
+/// Settings that differ between deployments.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Our own address, without a trailing slash.
     pub public_url: String,
     /// Whether plain HTTP and private addresses may be called.
     pub allow_private: bool,
-    /// The token that sees all. `None`: there is none in this process.
+    /// The root token, which may access everything. `None`: there is none in this process.
     pub root_token: Option<Secret>,
-    /// Who holds this process's leases.
+    /// Identity of this process as a holder of leases.
     pub owner: Owner,
     /// How long a lease lasts without a heartbeat.
     pub lease: Duration,
     /// Time between heartbeats.
     pub heartbeat: Duration,
-    /// How long after a wake-up another one looks whether the work was done.
+    /// Delay of the watchdog that checks whether a wake-up's work was done.
     pub watchdog: Duration,
-    /// Time between two looks for `/stop` while an agent writes, if it is shorter than between heartbeats, which look too. A dispatcher
-    /// in the same process tells the run at once.
+    /// Time between two checks for `/stop` while an agent writes, if shorter than the heartbeat, which checks too. A dispatcher
+    /// in the same process notifies the run at once.
     pub stop_poll: Duration,
-    /// Shortest and longest time between two looks at a reply that is waited for. What this process writes of it is seen at once.
+    /// Shortest and longest time between two reads of a reply that is waited for. This process's own writes are seen at once.
     pub reply_looks: (Duration, Duration),
-    /// How long a conversation may keep a slot that others of its tenant may wait for: then, between two runs, they come first.
+    /// How long a conversation may keep a slot for which other runs wait: then, between two runs, it yields.
     pub turn: Duration,
-    /// Whether relays run what is for their bots, and what is for the others too. They do what is on their shards' queues in any case.
+    /// Whether wake-ups for bots on long connections are sent to their relays. Relays run what is on their shards' queues in any case.
     pub relays_run: bool,
-    /// How much this process does at the same time.
+    /// Concurrency limits of this process.
     pub slots: SlotLimits,
-    /// How long a wake-up waits in this process for a slot. Zero where waiting is paid for: it then goes back to the queue.
+    /// How long a wake-up waits in this process for a slot. Zero where waiting is paid for: it then returns to the queue.
     pub slot_wait: Duration,
-    /// Most bytes of pictures in this process that are sent along with what agents are asked; the others go by link.
+    /// Memory budget in bytes for pictures that are sent to agents with their bytes; the others are sent as links.
     pub max_picture_bytes: usize,
-    /// Most bytes of files in this process that are passed on at a time; the others wait.
+    /// Memory budget in bytes for files that are passed on; the others wait.
     pub max_passing_bytes: usize,
-    /// Largest file that a link of ours gives.
+    /// Largest file served behind a signed link.
     pub max_file_bytes: usize,
-    /// How long a link of ours may take to give it.
+    /// Time limit for serving it.
     pub file_patience: Duration,
     /// Least rate of a download.
     pub least_download: LeastRate,
 }
 
-/// Least rate of a download: a slower one holds its share of the memory budget for too long.
+/// Least rate of a download: a slower one would hold its share of the memory budget for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeastRate {
-    /// Bytes that come at least within `window`, except at the end.
+    /// Least number of bytes within `window`, except at the end.
     pub n_bytes: usize,
-    /// The time.
+    /// The window.
     pub window: Duration,
 }
 
@@ -155,7 +155,7 @@ impl Default for LeastRate {
 }
 
 impl Settings {
-    /// The timing that the guarantees are made with: a crashed runner is replaced within 60 s.
+    /// The timing on which the guarantees are based: a crashed runner is replaced within 60 s.
     #[must_use]
     pub fn new(public_url: String, owner: Owner) -> Self {
         Self {
@@ -164,9 +164,9 @@ impl Settings {
             root_token: None,
             owner,
             lease: Duration::from_secs(30),
-            // Rarely, for each is a write, but so that a lease always lasts for a call of a platform, and for more than half of its time.
+            // Rarely, for each is a write, but often enough that a lease always outlasts a call of a platform, and has more than half of its time left.
             heartbeat: Duration::from_secs(12),
-            // Just after the end of the lease that a runner took at once.
+            // Just after the end of a lease that was acquired at once.
             watchdog: Duration::from_secs(31),
             stop_poll: Duration::from_secs(2),
             reply_looks: (Duration::from_millis(15), Duration::from_millis(200)),
@@ -178,7 +178,7 @@ impl Settings {
                 working: usize::MAX,
             },
             slot_wait: Duration::ZERO,
-            // Encoding and sending takes three times as much again, and a runner on AWS may have 256 MB.
+            // Encoding and sending takes three times as much memory again, and a runner on AWS may have 256 MB.
             max_picture_bytes: 24 * 1024 * 1024,
             max_passing_bytes: 256 * 1024 * 1024,
             max_file_bytes: 100 * 1024 * 1024,
@@ -189,7 +189,7 @@ impl Settings {
 }
 
 impl World {
-    /// Puts a world together.
+    /// Creates a world.
     #[must_use]
     pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
         let tenant_slots = Arc::new(TenantSlots::new(settings.slots));
@@ -232,7 +232,7 @@ impl World {
         (n_shards > 0).then(|| shard_of(integration, n_shards))
     }
 
-    /// The same world, with numbers gathered for `namespace`.
+    /// The same world, with metrics gathered for `namespace`.
     #[must_use]
     pub fn watched(self, namespace: String) -> Self {
         Self {
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// The same world, with totals of its numbers for Prometheus.
+    /// The same world, with totals of its metrics for Prometheus.
     #[must_use]
     pub fn exposed(self) -> Self {
         // Nothing has been gathered yet.
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    /// The same world in a process that fetches its wake-ups itself, so that they may wait in it for a slot.
+    /// The same world in a process that polls its wake-ups itself, so that they may wait in it for a slot.
     #[must_use]
     pub fn with_slots(self, slots: SlotLimits, slot_wait: Duration) -> Self {
         let mut settings = (*self.settings).clone();
@@ -277,7 +277,7 @@ impl World {
 /// Fresh random bytes from the system.
 ///
 /// # Panics
-/// If the system has none: nothing here is safe then.
+/// If the system has none: nothing is secure then.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

@@ -1,4 +1,4 @@
-//! How many WeCom callbacks one core verifies, decrypts and decodes in a second. `cargo bench -p tieline-connectors --bench wecom`.
+//! Throughput of one core that verifies, decrypts and decodes WeCom callbacks. `cargo bench -p tieline-connectors --bench wecom`.
 
 #![expect(clippy::print_stdout, reason = "a measurement is for reading")]
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
@@ -17,7 +17,7 @@ use tieline_core::notice::Language;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
-/// Rounds of this length; the best one counts, so that a busy machine doesn't spoil it.
+/// Length of a round; the best round counts, so that load of the machine doesn't spoil the result.
 const ROUND: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 8;
 

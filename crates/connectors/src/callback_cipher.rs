@@ -1,4 +1,4 @@
-//! How callbacks are signed and sealed by Tencent (WeCom bots and applications, and accounts of its kin) and, the same, by DingTalk.
+//! Signature and encryption of callbacks: Tencent's scheme (WeCom bots and applications, WeChat accounts), which DingTalk uses too.
 //!
 //! See [WeCom Docs/加解密方案说明](https://developer.work.weixin.qq.com/document/path/90968) and, for bots,
 //! [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).
@@ -11,7 +11,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest as _, Sha1};
 
-/// The last of an `EncodingAESKey`'s 43 characters carries 4 bits; the other two are often not zero, and padding is left off.
+/// The last of an `EncodingAESKey`'s 43 characters carries 4 bits; its other two bits are often not zero, and padding is left off.
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -20,12 +20,12 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 const AES_BLOCK: usize = 16;
-/// Padding goes to multiples of this, so up to 32 bytes of it: more than a usual AES unpadder accepts.
+/// Padding fills up to a multiple of this, so it may be 32 bytes long: more than a standard AES unpadder accepts.
 const PAD_BLOCK: usize = 32;
 const RANDOM: usize = 16;
 const HEADER: usize = RANDOM + 4;
 
-/// Why something sealed can't be opened. In the order of the checks.
+/// Why decryption failed. In the order of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CipherError {
     Base64,
@@ -50,20 +50,20 @@ impl CipherError {
     }
 }
 
-/// The key that callbacks, answers and files are sealed with. The cipher is keyed once.
+/// Key of callbacks, responses and files. Its cipher is set up once.
 pub(crate) struct CallbackKey {
     cipher: Aes256,
     iv: [u8; AES_BLOCK],
 }
 
 impl CallbackKey {
-    /// Reads an `EncodingAESKey`: exactly 43 letters and digits.
+    /// Parses an `EncodingAESKey`: exactly 43 letters and digits.
     pub(crate) fn parse(encoding_aes_key: &str) -> Option<Self> {
         let shaped = encoding_aes_key.len() == 43 && encoding_aes_key.bytes().all(|byte| byte.is_ascii_alphanumeric());
         shaped.then(|| Self::decode(encoding_aes_key)).flatten()
     }
 
-    /// Reads the key that accompanies a file: 43 or 44 characters of base64, or 64 of hex.
+    /// Parses the key that comes with a file: 43 or 44 characters of base64, or 64 of hex.
     pub(crate) fn parse_file_key(key: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if key.len() == 64 && hex::decode_to_slice(key, &mut bytes).is_ok() {
@@ -86,7 +86,7 @@ impl CallbackKey {
         }
     }
 
-    /// Opens a sealed message.
+    /// Decrypts a message.
     pub(crate) fn open(&self, sealed: &str, receiver: &str) -> Result<Opened, CipherError> {
         let mut bytes = STANDARD.decode(sealed).map_err(|_| CipherError::Base64)?;
         let end = self.decrypt(&mut bytes)?;
@@ -105,7 +105,7 @@ impl CallbackKey {
         Ok(Opened { bytes, length })
     }
 
-    /// Seals a message. `random` must be fresh.
+    /// Encrypts a message. `random` must be fresh.
     pub(crate) fn seal(&self, random: [u8; RANDOM], message: &[u8], receiver: &str) -> String {
         let length = u32::try_from(message.len()).expect("an answer is far below 4 GiB");
         let mut plain = Vec::with_capacity(HEADER + message.len() + receiver.len() + PAD_BLOCK);
@@ -120,14 +120,14 @@ impl CallbackKey {
         STANDARD.encode(&plain)
     }
 
-    /// Opens a sealed file: no header, no receiver.
+    /// Decrypts a file: it has no header and no receiver.
     pub(crate) fn open_file(&self, mut body: Vec<u8>) -> Result<Vec<u8>, CipherError> {
         let end = self.decrypt(&mut body)?;
         body.truncate(end);
         Ok(body)
     }
 
-    /// Decrypts in place. Gives the length without the padding.
+    /// Decrypts in place. Returns the length without the padding.
     fn decrypt(&self, bytes: &mut [u8]) -> Result<usize, CipherError> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(AES_BLOCK) {
             return Err(CipherError::Length);
@@ -145,7 +145,7 @@ fn unpadded(bytes: &[u8]) -> Option<usize> {
     right.then_some(end)
 }
 
-/// An opened message.
+/// A decrypted message.
 pub(crate) struct Opened {
     bytes: Vec<u8>,
     length: usize,
@@ -158,7 +158,7 @@ impl Opened {
     }
 }
 
-/// The signature: SHA-1 over the values, sorted as bytes and joined with nothing between, in lower-case hex.
+/// The signature: SHA-1 over the values, sorted as bytes and concatenated, in lower-case hex.
 pub(crate) fn signature<const N: usize>(mut values: [&[u8]; N]) -> [u8; 40] {
     values.sort_unstable();
     let mut hash = Sha1::new();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn valid_vectors_open_seal_and_sign() {
+    fn valid_vectors_decrypt_encrypt_and_sign() {
         let vectors = vectors();
         let valid = vectors["valid"].as_array().unwrap();
         assert_eq!(valid.len(), 19);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_vectors_fail_for_their_reason() {
+    fn invalid_vectors_fail_with_their_reason() {
         let vectors = vectors();
         let invalid = vectors["invalid"].as_array().unwrap();
         assert_eq!(invalid.len(), 24);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_strictly_but_for_spare_bits() {
+    fn keys_are_parsed_strictly_except_for_spare_bits() {
         let vectors = vectors();
         for vector in vectors["keys"].as_array().unwrap() {
             let parsed = CallbackKey::parse(field(vector, "encoding_aes_key"));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn files_open_with_keys_of_either_length() {
+    fn files_decrypt_with_keys_of_either_length() {
         let vectors = vectors();
         for vector in vectors["media"].as_array().unwrap() {
             let name = field(vector, "name");
@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_opens_again(message in prop::collection::vec(any::<u8>(), 0..200), receiver in "[a-z0-9]{0,20}") {
+        fn encrypted_messages_decrypt(message in prop::collection::vec(any::<u8>(), 0..200), receiver in "[a-z0-9]{0,20}") {
             let key = CallbackKey::parse("Ab3dEf6hIj9lMn2pQr5tUv8xYz1BcD4FgH7JkL0MnOp").unwrap();
             let sealed = key.seal([3; 16], &message, &receiver);
             let opened = key.open(&sealed, &receiver).unwrap();

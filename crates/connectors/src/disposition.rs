@@ -2,8 +2,8 @@
 
 /// The file name in a `Content-Disposition` header.
 ///
-/// `filename*=UTF-8''…` wins over `filename="…"`; the latter may itself be percent-encoded or form-encoded, which some platforms do.
-/// Folders are cut off, control characters removed.
+/// `filename*=UTF-8''…` takes precedence over `filename="…"`; the latter may itself be percent-encoded or form-encoded, as by some
+/// platforms. Folders and control characters are removed.
 pub(crate) fn file_name(header: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     for (name, value) in parameters(header) {
@@ -19,7 +19,7 @@ pub(crate) fn file_name(header: &str) -> Option<String> {
     (!name.is_empty() && name != "." && name != "..").then(|| name.to_owned())
 }
 
-/// `name=value` pairs after the first semicolon, values without their quotes.
+/// `name=value` pairs after the first semicolon; values without quotes.
 fn parameters(header: &str) -> Vec<(&str, String)> {
     let mut found = Vec::new();
     let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
@@ -31,7 +31,7 @@ fn parameters(header: &str) -> Vec<(&str, String)> {
     found
 }
 
-/// A value, quoted or not, and what follows it.
+/// A value, quoted or not, and the rest after it.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, tail) = text.split_once(';').unwrap_or((text, ""));
@@ -53,7 +53,7 @@ fn value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// The text of a plain name. Where spaces are written as `+`, everything else that is special is escaped, a `+` itself included.
+/// Decodes a plain name. If spaces are encoded as `+`, all other special characters are escaped, including `+` itself.
 fn decode_plain(text: &str) -> Option<String> {
     let decoded = decode(text)?;
     let is_escaped = decoded != text && text.is_ascii();
@@ -63,7 +63,7 @@ fn decode_plain(text: &str) -> Option<String> {
     }
 }
 
-/// Percent-decoded text. `None` if that gives no UTF-8.
+/// Percent-decodes text. `None` if the result isn't UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn extended_name_wins() {
+    fn extended_name_takes_precedence() {
         check(
             "attachment; filename=\"x.pdf\"; filename*=UTF-8''%E6%8A%A5%E5%91%8A.pdf",
             Some("报告.pdf"),
@@ -120,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn raw_names_pass_and_control_characters_go() {
+    fn raw_names_are_kept_and_control_characters_removed() {
         check("attachment; filename=\"报告+1.pdf\"", Some("报告+1.pdf"));
         check("attachment; filename=\"a%0d%0ab%00.txt\"", Some("ab.txt"));
     }
 
     #[test]
-    fn folders_are_cut_off_and_nothing_is_nothing() {
+    fn folders_are_removed_and_empty_names_are_none() {
         check("attachment; filename=\"../../etc/passwd\"", Some("passwd"));
         check("attachment; filename=\"..\"", None);
         check("attachment", None);

@@ -1,4 +1,4 @@
-//! Answers of APIs that report success and failure by an `errcode` in the body, sorted by what follows from them.
+//! Classification of responses of APIs that report success and failure by an `errcode` in the body.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ const OK: i64 = 0;
 /// The system is busy; nothing was done.
 const BUSY: i64 = -1;
 
-/// So long before its end an access token is renewed.
+/// An access token is renewed this long before it expires.
 const RENEWAL: Duration = Duration::from_secs(5 * 60);
-/// Where the platform doesn't say how long an access token lives.
+/// Lifetime of an access token if the platform doesn't send it.
 const LIFETIME_S: u64 = 7200;
 
-/// The codes of an API that lead to something else than a refusal.
+/// Codes of an API that are not permanent refusals.
 #[derive(Debug)]
 pub(crate) struct Codes {
     /// The access token is invalid or has expired.
     pub(crate) token: &'static [i64],
-    /// Too many calls, and how long to wait.
+    /// Codes of exceeded rate limits, and how long to wait.
     pub(crate) limits: &'static [(i64, Duration)],
     /// How long to wait after an HTTP 429.
     pub(crate) pause: Duration,
@@ -34,25 +34,25 @@ pub(crate) struct Codes {
     pub(crate) may_be_absent: bool,
 }
 
-/// What an answer means.
+/// Meaning of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// Success: the body.
+    /// Success, with the body.
     Ok(Value),
     /// The access token has expired.
     TokenExpired,
-    /// Too many calls.
+    /// Rate limit exceeded.
     SlowDown { after: Duration, code: String },
-    /// A passing fault; nothing was done.
+    /// A transient fault without any effect.
     Passing(String),
     /// The platform may or may not have acted on it.
     Lost(String),
-    /// For good.
+    /// Refused permanently.
     Refused { code: i64 },
 }
 
 impl Outcome {
-    /// Reads an answer.
+    /// Reads a response.
     pub(crate) fn of(answer: &ApiAnswer, codes: &Codes) -> Self {
         let (status, retry_after_s) = match answer {
             ApiAnswer::NotSent => return Self::Passing("not_sent".to_owned()),
@@ -71,7 +71,7 @@ impl Outcome {
             None if codes.may_be_absent => OK,
             code => match code.and_then(Value::as_i64) {
                 Some(code) => code,
-                // What it says is unknown, and there is nothing else to go by.
+                // No code at all, and nothing else to classify it by.
                 None if codes.may_be_absent => return Self::Passing(BUSY.to_string()),
                 None => return Self::without_code(status, retry_after_s, codes),
             },
@@ -86,7 +86,7 @@ impl Outcome {
         }
     }
 
-    /// A gateway between us and the platform answered. It may have given up on work that was then done.
+    /// A gateway responded instead of the platform. The platform may have executed the call although the gateway gave up.
     fn without_code(status: u16, retry_after_s: Option<u64>, codes: &Codes) -> Self {
         match status {
             429 => Self::slow_down(429, codes.pause, retry_after_s),
@@ -106,7 +106,7 @@ impl Outcome {
     }
 }
 
-/// What the answer to an upload means for a file. Uploading it again harms nothing.
+/// Verdict on a file after the response to its upload. Uploading is idempotent.
 pub(crate) fn uploaded(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Ok(body) => match body["media_id"].as_str().filter(|key| !key.is_empty()) {
@@ -128,7 +128,7 @@ pub(crate) fn uploaded(outcome: Outcome) -> Verdict {
     }
 }
 
-/// The access token in an answer.
+/// The access token in a response.
 ///
 /// # Errors
 /// [`TokenError::Unavailable`] if there is none.

@@ -1,9 +1,9 @@
-//! File names that senders chose.
+//! Cleaning of file names chosen by senders.
 
 /// Longest name, in characters.
 const MAX_CHARS: usize = 120;
 
-/// A sender's file name without folders and control characters. `None` if nothing is left of it.
+/// A sender's file name without folders and control characters. `None` if nothing remains.
 pub(crate) fn clean(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect();
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_and_control_characters_go() {
+    fn folders_and_control_characters_are_removed() {
         let check = |name: &str, expected: Option<&str>| assert_eq!(clean(name).as_deref(), expected, "{name:?}");
         check("报告 1.pdf", Some("报告 1.pdf"));
         check("../../etc/passwd", Some("passwd"));

@@ -1,4 +1,4 @@
-//! Files of answers that are uploaded first and sent by the key that the platform gives for them.
+//! Files in answers that are uploaded first, and then sent by the key that the platform returned.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tieline_core::reply::{Progress, UnreadableProgress};
 
 use crate::file_name;
 
-/// How long fetching a file and sending it on may take together.
+/// Timeout for fetching a file and sending it on, together.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// How far a file is.
+/// Progress of a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct UploadProgress {
@@ -21,10 +21,10 @@ pub(crate) struct UploadProgress {
     pub(crate) key: Option<String>,
 }
 
-/// The next call: first `upload`, then `send` with the key of what was uploaded.
+/// The next call: first `upload`, then `send` with the uploaded file's key.
 ///
 /// # Errors
-/// [`UnreadableProgress`] if `progress` is something else.
+/// [`UnreadableProgress`] if `progress` is malformed.
 pub(crate) fn next_call(
     progress: &Progress,
     upload: impl FnOnce() -> HttpCall,
@@ -64,7 +64,7 @@ pub(crate) fn name(file: &OutgoingFile<'_>) -> String {
     })
 }
 
-/// The part of a name behind its last dot, in lower case.
+/// The part of a name after its last dot, in lower case.
 pub(crate) fn extension(name: &str) -> Option<String> {
     let (_, extension) = name.rsplit_once('.')?;
     Some(extension.to_ascii_lowercase())

@@ -1,4 +1,4 @@
-//! The platforms, one folder each. Pure: bytes in, values out.
+//! Platform connectors, one folder each. Pure: bytes in, values out.
 //!
 //! Adding a platform: the folder, its `mod` line here, its line in [`registry::ALL`], its row in the README, its page in
 //! `docs/platforms`, both in English and Chinese, and vectors: `tests/conformance.rs` walks every folder and fails one without them.

@@ -1,6 +1,6 @@
-//! The end of a mentioned name, where the platform doesn't mark it.
+//! End of a mentioned name, for platforms that don't mark it.
 
-/// Whether a name ends before this: at a blank, or where a sentence goes on. So that what is taken for a name swallows no words.
+/// Whether a name ends before this character: a blank, or punctuation. Conservative, so that a supposed name swallows no text.
 pub(crate) const fn ends_name(next: char) -> bool {
     next.is_whitespace()
         || matches!(

@@ -1,8 +1,8 @@
-//! Every platform the bridge speaks.
+//! Registry of all connectors.
 
 use tieline_core::connector::{Connector, Manifest, Proof};
 
-/// Every platform the bridge speaks, in alphabetical order.
+/// All connectors, in alphabetical order.
 pub static ALL: &[&dyn Connector] = &[
     &crate::custom::Custom,
     &crate::dingtalk::DingTalk,
@@ -17,7 +17,7 @@ pub static ALL: &[&dyn Connector] = &[
     &crate::weibo::Weibo,
 ];
 
-/// The connector of `platform`, by the word used in the API and in addresses.
+/// The connector of `platform`, by its name in the API and in URLs.
 #[must_use]
 pub fn by_platform(platform: &str) -> Option<&'static dyn Connector> {
     ALL.iter()
@@ -25,7 +25,7 @@ pub fn by_platform(platform: &str) -> Option<&'static dyn Connector> {
         .copied()
 }
 
-/// The manifest of our own channel: the platform whose requests an operator's token proves.
+/// Manifest of our own channel: the platform whose requests are authenticated by an operator's token.
 ///
 /// # Panics
 /// Never: a test checks that there is one.

@@ -1,4 +1,4 @@
-//! Template cards with buttons, for the platforms that share their format. A click on such a button is reported; none opens an address.
+//! Template cards with buttons, for platforms that share their format. Clicks on the buttons are reported; none opens a URL.
 
 use serde_json::{Value, json};
 use tieline_core::card::{self, Button};
@@ -6,7 +6,7 @@ use tieline_core::connector::Context;
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::{Language, Notice};
 
-/// The card with those buttons that say something to the agent. `task_id` is accepted once for ever. `None` if there are none.
+/// A card with those buttons that send a text to the agent. A `task_id` is accepted only once. `None` if there are no such buttons.
 pub(crate) fn choices(reply: &ReplyId, buttons: &[Button], task_id: &str, cx: &Context<'_>) -> Option<Value> {
     let choices = buttons
         .iter()
@@ -28,12 +28,12 @@ pub(crate) fn choices(reply: &ReplyId, buttons: &[Button], task_id: &str, cx: &C
     })
 }
 
-/// What the card becomes whose button was clicked.
+/// Text of a card after its button was clicked: the marked label.
 pub(crate) fn chosen(key: &str) -> Option<String> {
     card::chosen_label(key).map(|label| format!("✓ {label}"))
 }
 
-/// The text with the buttons that such a card can't have as lines below it: all of them without `has_card`.
+/// Appends to the text, as lines, the buttons that such a card can't have; all buttons without `has_card`.
 pub(crate) fn with_other_buttons(text: &str, buttons: &[Button], has_card: bool, language: Language) -> String {
     let others = buttons.iter().filter(|button| !has_card || button.url().is_some());
     card::below(text, &card::button_lines(others, language))

@@ -1,4 +1,4 @@
-//! Media of WeChat and WeCom: plain bytes behind an id that is valid for three days.
+//! Temporary media of WeChat and WeCom: unencrypted bytes behind an id that is valid for three days.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::disposition;
 use crate::errcode::Outcome;
 use crate::file_upload;
 
-/// How long a download may take.
+/// Timeout of a download.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The path of the API that serves a part.
+/// API path for downloading a part.
 pub(crate) fn path(part: &Part) -> Option<String> {
     let id = part.locator.get("media")?.as_str()?;
     let query = Serializer::new(String::new()).append_pair("media_id", id).finish();
     Some(format!("/cgi-bin/media/get?{query}"))
 }
 
-/// The platform's word for a form of a file.
+/// The platform's name for a form of a file.
 pub(crate) const fn kind(form: FileForm) -> &'static str {
     match form {
         FileForm::Picture => "image",
@@ -29,12 +29,12 @@ pub(crate) const fn kind(form: FileForm) -> &'static str {
     }
 }
 
-/// The path of the API that takes a file.
+/// API path for uploading a file.
 pub(crate) fn upload_path(form: FileForm) -> String {
     format!("/cgi-bin/media/upload?type={}", kind(form))
 }
 
-/// The upload of a file to an address.
+/// Uploads a file to a URL.
 pub(crate) fn upload(file: &OutgoingFile<'_>, url: String) -> HttpCall {
     HttpCall {
         name: "upload_file",
@@ -47,7 +47,7 @@ pub(crate) fn upload(file: &OutgoingFile<'_>, url: String) -> HttpCall {
     }
 }
 
-/// The download of an address.
+/// Downloads a URL.
 pub(crate) fn download(url: String, token: TokenPlace) -> HttpCall {
     HttpCall {
         name: "media",
@@ -60,10 +60,10 @@ pub(crate) fn download(url: String, token: TokenPlace) -> HttpCall {
     }
 }
 
-/// The bytes of a part. A refusal comes with status 200 too, as JSON in place of the bytes.
+/// The bytes of a part. Refusals have status 200 too, with JSON in place of the bytes.
 ///
 /// # Errors
-/// [`MediaError`] of the refusal, as `outcome` reads it.
+/// [`MediaError`] of the refusal, as classified by `outcome`.
 pub(crate) fn open(
     part: &Part,
     body: Vec<u8>,
@@ -80,7 +80,7 @@ pub(crate) fn open(
     })
 }
 
-/// Why a download was refused, as `outcome` reads the answer.
+/// Why a download was refused, as classified by `outcome`.
 pub(crate) fn refused(status: u16, body: &[u8], outcome: fn(&ApiAnswer) -> Outcome) -> MediaError {
     error(&outcome(&ApiAnswer::Answered {
         status,
@@ -89,7 +89,7 @@ pub(crate) fn refused(status: u16, body: &[u8], outcome: fn(&ApiAnswer) -> Outco
     }))
 }
 
-/// What an answer without bytes means for a download.
+/// Converts a response without bytes to the error of a download.
 pub(crate) const fn error(outcome: &Outcome) -> MediaError {
     match outcome {
         Outcome::TokenExpired => MediaError::TokenExpired,

@@ -1,6 +1,6 @@
-//! The flat XML of callbacks: one root, and below it elements that hold text.
+//! Parser for the flat XML of callbacks: one root, with elements that contain text.
 //!
-//! A DTD is refused and so is every entity but the five of XML itself: nothing in a document may grow or refer to anything.
+//! DTDs are refused, and so are all entities except the five predefined ones: nothing in a document may expand or refer to anything.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, Event};
 
-/// Deepest nesting that is read. The platforms' own documents have four levels.
+/// Deepest nesting that is accepted. The platforms' own documents have four levels.
 const MAX_DEPTH: usize = 8;
 
-/// Why a document can't be read.
+/// Why a document is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum XmlError {
     /// Not UTF-8.
     Encoding,
-    /// A DTD or an entity of its own.
+    /// A DTD or a custom entity.
     Entities,
-    /// Not well-formed, cut off, or nested too deep.
+    /// Not well-formed, truncated, or nested too deep.
     Malformed,
 }
 
@@ -27,18 +27,18 @@ pub(crate) enum XmlError {
 pub(crate) struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// The text of the first element of that name; empty if there is none.
+    /// The text of the first element with that name; empty if there is none.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// The text of an element that must not be empty.
+    /// The text of an element, if it is not empty.
     pub(crate) fn some(&self, name: &str) -> Option<&str> {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 }
 
-/// Reads a document. The caller bounds its length.
+/// Parses a document. The caller limits its length.
 pub(crate) fn read(document: &[u8]) -> Result<Fields, XmlError> {
     let document = std::str::from_utf8(document).map_err(|_| XmlError::Encoding)?;
     let mut reader = Reader::from_str(document);
@@ -81,7 +81,7 @@ struct Open {
 
 impl Open {
     fn begin(&mut self, name: &str) -> Result<(), XmlError> {
-        // A second root, or a document that is nested for no good.
+        // A second root, or suspiciously deep nesting.
         if (self.depth == 0 && self.has_root) || self.depth == MAX_DEPTH {
             return Err(XmlError::Malformed);
         }
@@ -101,7 +101,7 @@ impl Open {
         self.depth -= 1;
     }
 
-    /// Text between the elements is white space; text of nested elements is not used.
+    /// Text between elements is white space; text of nested elements is ignored.
     fn say(&mut self, text: &str) -> Result<(), XmlError> {
         match self.depth {
             2 => self.field.1.push_str(text),
@@ -119,7 +119,7 @@ impl Open {
     }
 }
 
-/// `text` as character data. An end mark within it is divided between two sections.
+/// `text` as a CDATA section. An end mark inside it is split between two sections.
 pub(crate) fn cdata(text: &str) -> String {
     format!("<![CDATA[{}]]>", text.replace("]]>", "]]]]><![CDATA[>"))
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_elements_are_passed_over_and_the_first_of_a_name_counts() {
+    fn nested_elements_are_ignored_and_the_first_of_a_name_wins() {
         let document = "<xml><S><A>no</A></S><A>yes</A><A>late</A></xml>";
         assert_eq!(text(document, "A").as_deref(), Ok("yes"));
         assert_eq!(text(document, "S").as_deref(), Ok(""));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_documents_are_refused() {
+    fn malformed_documents_are_refused() {
         let deep = format!("{}{}", "<a>".repeat(9), "</a>".repeat(9));
         for document in [
             "",
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn written_text_is_read_again(said in "([a-z<>&\\]\\[ ]|\\]\\]>|中|😀){0,40}") {
+        fn written_text_parses_back(said in "([a-z<>&\\]\\[ ]|\\]\\]>|中|😀){0,40}") {
             let document = format!("<xml><A>{}</A></xml>", cdata(&said));
             prop_assert_eq!(text(&document, "A").unwrap(), said);
         }

@@ -1,4 +1,4 @@
-//! Callbacks in sealed XML, and answers to them: a signature in the query, `<Encrypt>` in the body.
+//! Encrypted XML callbacks and the responses to them: a signature in the query, `<Encrypt>` in the body.
 //!
 //! See [WeCom Docs/加解密方案说明](https://developer.work.weixin.qq.com/document/path/90968) and
 //! [WeChat Docs/消息加解密](https://developers.weixin.qq.com/doc/oplatform/developers/dev/push/encryption.md).
@@ -11,22 +11,22 @@ use tieline_core::secret::Secret;
 use crate::callback_cipher::{self, CallbackKey, CipherError, Opened};
 use crate::xml::{self, cdata};
 
-/// What callbacks are proved and opened with.
+/// Keys that authenticate and decrypt callbacks.
 pub(crate) struct CallbackKeys {
     pub(crate) token: Secret,
     pub(crate) key: CallbackKey,
-    /// To whom callbacks are sealed: the company or the account.
+    /// Receiver that callbacks are encrypted for: the company or the account.
     pub(crate) receiver: String,
 }
 
-/// What a signature in the query covers besides the token.
+/// Query parameters covered by the signature, besides the token.
 pub(crate) struct SignedQuery {
     pub(crate) timestamp: String,
     pub(crate) nonce: String,
 }
 
 impl SignedQuery {
-    /// Reads it. Nothing is proved yet.
+    /// Reads the parameters. Nothing is authenticated yet.
     pub(crate) fn read(request: &WebhookRequest) -> Result<Self, Rejection> {
         Ok(Self {
             timestamp: required(request, "timestamp")?,
@@ -42,18 +42,18 @@ impl SignedQuery {
     }
 }
 
-/// A query parameter that must be there.
+/// A required query parameter.
 pub(crate) fn required(request: &WebhookRequest, name: &'static str) -> Result<String, Rejection> {
     request.query_value(name).ok_or(Rejection::Missing(name))
 }
 
-/// Whether `claimed` is the signature of these values. Constant time.
+/// Whether `claimed` is the signature of these values. Compares in constant time.
 pub(crate) fn is_signature<const N: usize>(values: [&str; N], claimed: &str) -> bool {
     let signature = callback_cipher::signature(values.map(str::as_bytes));
     bool::from(signature.as_slice().ct_eq(claimed.as_bytes()))
 }
 
-/// The sealed part of a body.
+/// The encrypted part of a body.
 pub(crate) fn sealed_part(body: &[u8]) -> Result<String, Rejection> {
     let fields = xml::read(body).map_err(|_| Rejection::Malformed("the body is not XML with `Encrypt`"))?;
     let sealed = fields.some("Encrypt").ok_or(Rejection::Missing("Encrypt"))?;
@@ -61,7 +61,7 @@ pub(crate) fn sealed_part(body: &[u8]) -> Result<String, Rejection> {
 }
 
 impl CallbackKeys {
-    /// Checks `msg_signature` over what is sealed, then opens it.
+    /// Verifies `msg_signature` over the encrypted content, then decrypts it.
     pub(crate) fn open(
         &self,
         sealed: &str,
@@ -78,7 +78,7 @@ impl CallbackKeys {
         })
     }
 
-    /// Seals an answer.
+    /// Encrypts a response.
     pub(crate) fn seal(&self, message: &str, nonce: &str, cx: &Context<'_>) -> WebhookAnswer {
         let mut random = [0; 16];
         random.copy_from_slice(&cx.random[..16]);
@@ -96,7 +96,7 @@ impl CallbackKeys {
     }
 }
 
-/// 200 with XML.
+/// A response with status 200 and XML.
 pub(crate) fn answer(xml: &str) -> WebhookAnswer {
     WebhookAnswer {
         status: 200,
@@ -105,7 +105,7 @@ pub(crate) fn answer(xml: &str) -> WebhookAnswer {
     }
 }
 
-/// A message as the answer to a callback. `content` is the part that the type asks for.
+/// A message as the response to a callback. `content` is the element that the type requires.
 ///
 /// See [WeCom Docs/被动回复消息格式](https://developer.work.weixin.qq.com/document/path/90241).
 pub(crate) fn passive(to: &str, from: &str, kind: &str, content: &str, cx: &Context<'_>) -> String {

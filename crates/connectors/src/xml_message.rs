@@ -1,4 +1,4 @@
-//! Fields that messages of WeChat and WeCom have in common, in their callbacks' XML.
+//! Common fields of WeChat and WeCom messages, in their callbacks' XML.
 
 use serde_json::Value;
 use tieline_core::connector::Context;
@@ -9,12 +9,12 @@ use tieline_core::timestamp::Timestamp;
 
 use crate::xml::Fields;
 
-/// When the person did what a callback is about, if it says so.
+/// Time of the person's action, if the callback contains it.
 pub(crate) fn created_at(fields: &Fields) -> Option<Timestamp> {
     fields.text("CreateTime").parse().ok().map(Timestamp::from_secs)
 }
 
-/// The text of a message. One of a type that can't be read has none.
+/// The text of a message. A message of an unsupported type has none.
 pub(crate) fn text(fields: &Fields, kind: &str) -> String {
     let text = |name| fields.text(name);
     match kind {
@@ -44,7 +44,7 @@ pub(crate) fn sender(person: &str) -> Sender {
     }
 }
 
-/// Where an answer to a person goes: there are direct chats only.
+/// The reply target for a person: there are direct chats only.
 pub(crate) fn target(
     person: &str,
     message: PlatformMessageId,

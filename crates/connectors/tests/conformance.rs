@@ -1,8 +1,8 @@
-//! Every connector keeps its word: walks the registry and every vector of each folder. No vectors, no pass.
+//! Conformance of every connector: walks the registry and every vector of each folder. A folder without vectors fails.
 //!
-//! A vector file is named after what it shows: `receive-*.json` (a webhook request and what becomes of it), `compose-*.json` (a dialogue
-//! of `deliver` and `classify`, progress carried from step to step), `classify-*.json` (answers to one call), `stream-*.json` (a session's life).
-//! It holds one vector or a list. `conformance/case.rs` has the shape; what `expect` doesn't name is free.
+//! A vector file is named after what it tests: `receive-*.json` (a webhook request and its result), `compose-*.json` (a dialogue
+//! of `deliver` and `classify`, with progress carried from step to step), `classify-*.json` (responses to one call), `stream-*.json` (a
+//! session's life). It contains one vector or a list. `conformance/case.rs` has the format; fields that `expect` omits are not checked.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ mod walk;
 const KINDS: [&str; 4] = ["receive", "compose", "classify", "stream"];
 
 #[test]
-fn every_connector_keeps_its_word() {
+fn every_connector_passes_its_vectors() {
     let mut failures = Vec::new();
     for connector in registry::ALL {
         let platform = connector.manifest().platform;
@@ -80,7 +80,7 @@ fn vectors(platform: &str) -> Vec<(&'static str, PathBuf)> {
         .collect()
 }
 
-/// What a folder must show, by what the connector claims. `a|b`: one of them is enough.
+/// What a folder's vectors must cover, by the connector's claims. `a|b`: one of them is enough.
 fn must_show(connector: &dyn Connector) -> Vec<&'static str> {
     let manifest = connector.manifest();
     let mut words = vec!["text", "compose"];

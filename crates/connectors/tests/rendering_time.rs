@@ -1,7 +1,7 @@
-//! Rendering takes time in proportion to the text, whatever the text: an agent's answer must not hold up the bridge.
+//! Rendering time is linear in the length of any text: an agent's answer must not block the bridge.
 //!
-//! Each platform delivers texts that are hard on parsers, in the accounts and targets of its own vectors. The time is that of the thread
-//! on the processor, so that a busy machine doesn't count.
+//! Each platform delivers texts that are hard for parsers, with the accounts and targets of its own vectors. CPU time of the thread is
+//! measured, so that load of the machine doesn't matter.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ mod case;
 
 use case::{Case, ReplyCase, WantedOwned};
 
-/// What is repeated to fill a text, and what precedes it.
+/// Units that are repeated to fill a text, and their prefixes.
 const HARD: &[(&str, &str)] = &[
     ("", "["),
     ("", "]("),
@@ -56,18 +56,18 @@ const HARD: &[(&str, &str)] = &[
     ("", "word "),
 ];
 
-/// Calls of one delivery that are timed.
+/// Number of calls of one delivery that are timed.
 const CALLS: usize = 2;
-/// Bytes of the shorter of two texts.
+/// Length of the shorter of two texts, in bytes.
 const SHORT: usize = 24 * 1024;
-/// Below this the time of a text says nothing about growth.
+/// Time below which a measurement says nothing about growth.
 const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 60 } else { 5 });
-/// Longest time for a megabyte, where the code is optimized.
+/// Time limit for a megabyte, in optimized code.
 const PER_MEGABYTE: Duration = Duration::from_millis(50);
-/// Random mixtures for each platform.
+/// Number of random mixtures for each platform.
 const MIXTURES: u64 = 8;
 
-/// A delivery of a platform's own vectors, to be made with any text.
+/// A delivery from a platform's own vectors, usable with any text.
 struct Template {
     connector: &'static dyn Connector,
     case: Case,
@@ -77,7 +77,7 @@ struct Template {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes without optimization")]
-fn rendering_time_grows_with_the_length_and_not_faster() {
+fn rendering_time_is_linear_in_the_length() {
     let templates = templates();
     assert!(templates.len() >= registry::ALL.len(), "{} templates", templates.len());
     let texts = HARD.iter().map(|(head, unit)| Text {
@@ -87,9 +87,9 @@ fn rendering_time_grows_with_the_length_and_not_faster() {
     check_growth(&templates, &texts.collect::<Vec<_>>());
 }
 
-/// What a fuzzer would look for: mixtures that no list has.
+/// Mixtures that no list contains, as a fuzzer would find them.
 #[test]
-fn rendering_time_of_mixtures_grows_with_the_length_and_not_faster() {
+fn rendering_time_of_mixtures_is_linear_in_the_length() {
     let mixtures: Vec<Text> = (1..=MIXTURES).map(Text::mixture).collect();
     check_growth(&templates(), &mixtures);
 }
@@ -134,7 +134,7 @@ fn a_megabyte_is_rendered_in_time() {
     );
 }
 
-/// A text of any length: a beginning, then the same again and again.
+/// A text of any length: a prefix, then a repeated unit.
 #[derive(Debug)]
 struct Text {
     head: String,
@@ -146,7 +146,7 @@ impl Text {
         format!("{}{}", self.head, self.unit.repeat(bytes / self.unit.len()))
     }
 
-    /// Some of the hard units in a row that `seed` chooses.
+    /// Some of the hard units in sequence, chosen by `seed`.
     fn mixture(seed: u64) -> Self {
         let mut state = seed;
         let mut choose = || {
@@ -165,7 +165,7 @@ impl Text {
     }
 }
 
-/// The first vector of each mode of each platform whose delivery makes a call, and one of each platform that is polled.
+/// The first vector of each mode of each platform whose delivery makes a call, and one of each polled platform.
 fn templates() -> Vec<Template> {
     let mut found: Vec<Template> = Vec::new();
     for connector in registry::ALL {
@@ -249,13 +249,13 @@ impl Template {
         WantedOwned::new(&wanted, &self.target, &self.account).expect("a changed vector is one")
     }
 
-    /// Time on the processor for the slowest step of delivering `text`: the best of some tries.
+    /// CPU time of the slowest step of delivering `text`: the best of several tries.
     fn fastest(&self, text: &str, tries: usize) -> Duration {
         let tries = (0..tries).map(|_| self.deliver(text).max(self.poll(text)));
         tries.min().unwrap_or_default()
     }
 
-    /// The longest of the calls that show `text`, while it grows and at its end, each taken for accepted.
+    /// The slowest of the calls that show `text`, while it grows and at its end, each counted as accepted.
     fn deliver(&self, text: &str) -> Duration {
         let mut longest = Duration::ZERO;
         for stage in [Stage::Growing, Stage::Final] {
@@ -299,7 +299,7 @@ impl Template {
     }
 }
 
-/// Time that this thread has spent on the processor.
+/// CPU time of this thread.
 fn on_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts the time of threads");
     let spent = stat.split_whitespace().next().and_then(|spent| spent.parse().ok());

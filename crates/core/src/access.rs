@@ -1,19 +1,19 @@
-//! Who may use a bot.
+//! Access lists: which people and chats may use a bot.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Chat;
 use crate::ids::{ChatId, SenderId};
 
-/// Lists of platform ids. Both empty: everybody.
+/// Lists of platform ids. If both are empty, everyone may use the bot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Access {
-    /// People who may, in any chat.
+    /// People who may use it, in any chat.
     pub users: Vec<SenderId>,
-    /// Chats, of whatever kind, in which everybody may.
+    /// Chats, direct or group, in which everyone may use it.
     pub chats: Vec<ChatId>,
-    /// Whether an unknown person may ask to be let in. Until they are, they may not.
+    /// Whether an unknown person may ask for access by pairing. Until approved, they have none.
     pub pairing: bool,
 }
 
@@ -25,7 +25,7 @@ impl Access {
         !self.is_restricted() || by_chat || self.users.contains(sender)
     }
 
-    /// Whether anybody is left out.
+    /// Whether access is restricted.
     #[must_use]
     pub const fn is_restricted(&self) -> bool {
         !self.users.is_empty() || !self.chats.is_empty() || self.pairing
@@ -46,12 +46,12 @@ mod tests {
     }
 
     #[test]
-    fn empty_lists_let_everybody_in() {
+    fn empty_lists_allow_everyone() {
         assert!(Access::default().allows(&SenderId::new("lisi"), &group("g")));
     }
 
     #[test]
-    fn lists_let_in_whom_they_name() {
+    fn lists_allow_the_listed_people_and_chats() {
         let access = Access {
             users: vec![SenderId::new("lisi")],
             chats: vec![ChatId::new("g")],
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_chat_may_be_named_too() {
+    fn a_direct_chat_may_be_listed() {
         let access = Access {
             chats: vec![ChatId::new("d")],
             ..Access::default()
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn pairing_closes_the_door_for_strangers() {
+    fn pairing_restricts_access() {
         let access = Access {
             pairing: true,
             ..Access::default()

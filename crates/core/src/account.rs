@@ -1,4 +1,4 @@
-//! One bot account, as its connector sees it.
+//! A bot account as its connector sees it.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub enum ConnectionMode {
 }
 
 impl ConnectionMode {
-    /// The word used in the API.
+    /// The name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl ConnectionMode {
 /// Credentials by field name. Every value is treated as secret here; the manifest says which ones are masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<String, Secret>", into = "BTreeMap<String, Secret>")]
-// In order of name. A relay holds thousands of these, each of two or three fields, for which a map takes half a kilobyte.
+// Sorted by name. A relay holds thousands of these, each of two or three fields, for which a map takes half a kilobyte.
 pub struct Credentials(Vec<(String, Secret)>);
 
 impl Credentials {
@@ -48,7 +48,7 @@ impl Credentials {
         Some(value.expose()).filter(|value| !value.is_empty())
     }
 
-    /// The value of a field that must be there.
+    /// The value of a required field.
     ///
     /// # Errors
     /// [`InvalidSetting`] naming the field.
@@ -68,7 +68,7 @@ impl Credentials {
         }
     }
 
-    /// Where the field is, or where it belongs.
+    /// The index of the field, or where it is to be inserted.
     fn place(&self, field: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(name, _)| name.as_str().cmp(field))
     }
@@ -113,7 +113,7 @@ pub struct InvalidSetting {
 /// Addresses that replace the platform's own, by name (`apiBase`, `wsUrl`, ...).
 pub type Endpoints = BTreeMap<String, String>;
 
-/// What a connector parsed once out of the credentials: keys, ciphers. Shared by all requests of the account.
+/// What a connector parsed once from the credentials: keys, ciphers. Shared by all requests of the account.
 #[derive(Clone)]
 pub struct Prepared(Arc<dyn Any + Send + Sync>);
 
@@ -141,21 +141,21 @@ impl fmt::Debug for Prepared {
 pub struct Account {
     /// The integration.
     pub integration: IntegrationId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// How it is connected.
     pub mode: ConnectionMode,
     /// Its credentials, unsealed.
     pub credentials: Credentials,
-    /// What [`crate::connector::Connector::prepare`] made of them.
+    /// Result of [`crate::connector::Connector::prepare`].
     pub prepared: Prepared,
     /// Addresses that replace the platform's own.
     pub endpoints: Endpoints,
-    /// The language of our own sentences.
+    /// Language of our own notices.
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
-    /// What is shown before they begin.
+    /// What is shown before an answer's text begins.
     pub thinking: ThinkingDisplay,
     /// Derives the ids that must be the same on any instance.
     pub ids: IdMint,

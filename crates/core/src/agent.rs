@@ -1,4 +1,4 @@
-//! Agents: what they are asked, and the one event model that every protocol is translated into.
+//! Agents: the request sent to them, and the event model into which every protocol is translated.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,16 +13,16 @@ use crate::reply::ReplyFile;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
-/// An agent as it is configured.
+/// An agent as configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
     /// The agent.
     pub id: AgentId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// Its name.
     pub name: String,
-    /// The protocol's word in the API (`echo`, `openai_chat`, ...).
+    /// The protocol's name in the API (`echo`, `openai_chat`, ...).
     pub protocol: String,
     /// Its settings, secrets included, as the protocol's adapter reads them.
     pub config: AgentConfig,
@@ -53,36 +53,36 @@ impl std::fmt::Debug for AgentConfig {
     }
 }
 
-/// What an agent is asked in one run.
+/// The request of one run to an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRequest {
     /// The run. The same on every retry.
     pub run: RunId,
     /// The tenant.
     pub organization: OrganizationId,
-    /// Which agent is asked.
+    /// The agent that is called.
     pub agent: AskedAgent,
-    /// Through which bot.
+    /// The bot through which the question was asked.
     pub integration: AskedIntegration,
     /// The session.
     pub session: AgentSession,
-    /// Who asks.
+    /// The person who asks.
     pub user: AgentUser,
-    /// Where.
+    /// The chat.
     pub chat: AgentChat,
-    /// What.
+    /// The question.
     pub message: AgentMessage,
-    /// Where the agent may answer later.
+    /// Where the agent may send callbacks.
     pub reply: ReplyAddress,
     /// What the platform can show.
     pub limits: ReplyLimits,
     /// Earlier turns of the session, oldest first. Only for protocols that keep none themselves.
     pub transcript: Vec<Turn>,
-    /// Where an earlier process of this run stopped reading, if the run goes on.
+    /// Where an earlier process of this run stopped reading, if the run is resumed.
     pub resume: Option<Resume>,
 }
 
-/// The agent of a request, as an agent that serves several is told.
+/// The agent of a request, for an endpoint that serves several agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedAgent {
     /// Its id.
@@ -91,7 +91,7 @@ pub struct AskedAgent {
     pub name: String,
 }
 
-/// The integration through which an agent is asked.
+/// The bot through which the question was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedIntegration {
     /// Its id.
@@ -109,11 +109,11 @@ pub struct AgentSession {
     pub number: u64,
     /// Whether this is its first run.
     pub is_new: bool,
-    /// What identifies the conversation at the agent, from an earlier [`AgentEvent::Started`] of the session.
+    /// The agent's id of the conversation, from an earlier [`AgentEvent::Started`] of the session.
     pub conversation_ref: Option<String>,
 }
 
-/// Who asks.
+/// The person who asks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentUser {
     /// Our id.
@@ -137,7 +137,7 @@ pub struct KnownPerson {
     pub id: String,
     /// The name.
     pub name: String,
-    /// The mail address, if there is a real one.
+    /// The mail address, if a real one is known.
     pub email: Option<String>,
 }
 
@@ -148,7 +148,7 @@ pub struct AgentChat {
     pub kind: ChatKind,
     /// The platform's own id.
     pub id: String,
-    /// Its name, if the platform tells it.
+    /// Its name, if the platform reports it.
     pub name: Option<String>,
     /// The platform's own id of the thread.
     pub thread_id: Option<String>,
@@ -163,13 +163,13 @@ pub struct AgentMessage {
     pub redrives: u32,
     /// The text.
     pub text: String,
-    /// Things that came with it.
+    /// Attachments of the message.
     pub parts: Vec<AgentPart>,
     /// What is quoted.
     pub quoted: Option<(String, Vec<AgentPart>)>,
 }
 
-/// A thing that came with a message, where the agent can fetch it.
+/// An attachment of a message, with an address from which the agent can fetch it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentPart {
     /// What it is.
@@ -182,18 +182,18 @@ pub struct AgentPart {
     pub name: Option<String>,
     /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
     pub inline: Option<Bytes>,
-    /// Whether the platform didn't give it in time: the link leads nowhere.
+    /// Whether the platform didn't serve it in time: then the link doesn't work.
     pub unavailable: bool,
 }
 
-/// Where an agent may answer later.
+/// Where an agent may send callbacks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplyAddress {
     /// `…/api/runs/{runId}/events`
     pub events_url: String,
     /// The run's bearer token.
     pub token: Secret,
-    /// Until when.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
@@ -209,29 +209,29 @@ pub struct ReplyLimits {
 /// One turn of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// What was asked.
+    /// The question.
     pub user: String,
-    /// What was answered.
+    /// The answer.
     pub assistant: String,
 }
 
-/// Where a run goes on.
+/// Where a run is resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
-    /// What identifies the run at the agent.
+    /// The agent's id of the run.
     pub run_ref: String,
     /// The newest [`AgentEvent::Cursor`].
     pub cursor: Option<String>,
 }
 
-/// What an agent did. Exactly one terminal event ends a run: [`AgentEvent::is_terminal`].
+/// An event of an agent's run. Exactly one terminal event ends a run: [`AgentEvent::is_terminal`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentEvent {
-    /// The agent has begun. Persisted at once: cancelling and resuming need it.
+    /// The agent has started. Stored at once: cancelling and resuming need it.
     Started {
-        /// What identifies the run at the agent.
+        /// The agent's id of the run.
         run_ref: String,
-        /// What identifies the conversation at the agent.
+        /// The agent's id of the conversation.
         conversation_ref: Option<String>,
     },
     /// More text.
@@ -242,9 +242,9 @@ pub enum AgentEvent {
     ReasoningDelta(String),
     /// A tool or node started or ended.
     Progress {
-        /// What.
+        /// The tool or node.
         label: String,
-        /// In the agent's words.
+        /// Its state, in the agent's words.
         state: String,
     },
     /// A file to show, by address.
@@ -260,20 +260,20 @@ pub enum AgentEvent {
     },
     /// A card to show below the text. The latest one counts.
     Card(Card),
-    /// The agent waits for a person.
+    /// The agent waits for input of a person.
     InputRequired {
-        /// What it asks.
+        /// The question to the person.
         prompt: String,
-        /// What can be chosen.
+        /// The choices offered.
         choices: Vec<String>,
-        /// How to go on.
+        /// The agent's reference for resuming.
         resume_ref: Option<String>,
     },
     /// Where to resume after a hand-over.
     Cursor(String),
-    /// The agent has taken the run and will answer by callbacks.
+    /// The agent has accepted the run and will send callbacks.
     Deferred,
-    /// The earlier conversation is gone at the agent; a new one has begun.
+    /// The earlier conversation no longer exists at the agent; a new one has been started.
     ConversationLost,
     /// Done.
     Completed {
@@ -282,7 +282,7 @@ pub enum AgentEvent {
     },
     /// Failed.
     Failed(AgentFailure),
-    /// Cancelled at our wish.
+    /// Cancelled at our request.
     Cancelled,
 }
 
@@ -302,16 +302,16 @@ impl AgentEvent {
 pub struct AgentFailure {
     /// A stable word or the agent's own code: `connect`, `http_500`, `idle_timeout`, `too_long`, `bad_stream`, ...
     pub code: String,
-    /// What is known, without secrets; at most 500 characters. Sealed where it is kept, and never logged: it may be an agent's own.
+    /// The message, without secrets; at most 500 characters. Sealed where it is stored, and never logged: it may be the agent's own.
     pub message: String,
-    /// Whether asking again may help. The adapter has already used up the retries that were safe.
+    /// Whether a retry may help. The adapter has already used up the retries that were safe.
     pub retryable: bool,
 }
 
 /// Longest text of one answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
-/// What a run has said so far: the fold of its events.
+/// The state of an answer so far: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
     /// The text so far.
@@ -325,19 +325,19 @@ pub struct Draft {
     /// The card below the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
-    /// The latest tool, node or source that was named.
+    /// The latest tool, node or source named by the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
-    /// Whether the agent began a new conversation because the old one was gone.
+    /// Whether the agent started a new conversation because the old one was lost.
     #[serde(default)]
     pub conversation_lost: bool,
-    /// What is held back until it is known whether it is a credential.
+    /// Text held back until it is known whether it is a credential.
     #[serde(default, skip_serializing_if = "HeldBack::is_empty")]
     pub held_back: HeldBack,
 }
 
 impl Draft {
-    /// Takes one event in. Returns whether there is something new to show.
+    /// Applies an event. Returns whether there is something new to show.
     pub fn apply(&mut self, event: &AgentEvent) -> bool {
         match event {
             AgentEvent::TextDelta(delta) => self.text.push_str(delta),
@@ -347,7 +347,7 @@ impl Draft {
             AgentEvent::File(file) => self.files.push(file.clone()),
             AgentEvent::Card(card) => self.card = Some(card.clone()),
             AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
-            // An empty one closes what was said, it doesn't take it back.
+            // An empty one ends the answer and doesn't replace its text.
             AgentEvent::Completed { final_text: Some(text) } if !text.trim().is_empty() => self.text.clone_from(text),
             AgentEvent::ConversationLost => self.conversation_lost = true,
             AgentEvent::Started { .. }
@@ -361,7 +361,7 @@ impl Draft {
         true
     }
 
-    /// A tool or node is a line of the reasoning: shown where that is, and never part of the text. Its end is no further line.
+    /// A tool or node is a line of the reasoning: shown where that is, and never part of the text. Its end adds no line.
     fn work_on(&mut self, label: &str) -> bool {
         if self.progress.as_deref() == Some(label) {
             return false;
@@ -385,7 +385,7 @@ impl Draft {
         }
     }
 
-    /// Choices that can't be buttons are a list in the text.
+    /// Appends choices that can't be buttons to the text, as a list.
     fn list(&mut self, choices: &[String]) {
         for choice in choices {
             self.text.push_str("\n- ");
@@ -393,7 +393,7 @@ impl Draft {
         }
     }
 
-    /// Whether there is nothing that a person could see.
+    /// Whether the draft has nothing to show.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         let has_card = self.card.as_ref().is_some_and(|card| !card.body().is_empty());
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_final_text_leaves_what_was_said() {
+    fn empty_final_text_keeps_the_streamed_text() {
         let mut draft = Draft::default();
         draft.apply(&AgentEvent::TextDelta("a".into()));
         for empty in ["", " \n"] {

@@ -1,4 +1,4 @@
-//! What people are told who list the agents behind a bot, or choose one.
+//! Texts shown to people who list the agents behind a bot, or choose one.
 
 use crate::notice::Language;
 
@@ -9,12 +9,12 @@ pub enum AgentReply {
     List {
         /// Their names.
         names: Vec<String>,
-        /// The place of the one that answers.
+        /// The index of the one that answers.
         current: Option<usize>,
     },
     /// This agent answers from now on.
     Chosen(String),
-    /// There is no agent of that name; these there are.
+    /// There is no agent of that name; these exist.
     NoSuchAgent(Vec<String>),
 }
 
@@ -56,7 +56,7 @@ fn listed(names: &[String], current: Option<usize>, mark: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The place of the agent that a person means: by its name, whatever the case, else by its number in the list.
+/// The index of the agent that a person means: by its name, ignoring case, else by its number in the list.
 #[must_use]
 pub fn find(names: &[String], wanted: &str) -> Option<usize> {
     let lower = wanted.to_lowercase();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agent_is_meant_by_name_or_number() {
+    fn agent_is_found_by_name_or_number() {
         let names = ["Helper".to_owned(), "人事".to_owned(), "1".to_owned()];
         assert_eq!(find(&names, "helper"), Some(0));
         assert_eq!(find(&names, "人事"), Some(1));

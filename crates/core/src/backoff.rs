@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Exponential, capped, with full jitter.
+/// Exponential backoff, capped, with jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The longest first wait.
@@ -12,9 +12,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait before try number `attempt` (from 1). `chance` is a random number.
+    /// How long to wait before attempt number `attempt` (from 1). `chance` is a random number.
     ///
-    /// Between half and all of `min(cap, base · 2^(attempt-1))`, so that a retry is never immediate and crowds spread out.
+    /// Between half and all of `min(cap, base · 2^(attempt-1))`, so that a retry is never immediate and concurrent ones spread out.
     #[must_use]
     pub fn wait(self, attempt: u32, chance: u64) -> Duration {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -24,8 +24,8 @@ impl Backoff {
         half + Duration::from_millis(chance % spread)
     }
 
-    /// The same for a wait that many don't begin at once: `min(cap, base · 2^(attempt-1))`, give or take a fifth, but never more than
-    /// `cap`.
+    /// Like [`Self::wait`], for waits that don't start concurrently: `min(cap, base · 2^(attempt-1))`, plus or minus a fifth, but never more
+    /// than `cap`.
     #[must_use]
     pub fn wait_about(self, attempt: u32, chance: u64) -> Duration {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);

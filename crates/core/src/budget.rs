@@ -8,7 +8,7 @@ use crate::reply::Stage;
 use crate::split::TextLimit;
 use crate::timestamp::Timestamp;
 
-/// What one platform mode allows. Constants with their source beside them, in each connector's manifest.
+/// Limits of one platform mode. Constants with their source beside them, in each connector's manifest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
     /// Longest text of one message or bubble.
@@ -21,31 +21,31 @@ pub struct Budget {
     pub slow_interval: Duration,
     /// How long one bubble can be updated, counted from its first frame, with a margin already taken off.
     pub lifetime: Option<Duration>,
-    /// How many updates one bubble takes.
+    /// How many updates one bubble accepts.
     pub max_updates: Option<u32>,
     /// Limits shared by all processes.
     pub quotas: &'static [Quota],
-    /// Where the numbers come from.
+    /// Source of the numbers.
     pub source: &'static str,
 }
 
-/// A limit that all processes share.
+/// A rate limit shared by all processes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quota {
-    /// What it is called in logs and in the table.
+    /// Its name in logs and in the table.
     pub name: &'static str,
-    /// Whether each chat has its own or the bot has one.
+    /// Whether it applies to each chat or to the bot.
     pub scope: QuotaScope,
-    /// How many sends.
+    /// Number of sends.
     pub sends: u32,
-    /// In how much time.
+    /// Per this time.
     pub per: Duration,
-    /// What counts as a send.
+    /// Which calls count as a send.
     pub calls: Calls,
 }
 
 impl Quota {
-    /// Whether a call of that name uses up a send.
+    /// Whether a call of that name counts as a send.
     #[must_use]
     pub fn counts(&self, call: &str) -> bool {
         match self.calls {
@@ -74,7 +74,7 @@ pub enum QuotaScope {
     Chat,
 }
 
-/// When a reply may be shown again. One per reply, kept by the runner.
+/// Throttle of one reply: when it may be updated again. Kept by the runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
     #[serde(with = "crate::timestamp::millis::option", default)]
@@ -84,9 +84,9 @@ pub struct Pace {
     #[serde(with = "crate::timestamp::millis::option", default)]
     not_before: Option<Timestamp>,
     updates: u32,
-    /// How many times slower than the budget we go, because the platform asked.
+    /// By which factor updates are slower than the budget, because the platform asked to slow down.
     slowness: u32,
-    /// Updates that were taken since the platform last asked.
+    /// Updates accepted since the platform last asked.
     #[serde(default)]
     taken: u32,
 }
@@ -104,17 +104,17 @@ impl Default for Pace {
     }
 }
 
-/// Most that a platform's complaints slow us down.
+/// Upper limit of that factor.
 const MAX_SLOWNESS: u32 = 8;
-/// After so many updates that were taken, the pace goes half as slow.
+/// After so many accepted updates the factor is halved.
 const TAKEN_UPDATES: u32 = 8;
-/// The connector counts from the platform's first answer, which came a little later than the pace began to count.
+/// The connector counts from the platform's first answer, which arrived a little later than the pace started to count.
 const ROTATION_SLACK: Duration = Duration::from_secs(5);
 
 impl Pace {
-    /// When a change of this stage may be sent. `None`: not at all, only the final text still may.
+    /// When a change of this stage may be sent. `None`: only the final text may still be sent.
     ///
-    /// Final and first texts wait for nothing but the platform's own demand.
+    /// Final and first texts are only delayed by the platform's own demand.
     #[must_use]
     pub fn next_at(&self, budget: &Budget, stage: Stage, now: Timestamp) -> Option<Timestamp> {
         let asked = self.not_before.unwrap_or(now).max(now);
@@ -124,7 +124,7 @@ impl Pace {
         if stage == Stage::Final {
             return Some(asked);
         }
-        // Always keep room for the final text.
+        // One update is always reserved for the final text.
         if budget.max_updates.is_some_and(|max| self.updates + 1 >= max) {
             return None;
         }
@@ -137,14 +137,14 @@ impl Pace {
         Some(asked.max(last.after(interval * self.slowness)))
     }
 
-    /// A process goes on with a reply that another one has shown, which may have sent more until now than was recorded.
+    /// A process takes over a reply from another one, which may have sent more than it recorded until now.
     pub const fn taken_over(&mut self, now: Timestamp) {
         if self.first_at.is_some() {
             self.last_at = Some(now);
         }
     }
 
-    /// Something was sent.
+    /// An update was sent.
     pub fn sent(&mut self, now: Timestamp) {
         self.first_at.get_or_insert(now);
         self.last_at = Some(now);
@@ -156,26 +156,26 @@ impl Pace {
         }
     }
 
-    /// The platform asked us to go slower.
+    /// The platform asked to slow down.
     pub fn slowed(&mut self, retry_after: Option<Duration>, now: Timestamp, fallback: Duration) {
         self.not_before = Some(now.after(retry_after.unwrap_or(fallback)));
         self.slowness = (self.slowness * 2).min(MAX_SLOWNESS);
         self.taken = 0;
     }
 
-    /// Nothing may be sent before then, for a reason that says nothing about the pace.
+    /// Nothing may be sent before `until`, for a reason that doesn't affect the pace.
     pub fn wait(&mut self, until: Timestamp) {
         self.not_before = self.not_before.max(Some(until));
     }
 
-    /// When the bubble has run out of time, and another has to begin. The connector does that; it must only be asked.
+    /// When the bubble expires and another has to be started. The connector does that; it only has to be called.
     #[must_use]
     pub fn rotates_at(&self, budget: &Budget) -> Option<Timestamp> {
         let (first, life) = self.first_at.zip(budget.lifetime)?;
         Some(first.after(life + ROTATION_SLACK))
     }
 
-    /// A new bubble begins.
+    /// A new bubble is started.
     pub fn rotated(&mut self) {
         *self = Self {
             slowness: self.slowness,
@@ -205,7 +205,7 @@ mod tests {
     };
 
     #[test]
-    fn reply_that_is_taken_over_grows_as_if_something_had_just_been_sent() {
+    fn reply_that_is_taken_over_waits_as_if_an_update_had_just_been_sent() {
         let (sent, now) = (Timestamp::from_secs(100), Timestamp::from_secs(110));
         let mut pace = Pace::default();
         pace.taken_over(now);

@@ -1,4 +1,4 @@
-//! Cards: a title, a Markdown text, fields and buttons, which each platform shows in its own way.
+//! Cards: a title, a Markdown text, fields and buttons, shown by each platform in its own way.
 
 mod read;
 
@@ -39,7 +39,7 @@ pub struct Field {
 /// A button of a card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Button {
-    /// What it says: one line, no Markdown.
+    /// Its label: one line, no Markdown.
     pub text: String,
     /// What a click on it does.
     #[serde(flatten)]
@@ -52,12 +52,12 @@ pub struct Button {
 pub enum Action {
     /// Opens this address.
     Url(String),
-    /// Says this to the agent, as the person who clicked.
+    /// Sends this to the agent, as a message of the person who clicked.
     Value(String),
 }
 
 impl Card {
-    /// A card of choices without words of its own. `None` if they are too many, too long or not different from one another.
+    /// A card of choices without text of its own. `None` if they are too many, too long or not distinct.
     #[must_use]
     pub fn of_choices(choices: &[String]) -> Option<Self> {
         let buttons: Option<Vec<_>> = choices.iter().map(|choice| read::choice(choice)).collect();
@@ -69,7 +69,7 @@ impl Card {
         })
     }
 
-    /// All but the buttons, in Markdown.
+    /// Everything but the buttons, in Markdown.
     #[must_use]
     pub fn body(&self) -> String {
         let title = self.title.as_ref().map(|title| format!("**{title}**"));
@@ -83,7 +83,7 @@ impl Card {
         blocks.join("\n\n")
     }
 
-    /// The same with every word passed through `change`, for the redaction of what agents say. Addresses stay.
+    /// The card with every text passed through `change`, for the redaction of agents' output. Addresses are kept.
     #[must_use]
     pub fn with_words(&self, change: impl Fn(&str) -> String) -> Self {
         let action = |action: &Action| match action {
@@ -112,7 +112,7 @@ impl Card {
         }
     }
 
-    /// The same without buttons that open an unencrypted address: they are links of the text.
+    /// The card without buttons that open an unencrypted address: they are links of the text.
     #[must_use]
     pub fn without_http(mut self) -> Self {
         let is_open = |button: &Button| button.url().is_some_and(|url| !url.starts_with("https://"));
@@ -149,7 +149,7 @@ impl Button {
         }
     }
 
-    /// What it says to the agent, if it says something.
+    /// The text that it sends to the agent, if it sends one.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         match &self.action {
@@ -164,7 +164,7 @@ const ANSWER: Bilingual = Bilingual {
     zh: "：请回复 ",
 };
 
-/// The buttons as Markdown lines, where they can't be shown as buttons: links, and what to answer.
+/// The buttons as Markdown lines, where they can't be shown as buttons: links, and the texts to reply with.
 pub fn button_lines<'a>(buttons: impl IntoIterator<Item = &'a Button>, language: Language) -> String {
     let line = |button: &Button| match &button.action {
         Action::Url(url) => {
@@ -179,7 +179,7 @@ pub fn button_lines<'a>(buttons: impl IntoIterator<Item = &'a Button>, language:
     lines.join("\n")
 }
 
-/// `text` with `block` as a paragraph below it, outside of code that `text` leaves open. `text` stays the beginning, to the byte.
+/// `text` with `block` as a paragraph below it, outside of code blocks that `text` leaves open. The result starts with `text`, byte for byte.
 #[must_use]
 pub fn below(text: &str, block: &str) -> String {
     if block.is_empty() {
@@ -201,23 +201,23 @@ pub fn below(text: &str, block: &str) -> String {
     format!("{text}{end}\n\n{block}")
 }
 
-/// The beginning of the key of a click on a button that says something to the agent: see [`choice_key`].
+/// Prefix of the click key of a button that sends a text to the agent: see [`choice_key`].
 const CHOICE: &str = "tl:choice:";
 
-/// The key of a button that says something to the agent: which one of which reply. At most 64 bytes of ASCII without white space, the
-/// least that a platform allows. What the button says is looked up in the reply, never taken from a click.
+/// The key of a button that sends a text to the agent: the reply and the button's index. At most 64 bytes of ASCII without white space,
+/// the least that a platform allows. The text is looked up in the reply, never taken from a click.
 #[must_use]
 pub fn choice_key(reply: &ReplyId, button: usize) -> String {
     format!("{CHOICE}{button}:{reply}")
 }
 
-/// The same with what the button says, for a platform that doesn't repeat that with a click: see [`chosen_label`].
+/// Like [`choice_key`], with the button's label, for a platform that doesn't repeat it in a click: see [`chosen_label`].
 #[must_use]
 pub fn labelled_choice_key(reply: &ReplyId, number: usize, button: &Button) -> String {
     format!("{}|{}", choice_key(reply, number), button.text)
 }
 
-/// What a clicked button says, as its key has it.
+/// The label of the clicked button, as contained in its key.
 #[must_use]
 pub fn chosen_label(key: &str) -> Option<&str> {
     read_choice_key(key)?;

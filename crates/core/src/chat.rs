@@ -1,10 +1,10 @@
-//! Where people talk.
+//! Chats.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ChatId, ThreadId};
 
-/// Whether a chat has two sides or many.
+/// Whether a chat is direct or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChatKind {
@@ -14,7 +14,7 @@ pub enum ChatKind {
     Group,
 }
 
-/// Where people talk.
+/// A chat of a platform, with the thread where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chat {
     /// Direct or group.

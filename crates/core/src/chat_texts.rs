@@ -14,13 +14,13 @@ pub struct ChatStatus<'a> {
     pub agent: Option<String>,
     /// The name of the current task. `None` in chat mode.
     pub task: Option<String>,
-    /// The session that the next message belongs to. `None`: it begins one.
+    /// The session that the next message belongs to. `None`: it starts one.
     pub session: Option<&'a Session>,
     /// For how long an answer has been running.
     pub running: Option<Duration>,
-    /// How many messages wait.
+    /// Number of pending messages.
     pub n_waiting: usize,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -107,7 +107,7 @@ fn chinese_time(time: Duration) -> String {
     format!("{n} {}", ["秒", "分钟", "小时", "天"][unit])
 }
 
-/// What can be typed in a chat.
+/// The commands available in a chat.
 #[must_use]
 pub fn help(chat: Abilities, language: Language) -> String {
     let lines: Vec<&str> = HELP
@@ -176,7 +176,7 @@ mod tests {
     use crate::ids::{AgentId, ConversationId};
 
     #[test]
-    fn status_tells_agent_mode_session_run_and_queue() {
+    fn status_shows_agent_mode_session_run_and_queue() {
         let mut session = Session::begin(
             &ConversationId::new("cnv_1"),
             3,

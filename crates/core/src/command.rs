@@ -1,25 +1,25 @@
-//! What people type to steer the bridge.
+//! Commands that people type in a chat.
 
-/// A command. Whatever isn't one is text for the agent.
+/// A command. Any other text goes to the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// `/new`, with the first input of the new session, which may be empty.
     New(String),
-    /// `/stop`: end the running answer and what waits behind it.
+    /// `/stop`: ends the running answer and drops pending messages.
     Stop,
     /// `/status`
     Status,
     /// `/help`
     Help,
-    /// `/agents`: which agents answer here.
+    /// `/agents`: lists the agents that answer here.
     Agents,
     /// `/agent NAME`: this agent answers from now on.
     Agent(String),
     /// A command of task mode.
     Task(TaskCommand),
-    /// `/link CODE`: link oneself to the known person for whom an operator made the code.
+    /// `/link CODE`: links the sender to the known person for whom an operator made the code.
     Link(String),
-    /// `/approve CODE`: let in the stranger to whom the code was shown.
+    /// `/approve CODE`: lets in the stranger to whom the code was shown.
     Approve(String),
 }
 
@@ -36,18 +36,18 @@ pub enum TaskCommand {
     Switch(String),
     /// `/bind [name]`: keep the chat as a task, or bind it to one.
     Bind(String),
-    /// `/cancel`: end the menu that waits.
+    /// `/cancel`: closes the open menu.
     Cancel,
 }
 
-/// What can be typed in a chat.
+/// Which commands are available in a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Abilities {
     /// Whether the chat is a direct one.
     pub direct: bool,
     /// Whether the commands of task mode work, in a direct chat.
     pub tasks: bool,
-    /// Whether strangers may ask to be let in.
+    /// Whether strangers may ask for access.
     pub pairing: bool,
     /// Whether there are agents to choose from.
     pub agents: bool,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn others_ignore_case_and_stand_alone() {
+    fn other_commands_ignore_case() {
         check("/STOP", Some(Command::Stop));
         check("/status@Helper", Some(Command::Status));
         check("/Help", Some(Command::Help));

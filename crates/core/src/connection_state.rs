@@ -1,6 +1,6 @@
-//! How a long connection stands, and when it is tried again.
+//! State machine of a long connection, with its reconnect backoff.
 //!
-//! Decisions only: the bot's holder carries them out and reports the outcome.
+//! Decisions only: the holder of the bot carries them out and reports the outcome.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::backoff::Backoff;
 use crate::stream::Refusal;
 use crate::timestamp::Timestamp;
 
-/// How patient we are.
+/// Timeouts and backoff of a long connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// Between two tries after something passing.
+    /// Backoff between two attempts after a transient failure.
     pub backoff: Backoff,
     /// Longest wait that a platform can ask for.
     pub longest_wait: Duration,
-    /// From opening a socket to being accepted.
+    /// Timeout from opening a socket to being accepted.
     pub greeting: Duration,
-    /// Between two tries with credentials that were refused: more would only get us banned.
+    /// Between two attempts with credentials that were refused: more would only get the bot banned.
     pub refused: Duration,
-    /// The same before the first of these tries, where the platform is known to refuse credentials by mistake.
+    /// Before the first of these attempts, where the platform is known to refuse credentials by mistake.
     pub first_refused: Option<Duration>,
-    /// Between two tries after the platform has ended the login: mostly only a person can help.
+    /// Between two attempts after the platform has ended the login: usually only a person can fix that.
     pub logged_out: Duration,
-    /// A connection that was up this long was a good one: failures before it count no more.
+    /// A connection that was up for this long counts as stable: failures before it are forgotten.
     pub stable: Duration,
-    /// Shortest and longest wait before the one try after a kick.
+    /// Shortest and longest wait before the single reconnect after a kick.
     pub kicked: (Duration, Duration),
-    /// Kicked again within this time: another client wants the bot, and it may have it.
+    /// A second kick within this time means that another client uses the bot, so it is not reconnected.
     pub kick_memory: Duration,
 }
 
@@ -50,45 +50,45 @@ impl Default for Patience {
     }
 }
 
-/// A long connection: how it stands and what must be remembered.
+/// A long connection: its phase, and the failures to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLifecycle {
-    /// How it stands.
+    /// Its phase.
     pub state: ConnectionPhase,
     /// Failures in a row.
     pub failures: u32,
-    /// How often in a row the credentials were refused.
+    /// Refusals of the credentials in a row.
     refusals: u32,
-    /// When we were last kicked.
+    /// When another client last took the bot.
     pub kicked_at: Option<Timestamp>,
 }
 
-/// How a connection stands.
+/// Phase of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionPhase {
-    /// There is none; it is tried at this time.
+    /// There is no connection; the next attempt is at this time.
     Down {
-        /// When.
+        /// When it is tried again.
         retry_at: Timestamp,
     },
-    /// On its way up.
+    /// Being opened.
     Greeting {
-        /// When that takes too long.
+        /// When the attempt times out.
         give_up_at: Timestamp,
     },
-    /// The platform has accepted us.
+    /// The platform has accepted the connection.
     Up {
         /// Since when.
         since: Timestamp,
     },
     /// The platform refuses the credentials.
     Refused {
-        /// When it is tried again: they may have been set right on the platform's side.
+        /// When it is tried again: they may have been corrected on the platform's side.
         retry_at: Timestamp,
     },
     /// The platform has ended the login by which the credentials were obtained.
     LoggedOut {
-        /// When it is tried again: the platform may have been mistaken.
+        /// When it is tried again: the platform may have made a mistake.
         retry_at: Timestamp,
     },
     /// Another client has taken the bot.
@@ -98,17 +98,17 @@ pub enum ConnectionPhase {
     },
 }
 
-/// Why there is no connection any more.
+/// Why a connection was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loss {
-    /// The platform or the way to it failed, or refused.
+    /// The platform or the network failed, or the platform refused.
     Failed(Refusal),
     /// Another client has taken the bot.
     Kicked,
 }
 
 impl Loss {
-    /// Something passing.
+    /// A transient failure.
     #[must_use]
     pub fn passing(code: impl Into<String>) -> Self {
         Self::Failed(Refusal::Passing {
@@ -118,22 +118,22 @@ impl Loss {
     }
 }
 
-/// What is known of earlier kicks of a bot, also under other holders.
+/// The last kick of a bot, also under earlier holders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kick {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Whether it was one too many.
+    /// Whether it ended the reconnects.
     pub down: bool,
 }
 
 impl ConnectionLifecycle {
-    /// A connection that is to be tried at once, unless kicks forbid it.
+    /// A connection that is opened at once, unless a kick forbids it.
     #[must_use]
     pub fn new(kick: Option<Kick>, patience: &Patience, now: Timestamp, chance: u64) -> Self {
         let state = match kick {
             Some(Kick { down: true, .. }) => ConnectionPhase::Kicked { retry_at: None },
-            // The holder that was kicked may have died while it waited.
+            // The holder that was kicked may have died during the wait.
             Some(Kick { at, .. }) if now < at.after(patience.kicked.0) => ConnectionPhase::Kicked {
                 retry_at: Some(at.after(patience.kick_wait(chance))),
             },
@@ -147,7 +147,7 @@ impl ConnectionLifecycle {
         }
     }
 
-    /// When it is to be tried next. `None`: it is open or being opened, or isn't tried again by itself.
+    /// When the next attempt is due. `None`: it is open or being opened, or isn't retried automatically.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Timestamp> {
         match self.state {
@@ -159,27 +159,27 @@ impl ConnectionLifecycle {
         }
     }
 
-    /// It is being tried.
+    /// An attempt starts.
     pub fn begin(&mut self, patience: &Patience, now: Timestamp) {
         self.state = ConnectionPhase::Greeting {
             give_up_at: now.after(patience.greeting),
         };
     }
 
-    /// The platform has accepted us.
+    /// The platform has accepted the connection.
     pub fn up(&mut self, now: Timestamp) {
         self.state = ConnectionPhase::Up { since: now };
         self.refusals = 0;
     }
 
-    /// The connection has brought an event, so it is a good one: failures before it count no more.
+    /// The connection has received an event, so it counts as stable: failures before it are forgotten.
     pub fn delivered(&mut self) {
         if matches!(self.state, ConnectionPhase::Up { .. }) {
             self.failures = 0;
         }
     }
 
-    /// It is gone, or did not come about. Gives the kick to remember, if it was one.
+    /// The connection is lost, or the attempt failed. Returns the kick to remember, if it was one.
     pub fn lost(&mut self, loss: &Loss, patience: &Patience, now: Timestamp, chance: u64) -> Option<Kick> {
         let was_up = matches!(self.state, ConnectionPhase::Up { .. });
         if let ConnectionPhase::Up { since } = self.state
@@ -273,26 +273,26 @@ mod tests {
     }
 
     #[test]
-    fn a_new_link_is_tried_at_once() {
+    fn a_new_connection_is_tried_at_once() {
         assert_eq!(fresh().retry_at(), Some(at(0)));
     }
 
     #[test]
-    fn failures_count_until_a_connection_was_good() {
+    fn failures_count_until_a_connection_was_stable() {
         let mut link = fresh();
         for n in 1..=5 {
             link.begin(&patience(), at(0));
             link.lost(&Loss::passing("unreachable"), &patience(), at(0), 0);
             assert_eq!(link.failures, n);
         }
-        // Accepted and thrown out at once is no good connection.
+        // A connection that is closed right after it was accepted is not stable.
         link.up(at(100));
         link.lost(&Loss::passing("closed"), &patience(), at(101), 0);
         assert_eq!(link.failures, 6);
         link.up(at(200));
         link.lost(&Loss::passing("closed"), &patience(), at(260), 0);
         assert_eq!(link.failures, 1);
-        // One event is as good a sign as a minute.
+        // One event proves as much as a minute.
         link.lost(&Loss::passing("closed"), &patience(), at(260), 0);
         link.up(at(270));
         link.delivered();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn good_connection_is_replaced_at_once_and_then_backing_off() {
+    fn stable_connection_is_replaced_at_once_and_then_with_backoff() {
         let mut link = fresh();
         link.up(at(0));
         link.lost(&Loss::passing("closed"), &patience(), at(100), 0);
@@ -312,12 +312,12 @@ mod tests {
             link.lost(&Loss::passing("unreachable"), &patience(), at(100), 0);
             waits.push(link.retry_at().unwrap().since(at(100)).as_millis());
         }
-        // The least of each: a fifth below.
+        // The least of each: minus a fifth.
         assert_eq!(waits, [1600, 3200, 6400, 12_800, 25_600, 48_000, 48_000, 48_000]);
     }
 
     #[test]
-    fn first_refusal_may_be_tried_again_sooner() {
+    fn first_refusal_may_be_retried_sooner() {
         let patience = Patience {
             first_refused: Some(Duration::from_secs(60)),
             ..patience()
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_own_wait_is_kept_within_reason() {
+    fn the_platforms_own_wait_is_capped() {
         let asks = |secs| {
             Loss::Failed(Refusal::Passing {
                 code: "busy".into(),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_kick_is_answered_once_and_the_second_not() {
+    fn the_first_kick_reconnects_once_and_the_second_does_not() {
         let mut link = fresh();
         link.up(at(0));
         let kick = link.lost(&Loss::Kicked, &patience(), at(100), 7_000);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn kicks_far_apart_are_each_answered() {
+    fn kicks_far_apart_each_reconnect() {
         let mut link = fresh();
         link.lost(&Loss::Kicked, &patience(), at(100), 0);
         link.lost(&Loss::Kicked, &patience(), at(700), 0);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_holder_knows_of_kicks() {
+    fn a_new_holder_remembers_kicks() {
         let new = |kick, now| ConnectionLifecycle::new(Some(kick), &patience(), now, 0).retry_at();
         let once = Kick {
             at: at(100),
@@ -412,7 +412,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn refused_credentials_are_never_tried_sooner_than_that(failures in 0u32..50, chance: u64) {
+        fn refused_credentials_are_never_retried_too_soon(failures in 0u32..50, chance: u64) {
             let mut link = fresh();
             link.failures = failures;
             link.lost(&credentials(), &patience(), at(1000), chance);
@@ -421,7 +421,7 @@ mod tests {
         }
 
         #[test]
-        fn a_kick_is_answered_after_10_to_30_s(chance: u64) {
+        fn a_kicked_bot_reconnects_after_10_to_30_s(chance: u64) {
             let mut link = fresh();
             link.lost(&Loss::Kicked, &patience(), at(1000), chance);
             let wait = link.retry_at().unwrap().since(at(1000));
@@ -429,7 +429,7 @@ mod tests {
         }
 
         #[test]
-        fn passing_faults_never_make_a_hot_loop(failures in 0u32..50, chance: u64) {
+        fn transient_failures_never_make_a_hot_loop(failures in 0u32..50, chance: u64) {
             let mut link = fresh();
             link.failures = failures;
             link.lost(&Loss::passing("closed"), &patience(), at(1000), chance);

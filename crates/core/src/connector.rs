@@ -37,7 +37,7 @@ pub trait Connector: Sync {
     /// Reads the credentials once: keys are decoded, ciphers are keyed.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if a field is missing or can't be what it claims.
+    /// [`InvalidSetting`] if a field is missing or invalid.
     fn prepare(
         &self,
         mode: ConnectionMode,
@@ -51,19 +51,19 @@ pub trait Connector: Sync {
     /// Proves that the platform sent `request`, then reads it.
     ///
     /// # Errors
-    /// [`Rejection`] if that can't be proved. Proved but unreadable is not an error: see [`Received::remark`].
+    /// [`Rejection`] if that can't be proved. A proved but unreadable request is not an error: see [`Received::remark`].
     fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection>;
 
-    /// The credential that most likely differs from the platform's when a request is rejected like this. `None`: no certain one.
+    /// The credential that most likely differs from the platform's when a request is rejected like this. `None` if there is no clear one.
     fn rejected_credential(&self, rejection: &Rejection) -> Option<&'static str> {
         let _ = rejection;
         None
     }
 
-    /// The next call on the way from `progress` to `desired`, with the progress once the platform has accepted it; or [`Step::Done`].
+    /// The next call from `progress` towards `desired`, with the progress after the platform has accepted it; or [`Step::Done`].
     ///
     /// # Errors
-    /// [`ComposeError`] if no call can get there.
+    /// [`ComposeError`] if no call can show it.
     fn deliver(
         &self,
         desired: &DesiredReply<'_>,
@@ -74,28 +74,28 @@ pub trait Connector: Sync {
 
     /// Classifies the platform's answer to a call that [`Connector::deliver`] made.
     ///
-    /// Success goes on from [`SentCall::on_success`], filled in with the ids that the answer brings; failure from
+    /// Success continues from [`SentCall::on_success`], filled in with the ids in the answer; failure from
     /// [`SentCall::progress`].
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict;
 
-    /// Progress of a reply that is to be shown a second time, after a first attempt that got as far as `before`. Idempotency keys
+    /// Progress of a reply that is shown again from the start, after a first attempt that got as far as `before`. Idempotency keys
     /// that the platform accepts only once must differ from those of the first attempt.
     ///
     /// # Errors
-    /// [`UnreadableProgress`] if `before` is not what this connector writes.
+    /// [`UnreadableProgress`] if `before` was not written by this connector.
     fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
         let _ = before;
         Ok(Progress::default())
     }
 
-    /// Whether a holder that knows only `recorded` may make the calls from there to `reached` once more: afterwards the chat shows the
-    /// same. True of a text that is shown in place of a shorter one, never of what makes a message. Such progress needn't be recorded.
+    /// Whether a holder that has only `recorded` may repeat the calls from there to `reached` without changing what the chat shows in the
+    /// end. True for a text that replaces a shorter one, never for calls that create a message. Such progress needn't be recorded.
     fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
         let _ = (recorded, reached);
         false
     }
 
-    /// The progress of a reply in a bot whose `way` rests until then, because of an earlier [`Verdict::Resting`].
+    /// The progress of a reply while `way` cools down in its bot, because of an earlier [`Verdict::Resting`].
     fn with_resting_way(&self, progress: &Progress, way: &str, until: Timestamp) -> Progress {
         let _ = (way, until);
         progress.clone()
@@ -112,33 +112,33 @@ pub trait Connector: Sync {
         None
     }
 
-    /// Calls that register our callback address, commands or menus with the platform, where the operator doesn't do it by hand.
+    /// Calls that register our callback address, commands or menus at the platform, where the operator doesn't do it by hand.
     ///
-    /// Made in order whenever the integration starts; idempotent. An answer of 2xx is success.
+    /// Made in order whenever the integration starts; idempotent. A status of 2xx is success.
     fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
         let _ = (callback_url, cx);
         Vec::new()
     }
 
-    /// The question to which address the platform delivers, where it can be asked and delivers to one address only.
+    /// The call that asks for the platform's delivery address, where that is possible and there is only one such address.
     fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
         let _ = cx;
         None
     }
 
-    /// The question which permissions the bot lacks, where the platform can be asked.
+    /// The call that asks which permissions the bot lacks, where that is possible.
     fn missing_permissions(&self, cx: &Context<'_>) -> Option<PermissionQuestion> {
         let _ = cx;
         None
     }
 
-    /// What the platform keeps from the bot, as far as a probe has learned it.
+    /// What the platform withholds from the bot, as far as a probe has found out.
     fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
         let _ = cx;
         None
     }
 
-    /// Answers to polls, for a platform that asks for the newest state of a reply ([`Delivery::Pull`]).
+    /// Answers to polls, for a platform that polls for the newest state of a reply ([`Delivery::Pull`]).
     fn polled_replies(&self) -> Option<&dyn PolledReplies> {
         None
     }
@@ -148,17 +148,17 @@ pub trait Connector: Sync {
         None
     }
 
-    /// Files of answers as the platform's own, for a platform that takes them. Without it they are links.
+    /// Sends files of answers as native files, for a platform that accepts them. Without it they are links.
     fn files(&self) -> Option<&dyn FileSender> {
         None
     }
 
-    /// Names of people and groups, for a platform that tells them only when asked.
+    /// Names of people and groups, for a platform that reveals them only on request.
     fn names(&self) -> Option<&dyn NameSource> {
         None
     }
 
-    /// Scan-code login, for a platform whose credentials are obtained by it ([`ModeManifest::login`]).
+    /// QR code login, for a platform whose credentials are obtained by it ([`ModeManifest::login`]).
     fn login(&self) -> Option<&dyn ScanLogin> {
         None
     }

@@ -1,4 +1,4 @@
-//! Conversations: the unit of order, and all that is kept about one.
+//! Conversations: the unit of order, and everything stored about one.
 
 mod choice;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use crate::trigger::SessionScope;
 
 use self::task::TaskBook;
 
-/// What makes a conversation itself and no other.
+/// Identity of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConversationKey {
     /// The tenant.
@@ -62,9 +62,9 @@ impl ConversationKey {
     }
 }
 
-/// The group of the inbound queue: what must stay in order whatever the trigger's scope is.
+/// The message group on the inbound queue: what must stay in order under any scope of the trigger.
 ///
-/// Up to the dot it says whose it is, so that a queue of ours can let bots take turns.
+/// The part before the dot identifies the bot, so that the embedded queue can take turns between bots.
 #[must_use]
 pub fn inbound_group(integration: &IntegrationId, chat: &Chat) -> String {
     let thread = chat.thread.as_ref().map_or("", |thread| thread.as_str());
@@ -72,28 +72,28 @@ pub fn inbound_group(integration: &IntegrationId, chat: &Chat) -> String {
     format!("{bot}.{chat}")
 }
 
-/// All that is kept about a conversation.
+/// Everything stored about a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// What makes it itself.
+    /// Its identity.
     pub key: ConversationKey,
-    /// Grows with every change but a heartbeat.
+    /// Incremented with every change except a heartbeat.
     pub version: u64,
     /// The newest session, if there was one.
     pub session: Option<Session>,
-    /// Sessions that gave way to one with another agent while messages of theirs wait or are answered.
+    /// Sessions replaced by one with another agent, of which messages are still pending or being answered.
     pub leaving: Vec<Session>,
-    /// Tasks of a direct chat, and the menu that waits for a choice.
+    /// Tasks of a direct chat, and the open menu.
     pub tasks: TaskBook,
-    /// Messages that wait, in order.
+    /// Pending messages, in order.
     pub pending: Vec<Pending>,
     /// Messages that left the mailbox without a run, and whose end is not in the ledger yet.
     pub closing: Vec<Closing>,
-    /// The run under way, if any.
+    /// The current run, if any.
     pub run: Option<RunState>,
-    /// Who works on it.
+    /// The lease of the process that works on it.
     pub lease: Option<Lease>,
-    /// Until when what others said in the group went along with a question, or was left out by a new session.
+    /// Up to when what others said in the group has been sent with a question, or was left out by a new session.
     pub heard_until: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
@@ -118,7 +118,7 @@ impl Conversation {
         }
     }
 
-    /// A session with another agent begins, and what waits goes there too, but for what waits in other tasks: that agent will answer it.
+    /// Starts a session with another agent and moves pending messages there, except those of other tasks: the new agent answers them.
     pub fn go_over_to(&mut self, session: Session) {
         let parked: Vec<u64> = self.kept_aside().map(|session| session.number).collect();
         for waiting in self
@@ -131,7 +131,7 @@ impl Conversation {
         self.session = Some(session);
     }
 
-    /// Keeps messages that were taken out of the mailbox until the ledger has their end, so that no crash loses it.
+    /// Keeps messages that were removed from the mailbox until their end is in the ledger, so that no crash loses it.
     pub fn close(&mut self, waiting: Vec<Pending>, end: MessageState) {
         let closing = waiting.into_iter().map(|waiting| Closing {
             message: waiting.message,
@@ -141,7 +141,7 @@ impl Conversation {
         self.closing.extend(closing);
     }
 
-    /// Whether a message is already here: waiting, running, or about to end.
+    /// Whether a message is already in the conversation: pending, running, or about to end.
     #[must_use]
     pub fn holds(&self, message: &MessageId) -> bool {
         self.pending.iter().any(|waiting| waiting.message == *message)
@@ -155,35 +155,35 @@ impl Conversation {
 pub struct Closing {
     /// The message.
     pub message: MessageId,
-    /// Whether it may show a sign that it waits, as in [`Pending`].
+    /// Whether it may show a waiting sign, as in [`Pending`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub behind_run: bool,
     /// How it ends.
     pub end: MessageState,
 }
 
-/// Who works on a conversation, and until when.
+/// The right of a process to work on a conversation until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The process.
     pub owner: Owner,
-    /// Grows with every new holder: what an old holder writes is refused.
+    /// Fencing token: grows with every new holder, so that writes of an earlier holder are refused.
     pub fence: u64,
-    /// Until when, unless renewed.
+    /// When it expires, unless renewed.
     #[serde(with = "crate::timestamp::millis")]
     pub expires_at: Timestamp,
 }
 
 impl Lease {
-    /// Whether its last holder gave it back. Only its fence counts then.
+    /// Whether its last holder released it. Only its fencing token matters then.
     #[must_use]
     pub fn is_given_back(&self) -> bool {
         self.owner.node.is_empty()
     }
 
-    /// Whether `me` may take it.
+    /// Whether `me` may acquire it.
     ///
-    /// An earlier life of the same node is dead for sure, so its lease needs no waiting.
+    /// An earlier life of the same node is certainly dead, so its lease needs no waiting.
     #[must_use]
     pub fn is_free(&self, me: &Owner, now: Timestamp) -> bool {
         self.expires_at <= now || (self.owner.node == me.node && self.owner.life != me.life)
@@ -193,13 +193,13 @@ impl Lease {
 /// A process that holds leases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// What survives a restart: at most one process at a time has this name.
+    /// The part that survives a restart: at most one process at a time has this name.
     pub node: String,
-    /// What doesn't: a new value at every start.
+    /// The part that changes with every start.
     pub life: String,
 }
 
-/// A run under way.
+/// The current run of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// The run.
@@ -210,25 +210,25 @@ pub struct RunState {
     pub session: u64,
     /// Whether it is the session's first.
     pub first: bool,
-    /// The agent that is asked.
+    /// The agent that is called.
     pub agent: AgentId,
-    /// How many processes have begun to work on it.
+    /// How many processes have started to work on it.
     pub attempt: u32,
-    /// When it began.
+    /// When it was started.
     #[serde(with = "crate::timestamp::millis")]
     pub started_at: Timestamp,
-    /// How far it is.
+    /// Its phase.
     pub phase: RunPhase,
-    /// Whether a message of it waited behind another run, so that the chat may show a sign for it and its reply may have a record.
+    /// Whether one of its messages waited behind another run, so that the chat may show a sign for it and its reply may have a record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_signed: bool,
-    /// What identifies the run at the agent.
+    /// The agent's id of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_ref: Option<String>,
     /// Where to resume reading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// It was asked to stop.
+    /// Why it is to be stopped, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopCause>,
     /// Name of the watchdog wake-up in flight for this run: other watchdogs leave the run to it.
@@ -238,7 +238,7 @@ pub struct RunState {
         skip_serializing_if = "Option::is_none"
     )]
     pub watch: Option<Timestamp>,
-    /// Until when it is left alone, unless it is to end: others of its tenant had no turn.
+    /// Until when it yields its slot, unless it is to end: others of its tenant had no turn.
     #[serde(
         with = "crate::timestamp::millis::option",
         default,
@@ -252,16 +252,16 @@ pub struct RunState {
         skip_serializing_if = "Option::is_none"
     )]
     pub deferred_until: Option<Timestamp>,
-    /// What others said in the group at that time goes along.
+    /// Period of group messages that are sent along as context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<Heard>,
-    /// The album that its last message is a part of: another part that comes late doesn't interrupt it.
+    /// The album that its last message is a part of: another part that arrives late doesn't interrupt it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub album: Option<String>,
 }
 
 impl RunState {
-    /// A run that begins at `now`, not stopped and with nothing to resume.
+    /// A run that starts at `now`, not stopped and with nothing to resume.
     #[must_use]
     pub fn new(id: RunId, messages: Vec<MessageId>, session: u64, agent: AgentId, now: Timestamp) -> Self {
         Self {
@@ -286,10 +286,10 @@ impl RunState {
     }
 }
 
-/// A time in which others spoke in a group.
+/// A period in which others spoke in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
-    /// Its beginning, which is not part of it.
+    /// Its beginning, exclusive.
     #[serde(with = "crate::timestamp::millis", rename = "f")]
     pub from: Timestamp,
     /// Its end.
@@ -297,15 +297,15 @@ pub struct Heard {
     pub to: Timestamp,
 }
 
-/// How far a run is.
+/// Phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunPhase {
-    /// The agent is being asked.
+    /// The agent is being called.
     Calling,
-    /// The agent has taken it and will call back.
+    /// The agent has accepted it and will call back.
     Deferred,
-    /// The agent's result is recorded; the chat must be brought to show it.
+    /// The agent's result is recorded; its delivery is not finished.
     Delivering,
 }
 

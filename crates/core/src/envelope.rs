@@ -1,4 +1,4 @@
-//! What travels in the queues. Versioned: the old shape outlives the deploy.
+//! Messages on the queues. Versioned: the old shape outlives the deploy.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, Platf
 use crate::reply::{ReplyHandle, ReplyTarget};
 use crate::timestamp::Timestamp;
 
-/// An event on its way to the dispatcher, on `inbound.fifo`.
+/// An event for the dispatcher, on `inbound.fifo`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "v")]
 pub enum Envelope {
@@ -17,7 +17,7 @@ pub enum Envelope {
     V1(EnvelopeV1),
 }
 
-/// An event with its ids in the clear and its content sealed: handles and keys are secrets, and words are people's own.
+/// An event with its ids in the clear and its content sealed: handles and keys are secrets, and the text is personal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EnvelopeV1 {
     /// The tenant.
@@ -54,20 +54,20 @@ pub struct WakeUpV1 {
     pub organization: OrganizationId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// A reply to look after too: whether the platform has fetched it.
+    /// A reply to deliver too, if it isn't: where the platform polls, whether it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
-    /// When the watchdog of this wake-up comes first, if it has one. Names the watch.
+    /// When the watchdog of this wake-up is first due, if it has one. The watch's name.
     #[serde(
         with = "crate::timestamp::millis::option",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub watch_at: Option<Timestamp>,
-    /// Whether this is the watchdog: it comes again for as long as there is a run, and takes over from a process that is gone.
+    /// Whether this is the watchdog: it is sent on for as long as there is a run, and takes over from a dead process.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watch: bool,
-    /// A bot on a long connection whose relay is to run it. `None`: it is on `work`, for any runner.
+    /// A bot on a long connection whose relay is to run it. `None`: any runner, from `work`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<IntegrationId>,
 }
@@ -95,7 +95,7 @@ impl WakeUpV1 {
         }
     }
 
-    /// This wake-up and its watchdog, which comes at `watch_at`, on `work` in any case.
+    /// This wake-up and its watchdog, which is due at `watch_at`, on `work` in any case.
     #[must_use]
     pub fn watched(self, watch_at: Timestamp) -> (WakeUp, WakeUp) {
         let wake = Self {
@@ -111,7 +111,7 @@ impl WakeUpV1 {
     }
 }
 
-/// What is on the queue of a relay shard. Each kind has a version of its own; what they require tells them apart.
+/// A message on the queue of a relay shard. Each kind has a version of its own; their required fields distinguish them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RelayMessage {
@@ -137,7 +137,7 @@ pub struct RelayCallV1 {
     pub integration: IntegrationId,
     /// The reply that it shows.
     pub reply: ReplyId,
-    /// Under which name the answer is recorded.
+    /// The id under which the answer is recorded.
     pub call_id: String,
     /// [`SocketCall`] as JSON, sealed.
     pub call: String,
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(Event::from(stored), message());
     }
 
-    // What an earlier version wrote must stay readable: this text is not made by the code under test.
+    // Written by an earlier version, it must stay readable: this text is not made by the code under test.
     #[test]
     fn first_stored_shape_stays_readable() {
         let text = r#"{"v":"1","message":{"id":"m","sender":{"id":"lisi"},"text":"hi","target":{"integration":"int_1",

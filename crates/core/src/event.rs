@@ -1,4 +1,4 @@
-//! What a platform told us, in our own words.
+//! Events of platforms, in a common form.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::timestamp::Timestamp;
 
 pub use crate::chat::{Chat, ChatKind};
 
-/// Clicks that are older, by the platform's clock, do nothing: what they were about is long over.
+/// Clicks that are older, by the platform's clock, are ignored: what they refer to is long over.
 pub const STALE_CLICK: Duration = Duration::from_hours(24);
 
 /// The key of our own buttons that start a new session, whatever a platform's card calls them: see [`CardAction::key`].
@@ -22,13 +22,13 @@ pub const NEW_SESSION_KEY: &str = "tl:new_session";
 /// The key of the event that a person has opened a chat: see [`CardAction::key`].
 pub const WELCOME_KEY: &str = "tl:welcome";
 
-/// Something that happened on a platform and is processed.
+/// An event on a platform that is processed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A person sent a message to the bot.
     Message(Message),
-    /// A person said something in a group, and not to the bot. Only made where the trigger wants it
-    /// ([`crate::connector::Unaddressed::Kept`]), and of parts of an album: another part may mention the bot.
+    /// A person said something in a group, and not to the bot. Only created if the trigger wants it
+    /// ([`crate::connector::Unaddressed::Kept`]), and for parts of an album: another part may mention the bot.
     Overheard(Message),
     /// A person clicked something, or opened the chat.
     CardAction(CardAction),
@@ -37,7 +37,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The platform's id of the event: the key against repetition.
+    /// The platform's id of the event: the idempotency key.
     #[must_use]
     pub fn id(&self) -> &PlatformMessageId {
         match self {
@@ -47,7 +47,7 @@ impl Event {
         }
     }
 
-    /// Where it happened.
+    /// The chat.
     #[must_use]
     pub fn chat(&self) -> &Chat {
         match self {
@@ -57,7 +57,7 @@ impl Event {
         }
     }
 
-    /// Who did it.
+    /// The person.
     #[must_use]
     pub fn sender(&self) -> &SenderId {
         match self {
@@ -68,15 +68,15 @@ impl Event {
     }
 }
 
-/// The field of a locator that is this core's own: the bytes of [`Part::inline`], or `true` once they are stored.
+/// The field of a locator that is reserved for this crate: the bytes of [`Part::inline`], or `true` once they are stored.
 const INLINE: &str = "inline";
 
-/// Who said it.
+/// The sender of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     /// The platform's own id.
     pub id: SenderId,
-    /// The display name, if the platform tells it.
+    /// The display name, if the platform sends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -88,11 +88,11 @@ pub struct Sender {
 pub struct Message {
     /// The platform's id.
     pub id: PlatformMessageId,
-    /// Who said it.
+    /// The sender.
     pub sender: Sender,
-    /// The name of the chat, if the platform tells it.
+    /// The name of the chat, if the platform sends it.
     pub chat_name: Option<String>,
-    /// When, by the platform's own clock, if it tells.
+    /// When it was sent, by the platform's own clock, if known.
     pub sent_at: Option<Timestamp>,
     /// The text, trimmed of the mention of the bot. May be empty if there are parts.
     pub text: String,
@@ -100,7 +100,7 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// What the person quoted: context only, never a command.
     pub quoted: Option<Quoted>,
-    /// The message that it quotes or forwards, where the platform tells what that says only when asked: see
+    /// The message that it quotes or forwards, where the platform reveals its content only on request: see
     /// [`crate::connector::MediaSource::quote`].
     pub refers_to: Option<PlatformMessageId>,
     /// The platform's id of the album that it is a part of, where each picture or file of an album is a message of its own.
@@ -109,7 +109,7 @@ pub struct Message {
     pub target: ReplyTarget,
 }
 
-/// What kind of thing a part is.
+/// Kind of an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {
@@ -117,7 +117,7 @@ pub enum PartKind {
     Image,
     /// A recording, voice included.
     Audio,
-    /// A film.
+    /// A video.
     Video,
     /// Any other file.
     File,
@@ -136,23 +136,23 @@ impl PartKind {
     }
 }
 
-/// A thing that came with a message.
+/// An attachment of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// What it is.
     pub kind: PartKind,
-    /// File name, if the platform tells it.
+    /// File name, if the platform sends it.
     pub name: Option<String>,
-    /// MIME type, if the platform tells it.
+    /// MIME type, if the platform sends it.
     pub mime: Option<String>,
-    /// Size in bytes, if the platform tells it.
+    /// Size in bytes, if the platform sends it.
     pub size: Option<u64>,
-    /// How to get the bytes: its connector's own words (address, key, file id). Secret; sealed with the event.
+    /// How to get the bytes, in a form of its connector (address, key, file id). Secret; sealed with the event.
     pub locator: serde_json::Value,
 }
 
 impl Part {
-    /// A part whose bytes came inside the message itself. The bridge stores them before it queues the event, so that an event stays
+    /// A part whose bytes were received inside the message itself. The bridge stores them before it queues the event, so that an event stays
     /// small however large its files are.
     #[must_use]
     pub fn inline(kind: PartKind, name: Option<String>, mime: Option<String>, bytes: &[u8]) -> Self {
@@ -165,20 +165,20 @@ impl Part {
         }
     }
 
-    /// Whether the bytes came inside the message: they are stored with it, and no platform is asked for them.
+    /// Whether the bytes were received inside the message: they are stored with it, and not fetched from a platform.
     #[must_use]
     pub fn is_inline(&self) -> bool {
         self.locator.get(INLINE).is_some()
     }
 
-    /// Takes the bytes out of the locator of [`Part::inline`]. `None` for other parts, and the second time.
+    /// Removes the bytes from the locator of [`Part::inline`]. `None` for other parts, and the second time.
     pub fn take_inline(&mut self) -> Option<Vec<u8>> {
         let bytes = STANDARD.decode(self.locator.get(INLINE)?.as_str()?).ok()?;
         self.locator = json!({ INLINE: true });
         Some(bytes)
     }
 
-    /// What stands for it in words.
+    /// The mark that represents it in texts.
     #[must_use]
     pub fn mark(&self) -> String {
         let kind = self.kind.word();
@@ -198,16 +198,16 @@ pub struct Quoted {
     pub parts: Vec<Part>,
 }
 
-/// Something done without words: a click on one of our cards, or the opening of a chat whose platform waits for no answer to that.
+/// An action without text: a click on one of our cards, or the opening of a chat whose platform expects no answer to that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CardAction {
     /// The platform's id of the click.
     pub id: PlatformMessageId,
-    /// Who clicked.
+    /// The person who clicked.
     pub sender: Sender,
-    /// What it asks for: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that another program's card gave the clicked element.
+    /// The action: [`NEW_SESSION_KEY`], [`WELCOME_KEY`], or the key that another program's card gave the clicked element.
     pub key: String,
-    /// Which card: the id that we gave it. Empty if there was none.
+    /// The card: the id that we gave it. Empty if there was none.
     pub card: String,
     /// Where an answer goes.
     pub target: ReplyTarget,
@@ -218,15 +218,15 @@ pub struct CardAction {
 pub struct Feedback {
     /// The platform's id of the rating.
     pub id: PlatformMessageId,
-    /// Where.
+    /// The chat.
     pub chat: Chat,
-    /// Who.
+    /// The person.
     pub sender: SenderId,
     /// The id that we gave the answer.
     pub subject: String,
     /// The rating.
     pub rating: Rating,
-    /// What the person added.
+    /// The person's comment.
     pub comment: String,
 }
 
@@ -238,7 +238,7 @@ pub enum Rating {
     Up,
     /// Bad.
     Down,
-    /// Taken back.
+    /// Withdrawn.
     Cleared,
 }
 
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inline_bytes_are_taken_out_once() {
+    fn inline_bytes_are_removed_once() {
         let mut part = Part::inline(PartKind::Image, Some("a.png".into()), None, b"\x89PNG");
         assert_eq!((part.is_inline(), part.size), (true, Some(4)));
         assert_eq!(part.take_inline().as_deref(), Some(&b"\x89PNG"[..]));

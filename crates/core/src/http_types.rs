@@ -1,4 +1,4 @@
-//! What goes over HTTP between us and a platform, as values.
+//! HTTP requests and responses between us and a platform, as values.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
-/// An HTTP request of a platform to us, as it came.
+/// An HTTP request of a platform to us, as received.
 #[derive(Debug, Clone, Default)]
 pub struct WebhookRequest {
     /// `GET` or `POST`.
     pub method: String,
-    /// The query as it stood in the address, not decoded, without the question mark.
+    /// The raw query, not decoded, without the question mark.
     pub query: String,
     /// Header names in lower case.
     pub headers: Vec<(String, String)>,
@@ -88,13 +88,13 @@ impl WebhookAnswer {
         }
     }
 
-    /// An error for a caller who is an operator: `application/problem+json` with a stable `code`. `detail` is one sentence for people.
+    /// An error for an operator: `application/problem+json` with a stable `code`. `detail` is one sentence for people.
     #[must_use]
     pub fn problem(status: u16, code: &str, detail: &str) -> Self {
         Self::of_problem(status, code, None, detail)
     }
 
-    /// The same about a field of the request.
+    /// Like [`Self::problem`], about a field of the request.
     #[must_use]
     pub fn problem_on(status: u16, code: &str, field: &str, detail: &str) -> Self {
         Self::of_problem(status, code, Some(field), detail)
@@ -117,7 +117,7 @@ impl WebhookAnswer {
     /// 200 with JSON.
     ///
     /// # Panics
-    /// If it can't be JSON, as only maps whose keys aren't text can't.
+    /// If it can't be JSON, which only happens for maps whose keys aren't text.
     #[must_use]
     pub fn json(body: &impl Serialize) -> Self {
         Self {
@@ -128,10 +128,10 @@ impl WebhookAnswer {
     }
 }
 
-/// Where an access token goes in a call.
+/// Where the access token is put in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenPlace {
-    /// The call needs none.
+    /// The call needs no token.
     None,
     /// `Authorization: Bearer TOKEN`.
     Bearer,
@@ -155,12 +155,12 @@ pub enum Body {
         /// Field name, file name, type and bytes of the file.
         file: Option<(String, String, String, Vec<u8>)>,
     },
-    /// The bytes of the file at this address, which are fetched first.
+    /// The bytes of the file at this address, which is fetched first.
     ///
-    /// If they can't be fetched, the call isn't made and is answered with [`FILE_NOT_FETCHED`]; if they are more than `max_bytes`, with
+    /// If it can't be fetched, the call isn't made and is answered with [`FILE_NOT_FETCHED`]; if it has more than `max_bytes`, with
     /// [`FILE_TOO_LARGE`].
     FileAt {
-        /// The file's address. It may be one that an agent gave.
+        /// The file's address. It may come from an agent.
         url: String,
         /// Most bytes that are sent.
         max_bytes: usize,
@@ -190,34 +190,34 @@ pub const FILE_TOO_LARGE: u16 = 413;
 /// One call of a platform's HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpCall {
-    /// What it does, for logs and quotas: `send`, `update`, `token`. Unique within a connector.
+    /// Its name in logs and quotas: `send`, `update`, `token`. Unique within a connector.
     pub name: &'static str,
     /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE`.
     pub method: &'static str,
-    /// The whole address. May hold a secret, so it is never logged.
+    /// The whole address. May contain a secret, so it is never logged.
     pub url: String,
     /// Headers besides the token's and the content type.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Body,
-    /// Where the access token goes.
+    /// Where the access token is put.
     pub token: TokenPlace,
-    /// How long to wait for the whole answer.
+    /// Timeout for the whole answer.
     pub timeout: Duration,
 }
 
 /// One frame for a socket that the relay holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketCall {
-    /// What it does, for logs and quotas.
+    /// Its name in logs and quotas.
     pub name: String,
-    /// Frames with the same lane are sent one after the other, each waiting for the acknowledgement of the one before.
+    /// Frames of the same lane are sent one after the other, each after the acknowledgement of the previous one.
     pub lane: String,
-    /// The frame, without what only the connection knows.
+    /// The frame, without fields that only the connection knows.
     pub frame: serde_json::Value,
-    /// Whether a newer frame of the lane may take its place before it is sent.
+    /// Whether a newer frame of the lane may replace it before it is sent.
     pub replaceable: bool,
-    /// After this time it is of no use any more.
+    /// After this time it is not sent any more.
     #[serde(with = "crate::timestamp::millis")]
     pub expires_at: Timestamp,
 }
@@ -232,7 +232,7 @@ pub enum ApiCall {
 }
 
 impl ApiCall {
-    /// What it does.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -242,7 +242,7 @@ impl ApiCall {
     }
 }
 
-/// What came of a call.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApiAnswer {
     /// The platform answered. For a socket the status is 200 and the body is the acknowledging frame.
@@ -254,9 +254,9 @@ pub enum ApiAnswer {
         /// The body, cut at 1 MiB.
         body: Vec<u8>,
     },
-    /// It never left: refused, unresolved, no socket. Safe to repeat.
+    /// It was never sent: blocked, unresolved, no socket. Safe to repeat.
     NotSent,
-    /// It left, and nothing came back. The platform may or may not have acted on it.
+    /// It was sent, and no answer was received. The platform may or may not have acted on it.
     Unknown,
 }
 
@@ -271,12 +271,12 @@ impl ApiAnswer {
     }
 }
 
-/// An access token, as the platform gave it.
+/// An access token of a platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
     /// The token.
     pub token: Secret,
-    /// Until when it may be used, with the platform's advice on early renewal already taken off.
+    /// When it expires, with the platform's advised margin for early renewal already subtracted.
     #[serde(with = "crate::timestamp::millis")]
     pub expires_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Ids. Each says within what it is unique.
+//! Ids. The doc of each says within what it is unique.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Takes the text as it is.
+            /// Wraps the text unchanged.
             pub fn new(text: impl Into<Box<str>>) -> Self {
                 Self(text.into())
             }
@@ -72,7 +72,7 @@ id!(/// A person, in the platform's words. Unique within its integration.
 id!(/// A message, in the platform's words. Unique within its integration; repeated when the platform delivers again.
     PlatformMessageId);
 
-/// Makes a fresh id: `prefix`, an underscore and the bytes in hex.
+/// Creates a new id: `prefix`, an underscore and the bytes in hex.
 #[must_use]
 pub fn fresh(prefix: &str, random: [u8; 12]) -> String {
     format!("{prefix}_{}", hex::encode(random))
@@ -101,8 +101,8 @@ pub fn digest(fields: &[&str]) -> String {
 
 /// Derives the ids of one integration that must be the same on any instance.
 ///
-/// An id is a keyed hash of the platform's message id, followed by a check that only the holder of the key can make,
-/// so that any instance can tell an id of ours from a made-up one without asking a table.
+/// An id is a keyed hash of the platform's message id, followed by a check that only the holder of the key can compute,
+/// so that any instance can tell an id of ours from a made-up one without a read of a table.
 #[derive(Clone)]
 pub struct IdMint {
     key: Hmac<Sha256>,
@@ -124,7 +124,7 @@ impl IdMint {
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
-            key: Hmac::new_from_slice(key).expect("HMAC takes a key of any length"),
+            key: Hmac::new_from_slice(key).expect("HMAC accepts a key of any length"),
         }
     }
 
@@ -146,7 +146,7 @@ impl IdMint {
         self.made("tl-", id.as_str())
     }
 
-    /// An id for anything else that hangs on a message: a card, an idempotency key, a second stream.
+    /// An id for anything else that belongs to a message: a card, an idempotency key, a second stream.
     #[must_use]
     pub fn other(&self, prefix: &str, subject: &str) -> String {
         self.mint(prefix, subject)
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn same_message_gives_same_id_and_other_key_another() {
+    fn ids_depend_on_the_message_and_the_key() {
         let id = PlatformMessageId::new("CAIQ0aa");
         assert_eq!(mint().reply(&id), mint().reply(&id));
         assert_ne!(mint().reply(&id), IdMint::new(&[8; 32]).reply(&id));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_ids_have_their_shape_and_others_have_not() {
+    fn fresh_ids_have_their_shape_and_others_do_not() {
         let id = fresh("int", [0xa7; 12]);
         assert!(is_shaped("int", &id));
         let long = format!("{id}{id}");

@@ -1,7 +1,7 @@
-//! Incidents: what an organization's operators are notified of, and when.
+//! Incidents: when an organization's operators are notified of what.
 //!
-//! Each look at the bots is compared with the incidents that are open. What begins and what ends becomes an event; the same cause of the
-//! same bot at most once an hour, so that a bot that goes up and down doesn't flood its operators.
+//! Each check of the bots is compared with the open incidents. Beginnings and ends become events; the same cause of the
+//! same bot at most once an hour, so that a flapping bot doesn't flood its operators.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::timestamp::Timestamp;
 pub const DOWN_PATIENCE: Duration = Duration::from_mins(3);
 /// Shortest time between two notifications of the same cause.
 pub const REPEAT_AFTER: Duration = Duration::from_hours(1);
-/// Most incidents that are kept. Further ones begin when there is room, so that the record's size is bounded.
+/// Most incidents stored. Further ones begin when others have ended, so that the record's size is bounded.
 pub const MAX_INCIDENTS: usize = 1000;
 
 /// What can be wrong with a bot.
@@ -25,23 +25,23 @@ pub enum IncidentKind {
     AnswersFail,
 }
 
-/// How one look found a bot.
+/// Health of a bot in one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// It works.
     Fine,
-    /// It is down because an operator wants it so, or was never set up. No event.
+    /// It is down because an operator stopped it, or was never set up. No event.
     Off,
     /// Something is wrong.
     Troubled {
-        /// What.
+        /// The kind.
         kind: IncidentKind,
-        /// Why, as the status says it: `kicked`, `agent_failed`. Empty if the status has no reason.
+        /// The reason in its status: `kicked`, `agent_failed`. Empty if the status has none.
         reason: String,
     },
 }
 
-/// Something that is wrong with a bot, from the first look that found it on.
+/// A problem of a bot, from the first check that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
     /// The bot.
@@ -50,9 +50,9 @@ pub struct Incident {
     pub kind: IncidentKind,
     /// Why.
     pub reason: String,
-    /// When a look first found it so.
+    /// When a check first found it.
     pub since: Timestamp,
-    /// Whether operators know of it: of this reason, and since it began this time.
+    /// Whether operators have been notified of it, with this reason and this beginning.
     pub is_told: bool,
     /// When operators were last notified of this kind of incident of this bot.
     pub told_at: Option<Timestamp>,
@@ -60,16 +60,16 @@ pub struct Incident {
     pub is_over: bool,
 }
 
-/// Dead letters that operators don't know of yet.
+/// Dead letters of which operators have not been notified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UntoldLetters {
-    /// How many.
+    /// Their number.
     pub n: u32,
     /// When operators were last notified of dead letters.
     pub told_at: Option<Timestamp>,
 }
 
-/// What is known of an organization's incidents.
+/// What is stored of an organization's incidents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IncidentBook {
     /// Open incidents, and ended ones of the last hour.
@@ -81,7 +81,7 @@ pub struct IncidentBook {
 /// What operators are notified of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IncidentEvent {
-    /// An incident has begun, or has another reason by now.
+    /// An incident has begun, or its reason has changed.
     Began {
         /// The bot.
         integration: IntegrationId,
@@ -101,13 +101,13 @@ pub enum IncidentEvent {
     },
     /// Messages ended without an answer.
     DeadLetters {
-        /// How many since the last notification.
+        /// Their number since the last notification.
         n: u32,
     },
 }
 
 impl IncidentBook {
-    /// Compares a look at all bots with what is known. A bot that is not in `found` is as good as [`Health::Off`].
+    /// Compares a check of all bots with the open incidents. A bot that is not in `found` counts as [`Health::Off`].
     pub fn look(&mut self, found: &HashMap<IntegrationId, Health>, now: Timestamp) -> Vec<IncidentEvent> {
         let mut events = Vec::new();
         for incident in &mut self.incidents {
@@ -117,7 +117,7 @@ impl IncidentBook {
         self.incidents
             .retain(|incident| !incident.is_over || incident.told_at.is_some_and(|at| now.since(at) < REPEAT_AFTER));
         let mut troubled: Vec<_> = found.iter().collect();
-        // The order of a map is another one each time.
+        // The iteration order of a map is random.
         troubled.sort_by_key(|(integration, _)| integration.as_str());
         for (integration, health) in troubled {
             if let Health::Troubled { kind, reason } = health
@@ -140,7 +140,7 @@ impl IncidentBook {
         events
     }
 
-    /// Counts dead letters that have appeared, and says whether operators are to be notified now.
+    /// Counts new dead letters. Returns the event if operators are to be notified now.
     pub fn count_letters(&mut self, n: u32, now: Timestamp) -> Option<IncidentEvent> {
         let letters = &mut self.letters;
         letters.n = letters.n.saturating_add(n);
@@ -170,7 +170,7 @@ impl Incident {
     fn compare(&mut self, health: &Health, now: Timestamp) -> Option<IncidentEvent> {
         match health {
             Health::Troubled { kind, reason } if *kind == self.kind => self.goes_on(reason, now),
-            // Of a bot that is down it is unknown whether its answers would fail.
+            // While a bot is down it is unknown whether its answers would fail.
             Health::Troubled { .. } if self.kind == IncidentKind::AnswersFail => None,
             Health::Fine | Health::Troubled { .. } => self.end(true),
             // The operator who stopped it needs no notification.
@@ -184,7 +184,7 @@ impl Incident {
             self.is_told = false;
             self.since = now;
         }
-        // While a bot tries to connect its reason comes and goes: that alone is no news.
+        // While a bot tries to connect its reason changes often: that alone is no news.
         if !reason.is_empty() && self.reason != reason {
             self.is_told &= self.reason.is_empty();
             reason.clone_into(&mut self.reason);
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// The minutes at which looks of one a minute give an event: `b` and `e` for the beginning and end of an outage, `B` and `E` for
+    /// The minutes at which one check per minute yields an event: `b` and `e` for the beginning and end of an outage, `B` and `E` for
     /// those of failing answers.
     fn play(health: impl Fn(i64) -> Health, minutes: i64) -> String {
         let mut book = IncidentBook::default();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_of_three_minutes_is_told_once_and_so_is_its_end() {
+    fn an_outage_of_three_minutes_is_notified_once_and_so_is_its_end() {
         let health = |minute| if minute < 300 { down("") } else { Health::Fine };
         assert_eq!(play(health, 400), "b3 e300");
         let short = |minute| if minute < 3 { down("") } else { Health::Fine };
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_that_goes_up_and_down_is_told_once_an_hour() {
+    fn a_flapping_bot_is_notified_once_an_hour() {
         let health = |minute: i64| if minute % 10 < 5 { down("") } else { Health::Fine };
         assert_eq!(play(health, 130), "b3 e5 b63 e65 b123 e125");
     }
@@ -301,13 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn failing_answers_are_told_at_once() {
+    fn failing_answers_are_notified_at_once() {
         let health = |minute| if minute < 2 { failing() } else { Health::Fine };
         assert_eq!(play(health, 60), "B0 E2");
     }
 
     #[test]
-    fn an_outage_doesnt_end_the_failing_of_answers() {
+    fn an_outage_does_not_end_failing_answers() {
         let health = |minute| match minute {
             0..5 => failing(),
             5..10 => down(""),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_stopped_or_deleted_is_told_of_no_more() {
+    fn stopped_or_deleted_bots_are_not_notified_any_more() {
         let health = |minute| if minute < 10 { down("") } else { Health::Off };
         assert_eq!(play(health, 60), "b3");
         let mut book = IncidentBook::default();
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_letters_are_counted_until_they_may_be_told() {
+    fn dead_letters_are_counted_until_the_next_notification() {
         let mut book = IncidentBook::default();
         assert_eq!(book.count_letters(0, at(0)), None);
         assert_eq!(book.count_letters(2, at(1)), Some(IncidentEvent::DeadLetters { n: 2 }));
@@ -340,7 +340,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_kind_of_incident_is_told_twice_within_an_hour(looks in proptest::collection::vec(0u8..5, 0..300)) {
+        fn no_kind_of_incident_is_notified_twice_within_an_hour(looks in proptest::collection::vec(0u8..5, 0..300)) {
             let mut book = IncidentBook::default();
             let mut last: HashMap<IncidentKind, i64> = HashMap::new();
             for (minute, look) in (0..).zip(looks) {

@@ -1,9 +1,9 @@
-//! Signs of life below a connection's protocol: Pings that we send and count.
+//! Keepalive below a connection's protocol: Pings that we send and count.
 
 use crate::stream::Keepalive;
 use crate::timestamp::Timestamp;
 
-/// The pulse of one connection.
+/// The keepalive timer of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepaliveTimer {
     keepalive: Keepalive,
@@ -12,7 +12,7 @@ pub struct KeepaliveTimer {
     unanswered: u32,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepaliveAction {
     /// Nothing yet.
@@ -24,7 +24,7 @@ pub enum KeepaliveAction {
 }
 
 impl KeepaliveTimer {
-    /// The pulse of a connection that was opened `now`.
+    /// The timer of a connection that was opened at `now`.
     #[must_use]
     pub fn new(keepalive: Keepalive, now: Timestamp) -> Self {
         Self {
@@ -35,24 +35,24 @@ impl KeepaliveTimer {
         }
     }
 
-    /// A frame of any kind came.
+    /// A frame of any kind was received.
     pub fn frame(&mut self, now: Timestamp) {
         self.heard_at = now;
     }
 
-    /// A Pong came.
+    /// A Pong was received.
     pub fn pong(&mut self, now: Timestamp) {
         self.heard_at = now;
         self.unanswered = 0;
     }
 
-    /// When [`KeepaliveTimer::beat`] must be asked next.
+    /// When [`KeepaliveTimer::beat`] must be called next.
     #[must_use]
     pub fn wake_at(&self) -> Timestamp {
         self.ping_at.min(self.heard_at.after(self.keepalive.silence))
     }
 
-    /// What is due now. A Ping counts as sent.
+    /// The action due at `now`. A Ping counts as sent.
     pub fn beat(&mut self, now: Timestamp) -> KeepaliveAction {
         if now.since(self.heard_at) >= self.keepalive.silence {
             return KeepaliveAction::Dead("nothing came for too long");
@@ -86,19 +86,19 @@ mod tests {
     }
 
     #[test]
-    fn two_pings_without_an_answer_and_the_third_is_not_sent() {
+    fn after_two_unanswered_pings_the_connection_is_dead() {
         let mut pulse = KeepaliveTimer::new(KEEPALIVE, at(0));
         assert_eq!(pulse.wake_at(), at(20));
         assert_eq!(pulse.beat(at(19)), KeepaliveAction::Wait);
         assert_eq!(pulse.beat(at(20)), KeepaliveAction::Ping);
         assert_eq!(pulse.beat(at(40)), KeepaliveAction::Ping);
-        // Frames that are no Pongs keep the silence away, not the missing answers.
+        // Frames other than Pongs end the silence, but are no answers to Pings.
         pulse.frame(at(50));
         assert_eq!(pulse.beat(at(60)), KeepaliveAction::Dead("pings were not answered"));
     }
 
     #[test]
-    fn a_pong_makes_good_for_those_before() {
+    fn a_pong_answers_all_earlier_pings() {
         let mut pulse = KeepaliveTimer::new(KEEPALIVE, at(0));
         for secs in (20..2000).step_by(20) {
             assert_eq!(pulse.beat(at(secs)), KeepaliveAction::Ping);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_it() {
+    fn silence_ends_the_connection() {
         let patient = Keepalive { missed: 9, ..KEEPALIVE };
         let mut pulse = KeepaliveTimer::new(patient, at(0));
         assert_eq!(pulse.beat(at(20)), KeepaliveAction::Ping);

@@ -1,4 +1,4 @@
-//! Domain types and rules of Tieline: what a message is, who it belongs to, what becomes of it.
+//! Domain types and rules of Tieline: messages, their owners, and their outcomes.
 //!
 //! Everything here is pure: no IO, no clock, no randomness. Time and random bytes are arguments.
 

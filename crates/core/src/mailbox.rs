@@ -1,4 +1,4 @@
-//! The conversation's mailbox: which messages wait, until when, and which go into a run together.
+//! The conversation's mailbox: which messages are pending, for how long, and which are merged into one run.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::ids::MessageId;
 use crate::timestamp::Timestamp;
 
-/// A message that waits.
+/// A pending message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The message.
     pub message: MessageId,
-    /// When it was put here.
+    /// When it was put into the mailbox.
     #[serde(with = "crate::timestamp::millis")]
     pub since: Timestamp,
     /// The number of its session: a run never spans two.
     pub session: u64,
-    /// Whether it must not be held back: it brings media.
+    /// Whether it must not be delayed: it has attachments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
-    /// Whether a run was active at some time since it was put here, so that the run's holder may have signed it in the chat.
+    /// Whether a run was active at some time since it was put here, so that the run's holder may have shown a waiting sign for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub behind_run: bool,
     /// When it was sent, by the platform's clock.
@@ -45,28 +45,28 @@ impl Pending {
 /// Most messages that go into one run.
 pub const MAX_MERGED: usize = 20;
 
-/// Most messages that wait in one conversation. More are refused with a notice.
+/// Most pending messages of one conversation. Further ones are refused with a notice.
 pub const MAX_PENDING: usize = 500;
 
-/// How many windows a message waits at most.
+/// Most windows for which a message waits.
 const MAX_WINDOWS: u32 = 5;
 
-/// The window of an album. Platforms send its parts right after one another, and nobody tells how many there are.
+/// The window of an album. Platforms send its parts right after one another, and don't say how many there are.
 pub const ALBUM_WINDOW: Duration = Duration::from_secs(2);
 
-/// What may be taken from a mailbox now.
+/// Which messages are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Nothing waits.
+    /// The mailbox is empty.
     Empty,
     /// The first `n` messages go into a run.
     Now(usize),
-    /// The first messages are held back until then.
+    /// The first messages are due at this time.
     At(Timestamp),
 }
 
-/// Puts a message into a mailbox: behind those of its session that were sent before it, by the platform's clock. Without that time
-/// on both sides the order is that of arrival. The parts of an album lie next to each other.
+/// Inserts a message into a mailbox: after those of its session that were sent before it, by the platform's clock. Where one of the two
+/// lacks that time, the order is that of arrival. The parts of an album stay together.
 pub fn insert(pending: &mut Vec<Pending>, new: Pending) {
     if let Some(at) = pending.iter().rposition(|waiting| waiting.is_sibling(&new)) {
         pending.insert(at + 1, new);
@@ -81,14 +81,14 @@ pub fn insert(pending: &mut Vec<Pending>, new: Pending) {
     pending.insert(at.unwrap_or(pending.len()), new);
 }
 
-/// Whether a mailbox that is cut there leaves an album whole.
+/// Whether a cut at this index leaves every album whole.
 fn is_between_albums(pending: &[Pending], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| pending.get(before));
     let around = before.zip(pending.get(at));
     around.is_none_or(|(before, behind)| !before.is_sibling(behind))
 }
 
-/// What may be taken from `pending`, which is in the order of [`insert`].
+/// Which messages of `pending` are due; it is in the order of [`insert`].
 ///
 /// Without a window each message is a run of its own, and so is each album. With one, the messages of a session are merged until a
 /// window has passed since the latest, or five since the first, or there are twenty, or one of them is urgent. An album waits for
@@ -110,7 +110,7 @@ pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     };
     let n_batch = fitting.unwrap_or(MAX_MERGED);
     let batch = &pending[..n_batch];
-    // What came after the batch can't join it any more, so it has nothing to wait for.
+    // Later messages can't join the batch any more, so it has nothing to wait for.
     let full = n_session >= MAX_MERGED || n_session < pending.len();
     let goes_on = !window.is_zero() && !full && !batch.iter().any(|waiting| waiting.urgent);
     let merged_until = goes_on.then(|| window_end(batch.iter(), window)).flatten();
@@ -118,7 +118,7 @@ pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     until.map_or(Due::Now(n_batch), Due::At)
 }
 
-/// When the last album of a batch has waited for its other parts.
+/// When the last album of a batch is no longer held back for further parts.
 fn albums_end(batch: &[Pending]) -> Option<Timestamp> {
     let albums = batch
         .chunk_by(Pending::is_sibling)
@@ -126,14 +126,14 @@ fn albums_end(batch: &[Pending]) -> Option<Timestamp> {
     albums.filter_map(|album| window_end(album.iter(), ALBUM_WINDOW)).max()
 }
 
-/// A window after the latest of these messages, or five after the earliest.
+/// One window after the latest of these messages, or five after the earliest.
 fn window_end<'a>(waiting: impl Iterator<Item = &'a Pending> + Clone, window: Duration) -> Option<Timestamp> {
     let arrivals = waiting.map(|waiting| waiting.since);
     let (earliest, latest) = (arrivals.clone().min()?, arrivals.max()?);
     Some(latest.after(window).min(earliest.after(window * MAX_WINDOWS)))
 }
 
-/// The number of the session in which the other parts of an album wait.
+/// The number of the session in which other parts of an album are pending.
 #[must_use]
 pub fn album_session(pending: &[Pending], album: Option<&str>) -> Option<u64> {
     let album = album?;
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// The arrival numbers of messages that were sent at these times, in the order in which they wait.
+    /// The arrival numbers of messages that were sent at these times, in mailbox order.
     #[track_caller]
     fn check_order(sent: &[(Option<i64>, u64)], expected: &[i64]) {
         let mut pending = Vec::new();
@@ -183,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn messages_wait_in_the_order_in_which_they_were_sent() {
+    fn messages_are_pending_in_the_order_in_which_they_were_sent() {
         check_order(&[(Some(10), 1), (Some(30), 1), (Some(20), 1)], &[0, 2, 1]);
         check_order(&[(Some(10), 1), (Some(10), 1)], &[0, 1]);
-        // Without the platform's time a message stays where it arrived, and none goes past it.
+        // Without the platform's time a message stays where it arrived, and no other is moved past it.
         check_order(&[(Some(30), 1), (None, 1), (Some(20), 1)], &[0, 1, 2]);
-        // Nor does one go into an earlier session.
+        // Nor is one moved into an earlier session.
         check_order(&[(Some(30), 1), (Some(20), 2)], &[0, 1]);
     }
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_five_windows() {
+    fn no_message_waits_longer_than_five_windows() {
         let pending: Vec<_> = (0..7).map(|at| waiting(at * 4, 1)).collect();
         check(&pending, 5, 24, Due::At(Timestamp::from_secs(25)));
         check(&pending, 5, 25, Due::Now(7));
@@ -251,13 +251,13 @@ mod tests {
             check(&pending, window_s, 2, Due::At(Timestamp::from_secs(3)));
             check(&pending, window_s, 3, Due::Now(n_taken));
         }
-        // What waits before it goes first.
+        // Messages before it go first.
         check(&[waiting(0, 1), part("a", 0)], 0, 0, Due::Now(1));
         // Another album is another question.
         check(&[part("a", 0), part("b", 0)], 0, 2, Due::Now(1));
         check(&[part("a", 0), part("b", 1)], 60, 2, Due::At(Timestamp::from_secs(3)));
         check(&[part("a", 0), part("b", 1)], 60, 3, Due::Now(2));
-        // A longer window doesn't hold its media back, and a later session doesn't cut its own short.
+        // A longer window doesn't delay its attachments, and a later session doesn't shorten its own window.
         check(&[waiting(0, 1), part("a", 0)], 60, 2, Due::Now(2));
         check(&[part("a", 0), waiting(1, 2)], 60, 1, Due::At(Timestamp::from_secs(2)));
         let drop_by_drop: Vec<_> = (0..12).map(|at| part("a", at)).collect();
@@ -300,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_held_back_becomes_due(times in proptest::collection::vec(0i64..500, 1..30), window_s in 1u64..60) {
+        fn held_back_messages_become_due(times in proptest::collection::vec(0i64..500, 1..30), window_s in 1u64..60) {
             let mut times = times;
             times.sort_unstable();
             let pending: Vec<_> = times.iter().map(|at| waiting(*at, 1)).collect();

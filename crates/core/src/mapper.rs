@@ -1,7 +1,7 @@
-//! Mapper of an organization: an endpoint of its own that says which known person an account of a platform belongs to.
+//! Mapper of an organization: an endpoint of its own that maps an account of a platform to a known person.
 //!
 //! Its answers are cached with the person's record. The last answer counts until there is a newer one: a mapper that can't be reached
-//! changes nothing about the people whom it knows, and refuses no message of those whom it was never asked about.
+//! changes nothing for the people whom it knows, and refuses no message of those about whom it was never asked.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::timestamp::{Timestamp, millis};
 
 /// How long an answer that names a person is cached.
 const KNOWN_LIFE: Duration = Duration::from_hours(6);
-/// How long an answer that the person is unknown is cached. Shorter: people who are new are added on the day they ask.
+/// How long an answer that the person is unknown is cached. Shorter: new people are often added on the day they ask.
 const UNKNOWN_LIFE: Duration = Duration::from_mins(10);
-/// Time between two attempts to ask a mapper about a person, while it can't be asked.
+/// Backoff between two attempts to ask about a person, while the mapper fails.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_mins(1),
     cap: Duration::from_hours(1),
 };
-/// Longest text of a failure that is kept, in characters.
+/// Longest failure text that is stored, in characters.
 const MAX_ERROR_CHARS: usize = 300;
 /// Longest id, name and mail address of a person, in bytes.
 const MAX_TEXT_BYTES: usize = 254;
 
-/// What becomes of the messages of a person whom the mapper doesn't know.
+/// How to handle the messages of a person whom the mapper doesn't know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownPolicy {
-    /// They are answered, as those of anybody who isn't linked.
+    /// They are answered, like those of anyone who isn't linked.
     #[default]
     Allow,
     /// They are refused, with a notice.
@@ -42,7 +42,7 @@ pub struct MappedPerson {
     pub id: String,
     /// The name.
     pub name: String,
-    /// The mail address, if the mapper told one.
+    /// The mail address, if the mapper returned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
@@ -57,16 +57,16 @@ pub enum MapperAnswer {
     Unknown,
 }
 
-/// Why an answer can't be used.
+/// Why an answer is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAnswer {
-    /// It is no JSON object of the documented shape.
+    /// It is not a JSON object of the documented shape.
     #[error("the answer is not {{\"person\":{{\"id\",\"name\",\"email\"?}}}} or {{\"unknown\":true}}")]
     Shape,
     /// A field is empty or too long.
     #[error("`person.{0}` must have 1 to 254 bytes")]
     Length(&'static str),
-    /// The mail address is none.
+    /// It is not a mail address.
     #[error("`person.email` must be a mail address")]
     Email,
 }
@@ -122,7 +122,7 @@ pub struct Mapping {
     /// The last answer. `None`: there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<MapperAnswer>,
-    /// When it came.
+    /// When it was received.
     #[serde(with = "millis::option", default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
     /// Attempts that have failed since.
@@ -134,12 +134,12 @@ pub struct Mapping {
     /// When the mapper is asked again.
     #[serde(with = "millis")]
     pub next_at: Timestamp,
-    /// The version of the mapper's settings that were in force: another mapper is asked at once.
+    /// The version of the mapper's settings used: after a change the mapper is asked at once.
     pub mapper: u64,
 }
 
 impl Mapping {
-    /// After an answer.
+    /// The state after an answer.
     #[must_use]
     pub fn answered(answer: MapperAnswer, mapper: u64, now: Timestamp) -> Self {
         let life = match answer {
@@ -156,7 +156,7 @@ impl Mapping {
         }
     }
 
-    /// After an attempt that failed. The last answer still counts.
+    /// The state after a failed attempt. The last answer still counts.
     #[must_use]
     pub fn failed(before: Option<&Self>, error: &str, mapper: u64, (now, chance): (Timestamp, u64)) -> Self {
         let same = before.filter(|before| before.mapper == mapper);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn last_answer_counts_while_the_mapper_is_down_and_it_is_asked_less_and_less() {
+    fn last_answer_counts_while_the_mapper_is_down_and_retries_back_off() {
         let mut mapping = Mapping::answered(person(), 1, at(0));
         let mut waits = Vec::new();
         for _ in 0..12 {

@@ -1,14 +1,14 @@
-//! What becomes of a message.
+//! States of a message, and its steps in the ledger.
 
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
 
-/// How far the processing of a message is. All but `Queued` and `Running` are terminal.
+/// State of a message. All but `Queued` and `Running` are terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
-    /// Accepted, and waits in its conversation's mailbox.
+    /// Accepted, and pending in its conversation's mailbox.
     Queued,
     /// An agent works on it. Not stored, since that would cost a write: readers derive it from the conversation's run.
     Running,
@@ -18,22 +18,22 @@ pub enum MessageState {
     Commanded,
     /// It was stopped.
     Stopped,
-    /// It waited when a person began a new session.
+    /// It was pending when a person started a new session.
     Dropped,
-    /// Not ours to answer; the chat got a notice.
+    /// It is not answered; the chat got a notice.
     Refused,
-    /// The agent or the platform failed for good; the chat got a notice if it could, and the dead letters an entry.
+    /// The agent or the platform failed for good; the chat got a notice if possible, and there is a dead letter.
     Failed,
 }
 
 impl MessageState {
-    /// Whether nothing more will happen to it.
+    /// Whether it is terminal.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    /// The word used in the API.
+    /// The name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,12 +52,12 @@ impl MessageState {
 /// Longest detail of a step, in characters.
 const MAX_DETAIL_CHARS: usize = 500;
 
-/// One step of a message, as the ledger keeps it.
+/// A step of a message, as stored in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerStep {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What: `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, `failed`, ...
+    /// Its name: `received`, `dispatched`, `run_started`, `first_text`, `result`, `delivered`, `failed`, ...
     pub step: String,
     /// Number of the attempt, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,13 +65,13 @@ pub struct LedgerStep {
     /// The platform's or agent's code, or our reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The agent's own words about a failure, redacted and at most 500 characters.
+    /// The agent's own message about a failure, redacted and at most 500 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl LedgerStep {
-    /// A step with nothing to add.
+    /// A step without details.
     #[must_use]
     pub fn new(at: Timestamp, step: &str) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl LedgerStep {
         }
     }
 
-    /// The same step with the agent's own words. Empty ones say nothing.
+    /// The same step with the agent's own message. An empty one is left out.
     #[must_use]
     pub fn detail(self, detail: &str) -> Self {
         let detail: String = detail.chars().take(MAX_DETAIL_CHARS).collect();
@@ -102,7 +102,7 @@ impl LedgerStep {
         }
     }
 
-    /// The same step of a certain try.
+    /// The same step with the number of its attempt.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Our own sentences to people in a chat.
+//! Notices: texts of the bridge to people in a chat.
 
 use std::borrow::Cow;
 
@@ -29,11 +29,11 @@ impl Language {
     }
 }
 
-/// A sentence of ours. Chosen by `match`, never an error's own text.
+/// A notice of the bridge. Chosen by `match`, never an error's own text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Notice {
-    /// A new session has begun.
+    /// A new session was started.
     NewSession,
     /// No agent is bound to the bot.
     Unbound,
@@ -51,27 +51,27 @@ pub enum Notice {
     Stopped,
     /// Nothing to stop.
     NothingToStop,
-    /// Too many messages wait.
+    /// Too many messages are pending.
     Busy,
-    /// The answer stands below, under a later message.
+    /// The answer is shown below, under a later message.
     AnsweredBelow,
-    /// The answer goes on in another message.
+    /// The answer continues in another message.
     Continued,
-    /// The stream is not known any more.
+    /// The stream has expired.
     Expired,
     /// The agent sent no text.
     EmptyAnswer,
-    /// The rest stands behind a link.
+    /// The rest is behind a link.
     RestBehindLink,
-    /// The platform blocked the answer, which stands behind a link.
+    /// The platform blocked the answer, which is behind a link.
     BlockedBehindLink,
     /// The platform blocked the answer.
     Blocked,
     /// The button that was clicked is too old.
     StaleClick,
-    /// We are at it.
+    /// The agent is working on it.
     Thinking,
-    /// What can be typed.
+    /// The available commands.
     Help,
     /// An answer is running.
     StatusRunning,
@@ -81,28 +81,28 @@ pub enum Notice {
     Stale,
     /// The command needs a direct chat.
     OnlyDirect,
-    /// The earlier conversation at the agent is gone; a new one has begun.
+    /// The earlier conversation at the agent is lost; a new one was started.
     ConversationLost,
     /// The message kind can't be read.
     Unsupported,
-    /// A sentence for a button: start a new session.
+    /// Label of a button that starts a new session.
     ButtonNewSession,
     /// Label of a button that stops the running answer.
     ButtonStop,
     /// A button below another person's answer was pressed.
     NotYourButton,
-    /// The title of buttons that stand alone.
+    /// The title of buttons without a text.
     Choose,
-    /// A button of a card that isn't kept any more was pressed.
+    /// A button of a card that is no longer stored was pressed.
     ButtonGone,
-    /// A message had a credential in it, which the agent got.
+    /// A message contained a credential, which was sent to the agent.
     CredentialSeen,
-    /// A message had a credential in it, which the agent didn't get.
+    /// A message contained a credential, which was not sent to the agent.
     CredentialHidden,
 }
 
 impl Notice {
-    /// The sentence.
+    /// The text.
     #[must_use]
     pub const fn text(self, language: Language) -> &'static str {
         match language {
@@ -111,7 +111,7 @@ impl Notice {
         }
     }
 
-    /// The sentence, with the reference under which operators find the message if there is one.
+    /// The text, with the reference number by which operators find the message, if there is one.
     #[must_use]
     pub fn referring(self, reference: Option<Reference>, language: Language) -> Cow<'static, str> {
         let text = self.text(language);
@@ -122,7 +122,7 @@ impl Notice {
         }
     }
 
-    /// Whether it says that an answer is missing or not whole, so that people will ask what became of it.
+    /// Whether it means that an answer is missing or incomplete, so that people will ask for it.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         matches!(

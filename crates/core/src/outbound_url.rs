@@ -1,6 +1,6 @@
 //! SSRF rules: which addresses given by users and platforms may be called.
 //!
-//! Literal private addresses are refused here, when they are saved; resolved ones by the HTTP client that calls them.
+//! IP literals are refused here, when they are saved; resolved ones by the HTTP client that calls them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,13 +9,13 @@ use url::{Host, Url};
 /// Why an address may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It can't be read as an address.
+    /// It is not a valid URL.
     #[error("not a valid address")]
     Invalid,
     /// Neither HTTPS nor WSS.
     #[error("only https and wss addresses are allowed")]
     Scheme,
-    /// It names a user or password.
+    /// It contains a user name or password.
     #[error("an address may not carry a user name or password")]
     UserInfo,
     /// A private, loopback or otherwise special address.
@@ -23,7 +23,7 @@ pub enum AddressError {
     Private,
 }
 
-/// Checks an address as it is written. A name is checked again when it is resolved.
+/// Checks an address as written. A host name is checked again when it is resolved.
 ///
 /// # Errors
 /// [`AddressError`] if it may not be called.
@@ -35,7 +35,7 @@ pub fn check(address: &str, allow_private: bool) -> Result<Url, AddressError> {
         Some(Host::Domain(name)) => is_local_name(name),
         None => false,
     };
-    // Before the scheme: who writes a private address without encryption must hear what would help, and that isn't https.
+    // Before the scheme: for an unencrypted private address the error must name the real problem, which https wouldn't fix.
     if private && !allow_private {
         return Err(AddressError::Private);
     }
@@ -61,7 +61,7 @@ pub fn may_use_scheme(url: &Url, allow_private: bool) -> bool {
     }
 }
 
-/// Scheme, host and port of an address: who is called. Text that is no address is an origin of its own.
+/// Scheme, host and port of an address. Text that is no address is an origin of its own.
 #[must_use]
 pub fn origin(address: &str) -> String {
     let Ok(url) = Url::parse(address.trim()) else {
@@ -76,8 +76,8 @@ fn is_local_name(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
-/// Whether an address is not a plain public one: private, loopback, link-local, multicast, documentation, reserved,
-/// or an IPv6 form that hides such an IPv4 address.
+/// Whether an IP address is not a plain public one: private, loopback, link-local, multicast, documentation, reserved,
+/// or an IPv6 form that embeds such an IPv4 address.
 ///
 /// See IANA IPv4 and IPv6 Special-Purpose Address Registries.
 #[must_use]
@@ -112,11 +112,11 @@ fn is_special_v6(ip: Ipv6Addr) -> bool {
         // Unspecified, loopback, IPv4-compatible and IPv4-mapped.
         [0, 0, 0, 0, 0, 0, _, _] => true,
         [0, 0, 0, 0, 0, 0xffff, _, _] => is_special_v4(tail),
-        // NAT64: whatever IPv4 address it hides.
+        // NAT64: checks the embedded IPv4 address.
         [0x64, 0xff9b, 0, 0, 0, 0, _, _] => is_special_v4(tail),
         [0x64, 0xff9b, 1, ..] => true,
         [0x100, 0, 0, 0, ..] => true,
-        // 6to4 hides an IPv4 address in front.
+        // 6to4 embeds an IPv4 address at the front.
         [0x2002, high, low, ..] => is_special_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
         [0x2001, 0 | 0xdb8, ..] => true,
         // Only 2000::/3 is global unicast.
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_allowed_for_tests_but_other_schemes() {
+    fn everything_but_other_schemes_is_allowed_for_tests() {
         assert!(check("http://127.0.0.1:9/", true).is_ok());
         assert_eq!(check("ftp://127.0.0.1/", true).err(), Some(AddressError::Scheme));
     }

@@ -1,4 +1,4 @@
-//! Pairing: a stranger gets a code, with which an operator or an approved person decides whether the stranger may use the bot.
+//! Pairing: a stranger gets a code with which an operator or an approved person can let the stranger in.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::timestamp::{Timestamp, millis};
 pub(crate) const ALPHABET: &[u8; 21] = b"ACDEFGHJKMNPQRTXY3479";
 /// Length of a code.
 pub const CODE_CHARS: usize = 8;
-/// How long a code is good.
+/// How long a code is valid.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
-/// Most requests of one integration that wait at a time.
+/// Most pending requests of one integration.
 pub const MAX_PENDING: usize = 3;
-/// After so many wrong guesses within an hour every code that waits is withdrawn, and none is accepted for an hour.
+/// After so many wrong guesses within an hour every pending code is withdrawn, and none is accepted for an hour.
 pub const MAX_GUESSES: u32 = 10;
 /// Wait after the first wrong guess. It doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// A code from random bytes of a cryptographically secure source.
+/// Creates a code from random bytes of a cryptographically secure source.
 #[must_use]
 pub fn code(random: [u8; CODE_CHARS * 4]) -> Secret {
     let draw = |bytes: &[u8]| bytes.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte)) as usize;
@@ -32,7 +32,7 @@ pub fn code(random: [u8; CODE_CHARS * 4]) -> Secret {
     Secret::new(code)
 }
 
-/// A code as a person typed it, in the form in which codes are made: upper case, without spaces and hyphens.
+/// Normalizes a code that a person typed: upper case, without spaces and hyphens.
 #[must_use]
 pub fn typed(text: &str) -> String {
     let kept = text
@@ -42,28 +42,28 @@ pub fn typed(text: &str) -> String {
     kept.flat_map(char::to_uppercase).collect()
 }
 
-/// Wrong guesses of codes: each makes the next one wait longer, and too many end guessing for an hour.
+/// Rate limiter for wrong guesses of codes: each one delays the next, and too many block guessing for an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Guesses {
     /// How many were wrong since `since`.
     pub n_wrong: u32,
-    /// The first of them.
+    /// When the first of them was made.
     #[serde(with = "millis::option", skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// No guess is looked at before then.
+    /// No guess is checked before then.
     #[serde(with = "millis::option", skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
 }
 
 impl Guesses {
-    /// Until when a guess at `now` has to wait. `None`: it is looked at.
+    /// Until when a guess at `now` has to wait. `None`: it is checked.
     #[must_use]
     pub fn wait_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.not_before.filter(|at| *at > now)
     }
 
-    /// Counts a wrong guess. Whether guessing has ended with it.
+    /// Counts a wrong guess. Returns whether it blocks guessing.
     pub fn count(&mut self, now: Timestamp) -> bool {
         if self.since.is_none_or(|since| now.since(since) >= LIFETIME) {
             *self = Self {
@@ -82,14 +82,14 @@ impl Guesses {
     }
 }
 
-/// A stranger who asks to use a bot.
+/// The request of a stranger for access to a bot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairingRequest {
-    /// Its id. Tells nothing of the code.
+    /// Its id. Reveals nothing about the code.
     pub id: String,
-    /// Who asks.
+    /// The stranger.
     pub sender: SenderId,
-    /// The person's name, if the platform tells it.
+    /// The person's name, if the platform sends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The code that the person was shown.
@@ -100,13 +100,13 @@ pub struct PairingRequest {
 }
 
 impl PairingRequest {
-    /// What the person is called: by the name, else by the platform's id.
+    /// The person's name if known, else the platform's id.
     #[must_use]
     pub fn shown_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.sender.to_string())
     }
 
-    /// When the code stops being good.
+    /// When the code expires.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.at.after(LIFETIME)
@@ -117,33 +117,33 @@ impl PairingRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PairingBook {
-    /// Those that wait, the oldest first. Some may have expired.
+    /// The pending ones, the oldest first. Some may have expired.
     pub requests: Vec<PairingRequest>,
     /// Wrong guesses of their codes.
     pub guesses: Guesses,
-    /// The message whose code was accepted last, and who was let in, so that its redelivery is recognized.
+    /// The message whose code was accepted last, and the person let in, so that its redelivery is recognized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<(MessageId, String)>,
 }
 
-/// What became of a guess.
+/// Outcome of a guess.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guess {
     /// The code is this person's.
     Right(PairingRequest),
-    /// It is no code that waits.
+    /// It is not a pending code.
     Wrong,
-    /// No guess is looked at before then.
+    /// No guess is checked before then.
     Wait(Timestamp),
 }
 
 impl PairingBook {
-    /// The requests that wait at `now`.
+    /// The requests pending at `now`.
     pub fn pending(&self, now: Timestamp) -> impl Iterator<Item = &PairingRequest> {
         self.requests.iter().filter(move |request| request.expires_at() > now)
     }
 
-    /// The request of a stranger: the one that waits, or `new`. `None`: too many wait already.
+    /// The request of a stranger: their pending one, or `new`. `None`: too many are pending.
     pub fn request(&mut self, new: PairingRequest) -> Option<&PairingRequest> {
         let now = new.at;
         self.requests.retain(|request| request.expires_at() > now);
@@ -159,13 +159,13 @@ impl PairingBook {
         self.requests.get(at)
     }
 
-    /// Looks at a guess. A right one takes its request out, so that a code works once.
+    /// Checks a guess. A right one removes its request, so that a code works once.
     pub fn guess(&mut self, typed: &str, now: Timestamp) -> Guess {
         if let Some(until) = self.guesses.wait_until(now) {
             return Guess::Wait(until);
         }
         self.requests.retain(|request| request.expires_at() > now);
-        // All are compared, so that the time it takes tells nothing.
+        // All are compared, so that the timing reveals nothing.
         let mut found = None;
         for (at, request) in self.requests.iter().enumerate() {
             if request.code.matches(typed) {
@@ -183,12 +183,12 @@ impl PairingBook {
         }
     }
 
-    /// Takes a person's request out.
+    /// Removes a person's request.
     pub fn forget(&mut self, sender: &SenderId) {
         self.requests.retain(|request| request.sender != *sender);
     }
 
-    /// Takes a request out by its id.
+    /// Removes a request by its id.
     pub fn take(&mut self, id: &str, now: Timestamp) -> Option<PairingRequest> {
         self.requests.retain(|request| request.expires_at() > now);
         let at = self.requests.iter().position(|request| request.id == id)?;
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_has_one_code_and_at_most_three_wait() {
+    fn a_stranger_has_one_code_and_at_most_three_are_pending() {
         let mut book = PairingBook::default();
         for sender in ["a", "b", "c"] {
             assert!(book.request(request(sender, sender, 0)).is_some());
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_slowed_and_end() {
+    fn guesses_are_delayed_and_then_blocked() {
         let mut book = PairingBook::default();
         book.request(request("a", "AAAA", 0));
         let mut now = 0;
@@ -262,7 +262,7 @@ mod tests {
         }
         assert!(now >= 3600 + 511, "{now}");
         assert!(book.requests.is_empty(), "the code is withdrawn");
-        // An hour later everything begins again.
+        // An hour later guessing is allowed again.
         assert!(book.request(request("a", "BBBB", now)).is_some());
         assert!(matches!(book.guess("BBBB", at(now)), Guess::Right(_)));
     }

@@ -1,20 +1,20 @@
-//! What people are told when they ask to use a bot, approve others, or link themselves.
+//! Texts shown to people who ask to use a bot, approve others, or link themselves.
 
 use crate::notice::Language;
 use crate::quiet_hours::QuietHours;
 
-/// A sentence about who may use a bot, and when.
+/// A text about access to a bot and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeopleReply {
     /// A stranger's code.
     PairingCode(String),
-    /// Too many strangers wait already.
+    /// Too many strangers are waiting already.
     PairingFull,
     /// A stranger was let in.
     Approved(String),
     /// The code is unknown, used or expired.
     WrongCode,
-    /// Guesses are looked at again after so many seconds.
+    /// Guesses are checked again after so many seconds.
     GuessLater(u64),
     /// Only people who are linked may approve others.
     OnlyLinked,
@@ -22,7 +22,7 @@ pub enum PeopleReply {
     CodeMissing,
     /// The person is linked now.
     Linked(String),
-    /// The bot answers no questions at these hours.
+    /// The bot answers no questions during these hours.
     Quiet(QuietHours),
     /// The person asks too often, and may again after so many seconds.
     TooOften(u64),

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::timestamp::Timestamp;
 
 const MINUTES_A_DAY: i64 = 24 * 60;
-/// The farthest that clocks on land are from UTC: 14 hours.
+/// The largest offset from UTC in use: 14 hours.
 const MAX_OFFSET_MINUTES: i16 = 14 * 60;
 
-/// From a time of day to another one, past midnight if the second is earlier. Both in the offset from UTC that it names.
+/// From one time of day to another, past midnight if the second is earlier. Both are in the given offset from UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuietHours {
@@ -24,14 +24,14 @@ pub struct QuietHours {
 }
 
 impl QuietHours {
-    /// Whether it is quiet at that time. Never, if both ends are the same.
+    /// Whether `at` is within the quiet hours. Never, if both ends are the same.
     #[must_use]
     pub fn contains(&self, at: Timestamp) -> bool {
         let length = minutes_between(self.from, self.to);
         self.since_begin(at) < length
     }
 
-    /// How long it is still quiet at that time.
+    /// How long the quiet hours last from `at` on.
     #[must_use]
     pub fn left(&self, at: Timestamp) -> Duration {
         let minutes = minutes_between(self.from, self.to) - self.since_begin(at);
@@ -60,7 +60,7 @@ fn minutes_between(from: TimeOfDay, to: TimeOfDay) -> i64 {
 #[serde(into = "String", try_from = "String")]
 pub struct TimeOfDay(u16);
 
-/// A text is no time of day, or no offset.
+/// Why a text is not a time of day or an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTime {
     /// Not a time of day.
@@ -151,7 +151,7 @@ impl TryFrom<String> for UtcOffset {
     }
 }
 
-/// Hours below 100 and minutes below 60, two digits each.
+/// Two numbers of two digits: below 100, and below 60.
 fn clock(text: &str) -> Option<(u16, u16)> {
     let (hours, minutes) = text.split_once(':')?;
     let two_digits = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn night_goes_past_midnight() {
+    fn quiet_hours_can_span_midnight() {
         let night = hours("22:00", "07:00", "+08:00");
         for quiet in ["14:00:00", "15:59:59", "16:00:00", "22:59:59.999"] {
             assert!(night.contains(at(quiet)), "{quiet}");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn noon_is_a_part_of_one_day() {
+    fn quiet_hours_within_one_day() {
         let noon = hours("12:00", "13:30", "-03:30");
         assert!(noon.contains(at("15:30:00")) && noon.contains(at("16:59:00")));
         assert!(!noon.contains(at("15:29:59")) && !noon.contains(at("17:00:00")));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for wrong in ["", "8:00", "24:00", "08:60", "0800", "08:0a", "+8:00", "08:00:00"] {
             assert_eq!(TimeOfDay::parse(wrong), Err(InvalidTime::TimeOfDay), "{wrong}");
         }

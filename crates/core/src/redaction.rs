@@ -1,7 +1,7 @@
-//! Redaction: finds keys, tokens, passwords and card numbers in what people and agents write, and takes their place with a mark.
+//! Redaction: finds keys, tokens, passwords and card numbers in what people and agents write, and replaces them with a mark.
 //!
-//! What is built in needs time that grows with the length of the text, and so do an organization's own patterns, which are matched line by
-//! line by an engine without backtracking. [`Redactor`] does the same to a text that comes in pieces.
+//! The built-in rules take time linear in the length of the text, and so do an organization's own patterns, which are matched line by
+//! line by an engine without backtracking. [`Redactor`] does the same for a text that arrives in pieces.
 
 mod rules;
 mod stream;
@@ -14,19 +14,19 @@ use serde::{Deserialize, Serialize};
 
 pub use stream::{HeldBack, Redactor};
 
-/// What takes the place of a credential, in any language.
+/// Replacement of a credential, in any language.
 pub const MARK: &str = "[redacted]";
 
-/// Most patterns of an organization's own.
+/// Most patterns of an organization.
 pub const MAX_PATTERNS: usize = 20;
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 256;
 /// Most memory that a compiled pattern may take, in bytes.
 const MAX_COMPILED_BYTES: usize = 16 * 1024;
-/// Matches of one pattern in one line that are masked each for itself; from the next one on, the rest of the line is.
+/// Most matches of one pattern in one line that are masked one by one; at the next one, the rest of the line is masked.
 const MAX_MATCHES: usize = 64;
 
-/// What a trigger does to credentials.
+/// How a trigger treats credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Redaction {
@@ -34,40 +34,40 @@ pub struct Redaction {
     pub incoming: Incoming,
     /// In what agents write.
     pub outgoing: Outgoing,
-    /// Regular expressions of the organization's own, each matched within a line.
+    /// The organization's own regular expressions, each matched within a line.
     pub patterns: Vec<String>,
 }
 
-/// What is done to credentials in what people write.
+/// How credentials in what people write are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Incoming {
-    /// Nothing.
+    /// They are ignored.
     #[default]
     Off,
     /// The agent gets them; the person is warned below the answer.
     Warn,
-    /// They are masked before anything is kept; the person is told so below the answer.
+    /// They are masked before anything is stored; the person is told so below the answer.
     Mask,
 }
 
-/// What is done to credentials in what agents write.
+/// How credentials in what agents write are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outgoing {
-    /// Nothing.
+    /// They are ignored.
     #[default]
     Off,
-    /// They are masked before anything is shown or kept.
+    /// They are masked before anything is shown or stored.
     Mask,
 }
 
-/// A pattern can't be used. Says why, as the engine does, in one line.
+/// An invalid pattern, with the engine's reason in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidPattern(String);
 
-/// Finds credentials. Prints as `Detector(..)`: an organization's patterns may tell what its secrets look like.
+/// Finds credentials. Prints as `Detector(..)`: an organization's patterns may reveal what its secrets look like.
 #[derive(Clone, Default)]
 pub struct Detector {
     patterns: Vec<Regex>,
@@ -80,7 +80,7 @@ impl fmt::Debug for Detector {
 }
 
 impl Detector {
-    /// What is built in, and an organization's own patterns. One that can't be used is left out: it was refused when it was saved.
+    /// The built-in rules, and an organization's own patterns. An invalid one is left out: it was refused when it was saved.
     #[must_use]
     pub fn new(patterns: &[String]) -> Self {
         let patterns = patterns.iter().take(MAX_PATTERNS);
@@ -98,7 +98,7 @@ impl Detector {
         (redactor.n_redacted() > 0).then_some(masked)
     }
 
-    /// Whether there is a credential in `text`.
+    /// Whether `text` contains a credential.
     #[must_use]
     pub fn finds(&self, text: &str) -> bool {
         self.mask(text).is_some()
@@ -109,7 +109,7 @@ impl Detector {
         !self.patterns.is_empty()
     }
 
-    /// Where credentials are: in order, apart from each other.
+    /// The positions of credentials: in order, without overlap.
     fn find(&self, text: &str) -> Vec<Range<usize>> {
         let mut spans = Vec::new();
         rules::private_keys(text, &mut spans);
@@ -122,7 +122,7 @@ impl Detector {
                 let words = line.trim_end_matches(['\r', '\n']);
                 let found = pattern.find_iter(words).filter(|found| !found.is_empty());
                 for (n, found) in found.enumerate() {
-                    // Each search may read the line to its end: without a limit, time would grow with the square of its length.
+                    // Each search may read to the end of the line: without a limit, time would be quadratic in its length.
                     let is_last = n == MAX_MATCHES;
                     let end = if is_last { words.len() } else { found.end() };
                     spans.push(from + found.start()..from + end);
@@ -160,7 +160,7 @@ fn compile(pattern: &str) -> Result<Regex, InvalidPattern> {
     Ok(compiled)
 }
 
-/// The same spans in order, with those that overlap as one.
+/// Sorts the spans and merges those that overlap.
 fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     spans.sort_by_key(|span| span.start);
     let mut apart: Vec<Range<usize>> = Vec::with_capacity(spans.len());

@@ -1,4 +1,4 @@
-//! Short reference of a reply: people read it out, and operators find the message in the ledger by it.
+//! Short reference number of a reply: people quote it, and operators find the message in the ledger by it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const LENGTH: usize = 8;
 pub struct Reference([u8; LENGTH]);
 
 impl Reference {
-    /// The reference of a reply. Always the same.
+    /// The reference of a reply. Deterministic.
     #[must_use]
     pub fn of(reply: &ReplyId) -> Self {
         let hash = Sha256::digest(reply.as_str());
@@ -23,7 +23,7 @@ impl Reference {
         }))
     }
 
-    /// Reads what a person typed: capitals and small letters, with or without the dash. `None` if it is no reference.
+    /// Reads what a person typed: upper or lower case, with or without the dash. `None` if it is no reference.
     #[must_use]
     pub fn read(typed: &str) -> Option<Self> {
         let typed = typed.bytes().filter(|byte| *byte != b'-' && *byte != b' ');
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_not_read() {
+    fn invalid_references_are_not_read() {
         for typed in ["", "ACDE-FGH", "ACDE-FGHJK", "ACDE-FGH0", "编号ACDEFGHJ"] {
             assert_eq!(Reference::read(typed), None, "{typed}");
         }

@@ -1,4 +1,4 @@
-//! What a run shows in the chat.
+//! Replies: the target, the desired state, and the progress of showing it.
 
 use std::fmt;
 
@@ -11,24 +11,24 @@ use crate::notice::Notice;
 use crate::reference::Reference;
 use crate::timestamp::Timestamp;
 
-/// Where an answer goes. Made once, by the connector that read the message, and never changed or looked up again.
+/// Where an answer is shown. Created once, by the connector that read the message, and never changed or looked up again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplyTarget {
-    /// The bot that was spoken to, and so the only one that may answer.
+    /// The bot that was addressed, and so the only one that may answer.
     pub integration: IntegrationId,
     /// The chat, and the thread in it.
     pub chat: Chat,
-    /// Who asked.
+    /// The person who asked.
     pub asker: SenderId,
     /// The message that is answered.
     pub message: PlatformMessageId,
     /// The platform's own handle for the answer.
     pub handle: ReplyHandle,
-    /// Until when the handle works, where it ends.
+    /// When the handle expires, if it does.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The platform's own handle for an answer (`response_url`, `sessionWebhook`, `req_id`, ...), in its connector's words.
+/// The platform's own handle for an answer (`response_url`, `sessionWebhook`, `req_id`, ...), in its connector's format.
 ///
 /// A secret: its holder can send messages to the chat. It has no `Display` and prints as `ReplyHandle(..)`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct ReplyTarget {
 pub struct ReplyHandle(serde_json::Value);
 
 impl ReplyHandle {
-    /// Wraps the connector's words.
+    /// Wraps the connector's value.
     pub fn new(value: serde_json::Value) -> Self {
         Self(value)
     }
@@ -47,7 +47,7 @@ impl ReplyHandle {
         self.0.get(field)?.as_str()
     }
 
-    /// The connector's words.
+    /// The connector's value.
     #[must_use]
     pub fn value(&self) -> &serde_json::Value {
         &self.0
@@ -60,59 +60,59 @@ impl fmt::Debug for ReplyHandle {
     }
 }
 
-/// How far a reply has come.
+/// Stage of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Nothing to show yet but that we are at it.
+    /// No text yet: only a thinking sign may be shown.
     Thinking,
     /// Text that still grows.
     Growing,
-    /// The last word.
+    /// The final text.
     Final,
 }
 
-/// What the chat should show, now. The connector brings the chat there, call by call.
+/// What the chat should show now. The connector brings the chat there, call by call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredReply<'a> {
     /// The reply. Stable across retries and processes: derive idempotency keys from it.
     pub reply: &'a ReplyId,
-    /// How far it has come.
+    /// Its stage.
     pub stage: Stage,
     /// The whole text so far, in common Markdown, as the agent wrote it. Empty while thinking.
     pub text: &'a str,
-    /// The agent's reasoning so far, as much as is to be shown while there is no text. Never part of it.
+    /// The part of the agent's reasoning so far that is shown while there is no text. Never part of the text.
     pub reasoning: &'a str,
-    /// A sentence of ours that stands in place of the text (it is empty then) or after it.
+    /// A notice of the bridge, in place of the text (which is empty then) or after it.
     pub notice: Option<Notice>,
     /// Shown with the notice: operators find the message by it. Only with a notice of a failure.
     pub reference: Option<Reference>,
-    /// Files that go with the final text, as links. What is sent as the platform's own is not among them: see
+    /// Files of the final text that are shown as links. Those sent as native files are not among them: see
     /// [`crate::connector::FileSender`].
     pub files: &'a [ReplyFile],
     /// Buttons below the final text. None in a mode without [`crate::connector::ModeManifest::buttons`].
     pub buttons: &'a [Button],
-    /// A signed link to the whole text, for what a platform has no room for.
+    /// A signed link to the whole text, for platforms whose messages are too short for it.
     pub link: Option<&'a str>,
-    /// Whether this is a message of its own, not an answer: push only, nothing to stream.
+    /// Whether this is a message of its own, not an answer: push only, without streaming.
     pub proactive: bool,
-    /// Whether the richer way is closed for the bot just now: a reply that hasn't begun takes the plain one.
+    /// Whether the richer way is closed for the bot at the moment: a reply that hasn't been started takes the plain one.
     pub plain: bool,
-    /// What the platform has fetched, where it fetches. `None` where we push.
+    /// The state of polling, where the platform polls. `None` where we push.
     pub pulled: Option<Pulled<'a>>,
 }
 
-/// How the fetching of a reply stands, on a platform that asks for the newest state ([`crate::connector::Delivery::Pull`]).
+/// State of polling for a reply, on a platform that polls for the newest state ([`crate::connector::Delivery::Pull`]).
 ///
-/// The bridge keeps it in the reply's record, so that what the polls show and what the runner pushes add up to the whole text, once.
+/// The bridge keeps it in the reply's record, so that polled and pushed parts add up to the whole text, exactly once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pulled<'a> {
-    /// When the message was received. The platform asks from then on, for the manifest's lifetime.
+    /// When the message was received. The platform polls from then on, for the manifest's lifetime.
     pub received_at: Timestamp,
-    /// What the fetching ended with. `None` while the platform may still ask.
+    /// The progress with which polling ended. `None` while the platform may still poll.
     ///
-    /// Written once, by a write on condition that it isn't there yet, either with what [`crate::connector::PolledReplies::final_poll_state`]
-    /// gives at a poll, **before** that poll is answered; or, when the lifetime is over and no poll closed it, with
+    /// Written once, on condition that it isn't there yet: either the result of [`crate::connector::PolledReplies::final_poll_state`]
+    /// at a poll, **before** that poll is answered; or, when the lifetime is over and no poll closed it,
     /// `Progress::default()` (nothing was shown), **before** `deliver` is called.
     pub closed: Option<&'a Progress>,
 }
@@ -128,7 +128,7 @@ pub struct ReplyFile {
     pub mime: String,
 }
 
-/// How far a chat is with the files of a final text that are sent as the platform's own: see [`crate::connector::FileSender`].
+/// Progress of the files of a final text that are sent as native files: see [`crate::connector::FileSender`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FilesProgress {
@@ -138,16 +138,16 @@ pub struct FilesProgress {
     /// How many forms of the next one were refused.
     #[serde(rename = "r", skip_serializing_if = "is_zero")]
     pub refused: usize,
-    /// How often in a row a call of the next one failed in passing.
+    /// Transient failures in a row of a call for the next one.
     #[serde(rename = "f", skip_serializing_if = "is_zero")]
     pub failures: usize,
-    /// How far the next one is, in its connector's words.
+    /// Progress of the next one, in its connector's format.
     #[serde(rename = "p", skip_serializing_if = "Progress::is_beginning")]
     pub current: Progress,
     /// Those that were given up and are shown as links.
     #[serde(rename = "l", skip_serializing_if = "Vec::is_empty")]
     pub as_links: Vec<usize>,
-    /// How far the message with these links is, in its connector's words.
+    /// Progress of the message with these links, in its connector's format.
     #[serde(rename = "lp", skip_serializing_if = "Progress::is_beginning")]
     pub links: Progress,
 }
@@ -157,9 +157,9 @@ const fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// How far the chat already is: its connector's own words (message ids, card ids, sequence numbers, parts sent).
+/// Progress: what the chat shows already, in the connector's own format (message ids, card ids, sequence numbers, parts sent).
 ///
-/// `Progress::default()` is the beginning. It is stored after every call, so another process can go on from it.
+/// `Progress::default()` is the beginning. It is stored after every call, so another process can continue from it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Progress(serde_json::Value);
@@ -168,7 +168,7 @@ impl Progress {
     /// Writes the connector's own type.
     ///
     /// # Panics
-    /// If the type doesn't serialize as JSON, which is a mistake in the connector.
+    /// If the type doesn't serialize as JSON, which is a bug of the connector.
     pub fn write<T: Serialize>(value: &T) -> Self {
         Self(serde_json::to_value(value).expect("progress types serialize as JSON"))
     }
@@ -176,7 +176,7 @@ impl Progress {
     /// Reads the connector's own type; its default at the beginning.
     ///
     /// # Errors
-    /// [`UnreadableProgress`] if something else is stored. It never counts as the beginning: what is shown would be shown again.
+    /// [`UnreadableProgress`] if something else is stored. It never counts as the beginning: else everything would be shown again.
     pub fn read<T: Default + for<'de> Deserialize<'de>>(&self) -> Result<T, UnreadableProgress> {
         if self.is_beginning() {
             return Ok(T::default());
@@ -191,77 +191,77 @@ impl Progress {
     }
 }
 
-/// Stored progress is not what its connector writes: another connector's, or that of a newer version.
+/// Stored progress that its connector can't read: written by another connector, or by a newer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stored progress of the reply can't be read")]
 pub struct UnreadableProgress;
 
-/// The next step towards what is wanted.
+/// The next step towards the desired state.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and most are calls")]
 pub enum Step {
-    /// Make this call, have its answer classified, then ask again with the progress that this gives.
+    /// Make this call, have its answer classified, then plan again with the resulting progress.
     Call {
         /// The call.
         call: crate::http_types::ApiCall,
-        /// The progress once the platform has accepted it, but for the ids that its answer brings.
+        /// The progress once the platform has accepted it, without the ids from its answer.
         on_success: Progress,
     },
-    /// Nothing before this time. Where the platform polls: it may still fetch it; ask again then, or when polling has ended. Where we
-    /// push: what is shown fades then (a typing sign, a draft), or the next update is due; ask again then, or when the text changes.
+    /// Nothing before this time. Where the platform polls: it may still poll; plan again then, or when polling has ended. Where we
+    /// push: what is shown expires then (a typing sign, a draft), or the next update is due; plan again then, or when the text changes.
     Wait {
-        /// When to ask again.
+        /// When to plan again.
         until: Timestamp,
     },
-    /// The chat shows what is wanted, or will show it when the platform asks (pull).
+    /// The chat shows the desired state, or will when the platform polls (pull).
     Done,
 }
 
 /// A reply as a poll sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplyView {
-    /// How far it has come.
+    /// Its stage.
     pub stage: Stage,
     /// The text so far.
     pub text: String,
-    /// The agent's reasoning so far, as much as is to be shown while there is no text. Never part of it.
+    /// The part of the agent's reasoning so far that is shown while there is no text. Never part of the text.
     pub reasoning: String,
-    /// A sentence of ours in place of or after the text.
+    /// A notice of the bridge, in place of the text or after it.
     pub notice: Option<Notice>,
     /// As in [`DesiredReply::reference`].
     pub reference: Option<Reference>,
     /// Files that go with the final text.
     pub files: Vec<ReplyFile>,
-    /// Grows with every change.
+    /// Incremented with every change.
     pub version: u64,
     /// The asker: polls of other people are not answered.
     pub asker: SenderId,
     /// When the message was received.
     pub received_at: Timestamp,
-    /// A signed link to the whole text, if it is longer than the platform has room for.
+    /// A signed link to the whole text, if it is too long for the platform.
     pub link: Option<String>,
-    /// Whether what the fetching doesn't show can be pushed. Else its last answer has to say where it is.
+    /// Whether what polls don't show can be pushed. Otherwise the last poll's answer has to link to it.
     pub rest_follows: bool,
-    /// What the fetching ended with: see [`Pulled::closed`].
+    /// The progress with which polling ended: see [`Pulled::closed`].
     pub closed: Option<Progress>,
 }
 
 /// Why a reply could not be written for the platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
-    /// The platform's handle has run out and there is no other way to this chat.
+    /// The platform's handle has expired and there is no other way to this chat.
     #[error("the reply target has expired")]
     Expired,
     /// The handle names an address that may not be called.
     #[error("the reply target names an address that is not the platform's")]
     ForeignAddress,
-    /// The handle lacks something, so it isn't one of ours.
+    /// The handle lacks a field, so it isn't one of ours.
     #[error("the reply target lacks {field}")]
     Incomplete {
-        /// What it lacks.
+        /// The missing field.
         field: &'static str,
     },
-    /// How far the chat already is can't be read, so that any call might repeat or contradict what it shows.
+    /// The progress can't be read, so that any call might repeat or contradict what the chat shows.
     #[error(transparent)]
     UnreadableProgress(#[from] UnreadableProgress),
 }

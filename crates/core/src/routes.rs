@@ -8,25 +8,25 @@ use crate::ids::{AgentId, ChatId, SenderId};
 /// Most routes of a trigger.
 pub const MAX_ROUTES: usize = 20;
 
-/// An agent, and the messages that it answers: those for which every condition that is set holds.
+/// An agent, and the conditions for messages that it answers: all that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
     /// The agent.
     pub agent: AgentId,
-    /// In one of these chats. Empty: in any.
+    /// In one of these chats. Empty: in any chat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chats: Vec<ChatId>,
-    /// From one of these people. Empty: from anybody.
+    /// From one of these people. Empty: from anyone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<SenderId>,
-    /// Beginning with this word, whatever its case.
+    /// Starting with this word, ignoring case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_word: Option<String>,
 }
 
 impl Route {
-    /// Whether the agent of the route answers this message.
+    /// Whether the route's agent answers this message.
     #[must_use]
     pub fn matches(&self, chat: &Chat, sender: &SenderId, text: &str) -> bool {
         let by_chat = self.chats.is_empty() || self.chats.contains(&chat.id);
@@ -38,7 +38,7 @@ impl Route {
         self.has_condition() && by_chat && by_sender && by_word
     }
 
-    /// Whether any condition is set. A route without one would leave nothing to the trigger's own agent.
+    /// Whether any condition is set. A route without one would leave no message to the trigger's own agent.
     #[must_use]
     pub const fn has_condition(&self) -> bool {
         !self.chats.is_empty() || !self.users.is_empty() || self.first_word.is_some()

@@ -1,4 +1,4 @@
-//! Values that must not be seen.
+//! Secret values.
 
 use std::fmt;
 
@@ -19,13 +19,13 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, for the one place that needs it.
+    /// The text, for the code that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `candidate` is this secret. Takes the same time wherever they differ.
+    /// Whether `candidate` is this secret. Constant time.
     #[must_use]
     pub fn matches(&self, candidate: &str) -> bool {
         bool::from(self.0.as_bytes().ct_eq(candidate.as_bytes()))

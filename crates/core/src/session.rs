@@ -1,4 +1,4 @@
-//! When a session goes on and when a new one begins.
+//! Sessions: when one continues and when a new one starts.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ pub struct Session {
     pub number: u64,
     /// The agent it is with.
     pub agent: AgentId,
-    /// When it began. `None` in sessions of older versions.
+    /// When it started. `None` in sessions of older versions.
     #[serde(
         with = "crate::timestamp::millis::option",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub started_at: Option<Timestamp>,
-    /// The last message or answer.
+    /// When the last message or answer was.
     #[serde(with = "crate::timestamp::millis")]
     pub last_at: Timestamp,
-    /// How many runs it has had.
+    /// Number of its runs.
     pub runs: u64,
-    /// What identifies the conversation at the agent.
+    /// The agent's id of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_ref: Option<String>,
-    /// Whether a person chose the agent: then it answers until the session ends, whatever the routes say.
+    /// Whether a person chose the agent: then it answers until the session ends, regardless of the routes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chosen: bool,
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn another_agent_begins_another_session() {
+    fn another_agent_starts_another_session() {
         assert!(!goes_on(1, "agt_2"));
     }
 }

@@ -1,27 +1,27 @@
-//! Who should hold which shard of bots: evenly, with as few moves as that takes.
+//! Plans which process holds which shard of bots: evenly, with as few moves as possible.
 //!
-//! Every process decides for itself from the same picture. Two that see it a moment apart may want the same shard; the table lets
-//! one of them have it.
+//! Every process decides for itself from the same shard map. Two that read it at different times may want the same shard; a conditional
+//! write lets one of them have it.
 
 /// A process that is alive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Whether it is about to end: it gives away what it has and takes nothing.
+    /// Whether it is about to end: it releases its shards and acquires none.
     pub leaving: bool,
 }
 
-/// What one process should do.
+/// The plan of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Free shards to take.
+    /// Free shards to acquire.
     pub take: Vec<usize>,
-    /// Shards of its own to give away.
+    /// Shards of its own to release.
     pub give: Vec<usize>,
 }
 
-/// What `me` should do. `holders` names the holder of each shard; `None` if it has none that is alive.
+/// The plan of `me`. `holders` names the holder of each shard; `None` if it has no living holder.
 #[must_use]
 pub fn plan(members: &[Member], holders: &[Option<&str>], me: &str) -> Plan {
     let mut takers: Vec<&str> = members
@@ -46,7 +46,7 @@ pub fn plan(members: &[Member], holders: &[Option<&str>], me: &str) -> Plan {
     }
 }
 
-/// How much a process has.
+/// Number of shards of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Load<'a> {
     n: usize,
@@ -60,7 +60,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// How many `me` has too many.
+/// How many shards `me` has too many.
 fn to_give(loads: &[Load<'_>], n_shards: usize, me: &str) -> usize {
     let least = n_shards / loads.len();
     let most = n_shards.div_ceil(loads.len());
@@ -68,7 +68,7 @@ fn to_give(loads: &[Load<'_>], n_shards: usize, me: &str) -> usize {
     if mine > most {
         return mine - most;
     }
-    // No member has too many, yet one may have too few: then members with one more than the least give that one.
+    // No member has too many, yet one may have too few: then members with one more than the least release that one.
     let wanted: usize = loads.iter().map(|load| least.saturating_sub(load.n)).sum();
     let held: usize = loads.iter().map(|load| load.n.min(most)).sum();
     let coming = n_shards - held;
@@ -80,7 +80,7 @@ fn to_give(loads: &[Load<'_>], n_shards: usize, me: &str) -> usize {
     usize::from(givers.any(|load| load.name == me))
 }
 
-/// Free shards for `me`, if each goes to the member with the fewest by then.
+/// Free shards for `me`, if each goes to the member with the fewest at that point.
 fn to_take(mut loads: Vec<Load<'_>>, holders: &[Option<&str>], me: &str) -> Vec<usize> {
     let mut take = Vec::new();
     for shard in (0..holders.len()).filter(|shard| holders[*shard].is_none()) {
@@ -114,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn the_only_process_takes_all() {
+    fn the_only_process_acquires_all_shards() {
         check(&["a"], &[None; 3], "a", &[0, 1, 2], &[]);
     }
 
     #[test]
-    fn who_has_too_many_gives_and_who_joins_waits_until_they_are_free() {
+    fn surplus_shards_are_released_before_a_joining_process_acquires_them() {
         let a = Some("a");
         check(&["a", "b"], &[a, a, a, a], "a", &[], &[2, 3]);
         check(&["a", "b"], &[a, a, a, a], "b", &[], &[]);
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn one_more_than_another_stays() {
+    fn a_difference_of_one_shard_stays() {
         let (a, b) = (Some("a"), Some("b"));
         check(&["a", "b"], &[a, a, b], "a", &[], &[]);
         check(&["a", "b"], &[a, a, b], "b", &[], &[]);
     }
 
     #[test]
-    fn who_has_nothing_is_given_something_though_nobody_has_too_many() {
+    fn a_process_without_shards_gets_one_even_without_a_surplus() {
         let (a, b, c) = (Some("a"), Some("b"), Some("c"));
         let holders = [a, a, b, b, c, c];
         check(&["a", "b", "c", "d"], &holders, "a", &[], &[1]);
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_gives_all_and_takes_nothing() {
+    fn a_leaving_process_releases_all_and_acquires_nothing() {
         let mut members = members(&["a", "b"]);
         members[0].leaving = true;
         let plan = plan(&members, &[Some("a"), None, Some("a")], "a");
         assert_eq!((plan.take, plan.give), (vec![], vec![0, 2]));
     }
 
-    /// All act once on the same picture. Gives how many shards changed hands.
+    /// All act once on the same shard map. Returns how many shards changed hands.
     fn round(members: &[Member], holders: &mut [Option<String>]) -> usize {
         let seen = holders.to_owned();
         let seen: Vec<_> = seen.iter().map(Option::as_deref).collect();
@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_comes_and_goes_all_is_held_evenly_soon(
+        fn shards_are_soon_held_evenly_after_members_change(
             n_shards in 1usize..40,
             n_members in 1usize..12,
             given in proptest::collection::vec(0usize..14, 40),
@@ -182,7 +182,7 @@ mod tests {
                 .collect();
             // One member stays.
             members[0].leaving = false;
-            // Members that are not alive hold nothing that counts.
+            // Members that are not alive hold nothing.
             let mut holders: Vec<Option<String>> =
                 (0..n_shards).map(|at| members.get(given[at]).map(|member| member.name.clone())).collect();
             let mut rounds = 0;

@@ -1,6 +1,6 @@
-//! Cutting text to a platform's measure.
+//! Splits text at a platform's length limit.
 
-/// How a platform counts.
+/// The unit in which a platform counts length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextUnit {
     /// Bytes of UTF-8.
@@ -11,12 +11,12 @@ pub enum TextUnit {
     Chars,
 }
 
-/// The longest text that a platform takes.
+/// The longest text that a platform accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextLimit {
-    /// How many units.
+    /// Number of units.
     pub max: usize,
-    /// Which unit.
+    /// The unit.
     pub unit: TextUnit,
 }
 
@@ -48,8 +48,8 @@ impl TextLimit {
 
 /// Splits `text` into parts that the platform accepts.
 ///
-/// Cuts at a paragraph, else a line, else a space, else between characters; never inside a character, nor inside what people see as
-/// one if that can be helped: an accent, a skin tone or a joined sign stays with what it belongs to.
+/// Cuts at a paragraph, else a line, else a space, else between characters; never inside a character, and if possible not inside a
+/// grapheme: an accent, a skin tone or a joined sign stays with its base.
 /// Joining the parts gives `text` back. Empty text gives no parts. A limit smaller than one character still makes progress,
 /// one character a part.
 #[must_use]
@@ -81,7 +81,7 @@ fn cut(text: &str, limit: TextLimit) -> usize {
         return end;
     }
     let head = &text[..end];
-    // A break in the first half would waste more room than it gains in looks.
+    // A break in the first half would waste too much of the limit.
     let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len()).filter(|at| *at > end / 2);
     after("\n\n")
         .or_else(|| after("\n"))
@@ -89,7 +89,7 @@ fn cut(text: &str, limit: TextLimit) -> usize {
         .unwrap_or_else(|| before_joined(text, end))
 }
 
-/// The last place up to `end` where no joined character is cut in two; `end` if there is none.
+/// The last position up to `end` where no grapheme is cut; `end` if there is none.
 fn before_joined(text: &str, end: usize) -> usize {
     let free = |at: &usize| !text[*at..].starts_with(joins) && !text[..*at].ends_with(ZERO_WIDTH_JOINER);
     let places = text[..end].char_indices().rev().map(|(at, _)| at);
@@ -110,7 +110,7 @@ fn joins(c: char) -> bool {
 }
 
 fn longest_prefix(text: &str, limit: TextLimit) -> usize {
-    // No unit counts more than the bytes.
+    // A text has no more units of any kind than bytes.
     if text.len() <= limit.max {
         return text.len();
     }
@@ -170,7 +170,7 @@ mod tests {
         check("aaa👍🏽", bytes(9), &["aaa", "👍🏽"]);
         check("ae\u{301}", bytes(3), &["a", "e\u{301}"]);
         check("👩\u{200d}💻👩\u{200d}💻", bytes(20), &["👩\u{200d}💻", "👩\u{200d}💻"]);
-        // Longer than the limit: progress goes before looks.
+        // Longer than the limit: making progress takes precedence.
         check("e\u{301}\u{301}", bytes(3), &["e\u{301}", "\u{301}"]);
     }
 

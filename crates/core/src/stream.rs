@@ -9,13 +9,13 @@ use crate::timestamp::Timestamp;
 
 /// A platform's long-connection protocol.
 pub trait StreamProtocol: Sync {
-    /// How a connection begins: where to connect, or the call that tells.
+    /// How a connection starts: the address, or the call that returns it.
     fn begin(&self, cx: &Context<'_>) -> Begin;
 
     /// Reads the answer to the call of [`Begin::Ask`].
     ///
     /// # Errors
-    /// [`Refusal`] if it names no address.
+    /// [`Refusal`] if it contains no address.
     fn address(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<SocketAddress, Refusal> {
         let _ = (answer, cx);
         Err(Refusal::Passing {
@@ -24,19 +24,19 @@ pub trait StreamProtocol: Sync {
         })
     }
 
-    /// Where to connect so that the session of the last [`Effect::SaveCursor`] goes on, after this many failures in a row. `None`:
+    /// Where to connect so that the session of the last [`Effect::SaveCursor`] is resumed, after this many failures in a row. `None`:
     /// the next connection starts with [`StreamProtocol::begin`].
     fn resume(&self, cursor: &str, failures: u32, cx: &Context<'_>) -> Option<SocketAddress> {
         let _ = (cursor, failures, cx);
         None
     }
 
-    /// Whether sessions save cursors for [`StreamProtocol::resume`], so that the bridge must keep them.
+    /// Whether sessions save cursors for [`StreamProtocol::resume`], so that the bridge must store them.
     fn resumes(&self) -> bool {
         false
     }
 
-    /// Reads the answer to a handshake that failed. Header names are in lower case.
+    /// Reads the response to a handshake that failed. Header names are in lower case.
     fn handshake_failed(&self, status: u16, headers: &[(String, String)], cx: &Context<'_>) -> Refusal {
         let _ = (headers, cx);
         Refusal::Passing {
@@ -48,8 +48,8 @@ pub trait StreamProtocol: Sync {
     /// The state machine of one connection to `address`. It lives as long as the socket.
     fn session(&self, address: &SocketAddress, cx: &Context<'_>) -> Box<dyn StreamSession>;
 
-    /// Longest silence of a socket that lives: its heartbeat's interval and the time for the answer. After a longer one the bot is not
-    /// reported as connected, though its connection is given up only when the heartbeat is. `None`: the heartbeat notices by itself.
+    /// Longest silence of a healthy socket: its heartbeat's interval and the time for the answer. After a longer one the bot is not
+    /// reported as connected, though its connection is closed only when the heartbeat times out. `None`: the heartbeat detects it by itself.
     fn longest_silence(&self) -> Option<Duration> {
         None
     }
@@ -59,12 +59,12 @@ pub trait StreamProtocol: Sync {
         None
     }
 
-    /// The code of our own close frames, where the platform draws conclusions from it.
+    /// The code of our own close frames, where it matters to the platform.
     fn close_code(&self) -> Option<u16> {
         None
     }
 
-    /// How long after refused credentials the first retry comes, if sooner than the others: on a platform that refuses them by mistake.
+    /// Delay of the first retry after refused credentials, if shorter than that of others: for a platform that refuses them by mistake.
     fn first_retry_after_refusal(&self) -> Option<Duration> {
         None
     }
@@ -75,7 +75,7 @@ pub trait StreamProtocol: Sync {
     }
 }
 
-/// Signs of life below the protocol: control frames, which a session never sees.
+/// Keepalive below the protocol: control frames, which a session never sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
     /// How often a Ping is sent.
@@ -86,28 +86,28 @@ pub struct Keepalive {
     pub silence: Duration,
 }
 
-/// How a connection begins.
+/// How a connection starts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begin {
     /// Connect here.
     Connect(SocketAddress),
     /// Connect here with the bot's access token in the handshake: see [`crate::connector::Connector::tokens`].
     Authorize(SocketAddress, TokenPlace),
-    /// Ask for the address first.
+    /// Request the address first.
     Ask(HttpCall),
-    /// No socket: the session fetches over HTTP with [`Effect::Fetch`]. It is given a [`SocketAddress`] without a URL, whose `note`
+    /// No socket: the session polls over HTTP with [`Effect::Fetch`]. It gets a [`SocketAddress`] without a URL, whose `note`
     /// is the cursor of the last [`Effect::SaveCursor`], empty at first.
     Poll,
 }
 
-/// Where to connect. May hold a ticket: never logged, used once.
+/// The address to connect to. May contain a ticket: never logged, used once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SocketAddress {
     /// `wss://…`
     pub url: String,
     /// Headers of the handshake.
     pub headers: Vec<(String, String)>,
-    /// What the session needs to know from the bootstrap answer, in the connector's own words.
+    /// Data from the bootstrap answer that the session needs, in the connector's own format.
     pub note: String,
 }
 
@@ -126,7 +126,7 @@ pub enum Refusal {
         /// The platform's code.
         code: String,
     },
-    /// The access token of [`Begin::Authorize`] is no longer valid: retried with another one, backing off.
+    /// The access token of [`Begin::Authorize`] is no longer valid: retried with a new one, with backoff.
     #[error("the access token is not valid: code {code}")]
     StaleToken {
         /// The platform's code.
@@ -138,7 +138,7 @@ pub enum Refusal {
         /// The platform's code.
         code: String,
     },
-    /// A passing fault: retried, backing off.
+    /// A transient failure: retried with backoff.
     #[error("no connection: {code}")]
     Passing {
         /// The platform's code, or what happened.
@@ -157,24 +157,24 @@ pub enum Frame {
     Binary(Vec<u8>),
 }
 
-/// The protocol of one connection. Owns what it must remember; does no IO; never waits.
+/// The protocol of one connection. Owns its state; does no IO; never waits.
 pub trait StreamSession: Send {
     /// The socket is open.
     fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect>;
 
-    /// A frame came. Never in a long poll.
+    /// A frame was received. Never in a long poll.
     fn on_frame(&mut self, frame: Frame, cx: &Context<'_>) -> Vec<Effect> {
         let _ = (frame, cx);
         Vec::new()
     }
 
-    /// The time that [`StreamSession::wake_at`] named has come.
+    /// The time returned by [`StreamSession::wake_at`] has come.
     fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect>;
 
-    /// When [`StreamSession::on_time`] must be called next: the next ping, the end of patience, the next queued frame.
+    /// When [`StreamSession::on_time`] must be called next: the next ping, a timeout, the next queued frame.
     fn wake_at(&self) -> Option<Timestamp>;
 
-    /// The events of an earlier [`Effect::Deliver`] with this token are in the queue: now they may be acknowledged.
+    /// The events of an earlier [`Effect::Deliver`] with this token are on the queue: now they may be acknowledged.
     fn on_stored(&mut self, token: u64, cx: &Context<'_>) -> Vec<Effect>;
 
     /// The answer to the call of an [`Effect::Fetch`].
@@ -183,9 +183,9 @@ pub trait StreamSession: Send {
         Vec::new()
     }
 
-    /// A runner wants this frame sent. The answer comes as [`Effect::Answer`] with the same `call_id`.
+    /// A runner wants this frame sent. The outcome is reported as [`Effect::Answer`] with the same `call_id`.
     ///
-    /// Never in a long poll, whose replies go over HTTP.
+    /// Never in a long poll, whose replies are sent over HTTP.
     fn on_call(&mut self, call_id: &str, call: SocketCall, cx: &Context<'_>) -> Vec<Effect> {
         let _ = (call, cx);
         vec![Effect::Answer {
@@ -194,69 +194,69 @@ pub trait StreamSession: Send {
         }]
     }
 
-    /// The platform closed the socket, with its reason. Empty: connect again, backing off.
+    /// The platform closed the socket, with its reason. Empty: reconnect with backoff.
     ///
-    /// Only [`Effect::Answer`], [`Effect::Reconnect`], [`Effect::Kicked`] and [`Effect::Refused`] mean something here.
+    /// Only [`Effect::Answer`], [`Effect::Reconnect`], [`Effect::Kicked`] and [`Effect::Refused`] have an effect here.
     fn on_closed(&mut self, code: u16, reason: &str, cx: &Context<'_>) -> Vec<Effect> {
         let _ = (code, reason, cx);
         Vec::new()
     }
 
-    /// We are about to close: what is still worth sending.
+    /// The connection is about to be closed: returns what is still worth sending.
     fn on_close(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         let _ = cx;
         Vec::new()
     }
 }
 
-/// What the supervisor does for a session.
+/// What the supervisor is to do for a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Send a frame.
     Send(Frame),
-    /// The platform has accepted us: the connection is up.
+    /// The platform has accepted the connection: it is up.
     Up,
-    /// An application-level sign of life came.
+    /// An application-level sign of life was received.
     Heard,
     /// Put these events on the queue, then call `on_stored(token)`.
     ///
-    /// If the queue doesn't take them in time the supervisor does nothing: what is not acknowledged is delivered again, where the platform does that.
+    /// If the queue doesn't accept them in time the supervisor does nothing: what is not acknowledged is delivered again, if the platform does that.
     Deliver {
-        /// Comes back in `on_stored`.
+        /// Passed to `on_stored`.
         token: u64,
         /// The events.
         events: Vec<Event>,
         /// Give up after this time: the platform has delivered it again, or never will.
         give_up_at: Timestamp,
     },
-    /// Make this call; its answer comes to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
+    /// Make this call; its answer is passed to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
     /// replaces the first.
     Fetch(HttpCall),
-    /// Keep this cursor durably: the next session of the bot begins with it. Only for what the queue already has.
+    /// Store this cursor durably: the next session of the bot starts with it. Only for what the queue already has.
     SaveCursor(String),
-    /// A frame gave no event.
+    /// A frame yielded no event.
     Remark(Remark),
-    /// What came of a runner's call.
+    /// Outcome of a runner's call.
     Answer {
-        /// Which call.
+        /// The call's id.
         call_id: String,
-        /// What came.
+        /// The outcome.
         answer: ApiAnswer,
     },
-    /// Open a new connection; this one goes on until the new one is up.
+    /// Open a new connection; this one stays in use until the new one is up.
     Replace {
-        /// Why, for the log.
+        /// The reason, for the log.
         reason: &'static str,
     },
-    /// Close and connect again.
+    /// Close and reconnect.
     Reconnect {
-        /// Why, for the log.
+        /// The reason, for the log.
         reason: &'static str,
         /// How long the platform asks us to wait.
         after: Option<Duration>,
     },
     /// Another client has taken the bot.
     Kicked,
-    /// The platform refuses us.
+    /// The platform refuses the bot.
     Refused(Refusal),
 }

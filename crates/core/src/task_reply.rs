@@ -1,10 +1,10 @@
-//! What people are told of their tasks.
+//! Texts about tasks shown to people.
 
 use serde::{Deserialize, Serialize};
 
 use crate::notice::Language;
 
-/// A sentence or a menu about tasks.
+/// A text or menu about tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskReply {
@@ -13,9 +13,9 @@ pub enum TaskReply {
         /// Whether there are tasks to continue.
         recent: bool,
     },
-    /// A new chat has begun.
+    /// A new chat was started.
     NewChat,
-    /// The chat goes on.
+    /// The chat continues.
     ChatMode,
     /// A new task needs a name.
     AskName,
@@ -23,19 +23,19 @@ pub enum TaskReply {
     AskBindName,
     /// The tasks to choose from.
     ChooseTask(Vec<String>),
-    /// There is no task of that name; these there are.
+    /// There is no task of that name; these exist.
     NoSuchTask(Vec<String>),
     /// The menu has only so many entries.
     NoSuchChoice(usize),
-    /// A task was made.
+    /// A task was created.
     TaskMade(String),
-    /// An earlier task goes on.
+    /// An earlier task continues.
     TaskEntered(String),
     /// The chat is kept as a task.
     Bound(String),
-    /// The menu waits no longer.
+    /// The menu was closed.
     Cancelled,
-    /// No menu waited.
+    /// No menu was open.
     NothingToCancel,
     /// Tasks of this platform are bound from outside.
     OnlyFromOutside,

@@ -1,26 +1,26 @@
-//! What a chat shows of an agent that thinks, before its text begins.
+//! What a chat shows while the agent is thinking, before its text begins.
 
 use serde::{Deserialize, Serialize};
 
-/// Longest reasoning that is shown, in bytes: its end.
+/// Longest reasoning that is shown, in bytes: the end of it.
 const MAX_FULL_BYTES: usize = 4000;
-/// Longest line of reasoning that is shown as a brief, in bytes.
+/// Longest line of reasoning that is shown in brief, in bytes.
 const MAX_BRIEF_BYTES: usize = 300;
 
-/// How much of an agent's reasoning is shown. It gives way to the text and is never part of it.
+/// How much of an agent's reasoning is shown. The text replaces it and never contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasoningDetail {
     /// None.
     Hidden,
-    /// The line that it has come to.
+    /// The latest line.
     Brief,
-    /// All of it, or its end where it is long.
+    /// All of it, or its end if it is long.
     Full,
 }
 
 impl ReasoningDetail {
-    /// What is shown of `reasoning`.
+    /// The part of `reasoning` that is shown.
     #[must_use]
     pub fn of(self, reasoning: &str) -> &str {
         let reasoning = reasoning.trim();
@@ -35,22 +35,22 @@ impl ReasoningDetail {
     }
 }
 
-/// Whether a sign says that the agent is at it: a typing indicator, a reaction, a card without text.
+/// Whether a thinking sign is shown: a typing indicator, a reaction, a card without text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThinkingSign {
     /// Shown.
     On,
-    /// Not shown, but where the platform's protocol begins an answer with one.
+    /// Not shown, except where the platform's protocol requires one at the start of an answer.
     Off,
 }
 
 /// What an integration shows before the text begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThinkingDisplay {
-    /// How much of the reasoning. `None`: what the platform usually shows ([`crate::connector::ModeManifest::reasoning`]).
+    /// How much of the reasoning. `None`: the platform's default ([`crate::connector::ModeManifest::reasoning`]).
     pub reasoning: Option<ReasoningDetail>,
-    /// Whether a sign says that the agent is at it, where the platform has one.
+    /// Whether a thinking sign is shown, where the platform has one.
     pub sign: ThinkingSign,
 }
 
@@ -63,7 +63,7 @@ impl Default for ThinkingDisplay {
     }
 }
 
-/// The end of `text`, at most so many bytes.
+/// The end of `text`, at most `max_bytes` bytes.
 #[must_use]
 pub fn tail(text: &str, max_bytes: usize) -> &str {
     let start = text.len().saturating_sub(max_bytes);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// How far apart the clocks of two of our machines may be.
+/// How far the clocks of two of our machines may differ.
 pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 
 /// A point in time. Millisecond precision. Serialized as RFC 3339 in UTC.
@@ -57,7 +57,7 @@ impl Timestamp {
         )
     }
 
-    /// How long after `earlier` this is; zero if it isn't.
+    /// Time since `earlier`; zero if it is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -118,7 +118,7 @@ pub mod millis {
         i64::deserialize(deserializer).map(Timestamp::from_millis)
     }
 
-    /// The same for a time that may be absent.
+    /// Serde for a time that may be absent: milliseconds or null.
     pub mod option {
         use serde::{Deserialize, Deserializer, Serializer};
 

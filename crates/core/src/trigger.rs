@@ -1,4 +1,4 @@
-//! Triggers: which agent answers for which bot, and how.
+//! Triggers: which agent answers for which bot, and with which settings.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::session::Session;
 pub struct Trigger {
     /// The trigger.
     pub id: TriggerId,
-    /// Who owns it, its integration and its agent.
+    /// The organization that owns it, its integration and its agent.
     pub organization: OrganizationId,
     /// The bot.
     pub integration: IntegrationId,
     /// The agent.
     pub agent: AgentId,
-    /// Whether it is in force. At most one enabled trigger names an integration.
+    /// Whether it is in force. At most one enabled trigger per integration.
     pub enabled: bool,
-    /// The rest.
+    /// Its settings.
     pub settings: TriggerSettings,
 }
 
@@ -39,7 +39,7 @@ impl Trigger {
         route.map_or(&self.agent, |route| &route.agent)
     }
 
-    /// The agents that it names, each once: its own first.
+    /// Its agents, without duplicates: its own first.
     #[must_use]
     pub fn agents(&self) -> Vec<&AgentId> {
         let mut agents = vec![&self.agent];
@@ -64,19 +64,19 @@ impl Trigger {
     }
 }
 
-/// How a trigger treats conversations.
+/// Settings of a trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TriggerSettings {
-    /// Idle longer than this, and the next message begins a new session.
+    /// Idle timeout: after a longer pause the next message starts a new session.
     pub session_timeout_seconds: u32,
     /// Messages that follow each other within this time are merged. 0: never.
     pub summary_window_seconds: u32,
-    /// Who shares a conversation in a group.
+    /// Which people share a conversation in a group.
     pub session_scope: SessionScope,
     /// What a message does to a running answer.
     pub busy_policy: BusyPolicy,
-    /// Who may use the bot.
+    /// Which people may use the bot.
     pub access: Access,
     /// The welcome text for a person who opens the chat.
     pub welcome: Option<String>,
@@ -84,17 +84,17 @@ pub struct TriggerSettings {
     pub task_mode: bool,
     /// When no questions are answered.
     pub quiet_hours: Option<QuietHours>,
-    /// How many questions one person may ask in a minute.
+    /// How many questions one person may ask per minute.
     pub max_messages_per_person_per_minute: Option<u32>,
-    /// What is done to credentials.
+    /// How credentials are treated.
     pub redaction: Redaction,
-    /// Other agents, and which messages they answer. The first that matches counts.
+    /// Other agents, and which messages they answer. The first match counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// Whether people may choose among all agents of the organization.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub agent_choice: bool,
-    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question. 0: none is kept.
+    /// How many of the latest group messages not addressed to the bot are sent with a question as context. 0: none is kept.
     #[serde(skip_serializing_if = "is_zero")]
     pub group_context: u32,
     /// Which messages in groups are answered.
@@ -102,7 +102,7 @@ pub struct TriggerSettings {
     pub group_messages: GroupMessages,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -129,19 +129,19 @@ impl Default for TriggerSettings {
 }
 
 impl TriggerSettings {
-    /// The idle time-out.
+    /// The idle timeout.
     #[must_use]
     pub const fn session_timeout(&self) -> Duration {
         Duration::from_secs(self.session_timeout_seconds as u64)
     }
 
-    /// The aggregation window.
+    /// The merge window.
     #[must_use]
     pub const fn window(&self) -> Duration {
         Duration::from_secs(self.summary_window_seconds as u64)
     }
 
-    /// What becomes of what is said in groups and not to the bot.
+    /// How to handle what is said in groups and not to the bot.
     #[must_use]
     pub const fn unaddressed(&self) -> Unaddressed {
         match (self.group_messages, self.group_context) {
@@ -152,14 +152,14 @@ impl TriggerSettings {
     }
 }
 
-/// Who shares a conversation in a group.
+/// Which people share a conversation in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionScope {
     /// Each person has their own.
     #[default]
     Sender,
-    /// The whole chat has one.
+    /// The whole chat shares one.
     Chat,
 }
 
@@ -184,7 +184,7 @@ impl GroupMessages {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BusyPolicy {
-    /// It waits.
+    /// It waits in the mailbox.
     #[default]
     Queue,
     /// It stops the answer.

@@ -1,13 +1,13 @@
-//! Virtual shards: fixed shares of all bots, from which follows which relay shard a bot belongs to.
+//! Virtual shards: fixed shares of all bots. The virtual shard of a bot determines its relay shard.
 //!
-//! Their number never changes, so what is stored by virtual shard stays where it is when the number of relay shards changes.
+//! Their number never changes, so items stored by virtual shard keep their keys when the number of relay shards changes.
 
 use crate::ids::{IntegrationId, digest};
 
-/// How many virtual shards there are. A relay shard with a number from here on has no bots.
+/// Number of virtual shards. A relay shard with this number or a higher one has no bots.
 pub const N_VIRTUAL_SHARDS: usize = 1 << u8::BITS;
 
-/// A virtual shard. Every bot belongs to one for ever.
+/// A virtual shard. That of a bot never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VirtualShard(u8);
 
@@ -23,17 +23,17 @@ impl VirtualShard {
         Self(hash.to_le_bytes()[0])
     }
 
-    /// All of them.
+    /// All virtual shards.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..=u8::MAX).map(Self)
     }
 
-    /// Those of a relay shard.
+    /// The virtual shards of a relay shard.
     pub fn of_relay_shard(shard: usize, n_shards: usize) -> impl Iterator<Item = Self> {
         Self::all().filter(move |one| one.relay_shard(n_shards) == shard)
     }
 
-    /// The relay shard that its bots belong to.
+    /// The relay shard of its bots.
     #[must_use]
     pub fn relay_shard(self, n_shards: usize) -> usize {
         usize::from(self.0) % n_shards.max(1)
@@ -46,7 +46,7 @@ impl VirtualShard {
     }
 }
 
-/// The relay shard of a bot. The same in every process as long as the number of relay shards is.
+/// The relay shard of a bot. The same in every process with the same number of relay shards.
 #[must_use]
 pub fn shard_of(integration: &IntegrationId, n_shards: usize) -> usize {
     VirtualShard::of(integration).relay_shard(n_shards)
@@ -62,7 +62,7 @@ mod tests {
         IntegrationId::new(format!("int_{n}"))
     }
 
-    /// How the relay shard was computed before there were virtual shards.
+    /// The relay shard as computed by versions without virtual shards.
     fn shard_before(integration: &IntegrationId, n_shards: usize) -> usize {
         let text = digest(&[integration.as_str()]);
         let hash = text
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bot_moves_where_the_number_of_relay_shards_is_a_power_of_two(name in ".{0,40}", power in 0u32..=8) {
+        fn no_bot_changes_its_relay_shard_if_their_number_is_a_power_of_two(name in ".{0,40}", power in 0u32..=8) {
             let (id, n_shards) = (IntegrationId::new(name), 1 << power);
             prop_assert_eq!(shard_of(&id, n_shards), shard_before(&id, n_shards));
         }
@@ -97,7 +97,7 @@ mod tests {
         }
     }
 
-    /// Entries are stored under these numbers.
+    /// Stored entries have these numbers in their keys.
     #[test]
     fn the_virtual_shard_of_a_bot_never_changes() {
         let numbers = [1, 2, 3].map(|n| VirtualShard::of(&id(n)).number());
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// The hash is uneven in its low byte, which relay shards even out: what counts is that no list is much longer than the others.
+    /// The low byte of the hash is not distributed evenly. Relay shards balance that; the test ensures that no list is much longer than the others.
     #[test]
     fn no_virtual_shard_has_more_than_twice_its_share() {
         let mut counts = [0; N_VIRTUAL_SHARDS];

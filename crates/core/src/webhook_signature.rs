@@ -1,4 +1,4 @@
-//! Signatures after Standard Webhooks, symmetric kind: what we post is signed with them, and what is posted to us is proved by them.
+//! Standard Webhooks signatures, symmetric kind: signs our posts, and verifies posts to us.
 //!
 //! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
@@ -12,14 +12,14 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// The header with the message's id: the key against repetition.
+/// The header with the message's id: the idempotency key.
 pub const ID_HEADER: &str = "webhook-id";
 /// The header with the time of signing, in seconds of Unix time.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with the signatures, separated by spaces.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// Marks a secret that is base64.
+/// Prefix of a secret that is base64.
 const PREFIX: &str = "whsec_";
 /// Most signatures of a header that are compared: more than any sender has keys.
 const MAX_SIGNATURES: usize = 16;
@@ -29,11 +29,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a post is signed with: one key, or several while they change. Prints as `SigningKeys(..)`.
+/// Signing keys of a post: one key, or several during a key rotation. Prints as `SigningKeys(..)`.
 #[derive(Clone)]
 pub struct SigningKeys(Vec<Hmac<Sha256>>);
 
-/// A secret begins with `whsec_`, and what follows is not base64.
+/// A secret starts with `whsec_`, and what follows is not base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a secret is not base64 after whsec_")]
 pub struct InvalidSecret;
@@ -64,7 +64,7 @@ impl SigningKeys {
 
     /// Whether one of the signatures in `header` was made by one of these keys. Unknown signature versions are skipped.
     ///
-    /// Takes the same time wherever a signature differs. The caller checks the age of `timestamp_s`.
+    /// Constant time per signature. The caller checks the age of `timestamp_s`.
     #[must_use]
     pub fn verify(&self, id: &str, timestamp_s: i64, body: &[u8], header: &str) -> bool {
         let given = || header.split(' ').take(MAX_SIGNATURES);
@@ -90,7 +90,7 @@ fn key(secret: &str) -> Result<Hmac<Sha256>, InvalidSecret> {
         Some(encoded) => BASE64.decode(encoded).map_err(|_| InvalidSecret)?,
         None => secret.as_bytes().to_vec(),
     };
-    Ok(Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any length"))
+    Ok(Hmac::new_from_slice(&bytes).expect("HMAC accepts a key of any length"))
 }
 
 fn signature(mut mac: Hmac<Sha256>, id: &str, timestamp_s: i64, body: &[u8]) -> String {
@@ -112,14 +112,14 @@ mod tests {
             .sign(ID, 1_614_265_330, br#"{"test": 2432232314}"#)
     }
 
-    /// The vector that the Standard Webhooks libraries test with.
+    /// The test vector of the Standard Webhooks libraries.
     #[test]
-    fn known_signature_comes_out() {
+    fn known_signature_is_reproduced() {
         assert_eq!(sign(&[SECRET]), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
-    fn any_of_several_signatures_by_any_key_is_enough() {
+    fn one_valid_signature_by_any_key_is_enough() {
         let body = br#"{"test": 2432232314}"#;
         let keys = SigningKeys::read(&["raw", SECRET]).unwrap();
         let proves = |header: &str| keys.verify(ID, 1_614_265_330, body, header);

@@ -1,6 +1,6 @@
-//! How fast the engines are through the AWS SDK: `load [memory|file] [in-process|http]`.
+//! Throughput of the engines through the AWS SDK: `load [memory|file] [in-process|http]`.
 //!
-//! Run it with `--release`; every figure is the work of about two seconds.
+//! Run it with `--release`; each figure is measured over about two seconds.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -71,7 +71,7 @@ fn clients(url: &str, embedded: Option<&Embedded>) -> (aws_sdk_sqs::Client, aws_
     )
 }
 
-/// Has `n_callers` tasks repeat `work` for the window. `work` gives how many things it did.
+/// Repeats `work` in `n_callers` tasks for the length of the window. `work` returns the number of operations that it did.
 async fn measure<W, F>(name: &str, n_callers: u64, work: W) -> anyhow::Result<()>
 where
     W: Fn(u64) -> F + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Serves both engines on the loopback address, as a process of its own.
+//! Serves both engines on the loopback address, in a process of its own.
 //!
 //! `serve ADDRESS DIR`, for instance `serve 127.0.0.1:0 data`. Prints the address it listens on, and ends on SIGTERM, on Ctrl-C, or
 //! when its standard input is closed.
@@ -35,9 +35,9 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ready when the other end of the standard input closes, so that a test that dies takes its server along.
+/// Ready when the other end of the standard input closes, so that a test that dies ends its server too.
 async fn parent_is_gone() {
     let mut rest = Vec::new();
-    // Readable or not, it is the end.
+    // An error means the end too.
     let _ = tokio::io::stdin().read_to_end(&mut rest).await;
 }

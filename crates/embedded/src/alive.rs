@@ -1,12 +1,12 @@
-//! A storage thread's sign of life.
+//! Reports that a storage thread has ended.
 
 use tokio::sync::watch;
 
-/// Held by a storage thread. Dropped with it, be it by a panic, it tells that the thread has ended.
+/// Held by a storage thread and dropped with it, also by a panic: reports that the thread has ended.
 pub(crate) struct Alive(watch::Sender<bool>);
 
 impl Alive {
-    /// A sign whose end is told to `ended`.
+    /// Creates a guard that sets `ended` when it is dropped.
     pub(crate) const fn new(ended: watch::Sender<bool>) -> Self {
         Self(ended)
     }

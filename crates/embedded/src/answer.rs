@@ -1,9 +1,9 @@
-//! An answer before it becomes HTTP: to a socket or to the SDK's connector.
+//! A response before it becomes HTTP: for a socket or for the SDK's connector.
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// Status, JSON, and the one header that carries meaning.
+/// Status, JSON, and the one header that clients read.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -28,7 +28,7 @@ impl Answer {
         }
     }
 
-    /// The answer to a call whose outcome the caller is not to know. Clients of AWS try again.
+    /// The response to a call whose outcome must stay hidden from the caller. AWS clients retry after it.
     pub(crate) fn internal_error() -> Self {
         let body = r#"{"__type":"com.amazon.coral.service#InternalServerError","message":"internal error"}"#;
         Self::of(500, body)

@@ -1,13 +1,13 @@
-//! What time it is, as the queues see it.
+//! The queues' clock.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the queues' time comes from, so that a test can move it.
+/// Source of the queues' time, so that a test can move it.
 ///
-/// Deduplication windows, delays, visibility and retention follow it. Long polls wait by real time.
-/// A clock that jumps has to be announced: [`Embedded::wake`](crate::Embedded::wake).
+/// It drives deduplication windows, delays, visibility and retention. Long polls wait by real time.
+/// After a jump of the clock, call [`Embedded::wake`](crate::Embedded::wake).
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
@@ -25,7 +25,7 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    /// Always positive: 0 stands for never.
+    /// Always positive: 0 means never.
     pub(crate) fn now_ms(&self) -> i64 {
         (self.0)().max(1)
     }

@@ -1,4 +1,4 @@
-//! The SDK's way in: an HTTP client that never leaves the process.
+//! HTTP client for the AWS SDK that never leaves the process.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use aws_smithy_types::body::SdkBody;
 use crate::Answer;
 use crate::engines::{ENDPOINT_URL, Engines, Gone};
 
-/// Gives every client the same connector.
+/// HTTP client that returns the same connector to every SDK client.
 #[derive(Debug)]
 pub(crate) struct Client(SharedHttpConnector);
 
@@ -25,7 +25,7 @@ impl Client {
 }
 
 impl HttpClient for Client {
-    // Timeouts of connecting and reading mean nothing here; those of the whole call are the SDK's own.
+    // Connect and read timeouts have no meaning here; the SDK itself enforces the timeout of the whole call.
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         self.0.clone()
     }

@@ -1,4 +1,4 @@
-//! Both engines: opening, serving and closing them.
+//! Opening, serving and closing both engines.
 
 use std::fs;
 use std::path::Path;
@@ -17,37 +17,37 @@ use crate::open::{OpenError, Options};
 use crate::server;
 use crate::sqs::Sqs;
 
-/// The region to give an SDK client.
+/// Region for an SDK client.
 pub const REGION: &str = "us-east-1";
-/// The access key to give an SDK client. Signatures are not checked.
+/// Access key for an SDK client. Signatures are not checked.
 pub const ACCESS_KEY_ID: &str = "embedded";
-/// The secret that belongs to [`ACCESS_KEY_ID`]; no secret at all.
+/// Secret that belongs to [`ACCESS_KEY_ID`]. Not secret.
 pub const SECRET_ACCESS_KEY: &str = "embedded";
 
 /// DynamoDB and SQS, open on one directory or in memory.
 ///
-/// Closes when dropped; calls of clients that live longer then fail like those to a server that is gone.
+/// Closes when dropped; calls of clients that live longer then fail as if the server had gone.
 #[derive(Debug)]
 pub struct Embedded {
     engines: Arc<Engines>,
 }
 
 impl Embedded {
-    /// Opens the directory `dir`, made if absent, for this engine alone.
+    /// Opens the directory `dir` exclusively, and creates it if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::InUse`] if another engine has it, the others if it can't be read or written. Blocks, for a few
-    /// milliseconds, or seconds if the directory is in use.
+    /// [`OpenError::InUse`] if another engine uses the directory, other variants if it can't be read or written. Blocks for a few
+    /// milliseconds, or for seconds if the directory is in use.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         fs::create_dir_all(dir).map_err(OpenError::Directory)?;
-        // The queues first: their file is locked, which keeps the tables for us too.
+        // The queues first: the lock on their file protects the tables too.
         Self::start(Some(dir), options)
     }
 
-    /// Opens new, empty engines that end with the process.
+    /// Opens new, empty engines in memory.
     ///
     /// # Errors
-    /// [`OpenError`], if the operating system has no memory or no thread left.
+    /// [`OpenError`] if the operating system has no memory or no thread left.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
         Self::start(None, options)
     }
@@ -88,24 +88,24 @@ impl Embedded {
         })
     }
 
-    /// The HTTP client that brings the calls of `aws-sdk-dynamodb` and `aws-sdk-sqs` here, without a socket.
+    /// HTTP client that brings the calls of `aws-sdk-dynamodb` and `aws-sdk-sqs` here without a socket.
     ///
-    /// The client's configuration needs an endpoint, a region and credentials all the same; see [`crate::ENDPOINT_URL`], [`REGION`],
-    /// [`ACCESS_KEY_ID`]. Its timeouts and retries hold as always.
+    /// The client's configuration still needs an endpoint, a region and credentials; see [`crate::ENDPOINT_URL`], [`REGION`],
+    /// [`ACCESS_KEY_ID`]. Its timeouts and retries work as usual.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(Client::new(Arc::clone(&self.engines)))
     }
 
-    /// The tables without an SDK client. `None` if there is an observer, who is shown requests of the protocol.
+    /// The tables without an SDK client. `None` if there is an observer, because observers see requests of the protocol.
     #[must_use]
     pub fn direct_tables(&self) -> Option<DirectTables> {
         let is_observed = self.engines.observer.is_some();
         (!is_observed).then(|| DirectTables::new(Arc::clone(&self.engines)))
     }
 
-    /// Answers HTTP on `listener`, both services on the one port, until `shutdown` is ready and the requests under way are answered.
+    /// Serves both services over HTTP on `listener` until `shutdown` is ready and the requests in flight are answered.
     ///
-    /// Waiting receives are answered empty at once then. Signatures are not checked: listen on the loopback address only.
+    /// Waiting receives are then answered empty at once. Signatures are not checked: listen on the loopback address only.
     ///
     /// # Errors
     /// An IO error of the listener.
@@ -117,32 +117,32 @@ impl Embedded {
         server::serve(Arc::clone(&self.engines), listener, shutdown).await
     }
 
-    /// Has the queues look again at what is due; to be called after a [`Clock`](crate::Clock) of a test jumped.
+    /// Makes the queues check again what is due. Call it after a test's [`Clock`](crate::Clock) jumped.
     pub fn wake(&self) {
         self.engines.sqs.wake();
     }
 
-    /// When the queue of this name next has a message to give, in milliseconds of the queues' clock: now, if it has one. `None`: not without
-    /// another call.
+    /// When the queue of this name can next deliver a message, in milliseconds of the queues' clock: now, if it has a visible one. `None`:
+    /// not without another call.
     ///
-    /// Only known of a storage that works on its [callers' threads](crate::StorageThread::Callers).
+    /// Only available if storage works on its [callers' threads](crate::StorageThread::Callers).
     pub fn next_message_ms(&self, queue: &str) -> Option<i64> {
         self.engines.sqs.next_message_ms(queue)
     }
 
-    /// Waits until a storage thread has ended without [`close`](Self::close), as it does when its file can't be read any more. Every call
-    /// fails from then on; the log says why.
+    /// Waits until a storage thread has ended without [`close`](Self::close), for example because its file can't be read any more. Every
+    /// call fails from then on; the log has the cause.
     pub async fn ended(&self) {
-        // The sender lives as long as we do, so the wait ends by nothing else.
+        // The sender lives as long as `self`, so nothing else can end the wait.
         let _ = self.engines.has_ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Finishes what was asked so far, lets go of the files and ends. Calls that come later fail.
+    /// Finishes the calls queued so far, closes the files and ends. Later calls fail.
     pub async fn close(self) {
         let engines = Arc::clone(&self.engines);
-        // Joins the storage threads, which may take the time of a checkpoint.
+        // Joins the storage threads, which may take as long as a checkpoint.
         if tokio::task::spawn_blocking(move || engines.close()).await.is_err() {
-            tracing::error!("storage ended in a panic");
+            tracing::error!("closing the storage panicked");
         }
     }
 }

@@ -9,23 +9,23 @@ use crate::dynamodb::{self, Tables};
 use crate::observer::{CrashPoint, Moment, Observer, Service, Verdict};
 use crate::sqs::{self, Sqs};
 
-/// The endpoint to give an SDK client that goes through [`crate::Embedded::http_client`]. Nothing listens there.
+/// Endpoint for an SDK client that uses [`crate::Embedded::http_client`]. Nothing listens there.
 pub const ENDPOINT_URL: &str = "http://embedded.invalid";
 
-/// What clients and server share.
+/// Both engines, shared by clients and the server.
 #[derive(Debug)]
 pub(crate) struct Engines {
     pub(crate) sqs: Sqs,
     pub(crate) tables: Tables,
     pub(crate) observer: Option<Observer>,
     pub(crate) n_changes: AtomicU64,
-    /// Closed, or dead by an observer's verdict.
+    /// Closed, or killed by an observer's verdict.
     pub(crate) is_gone: watch::Sender<bool>,
-    /// A storage thread has ended, be it that it was asked to.
+    /// A storage thread has ended, whether asked to or not.
     pub(crate) has_ended: watch::Sender<bool>,
 }
 
-/// No answer: the connection breaks.
+/// There is no response: the connection breaks.
 #[derive(Debug, thiserror::Error)]
 #[error("embedded engine is closed")]
 pub(crate) struct Gone;
@@ -59,7 +59,7 @@ impl Engines {
         }
     }
 
-    /// The number of a changing call, if there is an observer.
+    /// The number of a call that may change something, if there is an observer.
     fn number(&self, changes: bool) -> Option<u64> {
         let counts = changes && self.observer.is_some();
         counts.then(|| self.n_changes.fetch_add(1, Ordering::Relaxed))

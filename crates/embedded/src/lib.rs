@@ -1,7 +1,7 @@
-//! DynamoDB and SQS in process, for standing alone and for tests.
+//! In-process DynamoDB and SQS, for the standalone program and for tests.
 //!
-//! [`Embedded`] answers the two protocols from files in one directory, or from memory: tables by the engine of the crate
-//! `dynoxide-rs`, queues by an engine of ours, both on SQLite. Ordinary AWS SDK clients reach it without a socket through
+//! [`Embedded`] serves the two protocols from files in one directory, or from memory: tables by the engine of the crate
+//! `dynoxide-rs`, queues by an engine of our own, both on SQLite. Ordinary AWS SDK clients reach it without a socket through
 //! [`Embedded::http_client`], with less work through [`Embedded::direct_tables`], other programs through [`Embedded::serve`]:
 //!
 //! ```no_run
@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! What was acknowledged survives the death of the process at any moment; see [`Durability`] for that of the machine.
+//! Acknowledged writes survive the death of the process at any moment; see [`Durability`] for the death of the machine.
 
 mod alive;
 mod answer;

@@ -1,4 +1,4 @@
-//! Watching, and breaking, what changes: for tests that ask what happens if the process dies right here.
+//! Observing and breaking calls that change something: for tests of what happens if the process dies at a given point.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub enum Service {
     Sqs,
 }
 
-/// On which side of a call's effect.
+/// Side of a call's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Moment {
     /// Nothing has happened yet.
@@ -21,33 +21,32 @@ pub enum Moment {
     After,
 }
 
-/// A place where a process may die: one side of one changing call.
+/// A point where a process may die: before or after one changing call.
 ///
-/// Every call that may change something has two, `ReceiveMessage` among them.
+/// Every call that may change something has two, including `ReceiveMessage`.
 #[derive(Debug, Clone, Copy)]
 pub struct CrashPoint<'a> {
     /// The service called.
     pub service: Service,
-    /// The operation, as the service spells it: `SendMessage`, `PutItem`.
+    /// The operation's name in the API: `SendMessage`, `PutItem`.
     pub operation: &'a str,
-    /// The request, JSON.
+    /// The request's JSON.
     pub request: &'a [u8],
-    /// How many changing calls came before this one since the engine was opened.
+    /// Number of changing calls before this one since the engine was opened.
     pub number: u64,
-    /// Which side.
+    /// Before or after the call's effect.
     pub moment: Moment,
 }
 
-/// What becomes of a call at a [`CrashPoint`].
+/// What happens to a call at a [`CrashPoint`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on.
+    /// The call is executed.
     Proceed,
-    /// Its caller gets an internal error (status 500), the kind that SDKs retry.
+    /// The caller gets an internal error (status 500), which SDKs retry.
     Fail,
-    /// The process is dead from here on: this call and every other one, under way or yet to come, ends in a broken connection and
-    /// nothing takes effect any more, except calls that are already being executed. What was acknowledged is there when the
-    /// directory is opened again.
+    /// The process is dead from here on: this call and all others, in flight or later, end in a broken connection and take no effect,
+    /// except calls that are already being executed. Acknowledged writes are there when the directory is opened again.
     Die,
 }
 
@@ -56,7 +55,7 @@ pub enum Verdict {
 pub struct Observer(Arc<dyn Fn(&CrashPoint<'_>) -> Verdict + Send + Sync>);
 
 impl Observer {
-    /// An observer that asks `decide`.
+    /// Creates an observer that calls `decide`.
     pub fn new(decide: impl Fn(&CrashPoint<'_>) -> Verdict + Send + Sync + 'static) -> Self {
         Self(Arc::new(decide))
     }

@@ -1,4 +1,4 @@
-//! How an engine is opened, and why that may fail.
+//! Options for opening an engine, and why opening may fail.
 
 use std::io;
 
@@ -6,43 +6,43 @@ use rusqlite::ErrorCode;
 
 use crate::{Clock, Observer};
 
-/// What an acknowledged write has survived before it is acknowledged.
+/// What a write survives once it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// The death of the process: SQLite has handed it to the operating system.
+    /// The death of the process: SQLite has passed the write to the operating system.
     #[default]
     ProcessCrash,
-    /// A power cut: it is on the disk. A sync for each commit, several times slower. Holds for queues and tables.
+    /// A power cut: the write is on disk. Costs a sync for each commit, several times slower. Applies to queues and tables.
     PowerLoss,
 }
 
-/// What becomes of messages that were received before the engine was opened, and not deleted.
+/// What happens to messages that were received before the engine was opened, and not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InHand {
-    /// They stay hidden until their time is up, as on SQS: their receivers may live on in programs of their own.
+    /// They stay hidden until their visibility timeout, as on SQS: their receivers may still run in other programs.
     #[default]
     Kept,
-    /// They are visible at once: their receivers were earlier lives of this process, which are dead.
+    /// They are visible at once: their receivers belonged to earlier runs of this process, which are dead.
     Returned,
 }
 
 /// Which threads the storage works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StorageThread {
-    /// On threads of its own, so that it never blocks a caller's.
+    /// On threads of its own, so that storage never blocks a caller's thread.
     #[default]
     Own,
-    /// On the caller's, so that a call is answered when it is polled first: for tests that simulate time. Waiting receives are served by
-    /// whichever call comes next, and expired items are never swept out.
+    /// On the caller's thread, so that a call is answered when it is first polled: for tests that simulate time. A waiting receive is
+    /// served by the next call, and expired items are never deleted.
     Callers,
 }
 
-/// How to open an engine. The default is what a program wants; tests change clock and observer.
+/// Options for opening an engine. The defaults suit programs; tests change clock and observer.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// See [`Durability`].
     pub durability: Durability,
-    /// The queues' time.
+    /// The queues' clock.
     pub clock: Clock,
     /// See [`InHand`].
     pub in_hand: InHand,
@@ -55,10 +55,10 @@ pub struct Options {
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory could not be made.
+    /// The directory could not be created.
     #[error("data directory is not usable")]
     Directory(#[source] io::Error),
-    /// Another process, or another engine of this one, works on the same directory.
+    /// Another process, or another engine of this process, uses the same directory.
     #[error("data directory is in use by another process")]
     InUse,
     /// The queues were written by another version of this program.
@@ -66,7 +66,7 @@ pub enum OpenError {
     Version {
         /// The version in the file.
         found: i64,
-        /// The version this program reads and writes.
+        /// The version that this program reads and writes.
         expected: i64,
     },
     /// The file of the queues is damaged or unreadable.
@@ -75,7 +75,7 @@ pub enum OpenError {
     /// The file of the tables is damaged or unreadable.
     #[error("table storage could not be opened")]
     Tables(#[source] dynoxide::DynoxideError),
-    /// The operating system gave no thread.
+    /// The operating system could not start a thread.
     #[error("storage thread could not be started")]
     Thread(#[source] io::Error),
 }

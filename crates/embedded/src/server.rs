@@ -1,4 +1,4 @@
-//! The way in for programs of their own: both services over HTTP on one port.
+//! Both services over HTTP on one port, for other programs.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::Answer;
 use crate::engines::Engines;
 
-/// The largest request of the two services, `BatchWriteItem`.
+/// Largest request of the two services, that of `BatchWriteItem`.
 ///
 /// See [DynamoDB API/BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html).
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -52,7 +52,7 @@ async fn answer(State(server): State<Server>, headers: HeaderMap, body: Bytes) -
     let answer = tokio::select! {
         biased;
         answer = server.engines.call(target, &body, &origin) => answer,
-        // Only a receive waits; what it didn't get stays in its queue.
+        // Only a receive waits; messages that it didn't get stay in their queue.
         _ = is_ending.wait_for(|is| *is), if target == "AmazonSQS.ReceiveMessage" => Ok(Answer::of(200, "{}")),
     };
     respond(answer.unwrap_or_else(|_| Answer::internal_error()))

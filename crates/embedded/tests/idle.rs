@@ -1,4 +1,4 @@
-//! Receivers that wait cost nothing. In a process of its own: the work of other tests' threads would count too.
+//! Waiting receivers use no CPU. In a process of its own, since other tests' threads would be counted too.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -13,7 +13,7 @@ use tieline_embedded::{Embedded, Options};
 use clients::Queue;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_costs_no_work() {
+async fn waiting_receivers_use_no_cpu() {
     let embedded = Embedded::in_memory(Options::default()).unwrap();
     let queue = Queue::create(&embedded, "q", &[]).await;
     let waiting = (0..50).map(|_| {
@@ -25,7 +25,7 @@ async fn waiting_costs_no_work() {
     let before = cpu_time();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = cpu_time().saturating_sub(before);
-    // A thread that polls would use all of the second for itself.
+    // A polling thread would use the whole second.
     assert!(
         used < Duration::from_millis(100),
         "the storage thread worked for {used:?}"
@@ -35,7 +35,7 @@ async fn waiting_costs_no_work() {
     }
 }
 
-/// What the threads of the queues have used so far.
+/// CPU time that the queues' threads have used so far.
 fn cpu_time() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let ticks = tasks.flatten().filter_map(|task| {

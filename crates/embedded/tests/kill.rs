@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: what was acknowledged is there once, what was known is known still.
+//! `kill -9` at any moment: acknowledged messages are there exactly once, deduplication ids are still known.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -23,7 +23,7 @@ const DIR: &str = "TIELINE_TEST_KILL_DIR";
 const ADDRESS_MARK: &str = "listening on ";
 const N_SENDERS: u64 = 8;
 
-/// Not a test of its own: the process that `an_engine_killed_at_any_moment_keeps_its_word` starts from this very program, and kills.
+/// Not a test of its own: the process that `a_killed_engine_keeps_acknowledged_messages` starts from this very program, and kills.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_to_be_killed() {
     let Some(dir) = std::env::var_os(DIR) else { return };
@@ -36,7 +36,7 @@ async fn the_process_to_be_killed() {
     embedded.serve(listener, std::future::pending()).await.unwrap();
 }
 
-/// Kills what it holds, also when the test fails.
+/// Kills its process on drop, also when the test fails.
 struct Victim(Child);
 
 impl Victim {
@@ -123,7 +123,7 @@ impl Clients {
         create.send().await.unwrap();
     }
 
-    /// The id of the accepted message.
+    /// Sends a message. Returns its id if it was accepted.
     async fn send(&self, queue: &str, group: &str, body: &str) -> Option<String> {
         let send = self.sqs.send_message().queue_url(queue).message_body(body);
         let sent = send.message_group_id(group).message_deduplication_id(body).send().await;
@@ -149,7 +149,7 @@ impl Clients {
 /// Body of each acknowledged message, with its id.
 type Acknowledged = Arc<Mutex<BTreeMap<String, String>>>;
 
-/// Sends and puts until the server is gone. Groups are one to a sender, numbers rise within each.
+/// Sends and puts until the server is gone. Each sender has a group of its own, with rising numbers.
 async fn work(clients: Clients, queue: String, sender: u64, sent: Acknowledged, put: Acknowledged) {
     for number in 0.. {
         let body = format!("s{sender}-{number:06}");
@@ -170,9 +170,9 @@ async fn work(clients: Clients, queue: String, sender: u64, sent: Acknowledged, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_killed_at_any_moment_keeps_its_word() {
+async fn a_killed_engine_keeps_acknowledged_messages() {
     for seed in 1..=5u64 {
-        // Spread over what the first checkpoints take; the same in every run.
+        // Spread over the time of the first checkpoints; the same in every run.
         let moment = Duration::from_millis(50 + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 450);
         kill_after(moment).await;
     }
@@ -217,7 +217,7 @@ async fn kill_after(moment: Duration) {
     let clients = Clients::new(ENDPOINT_URL, Some(embedded.http_client()));
     check_queue(&clients, &queue, &sent).await;
     check_table(&clients, &put).await;
-    // The receipt from before the crash is good still, and only it opens the group.
+    // The receipt from before the crash is still valid, and only deleting with it unlocks the group.
     clients.delete(&queue, &held[0]).await;
     let behind = clients.receive(&queue, 10, 600).await;
     assert_eq!(behind.len(), 1);
@@ -245,9 +245,9 @@ async fn check_queue(clients: &Clients, queue: &str, sent: &BTreeMap<String, Str
     for (body, id) in sent {
         assert_eq!(there.get(body), Some(id), "{body} was acknowledged");
     }
-    // Each sender had one send under way at most.
+    // Each sender had at most one send in flight.
     assert!(there.len() as u64 <= sent.len() as u64 + N_SENDERS);
-    // All are deleted, yet known: a repeated send is the same message, and none at all.
+    // All are deleted, but their ids are known: a repeated send returns the same message id and adds no message.
     for (body, id) in sent.iter().step_by(7) {
         let again = clients.send(queue, &format!("g{}", &body[1..2]), body).await;
         assert_eq!(again.as_ref(), Some(id));

@@ -1,18 +1,18 @@
-//! Many messages in one call.
+//! Batches of messages.
 
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 
 use crate::{QueueError, Queues};
 
-/// Most messages of one call.
+/// Most messages per call.
 pub(crate) const MAX_ENTRIES: usize = 10;
 
-/// Largest message, and largest sum of the messages of one call, in bytes.
+/// Size limit of a message, and of all messages of one call together, in bytes.
 ///
 /// See [Amazon SQS Developer Guide/Message quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A message on its way to a queue.
+/// A message to be sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outgoing {
     pub(crate) body: String,
@@ -21,7 +21,7 @@ pub(crate) struct Outgoing {
     pub(crate) delay_s: Option<i32>,
 }
 
-/// Sends messages in as few calls as they fit in. In the order given, if all are taken.
+/// Sends messages in as few calls as possible. In the given order, if all are accepted.
 pub(crate) async fn send(queues: &Queues, url: &str, messages: Vec<Outgoing>) -> Result<(), QueueError> {
     for message in &messages {
         check_size(&message.body)?;
@@ -35,7 +35,7 @@ pub(crate) async fn send(queues: &Queues, url: &str, messages: Vec<Outgoing>) ->
             .send()
             .await
             .map_err(QueueError::of("send"))?;
-        // A batch that succeeds may still have refused entries.
+        // A successful batch may still contain refused entries.
         if let [first, ..] = answer.failed() {
             return Err(QueueError::Partial {
                 operation: "send",
@@ -47,7 +47,7 @@ pub(crate) async fn send(queues: &Queues, url: &str, messages: Vec<Outgoing>) ->
     Ok(())
 }
 
-/// Whether a message fits in a queue.
+/// Checks the size limit of a message.
 pub(crate) fn check_size(body: &str) -> Result<(), QueueError> {
     if body.len() > MAX_BYTES {
         return Err(QueueError::TooLarge { size_bytes: body.len() });
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_takes_ten_messages_and_one_mebibyte() {
+    fn a_call_has_at_most_ten_messages_and_one_mebibyte() {
         check(&[], &[]);
         check(&[1; 10], &[10]);
         check(&[1; 21], &[10, 10, 1]);

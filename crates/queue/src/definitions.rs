@@ -1,4 +1,4 @@
-//! What queues there are. The template on AWS says the same; a test compares.
+//! Definitions of the queues. A test compares the template on AWS with them.
 
 use std::collections::HashMap;
 
@@ -11,22 +11,22 @@ use crate::{QueueError, Urls};
 /// A queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueDefinition {
-    /// Its name behind the deployment's prefix.
+    /// Its name after the deployment's prefix.
     pub name: &'static str,
     /// FIFO, in high-throughput mode, deduplicated within a message group.
     pub fifo: bool,
-    /// How long a received message is hidden, in seconds.
+    /// Visibility timeout, in seconds.
     pub visibility_s: u32,
     /// How long a message is kept, in seconds.
     pub retention_s: u32,
-    /// Where a message goes, and after how many deliveries.
+    /// The dead-letter queue, and after how many deliveries a message is moved there.
     pub dead_letters: Option<(&'static str, u32)>,
 }
 
 const DAYS: u32 = 24 * 3600;
 
-/// After how many deliveries a queue moves a message to its dead letters: the most that the service allows. The programs end sooner what
-/// fails by itself; the queue gives up only what they never got to.
+/// After how many deliveries a queue moves a message to its dead letters: the most that the service allows. The programs give up
+/// poison messages sooner; the queue only those that they never got to.
 ///
 /// See [Amazon SQS API Reference/SetQueueAttributes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html).
 pub const MAX_RECEIVES: u32 = 1000;
@@ -37,10 +37,10 @@ pub const INBOUND: &str = "inbound.fifo";
 pub const WORK: &str = "work";
 /// Events that could not be dispatched.
 pub const INBOUND_DEAD: &str = "inbound-dead.fifo";
-/// Wake-ups that could not be followed.
+/// Wake-ups that could not be processed.
 pub const WORK_DEAD: &str = "work-dead";
 
-/// Every queue but the relay's, dead letters first.
+/// Every queue but the relay's, dead-letter queues first.
 pub const DEFINITIONS: &[QueueDefinition] = &[
     QueueDefinition {
         name: INBOUND_DEAD,
@@ -56,8 +56,8 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
         retention_s: 14 * DAYS,
         dead_letters: None,
     },
-    // The dispatcher needs milliseconds; its function is cut off after 25 s, and the events of one that died come again soon after.
-    // While tables are away an event waits longer from try to try, so that all its tries take days.
+    // The dispatcher needs milliseconds; its function is cut off after 25 s, and the events of one that died are redelivered soon after.
+    // While tables are unavailable the backoff of an event grows, so that all its deliveries take days.
     QueueDefinition {
         name: INBOUND,
         fifo: true,
@@ -65,7 +65,7 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
         retention_s: 14 * DAYS,
         dead_letters: Some((INBOUND_DEAD, MAX_RECEIVES)),
     },
-    // As long as a runner's function lives. A wake-up that comes again while its run goes on finds the lease held and ends.
+    // As long as a runner's function lives. A wake-up that is redelivered while its run continues finds the lease held and ends.
     QueueDefinition {
         name: WORK,
         fifo: false,
@@ -75,7 +75,7 @@ pub const DEFINITIONS: &[QueueDefinition] = &[
     },
 ];
 
-/// The queue of a relay shard. Calls are worthless after some minutes, so nothing is kept for dead letters.
+/// The queue of a relay shard. Calls are worthless after some minutes, so there are no dead letters.
 pub const RELAY: QueueDefinition = QueueDefinition {
     name: "relay",
     fifo: true,
@@ -84,17 +84,17 @@ pub const RELAY: QueueDefinition = QueueDefinition {
     dead_letters: None,
 };
 
-/// The name of a relay shard's queue behind the deployment's prefix.
+/// The name of a relay shard's queue after the deployment's prefix.
 #[must_use]
 pub fn relay_name(shard: usize) -> String {
     format!("{}-{shard}.fifo", RELAY.name)
 }
 
 impl Urls {
-    /// Asks for the addresses of the queues whose names begin with `prefix`.
+    /// Looks up the addresses of the queues whose names start with `prefix`.
     ///
     /// # Errors
-    /// [`QueueError::Missing`] if one of them is not there, or [`QueueError::Unavailable`].
+    /// [`QueueError::Missing`] if one of them doesn't exist, or [`QueueError::Unavailable`].
     pub async fn resolve(client: &Client, prefix: &str, n_shards: usize) -> Result<Self, QueueError> {
         let mut relay = Vec::with_capacity(n_shards);
         for shard in 0..n_shards {
@@ -107,10 +107,10 @@ impl Urls {
         })
     }
 
-    /// `inbound-dead.fifo`, which has the prefix of `inbound.fifo`.
+    /// The address of `inbound-dead.fifo`, with the prefix of `inbound.fifo`.
     ///
     /// # Errors
-    /// [`QueueError::Missing`] if `inbound.fifo` is called otherwise.
+    /// [`QueueError::Missing`] if `inbound.fifo` has another name.
     pub(crate) fn inbound_dead(&self) -> Result<String, QueueError> {
         let prefix = self.inbound.strip_suffix(INBOUND);
         let prefix = prefix.ok_or_else(|| QueueError::Missing(INBOUND_DEAD.to_owned()))?;
@@ -118,7 +118,7 @@ impl Urls {
     }
 }
 
-/// Creates what is missing, brings what is there up to date, and gives the addresses. For standing alone and for tests: on AWS the
+/// Creates missing queues, updates the attributes of existing ones, and returns the addresses. For the standalone program and for tests: on AWS the
 /// template does it.
 ///
 /// # Errors
@@ -143,8 +143,8 @@ pub async fn create_missing(client: &Client, prefix: &str, n_shards: usize) -> R
     })
 }
 
-/// Gives what lies among the dead letters of the queues another chance, and says how much that is. For standing alone, where a start
-/// may bring the program that can read it: on AWS there are alarms, and an operator does it.
+/// Moves dead letters back to their queues, and returns their number. For the standalone program, where a start
+/// may bring a version that can read them: on AWS there are alarms, and an operator does it.
 ///
 /// # Errors
 /// [`QueueError`].
@@ -185,7 +185,7 @@ async fn create(
     let created = call.set_attributes(Some(wanted.clone())).send().await;
     match created {
         Ok(created) => created.queue_url.ok_or_else(|| QueueError::Missing(name.to_owned())),
-        // An earlier version made it differently.
+        // An earlier version created it with other attributes.
         Err(error)
             if error
                 .as_service_error()
@@ -202,7 +202,7 @@ async fn update(
     name: &str,
     mut wanted: HashMap<QueueAttributeName, String>,
 ) -> Result<String, QueueError> {
-    // It can't be changed, and the name says the same.
+    // It can't be changed, and is implied by the name.
     wanted.remove(&QueueAttributeName::FifoQueue);
     let url = url_of(client, name).await?;
     let call = client.set_queue_attributes().queue_url(&url);

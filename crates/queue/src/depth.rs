@@ -1,24 +1,24 @@
-//! How many messages the queues hold.
+//! Depths of the queues.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 
 use crate::definitions::{INBOUND, WORK, relay_name};
 use crate::{QueueError, Queues};
 
-/// Messages of a queue, as far as it can count them.
+/// Approximate number of messages of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Depth {
     /// Its name, without the deployment's prefix.
     pub queue: String,
     /// Messages that can be received.
     pub ready: u64,
-    /// Messages that wait for their time.
+    /// Messages that are delayed.
     pub delayed: u64,
     /// Messages that were received and not deleted yet.
     pub in_flight: u64,
 }
 
-/// Asks every queue how many messages it holds.
+/// Reads the depth of every queue.
 ///
 /// # Errors
 /// [`QueueError::Unavailable`].

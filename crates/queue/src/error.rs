@@ -1,16 +1,16 @@
-//! Why a queue did not do what it was asked.
+//! Errors of the queues.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-/// Why a queue did not do what it was asked. In every case nothing is lost that was acknowledged.
+/// Why a queue call failed. In no case is anything lost that was acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The service refused or could not be reached, after the client's own retries.
     #[error("queue {operation} failed: {code}")]
     Unavailable {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The service's code, or what happened.
         code: String,
@@ -18,28 +18,28 @@ pub enum QueueError {
     /// Some entries of a batch were refused.
     #[error("queue {operation} refused {n_failed} entries: {code}")]
     Partial {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// How many.
         n_failed: usize,
         /// The code of the first.
         code: String,
     },
-    /// The message is larger than a queue takes.
-    #[error("message of {size_bytes} bytes is larger than a queue takes")]
+    /// The message exceeds the queue's size limit.
+    #[error("message of {size_bytes} bytes exceeds the queue's size limit")]
     TooLarge {
         /// Its size.
         size_bytes: usize,
     },
-    /// There is no queue of that name or number.
+    /// No queue has that name or number.
     #[error("there is no queue {0}")]
     Missing(String),
 }
 
-/// How often a call of this process to the queues has failed after all retries.
+/// Number of calls of this process to the queues that have failed after all retries.
 static N_UNAVAILABLE: AtomicU64 = AtomicU64::new(0);
 
-/// How often a call of this process to the queues has failed after all retries.
+/// Number of calls of this process to the queues that have failed after all retries.
 #[must_use]
 pub fn unavailable_count() -> u64 {
     N_UNAVAILABLE.load(Ordering::Relaxed)

@@ -9,14 +9,14 @@ use crate::batch::{self, Outgoing};
 use crate::receive;
 use crate::{QueueError, Queues};
 
-/// An event on its way to the dispatcher.
+/// An event for the dispatcher.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inbound {
     /// The event.
     pub envelope: Envelope,
-    /// What it must stay in order with.
+    /// Its message group, within which the order is kept.
     pub group: String,
-    /// What makes it the same as another. Repeated within five minutes it is a no-op.
+    /// Its deduplication id: a repetition within five minutes is a no-op.
     pub dedup: String,
 }
 
@@ -46,10 +46,10 @@ pub async fn send(queues: &Queues, envelope: &Envelope, group: &str, dedup: &str
     Ok(())
 }
 
-/// Puts several events on the queue, in as few calls as keep the order within a group.
+/// Puts several events on the queue, in as few calls as possible while the order within a group is kept.
 ///
 /// # Errors
-/// [`QueueError`] if the queue may not have all of them. Send them all again: of each group it has the first ones, and knows them.
+/// [`QueueError`] if the queue may not have all of them. Send them all again: the queue has the first ones of each group, and recognizes them.
 ///
 /// # Panics
 /// Never: envelopes serialize.
@@ -66,15 +66,15 @@ pub async fn send_all(queues: &Queues, events: Vec<Inbound>) -> Result<(), Queue
     Ok(())
 }
 
-/// Shows a received event again after `delay`. Until then, and as long as another of its group is hidden, its group waits.
+/// Makes a received event visible again after `delay`. Until then, and as long as another of its group is hidden, its group waits.
 ///
 /// # Errors
-/// [`QueueError`]; it then comes again after the queue's own time-out.
+/// [`QueueError`]; then it is redelivered after the queue's own visibility timeout.
 pub async fn retry_in(queues: &Queues, receipt: &str, delay: Duration) -> Result<(), QueueError> {
     receive::retry_in(queues, &queues.urls.inbound, receipt, delay).await
 }
 
-/// Moves what can't be read to the dead letters, where the queue would move it much later: until then its group would wait.
+/// Moves an unreadable event to the dead letters, where the queue would move it much later: until then its group would be blocked.
 ///
 /// `id` is the queue's own. The message itself must still be deleted.
 ///
@@ -94,7 +94,7 @@ pub async fn park(queues: &Queues, body: &str, group: &str, id: &str) -> Result<
     Ok(())
 }
 
-// One call may take an event and refuse the one before it, so no call has two of a group.
+// A call may accept an event and refuse the one before it, so no call has two of a group.
 fn rounds(events: Vec<Inbound>) -> Vec<Vec<Inbound>> {
     let mut rounds: Vec<Vec<Inbound>> = Vec::new();
     let mut n_before = HashMap::new();

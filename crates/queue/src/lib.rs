@@ -1,7 +1,7 @@
 //! The queues: typed messages over the SQS API.
 //!
-//! `inbound.fifo` brings events to the dispatcher, in order within a conversation; `work` brings wake-ups to the runner, fairly
-//! between tenants; one `relay-N.fifo` a shard brings calls and wake-ups to the process that holds a bot's socket.
+//! `inbound.fifo` carries events to the dispatcher, in order within a conversation; `work` carries wake-ups to the runner, fairly
+//! between tenants; one `relay-N.fifo` per shard carries calls and wake-ups to the process that holds a bot's socket.
 
 pub mod definitions;
 pub mod inbound;

@@ -1,4 +1,4 @@
-//! Taking messages off a queue.
+//! Receives, deletes and postpones messages.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use tieline_core::timestamp::Timestamp;
 use crate::batch::MAX_ENTRIES;
 use crate::{QueueError, Queues};
 
-/// Most messages of one call.
+/// Most messages per call.
 pub const MAX_BATCH: usize = MAX_ENTRIES;
 /// Longest wait for messages.
 pub const MAX_WAIT: Duration = Duration::from_secs(20);
-/// Longest time that a received message may be hidden.
+/// Longest visibility timeout.
 const MAX_HIDDEN: Duration = Duration::from_hours(12);
 
-/// A received message. It is not gone before it is deleted.
+/// A received message. It stays on the queue until it is deleted.
 #[derive(Debug, Clone)]
 pub struct Received<T> {
     /// The queue's own id.
     pub id: String,
-    /// With which it is deleted or hidden.
+    /// The handle for deleting or hiding it.
     pub receipt: String,
-    /// The how-many-th delivery, from 1.
+    /// How often the queue has delivered this message (`ApproximateReceiveCount`), from 1.
     pub attempt: u32,
     /// Its message group; empty if it has none.
     pub group: String,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
-    /// What it says. `None`: it can't be read.
+    /// Its content. `None`: it can't be read.
     pub message: Option<T>,
-    /// What it says as it is, if it can't be read: for parking.
+    /// Its raw content, if it can't be read: for parking.
     pub unreadable: Option<String>,
 }
 
 /// Receives up to `max` messages (at most ten), waiting up to `wait` (at most 20 s) for the first.
 ///
-/// They are hidden from others as long as the queue's definition says.
+/// They are hidden from other consumers for the queue's visibility timeout.
 ///
 /// # Errors
 /// [`QueueError`].
@@ -50,7 +50,7 @@ pub async fn receive<T: DeserializeOwned>(
     receive_for(queues, url, max, wait, None).await
 }
 
-/// The same, hidden from others for `hidden` (at most 12 hours), or as long as the queue's definition says.
+/// Like [`receive`], with `hidden` (at most 12 hours) as the visibility timeout, or the queue's own.
 ///
 /// # Errors
 /// [`QueueError`].
@@ -104,7 +104,7 @@ fn read<T: DeserializeOwned>(received: Message) -> Received<T> {
 /// Deletes messages, up to ten in one call.
 ///
 /// # Errors
-/// [`QueueError`]; what was not deleted comes again.
+/// [`QueueError`]; messages that were not deleted are redelivered.
 pub async fn delete(queues: &Queues, url: &str, receipts: &[String]) -> Result<(), QueueError> {
     let mut refused = None;
     for receipts in receipts.chunks(MAX_BATCH) {
@@ -118,7 +118,7 @@ pub async fn delete(queues: &Queues, url: &str, receipts: &[String]) -> Result<(
         let call = queues.sqs.delete_message_batch().queue_url(url);
         let answer = call.set_entries(Some(entries.collect())).send().await;
         let answer = answer.map_err(QueueError::of("delete"))?;
-        // A batch that succeeds may still have refused entries. The others go all the same.
+        // A successful batch may still contain refused entries. The others are deleted all the same.
         if let [first, ..] = answer.failed() {
             refused = Some(QueueError::Partial {
                 operation: "delete",
@@ -130,10 +130,10 @@ pub async fn delete(queues: &Queues, url: &str, receipts: &[String]) -> Result<(
     refused.map_or(Ok(()), Err)
 }
 
-/// Shows a received message again after `delay`, at most 12 hours, rounded up to seconds.
+/// Makes a received message visible again after `delay`, at most 12 hours, rounded up to seconds.
 ///
 /// # Errors
-/// [`QueueError`]; it then comes again after the queue's own time-out.
+/// [`QueueError`]; then it is redelivered after the queue's own visibility timeout.
 pub async fn retry_in(queues: &Queues, url: &str, receipt: &str, delay: Duration) -> Result<(), QueueError> {
     queues
         .sqs
@@ -147,7 +147,7 @@ pub async fn retry_in(queues: &Queues, url: &str, receipt: &str, delay: Duration
     Ok(())
 }
 
-/// Seconds, rounded up: nothing is shown before its time.
+/// Seconds, rounded up: no message is visible too early.
 pub(crate) fn whole_seconds(delay: Duration) -> i32 {
     let rounded_up = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
     i32::try_from(rounded_up).unwrap_or(i32::MAX)

@@ -36,7 +36,7 @@ pub async fn send(queues: &Queues, call: &RelayCall, lane: &str) -> Result<(), Q
     Ok(())
 }
 
-/// Puts wake-ups on the queues of the shards of the bots that they name, and on none those that name no bot. `nonce`: another one for
+/// Puts wake-ups on the queues of the shards of the bots that they name; those that name no bot are left out. `nonce`: a new one for
 /// each set of wake-ups; a repetition with the same one is a no-op.
 ///
 /// Each conversation is a message group of its own, so that none waits for another one.

@@ -1,4 +1,4 @@
-//! Where the queues are.
+//! Addresses of the queues.
 
 use aws_sdk_sqs::Client;
 

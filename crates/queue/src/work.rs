@@ -11,10 +11,10 @@ use crate::{QueueError, Queues};
 
 /// Longest delay of a message.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
-/// Longest name of a message group.
+/// Longest message group id, in bytes.
 const MAX_GROUP_BYTES: usize = 128;
 
-/// Puts wake-ups on the queue, each to be seen after its delay, at most [`MAX_DELAY`]. Up to ten are one call.
+/// Puts wake-ups on the queue, each with its delay, at most [`MAX_DELAY`]. Up to ten are one call.
 ///
 /// Delays are rounded up to seconds. The tenant is the message group, so that the queue is fair between tenants.
 ///
@@ -38,7 +38,7 @@ fn message(wake: &WakeUp, delay: Duration) -> Outgoing {
     }
 }
 
-/// The group of a tenant: its id, or a digest of one that the service would refuse.
+/// The message group of a tenant: its id, or a digest of one that the service would refuse.
 ///
 /// See [Amazon SQS API Reference/SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
 fn group_of(organization: &OrganizationId) -> String {
@@ -50,10 +50,10 @@ fn group_of(organization: &OrganizationId) -> String {
     }
 }
 
-/// Shows a received wake-up again after `delay`.
+/// Makes a received wake-up visible again after `delay`.
 ///
 /// # Errors
-/// [`QueueError`]; it then comes again after the queue's own time-out.
+/// [`QueueError`]; then it is redelivered after the queue's own visibility timeout.
 pub async fn retry_in(queues: &Queues, receipt: &str, delay: Duration) -> Result<(), QueueError> {
     receive::retry_in(queues, &queues.urls.work, receipt, delay).await
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn group_is_one_that_the_service_takes() {
+    fn group_id_is_valid_for_the_service() {
         let group = |id: &str| group_of(&OrganizationId::new(id));
         assert_eq!(group("acme-1"), "acme-1");
         for odd in ["", "two words", "组织", &"x".repeat(129)] {

@@ -89,12 +89,12 @@ fn wake(organization: &str, conversation: &str) -> WakeUp {
     ))
 }
 
-/// What is there now.
+/// Receives what is on the queue now.
 async fn look<T: DeserializeOwned>(it: &Fresh, url: &str) -> Vec<Received<T>> {
     receive::receive(&it.queues, url, 10, Duration::ZERO).await.unwrap()
 }
 
-/// Whatever comes first, within ten seconds.
+/// Receives the first messages, within ten seconds.
 async fn wait_for<T: DeserializeOwned>(it: &Fresh, url: &str) -> Vec<Received<T>> {
     let found = receive::receive(&it.queues, url, 10, Duration::from_secs(10))
         .await
@@ -125,7 +125,7 @@ async fn event_round_trips_and_is_gone_when_deleted() {
 }
 
 #[tokio::test]
-async fn repeated_event_is_taken_once() {
+async fn repeated_event_is_accepted_once() {
     let it = fresh().await;
     let url = &it.queues.urls().inbound;
     for _ in 0..3 {
@@ -163,7 +163,7 @@ async fn events_stay_in_order_within_their_group() {
 }
 
 #[tokio::test]
-async fn group_waits_for_what_was_received() {
+async fn a_group_waits_for_its_received_message() {
     let it = fresh().await;
     let url = &it.queues.urls().inbound;
     inbound::send(&it.queues, &envelope("a"), "room", "a").await.unwrap();
@@ -177,7 +177,7 @@ async fn group_waits_for_what_was_received() {
 
 #[tokio::test]
 async fn refused_entry_of_a_batch_is_an_error() {
-    // The server from elsewhere takes ids that SQS refuses; ours refuses them as SQS does.
+    // The external server accepts ids that SQS refuses; the embedded one refuses them as SQS does.
     let it = fresh_at(None).await;
     let mut events = vec![event("a", "1"), event("b", "2")];
     events[1].dedup = "not allowed: blanks".to_owned();
@@ -211,7 +211,7 @@ async fn message_that_is_too_large_is_not_sent() {
 }
 
 #[tokio::test]
-async fn wake_ups_come_after_their_delay() {
+async fn wake_ups_are_delivered_after_their_delay() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     let sent_at = Instant::now();
@@ -227,7 +227,7 @@ async fn wake_ups_come_after_their_delay() {
     assert_eq!(first[0].group, "acme");
     let second = wait_for::<WakeUp>(&it, url).await;
     assert_eq!(second[0].message.as_ref(), Some(&soon.0));
-    // A server may count whole seconds.
+    // A server may count in whole seconds.
     assert!(sent_at.elapsed() >= Duration::from_secs(1));
 }
 
@@ -252,7 +252,7 @@ async fn more_than_ten_wake_ups_are_all_sent() {
 }
 
 #[tokio::test]
-async fn message_comes_again_when_asked() {
+async fn message_is_redelivered_after_the_requested_delay() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     work::send(&it.queues, &[(wake("acme", "a"), Duration::ZERO)])
@@ -276,7 +276,7 @@ async fn message_comes_again_when_asked() {
 }
 
 #[tokio::test]
-async fn message_is_hidden_as_long_as_asked() {
+async fn message_is_hidden_for_the_requested_time() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     work::send(&it.queues, &[(wake("acme", "a"), Duration::ZERO)])
@@ -293,7 +293,7 @@ async fn message_is_hidden_as_long_as_asked() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_handed_over_as_it_is() {
+async fn unreadable_message_is_returned_raw() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     let texts = ["{not json", r#"{"v":"99"}"#, "\"\"", r#"{"v":"1"}"#];
@@ -323,7 +323,7 @@ async fn what_can_not_be_read_is_handed_over_as_it_is() {
 }
 
 #[tokio::test]
-async fn refused_deletion_is_told_and_the_others_are_done() {
+async fn refused_deletion_is_reported_and_the_others_are_done() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     work::send(&it.queues, &[(wake("acme", "a"), Duration::ZERO)])
@@ -344,7 +344,7 @@ async fn refused_deletion_is_told_and_the_others_are_done() {
     receive::delete(&it.queues, url, &[]).await.unwrap();
 }
 
-/// Receives an event as often as it may be. Gives the queue of the dead letters.
+/// Receives an event until its deliveries are used up. Returns the dead-letter queue.
 async fn fail_always(it: &Fresh) -> String {
     let url = &it.queues.urls().inbound;
     inbound::send(&it.queues, &envelope("a"), "room", "a").await.unwrap();
@@ -363,7 +363,7 @@ async fn fail_always(it: &Fresh) -> String {
             .await
             .unwrap();
     }
-    // The next in its group is free now.
+    // The next in its group is no longer blocked.
     let next = wait_for::<Envelope>(it, url).await;
     assert_eq!(next[0].message, Some(envelope("b")));
     receive::delete(&it.queues, url, &[next[0].receipt.clone()])
@@ -389,7 +389,7 @@ async fn message_that_always_fails_goes_to_the_dead_letters() {
 
 /// Of the embedded engine only: SQS doesn't do it by itself, and not every server can.
 #[tokio::test]
-async fn what_is_dead_is_given_another_chance() {
+async fn dead_letters_are_moved_back_to_their_queue() {
     let it = fresh_at(None).await;
     fail_always(&it).await;
     let put_back = async || definitions::put_back_dead(&it.sqs, &it.prefix).await.unwrap();
@@ -430,7 +430,7 @@ async fn call_goes_to_the_shard_of_its_bot_in_order_of_its_lane() {
 }
 
 #[tokio::test]
-async fn without_a_relay_there_is_nobody_to_call() {
+async fn without_a_relay_a_call_is_an_error() {
     let it = fresh().await;
     let urls = Urls {
         relay: Vec::new(),
@@ -442,7 +442,7 @@ async fn without_a_relay_there_is_nobody_to_call() {
 }
 
 #[tokio::test]
-async fn queues_are_found_and_made_once() {
+async fn queues_are_found_and_created_once() {
     let it = fresh().await;
     work::send(&it.queues, &[(wake("acme", "a"), Duration::ZERO)])
         .await
@@ -456,7 +456,7 @@ async fn queues_are_found_and_made_once() {
 }
 
 #[tokio::test]
-async fn queue_of_an_earlier_version_is_brought_up_to_date() {
+async fn queue_of_an_earlier_version_is_updated() {
     let it = fresh().await;
     let url = &it.queues.urls().work;
     let other = it.sqs.set_queue_attributes().queue_url(url);
@@ -481,7 +481,7 @@ async fn queue_of_an_earlier_version_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn queue_that_is_not_there_is_an_error() {
+async fn missing_queue_is_an_error() {
     let it = fresh().await;
     let nowhere = format!("{}x", it.queues.urls().work);
     let received = receive::receive::<WakeUp>(&it.queues, &nowhere, 1, Duration::ZERO).await;

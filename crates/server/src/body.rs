@@ -18,32 +18,32 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::limits::Limits;
 use crate::registry::{Connection, Phase, Registry};
 
-/// Longest announced body that counts as small. Callbacks of platforms are far below.
+/// Longest announced body that counts as small. Platforms' callbacks are far below this.
 const SMALL_BYTES: u64 = 64 * 1024;
-/// Most body bytes that one wait for the memory budget covers.
+/// Body bytes reserved in the memory budget at a time.
 const UNIT_BYTES: usize = 1024;
 
-/// Memory budget of all bodies that are in flight.
+/// Memory budget of all request bodies in flight.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
-/// A whole body with its share of the memory budget.
+/// A whole request body with its permit of the memory budget.
 pub(crate) struct Held {
     pub(crate) body: Body,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
 }
 
-/// Why a body is not read.
+/// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The memory budget is used up.
     Busy,
-    /// It took too long.
+    /// The body didn't arrive in time.
     TooSlow,
-    /// The client has ended it.
+    /// The client ended the body before its announced end.
     BrokenOff,
 }
 
@@ -56,7 +56,7 @@ impl BodyBudget {
         }
     }
 
-    /// Reads a body whole.
+    /// Reads a whole request body.
     pub(crate) async fn read(
         &self,
         body: Incoming,
@@ -120,7 +120,7 @@ impl Reading<'_> {
                 });
             }
             self.reserve(data.len()).await?;
-            // Copied: a slice would hold all of the connection's buffer.
+            // Copied: a slice would keep the connection's whole buffer alive.
             self.bytes.extend_from_slice(&data);
         }
         self.connection.enter(Phase::Working);
@@ -130,7 +130,7 @@ impl Reading<'_> {
         })
     }
 
-    /// Takes the share of `n_bytes` more.
+    /// Reserves memory for `n_bytes` more.
     async fn reserve(&mut self, n_bytes: usize) -> Result<(), Refusal> {
         let held = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let needed = (self.bytes.len() + n_bytes).div_ceil(UNIT_BYTES).saturating_sub(held);
@@ -157,7 +157,7 @@ impl Reading<'_> {
     }
 }
 
-/// A body that fails when it is read, as one does that breaks off: the handler words the answer.
+/// A body that fails when it is read, like one that breaks off. The handler words the response.
 fn unreadable() -> Body {
     Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::from(
         io::ErrorKind::FileTooLarge,
@@ -165,7 +165,7 @@ fn unreadable() -> Body {
 }
 
 impl Refusal {
-    /// The answer. The connection ends after it, since the rest of the body is not read.
+    /// The error response. The connection is closed after it, since the rest of the body is not read.
     pub(crate) fn answer(self, patience: Duration) -> Response {
         let (status, code, detail) = match self {
             Self::Busy => (

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Proxies whose `X-Forwarded-For` is believed. Whatever other peers put into that header is ignored.
+/// Proxies whose `X-Forwarded-For` is believed. The header is ignored from any other peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Network>);
 
@@ -24,7 +24,7 @@ pub struct Network {
 pub struct InvalidNetwork;
 
 impl TrustedProxies {
-    /// Proxies in these networks.
+    /// Trusts the proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<Network>) -> Self {
         Self(networks)
@@ -86,12 +86,12 @@ impl FromStr for Network {
     }
 }
 
-/// An IPv4 address that came over an IPv6 socket, as IPv4.
+/// Converts an IPv4-mapped IPv6 address to IPv4.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// What one client has at its disposal: an IPv4 address, or an IPv6 network of 64 bits.
+/// The address under which a client is counted: its IPv4 address, or its IPv6 /64 network.
 pub(crate) fn of_one_client(address: IpAddr) -> IpAddr {
     match canonical(address) {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_hold_their_addresses_and_no_others() {
+    fn networks_contain_their_addresses_and_no_others() {
         let trusted = proxies(&["10.1.0.0/16", "192.0.2.7", "2001:db8::/32"]);
         for inside in ["10.1.2.3", "192.0.2.7", "2001:db8:1::1", "::ffff:10.1.2.3"] {
             assert!(trusted.contains(ip(inside)), "{inside}");
@@ -139,7 +139,7 @@ mod tests {
         }
         check("203.0.113.9", &["198.51.100.1"], "203.0.113.9");
         check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");
-        // A client can put anything before what the first proxy adds.
+        // A client can put any addresses before the one that the first proxy adds.
         check("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1");
         check("10.0.0.1", &["1.1.1.1", "198.51.100.1"], "198.51.100.1");
         check("10.0.0.1", &["198.51.100.1, rubbish"], "10.0.0.1");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_client() {
+    fn an_ipv6_64_network_counts_as_one_client() {
         assert_eq!(of_one_client(ip("2001:db8:1:2:3:4:5:6")), ip("2001:db8:1:2::"));
         assert_eq!(of_one_client(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
     }

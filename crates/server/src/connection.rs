@@ -1,4 +1,4 @@
-//! One connection: its socket, watched, and its time-outs.
+//! One connection: its socket, instrumented, and its timeouts.
 
 use std::io;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep};
 use crate::limits::Limits;
 use crate::registry::{Connection, Phase, Progress};
 
-/// Time between two looks at a connection, at most: a phase may begin whose time-out is shorter.
+/// Longest interval between two checks of a connection: a phase with a shorter timeout may begin at any time.
 const LOOK: Duration = Duration::from_millis(2500);
 
-/// Ends when the connection has exceeded one of its time-outs.
+/// Completes when the connection has exceeded one of its timeouts.
 pub(crate) async fn overdue(connection: &Connection, limits: &Limits) {
     loop {
         let now = Instant::now();
@@ -37,14 +37,14 @@ fn deadline(progress: Progress, limits: &Limits) -> Option<Instant> {
     let read = match progress.phase {
         Phase::Fresh | Phase::Head => Some(progress.since + limits.head_timeout),
         Phase::Idle => Some(progress.since + limits.idle_timeout),
-        // These have limits of their own, which answer.
+        // These phases have time limits of their own, which send a response.
         Phase::Body | Phase::BodyWaits | Phase::Working => None,
     };
     let write = progress.unread_since.map(|since| since + limits.write_timeout);
     read.into_iter().chain(write).min()
 }
 
-/// A socket that notes when its client sends and reads.
+/// A socket that records when its client sends and reads.
 pub(crate) struct Watched {
     pub(crate) socket: TcpStream,
     pub(crate) connection: Arc<Connection>,
@@ -91,7 +91,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// An answer's body. Its connection is idle after it.
+/// A response body. The connection becomes idle after it.
 pub(crate) struct AnswerBody {
     pub(crate) inner: axum::body::Body,
     pub(crate) connection: Arc<Connection>,

@@ -1,12 +1,12 @@
-//! File descriptors: the process's limit (`RLIMIT_NOFILE`), raised at the start.
+//! Limit of the process's open files (`RLIMIT_NOFILE`), raised at the start.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Descriptors that are asked for where the system sets no hard limit.
+/// Requested limit where the system sets no hard limit.
 const ENOUGH: u64 = 65_536;
 
-/// Raises the soft limit of open files to the hard one. Programs get a low soft limit for the sake of `select`, which is not used here.
+/// Raises the soft limit of open files to the hard one. The default soft limit is low for the sake of `select`, which is not used here.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.unwrap_or(ENOUGH);
@@ -23,7 +23,7 @@ pub fn raise_limit() {
     }
 }
 
-/// The soft limit of open files. `None`: there is none.
+/// The soft limit of open files. `None`: unlimited.
 pub(crate) fn limit() -> Option<usize> {
     let current = getrlimit(Resource::Nofile).current?;
     Some(usize::try_from(current).unwrap_or(usize::MAX))

@@ -1,8 +1,8 @@
-//! HTTP/1.1 server for strangers: connections, time and unproved bytes are limited, so that no client can starve the others.
+//! HTTP/1.1 server for untrusted clients: connections, time and unauthenticated bytes are limited, so that no client can starve the others.
 //!
 //! A connection that waits for its client may be evicted (oldest first) when a new one needs its slot, which keeps `/healthz` and
-//! proved callers served while thousands of connections are held open. Request bodies are read whole, within a memory budget, before
-//! the router sees the request.
+//! authenticated callers served while thousands of connections are held open. Request bodies are read whole, within a memory budget,
+//! before the router sees the request.
 
 mod body;
 mod client_address;

@@ -5,30 +5,30 @@ use std::time::Duration;
 use crate::client_address::TrustedProxies;
 use crate::descriptors;
 
-/// What clients may occupy, and for how long.
+/// What clients may use, and for how long.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most connections at a time.
+    /// Largest number of open connections.
     pub max_connections: usize,
-    /// Most connections of one peer address at a time. Loopback and trusted proxies, which stand for many clients, are exempt.
+    /// Largest number of open connections of one peer address. Loopback and trusted proxies, which forward for many clients, are exempt.
     pub max_connections_per_peer: usize,
-    /// Time for a request's head, from its first byte, and for the first byte of a fresh connection.
+    /// Timeout for a request's head, from its first byte, and for the first byte of a new connection.
     pub head_timeout: Duration,
-    /// Time that a connection may be kept open between two requests. Longer than usual proxies keep theirs.
+    /// Keep-alive timeout between two requests. Longer than the one that proxies usually have.
     pub idle_timeout: Duration,
-    /// Time between two pieces of a request's body.
+    /// Timeout between two pieces of a request's body.
     pub body_idle_timeout: Duration,
-    /// Time for a request's whole body.
+    /// Timeout for a request's whole body.
     pub body_timeout: Duration,
-    /// Time that a client may leave an answer unread.
+    /// Time that a client may leave a response unread.
     pub write_timeout: Duration,
-    /// Longest body that is read. Of a longer one the router sees an unreadable body.
+    /// Longest body that is read. For a longer one the router gets a body that fails when it is read.
     pub max_body_bytes: usize,
-    /// Memory budget of all small bodies: callbacks of platforms, nearly always. Large ones can't use it up.
+    /// Memory budget of all small bodies: nearly always callbacks of platforms. Large bodies can't use it up.
     pub max_small_bodies_bytes: usize,
     /// Memory budget of all other bodies.
     pub max_large_bodies_bytes: usize,
-    /// Time that a body waits for its share of the memory budget, before it is refused with 503 and `Retry-After`.
+    /// Time that a body waits for its permit of the memory budget before the server refuses it with 503 and `Retry-After`.
     pub body_patience: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
@@ -54,7 +54,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same with half of the process's file descriptors kept back for outgoing calls and files.
+    /// Caps the connections at half of the process's file descriptors; the other half is for outgoing calls and files.
     #[must_use]
     pub fn within_descriptors(self) -> Self {
         let share = descriptors::limit().map_or(usize::MAX, |limit| limit / 2);

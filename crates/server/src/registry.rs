@@ -1,4 +1,4 @@
-//! Registry of open connections: admission within the limits, and eviction of those that only wait.
+//! Registry of open connections: admission within the limits, and eviction of connections that only wait.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,27 +11,27 @@ use tokio::time::{Instant, timeout};
 use crate::client_address::of_one_client;
 use crate::limits::Limits;
 
-/// Time that a client has for a body before it may be evicted in favour of others.
+/// Time that a client has for a body before its connection may be evicted.
 const BODY_GRACE: Duration = Duration::from_secs(1);
-/// Time that an unread answer is left alone.
+/// Time that a response may stay unread before its connection may be evicted.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
 /// Time within which an evicted connection's task ends.
 const EVICTION_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a connection does.
+/// Phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Open, without a first byte.
+    /// Open, no byte received yet.
     Fresh,
     /// Between two requests.
     Idle,
-    /// Its client sends a request's head.
+    /// The client is sending a request's head.
     Head,
-    /// Its client sends a request's body.
+    /// The client is sending a request's body.
     Body,
-    /// Its request's body waits for memory.
+    /// The request's body waits for the memory budget.
     BodyWaits,
-    /// Its request is processed.
+    /// The request is being processed.
     Working,
 }
 
@@ -42,12 +42,12 @@ pub(crate) struct Connection {
     evicted: Notify,
 }
 
-/// What a connection does, and since when.
+/// A connection's phase, and since when it is in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
     pub(crate) phase: Phase,
     pub(crate) since: Instant,
-    /// Since when the client hasn't read any of the answer.
+    /// Since when the client hasn't read any of the response.
     pub(crate) unread_since: Option<Instant>,
 }
 
@@ -74,12 +74,12 @@ impl Connection {
         progress.since = Instant::now();
     }
 
-    /// The same without a new beginning: a body's time goes on while it waits for memory.
+    /// Changes the phase but keeps its start time: a body's timeout goes on while it waits for memory.
     pub(crate) fn rename(&self, phase: Phase) {
         self.lock().phase = phase;
     }
 
-    /// Notes bytes from the client.
+    /// Records that bytes came from the client.
     pub(crate) fn read(&self) {
         let mut progress = self.lock();
         if matches!(progress.phase, Phase::Fresh | Phase::Idle) {
@@ -88,13 +88,13 @@ impl Connection {
         }
     }
 
-    /// Notes whether the client reads the answer.
+    /// Records whether the client reads the response.
     pub(crate) fn wrote(&self, is_blocked: bool) {
         let mut progress = self.lock();
         progress.unread_since = is_blocked.then(|| progress.unread_since.unwrap_or_else(Instant::now));
     }
 
-    /// Waits until the connection is to end in favour of another.
+    /// Waits until the connection is evicted.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -122,12 +122,12 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    /// Absent where the peer stands for many clients.
+    /// `None` where the peer forwards for many clients.
     peer: Option<IpAddr>,
     connection: Arc<Connection>,
 }
 
-/// Slot of an open connection, free again when this is dropped.
+/// Slot of an open connection, released on drop.
 pub(crate) struct Slot {
     registry: Arc<Registry>,
     id: u64,
@@ -151,12 +151,12 @@ impl Registry {
         })
     }
 
-    /// Admits a connection, in place of the one that has waited longest for its client if there is no slot left. `None`: all are busy.
+    /// Admits a connection. If no slot is left, evicts the connection that has waited longest for its client. `None`: all are busy.
     pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr, is_shared: bool) -> Option<Slot> {
         let peer = (!is_shared).then(|| of_one_client(peer));
         loop {
             let mut closed = std::pin::pin!(self.closed.notified());
-            // Before the look, so that no end is missed between it and the wait.
+            // Registered before the check, so that no close is missed between the check and the wait.
             closed.as_mut().enable();
             match self.lock().try_admit(peer, self.max, self.max_per_peer) {
                 Ok((id, connection)) => {
@@ -173,7 +173,7 @@ impl Registry {
         }
     }
 
-    /// Evicts the connection whose body takes longest, if it had its time. For a body that waits for memory.
+    /// Evicts the connection whose body takes longest, if its grace period is over. For a body that waits for memory.
     pub(crate) fn evict_slowest_body(&self) {
         let now = Instant::now();
         let open = self.lock();
@@ -221,7 +221,7 @@ impl Open {
         Ok((id, connection))
     }
 
-    /// The connection that gives way: waiting for a head the longest, else for a body, else for its client to read.
+    /// The connection to evict: the one that has waited longest for a head, else for a body, else for its client to read.
     fn victim(&self, among: impl Fn(&Entry) -> bool) -> Option<Arc<Connection>> {
         let now = Instant::now();
         let candidates = self.connections.values().filter(|entry| among(entry));
@@ -243,7 +243,7 @@ impl Open {
     }
 }
 
-/// Order in which connections give way; `None` for one that doesn't.
+/// Order of eviction; `None` for a connection that must not be evicted.
 fn rank(progress: Progress, now: Instant) -> Option<(u8, Instant)> {
     let has_had = |since: Instant, grace: Duration| now.duration_since(since) >= grace;
     match progress.phase {
@@ -272,13 +272,13 @@ mod tests {
         IpAddr::from([192, 0, 2, n])
     }
 
-    /// Ends as a connection's task does, when it is told.
+    /// Ends on eviction, as a connection's task does.
     fn ending(slot: Slot) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move { slot.connection.evicted().await })
     }
 
     #[tokio::test]
-    async fn the_one_that_waits_longest_gives_way() {
+    async fn the_longest_waiting_connection_is_evicted() {
         let registry = registry(2, 2);
         let first = registry.admit(peer(1), false).await.expect("a slot");
         let second = registry.admit(peer(2), false).await.expect("a slot");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_at_its_limit_displaces_only_itself() {
+    async fn a_peer_at_its_limit_evicts_only_its_own_connections() {
         let registry = registry(10, 2);
         let other = registry.admit(peer(9), false).await.expect("a slot");
         let busy = registry.admit(peer(1), false).await.expect("a slot");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_and_unread_answers_give_way_after_their_grace() {
+    fn bodies_and_unread_responses_are_evictable_after_their_grace() {
         let begun = Instant::now();
         let progress = |phase, unread_since| Progress {
             phase,

@@ -1,4 +1,4 @@
-//! Accept loop, and the service of one connection.
+//! Accept loop, and the serving of one connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,10 +25,10 @@ use crate::registry::{Connection, Phase, Registry, Slot};
 
 /// Longest head of a request, and most unread bytes of a connection.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Pause after a failed accept, for example for want of a file descriptor.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What all connections share.
+/// State shared by all connections.
 struct Server {
     router: Router,
     limits: Limits,
@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits) {
     }
 }
 
-/// Whether only the one connection that was to be accepted is concerned.
+/// Whether the error concerns only the connection that was being accepted.
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -68,7 +68,7 @@ impl Server {
         let is_shared = ip.is_loopback() || self.limits.trusted_proxies.contains(ip);
         match self.registry.admit(ip, is_shared).await {
             Some(slot) => {
-                // Answers are small and waited for.
+                // Responses are small, and clients wait for them.
                 let _ = socket.set_nodelay(true);
                 tokio::spawn(Arc::clone(self).hold(socket, peer, slot));
             }
@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    /// Serves one connection until it ends, exceeds a time-out or is evicted.
+    /// Serves one connection until it ends, exceeds a timeout or is evicted.
     async fn hold(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, slot: Slot) {
         let connection = Arc::clone(&slot.connection);
         let watched = Watched {
@@ -89,10 +89,10 @@ impl Server {
             .half_close(false)
             .serve_connection(TokioIo::new(watched), service);
         tokio::select! {
-            // Of a broken connection its client knows.
+            // A broken connection isn't logged: its client knows.
             _ = serving => {}
-            () = overdue(&connection, &self.limits) => debug!(%peer, "connection closed: time-out"),
-            () = connection.evicted() => debug!(%peer, "connection closed in favour of another"),
+            () = overdue(&connection, &self.limits) => debug!(%peer, "connection closed: timeout"),
+            () = connection.evicted() => debug!(%peer, "connection evicted: its slot was needed"),
         }
     }
 

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
 
-/// Limits of which none is ever met.
+/// Limits that no test reaches.
 fn generous() -> Limits {
     Limits {
         head_timeout: LONG,
@@ -62,11 +62,11 @@ async fn send(address: SocketAddr, text: &str) -> TcpStream {
     socket
 }
 
-/// All that is said until the server ends the connection.
+/// Everything that the server sends until it closes the connection.
 async fn rest(mut socket: TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = timeout(PATIENCE, socket.read_to_end(&mut bytes)).await;
-    // A reset ends it too.
+    // A reset closes it too.
     let _ = read.unwrap();
     String::from_utf8(bytes).unwrap()
 }
@@ -121,14 +121,14 @@ async fn bodies_time_out_with_an_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_read_ends() {
+async fn an_unread_response_times_out() {
     let address = start(Limits {
         write_timeout: SHORT,
         ..generous()
     })
     .await;
     let socket = send(address, "GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    // Nothing is read until the server must have given up.
+    // Reads nothing until the server must have given up.
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE && socket.try_write(b"x").is_ok() {
         tokio::time::sleep(SHORT).await;
@@ -137,7 +137,7 @@ async fn an_answer_that_is_not_read_ends() {
 }
 
 #[tokio::test]
-async fn held_connections_give_way_to_new_ones() {
+async fn idle_connections_are_evicted_for_new_ones() {
     let address = start(Limits {
         max_connections: 8,
         ..generous()
@@ -148,7 +148,7 @@ async fn held_connections_give_way_to_new_ones() {
         held.push(send(address, "GET /healthz HT").await);
         assert!(is_healthy(address).await);
     }
-    // The oldest have ended long before their time-out.
+    // The oldest connection was closed long before its timeout.
     assert_eq!(rest(held.swap_remove(0)).await, "");
 }
 
@@ -174,10 +174,10 @@ async fn bodies_share_a_memory_budget() {
     };
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
-    // Small ones have their own.
+    // Small bodies have a budget of their own.
     let small = ask(address, &post_of(10 * KIB, &"x".repeat(10 * KIB))).await;
     assert!(small.ends_with("10240"), "{small}");
-    // The slow one gives way after its grace, and what it held is free again.
+    // The slow body is evicted after its grace period, and its memory is free again.
     while !ask(address, &large).await.ends_with("131072") {
         assert!(begun.elapsed() < PATIENCE);
     }
@@ -189,7 +189,7 @@ async fn bodies_share_a_memory_budget() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_worded_by_its_route() {
+async fn the_route_words_the_error_of_a_too_long_body() {
     let limits = Limits {
         max_body_bytes: 1000,
         ..generous()

@@ -1,7 +1,7 @@
-//! `tieline apply`: makes a bridge be as a file says.
+//! `tieline apply`: makes a bridge match a file.
 //!
-//! The bridge reads the file, checks all of it, and answers with what changes. What is done here: the values of variables come from
-//! this environment, and a file of several organizations is checked for all of them before it is applied to the first.
+//! The bridge parses and validates the file and returns the changes. This side only takes the values of variables from its environment, and
+//! checks a file of several organizations for all of them before it applies the first.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -17,7 +17,7 @@ use crate::confirm::{self, Answer};
 use crate::impact;
 use crate::terminal::{self, one_line};
 
-/// Applies a file, and prints what changes.
+/// Applies a file, and prints the changes.
 ///
 /// # Errors
 /// If the file can't be read, or the bridge refuses it.
@@ -37,15 +37,15 @@ pub async fn run(args: Apply) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A file, not read any further than its text.
+/// A file's text and what must be known about it before the bridge parses it.
 #[derive(Debug)]
 pub struct File {
-    /// What it is called in messages.
+    /// Its name in messages.
     name: String,
     text: String,
-    /// The variables that it may name, as far as they are set.
+    /// The variables that it may use, as far as they are set.
     variables: BTreeMap<String, String>,
-    /// The organizations that it names. `None`: its lists are those of the caller's organization.
+    /// The organizations that it names. `None`: its lists are at the top level and belong to the caller's organization.
     organizations: Option<Vec<String>>,
 }
 
@@ -70,36 +70,36 @@ pub fn read(path: &Path) -> anyhow::Result<File> {
     })
 }
 
-/// The variables that a text may name, with their values.
+/// The variables that a text may use, with their values.
 fn variables(text: &str, value: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
     let pieces = text.split("${").skip(1);
     let names = pieces.filter_map(|piece| Some(piece.split_once('}')?.0));
     names.filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
 }
 
-/// The ids of organizations in a file. One that can't be read has none: the bridge says what is wrong with it.
+/// The ids of the organizations in a file. `None` also for a file that can't be parsed: the bridge reports the mistake.
 fn organizations(text: &str) -> Option<Vec<String>> {
     let file: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).ok()?;
     let listed = file.get("organizations")?.as_sequence()?;
     let ids = listed.iter().filter_map(|one| one.get("id")?.as_str());
     let mut ids: Vec<String> = ids.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
     ids.dedup();
-    // A list of which nothing can be read is for the bridge to refuse.
+    // If there is a list without any readable id, the bridge rejects the file.
     (listed.is_empty() || !ids.is_empty()).then_some(ids)
 }
 
-/// How a file is applied.
+/// Options of applying a file.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Options {
-    /// Nothing changes.
+    /// Only show the changes.
     pub dry_run: bool,
-    /// What the file doesn't name is deleted.
+    /// Delete what the file doesn't name.
     pub prune: bool,
-    /// Deletions are not asked for.
+    /// Don't ask before deleting.
     pub yes: bool,
 }
 
-/// How much was done.
+/// The numbers of changes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     n_created: u64,
@@ -117,7 +117,7 @@ impl Done {
         self.n_deleted += count("deleted");
     }
 
-    /// One line about it.
+    /// One line that summarizes the changes.
     #[must_use]
     pub fn sentence(&self, options: Options) -> String {
         let (created, updated, unchanged) = (self.n_created, self.n_updated, self.n_unchanged);
@@ -134,14 +134,14 @@ impl Done {
     }
 }
 
-/// Who is shown what changes.
+/// Prints one line of the changes.
 pub type Show<'a> = &'a mut (dyn FnMut(&str) -> anyhow::Result<()> + Send);
 
-/// Makes the bridge be as the file says. `None`: the operator said no.
+/// Makes the bridge match the file. `None`: the operator declined.
 ///
 /// # Errors
-/// If the file is refused: nothing has been changed then. If an organization is refused though its check went well: those before it
-/// are applied, as was shown.
+/// If the file is rejected: nothing has been changed then. If an organization is rejected although its check succeeded: the organizations
+/// before it have been applied, as was shown.
 pub async fn apply(client: &Client, file: &File, options: Options, show: Show<'_>) -> anyhow::Result<Option<Done>> {
     let own = vec![client.organization().to_owned()];
     let organizations = file.organizations.as_ref().unwrap_or(&own);
@@ -169,7 +169,7 @@ pub async fn apply(client: &Client, file: &File, options: Options, show: Show<'_
     Ok(Some(done))
 }
 
-/// Asks what would change, of all organizations, so that all mistakes are known at once.
+/// Dry run for all organizations, so that all mistakes are reported at once.
 async fn check(
     client: &Client,
     file: &File,
@@ -201,7 +201,7 @@ async fn post(client: &Client, file: &File, organization: &str, options: Options
     client.within(organization).post_with(&["apply"], &query, &body).await
 }
 
-/// All mistakes of a file, each on a line of its own with its place.
+/// All mistakes of a file, one per line with its position.
 fn explain(file: &File, refused: Vec<ApiError>) -> anyhow::Error {
     let mut lines: Vec<String> = Vec::new();
     for error in &refused {
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_variables_of_the_file_leave_this_machine() {
+    fn only_variables_used_in_the_file_are_sent() {
         let text = "a: ${KEY}\nb: x${OTHER}y${UNSET}\nc: ${";
         let found = variables(text, |name| (name != "UNSET").then(|| format!("value of {name}")));
         let names: Vec<_> = found.keys().map(String::as_str).collect();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn organizations_are_those_of_the_file() {
+    fn organizations_are_read_from_the_file() {
         let ids = |text: &str| organizations(text);
         assert_eq!(ids("agents: []"), None);
         assert_eq!(
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_counted_where_they_may_happen() {
+    fn deletions_are_counted_only_with_prune() {
         let mut done = Done::default();
         done.add(&json!({ "created": 1, "updated": 2, "unchanged": 3, "deleted": 4 }));
         assert_eq!(done.sentence(Options::default()), "1 created, 2 updated, 3 unchanged");

@@ -1,6 +1,6 @@
-//! `tieline chat`: talk to an agent from the terminal, over our own channel, as the console's playground does.
+//! `tieline chat`: talks to an agent from the terminal, over our own channel, as the console's playground does.
 //!
-//! A chat page that is made for the talk is deleted at its end, however it ends.
+//! A chat page that was created for the talk is deleted when it ends, however it ends.
 
 use std::io::{BufRead as _, IsTerminal as _, stdin, stdout};
 use std::process::ExitCode;
@@ -20,12 +20,12 @@ use crate::client::{ApiError, Client};
 use crate::kind::Kind;
 use crate::terminal;
 
-/// How often in a row a bridge may not answer, as while it restarts, and how long that is waited out.
+/// Maximum number of consecutive failed requests, as during a restart of the bridge, and thereby how long an outage is waited out.
 const MAX_FAILURES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
-/// Longest that deleting what was made for the talk takes.
+/// Timeout for deleting what was created for the talk.
 const DELETE_WITHIN: Duration = Duration::from_secs(20);
-/// Most of an agent's name in the name of its chat page, which is bounded.
+/// Maximum number of characters of an agent's name used in the name of its chat page, whose length is limited.
 const MAX_NAME_CHARS: usize = 60;
 
 /// The platform of our own channel.
@@ -33,13 +33,13 @@ fn own_channel() -> &'static str {
     tieline_connectors::registry::own_channel().platform
 }
 
-/// Reads lines and shows what the agent answers, until the input ends.
+/// Reads lines and prints the agent's answers, until the input ends.
 ///
 /// # Errors
 /// If there is no such integration or agent.
 pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
-    // From now on a signal ends the talk, not the process: what is made below is deleted first.
+    // From now on a signal ends the talk, not the process: what is created below is deleted first.
     let mut signals = Signals::listen()?;
     let channel = channel(&client, args.agent.as_deref()).await?;
     let is_person = stdin().is_terminal() && stdout().is_terminal();
@@ -63,7 +63,7 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lines and their answers, until the input ends.
+/// Sends lines and prints their answers, until the input ends.
 async fn converse(talk: &Talk, is_person: bool) -> anyhow::Result<()> {
     let mut lines = lines();
     loop {
@@ -85,11 +85,11 @@ async fn converse(talk: &Talk, is_person: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What ends the talk, beside Ctrl-C, of which the talk itself takes care.
+/// Signals that end the talk. Ctrl-C is handled by the talk itself.
 struct Signals {
     terminate: Signal,
     hang_up: Signal,
-    /// Not looked at: while it is there, Ctrl-C doesn't end the process.
+    /// Never awaited: while it exists, Ctrl-C doesn't end the process.
     _interrupt: Signal,
 }
 
@@ -110,7 +110,7 @@ impl Signals {
     }
 }
 
-/// Lines as they are typed. A thread of its own, for it can't be waited for in any other way that also ends.
+/// Lines as they are typed. Read on a separate thread, because a blocking read of standard input can't be cancelled.
 fn lines() -> mpsc::Receiver<String> {
     let (typed, lines) = mpsc::channel(1);
     thread::spawn(move || {
@@ -123,12 +123,12 @@ fn lines() -> mpsc::Receiver<String> {
 struct Channel {
     integration: String,
     agent: String,
-    /// Whether it was made for this talk.
+    /// Whether it was created for this talk.
     is_made: bool,
 }
 
 impl Channel {
-    /// Deletes the chat page that was made for this talk, with its trigger and the person who talked.
+    /// Deletes the chat page that was created for this talk, with its trigger and the person who talked.
     async fn delete_if_made(&self, client: &Client) -> anyhow::Result<()> {
         if !self.is_made {
             return Ok(());
@@ -156,7 +156,7 @@ async fn delete(client: &Client, page: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The way to an agent: a chat page that is bound to it, made if there is none.
+/// The chat page that is bound to an agent; created if there is none.
 async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel> {
     let pages = client.all(Kind::Integrations).await?;
     let pages: Vec<Value> = pages
@@ -190,7 +190,7 @@ fn opened(page: &Value, agent: &Value, is_made: bool) -> anyhow::Result<Channel>
     })
 }
 
-/// A chat page for an agent that has none. Of this talk alone: two talks at a time have two.
+/// Creates a chat page for an agent that has none. It belongs to this talk alone: two concurrent talks have two.
 async fn bind(client: &Client, agent: &Value) -> anyhow::Result<Value> {
     let name: String = text(&agent["name"]).chars().take(MAX_NAME_CHARS).collect();
     let name = format!("Terminal: {name} {}", hex::encode(random::<4>()));
@@ -215,7 +215,7 @@ struct Talk {
     chat: String,
 }
 
-/// What becomes of the talk after a question.
+/// How the talk continues after a question.
 #[derive(Debug, PartialEq, Eq)]
 enum Goes {
     On,
@@ -223,7 +223,7 @@ enum Goes {
 }
 
 impl Talk {
-    /// Says something and shows the answer as it grows. Ctrl-C stops it; once more, and the stop isn't waited for either.
+    /// Sends a message and prints the answer as it is written. Ctrl-C stops the answer; a second Ctrl-C doesn't even wait for the stop.
     async fn ask(&self, text: &str) -> anyhow::Result<Goes> {
         let mut asked = Asked::default();
         tokio::select! {
@@ -241,7 +241,7 @@ impl Talk {
         self.follow(reply, &mut asked.answer).await
     }
 
-    /// Without a reply it is unknown whether the question has arrived; if it has, this stops its answer all the same.
+    /// Without a reply it is unknown whether the question arrived; if it did, this still stops its answer.
     async fn stop(&self, asked: &mut Asked) -> anyhow::Result<()> {
         self.say("/stop").await?;
         match &asked.reply {
@@ -250,7 +250,7 @@ impl Talk {
         }
     }
 
-    /// Posts a message and gives its reply. Sends the same one again if no answer came: its id makes the repetition harmless.
+    /// Posts a message and returns its reply. Retries without an answer; the message's id makes the retry idempotent.
     async fn say(&self, text: &str) -> anyhow::Result<String> {
         let id = hex::encode(random::<16>());
         let body = json!({ "text": text, "chatId": self.chat, "senderId": "terminal", "messageId": id });
@@ -265,10 +265,10 @@ impl Talk {
             .to_owned())
     }
 
-    /// Why a message was not taken. A chat page answers every visitor alike, but what the token may read tells more.
+    /// Why a message was rejected. A chat page gives every unauthenticated caller the same answer, but requests with the token show more.
     async fn why_unproved(&self) -> anyhow::Error {
         match self.client.get(&["integrations", &self.integration], &[]).await {
-            Ok(_) => anyhow::anyhow!("this token may only look, or the chat page was stopped"),
+            Ok(_) => anyhow::anyhow!("this token is read-only, or the chat page was stopped"),
             Err(error) => error.into(),
         }
     }
@@ -287,7 +287,7 @@ impl Talk {
     }
 }
 
-/// Repeats a request while no answer comes, or only one of a proxy in front of the bridge.
+/// Retries a request while there is no response, or only one from a proxy in front of the bridge.
 async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Value, ApiError> {
     let mut n_failures = 0;
     loop {
@@ -301,15 +301,15 @@ async fn patiently(ask: impl AsyncFn() -> Result<Value, ApiError>) -> Result<Val
     }
 }
 
-/// What is known of a question that was put.
+/// State of a question that was sent.
 #[derive(Debug, Default)]
 struct Asked {
-    /// None until the bridge has taken it.
+    /// None until the bridge has accepted it.
     reply: Option<String>,
     answer: Answer,
 }
 
-/// What has been shown of an answer.
+/// The part of an answer that has been printed.
 #[derive(Debug, Default)]
 struct Answer {
     shown: String,
@@ -317,7 +317,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// What to write so that `text` stands there: its end, or all of it on a new line if it was changed before its end.
+    /// What to print so that `text` is shown: its new end, or on a new line all of it if an earlier part changed.
     fn grow(&mut self, text: &str) -> String {
         let piece = match text.strip_prefix(&*self.shown) {
             Some(end) => end.to_owned(),
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_grow_by_their_end() {
+    fn growing_answer_prints_only_its_new_part() {
         let mut answer = Answer::default();
         assert_eq!(answer.grow("He"), "He");
         assert_eq!(answer.grow("Hello"), "llo");

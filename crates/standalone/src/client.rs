@@ -19,10 +19,10 @@ use self::token::is_loopback;
 
 pub use self::api_error::ApiError;
 
-/// Longer than a bridge keeps a poll waiting.
+/// Longer than the bridge holds a long poll.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most items of a page, as the API has it.
+/// Maximum page size of the API.
 const PAGE: usize = 200;
 
 /// HTTP client of the management API, for one operator and organization.
@@ -35,7 +35,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client as the command line says.
+    /// A client configured by the command line.
     ///
     /// # Errors
     /// If there is no token, or TLS can't be set up.
@@ -45,7 +45,7 @@ impl Client {
         Self::with(base, token, &bridge.org)
     }
 
-    /// A client of a bridge at `base`.
+    /// A client for a bridge at `base`.
     ///
     /// # Errors
     /// If TLS can't be set up.
@@ -55,7 +55,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
             .user_agent(concat!("tieline/", env!("CARGO_PKG_VERSION")));
-        // A proxy of the operator's may lead to a stack in the cloud, never to this machine.
+        // The operator's proxy may be needed for a stack in the cloud, never for this machine.
         let builder = if is_loopback(&base) {
             builder.no_proxy()
         } else {
@@ -69,7 +69,7 @@ impl Client {
         })
     }
 
-    /// The same operator in another organization.
+    /// The same operator and bridge, with another organization.
     #[must_use]
     pub fn within(&self, organization: &str) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Client {
         }
     }
 
-    /// The organization it works in.
+    /// The organization that requests refer to.
     #[must_use]
     pub fn organization(&self) -> &str {
         &self.organization
@@ -153,7 +153,7 @@ impl Client {
         Err(read(&self.base, status, &body).err().unwrap_or(strange))
     }
 
-    /// Gets a path outside of any organization.
+    /// Gets a path outside any organization.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -161,7 +161,7 @@ impl Client {
         self.send(self.request(Method::GET, path).query(query)).await
     }
 
-    /// Posts to a path outside of any organization.
+    /// Posts to a path outside any organization.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -169,7 +169,7 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// Posts to a path outside of any organization, with a query.
+    /// Posts to a path outside any organization, with a query.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -178,7 +178,7 @@ impl Client {
             .await
     }
 
-    /// All items of a kind in the organization.
+    /// All resources of a kind in the organization.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// The thing with this id, else the one with this name.
+    /// The resource with this id, else the one with this name.
     ///
     /// # Errors
     /// If there is none.
@@ -237,7 +237,7 @@ impl Client {
         })
     }
 
-    /// The path of something in the organization.
+    /// The path of a resource in the organization.
     #[must_use]
     pub fn own<'a>(&'a self, path: &[&'a str]) -> Vec<&'a str> {
         let own = ["api", "v1", "orgs", &self.organization];
@@ -247,7 +247,7 @@ impl Client {
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            // Each segment is escaped: a name from the command line can't lead elsewhere.
+            // Each segment is escaped: a name from the command line can't change the path.
             segments.pop_if_empty().extend(path);
         }
         self.http.request(method, url).bearer_auth(self.token.expose())

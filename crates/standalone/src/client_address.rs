@@ -1,4 +1,4 @@
-//! The address of each request's client, for the limits and the audit log of the management API.
+//! The client's IP address of each request, for the rate limits and the audit log of the management API.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use tieline_admin::client_address::ClientAddress;
 
-/// The routes, whose requests carry the address that the server found: the peer's, or the one that a trusted proxy forwards.
+/// Adds a layer that stores the address determined by the server: the peer's, or the one that a trusted proxy forwards.
 pub fn noted(router: Router) -> Router {
     router.layer(middleware::from_fn(note))
 }

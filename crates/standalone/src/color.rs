@@ -5,15 +5,15 @@ use std::io::{IsTerminal as _, stdout};
 /// A colour of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// What is wrong.
+    /// A failure.
     Red,
-    /// What is worth a look.
+    /// A warning.
     Yellow,
-    /// What is well.
+    /// A success.
     Green,
 }
 
-/// Whether answers are coloured: on a terminal that has colours, unless `NO_COLOR` is set to anything.
+/// Whether output is coloured: on a terminal with colours, unless `NO_COLOR` is set to any value.
 #[must_use]
 pub fn is_on() -> bool {
     let variable = |name: &str| std::env::var(name).ok();
@@ -28,7 +28,7 @@ fn wants(is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> bool 
     is_terminal && no_color.is_none_or(str::is_empty) && term != Some("dumb")
 }
 
-/// The line with the first of these words in its colour.
+/// The line with the first of these words coloured.
 #[must_use]
 pub fn paint(line: &str, words: &[(&str, Color)], is_on: bool) -> String {
     let found = words
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_that_want_them() {
+    fn colours_are_only_for_terminals_without_no_color() {
         assert!(wants(true, None, Some("xterm")));
         assert!(wants(true, Some(""), None));
         assert!(!wants(false, None, Some("xterm")));

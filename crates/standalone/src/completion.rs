@@ -1,4 +1,4 @@
-//! `tieline completion`: a script with which a shell completes commands.
+//! `tieline completion`: prints a shell completion script.
 
 use std::process::ExitCode;
 

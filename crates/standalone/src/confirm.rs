@@ -1,4 +1,4 @@
-//! Asks before something dangerous is done.
+//! Asks for confirmation before destructive commands.
 
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdin};
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::terminal::printable;
 
-/// What the operator said.
+/// The operator's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Do it.
@@ -15,10 +15,10 @@ pub enum Answer {
     No,
 }
 
-/// Shows what will happen, and asks whether it shall. With `yes` it doesn't ask.
+/// Shows what will happen, and asks for confirmation. With `yes` it doesn't ask.
 ///
 /// # Errors
-/// If it can't ask: standard input or standard error is no terminal.
+/// If it can't ask: standard input or standard error isn't a terminal.
 pub fn ask(what: &str, yes: bool) -> anyhow::Result<Answer> {
     if yes {
         return Ok(Answer::Yes);

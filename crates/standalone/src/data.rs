@@ -1,4 +1,4 @@
-//! The data directory: keys and tokens that must outlive the process, for its owner's eyes only.
+//! The data directory: keys and tokens that must outlive the process, accessible only to its owner.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -13,12 +13,12 @@ use tieline_bridge::operator::{self, MIN_TOKEN_BITS};
 use tieline_bridge::world::random;
 use tieline_core::secret::Secret;
 
-/// Says who works in the directory, and is locked meanwhile.
+/// Contains the id of the process that uses the directory, which holds a lock on it.
 const LOCK: &str = "lock";
 /// File of the first key.
 pub const MASTER_KEY: &str = "master.key";
 const KEY_SUFFIX: &str = ".key";
-/// Where the token that sees all is kept.
+/// File of the root token.
 pub const ADMIN_TOKEN: &str = "admin-token";
 /// Mode of files that only their owner may use.
 const PRIVATE_FILE: u32 = 0o600;
@@ -27,18 +27,18 @@ const PRIVATE_DIR: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Files of the engines, and what SQLite keeps beside them.
+/// Files of the embedded engines, without the files that SQLite keeps beside them.
 const DATABASES: [&str; 2] = ["queues.sqlite", "tables.sqlite"];
 const BESIDE_DATABASES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-/// Characters of a kept token that carry at least 128 bits, in hex.
+/// Characters of a stored token that carry at least 128 bits, in hex.
 const MIN_TOKEN_CHARS: usize = 32;
 
-/// Keeps from here on every file of this process to its owner, whatever the shell's mask is.
+/// Sets the umask of this process, so that every file it creates is accessible only to its owner, whatever the shell's umask is.
 pub fn close_to_others() {
     umask(Mode::from_raw_mode(0o077));
 }
 
-/// Makes the directory, if it isn't there, and checks that only this process's user has access to it.
+/// Creates the directory if it doesn't exist, and checks that only this process's user has access to it.
 ///
 /// # Errors
 /// If it can't be made, belongs to another user, or others have access to it.
@@ -66,8 +66,8 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a directory was made for us with the shell's usual mask: ours, writable by no other user, and without anything of ours in it that
-/// others could have read.
+/// Whether a directory was created for us with the shell's usual umask: it belongs to us, no other user can write to it, and it has none of
+/// our files yet that others could have read.
 fn is_unused(dir: &Path, metadata: &Metadata) -> bool {
     let kept = [MASTER_KEY, ADMIN_TOKEN, LOCK];
     metadata.uid() == geteuid().as_raw()
@@ -78,7 +78,7 @@ fn is_unused(dir: &Path, metadata: &Metadata) -> bool {
             .all(|name| fs::symlink_metadata(dir.join(name)).is_err())
 }
 
-/// A database of an earlier version may be readable for others, though its directory never was: that is mended without a word.
+/// A database of an earlier version may be readable by others, although its directory never was: its mode is corrected silently.
 fn close_database(path: &Path) -> anyhow::Result<()> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -93,7 +93,7 @@ fn close_database(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether only this process's user has access.
+/// Checks that only this process's user has access.
 fn check_private(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     check_owner(path, metadata)?;
     let (mode, name) = (metadata.mode() & 0o7777, path.display());
@@ -114,10 +114,10 @@ fn check_owner(path: &Path, metadata: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the directory for this process alone, as long as the file that is given back is open.
+/// Locks the directory for this process, as long as the returned file is open.
 ///
 /// # Errors
-/// If another process has it: at once, with its id.
+/// If another process holds the lock: immediately, with its process id.
 pub fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join(LOCK);
     let mut file = OpenOptions::new()
@@ -129,7 +129,7 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
         .open(&path)
         .with_context(|| format!("can't open {}", path.display()))?;
     match file.try_lock() {
-        // Some network drives know no locks; the queues' file is guarded there too.
+        // Some network drives don't support locks; the queues' database file is locked there too.
         Ok(()) | Err(TryLockError::Error(_)) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
@@ -147,7 +147,7 @@ pub fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The key that seals secrets at rest until the first rotation. Made at the first start.
+/// The first data key, which seals secrets at rest until the first rotation. Generated at the first start.
 ///
 /// # Errors
 /// If it can't be read or written.
@@ -156,7 +156,7 @@ pub fn master_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
     parse_key(&path, &keep(&path, fresh_key)?)
 }
 
-/// Makes another key in a file of its own, and returns the file's name.
+/// Generates another key in a file of its own, and returns the file's name.
 ///
 /// # Errors
 /// If it can't be written.
@@ -180,7 +180,7 @@ pub fn read_key(dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
     parse_key(&path, &text)
 }
 
-/// Deletes a key that is no longer needed. Does nothing if it is deleted already.
+/// Deletes a key that is no longer needed. Does nothing if it doesn't exist.
 ///
 /// # Errors
 /// If it can't be deleted.
@@ -194,7 +194,7 @@ pub fn delete_key(dir: &Path, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The file of a key. The name comes from a table, and must not lead anywhere else.
+/// The file of a key. The name comes from a table, so it must not contain a path.
 fn key_path(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let is_plain = name
         .bytes()
@@ -219,7 +219,8 @@ fn parse_key(path: &Path, text: &str) -> anyhow::Result<[u8; 32]> {
     })
 }
 
-/// The token that sees all: the operator's own, else the one made at the first start. A weak one is accepted only where no other machine can try tokens.
+/// The root token: the operator's own, else the one generated at the first start. A weak one is accepted only where no other machine can
+/// try tokens.
 ///
 /// # Errors
 /// If it can't be read or written, or the given one is too short.
@@ -244,7 +245,7 @@ pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyho
     Ok(Secret::new(token))
 }
 
-/// Reads a private file, or makes it. The second process reads what the first has written.
+/// Reads a private file, or creates it. If two processes race, the second reads what the first has written.
 fn keep(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     let is_missing = matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
     if is_missing {
@@ -259,7 +260,7 @@ fn keep(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
 fn read_private(path: &Path) -> anyhow::Result<String> {
     let name = path.display();
     let mut file = File::open(path).with_context(|| format!("can't open {name}"))?;
-    // Of the open file, so that it is the one that is read.
+    // Check the open file, so that the file checked is the file read.
     check_private(path, &file.metadata().with_context(|| format!("can't read {name}"))?)?;
     let mut text = String::new();
     file.read_to_string(&mut text)
@@ -267,7 +268,7 @@ fn read_private(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Written aside and renamed, so that a crash leaves no half key.
+/// Writes a temporary file and renames it, so that a crash leaves no partial key.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let aside = path.with_extension("new");
     let mut file = OpenOptions::new()
@@ -279,7 +280,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&aside, path)?;
-    // The name too: what a key seals may be on disk a moment later.
+    // Sync the directory entry too: data sealed with the key may be on disk a moment later.
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
@@ -306,7 +307,7 @@ mod tests {
     const STRONG: &str = "9f86d081884c7d659a2feaa0c55ad015";
 
     #[test]
-    fn keys_are_kept_and_private() {
+    fn keys_are_persistent_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let key = master_key(dir.path()).unwrap();
         assert_eq!(master_key(dir.path()).unwrap(), key);
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn further_keys_have_files_of_their_own() {
+    fn additional_keys_have_their_own_files() {
         let dir = tempfile::tempdir().unwrap();
         let names = [make_key(dir.path()).unwrap(), make_key(dir.path()).unwrap()];
         let keys = [0, 1].map(|index: usize| read_key(dir.path(), &names[index]).unwrap());
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_enter_is_refused() {
+    fn directory_accessible_to_others_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("a/data");
         prepare(&dir).unwrap();
@@ -373,19 +374,19 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_nothing_of_ours_is_closed_to_others() {
+    fn unused_directory_is_made_private() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         prepare(dir.path()).unwrap();
         assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o777, PRIVATE_DIR);
-        // Another user with write access could put a key of their own into it.
+        // Another user with write access could put a key of their own there.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
         refused(prepare(dir.path()), &["mode 1777", "chmod 700"]);
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_refused() {
-        // The system's own directory belongs to another user, unless the tests run as its owner: then a file is given away.
+    fn files_of_another_user_are_refused() {
+        // The system's temporary directory belongs to root, unless the tests run as root: then a file is given another owner.
         let dir = tempfile::tempdir().unwrap();
         if geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(12_345), None).unwrap();
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_others_may_read_or_that_are_damaged_are_refused() {
+    fn readable_or_damaged_keys_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let here = "127.0.0.1:8080".parse().unwrap();
         master_key(dir.path()).unwrap();
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_of_earlier_versions_are_closed_to_others() {
+    fn databases_of_earlier_versions_are_made_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tables.sqlite-wal");
         fs::write(&path, "").unwrap();

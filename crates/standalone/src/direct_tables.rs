@@ -1,4 +1,4 @@
-//! The embedded tables as the store calls them, without an SDK client in between.
+//! Adapter that lets the store call the embedded tables directly, without an SDK client in between.
 
 use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemInput, BatchGetItemOutput};
 use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};

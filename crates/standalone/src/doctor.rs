@@ -1,4 +1,4 @@
-//! `tieline doctor`: what is wrong with an integration, and what to do about it.
+//! `tieline doctor`: diagnoses an integration and prints what to do.
 
 mod remedy;
 
@@ -41,7 +41,7 @@ const fn verdict(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Examines every integration of the organization, one after the other: each examination asks a platform and an agent.
+/// Examines every integration of the organization sequentially, because each examination calls a platform and an agent.
 async fn all(client: &Client, organization: &str, output: Output) -> anyhow::Result<ExitCode> {
     let mut examined = Vec::new();
     for integration in client.all(Kind::Integrations).await? {
@@ -82,7 +82,7 @@ fn summary(one: &Value, organization: &str) -> Vec<String> {
     ]
 }
 
-/// The signs of checks, in their colours.
+/// The symbols of checks, with their colours.
 pub(crate) const SIGNS: [(&str, Color); 4] = [
     ("  FAILED", Color::Red),
     ("  warning", Color::Yellow),
@@ -90,7 +90,7 @@ pub(crate) const SIGNS: [(&str, Color); 4] = [
     ("  ok", Color::Green),
 ];
 
-/// The lines of a table with their signs in colour, on a terminal.
+/// The lines of a table with coloured symbols, on a terminal.
 fn painted(drawn: &str) -> String {
     let is_on = color::is_on();
     let lines = drawn.lines().map(|line| color::paint(line, &SIGNS, is_on));
@@ -106,7 +106,7 @@ pub async fn integration_id(client: &Client, which: &str) -> anyhow::Result<Stri
     Ok(found["id"].as_str().context("the integration has no id")?.to_owned())
 }
 
-/// The checks, and below them, where it is seen first, what to do, and the command that does it.
+/// The checks, and at the end, where it is noticed first, the next step and the command for it.
 fn report(found: &Value, command: Option<&str>) -> String {
     let checks = found["checks"].as_array().into_iter().flatten();
     let rows: Vec<Vec<String>> = checks.map(row).collect();
@@ -131,7 +131,7 @@ fn row(check: &Value) -> Vec<String> {
         (Some("unknown"), _) => "unknown",
         (_, Some(true)) => "ok",
         (_, Some(false)) => "FAILED",
-        // Nothing to check there.
+        // Nothing to check.
         (_, None) => "-",
     };
     vec![text("name"), sign.to_owned(), text("detail")]

@@ -1,10 +1,10 @@
-//! Who is affected by something, in words.
+//! Describes who is affected by a change.
 
 use serde_json::Value;
 
 use crate::terminal::one_line;
 
-/// One line for each thing that is affected. Nothing, if nothing is.
+/// One line per affected kind of resource. Empty if nothing is affected.
 #[must_use]
 pub fn lines(impact: &Value) -> Vec<String> {
     if !impact.is_object() {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_affected_is_named() {
+    fn affected_resources_are_listed() {
         let impact = json!({ "agents": [{ "name": "Echo" }], "triggers": [{ "enabled": true }, { "enabled": false }],
             "conversations": 3, "openRuns": 0, "pendingMessages": 1, "atLeast": true });
         assert_eq!(

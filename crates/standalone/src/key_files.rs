@@ -1,4 +1,4 @@
-//! Data keys as files of the data directory: a wrapped key is the name of its file.
+//! Data keys as files in the data directory: a wrapped key is the name of its file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl KeyMaker for KeyFiles {
         async { deleted.map_err(|error| failure(&error)) }.boxed()
     }
 
-    /// This process is the only one.
+    /// No delay: there is no other process that must learn of the key first.
     fn delay(&self) -> Duration {
         Duration::ZERO
     }

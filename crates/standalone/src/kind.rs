@@ -1,33 +1,33 @@
-//! The kinds of things that `get` and `describe` know.
+//! The resource kinds that `get` and `describe` accept.
 
 use std::str::FromStr;
 
-/// A kind of things.
+/// A resource kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Tenants.
     Organizations,
     /// Bot accounts.
     Integrations,
-    /// Digital experts.
+    /// AI agents.
     Agents,
-    /// Bindings of the two.
+    /// Bindings of an integration to an agent.
     Triggers,
     /// People.
     Users,
-    /// The ledger.
+    /// Messages in the ledger.
     Messages,
-    /// Where people talk, of one integration.
+    /// Conversations of one integration.
     Conversations,
     /// Messages that failed.
     DeadLetters,
     /// Tokens of operators.
     Tokens,
-    /// What can be connected.
+    /// Platforms that can be connected.
     Platforms,
 }
 
-/// Each kind with its words, singular first. The first plural is the API's.
+/// The names of each kind, singular first. The first plural is the API's.
 const WORDS: [(Kind, &[&str]); 10] = [
     (Kind::Organizations, &["organization", "organizations", "org", "orgs"]),
     (Kind::Integrations, &["integration", "integrations"]),
@@ -44,7 +44,7 @@ const WORDS: [(Kind, &[&str]); 10] = [
     (Kind::Platforms, &["platform", "platforms"]),
 ];
 
-/// A word that names no kind.
+/// An unknown kind.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "expected one of organizations, integrations, agents, triggers, users, messages, conversations, deadletters, tokens, platforms"
@@ -62,19 +62,19 @@ impl FromStr for Kind {
 }
 
 impl Kind {
-    /// One of them.
+    /// The singular name.
     #[must_use]
     pub fn singular(self) -> &'static str {
         self.words()[0]
     }
 
-    /// The API's word for the collection.
+    /// The API's name of the collection.
     #[must_use]
     pub fn plural(self) -> &'static str {
         self.words()[1]
     }
 
-    /// Whether one can be asked for by its name.
+    /// Whether a resource of this kind can be looked up by its name.
     #[must_use]
     pub const fn is_named(self) -> bool {
         matches!(self, Self::Integrations | Self::Agents | Self::Tokens)
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_read_in_singular_and_plural() {
+    fn kinds_are_accepted_in_singular_and_plural() {
         for (kind, words) in WORDS {
             for word in words {
                 assert_eq!(word.parse::<Kind>().unwrap(), kind);

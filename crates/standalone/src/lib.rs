@@ -1,4 +1,4 @@
-//! Everything in one process, and the command line.
+//! Standalone mode (everything in one process), and the command line.
 
 pub mod apply;
 pub mod args;

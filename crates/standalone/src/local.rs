@@ -1,4 +1,4 @@
-//! The world of one machine: the embedded engines behind the same SDK clients as on AWS.
+//! The world of a single machine: the embedded engines behind the same SDK clients as on AWS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use tracing::warn;
 use crate::direct_tables::EmbeddedTables;
 use crate::key_files::KeyFiles;
 
-/// What tables and queues are called in the embedded engines.
+/// Prefix of the tables and queues in the embedded engines.
 const PREFIX: &str = "tieline-";
-/// How many shards the relay's bots are spread over on one machine.
+/// Number of shards for the relay's bots on one machine.
 pub const RELAY_SHARDS: usize = 8;
 
-/// Where the keys are that seal secrets.
+/// Source of the data keys.
 #[derive(Debug)]
 pub enum Keys {
-    /// One that never changes.
+    /// A fixed key.
     Fixed([u8; 32]),
-    /// In files of a data directory, where they can be rotated.
+    /// Files in a data directory, where they can be rotated.
     In(PathBuf),
 }
 
@@ -36,7 +36,7 @@ impl From<[u8; 32]> for Keys {
     }
 }
 
-/// Opens the world on the embedded engines. Tables and queues are made if they are missing.
+/// Opens the world on the embedded engines. Missing tables and queues are created.
 ///
 /// # Errors
 /// If they can't be made, or TLS can't be set up.
@@ -56,9 +56,9 @@ pub async fn world(
         .context("can't make the queues")?;
     match definitions::put_back_dead(&sqs, PREFIX).await {
         Ok(0) => {}
-        Ok(n) => warn!("{n} events or wake-ups that could not be worked on are tried again"),
-        // They stay where they are until the next start.
-        Err(error) => warn!(error = %error, "dead letters of the queues can't be tried again"),
+        Ok(n) => warn!("{n} dead letters (events and wake-ups) are moved back to their queues"),
+        // They stay there until the next start.
+        Err(error) => warn!(error = %error, "dead letters can't be moved back to their queues"),
     }
     let mut client = TableClient::from(dynamo);
     if let Some(tables) = embedded.direct_tables() {
@@ -76,12 +76,12 @@ pub async fn world(
     Ok(world.exposed())
 }
 
-/// The SDK's clients of the embedded engines.
+/// SDK clients for the embedded engines.
 ///
 /// Requests are not signed: the engines don't check signatures.
 #[must_use]
 pub fn clients(embedded: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
-    // Without credentials the SDK has no other way than none. Calls don't leave the process, so no stream of theirs can stall.
+    // The SDK needs an explicit setting to send requests without credentials. Calls stay in the process, so no stream can stall.
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(tieline_embedded::REGION))

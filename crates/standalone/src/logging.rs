@@ -1,4 +1,4 @@
-//! Log lines: human on a terminal, JSON otherwise.
+//! Log format: human on a terminal, JSON otherwise.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -6,12 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// The AWS SDK and the HTTP stack talk much; what they have to say comes in our own errors.
+/// The AWS SDK and the HTTP stack log a lot; their errors are reported in our own log lines.
 const DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn";
 
-/// Starts logging to standard error. Gives the format.
+/// Starts logging to standard error. Returns the format.
 pub fn start(directives: Option<&str>, format: Option<LogFormat>) -> LogFormat {
-    // The command line has checked the directives.
+    // The directives were validated with the command line.
     let filter = EnvFilter::new(directives.unwrap_or(DEFAULT));
     let format = format.unwrap_or(if stderr().is_terminal() {
         LogFormat::Human

@@ -1,4 +1,4 @@
-//! `tieline login`: a bot is logged in by scanning a code with a phone.
+//! `tieline login`: logs a bot in by scanning a code with a phone.
 
 use std::io::{IsTerminal as _, stdin};
 use std::process::ExitCode;
@@ -16,10 +16,10 @@ use crate::doctor;
 use crate::terminal::{self, one_line};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest time from the first code to the login.
+/// Timeout from the first code to the login.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
-/// Logs in.
+/// Runs the login.
 ///
 /// # Errors
 /// If the platform offers no login, or the code is not scanned in time.
@@ -45,7 +45,7 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
         state = match &*word {
             "confirmed" => return Ok(ExitCode::SUCCESS),
             "refused" => bail!("the login was refused: {}", reason(&state)),
-            // A new code.
+            // Request a new code.
             "expired" => client.post(&path, &client::nothing()).await?,
             "verify_code_needed" => client.post(&path, &json!({ "verifyCode": typed().await? })).await?,
             _ => {
@@ -54,7 +54,7 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
             }
         };
         if word == "verify_code_needed" {
-            // Asked again, it was the wrong one.
+            // If it is asked for again, the code was wrong.
             said.clear();
         }
     }
@@ -64,7 +64,7 @@ pub async fn run(args: Integration) -> anyhow::Result<ExitCode> {
     )
 }
 
-/// What to do instead, where the platform offers no login.
+/// What to do instead, if the platform offers no login.
 fn no_login(error: ApiError) -> anyhow::Error {
     match error.code() {
         Some("login_not_offered") => anyhow::anyhow!(
@@ -90,7 +90,7 @@ fn reason(state: &Value) -> String {
     one_line(state["code"].as_str().unwrap_or("it gives no reason"))
 }
 
-/// The code in characters, light on dark as on a dark terminal, and the address for those who can't scan it.
+/// The QR code in characters, light on dark as on a dark terminal, and its URL for people who can't scan it.
 fn draw(url: &str) -> anyhow::Result<String> {
     let code = QrCode::new(url).context("the login's address is too long for a code")?;
     let image = code

@@ -1,4 +1,4 @@
-//! `tieline logs`: the log of an integration, the newest line last.
+//! `tieline logs`: the log of an integration, newest line last.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::color::{self, Color};
 use crate::doctor;
 use crate::terminal::{self, Unwritable, one_line};
 
-/// How often a followed log is looked at.
+/// Poll interval of a followed log.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many lines are looked at each time: more than come within a pause.
+/// Lines read per poll: more than are written between two polls.
 const WINDOW: usize = 200;
-/// How often in a row a bridge may not answer, as while it restarts.
+/// Maximum number of consecutive failed requests, as during a restart of the bridge.
 const MAX_FAILURES: u32 = 30;
 
 /// Shows a log.
@@ -36,7 +36,7 @@ pub async fn run(args: Logs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what comes, until interrupted.
+/// Prints new lines, until interrupted.
 async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -> anyhow::Result<()> {
     let mut n_failures = 0;
     loop {
@@ -54,7 +54,7 @@ async fn follow(client: &Client, id: &str, args: &Logs, mut shown: Vec<Value>) -
     }
 }
 
-/// The newest lines, the newest last.
+/// The newest lines, newest last.
 async fn newest(client: &Client, id: &str, args: &Logs, limit: usize) -> Result<Vec<Value>, ApiError> {
     let level = args.level.map(|level| match level {
         Level::Info => "info",
@@ -63,7 +63,7 @@ async fn newest(client: &Client, id: &str, args: &Logs, limit: usize) -> Result<
     });
     let query: Vec<_> = level.into_iter().map(|level| ("level", level)).collect();
     let path = client.own(&["integrations", id, "logs"]);
-    // What is searched for may lie far back: all lines are looked at, of which a log keeps those of 7 days.
+    // Matches may be old, so all lines are read, which a log keeps for 7 days.
     let looked_at = if args.since.is_some() || args.search.is_some() {
         usize::MAX
     } else {
@@ -89,10 +89,10 @@ fn is_wanted(line: &Value, since: Option<Timestamp>, search: Option<&str>) -> bo
     is_late && search.is_none_or(holds)
 }
 
-/// What of `seen` comes after what was shown: after its last line, if that is still there.
+/// The part of `seen` that follows what was shown: the lines after the last one shown, if that is still there.
 fn since<'a>(shown: &[Value], seen: &'a [Value]) -> &'a [Value] {
     let Some(last) = shown.last() else { return seen };
-    // Lines that are alike to the letter may follow each other: as many as were shown are skipped.
+    // Identical lines may follow each other: skip as many as were shown.
     let n_alike = shown.iter().filter(|line| *line == last).count();
     let mut places = seen.iter().enumerate().filter(|(_, line)| *line == last);
     match places.nth(n_alike - 1) {
@@ -104,7 +104,7 @@ fn since<'a>(shown: &[Value], seen: &'a [Value]) -> &'a [Value] {
     }
 }
 
-/// Levels that are worth a look, in their colours.
+/// Levels that are coloured.
 const LEVELS: [(&str, Color); 2] = [("  WARN ", Color::Yellow), ("  ERROR", Color::Red)];
 
 fn show(lines: &[Value], output: Output) -> Result<(), Unwritable> {
@@ -132,14 +132,14 @@ mod tests {
 
     use super::*;
 
-    /// Lines of these codes; all but `a` have come at the same time.
+    /// Lines with these codes; all except `a` have the same time.
     fn lines(codes: &str) -> Vec<Value> {
         let line = |code: char| json!({ "at": if code == 'a' { "1" } else { "2" }, "code": code.to_string() });
         codes.chars().map(line).collect()
     }
 
     #[test]
-    fn only_what_is_new_is_shown() {
+    fn only_new_lines_are_shown() {
         #[track_caller]
         fn check(shown: &str, seen: &str, expected: &str) {
             assert_eq!(since(&lines(shown), &lines(seen)), lines(expected));
@@ -148,7 +148,7 @@ mod tests {
         check("a", "a", "");
         check("ab", "bc", "c");
         check("b", "bb", "b");
-        // What was shown last has gone from the log.
+        // The line shown last has been removed from the log.
         check("a", "bc", "bc");
     }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_lines() {
+    fn log_entries_are_printed_on_one_line() {
         let line = json!({ "at": "T", "level": "warn", "code": "c", "message": "a\nb\u{1b}[m" });
         assert_eq!(readable(&line), "T  WARN   c  a b[m");
     }

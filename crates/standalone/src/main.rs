@@ -8,7 +8,7 @@ use tieline_standalone::{apply, chat, completion, doctor, export, logging, login
 use tokio::runtime::Builder;
 use tracing::error;
 
-/// Each message takes thousands of small pieces of memory, and gives many back on another thread than took them.
+/// mimalloc: each message makes thousands of small allocations, and many of them are freed on another thread than they were made on.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -59,7 +59,7 @@ fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> Exit
     match serve::run(Serve { locale, ..args }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if format == LogFormat::Json => {
-            error!(error = format!("{failure:#}"), "can't serve");
+            error!(error = format!("{failure:#}"), "bridge stopped with an error");
             ExitCode::FAILURE
         }
         Err(failure) => fail(&failure),

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the numbers of this process, for the root token or for programs of this machine.
+//! `GET /metrics`: metrics of this process, for the root token or for programs on this machine.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,7 @@ use tieline_bridge::world::World;
 /// The long connections of this process, once they are started.
 pub type Held = Arc<OnceLock<Connections>>;
 
-/// The route. `held` is asked at each request.
+/// The route. `held` is read at each request.
 pub fn router(world: World, held: Held) -> Router {
     Router::new().route("/metrics", get(show)).with_state((world, held))
 }
@@ -36,7 +36,7 @@ async fn show(
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
 }
 
-/// Whether a program of this machine asks for itself, and not a proxy for another client.
+/// Whether a program on this machine makes the request itself, rather than a proxy for another client.
 fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
     let is_forwarded = headers.contains_key(FORWARDED)
         || headers.contains_key("x-forwarded-for")
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_program_of_this_machine_is_local() {
+    fn only_direct_loopback_requests_are_local() {
         let peer = |address: &str| address.parse::<SocketAddr>().unwrap();
         let nothing = HeaderMap::new();
         assert!(is_local(peer("127.0.0.1:9"), &nothing));

@@ -1,11 +1,11 @@
-//! Answers for programs.
+//! Output for programs.
 
 use serde_json::Value;
 
 use crate::args::Output;
 use crate::terminal::{self, one_line};
 
-/// Prints a value as JSON or YAML. `false`: the format is one for people, and nothing is printed.
+/// Prints a value as JSON or YAML. Returns `false` and prints nothing if the format is one for people.
 ///
 /// # Errors
 /// If the reader has closed the pipe.
@@ -27,7 +27,7 @@ pub fn structured(value: &Value, output: Output) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// What an object is called on the command line: its name, else its id.
+/// The name of a resource on the command line, or its id if it has no name.
 fn name(item: &Value) -> String {
     let fields = ["name", "id", "platform"].into_iter();
     let mut found = fields.filter_map(|field| item[field].as_str());
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_named_by_what_commands_accept() {
+    fn names_in_output_are_accepted_by_commands() {
         assert_eq!(name(&json!({ "id": "int_1", "name": "Desk" })), "Desk");
         assert_eq!(name(&json!({ "id": "trg_1" })), "trg_1");
     }

@@ -1,4 +1,4 @@
-//! The first start: something to talk to, so that nothing needs to be configured.
+//! First start: creates a bot to talk to, so that nothing needs to be configured.
 
 use std::fs;
 use std::path::Path;
@@ -19,13 +19,13 @@ use tieline_store::config::integration::{self, IntegrationError, IntegrationSett
 use tieline_store::config::organization::{self, DEFAULT};
 use tieline_store::config::trigger::{self, Rival, TriggerError};
 
-/// Says that this directory has been seeded: what its owner deletes stays deleted.
+/// Marker file: this directory has been seeded, so resources that its owner deletes stay deleted.
 const MARKER: &str = "seeded";
 
-/// Between two pieces of the echo: long enough to be seen, for that is what it is there for.
+/// Delay between two parts of the echo: long enough to be visible, because the echo demonstrates streaming.
 const ECHO_DELAY_MS: u64 = 150;
 
-/// The language of a locale, as the console chooses between the two: English unless it is Chinese.
+/// The language of a locale, chosen as in the console: Chinese for Chinese locales, else English.
 #[must_use]
 pub fn language_of(locale: &str) -> Language {
     match locale.to_ascii_lowercase().starts_with("zh") {
@@ -34,12 +34,12 @@ pub fn language_of(locale: &str) -> Language {
     }
 }
 
-/// Makes an echo agent, a web integration that speaks `language` and a trigger between them, at the first start.
+/// Creates an echo agent, a web integration in `language` and a trigger between them, at the first start.
 ///
-/// A start that died half-way has left some of it behind; the next one finds it by name.
+/// A start that was interrupted may have created some of them; the next one finds them by name.
 ///
 /// # Errors
-/// The table's.
+/// The store's.
 pub async fn seed(world: &World, dir: &Path, language: Language) -> anyhow::Result<()> {
     let marker = dir.join(MARKER);
     if marker.exists() {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_chinese_locales_are_chinese() {
+    fn only_chinese_locales_select_chinese() {
         for locale in ["", "C.UTF-8", "en_US.UTF-8", "de_DE"] {
             assert_eq!(language_of(locale), Language::English, "{locale}");
         }

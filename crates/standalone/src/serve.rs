@@ -33,28 +33,28 @@ use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
 
-/// Most runs and deliveries that work at the embedded tables, which do one thing after the other.
+/// Maximum number of runs and deliveries that use the embedded tables concurrently; the tables process one request at a time.
 const MAX_WORKING: usize = 16;
 
-/// Time between two looks at a reply: it may be a merged one, which shows what another one says.
+/// Poll interval of a reply that may be a merged one, which shows another reply's text.
 const REPLY_LOOK: Duration = Duration::from_millis(500);
 
-/// How long a wake-up waits for a slot before it goes back to the queue.
+/// How long a wake-up waits for a slot before it is returned to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);
 
-/// How long runs may go on after SIGTERM; what is not finished then goes on at the next start.
+/// How long runs may continue after SIGTERM; unfinished runs continue at the next start.
 const DRAIN: Duration = Duration::from_secs(7);
 
-/// How long closing long connections may take after that.
+/// How long closing the long connections may take after that.
 const HANG_UP: Duration = Duration::from_millis(2000);
 
-/// How long threads may go on after that, whatever they do.
+/// How long threads may continue after that, whatever they do.
 const HARD_STOP: Duration = Duration::from_millis(500);
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the configuration file can't be applied, or the data directory, the address or the engines can't be obtained, or are lost.
+/// If the configuration file can't be applied, or if the data directory, the address or the engines can't be opened or are lost.
 pub fn run(args: Serve) -> anyhow::Result<()> {
     data::close_to_others();
     tieline_server::raise_limit();
@@ -66,7 +66,7 @@ pub fn run(args: Serve) -> anyhow::Result<()> {
 
 async fn serve(args: Serve) -> anyhow::Result<()> {
     let config = args.config.as_deref().map(apply::read).transpose()?;
-    // Before what else takes time: the first process of a container is ended by no signal that it doesn't listen to.
+    // Before anything that takes time: as the first process of a container (PID 1) it ignores signals without a handler.
     let mut signals = Signals::listen()?;
     data::prepare(&args.data_dir)?;
     let _lock = data::lock(&args.data_dir)?;
@@ -91,7 +91,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         if let Some(file) = config {
             configure(&world, &token, &file).await?;
         }
-        // Until now clients that connect wait, so that none is served before the configuration is applied.
+        // Until now, connecting clients wait, so that none is served before the configuration is applied.
         let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&workers.connections)));
         let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
@@ -104,12 +104,12 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     tokio::select! {
         failed = opening => return failed,
         () = signals.received() => {}
-        // Nothing can be accepted or finished any more: the supervisor of this process has to start another.
+        // Nothing can be accepted or finished any more: the process supervisor must restart it.
         () = embedded.ended() => bail!("the storage has ended by itself, which the log explains"),
     }
     info!("stopping");
     workers.stop().await;
-    // Until now, so that polls of running answers were served while these were finished.
+    // Only now, so that polls of running answers were served while the runs were finished.
     serving.abort_all();
     embedded.close().await;
     info!("stopped");
@@ -141,20 +141,20 @@ impl Workers {
         })
     }
 
-    /// Finishes runs and closes connections, each within its limit.
+    /// Finishes runs and closes connections, each within its time limit.
     async fn stop(self) {
         self.stop.send_replace(true);
         let drained = timeout(DRAIN, async {
             let _ = tokio::join!(self.dispatching, self.running);
         });
         if drained.await.is_err() {
-            warn!("runs that are not finished go on at the next start");
+            warn!("unfinished runs will continue at the next start");
         }
-        // Until now, so that answers that were being finished still had their sockets.
+        // Only now, so that answers that were being finished still had their connections.
         if let Some(connections) = self.connections.get()
             && timeout(HANG_UP, connections.stop()).await.is_err()
         {
-            warn!("long connections are cut off");
+            warn!("long connections did not close in time and are dropped");
         }
     }
 }
@@ -166,7 +166,7 @@ fn engine_options(args: &Serve) -> Options {
         } else {
             Durability::ProcessCrash
         },
-        // Only this process reads these queues: what is still marked as received was received before a restart.
+        // Only this process reads these queues: messages still marked as in flight were received before a restart.
         in_hand: InHand::Returned,
         ..Options::default()
     }
@@ -177,7 +177,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("can't listen on {address}; --listen takes another address"))
 }
 
-/// Applies the configuration file as an operator would, on a port of its own that is closed afterwards.
+/// Applies the configuration file through the management API, on a temporary port that is closed afterwards.
 async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result<()> {
     let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
     let address = listener.local_addr()?;
@@ -199,7 +199,7 @@ async fn configure(world: &World, token: &Secret, file: &File) -> anyhow::Result
     Ok(())
 }
 
-/// An address of this machine's that leads to the listener.
+/// A local address that connects to the listener.
 fn reachable(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -209,7 +209,7 @@ fn reachable(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// The settings of one machine. At most one process has the data directory, so all its restarts are one node.
+/// The settings of one machine. At most one process uses the data directory, so all its restarts count as one node.
 fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     let owner = Owner {
         node: "standalone".to_owned(),
@@ -224,15 +224,15 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
             working: MAX_WORKING,
         },
         slot_wait: SLOT_WAIT,
-        // No other process could stop a run.
+        // No other process can stop a run.
         stop_poll: Duration::MAX,
-        // Nor write a reply.
+        // Nor can another process write a reply.
         reply_looks: (REPLY_LOOK, REPLY_LOOK),
         ..Settings::new(public_url.trim_end_matches('/').to_owned(), owner)
     }
 }
 
-/// What clients may occupy, and for how long.
+/// Limits for clients: connections and time.
 fn limits(args: &Serve) -> Limits {
     let limits = Limits {
         max_connections: args.max_connections,
@@ -253,8 +253,8 @@ fn is_given(args: &Serve) -> bool {
     args.admin_token.as_deref().is_some_and(|given| !given.is_empty())
 }
 
-/// The console's address, with a sign-in token in the fragment, which no server ever sees. Output that is not a terminal may be
-/// stored, so a token that the operator chose is not written there.
+/// Prints the console's URL, with a sign-in token in the fragment, which is never sent to a server. Output that isn't a terminal may be
+/// stored, so a token that the operator chose isn't written there.
 fn greet(address: SocketAddr, token: &Secret, is_given: bool) {
     let console = reachable(address);
     let signed_in = format!("{console}/#token={}", token.expose());
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reachable_address_leads_to_the_listener() {
+    fn reachable_address_connects_to_the_listener() {
         #[track_caller]
         fn check(listen: &str, expected: &str) {
             assert_eq!(reachable(listen.parse().unwrap()), expected);

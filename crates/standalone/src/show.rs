@@ -13,10 +13,10 @@ use crate::{doctor, output, table};
 
 mod watch;
 
-/// Lines of an integration's log that `describe` shows.
+/// Number of log lines of an integration that `describe` shows.
 const LOG_LINES: usize = 10;
 
-/// Lists things, or one of them.
+/// Lists resources, or shows one of them.
 ///
 /// # Errors
 /// If they can't be fetched.
@@ -39,7 +39,7 @@ async fn show(client: &Client, args: &Get, items: &[Value], more: bool) -> anyho
     Ok(())
 }
 
-/// Shows things, or one of them, with all that belongs to them.
+/// Shows resources, or one of them, with everything that belongs to them.
 ///
 /// # Errors
 /// If they can't be fetched.
@@ -58,14 +58,14 @@ pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written to standard error, so that a program that reads the lines finds nothing else among them. JSON says it itself.
+/// Written to standard error, so that standard output has only the listed lines. In JSON it is part of the output.
 fn tell_of_more(more: bool) {
     if more {
         terminal::aside("there are more: raise --limit to see them");
     }
 }
 
-/// What is shown to programs.
+/// The output for programs.
 fn whole(items: &[Value], is_one: bool, more: bool) -> Value {
     match (is_one, items) {
         (true, [item]) => item.clone(),
@@ -73,7 +73,7 @@ fn whole(items: &[Value], is_one: bool, more: bool) -> Value {
     }
 }
 
-/// The things asked for, and whether there are more.
+/// The requested resources, and whether there are more.
 async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)> {
     let filter = filter(args)?;
     let filter: Vec<(&str, &str)> = filter.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -121,7 +121,7 @@ async fn fetch(client: &Client, args: &Get) -> anyhow::Result<(Vec<Value>, bool)
     }
 }
 
-/// Kinds that each filter is for.
+/// The kinds that each filter applies to.
 const FILTERED: [(&str, &[Kind]); 4] = [
     ("--since", &[Kind::Messages]),
     ("--state", &[Kind::Messages, Kind::Integrations]),
@@ -129,7 +129,7 @@ const FILTERED: [(&str, &[Kind]); 4] = [
     ("--search", &[Kind::Messages, Kind::Conversations, Kind::Integrations]),
 ];
 
-/// What is asked of a list, by parameter.
+/// The query parameters of a list.
 fn filter(args: &Get) -> anyhow::Result<Vec<(&'static str, String)>> {
     let given = [
         ("since", args.since.map(|since| since.to_string())),
@@ -152,7 +152,8 @@ fn filter(args: &Get) -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(query)
 }
 
-/// The first of a list, and whether there are more. One more is asked for: a page that is just full tells nothing of the next one.
+/// The first items of a list, and whether there are more. Requests one item more, because a page that is exactly full doesn't show whether
+/// another follows.
 async fn first(
     client: &Client,
     path: &[&str],
@@ -165,7 +166,7 @@ async fn first(
     Ok((items, more))
 }
 
-/// Whether a table is drawn, which shows how the bots are. Programs get what the API has of the thing itself.
+/// Whether the output is a table, which includes the status of bots. Programs get the resource as the API returns it.
 fn is_for_people(args: &Get) -> bool {
     matches!(args.output, Output::Table | Output::Wide)
 }
@@ -174,7 +175,7 @@ fn limit_for(id: Option<&str>, limit: usize) -> usize {
     if id.is_some() { usize::MAX } else { limit }
 }
 
-/// Of a list that can't be asked for one: the one.
+/// The one resource, from a list without an endpoint for a single item.
 fn one_of(
     items: Vec<Value>,
     kind: Kind,
@@ -196,7 +197,7 @@ fn platform_key(catalogue: &Value) -> &'static str {
     }
 }
 
-/// Adds what belongs to it.
+/// Adds related resources.
 async fn surround(client: &Client, kind: Kind, item: &mut Value) -> anyhow::Result<()> {
     let Some(id) = item["id"].as_str().map(str::to_owned) else {
         return Ok(());
@@ -237,7 +238,7 @@ fn described(item: &Value) -> String {
     lines.join("\n")
 }
 
-/// Each field on a line of its own, what is inside of it further to the right.
+/// Each field on its own line, nested fields indented.
 fn tree(indent: &str, value: &Value, lines: &mut Vec<String>) {
     let fields: Vec<(String, &Value)> = match value {
         Value::Object(fields) => ordered(fields),
@@ -273,7 +274,7 @@ fn ordered(fields: &Map<String, Value>) -> Vec<(String, &Value)> {
     fields
 }
 
-/// A column: its title and where its values are. The names of others' ids stand in place of the ids.
+/// A column: its title and the path of its values. Ids of other resources are replaced by names.
 type Column = (&'static str, &'static str);
 
 const fn columns(kind: Kind) -> &'static [Column] {
@@ -349,7 +350,7 @@ const fn columns(kind: Kind) -> &'static [Column] {
     }
 }
 
-/// What a wide table shows beside these.
+/// Additional columns of a wide table.
 const fn more_columns(kind: Kind) -> &'static [Column] {
     match kind {
         Kind::Integrations => &[
@@ -410,7 +411,7 @@ fn cell(value: &Value) -> String {
 struct Names(Map<String, Value>);
 
 impl Names {
-    /// Looks up those that a table of this kind shows.
+    /// Looks up the names that a table of this kind needs.
     async fn look(client: &Client, kind: Kind) -> anyhow::Result<Self> {
         let kinds: &[Kind] = match kind {
             Kind::Triggers => &[Kind::Integrations, Kind::Agents],
@@ -455,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_name_what_ids_stand_for() {
+    fn tables_show_names_instead_of_ids() {
         let names = Names(Map::from_iter([
             ("int_1".to_owned(), "Desk".into()),
             ("agt_1".to_owned(), "Echo".into()),
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_show_what_is_inside_further_right() {
+    fn nested_fields_are_indented() {
         let item =
             json!({ "config": { "model": "m" }, "list": [], "name": "A\u{1b}[2J", "id": "1", "tags": [{ "k": 1 }] });
         assert_eq!(

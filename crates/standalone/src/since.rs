@@ -1,4 +1,4 @@
-//! Points in time on the command line: a time, or how long ago.
+//! Times on the command line: a point in time, or how long ago.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ pub fn now() -> Timestamp {
 /// Reads `2026-01-02T03:04:05Z`, or `90s`, `30m`, `2h`, `7d` ago.
 ///
 /// # Errors
-/// What is allowed, if it is neither.
+/// The accepted formats, if it is neither.
 pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let expected = || "expected a time like 2026-01-02T03:04:05Z, or how long ago: 90s, 30m, 2h, 7d".to_owned();
     if let Some(time) = Timestamp::parse(text) {
@@ -36,7 +36,7 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     Ok(now.before(span))
 }
 
-/// The same for an argument.
+/// Like [`parse`], relative to the current time, for an argument.
 ///
 /// # Errors
 /// As [`parse`].
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_spans_are_read() {
+    fn times_and_durations_are_parsed() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         for (text, time) in [
             ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),

@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Tables for people.
 
 use unicode_width::UnicodeWidthStr as _;
 

@@ -1,4 +1,4 @@
-//! Commands that do something to one object. Those that take something away from people show whom, and ask.
+//! Commands that act on one resource. Those that affect people show whom, and ask.
 
 mod keys;
 mod lifecycle;

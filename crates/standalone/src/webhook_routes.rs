@@ -1,4 +1,4 @@
-//! Routes of platforms' webhooks: axum's requests and responses to the bridge's types and back.
+//! Routes of platforms' webhooks: converts axum's requests and responses to the bridge's types and back.
 
 use std::net::SocketAddr;
 
@@ -38,7 +38,7 @@ async fn webhook(
     take_in(world, (platform, integration), request).instrument(span).await
 }
 
-/// Names the client in the log lines of a request: a refused one is of interest with its source.
+/// The span of a request, which adds the client's address to its log lines: for a rejected request the source matters.
 fn span_of(request: &Request) -> Span {
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
     match client {
@@ -87,7 +87,7 @@ async fn follow(
     )
 }
 
-/// What the request carries to prove its operator.
+/// The credentials that the request carries.
 fn proofs(head: &Parts) -> Proofs<'_> {
     let header = |name: HeaderName| head.headers.get(name).and_then(|header| header.to_str().ok());
     Proofs {
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::local;
 
-    /// Its queues are there, its tables are not.
+    /// A world whose queues exist and whose tables don't.
     async fn without_tables(embedded: &Embedded) -> World {
         let (dynamo, sqs) = local::clients(embedded);
         let urls = definitions::create_missing(&sqs, "test-", 1).await.unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_that_fails_makes_no_token_wrong() {
+    async fn table_failure_is_not_reported_as_a_wrong_token() {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
         let world = without_tables(&embedded).await;
         let token = HeaderValue::from_static("Bearer tl_somebodys");

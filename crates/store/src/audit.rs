@@ -1,7 +1,7 @@
-//! Audit log: what operators changed, and who tried to sign in.
+//! Audit log: changes by operators, and attempts to sign in.
 //!
 //! Items `AUDIT#{organization}`/`{time}#{id}` of `state`, 400 days, with a copy in the partition `AUDIT#` for the root operator: `b` the
-//! entry, sealed. A change that is one transaction writes its entry in that transaction (see [`Store::audited`]), so no crash separates
+//! sealed entry. A change that is one transaction writes its entry in that transaction (see [`Store::audited`]), so no crash separates
 //! the two.
 
 use std::sync::Arc;
@@ -25,43 +25,43 @@ const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 const WHAT: &str = "audit entry";
 
-/// An entry.
+/// An audit entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// Its id.
     pub id: String,
-    /// When.
+    /// The time.
     #[serde(with = "millis")]
     pub at: Timestamp,
-    /// Whose things were changed. `None`: the whole deployment's.
+    /// The organization that owns what was changed. `None`: the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationId>,
-    /// Who.
+    /// The operator.
     pub actor: Actor,
-    /// From which address, if known.
+    /// The operator's address, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What was done, in a stable word such as `agent.update`.
+    /// The action, a stable name such as `agent.update`.
     pub action: String,
-    /// To what.
+    /// What was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// The fields that changed as they were. Secrets are masked.
+    /// The previous values of the changed fields. Secrets are masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// The fields that changed as they are from now on. Secrets are masked.
+    /// The new values of the changed fields. Secrets are masked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
 
-/// Who made a change.
+/// The operator who made a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
     /// `root`, `admin`, `viewer`, or `unknown`.
     pub role: String,
-    /// The organization's token, if it was one.
+    /// The organization's token, if one was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     /// Its name.
@@ -81,12 +81,12 @@ pub struct Target {
     pub name: Option<String>,
 }
 
-/// An entry with the lines for the logs of integrations that tell the same.
+/// An entry, with lines for the logs of integrations that report the same change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trail {
     /// The entry.
     pub entry: AuditEntry,
-    /// The lines, each of one integration.
+    /// The lines, each for one integration.
     pub lines: Vec<(IntegrationId, LogEntry)>,
 }
 
@@ -98,7 +98,7 @@ enum Stored {
 }
 
 impl Store {
-    /// The same store, whose next transaction writes this trail with the change.
+    /// This store, with a trail that its next transaction writes with the change.
     #[must_use]
     pub fn audited(&self, trail: Trail) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl Store {
     }
 }
 
-/// Writes a trail before something that is no transaction.
+/// Writes a trail, before a change that is no transaction.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -117,7 +117,7 @@ pub async fn append(store: &Store, trail: &Trail) -> Result<(), StoreError> {
     batch::put(&store.dynamo, &store.tables.state, items).await
 }
 
-/// The items of a trail. None of them has a key that anything else has.
+/// The items of a trail. Their keys are unique.
 pub(crate) fn items(store: &Store, trail: &Trail) -> Result<Vec<Item>, StoreError> {
     let entry = &trail.entry;
     let organization = entry.organization.as_ref().map(OrganizationId::as_str);
@@ -143,7 +143,7 @@ fn item(store: &Store, owner: &str, entry: &AuditEntry) -> Result<Item, StoreErr
     Ok(item)
 }
 
-/// A fresh id of an entry.
+/// A random entry id.
 #[must_use]
 pub fn fresh_id() -> String {
     fresh("aud", random())
@@ -155,7 +155,7 @@ fn random() -> [u8; 12] {
     bytes
 }
 
-/// Lists the entries of an organization, or all entries, the newest first: those from `since` on, and before `until`.
+/// Lists the entries of an organization, or all entries, the newest first: those from `since` on and before `until`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
@@ -199,7 +199,7 @@ fn from_item(store: &Store, item: Item) -> Result<AuditEntry, StoreError> {
     serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// An entry opens only under its own id.
+/// Binds a sealed entry to its own id.
 pub(crate) fn about(id: &str) -> &str {
     id
 }

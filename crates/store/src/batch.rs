@@ -1,4 +1,4 @@
-//! Many items in one call. What the table leaves undone is done again, a little later.
+//! Batch reads and writes. What the table leaves unprocessed is retried with backoff.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,13 +22,13 @@ const MAX_KEYS: usize = 100;
 /// See [Amazon DynamoDB API Reference/BatchWriteItem](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html).
 const MAX_WRITES: usize = 25;
 
-/// How often the same rest is tried without any headway.
+/// Most retries without any progress.
 const MAX_TRIES: u32 = 8;
 
-/// The first wait; each next is twice as long.
+/// The first wait; it doubles with each retry.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 
-/// Reads items by their keys. Those that aren't there are missing; a key named twice is read once.
+/// Reads items by their keys. Items that don't exist are left out; a key given twice is read once.
 pub(crate) async fn get(
     client: &TableClient,
     table: &str,
@@ -73,7 +73,7 @@ async fn get_some(
     ))
 }
 
-/// Writes items, each as a whole and on no condition: only for items that have no other writer.
+/// Writes whole items unconditionally: only for items that have no other writer.
 pub(crate) async fn put(client: &TableClient, table: &str, items: Vec<Item>) -> Result<(), StoreError> {
     let mut items = items.into_iter().peekable();
     while items.peek().is_some() {

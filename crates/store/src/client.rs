@@ -1,4 +1,4 @@
-//! How the tables are called: over the network, or in the same process.
+//! Clients of the tables: over the network, or in the same process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput
 use aws_sdk_dynamodb::{Client, Error};
 use futures_util::future::BoxFuture;
 
-/// The answer of a call in the same process. Its errors are those of the API, after which the call isn't repeated.
+/// The result of a call in the same process. Its errors are those of the API, and are not retried.
 pub type DirectCall<'a, A> = BoxFuture<'a, Result<A, Error>>;
 
-/// Tables in the same process: the calls that a message costs, without HTTP, JSON and the repeating that a network needs.
+/// Tables in the same process: the calls on the path of a message, without HTTP, JSON and the retries that a network needs.
 pub trait DirectTables: fmt::Debug + Send + Sync {
     /// Reads an item.
     fn get_item(&self, asked: GetItemInput) -> DirectCall<'_, GetItemOutput>;
@@ -28,7 +28,7 @@ pub trait DirectTables: fmt::Debug + Send + Sync {
     fn put_item(&self, asked: PutItemInput) -> DirectCall<'_, PutItemOutput>;
     /// Changes an item.
     fn update_item(&self, asked: UpdateItemInput) -> DirectCall<'_, UpdateItemOutput>;
-    /// Asks for a page of a partition.
+    /// Queries a page of a partition.
     fn query(&self, asked: QueryInput) -> DirectCall<'_, QueryOutput>;
     /// Reads items by their keys.
     fn batch_get_item(&self, asked: BatchGetItemInput) -> DirectCall<'_, BatchGetItemOutput>;
@@ -37,7 +37,7 @@ pub trait DirectTables: fmt::Debug + Send + Sync {
 /// Calls the tables. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TableClient {
-    /// For what is rare, and for everything over the network.
+    /// For rare calls, and for all calls over the network.
     pub(crate) sdk: Client,
     direct: Option<Arc<dyn DirectTables>>,
 }
@@ -49,7 +49,7 @@ impl From<Client> for TableClient {
 }
 
 impl TableClient {
-    /// Calls the same tables directly where that can be done.
+    /// Calls the same tables in-process where possible.
     #[must_use]
     pub fn directly(self, tables: Arc<dyn DirectTables>) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl TableClient {
     }
 }
 
-/// The error for a call that lacks a field, as the SDK's client has it.
+/// The error for a call that lacks a field, like that of the SDK's client.
 fn incomplete(error: BuildError) -> Error {
     SdkError::<GetItemError>::construction_failure(error).into()
 }

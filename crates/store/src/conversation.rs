@@ -1,11 +1,11 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
 //! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
-//! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `hd` until when the group was heard, `at` last change. Session, mailbox and run are kept in
+//! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `hd` until when the group was heard, `at` last change. Session, mailbox and run are stored in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
-//! Every writer of a conversation reads it, changes it in memory and saves it on the condition that its version is still
-//! the same, so that dispatcher and runner never undo each other. Only heartbeats leave the version alone: they must not disturb.
+//! Every writer of a conversation reads it, changes it in memory and saves it on condition that its version is unchanged
+//! (compare-and-swap), so that dispatcher and runner never undo each other. Only heartbeats keep the version, so that they conflict with no other write.
 
 mod lease;
 mod list;
@@ -31,7 +31,7 @@ use crate::update::Update;
 
 pub use list::{get_many, list};
 
-/// How long a conversation is kept after its last change: longer than a session may be idle, and sessions are numbered in it, so that
+/// How long a conversation is kept after its last change: longer than a session may be idle. Sessions are numbered in it, so that
 /// a returning person never gets a number that agents know from before.
 const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
@@ -73,16 +73,16 @@ struct StoredV1 {
     at: Timestamp,
 }
 
-/// What a runner looks at now and then while its agent writes.
+/// What a lease holder polls while its agent writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
-    /// The fence of the newest holder. Another one than ours: we have lost the lease.
+    /// The fencing token of the newest holder. If it isn't ours, we have lost the lease.
     pub fence: u64,
-    /// The run under way.
+    /// The current run.
     pub run: Option<RunId>,
-    /// Whether and why it is asked to end.
+    /// Whether and why it is to be stopped.
     pub stop: Option<StopCause>,
-    /// Messages that wait behind it, in order.
+    /// Messages pending behind it, in order.
     pub waiting: Vec<MessageId>,
 }
 
@@ -91,9 +91,9 @@ fn behind_run(pending: &[Pending]) -> Vec<MessageId> {
     behind.map(|waiting| waiting.message.clone()).collect()
 }
 
-/// Reads a conversation as it is now.
+/// Reads a conversation, strongly consistent.
 ///
-/// A lease that was given back is there too, as one that has expired long ago: its fence must not be used again.
+/// A released lease is returned too, as one that has long expired: its fencing token must not be reused.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -101,7 +101,7 @@ pub async fn load(store: &Store, id: &ConversationId, now: Timestamp) -> Result<
     read_as(store, id, Reading::Strong, now).await
 }
 
-/// The same as it was a moment ago, for half the price: only for what ends with [`save`], which refuses what is outdated.
+/// Like [`load`], eventually consistent, for half the price: only for changes that end with [`save`], which refuses outdated ones.
 ///
 /// # Errors
 /// As [`load`].
@@ -124,16 +124,16 @@ async fn read_as(
     alive(found, now).map(|item| from_item(store, item)).transpose()
 }
 
-/// Saves a conversation: only what differs from `before`, which is as it was loaded (or [`Conversation::new`], of version 0).
+/// Saves a conversation: only what differs from `before`, which is as loaded (or [`Conversation::new`], of version 0).
 ///
-/// The lease is treated by what happened to it:
-/// - the same holder with the same or an earlier expiry, as whenever the dispatcher saves: it is not written. The version
-///   guards enough, for a new holder changes it. A heartbeat meanwhile stays in force.
-/// - the same holder with a later expiry: it is prolonged, and never shortened, if the own heartbeat has prolonged it further.
-/// - another fence: it is taken, if no heartbeat has touched it since it was read. The fence must grow.
-/// - none any more: it is given back. Its fence is kept.
+/// The lease is written according to its change:
+/// - same holder, same or earlier expiry, as in every save of the dispatcher: it is not written. The version
+///   is guard enough, for a new holder changes it. A concurrent heartbeat stays in force.
+/// - same holder, later expiry: it is renewed, and never shortened if the holder's own heartbeat has renewed it further.
+/// - another fencing token: it is acquired, if no heartbeat has touched it since it was read. The token must grow.
+/// - no lease: it is released. Its fencing token is kept.
 ///
-/// On success `after` has the new version, and the lease as [`load`] would give it.
+/// On success `after` has the new version, and the lease as [`load`] would return it.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if the conversation has changed since it was loaded; load it and decide again.
@@ -142,7 +142,7 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
     let kept = match change(store, before, after, lease).await? {
         Written::Done(_) => lease.result(before.lease.as_ref(), after.lease.as_ref()),
         Written::Refused(found) => {
-            // Our own heartbeat was faster and reaches further: nothing else stands in the way, so save without prolonging.
+            // Our own heartbeat has renewed it further meanwhile: nothing else conflicts, so save without renewing.
             let further = found
                 .and_then(|found| from_item(store, found).ok())
                 .filter(|found| found.version == before.version && lease.is_exceeded_by(found.lease.as_ref()));
@@ -158,10 +158,10 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
     Ok(())
 }
 
-/// Prolongs a lease and changes nothing else, not even the version. Tells what the holder should know.
+/// Renews a lease and changes nothing else, not even the version. Returns what the holder should know.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the lease is not this owner's any more: it must stop at once.
+/// [`StoreError::Conflict`] if this owner no longer holds the lease: it must stop at once.
 pub async fn heartbeat(
     store: &Store,
     id: &ConversationId,
@@ -193,7 +193,7 @@ pub async fn heartbeat(
     })
 }
 
-/// What the holder should know. May be a moment behind. `None` if there is no such conversation.
+/// What the holder should know, eventually consistent. `None` if there is no such conversation.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -305,7 +305,7 @@ fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>)
     Ok(())
 }
 
-/// The tasks, sealed: their names are a person's words. `None` if there is nothing to keep.
+/// The sealed tasks: their names are personal. `None` if there are none.
 fn seal_tasks(store: &Store, conversation: &Conversation) -> Result<Option<String>, StoreError> {
     if conversation.tasks == TaskBook::default() {
         return Ok(None);

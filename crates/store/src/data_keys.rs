@@ -1,7 +1,7 @@
 //! The data keys, each wrapped, and unwrapped by a [`KeyOpener`]: items `KEYRING`/`{version}` of `config`.
 //!
-//! `wrapped` the wrapped key, `from` when it begins to seal (absent: always), `ret` whether it is retired. A process reads them again
-//! every [`REFRESH`], so a new key begins to seal only when every process can open what it seals.
+//! `wrapped` the wrapped key, `from` the time from which it seals (absent: always), `ret` whether it is retired. A process reads the keys
+//! again every [`REFRESH`], so a new key starts to seal only when every process can open its values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::{Keyring, Store};
 
 /// How old the keys of a process may be before it reads them again.
 pub const REFRESH: Duration = Duration::from_secs(30);
-/// How old they may be at most: a process that can't read them processes nothing, for it may meet values that it can't open.
+/// Most age of a process's keys: a process that can't read them processes nothing, for it may meet values that it can't open.
 pub const MAX_AGE: Duration = Duration::from_secs(90);
 
 pub(crate) const PARTITION: &str = "KEYRING";
@@ -38,18 +38,18 @@ const RETIRED: &str = "ret";
 const VERSIONS: (&str, &str) = ("0", ":");
 const MAX_VERSIONS: usize = 256;
 
-/// Why there is no data key.
+/// Why there is no usable data key.
 #[derive(Debug, thiserror::Error)]
 pub enum DataKeyError {
-    /// The table that holds the wrapped keys.
+    /// The table that holds the wrapped keys failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
-    /// What wraps the keys, with what it said.
+    /// The service that wraps the keys failed, with its error.
     #[error("data key can't be unwrapped: {code}")]
     Wrapper {
         /// Its error code.
         code: String,
-        /// Whether the same may work a moment later.
+        /// Whether a retry may help.
         may_pass: bool,
     },
     /// The data key is not 32 bytes.
@@ -58,7 +58,7 @@ pub enum DataKeyError {
     /// There is none yet, and this process may not create one.
     #[error("there is no data key yet: the admin function creates it when it starts")]
     Missing,
-    /// The data key was given and is not kept in the table.
+    /// The data key was configured and is not stored in the table.
     #[error("the data key was given to this process and can't be rotated")]
     Given,
     /// Every version is in use.
@@ -67,7 +67,7 @@ pub enum DataKeyError {
 }
 
 impl DataKeyError {
-    /// Whether the same may work a moment later.
+    /// Whether a retry may help.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -78,25 +78,25 @@ impl DataKeyError {
     }
 }
 
-/// Unwraps data keys. They are wrapped so that a table alone opens nothing: by a key service, or as files beside the table.
+/// Unwraps data keys. They are wrapped so that access to the table alone opens nothing: by a key service, or as files beside the table.
 pub trait KeyOpener: fmt::Debug + Send + Sync {
     /// Unwraps a data key.
     fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<[u8; 32], DataKeyError>>;
 }
 
-/// Makes and destroys data keys: in the one program that rotates them.
+/// Creates and destroys data keys: in the one program that rotates them.
 pub trait KeyMaker: KeyOpener {
-    /// Makes a data key and returns it wrapped. `is_first`: for a table that has none.
+    /// Creates a data key and returns it wrapped. `is_first`: for a table that has none.
     fn make(&self, is_first: bool) -> BoxFuture<'_, Result<Vec<u8>, DataKeyError>>;
 
-    /// Deletes what is kept of a retired key outside the table. Repeating it does nothing.
+    /// Deletes what is stored of a retired key outside the table. Idempotent.
     fn destroy<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<(), DataKeyError>>;
 
-    /// How long after its creation a key begins to seal: until every process knows it. Zero where there is one process.
+    /// How long after its creation a key starts to seal: until every process knows it. Zero where there is one process.
     fn delay(&self) -> Duration;
 }
 
-/// Where the keys of a store come from, and when they were read.
+/// The source of a store's keys, and when they were last read.
 #[derive(Debug)]
 pub(crate) struct Source {
     opener: Arc<dyn KeyOpener>,
@@ -105,7 +105,7 @@ pub(crate) struct Source {
     reading: Mutex<()>,
 }
 
-/// A data key as it is kept.
+/// A data key as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyItem {
     pub(crate) version: u8,
@@ -115,7 +115,7 @@ pub(crate) struct KeyItem {
 }
 
 impl Store {
-    /// A store over these tables, with the data keys that are kept in them.
+    /// A store over these tables, with the data keys stored in them.
     ///
     /// # Errors
     /// [`DataKeyError::Missing`] if there is none yet; [`DataKeyError`].
@@ -151,7 +151,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Reads the data keys again, unless that was done lately. Keys that were read lately enough stay when that fails.
+    /// Reads the data keys again, unless they are fresh. If that fails, keys that are not too old stay in use.
     ///
     /// # Errors
     /// [`DataKeyError`], if the keys are older than [`MAX_AGE`].
@@ -201,12 +201,12 @@ impl Source {
         }
     }
 
-    /// What makes keys. `None` in a program that only uses them.
+    /// The key maker. `None` in a program that doesn't rotate keys.
     pub(crate) fn maker(&self) -> Option<&dyn KeyMaker> {
         self.maker.as_deref()
     }
 
-    /// Time since the keys were read. A clock that was set back makes it long.
+    /// Time since the keys were read. If the clock was set back, it counts as long.
     fn age(&self, now: Timestamp) -> Duration {
         let elapsed = now.as_millis().checked_sub(self.read_at_ms.load(Ordering::Relaxed));
         let millis = elapsed.and_then(|millis| u64::try_from(millis).ok());
@@ -214,7 +214,7 @@ impl Source {
     }
 }
 
-/// The key that seals at `now`.
+/// The key used for sealing at `now`.
 pub(crate) fn current(keys: &[KeyItem], now: Timestamp) -> Option<&KeyItem> {
     let sealing = keys.iter().filter(|key| !key.is_retired && key.seals_from <= now);
     sealing.max_by_key(|key| key.seals_from)
@@ -243,7 +243,7 @@ pub(crate) async fn list(store: &Store) -> Result<Vec<KeyItem>, StoreError> {
     found.iter().map(read).collect()
 }
 
-/// Creates a key that seals from `seals_from` on. Another process may have created this version meanwhile: then that one is returned.
+/// Creates a key that seals from `seals_from` on. If another process has created this version meanwhile, that one is returned.
 pub(crate) async fn put(
     store: &Store,
     version: u8,
@@ -282,7 +282,7 @@ pub(crate) fn next_version(keys: &[KeyItem]) -> Result<u8, DataKeyError> {
         .ok_or(DataKeyError::NoVersionLeft)
 }
 
-/// Removes a key for good. It is marked first, so that what is left of it outside the table is deleted whenever this process ends.
+/// Removes a key for good. It is marked first, so that its remains outside the table are deleted even if this process dies.
 pub(crate) async fn retire(store: &Store, maker: &dyn KeyMaker, key: &KeyItem) -> Result<(), DataKeyError> {
     let (table, sort) = (&store.tables.config, key.version.to_string());
     let mut mark = Update::new();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_go_round_and_none_is_used_twice() {
+    fn versions_wrap_around_and_none_is_used_twice() {
         assert_eq!(next_version(&[key(1, 0)]).unwrap(), 2);
         assert_eq!(next_version(&[key(255, 5), key(254, 0)]).unwrap(), 1);
         assert_eq!(next_version(&[key(255, 5), key(1, 0)]).unwrap(), 2);

@@ -1,7 +1,7 @@
-//! Dead letters: messages that ended without an answer, for an operator to look at.
+//! Dead letters: messages that ended without an answer, for operators to inspect.
 //!
-//! Items `DLQ#{organization}`/`{receipt}#{message}` of `state`, 30 days from the failure. What could not be read and so belongs to
-//! no organization is kept under the empty name, which no tenant can have.
+//! Items `DLQ#{organization}`/`{receipt}#{message}` of `state`, 30 days from the failure. A message that could not be read and so belongs to
+//! no organization is stored under the empty name, which no tenant can have.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const WHAT: &str = "dead letter";
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message. For what could not be read: the queue's own id.
+    /// The message. For an unreadable one: the queue's own id.
     pub message: MessageId,
     /// The tenant.
     pub organization: OrganizationId,
@@ -38,9 +38,9 @@ pub struct DeadLetter {
     pub received_at: Timestamp,
     /// When it was given up.
     pub failed_at: Timestamp,
-    /// Why, in a word of ours or the other side's code.
+    /// The reason: a word of ours or the other side's code.
     pub reason: String,
-    /// What could not be read, as it was, if it is that.
+    /// The raw body of an unreadable message.
     pub body: Option<String>,
 }
 
@@ -68,20 +68,20 @@ struct StoredV1 {
 }
 
 impl DeadLetter {
-    /// Its name in the API: the same however often the message is given up.
+    /// Its id in the API: the same every time the message fails.
     #[must_use]
     pub fn id(&self) -> String {
         id_of(self.received_at, &self.message)
     }
 }
 
-/// The [`DeadLetter::id`] of a message that was received then.
+/// The [`DeadLetter::id`] of a message received at that time.
 #[must_use]
 pub fn id_of(received_at: Timestamp, message: &MessageId) -> String {
     format!("{:013}-{message}", received_at.as_millis().max(0))
 }
 
-/// Keeps a dead letter. It takes the place of one of an earlier failure.
+/// Stores a dead letter. It replaces that of an earlier failure.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -106,7 +106,7 @@ pub async fn put(store: &Store, letter: &DeadLetter) -> Result<(), StoreError> {
     let mut condition = Update::new();
     let (pk, failed_at) = (condition.path(PK), condition.path("fa"));
     let now = condition.value(number(letter.failed_at.as_millis()));
-    // Another machine may have written the earlier one, whose clock is ahead.
+    // The earlier one may have been written by a machine whose clock is ahead.
     let late = condition.value(number(letter.failed_at.after(CLOCKS_DIFFER).as_millis()));
     condition.require(format!(
         "(attribute_not_exists({pk}) OR ({failed_at} <> {now} AND {failed_at} < {late}))"
@@ -169,7 +169,7 @@ pub async fn get(
     }
 }
 
-/// Removes a dead letter, unless another one is in its place by now: its message has failed again.
+/// Removes a dead letter, unless it was replaced: then its message has failed again.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -181,7 +181,7 @@ pub async fn remove(store: &Store, letter: &DeadLetter) -> Result<(), StoreError
     let mut condition = Update::new();
     condition.require_equal("fa", number(letter.failed_at.as_millis()));
     match dynamo::delete(&store.dynamo, &store.tables.state, (&key, &place), condition).await {
-        // Gone already, or another one.
+        // Deleted already, or replaced.
         Err(StoreError::Conflict) => Ok(()),
         done => done,
     }
@@ -210,7 +210,7 @@ fn partition(organization: &OrganizationId) -> String {
     format!("DLQ#{organization}")
 }
 
-/// The sort key of an id, if it can be one.
+/// The sort key of an id, if the id is well-formed.
 fn place(id: &str) -> Option<String> {
     let (millis, message) = id.split_once('-')?;
     let well_formed = millis.len() == 13 && millis.bytes().all(|digit| digit.is_ascii_digit()) && !message.is_empty();

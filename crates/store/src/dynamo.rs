@@ -1,4 +1,4 @@
-//! The calls to the tables, with what every one of them shares.
+//! Calls to the tables, with their shared options.
 
 use aws_sdk_dynamodb::Error;
 use aws_sdk_dynamodb::operation::get_item::GetItemInput;
@@ -14,17 +14,17 @@ use crate::item::{Item, key, text};
 use crate::tables::{IndexDefinition, PK, SK};
 use crate::update::Update;
 
-/// What became of a conditional write.
+/// Outcome of a conditional write.
 #[derive(Debug)]
 pub(crate) enum Written {
-    /// It is done. With the attributes that were asked for.
+    /// It was applied. With the attributes that were requested.
     Done(Item),
-    /// Its condition does not hold. With the item as it is, if there is one.
+    /// Its condition failed. With the current item, if there is one.
     Refused(Option<Item>),
 }
 
 impl Written {
-    /// Nothing, or a conflict.
+    /// Turns a failed condition into a conflict.
     pub(crate) fn or_conflict(self) -> Result<Item, StoreError> {
         match self {
             Self::Done(item) => Ok(item),
@@ -33,12 +33,12 @@ impl Written {
     }
 }
 
-/// How current a read must be.
+/// Consistency of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// Sees every write that was acknowledged.
     Strong,
-    /// May be a moment behind, for half the price.
+    /// Eventually consistent: may be a moment old, for half the price.
     Eventual,
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn get(
     Ok(client.get_item(call).await?.item)
 }
 
-/// Writes a whole item, under the conditions of `update`, which changes nothing.
+/// Writes a whole item, under the conditions of `update`, whose changes are ignored.
 pub(crate) async fn put(client: &TableClient, table: &str, item: Item, update: Update) -> Result<Written, StoreError> {
     let condition = update.condition();
     let call = PutItemInput::builder()
@@ -82,7 +82,7 @@ pub(crate) async fn put(client: &TableClient, table: &str, item: Item, update: U
     }
 }
 
-/// Changes an item, under conditions. `back` says which attributes come back.
+/// Changes an item, under conditions. `back` says which attributes are returned.
 pub(crate) async fn update(
     client: &TableClient,
     table: &str,
@@ -106,7 +106,7 @@ pub(crate) async fn update(
     }
 }
 
-/// Deletes an item, under the conditions of `update`, which changes nothing. An item that isn't there is deleted already.
+/// Deletes an item, under the conditions of `update`, whose changes are ignored. An item that doesn't exist counts as deleted.
 pub(crate) async fn delete(
     client: &TableClient,
     table: &str,
@@ -124,39 +124,39 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// A part of a partition, in order of the sort key.
+/// A range of a partition, in order of the sort key.
 #[derive(Debug, Clone)]
 pub(crate) struct Query<'a> {
     /// The table.
     pub(crate) table: &'a str,
-    /// The index, unless the table itself is asked.
+    /// The index, unless the table itself is queried.
     pub(crate) index: Option<IndexDefinition>,
     /// The partition.
     pub(crate) partition: &'a str,
-    /// The least and the greatest sort key.
+    /// The lowest and the highest sort key.
     pub(crate) range: (&'a str, &'a str),
-    /// Whether the greatest comes first.
+    /// Whether the order is descending.
     pub(crate) descending: bool,
-    /// How current it must be. An index is never more than [`Reading::Eventual`].
+    /// Consistency. An index is never more than [`Reading::Eventual`].
     pub(crate) reading: Reading,
-    /// The key after which to begin, as the last page ended.
+    /// The key after which to start, from the last page.
     pub(crate) after: Option<Item>,
     /// Most items.
     pub(crate) limit: usize,
 }
 
-/// The greatest sort key that begins with `prefix`, roughly: nothing of ours sorts behind it.
+/// The highest sort key that starts with `prefix`, approximately: no key of ours sorts after it.
 pub(crate) fn end_of(prefix: &str) -> String {
     format!("{prefix}\u{10FFFF}")
 }
 
-/// Asks for one page. The key is the last one's, if there may be more.
+/// Queries one page. The key is that of the last item, if there may be more.
 pub(crate) async fn query(client: &TableClient, query: Query<'_>) -> Result<(Vec<Item>, Option<Item>), StoreError> {
     let answer = client.query(ask(query)).await?;
     Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
-/// Asks for one page of sort keys alone: nothing else of the items is sent.
+/// Queries one page of sort keys only: no other attributes are transferred.
 pub(crate) async fn query_keys(client: &TableClient, query: Query<'_>) -> Result<Vec<Item>, StoreError> {
     let answer = client.query(ask(query).projection_expression("#s")).await?;
     Ok(answer.items.unwrap_or_default())
@@ -180,7 +180,7 @@ fn ask(query: Query<'_>) -> QueryInputBuilder {
         .limit(i32::try_from(query.limit).unwrap_or(i32::MAX))
 }
 
-/// Reads a page of a whole table. The key is the last one's, if there may be more.
+/// Scans a page of a whole table. The key is that of the last item, if there may be more.
 pub(crate) async fn scan(
     client: &TableClient,
     table: &str,
@@ -192,7 +192,7 @@ pub(crate) async fn scan(
     Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
 }
 
-/// Asks for all pages, up to the query's limit in total.
+/// Queries all pages, up to the query's limit in total.
 pub(crate) async fn query_all(client: &TableClient, mut asked: Query<'_>) -> Result<Vec<Item>, StoreError> {
     let mut found = Vec::new();
     loop {

@@ -1,6 +1,6 @@
-//! Operators' sessions that were ended before their time.
+//! Operators' sessions that were ended early.
 //!
-//! Items `SESSION#{id}`/`ENDED` of `state`, until the session would have ended by itself.
+//! Items `SESSION#{id}`/`ENDED` of `state`, until the session would have expired.
 
 use tieline_core::timestamp::Timestamp;
 
@@ -20,7 +20,7 @@ pub async fn put(store: &Store, id: &str, expires_at: Timestamp) -> Result<(), S
     let mut item = key(&partition(id), SORT);
     item.insert("v".into(), text("1"));
     expire(&mut item, expires_at);
-    // No condition: ending a session twice is ending it once.
+    // Unconditional: ending a session twice has the same effect.
     let written = dynamo::put(&store.dynamo, &store.tables.state, item, Update::new()).await;
     written.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Erasure of items with all that belongs to them: what a person said must not remain in pieces elsewhere.
+//! Erasure of items with everything that belongs to them, so that no personal data remains in parts elsewhere.
 
 use std::collections::HashSet;
 
@@ -16,18 +16,18 @@ use crate::overheard;
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
-/// Items of a partition that are read at a time.
+/// Items of a partition per read.
 const PAGE: usize = 50;
-/// The least and the greatest sort key of a partition.
+/// The lowest and the highest sort key of a partition.
 const WHOLE: (&str, &str) = (" ", "~");
 
-/// Erases what is kept of a message: its event, its reply, its run's callbacks, its dead letter and these files of its own.
+/// Erases a message: its event, its reply, its run's callbacks, its dead letter and these files of its own.
 ///
-/// Of the message itself a mark remains until it expires, without its sender, its words and the platform's id: a platform that delivers it
-/// again must not have it answered again.
+/// A tombstone of the message remains until it expires, without sender, text and the platform's id: if a platform delivers it
+/// again, it must not be answered again.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`]. Erasing again goes on where it ended.
+/// [`StoreError::Unavailable`]. Erasing again continues where it ended.
 pub async fn message(
     store: &Store,
     organization: &OrganizationId,
@@ -58,13 +58,13 @@ pub async fn message(
     }
     let pk = change.path(PK);
     change.require(format!("attribute_exists({pk})"));
-    // Gone is as good as erased.
+    // A missing item counts as erased.
     dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None)
         .await
         .map(drop)
 }
 
-/// Erases what was said in a session, or only in these runs of it.
+/// Erases the turns of a session, or only those of these runs.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -76,7 +76,7 @@ pub async fn turns(store: &Store, session: &SessionId, only: Option<&HashSet<Run
     partition(store, &format!("SES#{session}"), is_theirs).await
 }
 
-/// Erases a conversation as it was read, with its tasks.
+/// Erases a conversation, with its tasks.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has changed since.
@@ -87,7 +87,7 @@ pub async fn conversation(store: &Store, before: &Conversation) -> Result<(), St
     dynamo::delete(&store.dynamo, &store.tables.state, (&key, "CNV"), condition).await
 }
 
-/// Erases what a user said in groups without mentioning the bot.
+/// Erases group messages of a user that didn't mention the bot.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -96,7 +96,7 @@ pub async fn overheard(store: &Store, integration: &IntegrationId, user: &UserId
     partition(store, &overheard::partition(integration), is_theirs).await
 }
 
-/// Erases a user's wrong guesses.
+/// Erases a user's record of wrong guesses.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -104,7 +104,7 @@ pub async fn guesses(store: &Store, user: &UserId) -> Result<(), StoreError> {
     item(store, &format!("GUESS#{user}"), "GUESS").await
 }
 
-/// Erases the items of a partition whose sort keys are accepted, a page at a time.
+/// Erases the items of a partition whose sort keys `accepts` selects, a page at a time.
 async fn partition(store: &Store, partition: &str, accepts: impl Fn(&str) -> bool) -> Result<(), StoreError> {
     let mut asked = Query {
         table: &store.tables.state,
@@ -143,7 +143,7 @@ async fn item(store: &Store, pk: &str, sk: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Erases the pieces in which long bodies of an item continue. Before the item: after it nothing would name them.
+/// Erases the continuation items of an item's long bodies. Before the item itself, which is their only reference.
 async fn pieces(store: &Store, item: &Item) -> Result<(), StoreError> {
     let mut names = Vec::new();
     for value in item.values() {

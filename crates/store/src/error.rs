@@ -1,17 +1,17 @@
-//! What can go wrong with a table.
+//! Errors of the store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_dynamodb::types::error::ProvisionedThroughputExceededException;
 
-/// Why the store did not do what it was asked.
+/// Why the store did not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A condition failed: another writer was faster. Read again and decide again; repeating the same write is pointless.
+    /// A condition failed: another writer was faster. Read and decide again; repeating the same write is pointless.
     #[error("the item is not as it was read")]
     Conflict,
-    /// The tables can't be reached, or refuse for the moment, even after the client's own retries.
+    /// The tables can't be reached, or are throttled, even after the client's own retries.
     #[error("the tables are not available")]
     Unavailable {
         /// The client's own error.
@@ -27,12 +27,12 @@ pub enum StoreError {
     /// A sealed value was sealed with another key or for another purpose, or was tampered with.
     #[error("sealed value can't be opened")]
     Unsealable,
-    /// A sealed value names a key that this process doesn't know: it was sealed after a rotation that the process hasn't read yet, its key
+    /// A sealed value names a key that this process doesn't have: it was sealed after a rotation that the process hasn't read yet, its key
     /// was retired, or it was tampered with. Read the keys again and retry.
     #[error("the key that sealed the value is not known")]
     UnknownKey,
-    /// The item is larger than a table takes.
-    #[error("the item is larger than a table takes")]
+    /// The item exceeds a table's size limit.
+    #[error("the item exceeds the table's size limit")]
     TooLarge,
 }
 
@@ -59,10 +59,10 @@ impl From<aws_sdk_dynamodb::Error> for StoreError {
     }
 }
 
-/// How often a call of this process to the tables has failed after all retries.
+/// Number of calls of this process to the tables that have failed after all retries.
 static N_UNAVAILABLE: AtomicU64 = AtomicU64::new(0);
 
-/// How often a call of this process to the tables has failed after all retries.
+/// Number of calls of this process to the tables that have failed after all retries.
 #[must_use]
 pub fn unavailable_count() -> u64 {
     N_UNAVAILABLE.load(Ordering::Relaxed)
@@ -76,7 +76,7 @@ impl StoreError {
         }
     }
 
-    /// The table kept saying "later" until our patience ended.
+    /// The table kept throttling until the retries were used up.
     pub(crate) fn throttled() -> Self {
         let error = ProvisionedThroughputExceededException::builder()
             .message("unprocessed after all retries")
@@ -95,7 +95,7 @@ fn is_conflict(canceled: &aws_sdk_dynamodb::types::error::TransactionCanceledExc
         .any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict"))
 }
 
-// The service has no code of its own for this, only a sentence.
+// The service has no error code for this, only a message.
 fn is_too_large(error: &aws_sdk_dynamodb::Error) -> bool {
     error.code() == Some("ValidationException")
         && error
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn items_that_are_or_become_too_large_are_told_apart_from_an_outage() {
+    fn items_that_are_or_become_too_large_are_distinguished_from_an_outage() {
         for message in [
             "Item size has exceeded the maximum allowed size",
             "Item size to update has exceeded the maximum allowed size",

@@ -1,6 +1,6 @@
-//! Files that are kept for readers of the links to them: what agents gave by content, and what platforms soon give no more.
+//! Files served behind signed links: those that agents gave by content, and attachments that platforms delete soon.
 //!
-//! Items `FILE#{id}`/`FILE` of `state` until they expire: name, MIME type and bytes, sealed; `n` how many bytes.
+//! Items `FILE#{id}`/`FILE` of `state` until they expire: name, MIME type and bytes, sealed; `n` number of bytes.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::timestamp::Timestamp;
@@ -47,7 +47,7 @@ struct Head {
     mime: String,
 }
 
-/// Keeps a file under an id that no other file has, until `expires_at`.
+/// Stores a file under a unique id, until `expires_at`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -76,7 +76,7 @@ pub async fn put(
         .map(drop)
 }
 
-/// How many bytes a file has. `None` if there is none, or no more. 0 may also mean that it was not recorded.
+/// The size of a file in bytes. `None` if it doesn't exist or has expired. 0 may also mean that it was not recorded.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -86,7 +86,7 @@ pub async fn size(store: &Store, id: &str, now: Timestamp) -> Result<Option<usiz
     Ok(alive(found, now).map(|item| get_number(&item, N).unwrap_or_default()))
 }
 
-/// Name and MIME type of a file. `None` if there is none, or no more.
+/// Name and MIME type of a file. `None` if it doesn't exist or has expired.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -106,7 +106,7 @@ async fn head(store: &Store, id: &str, sealed: &Body) -> Result<Head, StoreError
     serde_json::from_slice(&head).map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// Reads a file. `None` if there is none, or no more.
+/// Reads a file. `None` if it doesn't exist or has expired.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].

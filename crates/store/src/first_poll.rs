@@ -1,4 +1,4 @@
-//! When the platform first polled a reply that has no record yet, so that its polling ends in time.
+//! The time of the first poll of a reply without a record, so that its polling ends in time.
 //!
 //! Item `RPL#{reply}`/`POLL` of `state`, for an hour: `at`.
 
@@ -43,7 +43,7 @@ pub async fn note(store: &Store, reply: &ReplyId, now: Timestamp) -> Result<Time
     expire(&mut item, now.after(LIFETIME));
     let mut first = Update::new();
     first.require_gone(now);
-    // Another poll that was faster came at the same moment.
+    // A concurrent poll recorded it first.
     dynamo::put(&store.dynamo, &store.tables.state, item, first).await?;
     Ok(now)
 }

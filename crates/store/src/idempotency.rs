@@ -1,8 +1,8 @@
-//! Requests that operators may repeat: what was asked under a key, and what was answered.
+//! Idempotency keys of operators' requests: the request sent under a key, and its response.
 //!
-//! Items `IDEM#{owner}`/`{key}` of `state`, 24 h from the first request: `f` a digest of the request, `s` the sealed seed of all that is
+//! Items `IDEM#{owner}`/`{key}` of `state`, 24 h from the first request: `f` a digest of the request, `s` the sealed seed of everything
 //! random in its processing, `at` when it was claimed, `l` until when a process is expected to answer, `a` the sealed answer. A request is
-//! claimed before it is processed. When its process dies, the next one repeats it with the same seed, and so makes the same ids.
+//! claimed before it is processed. If its process dies, the next one repeats it with the same seed, and so creates the same ids.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use crate::update::Update;
 
 /// How long a key is remembered.
 pub const LIFETIME: Duration = Duration::from_hours(24);
-/// How long a process may take to answer. After that another one repeats the request.
+/// How long a process may take to answer. After that another one may process the request.
 pub const LEASE: Duration = Duration::from_secs(90);
 
 const WHAT: &str = "idempotency key";
 
-/// Random bytes that all ids and tokens of a request are made of.
+/// Random bytes from which all ids and tokens of a request are derived.
 pub type Seed = [u8; 64];
 
-/// An answer as it is kept.
+/// A response as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The HTTP status.
@@ -42,30 +42,30 @@ pub struct Answer {
     pub body: String,
 }
 
-/// A request that this process is to answer.
+/// A request claimed by this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     owner: String,
     key: String,
     lease_until: Timestamp,
-    /// What its ids are made of.
+    /// The seed of its ids.
     pub seed: Seed,
     /// When it was claimed first.
     pub at: Timestamp,
-    /// Whether another process began to process it.
+    /// Whether another process has started on it before.
     pub is_repeat: bool,
 }
 
-/// What is known of a key.
+/// State of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// Nothing yet, or its process died: the request is this process's to answer.
+    /// It is new, or its process died: this process must answer.
     Mine(Claimed),
     /// The answer.
     Answered(Answer),
-    /// Another process is about to answer.
+    /// Another process is working on it.
     Running,
-    /// Another request had this key.
+    /// Another request was sent with this key.
     Reused,
 }
 
@@ -88,7 +88,7 @@ struct StoredV1 {
     a: Option<Body>,
 }
 
-/// Claims a request that `owner` sent under `key`. `request` tells it from others; `seed` must be fresh random bytes.
+/// Claims a request that `owner` sent under `key`. `request` identifies its content; `seed` must be fresh random bytes.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -177,7 +177,7 @@ async fn take_over(store: &Store, claimed: Claimed, lease_until: Timestamp) -> R
     })
 }
 
-/// Keeps the answer of a claimed request. One that another process has answered meanwhile keeps that answer.
+/// Stores the response to a claimed request, unless another process has answered meanwhile.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -193,7 +193,7 @@ pub async fn answer(store: &Store, claimed: &Claimed, answer: &Answer) -> Result
     claimed.update(store, update).await
 }
 
-/// Gives a claimed request back that could not be processed for the moment: it may be repeated at once, with the same seed.
+/// Releases a claimed request that could not be processed for a transient reason: it may be repeated at once, with the same seed.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -218,7 +218,7 @@ impl Claimed {
         (format!("IDEM#{}", self.owner), digest(&[&self.key]))
     }
 
-    /// What its sealed parts are about.
+    /// What its sealed parts are bound to.
     fn about(&self) -> String {
         let (pk, sk) = self.place();
         format!("{pk} {sk}")

@@ -1,7 +1,7 @@
-//! Between Rust types and items.
+//! Conversion between Rust types and items.
 //!
-//! Each kind of item has a type of its own, an enum tagged `v`, so that what an older version wrote stays readable. The keys
-//! (`pk`, `sk`, the index's) and `ttl` are added here and are no part of that type.
+//! Each kind of item has a type of its own, an enum tagged `v`, so that items written by an older version stay readable. The keys
+//! (`pk`, `sk`, the index's) and `ttl` are added here and are not part of that type.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,12 +59,12 @@ pub(crate) fn read<T: DeserializeOwned>(what: &'static str, item: Item) -> Resul
     serde_dynamo::from_item(item).map_err(|_| StoreError::Unreadable { what })
 }
 
-/// Sets when the item may be deleted.
+/// Sets when the item expires.
 pub(crate) fn expire(item: &mut Item, at: Timestamp) {
     item.insert(TTL.to_owned(), number(at.as_secs()));
 }
 
-/// Whether an item has expired, though it may still be there.
+/// Whether an item has expired, though the table may not have deleted it yet.
 pub(crate) fn is_expired(item: &Item, now: Timestamp) -> bool {
     get_number::<i64>(item, TTL).is_some_and(|at| at <= now.as_secs())
 }
@@ -74,7 +74,7 @@ pub(crate) fn alive(item: Option<Item>, now: Timestamp) -> Option<Item> {
     item.filter(|item| !is_expired(item, now))
 }
 
-/// Bytes, kept as a binary attribute.
+/// Bytes, stored as a binary attribute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Blob(pub(crate) Vec<u8>);
 

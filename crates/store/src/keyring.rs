@@ -1,4 +1,4 @@
-//! Sealing: nothing secret lies in a table in the clear.
+//! Sealing (AES-256-GCM): no secret is stored in a table in the clear.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -11,24 +11,24 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::StoreError;
 
-/// The keys that seal what is secret. Cheap to clone, and clones share their keys; prints as `Keyring(..)`.
+/// The keys for sealing. Cheap to clone, and clones share their keys; prints as `Keyring(..)`.
 ///
-/// A sealed value is a version byte that names the key, a random nonce and AES-256-GCM ciphertext. What it is about (an id, a
-/// field) is authenticated with it, so that a value moved to another item doesn't open. One key is good for 2^32 values; rotate
-/// it before ([`crate::rotation`]).
+/// A sealed value is a version byte that names the key, a random nonce and AES-256-GCM ciphertext. Its subject (an id, a
+/// field) is authenticated with it, so that a value moved to another item doesn't open. One key can seal 2^32 values; rotate
+/// it before that ([`crate::rotation`]).
 #[derive(Clone)]
 pub struct Keyring {
     keys: Arc<RwLock<Keys>>,
 }
 
 struct Keys {
-    /// Version of the key that seals.
+    /// Version of the key used for sealing.
     current: u8,
-    /// All keys, which open.
+    /// All keys, for opening.
     all: Vec<(u8, Aes256Gcm)>,
 }
 
-/// What a sealed value is for. A token can't pass for a field, nor a field for a token.
+/// The purpose of a sealed value: a token isn't accepted as a field, nor a field as a token.
 #[derive(Clone, Copy)]
 enum Purpose {
     Field,
@@ -38,7 +38,7 @@ enum Purpose {
 const NONCE_BYTES: usize = 12;
 
 impl Keyring {
-    /// A keyring of one key, which is version 1.
+    /// A keyring with one key, version 1.
     #[must_use]
     pub fn new(data_key: [u8; 32]) -> Self {
         let ring = Self::empty();
@@ -57,7 +57,7 @@ impl Keyring {
         }
     }
 
-    /// From here on seals with the version `current`, opens the versions `kept`, and forgets all others. `new` are those that it lacks.
+    /// From now on seals with version `current`, opens the versions `kept`, and drops all others. `new` are the keys that it lacks.
     pub(crate) fn replace(&self, current: u8, kept: &[u8], new: Vec<(u8, [u8; 32])>) {
         let new = new.into_iter().map(|(version, key)| (version, cipher(key)));
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
@@ -66,12 +66,12 @@ impl Keyring {
         keys.current = current;
     }
 
-    /// Whether it opens what this version sealed.
+    /// Whether it can open values of this version.
     pub(crate) fn opens(&self, version: u8) -> bool {
         self.read().cipher(version).is_some()
     }
 
-    /// The version that seals.
+    /// The version used for sealing.
     pub(crate) fn current(&self) -> u8 {
         self.read().current
     }
@@ -82,7 +82,7 @@ impl Keyring {
         STANDARD.encode(self.encrypt(Purpose::Field, plain, about))
     }
 
-    /// Opens what [`Keyring::seal`] made.
+    /// Opens a result of [`Keyring::seal`].
     ///
     /// # Errors
     /// [`StoreError::Unsealable`] if the key or `about` is another one, or a bit has changed.
@@ -91,13 +91,13 @@ impl Keyring {
         self.decrypt(Purpose::Field, &bytes, about)
     }
 
-    /// Seals as text that fits in an address: a token that only a holder of the key can make or read.
+    /// Seals as URL-safe text: a token that only a holder of the key can create or read.
     #[must_use]
     pub fn seal_url(&self, plain: &[u8], about: &str) -> String {
         URL_SAFE_NO_PAD.encode(self.encrypt(Purpose::Token, plain, about))
     }
 
-    /// Opens what [`Keyring::seal_url`] made.
+    /// Opens a result of [`Keyring::seal_url`].
     ///
     /// # Errors
     /// [`StoreError::Unsealable`], as [`Keyring::open`].
@@ -111,12 +111,12 @@ impl Keyring {
         self.encrypt(Purpose::Field, plain, about)
     }
 
-    /// Opens what [`Keyring::seal_bytes`] made.
+    /// Opens a result of [`Keyring::seal_bytes`].
     pub(crate) fn open_bytes(&self, sealed: &[u8], about: &str) -> Result<Vec<u8>, StoreError> {
         self.decrypt(Purpose::Field, sealed, about)
     }
 
-    /// The same value, sealed with the newest key. `None` if it is already.
+    /// The same value, sealed with the current key. `None` if it already is.
     ///
     /// # Errors
     /// [`StoreError::Unsealable`], as [`Keyring::open`].
@@ -128,7 +128,7 @@ impl Keyring {
         Ok(Some(self.seal_bytes(&plain, about)))
     }
 
-    /// [`Keyring::reseal_bytes`] for what [`Keyring::seal`] made.
+    /// [`Keyring::reseal_bytes`] for a result of [`Keyring::seal`].
     ///
     /// # Errors
     /// [`StoreError::Unsealable`], as [`Keyring::open`].
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn field_is_no_token() {
+    fn a_sealed_field_is_not_accepted_as_a_token() {
         let ring = Keyring::new([1; 32]);
         refused(ring.open_url(&URL_SAFE_NO_PAD.encode(ring.seal_bytes(b"x", "a")), "a"));
         refused(ring.open(
@@ -258,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_flipped_bit_is_noticed(plain in proptest::collection::vec(any::<u8>(), 0..100), bit in any::<prop::sample::Index>()) {
+        fn any_flipped_bit_is_detected(plain in proptest::collection::vec(any::<u8>(), 0..100), bit in any::<prop::sample::Index>()) {
             let ring = Keyring::new([1; 32]);
             let mut sealed = ring.seal_bytes(&plain, "a");
             prop_assert_eq!(ring.open_bytes(&sealed, "a").unwrap(), plain);

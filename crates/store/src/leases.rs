@@ -1,9 +1,9 @@
-//! Who holds which shard of bots. In the table `leases`, all in the one partition `RELAY`, so that one query shows the picture.
+//! Leases of shards of bots. In the table `leases`, all in the one partition `RELAY`, so that one query reads the shard map.
 //!
-//! `TASK#{node}` is a process: `life`, `expires`, `leaving`. It alone is renewed, so that a process costs one write a heartbeat
-//! however much it holds. `SHARD#{number}` names its holder (`node`, `life`) and the fencing token that it got, and is written only when
-//! something about the holder changes: it is held as long as the holder's heartbeat lives. A fencing token never shrinks, not even from
-//! shard to shard, for it is at least the time of the taking: so what a bot's last holder wrote is older than what its new one does.
+//! `TASK#{node}` is a process: `life`, `expires`, `leaving`. Only that item is renewed, so that a process costs one write per heartbeat
+//! however many shards it holds. `SHARD#{number}` names its holder (`node`, `life`) and its fencing token, and is written only when
+//! something about the holder changes: it is held as long as the holder's heartbeat is valid. A fencing token never shrinks, not even from
+//! shard to shard, for it is at least the time of the acquisition: so the last holder's writes for a bot are older than the new holder's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,46 +22,46 @@ use crate::update::Update;
 const PARTITION: &str = "RELAY";
 const TASK: &str = "TASK#";
 const SHARD: &str = "SHARD#";
-/// How long connections may go on at the most after their shard was given away, until the next holder's stand.
+/// How long connections may stay open at most after their shard was released, until the next holder's are up.
 pub const LINGER: Duration = Duration::from_secs(30);
-/// More than there ever are.
+/// More items than there ever are.
 const MOST_ITEMS: usize = 100_000;
 
 /// Processes and shards at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShardMap {
-    /// The processes, dead ones among them, by node.
+    /// The processes, including dead ones, by node.
     pub tasks: BTreeMap<String, Task>,
-    /// The shards that were ever taken, by number.
+    /// The shards that were ever acquired, by number.
     pub shards: BTreeMap<usize, Shard>,
 }
 
-/// A process that holds shards, or may.
+/// A process that holds or may hold shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Who it is.
+    /// Its identity.
     pub owner: Owner,
-    /// When its heartbeat runs out.
+    /// When its heartbeat expires.
     pub expires_at: Timestamp,
-    /// Whether it is about to end: it takes nothing more.
+    /// Whether it is about to end: it acquires no more shards.
     pub leaving: bool,
 }
 
 /// A shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// Who holds it, dead or alive. `None` if it was given back.
+    /// Its holder, dead or alive. `None` if it was released.
     pub owner: Option<Owner>,
-    /// The fence of the latest taking.
+    /// The fencing token of the latest acquisition.
     pub fence: u64,
-    /// Whether the holder says that its bots' connections stand, so that the one before may close its own.
+    /// Whether the holder has announced that its bots' connections are up, so that the previous holder may close its own.
     pub ready: bool,
-    /// When it was given back, if it was.
+    /// When it was released, if it was.
     pub given_at: Option<Timestamp>,
 }
 
 impl ShardMap {
-    /// Whether this life's heartbeat is running.
+    /// Whether the heartbeat of this owner is valid.
     #[must_use]
     pub fn is_alive(&self, owner: &Owner, now: Timestamp) -> bool {
         let task = self.tasks.get(&owner.node);
@@ -73,15 +73,15 @@ impl ShardMap {
         self.tasks.values().filter(move |task| task.expires_at > now)
     }
 
-    /// Who holds a shard and is alive.
+    /// The living holder of a shard.
     #[must_use]
     pub fn holder(&self, shard: usize, now: Timestamp) -> Option<&Owner> {
         let owner = self.shards.get(&shard)?.owner.as_ref()?;
         self.is_alive(owner, now).then_some(owner)
     }
 
-    /// Whether connections of a shard that a process says it has can be there: it holds the shard, or it did a moment ago and goes on
-    /// until the next holder's stand.
+    /// Whether a process that claims to hold connections of a shard can have them: it holds the shard, or held it a moment ago and keeps
+    /// them until the next holder's are up.
     #[must_use]
     pub fn may_connect(&self, node: &str, shard: usize, now: Timestamp) -> bool {
         let (Some(task), Some(shard)) = (self.tasks.get(node), self.shards.get(&shard)) else {
@@ -99,13 +99,13 @@ impl ShardMap {
 }
 
 impl Shard {
-    /// When it was last taken, or a moment later: a fence isn't less than the time of the taking.
+    /// When it was last acquired, or a moment later: a fencing token isn't less than that time.
     fn taken_at(&self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.fence).unwrap_or(i64::MAX))
     }
 }
 
-/// Reads the picture.
+/// Reads the shard map.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -132,7 +132,7 @@ pub async fn picture(store: &Store) -> Result<ShardMap, StoreError> {
     Ok(picture)
 }
 
-/// Begins a life. The earlier process of the node's name is dead, or this one could not have the name.
+/// Starts a new life of a node. The earlier process of that name is dead, or this one could not have the name.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -143,7 +143,7 @@ pub async fn join(store: &Store, me: &Owner, expires_at: Timestamp) -> Result<()
 /// The heartbeat: this process is alive until `expires_at`.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the node has another life by now, or none: then nothing is held any more.
+/// [`StoreError::Conflict`] if the node has another life by now, or none: then it holds no shards any more.
 pub async fn beat(store: &Store, me: &Owner, expires_at: Timestamp, leaving: bool) -> Result<(), StoreError> {
     let mut change = Update::new();
     change.require_equal("life", text(&me.life));
@@ -164,10 +164,10 @@ async fn write_task(
     write(store, &format!("{TASK}{}", me.node), change).await
 }
 
-/// Forgets a process that has ended.
+/// Deletes the entry of a dead process.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was seen any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn forget(store: &Store, task: &Task) -> Result<(), StoreError> {
     let mut condition = Update::new();
     condition.require_equal("life", text(&task.owner.life));
@@ -176,7 +176,7 @@ pub async fn forget(store: &Store, task: &Task) -> Result<(), StoreError> {
     dynamo::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
-/// Ends a life: what it still holds is free.
+/// Ends a life: shards that it still holds are free.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if the node has another life by now.
@@ -187,10 +187,10 @@ pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
     dynamo::delete(&store.dynamo, &store.tables.leases, (PARTITION, &name), condition).await
 }
 
-/// Takes a shard as it was seen, without a live holder other than this process. Returns the fencing token.
+/// Acquires a shard that was read as having no living holder but this process. Returns the fencing token.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if another was faster, or its holder's heartbeat lives after all.
+/// [`StoreError::Conflict`] if another process acquired it first, or its holder's heartbeat is valid after all.
 pub async fn take(
     store: &Store,
     shard: usize,
@@ -263,7 +263,7 @@ fn shard_update(store: &Store, shard: usize, change: Update) -> UpdateWrite {
         .expect("table, key and expression are set")
 }
 
-/// Gives a shard back.
+/// Releases a shard.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has another holder by now.
@@ -276,7 +276,7 @@ pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64, now: Time
     write(store, &shard_name(shard), change).await
 }
 
-/// Says that the connections of a shard's bots stand.
+/// Announces that the connections of a shard's bots are up.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has another holder by now.

@@ -1,8 +1,8 @@
-//! The tables: typed items and the conditional writes that keep the promises, over the DynamoDB API.
+//! The tables: typed items and the conditional writes that keep the guarantees, over the DynamoDB API.
 //!
 //! One module for each kind of item. Every write that could undo another writer's is conditional, nearly every one is a single
-//! item, and a failed condition is [`StoreError::Conflict`]: read again and decide again. Expiry is compared with `now` by every
-//! read, for the table deletes expired items whenever it likes.
+//! item, and a failed condition is [`StoreError::Conflict`]: read and decide again. Every read compares the expiry with `now`,
+//! for the table deletes expired items at any later time.
 
 mod batch;
 mod client;
@@ -55,16 +55,16 @@ pub use tables::{DEFINITIONS, IndexDefinition, TableDefinition, Tables, create_m
 
 use std::sync::Arc;
 
-/// The tables, and the keys that open what is sealed in them. Cheap to clone.
+/// The tables, and the keys for sealed values. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) dynamo: TableClient,
     pub(crate) tables: Arc<Tables>,
     pub(crate) keyring: Keyring,
-    /// Where the keys come from. `None`: they were given.
+    /// The source of the keys. `None`: they were configured.
     pub(crate) key_source: Option<Arc<data_keys::Source>>,
     pub(crate) recent: Arc<config::Recent>,
-    /// What the next transaction writes into the audit log.
+    /// The audit trail that the next transaction writes.
     pub(crate) trail: Option<Arc<audit::Trail>>,
 }
 
@@ -86,7 +86,7 @@ impl Store {
         }
     }
 
-    /// The keys, for what is sealed outside the tables.
+    /// The keys, for values sealed outside the tables.
     #[must_use]
     pub const fn keyring(&self) -> &Keyring {
         &self.keyring

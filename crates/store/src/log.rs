@@ -16,21 +16,21 @@ use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::SK;
 use crate::update::Update;
 
-/// How long an entry is kept.
+/// How long a log entry is kept.
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 
 const WHAT: &str = "log entry";
 
-/// An entry.
+/// A log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// The level.
     pub level: Level,
-    /// A stable word.
+    /// A stable code.
     pub code: String,
-    /// What happened, without secrets and people's words.
+    /// What happened, without secrets and personal text.
     pub message: String,
 }
 
@@ -38,9 +38,9 @@ pub struct LogEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// As expected.
     Info,
-    /// We coped; have an eye on it.
+    /// Handled; worth watching.
     Warn,
     /// An operator must act.
     Error,
@@ -70,13 +70,13 @@ pub async fn append(
     random: [u8; 12],
 ) -> Result<(), StoreError> {
     let item = item(integration, entry, random)?;
-    // No condition: the key is new.
+    // Unconditional: the key is new.
     dynamo::put(&store.dynamo, &store.tables.state, item, Update::new())
         .await
         .map(drop)
 }
 
-/// An entry as an item, whose key nothing else has.
+/// An entry as an item with a unique key.
 pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 12]) -> Result<Item, StoreError> {
     let stored = Stored::V1 {
         at: entry.at,
@@ -90,7 +90,7 @@ pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 1
     Ok(item)
 }
 
-/// How many times a page is filled up when the level leaves little of it. Then it is handed out as it is.
+/// Most reads to fill a page when the level filters out most of it. After that the page is returned as it is.
 const MAX_ROUNDS: usize = 8;
 
 /// Lists the entries of `level` and above, the newest first.

@@ -1,7 +1,7 @@
-//! Scan-code logins: how far the login of an integration has come, for every process that is asked about it.
+//! QR code logins: the state of an integration's login, shared by all processes.
 //!
 //! Item `LOGIN#{integration}`/`LOGIN` of `state`, until a day after its code has expired: `st` the state, `s` the sealed code (the person who
-//! scans it owns the bot), `n` the version that every write is conditional on, `pu` until when a process asks the platform.
+//! scans it owns the bot), `n` the version that every write is conditional on, `pu` until when a process polls the platform.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::IntegrationId;
@@ -18,11 +18,11 @@ const SORT: &str = "LOGIN";
 /// How long the outcome of a login can be read after its code has expired.
 const KEPT: std::time::Duration = std::time::Duration::from_hours(24);
 
-/// How far a login has come.
+/// State of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoginState {
-    /// The code waits to be scanned.
+    /// The code is waiting to be scanned.
     Waiting,
     /// Scanned; the person has yet to confirm.
     Scanned,
@@ -37,7 +37,7 @@ pub enum LoginState {
 }
 
 impl LoginState {
-    /// The word used in the API.
+    /// The name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl LoginState {
         }
     }
 
-    /// Whether nothing follows but a new login.
+    /// Whether it has ended.
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Confirmed | Self::Expired | Self::Refused)
@@ -60,19 +60,19 @@ impl LoginState {
 /// A login.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginRecord {
-    /// How far it has come.
+    /// Its state.
     pub state: LoginState,
     /// Why it was refused.
     pub code: Option<String>,
     /// The text of the QR code. The person who scans it owns the bot.
     pub qr_url: String,
-    /// What the connector needs to ask for the code's state.
+    /// What the connector needs to poll the code's state.
     pub ticket: String,
     /// When the code expires.
     pub expires_at: Timestamp,
-    /// Until when a process asks the platform; the others don't.
+    /// Until when one process polls the platform; the others don't.
     pub polled_until: Option<Timestamp>,
-    /// Grows with every change. 0: not written yet.
+    /// Incremented with every change. 0: not written yet.
     pub version: u64,
 }
 
@@ -136,7 +136,7 @@ pub async fn get(
     }))
 }
 
-/// Writes a login in place of the one with `login.version`, and gives it its next version.
+/// Writes a login in place of version `login.version`, and sets its next version.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if another was written since it was read.
@@ -173,7 +173,7 @@ pub async fn put(
     Ok(())
 }
 
-/// Forgets the login, with its integration.
+/// Deletes the login, with its integration.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -1,4 +1,4 @@
-//! Messages: the claim that lets each one in once, and the ledger of what became of it. They are the same item.
+//! Messages: the claim that admits each one once, and its record in the ledger. They are the same item.
 //!
 //! Item `MSG#{message}`/`MSG` of `state`, 30 days from receipt. Attributes: `rp` reply, `o` organization, `i` integration, `pm`
 //! platform's message id, `c` conversation, `ses` and `sn` session and its number, `at` receipt, `st` state, `ev` the sealed
@@ -32,24 +32,24 @@ pub use list::{FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, l
 pub use read::{get, get_many, get_waiting};
 pub use shown::{DELIVERY_REFUSED, show};
 
-/// How long a message is remembered: longer than any platform delivers again.
+/// How long a message is kept: longer than any platform redelivers one.
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// Most steps that are kept. An ending is always recorded.
+/// Most steps that are kept. An end is always recorded.
 const MAX_STEPS: usize = 200;
 
 const SORT: &str = "MSG";
 
-/// The reason of a message that no person sent: an operator's proactive message, whose record reports its delivery.
+/// Reason of a message without a sender: an operator's proactive message, whose record reports its delivery.
 pub const PROACTIVE: &str = "proactive";
 
-/// The reason of a message whose sender or chat is not on the trigger's access list.
+/// Reason of a message whose sender or chat is not on the trigger's access list.
 pub const NOT_ALLOWED: &str = "not_allowed";
 
-/// The reason of a message whose sender the organization's mapper doesn't know.
+/// Reason of a message whose sender the organization's mapper doesn't know.
 pub const UNKNOWN_PERSON: &str = "mapper_unknown_person";
 
-/// Reasons of refusals that are no trouble of their own: nothing was said, or the operators have set it up so.
+/// Reasons of refusals that need no attention: the message was empty, or the operators have set it up that way.
 const EXPECTED_REFUSALS: [&str; 6] = [
     NOT_ALLOWED,
     UNKNOWN_PERSON,
@@ -59,10 +59,10 @@ const EXPECTED_REFUSALS: [&str; 6] = [
     "trigger_disabled",
 ];
 
-/// The code of the step `result` of an answer that the agent ended without text and file.
+/// Code of the step `result` of an answer that the agent ended without text and files.
 pub const EMPTY_ANSWER: &str = "empty_answer";
 
-/// The step of a message whose processing an operator started again.
+/// Step of a message that an operator has redriven.
 pub const REDRIVEN: &str = "redriven";
 
 /// A message in the ledger.
@@ -86,43 +86,43 @@ pub struct MessageRecord {
     pub sender: Option<SenderId>,
     /// When we received it.
     pub received_at: Timestamp,
-    /// How far its processing is.
+    /// Its state.
     pub state: MessageState,
     /// The sealed event, as in the envelope.
     pub event: String,
     /// The run that answers it, once there is one.
     pub run: Option<RunId>,
-    /// Why it ended as it did, where that needs saying.
+    /// Why it ended that way, where that needs an explanation.
     pub reason: Option<String>,
-    /// What happened to it, in order.
+    /// Its steps, in order.
     pub steps: Vec<LedgerStep>,
-    /// How often an operator started its processing again.
+    /// How often an operator has redriven it.
     pub redrives: u32,
-    /// Grows with every change.
+    /// Incremented with every change.
     pub version: u64,
 }
 
-/// Whether a message is new.
+/// Outcome of claiming a message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
-    /// It is ours now.
+    /// It is new, and claimed now.
     New,
-    /// It was claimed before; this is what is known of it. The process that claimed it may have died since: look at its state.
+    /// It was claimed before; this is its record. The process that claimed it may have died since: check its state.
     Seen(Box<MessageRecord>),
 }
 
-/// What a message has come to.
+/// The end of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
     /// The state, usually a terminal one.
     pub state: MessageState,
-    /// Why. `None` leaves what is there.
+    /// The reason. `None` keeps the recorded one.
     pub reason: Option<String>,
-    /// The run. `None` leaves what is there.
+    /// The run. `None` keeps the recorded one.
     pub run: Option<RunId>,
-    /// The session and its number. `None` leaves what is there.
+    /// The session and its number. `None` keeps the recorded ones.
     pub session: Option<(SessionId, u64)>,
-    /// What happened, in order. Added to the steps.
+    /// Steps to be added, in order.
     pub steps: Vec<LedgerStep>,
 }
 
@@ -166,7 +166,7 @@ struct StoredV1 {
     n: u64,
 }
 
-/// The sealed event: bytes, of which the text in the envelope is a third longer. Older versions have stored that text.
+/// The sealed event: bytes, of which the text in the envelope is a third longer. Older versions stored that text.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum StoredEvent {
@@ -198,12 +198,12 @@ struct StepV1 {
     n: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     c: Option<String>,
-    /// The agent's own words.
+    /// The agent's own message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     d: Option<String>,
 }
 
-/// Claims a message: the first caller gets [`Claim::New`], later ones what was recorded.
+/// Claims a message: the first caller gets [`Claim::New`], later ones the record.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`]; then it is unknown whether it is claimed; claiming again reports it.
@@ -218,7 +218,7 @@ pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, Store
     }
 }
 
-/// Records what a message has come to, unless it had come to an end before: then `false`, and nothing changes.
+/// Records the end of a message, unless it has ended before: then `false`, and nothing changes.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -226,7 +226,7 @@ pub async fn finish(store: &Store, id: &MessageId, ending: &Ending) -> Result<bo
     write_change(store, id, end(ending)?).await
 }
 
-/// The same for a message whose event is no longer needed: the event is dropped, which also keeps the item within one write unit.
+/// Like [`finish`], for a message whose event is no longer needed: the event is dropped, which also keeps the item within one write unit.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -257,7 +257,7 @@ fn end(ending: &Ending) -> Result<Update, StoreError> {
     Ok(change)
 }
 
-/// Adds steps. Does nothing if the message is not there any more, or has too many steps.
+/// Adds steps. Does nothing if the message no longer exists, or has too many steps.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -269,7 +269,7 @@ pub async fn note(store: &Store, id: &MessageId, steps: &[LedgerStep]) -> Result
     write_change(store, id, change).await.map(drop)
 }
 
-/// Starts the processing of a failed message again, that was redriven `redrives` times before. `false` if it isn't failed (any more), or
+/// Restarts the processing of a failed message that was redriven `redrives` times before. `false` if it has not failed, or
 /// was redriven meanwhile.
 ///
 /// # Errors
@@ -288,7 +288,7 @@ pub async fn reopen(store: &Store, id: &MessageId, redrives: u32, now: Timestamp
     write_change(store, id, change).await
 }
 
-/// Records that the reply to a message is delivered again. The state of the message stays.
+/// Records that the reply to a message is being delivered again. The state of the message stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -326,18 +326,18 @@ fn partition(id: &MessageId) -> String {
     format!("MSG#{id}")
 }
 
-/// The place of a message in the index: by time.
+/// Sort key of a message in the index: by time.
 fn position(received_at: Timestamp, id: &MessageId) -> String {
     format!("{}#{id}", time_position(received_at))
 }
 
-/// The least position of messages received at this time.
+/// The lowest sort key of messages received at this time.
 fn time_position(at: Timestamp) -> String {
     format!("{:013}", at.as_millis().max(0))
 }
 
 impl MessageRecord {
-    /// Whether no person sent it: see [`PROACTIVE`].
+    /// Whether it is an operator's message: see [`PROACTIVE`].
     #[must_use]
     pub fn is_proactive(&self) -> bool {
         self.reason.as_deref() == Some(PROACTIVE)
@@ -361,20 +361,20 @@ impl MessageRecord {
         self.state == MessageState::Refused && self.reason.as_deref() == Some(UNKNOWN_PERSON)
     }
 
-    /// Why it was refused, if for a reason that neither its sender nor the operators have chosen.
+    /// The reason of its refusal, if neither its sender nor the operators have caused it deliberately.
     #[must_use]
     pub fn unexpected_refusal(&self) -> Option<&str> {
         let reason = self.reason.as_deref().unwrap_or("unknown");
         (self.state == MessageState::Refused && !EXPECTED_REFUSALS.contains(&reason)).then_some(reason)
     }
 
-    /// Whether the agent ended its answer without text and file.
+    /// Whether the agent ended its answer without text and files.
     #[must_use]
     pub fn has_empty_answer(&self) -> bool {
         self.steps.iter().any(|step| step.code.as_deref() == Some(EMPTY_ANSWER))
     }
 
-    /// From the start of its run to the agent's first text.
+    /// Time from the start of its run to the agent's first text.
     #[must_use]
     pub fn first_text_after(&self) -> Option<Duration> {
         let at = |name: &str| self.steps.iter().find(|step| step.step == name).map(|step| step.at);
@@ -431,11 +431,11 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
         (Some(event), _) => event.into_text(),
         (None, Some(long)) => match sealed_blob::get(store, id.as_str(), &long).await {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
-            // Its pieces expire before a message that was redriven late. That one can still be listed, and be ended.
+            // The continuation items of its event expire before a message that was redriven late. It can still be listed, and be ended.
             Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => String::new(),
             Err(error) => return Err(error),
         },
-        // Forgotten at the message's end.
+        // Dropped when the message ended.
         (None, None) => String::new(),
     };
     Ok(MessageRecord {

@@ -1,7 +1,7 @@
-//! How many questions were asked in a minute: of one person to one bot, or of all people to an organization's bots.
+//! Rate limiter for questions per minute: of one person to one bot, or of all people to an organization's bots.
 //!
-//! Item `MSR#{digest of whose}`/`MSR` of `state`: `since`, when its minute began (the first question after the last one ended), and `n`, how
-//! many questions it has let pass. Each question is one conditional write, so that all processes count as one.
+//! Item `MSR#{digest of whose}`/`MSR` of `state`: `since`, when its minute started (with the first question after the last one ended), and `n`, the
+//! number of questions admitted in it. Each question is one conditional write, so that the count is shared by all processes.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::tables::TTL;
 use crate::update::Update;
 
 const SORT: &str = "MSR";
-/// The span that limits are about.
+/// The window of the limits.
 const MINUTE: Duration = Duration::from_secs(60);
-/// How often a lost race is run again.
+/// Most retries after a lost race.
 const MAX_TRIES: usize = 4;
 
-/// Whose questions are counted.
+/// Whose questions are counted together.
 #[derive(Debug, Clone, Copy)]
 pub enum Whose<'a> {
     /// Those of one person to one bot.
@@ -31,11 +31,11 @@ pub enum Whose<'a> {
     Organization(&'a OrganizationId),
 }
 
-/// Counts one more question, if no more than `max` have passed in this minute. Else the time at which the next minute begins; what is
-/// refused isn't counted.
+/// Counts one more question, if fewer than `max` have been admitted in this minute. Else returns the time at which the next minute starts; a
+/// refused question isn't counted.
 ///
 /// # Errors
-/// [`StoreError`]; [`StoreError::Conflict`] if others are always faster.
+/// [`StoreError`]; [`StoreError::Conflict`] if all attempts lose a race.
 pub async fn count(
     store: &Store,
     whose: Whose<'_>,
@@ -62,12 +62,12 @@ pub async fn count(
     Err(StoreError::Conflict)
 }
 
-/// Whether the minute that ends then is under way. One that seems to begin later was begun by a clock that was wrong.
+/// Whether the minute that ends then is current. One that seems to start in the future was started by a wrong clock.
 fn is_running(next: Timestamp, now: Timestamp) -> bool {
     now < next && next <= now.after(MINUTE * 2)
 }
 
-/// One more in the minute that has begun.
+/// Counts one more in the current minute.
 fn another(max: u32, now: Timestamp) -> Update {
     let mut change = Update::new();
     let (since, n) = (change.path("since"), change.path("n"));
@@ -79,7 +79,7 @@ fn another(max: u32, now: Timestamp) -> Update {
     change
 }
 
-/// The first of a minute.
+/// Counts the first of a new minute.
 fn first(now: Timestamp) -> Update {
     let mut change = Update::new();
     let since = change.path("since");

@@ -1,8 +1,8 @@
-//! Notifications of an organization: the incidents that are known, and what waits to be sent.
+//! Notifications of an organization: the known incidents, and the outbox.
 //!
-//! Item `NOTIFY#{organization}`/`NOTIFY` of `state`. It is read, changed and written as a whole, on condition that its version is the
-//! one that was read. So an incident and the notification of it are recorded together, and of two processes that look at the same
-//! time one starts over. A notification has its id from the moment it is recorded: sent again after a crash, it is the same one.
+//! Item `NOTIFY#{organization}`/`NOTIFY` of `state`. It is read, changed and written as a whole, on condition that its version is
+//! unchanged. So an incident and the notification of it are recorded together, and of two concurrent processes
+//! one starts over. A notification gets its id when it is recorded: sent again after a crash, it is the same one.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId};
@@ -21,38 +21,38 @@ const SORT: &str = "NOTIFY";
 /// The notifications of an organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notifications {
-    /// The incidents that are known.
+    /// The known incidents.
     pub book: IncidentBook,
-    /// Dead letters of up to then are counted. `None` before the first look.
+    /// Dead letters up to this time are counted. `None` before the first check.
     pub letters_until: Option<Timestamp>,
-    /// What waits to be sent, the oldest first.
+    /// Notifications to be sent, the oldest first.
     pub outbox: Vec<Outgoing>,
-    /// The newest messages in which a bot sent notifications: that one of them failed is no reason for another one.
+    /// The latest messages in which a bot sent notifications: a failure of one of them must not cause another notification.
     pub own_messages: Vec<MessageId>,
-    /// What became of the newest attempt.
+    /// Outcome of the latest attempt.
     pub last_attempt: Option<Attempt>,
     version: u64,
 }
 
-/// A notification that waits to be sent.
+/// A notification to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// Its id: the same in every attempt.
     pub id: String,
-    /// When it was made.
+    /// When it was created.
     pub at: Timestamp,
     /// How often it was sent.
     pub attempts: u32,
-    /// When it is sent next. An attempt sets this before it sends, so that a process that dies meanwhile delays it only.
+    /// When it is sent next. An attempt sets this before it sends, so that a process that dies during it only delays the notification.
     pub next_at: Timestamp,
-    /// What is sent.
+    /// Its content.
     pub body: String,
 }
 
-/// What became of an attempt to send.
+/// Outcome of an attempt to send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// When.
+    /// When it was made.
     #[serde(with = "millis")]
     pub at: Timestamp,
     /// Why it failed. `None`: it was delivered.
@@ -113,11 +113,11 @@ struct OutgoingV1 {
     n: u32,
     #[serde(with = "millis")]
     next: Timestamp,
-    /// Sealed: an agent's own words may be in it.
+    /// Sealed: it may contain an agent's own message.
     b: Blob,
 }
 
-/// Reads the notifications of an organization; there are none before the first look.
+/// Reads the notifications of an organization; empty before the first check.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -131,7 +131,7 @@ pub async fn get(store: &Store, organization: &OrganizationId) -> Result<Notific
     stored.open(store, &key)
 }
 
-/// Writes the notifications of an organization as they were read and changed since.
+/// Writes the notifications of an organization after a change.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if another process has written meanwhile.
@@ -236,7 +236,7 @@ impl IncidentV1 {
     }
 }
 
-/// Whose notifications lie at this key. `None`: none do.
+/// The organization of the notifications at this key. `None`: it is not such a key.
 pub(crate) fn organization_of(pk: &str, sk: &str) -> Option<OrganizationId> {
     let id = pk.strip_prefix("NOTIFY#").filter(|_| sk == SORT)?;
     Some(OrganizationId::new(id))
@@ -246,7 +246,7 @@ fn partition(organization: &OrganizationId) -> String {
     format!("NOTIFY#{organization}")
 }
 
-/// A sealed body opens only under the notification that it belongs to.
+/// Binds a sealed body to the notification that it belongs to.
 fn bound_to(key: &str, id: &str) -> String {
     format!("{key}/{id}")
 }

@@ -1,8 +1,8 @@
-//! What people said in groups without mentioning the bot, for the questions that follow: see
+//! Group messages that didn't mention the bot, kept as context for later questions: see
 //! [`tieline_core::trigger::TriggerSettings::group_context`].
 //!
-//! Items `HEARD#{integration}`/`{chat}#{received at}#{message}#{user}` of `state`, a day at most: who, and the words, sealed. One item for
-//! each message, so that writers of a busy group don't contend.
+//! Items `HEARD#{integration}`/`{chat}#{received at}#{message}#{user}` of `state`, for a day at most: sender and text, sealed. One item per
+//! message, so that writers of a busy group don't contend.
 
 use std::collections::HashSet;
 
@@ -31,13 +31,13 @@ enum Stored {
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overheard {
-    /// Who said it.
+    /// The sender.
     pub sender: Sender,
-    /// What.
+    /// The text.
     pub text: String,
 }
 
-/// Where and when a message was said.
+/// Where and when a message was received.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     /// The bot.
@@ -59,7 +59,7 @@ impl Place<'_> {
     }
 }
 
-/// Keeps a message until `expires_at`. Keeping it again changes nothing.
+/// Stores a message until `expires_at`. Idempotent.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -69,12 +69,12 @@ pub async fn put(store: &Store, place: Place<'_>, said: &Overheard, expires_at: 
     let b = Blob(store.keyring().seal_bytes(&plain, &sort));
     let mut item = write(WHAT, &partition(place.integration), &sort, &Stored::V1 { b })?;
     expire(&mut item, expires_at);
-    // No condition: the place names the message, so another one can't be there.
+    // Unconditional: the key contains the message's id, so no other message can have it.
     let written = dynamo::put(&store.dynamo, &store.tables.state, item, Update::new()).await;
     written.map(drop)
 }
 
-/// The latest `limit` messages that were said in a group at a time, the oldest first.
+/// The latest `limit` messages of a group within a period, the oldest first.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -87,7 +87,7 @@ pub async fn latest(
     now: Timestamp,
 ) -> Result<Vec<Overheard>, StoreError> {
     let chat = chat_id(chat);
-    // Sort keys go on behind the time: `~` is greater than all of that.
+    // Sort keys continue after the time: `~` sorts after all of that.
     let (from, to) = (
         format!("{chat}#{}~", time(heard.from)),
         format!("{chat}#{}~", time(heard.to)),
@@ -110,7 +110,7 @@ pub async fn latest(
     let mut known = HashSet::new();
     for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
         let sort = get_text(&item, SK).unwrap_or_default().to_owned();
-        // Platforms deliver again, and then it is received at another time.
+        // Platforms redeliver messages, which then have another time of receipt.
         if !known.insert(sort.split('#').nth(2).unwrap_or_default().to_owned()) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Lists, a page at a time.
+//! Paged lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,9 +8,9 @@ use crate::error::StoreError;
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// What is on it. May be shorter than asked for, even empty, and still not the last.
+    /// Its items. There may be fewer than requested, even none, on a page that is not the last.
     pub items: Vec<T>,
-    /// Where the next page begins; `None` on the last. Opaque, fit for an address.
+    /// Where the next page starts; `None` on the last page. Opaque, URL-safe.
     pub cursor: Option<String>,
 }
 
@@ -23,18 +23,18 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// A cursor from a position within a list. The list itself is never in it, so a cursor can't lead out of its list.
+/// A cursor for a position within a list. It never contains the list itself, so a cursor can't lead out of its list.
 pub(crate) fn cursor(position: &str) -> String {
     URL_SAFE_NO_PAD.encode(position)
 }
 
-/// The least and the greatest position of a list whose positions begin with a time.
+/// The lowest and the highest position of a list whose positions start with a time.
 pub(crate) const TIMED: (&str, &str) = ("0", ":");
 
 /// Longest position, in bytes. Ours are a fraction of it, and a table refuses a key of more than 1024.
 const MAX_POSITION_BYTES: usize = 512;
 
-/// The position of a cursor, which lies between the list's least and greatest: a table refuses to go on from anywhere else.
+/// The position of a cursor, which is between the list's lowest and highest: a table refuses to continue from anywhere else.
 pub(crate) fn position(cursor: Option<&str>, (least, greatest): (&str, &str)) -> Result<Option<String>, StoreError> {
     let Some(cursor) = cursor else {
         return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! Item `PAIR#{integration}`/`PAIR` of `state`, two hours from its last change: `b` the sealed [`PairingBook`], `n` version.
 //! Item `LINK#{digest of organization and code}`/`LINK` of `state`, until the code expires: `b` the sealed name of the known person, `by` the
-//! user who took it. Item `GUESS#{user}`/`GUESS` of `state`: `b` that user's sealed [`Guesses`] of such codes, `n` version.
+//! user who redeemed it. Item `GUESS#{user}`/`GUESS` of `state`: `b` that user's sealed [`Guesses`] of such codes, `n` version.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::item::{Item, alive, expire, number, read, text, write};
 use crate::update::Update;
 
-/// Longer than a code is good and than guessing may be stopped.
+/// Longer than the lifetime of a code and the time for which guessing may be blocked.
 const LIFETIME: Duration = Duration::from_secs(2 * 3600);
 
 const WHAT: &str = "pairing";
@@ -51,7 +51,7 @@ pub async fn load(
     load_sealed(store, &format!("PAIR#{integration}"), "PAIR", now).await
 }
 
-/// Saves the requests of an integration as they were read and changed.
+/// Saves the requests of an integration after a change.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if they have changed meanwhile: read and decide again.
@@ -72,7 +72,7 @@ pub async fn load_guesses(store: &Store, user: &UserId, now: Timestamp) -> Resul
     load_sealed(store, &format!("GUESS#{user}"), "GUESS", now).await
 }
 
-/// Saves a user's wrong guesses as they were read and changed.
+/// Saves a user's wrong guesses after a change.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if they have changed meanwhile.
@@ -147,10 +147,10 @@ enum StoredLink {
     },
 }
 
-/// Keeps a one-time code that links its sender to `person`. Only the code's digest is kept.
+/// Stores a one-time code that links its sender to `person`. Only the code's digest is stored.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if there is such a code already.
+/// [`StoreError::Conflict`] if the code exists already.
 pub async fn create_link(
     store: &Store,
     organization: &OrganizationId,
@@ -174,7 +174,7 @@ pub async fn create_link(
         .map(drop)
 }
 
-/// Takes a code for `user`: gives the known person. `None`: there is no such code, or another user took it. The same user may ask again.
+/// Redeems a code for `user` and returns the known person. `None`: the code doesn't exist, or another user redeemed it. The same user may repeat it.
 ///
 /// # Errors
 /// [`StoreError`].

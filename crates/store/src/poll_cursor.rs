@@ -1,8 +1,8 @@
-//! Cursors of long polls: where the next poll of a bot goes on.
+//! Cursors of long polls: where the next poll of a bot continues.
 //!
-//! Item `CUR#{integration}`/`CUR` of `state`: `f` the fence of the newest holder of the bot, `h` the credentials that the cursor belongs
-//! to (a keyed digest), `b` the sealed cursor. Every write is conditional on the fence, so that a holder that has lost the bot can't set
-//! the cursor back.
+//! Item `CUR#{integration}`/`CUR` of `state`: `f` the fencing token of the bot's newest holder, `h` the credentials that the cursor belongs
+//! to (a keyed digest), `b` the sealed cursor. Every write is conditional on the fencing token, so that a holder that has lost the bot can't
+//! reset the cursor.
 
 use aws_sdk_dynamodb::primitives::Blob as Bytes;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
@@ -31,9 +31,9 @@ enum Stored {
     },
 }
 
-/// Takes the cursor over for the holder with this fence, and reads it. `None`: there is none for the credentials `source`.
+/// Takes the cursor over for the holder with this fencing token, and reads it. `None`: there is none for the credentials `source`.
 ///
-/// From now on no holder with a lower fence can save one.
+/// From now on no holder with a lower token can save one.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if a newer holder has taken it over; [`StoreError::Unreadable`], [`StoreError::Unsealable`].
@@ -57,7 +57,7 @@ pub async fn take_over(
         .map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// Saves the cursor, by the holder with this fence.
+/// Saves the cursor, for the holder with this fencing token.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if a newer holder has taken it over.
@@ -76,7 +76,7 @@ pub async fn save(
     write(store, &key, change, ReturnValue::None).await.map(drop)
 }
 
-/// Forgets the cursor, with its integration.
+/// Deletes the cursor, with its integration.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -85,7 +85,7 @@ pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), St
     dynamo::delete(&store.dynamo, &store.tables.state, (&key, SORT), Update::new()).await
 }
 
-/// A change by the holder with this fence.
+/// An update on condition that no holder has a higher fencing token.
 fn under(fence: u64) -> Update {
     let mut change = Update::new();
     let (path, mine) = (change.path("f"), change.value(number(fence)));
@@ -101,7 +101,7 @@ async fn write(store: &Store, key: &str, change: Update, back: ReturnValue) -> R
     written.or_conflict()
 }
 
-/// A cursor opens only for the bot and the credentials that it was saved for.
+/// Binds a sealed cursor to the bot and the credentials that it was saved for.
 pub(crate) fn bound_to(key: &str, source: &str) -> String {
     format!("{key}/{source}")
 }

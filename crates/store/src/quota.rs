@@ -1,8 +1,8 @@
-//! Rate limits that all processes share: so many sends in so much time, for a bot or for one of its chats.
+//! Rate limiter shared by all processes: so many sends in so much time, for a bot or for one of its chats.
 //!
 //! Item `QTA#{integration}#{quota}#{chat}`/`QTA` of `state`: `t`, the point in time up to which sends are given out, in
-//! microseconds. Every send moves it on by a fixed step, and it may run ahead of the clock by a few steps (a leaky bucket as a
-//! meter). A process takes a block of sends with one write and must use it soon.
+//! microseconds. Every send advances it by a fixed step, and it may be ahead of the clock by a few steps (a leaky bucket as a
+//! meter). A process reserves a block of sends with one write and must use it soon.
 
 use std::time::Duration;
 
@@ -20,24 +20,24 @@ use crate::update::Update;
 
 const SORT: &str = "QTA";
 
-/// What was taken.
+/// Outcome of reserving sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// So many sends, which must have begun before `until`. Never none.
+    /// A number of sends, at least one, which must start before `until`.
     Granted {
-        /// How many.
+        /// The number.
         n: u32,
-        /// Until when.
+        /// When they expire.
         until: Timestamp,
     },
-    /// None before then.
+    /// None is available before this time.
     Wait(Timestamp),
 }
 
-/// Takes up to `n` sends of a quota; `chat` for one that each chat has of its own. `reserve` sends are left for others at any time.
+/// Reserves up to `n` sends of a quota; `chat` for a quota that each chat has of its own. `reserve` sends are always left for others.
 ///
-/// However many processes take, and whenever within the granted time they send, no span of `quota.per` sees more than
-/// `quota.sends`, as long as their clocks agree. The price is that a steady stream gets about seven tenths of it.
+/// However many processes reserve, and whenever within the granted time they send, no period of `quota.per` has more than
+/// `quota.sends`, as long as their clocks agree. The price is that a steady stream gets about seven tenths of the quota.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -56,7 +56,7 @@ pub async fn take(
     };
     let key = partition(integration, quota, chat);
     let mut n = n.clamp(1, meter.burst.saturating_sub(reserve).max(1));
-    // A caller that asks for one has taken none lately, and mostly no other process has: a wrong guess costs a write.
+    // A caller that asks for one has reserved none lately, and usually no other process has either: a wrong guess costs a write.
     let mut idle = n == 1;
     for _ in 0..MAX_TRIES {
         let change = if idle { meter.begin(n, now) } else { meter.go_on(n, now) };
@@ -84,15 +84,15 @@ pub async fn take(
         idle = at <= meter.idle(now) || is_impossible;
         n = n.min(left);
     }
-    // Others are always faster, so sends are being given out as fast as they may.
+    // All attempts lost a race, so sends are being given out as fast as allowed.
     Ok(Taken::Wait(now.after(Duration::from_micros(meter.step.unsigned_abs()))))
 }
 
-/// Takes one send of a quota that the caller keeps by itself, without the table. `given_out` is the point in time up to which it has given
+/// Takes one send of a quota that the caller counts by itself, without the table. `given_out` is the point in time up to which it has given
 /// out sends, in microseconds since 1970, and 0 at first. Returns the next such point.
 ///
 /// # Errors
-/// The time before which none may be taken.
+/// The time of the next send.
 pub fn take_alone(quota: &Quota, given_out: i64, reserve: u32, now: Timestamp) -> Result<i64, Timestamp> {
     let meter = Meter {
         reserve,
@@ -108,19 +108,19 @@ pub fn take_alone(quota: &Quota, given_out: i64, reserve: u32, now: Timestamp) -
     }
 }
 
-/// How often a write is tried while others are faster.
+/// Most attempts of a write that loses races.
 const MAX_TRIES: usize = 4;
 
-/// Which part of the quota's time a process has to use what it took.
+/// Fraction of the quota's period in which a process has to use what it reserved.
 const LATENESS: u32 = 10;
 
 /// The arithmetic of a quota.
 ///
-/// With step `s` and burst `b`, at most `b - 1 + ceil(w / s)` sends are given out in any span `w`. They are used up to a tenth of
-/// `per` later, so `w` is eleven tenths of `per`, and `s` is chosen such that this is `sends`.
+/// With step `s` and burst `b`, at most `b - 1 + ceil(w / s)` sends are given out in any period `w`. They are used up to a tenth of
+/// `per` later, so `w` is eleven tenths of `per`, and `s` is chosen such that this equals `sends`.
 ///
-/// Who leaves a reserve of `r` sends may run only `b - r` steps ahead; with a burst of no more than that they wait until nothing was sent for
-/// the steps that are missing.
+/// A caller that leaves a reserve of `r` sends may only be `b - r` steps ahead; with a burst of no more than that it waits until nothing was
+/// sent for the missing steps.
 #[derive(Debug, Clone, Copy)]
 struct Meter {
     burst: u32,
@@ -144,7 +144,7 @@ impl Meter {
         }
     }
 
-    /// Takes `n` when nothing was taken lately.
+    /// Reserves `n` when nothing was reserved lately.
     fn begin(&self, n: u32, now: Timestamp) -> Update {
         let mut change = Update::new();
         let (at, clock) = (change.path("t"), change.value(number(self.idle(now))));
@@ -157,7 +157,7 @@ impl Meter {
         change
     }
 
-    /// Takes `n` on top of what was taken.
+    /// Reserves `n` in addition to earlier ones.
     fn go_on(&self, n: u32, now: Timestamp) -> Update {
         let mut change = Update::new();
         let at = change.path("t");
@@ -183,12 +183,12 @@ impl Meter {
         micros(now) + self.steps(self.burst) - self.steps(self.reserve)
     }
 
-    /// Up to when sends must have been given out for nothing to count against this caller.
+    /// The latest `t` with which nothing counts against this caller.
     fn idle(&self, now: Timestamp) -> i64 {
         micros(now) - self.steps((self.reserve + 1).saturating_sub(self.burst))
     }
 
-    /// No process with a right clock can have granted sends beyond this: a clock that was hours ahead must not stop a bot for hours.
+    /// No process with a correct clock can have granted sends beyond this: a clock that was hours ahead must not block a bot for hours.
     fn impossible(&self, now: Timestamp) -> i64 {
         let slack = i64::try_from((self.per * 2).as_micros()).unwrap_or(i64::MAX / 4);
         let latest = micros(now) + self.steps(self.burst);
@@ -199,13 +199,13 @@ impl Meter {
         at > self.impossible(now)
     }
 
-    /// How many can be taken now.
+    /// How many are available now.
     fn left(&self, at: i64, now: Timestamp) -> u32 {
         let room = self.latest(now) - at.max(self.idle(now));
         u32::try_from(room / self.step).unwrap_or(0)
     }
 
-    /// When one can be taken again.
+    /// When the next one is available.
     fn next(&self, at: i64) -> Timestamp {
         let micros = at.saturating_sub(self.steps(self.burst - 1)) + self.steps(self.reserve);
         Timestamp::from_millis(micros.div_euclid(1000) + 1)

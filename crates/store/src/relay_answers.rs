@@ -1,6 +1,6 @@
-//! What came of calls that went to a bot's socket through the relay's mailbox, for the process that waits for it.
+//! Outcomes of calls that were sent to a bot's socket over the relay's queue, for the process that waits for them.
 //!
-//! Item `CALL#{call}`/`CALL` of `state`, for some minutes: `b`, the answer, sealed, for platforms quote people's words in it.
+//! Item `CALL#{call}`/`CALL` of `state`, for some minutes: `b`, the answer, sealed, for platforms quote personal text in it.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::http_types::ApiAnswer;
@@ -22,7 +22,7 @@ enum Stored {
     V1 { b: Blob },
 }
 
-/// Records what came of a call, until `until`. The first answer stays.
+/// Records the outcome of a call, until `until`. The first outcome stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::TooLarge`].
@@ -47,7 +47,7 @@ pub async fn record(
         .map(drop)
 }
 
-/// What came of a call, if it is known.
+/// The outcome of a call, if recorded.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].

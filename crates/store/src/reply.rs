@@ -1,10 +1,10 @@
-//! Replies: what the chat should show, and how far it is.
+//! Replies: what the chat should show, and the progress of showing it.
 //!
 //! Item `RPL#{reply}`/`RPL` of `state`, 7 days from its last change. Attributes: `o` organization, `i` integration, `c`
-//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files and how far they are, card:
-//! long ones continue in other items), `pg` the sealed progress, `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` what the
-//! platform's fetching ended with, `fin` since when it is final, `go` where the run goes on, `done` whether the chat shows the
-//! last word, `lease` who brings a finished reply into its chat, `f` fence, `rd` the redrive that restarted it, `n` version.
+//! conversation, `m` message, `by` asker, `at` receipt, `st` stage, `b` the sealed body (reasoning, text, files and their progress, card:
+//! long ones continue in other items), `pg` the sealed progress, `note` notice, `out` outcome, `pace`, `same` the reply to show instead, `end` the
+//! progress with which polling ended, `fin` since when it is final, `go` where the run is resumed, `done` whether the chat shows the
+//! final text, `lease` the process that delivers a finished reply, `f` fencing token, `rd` the redrive that restarted it, `n` version.
 
 mod stored;
 
@@ -39,7 +39,7 @@ const LIFETIME: Duration = Duration::from_hours(7 * 24);
 /// How much longer the pieces of a long text are kept, for they are not written again when the reply changes.
 const PIECES_SLACK: Duration = Duration::from_hours(30 * 24);
 
-/// How much longer a final text is kept that is in an item of its own, and for how long it isn't written again when the reply changes.
+/// How much longer a final text in an item of its own is kept, and for how long it isn't written again when the reply changes.
 const FINAL_SLACK: Duration = Duration::from_hours(2 * 24);
 const FINAL_IS_NEW: Duration = Duration::from_hours(24);
 
@@ -63,52 +63,52 @@ pub struct ReplyRecord {
     pub asker: SenderId,
     /// When the message was received.
     pub received_at: Timestamp,
-    /// How far it has come. Never goes back from the last.
+    /// Its stage. Never goes back from the final one.
     pub stage: Stage,
     /// The text so far.
     pub text: String,
     /// The agent's reasoning so far.
     pub reasoning: String,
-    /// What of text and reasoning is held back until it is known whether it is a credential.
+    /// Text and reasoning held back until it is known whether they are credentials.
     pub held_back: HeldBack,
     /// Files of the answer.
     pub files: Vec<ReplyFile>,
     /// The card below the text.
     pub card: Option<Card>,
-    /// A sentence of ours in place of or after the text.
+    /// A notice of the bridge, in place of the text or after it.
     pub notice: Option<Notice>,
-    /// What the agent came to. Once it is there, the agent is never asked again.
+    /// The agent's outcome. Once it is set, the agent is never called again.
     pub outcome: Option<Outcome>,
-    /// How far the chat is, in the connector's words.
+    /// What the chat shows already, in the connector's format.
     pub progress: Progress,
-    /// How far it is with the files that are sent as the platform's own.
+    /// Progress of the files that are sent as native files.
     pub sent_files: FilesProgress,
-    /// When the chat may be changed again.
+    /// When the chat may be updated again.
     pub pace: Pace,
-    /// The frame over the bot's socket that was tried last, if the platform took none of its tries.
+    /// The last frame tried over the bot's socket, if the platform accepted none of its attempts.
     pub tried: Option<Tried>,
     /// The reply to show instead, for a message that was merged into a later one. Set once.
     pub same_as: Option<ReplyId>,
-    /// What the platform's fetching ended with, in the connector's words. Set once, by [`close`].
+    /// The progress with which polling ended, in the connector's format. Set once, by [`close`].
     pub closed: Option<Progress>,
-    /// When it first stood as final. Set by saving it so.
+    /// When it first became final. Set by saving it as final.
     pub final_at: Option<Timestamp>,
-    /// Where the run goes on, as far as the text above: the two are one write.
+    /// Where the run is resumed, matching the text above: both are one write.
     pub resume: Option<Resume>,
-    /// Whether the chat shows the last word, or never will.
+    /// Whether the chat shows the final text, or never will.
     pub delivered: bool,
-    /// Who brings a finished reply into its chat, where no run does.
+    /// The process that delivers a finished reply, if no run does.
     pub lease: Option<Lease>,
-    /// The fence of the holder that wrote last. Never shrinks.
+    /// The fencing token of the last writer that held the lease. Never shrinks.
     pub fence: u64,
-    /// For which redrive of its message it was restarted last. 0 if for none.
+    /// The redrive of its message that restarted it last. 0 if none has.
     pub redrive: u32,
-    /// Grows with every change but [`close`].
+    /// Incremented with every change but [`close`].
     pub version: u64,
 }
 
 impl ReplyRecord {
-    /// The final text with the card's words below it. The card's buttons are not in it.
+    /// The final text with the card's text below it. Without the card's buttons.
     #[must_use]
     pub fn whole_text(&self) -> Cow<'_, str> {
         match &self.card {
@@ -117,7 +117,7 @@ impl ReplyRecord {
         }
     }
 
-    /// The same with the buttons as lines below it, for where there are none.
+    /// The text with the card's buttons as lines below it, for platforms without buttons.
     #[must_use]
     pub fn text_with_buttons(&self, language: Language) -> Cow<'_, str> {
         let lines = card::button_lines(self.buttons(), language);
@@ -134,7 +134,7 @@ impl ReplyRecord {
     }
 }
 
-/// Tries of a frame whose answers are known and led to nothing. The next attempt is numbered after them.
+/// Attempts to send a frame whose answers are known and were no success. The next attempt is numbered after them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
     /// A digest of the frame.
@@ -144,7 +144,7 @@ pub struct Tried {
     pub n: u32,
 }
 
-/// What an agent came to.
+/// The outcome of a run or command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -154,13 +154,13 @@ pub enum Outcome {
     Failed(AgentFailure),
     /// It was stopped.
     Stopped,
-    /// It was not asked.
+    /// It was not called: the message was refused.
     Refused,
-    /// It was a command, and was carried out without it.
+    /// It was not called: the message was a command, which was carried out.
     Commanded,
 }
 
-/// Reads a reply, however long.
+/// Reads a reply of any length.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -173,13 +173,13 @@ pub async fn get(store: &Store, id: &ReplyId, now: Timestamp) -> Result<Option<R
     stored::open(store, id, read(WHAT, item)?).await.map(Some)
 }
 
-/// Saves a reply: on the condition that it is still as `before`, which was read, or not there if that is `None`.
+/// Saves a reply, on condition that it is unchanged since `before` was read, or doesn't exist if that is `None`.
 ///
-/// What was said for good stays so: the last stage, [`ReplyRecord::closed`] and [`ReplyRecord::same_as`]. Nor does a holder
-/// with an older fence than the record's change anything. On success `after` has the new version.
+/// Final values stay: the final stage, [`ReplyRecord::closed`] and [`ReplyRecord::same_as`]. Nor does a holder
+/// with a lower fencing token than the record's change anything. On success `after` has the new version.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it has changed meanwhile, or what was said for good would be taken back.
+/// [`StoreError::Conflict`] if it has changed meanwhile, or a final value would be reverted.
 pub async fn save(
     store: &Store,
     before: Option<&ReplyRecord>,
@@ -192,8 +192,8 @@ pub async fn save(
     write_reply(store, before, after, false, now).await
 }
 
-/// Saves a reply that starts over because an operator redrives its message: the last stage may be left, and
-/// nothing is delivered or closed any more. `after.redrive` must be a later redrive than `before`'s.
+/// Saves a reply that is restarted because an operator redrives its message: it may leave the final stage, and
+/// is no longer delivered or closed. `after.redrive` must be a later redrive than `before`'s.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has changed meanwhile.
@@ -206,7 +206,7 @@ pub async fn restart(
     write_reply(store, Some(before), after, true, now).await
 }
 
-/// Ends polling of a reply, unless it has ended. Returns what it ended with: the first writer's state.
+/// Ends polling of a reply, unless it has ended. Returns the progress with which it ended: that of the first writer.
 ///
 /// The version stays as it is.
 ///
@@ -290,7 +290,7 @@ async fn change(
     set_or_remove(&mut change, "note", after.notice.as_ref())?;
     set_or_remove(&mut change, "out", stored::wordless(after.outcome.as_ref()).as_ref())?;
     let body = seal_change(store, before, after, now).await?;
-    // What an earlier version wrote has the progress in its body.
+    // Items of an earlier version have the progress in their body.
     if body.is_some() || after.progress != before.progress {
         change.set("pg", value(WHAT, &stored::seal_progress(store, after)?)?);
     }
@@ -311,7 +311,7 @@ async fn change(
     written.or_conflict().map(drop)
 }
 
-/// What is set once is only ever set. `after` is made to say so too.
+/// Values that are set once are never changed. Also sets them in `after`.
 fn keep_or_set(change: &mut Update, before: &ReplyRecord, after: &mut ReplyRecord) -> Result<(), StoreError> {
     if before.closed.is_some() {
         after.closed.clone_from(&before.closed);
@@ -332,7 +332,7 @@ fn set_or_remove<T: Serialize>(change: &mut Update, path: &str, new: Option<&T>)
     Ok(())
 }
 
-/// The new body, if it says something else than before, or its pieces would expire too early.
+/// The new body, if its content has changed, or its pieces would expire too early.
 async fn seal_change(
     store: &Store,
     before: &ReplyRecord,
@@ -342,7 +342,7 @@ async fn seal_change(
     let said = stored::plain(before)?;
     let plain = stored::plain(after)?;
     let is_new = |at: Timestamp| now.since(at) < FINAL_IS_NEW;
-    // What has grown to the last word is written once more: apart.
+    // A text that has just become final is written once more: as a separate item.
     let stays = after.stage != Stage::Final || before.final_at.is_some_and(is_new);
     if said == plain && stays {
         return Ok(None);

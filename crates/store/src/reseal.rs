@@ -1,6 +1,6 @@
-//! Seals again, with the newest key, what an item keeps sealed.
+//! Reseals the sealed values of an item with the newest key.
 //!
-//! Each value is replaced by a conditional write of its own, on condition that it is as it was read: a writer that changes the item
+//! Each value is replaced by a conditional write of its own, on condition that it is unchanged: a writer that changes the item
 //! meanwhile seals with the newest key anyway.
 
 use aws_sdk_dynamodb::primitives::Blob as Bytes;
@@ -18,14 +18,14 @@ use crate::{
     transcript,
 };
 
-/// A sealed value of an item: its path, what it is about, and its form.
+/// A sealed value of an item: its path, the subject that it is bound to, and its form.
 struct Place {
     path: String,
     about: String,
     form: Form,
 }
 
-/// How a value is kept.
+/// The form in which a value is stored.
 #[derive(Clone, Copy)]
 enum Form {
     /// A text or a binary attribute.
@@ -41,16 +41,16 @@ pub(crate) enum Table {
     State,
 }
 
-/// What became of an item's values.
+/// Outcome for an item's values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Resealed {
-    /// How many were sealed again, or have been changed by another writer at the same time: another look is needed.
+    /// How many were resealed, or were changed by another writer at the same time: then another pass is needed.
     pub(crate) n_changed: u64,
-    /// How many no key opens.
+    /// How many can't be opened with any key.
     pub(crate) n_unreadable: u64,
 }
 
-/// Seals again what `item` of `table` keeps sealed with an older key.
+/// Reseals what `item` of `table` has sealed with an older key.
 pub(crate) async fn item(store: &Store, table: Table, item: &Item) -> Result<Resealed, StoreError> {
     let (pk, sk) = match (get_text(item, PK), get_text(item, SK)) {
         (Some(pk), Some(sk)) => (pk, sk),
@@ -74,7 +74,7 @@ impl Resealed {
         }
     }
 
-    /// Counts a value that no key opens, which can't get worse, instead of giving up on all others.
+    /// Counts a value that can't be opened with any key, instead of failing for all others: it can't get worse.
     fn add(&mut self, done: Result<u64, StoreError>, pk: &str) -> Result<(), StoreError> {
         match done {
             Ok(n_changed) => self.n_changed += n_changed,
@@ -88,7 +88,7 @@ impl Resealed {
     }
 }
 
-/// Where an item keeps sealed values.
+/// The sealed values of an item.
 fn places(item: &Item, pk: &str, sk: &str) -> Vec<Place> {
     let attribute = |path: &str, about: String| vec![Place::new(path, about, Form::Attribute)];
     let body = |path: &str, about: String| vec![Place::new(path, about, Form::Body)];
@@ -133,7 +133,7 @@ fn places(item: &Item, pk: &str, sk: &str) -> Vec<Place> {
     }
 }
 
-/// The places of an item that was deleted and is kept as it was.
+/// The sealed values of a deleted item in the trash.
 fn trashed(item: &Item) -> Vec<Place> {
     let Some(inner) = item.get("i").and_then(|inner| inner.as_m().ok()) else {
         return Vec::new();
@@ -169,7 +169,7 @@ impl Place {
     }
 }
 
-/// Seals one value again. Returns how many writes that took.
+/// Reseals one value. Returns the number of writes.
 async fn value(store: &Store, at: (Table, &str, &str), item: &Item, place: &Place) -> Result<u64, StoreError> {
     let Some(found) = get(item, &place.path) else {
         return Ok(0);
@@ -208,7 +208,7 @@ async fn attribute(
     }
 }
 
-/// The rest that is in the item, and the pieces.
+/// The rest in the item itself, and the pieces.
 async fn body(
     store: &Store,
     at: (Table, &str, &str),
@@ -241,7 +241,7 @@ async fn body(
     Ok(n_changed)
 }
 
-/// Notifications that wait are a list, which is written as a whole under its version.
+/// The outbox is a list, which is written as a whole under its version.
 async fn outbox(store: &Store, organization: &OrganizationId, item: &Item) -> Result<Resealed, StoreError> {
     let waiting = item.get("out").and_then(|waiting| waiting.as_l().ok());
     let sealed = waiting
@@ -281,7 +281,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// Files that seal. One that is new needs a place above and a value in `tests/state/rotation.rs`, or a rotation leaves its values behind.
+    /// Files that seal. A new one needs a place above and a value in `tests/state/rotation.rs`, or a rotation misses its values.
     const SEALING: [&str; 23] = [
         "audit.rs",
         "config/agent.rs",
@@ -309,7 +309,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_file_that_seals_is_known_here() {
+    fn every_file_that_seals_is_listed_here() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut sealing: Vec<_> = files(&source)
             .into_iter()

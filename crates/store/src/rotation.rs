@@ -1,9 +1,9 @@
-//! Rotation of the data key: a new key seals, everything sealed is sealed again, the old key is retired.
+//! Rotation of the data key: a new key seals, all sealed values are resealed, the old key is retired.
 //!
-//! 1. [`begin`] adds a key. It seals once every process knows it.
-//! 2. [`advance`] goes through both tables and seals again what an older key sealed, a page at a time, and keeps its place in item
-//!    `KEYRING`/`rotation` of `config`. It goes through them until it finds nothing: a writer may have been behind.
-//! 3. Queues and links hold values that can't be sealed again. When the last of them has ended, [`advance`] retires the old key.
+//! 1. [`begin`] adds a key. It starts to seal once every process knows it.
+//! 2. [`advance`] scans both tables and reseals values of older keys, a page at a time, and stores its position in item
+//!    `KEYRING`/`rotation` of `config`. It repeats that until a pass finds nothing: a writer may have used an older key.
+//! 3. Queues and links contain values that can't be resealed. When the last of them has expired, [`advance`] retires the old key.
 //!
 //! Every step is one conditional write, and may be the last of its process: the next [`advance`] continues.
 
@@ -22,32 +22,32 @@ use crate::reseal::{self, Resealed, Table};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
-/// How long an old key opens after its successor began to seal. Queues keep messages for 14 days, the ledger and dead letters keep them for 30
+/// How long an old key can open values after its successor started to seal. Queues keep messages for 14 days, the ledger and dead letters keep them for 30
 /// more with their events as they were sent, and links live no longer.
 pub const RETIRED_AFTER: Duration = Duration::from_hours(45 * 24);
 
-/// The same where the old key is in wrong hands: what waits in queues for longer, links and sessions are given up for that.
+/// Like [`RETIRED_AFTER`], if the old key was leaked: messages that are older on queues, links and sessions are given up for that.
 ///
-/// Longer than a relay's queue keeps messages, and than a process goes on with keys that it can't read again.
+/// Longer than a relay's queue keeps messages, and than a process continues with keys that it can't read again.
 pub const RETIRED_AT_ONCE_AFTER: Duration = Duration::from_mins(15);
 
-/// Attempts to be the writer of the progress beside a process that continues the rotation.
+/// Most attempts to write the progress beside a process that continues the rotation.
 const MAX_ATTEMPTS: u32 = 10;
 const SORT: &str = "rotation";
 const WHAT: &str = "rotation";
 /// Items read at a time.
 const PAGE: i32 = 200;
 
-/// How far a rotation is.
+/// State of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
     /// All data keys, the newest first.
     pub keys: Vec<DataKey>,
-    /// What happens now.
+    /// Its current phase.
     pub phase: Phase,
-    /// Values that were sealed again with the newest key.
+    /// Values resealed with the newest key.
     pub n_resealed: u64,
-    /// Values that no key opened in the latest pass.
+    /// Values that could not be opened with any key in the latest pass.
     pub n_unreadable: u64,
 }
 
@@ -56,22 +56,22 @@ pub struct Rotation {
 pub struct DataKey {
     /// The version that its values name.
     pub version: u8,
-    /// When it began to seal, or begins. `None`: with the first start.
+    /// When it started or will start to seal. `None`: from the first start.
     pub seals_from: Option<Timestamp>,
     /// When it is retired. `None`: it is the newest.
     pub retired_at: Option<Timestamp>,
 }
 
-/// What happens in a rotation.
+/// Phase of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing: there is one key.
+    /// None in progress: there is one key.
     Idle,
     /// The newest key doesn't seal yet, as not every process may know it.
     Announced,
-    /// What older keys sealed is sealed again.
+    /// Values of older keys are being resealed.
     Resealing,
-    /// Nothing in the tables needs an older key; messages in queues and links may.
+    /// No value in the tables needs an older key; messages on queues and links may.
     Retiring,
 }
 
@@ -82,21 +82,21 @@ enum Stored {
     V1(Progress),
 }
 
-/// How far the newest key has come.
+/// Progress towards the newest key.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Progress {
     /// The newest key.
     to: u8,
-    /// The table that is gone through: 0 `config`, 1 `state`, 2 neither, as nothing was found any more.
+    /// The table being scanned: 0 `config`, 1 `state`, 2 neither, as nothing was found any more.
     t: u8,
-    /// The key of the last item that was looked at.
+    /// The key of the last item processed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<(String, String)>,
-    /// Values that were sealed again, in all.
+    /// Values resealed, in all passes.
     n: u64,
-    /// The same in this pass.
+    /// Values resealed in this pass.
     np: u64,
-    /// Values that no key opens, in this pass.
+    /// Values that could not be opened with any key, in this pass.
     nu: u64,
     /// Whether older keys are retired as soon as the tables don't need them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -108,16 +108,16 @@ struct Progress {
 
 const N_TABLES: u8 = 2;
 
-/// Begins a rotation, or continues the one that is not finished: there is at most one at a time.
+/// Starts a rotation, or continues the unfinished one: there is at most one at a time.
 ///
 /// # Errors
-/// [`DataKeyError::Given`] if the key isn't kept in the table; [`DataKeyError`].
+/// [`DataKeyError::Given`] if the key isn't stored in the table; [`DataKeyError`].
 pub async fn begin(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyError> {
     let (source, maker) = source(store)?;
     let keys = data_keys::list(store).await?;
     let progress = load(store).await?;
     let is_running = match data_keys::newest(&keys) {
-        // Where old keys are about to be retired at once, another key would put that off.
+        // If old keys are about to be retired at once, another key would delay that.
         Some(newest) if keys.len() > 1 => {
             let progress = progress.of(newest.version);
             progress.now || !progress.is_done(newest.version)
@@ -133,8 +133,8 @@ pub async fn begin(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyErr
     status(store, now).await
 }
 
-/// Has the older keys of a rotation retired [`RETIRED_AT_ONCE_AFTER`] the newest began to seal, instead of [`RETIRED_AFTER`]: one of them is in
-/// wrong hands. Does nothing where there is one key.
+/// Retires the older keys of a rotation [`RETIRED_AT_ONCE_AFTER`] the newest started to seal, instead of [`RETIRED_AFTER`]: one of them was
+/// leaked. Does nothing if there is one key.
 ///
 /// # Errors
 /// As [`begin`].
@@ -156,10 +156,10 @@ pub async fn retire_at_once(store: &Store, now: Timestamp) -> Result<Rotation, D
     Err(StoreError::Conflict.into())
 }
 
-/// How far the rotation is.
+/// The state of the rotation.
 ///
 /// # Errors
-/// [`DataKeyError::Given`] if the key isn't kept in the table; [`DataKeyError::Store`].
+/// [`DataKeyError::Given`] if the key isn't stored in the table; [`DataKeyError::Store`].
 pub async fn status(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyError> {
     source(store)?;
     let mut keys = data_keys::list(store).await?;
@@ -186,10 +186,10 @@ pub async fn status(store: &Store, now: Timestamp) -> Result<Rotation, DataKeyEr
     })
 }
 
-/// Continues a rotation for about `patience`. Does nothing where there is none.
+/// Continues a rotation for about `patience`. Does nothing if there is none.
 ///
 /// # Errors
-/// [`DataKeyError`]. What is done is done; the next call continues.
+/// [`DataKeyError`]. Completed steps stay; the next call continues.
 pub async fn advance(store: &Store, now: Timestamp, patience: Duration) -> Result<(), DataKeyError> {
     let (source, maker) = match source(store) {
         Ok(found) => found,
@@ -201,16 +201,16 @@ pub async fn advance(store: &Store, now: Timestamp, patience: Duration) -> Resul
         Some(newest) if keys.len() > 1 => newest,
         _ => return Ok(()),
     };
-    // A process may have sealed with the keys that it read a moment before the newest began to seal.
+    // A process may have sealed with keys that it read just before the newest started to seal.
     if newest.seals_from.after(maker.delay()) > now {
         return Ok(());
     }
-    // With these very keys: what this process has read may be older.
+    // With exactly these keys: those that this process has read may be older.
     store.read_keys(source, now).await?;
     let until = Instant::now() + patience;
     let mut progress = load(store).await?.of(newest.version);
     let retired_at = progress.retired_at(newest);
-    // A last look before the key is gone for good.
+    // A last pass before the key is destroyed.
     let is_last_look = progress.is_done(newest.version) && now >= retired_at && progress.at < retired_at;
     if is_last_look {
         progress = Progress {
@@ -236,7 +236,7 @@ pub async fn advance(store: &Store, now: Timestamp, patience: Duration) -> Resul
     Ok(())
 }
 
-/// Seals a page of items again, and moves on.
+/// Reseals a page of items, and advances the position.
 async fn page(store: &Store, progress: &mut Progress) -> Result<(), StoreError> {
     let (table, name) = match progress.t {
         0 => (Table::Config, &store.tables.config),
@@ -268,7 +268,7 @@ impl Progress {
         }
     }
 
-    /// The progress of the newest key: this one, unless it is an earlier rotation's.
+    /// The progress towards the newest key: this one, unless it belongs to an earlier rotation.
     fn of(self, newest: u8) -> Self {
         match self.to == newest {
             true => self,
@@ -289,7 +289,7 @@ impl Progress {
         self.to == newest && self.t >= N_TABLES
     }
 
-    /// After the last table begins at the first again, until a whole pass has found nothing.
+    /// After the last table starts at the first again, until a whole pass has found nothing.
     fn next_table(&mut self) {
         self.t += 1;
         if self.t == N_TABLES && self.np > 0 {
@@ -306,7 +306,7 @@ async fn load(store: &Store) -> Result<Progress, StoreError> {
     Ok(stored.map(|Stored::V1(progress)| progress).unwrap_or_default())
 }
 
-/// Whether no other process has saved its progress meanwhile. If one has, it continues.
+/// Saves the progress. Returns `false` if another process has saved its own meanwhile: then that one continues.
 async fn save(store: &Store, before: u64, progress: &mut Progress) -> Result<bool, StoreError> {
     progress.ver = before + 1;
     let item = write(WHAT, PARTITION, SORT, &Stored::V1(progress.clone()))?;
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_gone_through_until_nothing_is_found() {
+    fn tables_are_scanned_until_a_pass_finds_nothing() {
         let mut progress = Progress {
             t: 1,
             np: 1,

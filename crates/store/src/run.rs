@@ -1,12 +1,12 @@
-//! Deferred runs: where an agent's callbacks wait for the runner.
+//! Deferred runs: stores an agent's callbacks for the runner.
 //!
-//! Items of `state`, 7 days from the run's beginning: `RUN#{run}`/`RUN` (`o` organization, `i` integration, `c` conversation, `at`
-//! beginning, `closed`, `end` number of the terminal event, `n` and `by` how many events and bytes were taken, `last` a number before
+//! Items of `state`, 7 days from the run's start: `RUN#{run}`/`RUN` (`o` organization, `i` integration, `c` conversation, `at`
+//! start, `closed`, `end` number of the terminal event, `n` and `by` how many events and bytes were accepted, `last` a number before
 //! which none is missing) and, for each event, `RUN#{run}`/`EV#{number, 10 digits}` with its sealed JSON `b`, and `e` if it is a
-//! terminal one. Events are kept in whatever order they come; reading gives them in order and stops at the first gap.
+//! terminal one. Events are stored in any order of arrival; reading returns them in order and stops at the first gap.
 //!
 //! A run stores a bounded amount: the holder of its token is not trusted. Bytes are counted on the head before an event is written, so
-//! that what is counted is never less than what is kept; a process that dies between the two leaves a little too much counted.
+//! that the count is never less than what is stored; a process that dies between the two leaves it a little too high.
 
 use std::time::Duration;
 
@@ -24,25 +24,25 @@ use crate::sealed_blob::{self, Body};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
-/// How long a run's callbacks are kept. No run lasts as long.
+/// How long a run's callbacks are kept. No run lasts that long.
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 
-/// Most events that a run takes.
+/// Most events of a run.
 pub const MAX_EVENTS: u64 = 20_000;
-/// How far an event may be ahead of the first that is missing.
+/// How far an event may be ahead of the first missing one.
 pub const MAX_AHEAD: u64 = 1000;
-/// Most events, and about how many bytes, that [`events_after`] gives at once.
+/// Most events, and about how many bytes, returned by [`events_after`] at once.
 const PAGE_EVENTS: usize = 200;
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Room that is left for the terminal event of a run that is full: its agent must still be able to end it.
+/// Capacity reserved for the terminal event of a full run: its agent must still be able to end it.
 const LAST_EVENTS: u64 = 1;
 const LAST_BYTES: u64 = 64 * 1024;
 
-/// How many keys are read at once while looking for a gap, and how far the search gets before it is worth a write.
+/// How many keys are read at once in the search for a gap, and how far it must advance before that is worth a write.
 const STRIDE: u64 = 100;
 
-/// The greatest number of an event: what fits in ten digits.
+/// The highest event number: ten digits.
 const MAX_SEQ: u64 = 9_999_999_999;
 
 const WHAT: &str = "run";
@@ -59,21 +59,21 @@ pub struct RunRecord {
     pub integration: IntegrationId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// When it began.
+    /// When it started.
     pub started_at: Timestamp,
-    /// Whether it takes no more events, as the runner has ended it.
+    /// Whether it accepts no more events, as the runner has ended it.
     pub closed: bool,
-    /// The number of the terminal event, if it has come: nothing after it is taken.
+    /// The number of the terminal event, if received: nothing after it is accepted.
     pub end: Option<u64>,
-    /// How many events were taken.
+    /// How many events were accepted.
     pub n_events: u64,
-    /// How long they are in sum.
+    /// Their total length.
     pub n_bytes: u64,
-    /// A number before which no event is missing. There may be more: [`last_seq`] looks.
+    /// A number up to which no event is missing. The actual number may be higher: see [`last_seq`].
     pub last_seq: u64,
 }
 
-/// An event that an agent calls back with.
+/// An event of a callback.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEvent<'a> {
     /// Its number, from 1.
@@ -84,27 +84,27 @@ pub struct NewEvent<'a> {
     pub ends: bool,
 }
 
-/// An agent's callbacks exceed what one run may store.
+/// Which limit of a run an agent's callbacks exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
     /// Events: more than [`MAX_EVENTS`].
     Events,
     /// Bytes: more than [`MAX_ANSWER_BYTES`] in sum.
     Bytes,
-    /// Missing events: further ahead than [`MAX_AHEAD`].
+    /// The gap: further ahead than [`MAX_AHEAD`].
     Gap,
 }
 
-/// What became of an event.
+/// Outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// It is kept.
+    /// It is stored.
     New,
-    /// An event of this number was kept before, and stays.
+    /// An event of this number was stored before, and stays.
     Duplicate,
-    /// The run is over.
+    /// The run has ended.
     Closed,
-    /// The run takes no such amount.
+    /// It exceeds a limit of the run.
     Refused(Excess),
 }
 
@@ -166,7 +166,7 @@ impl StoredV1 {
 }
 
 impl RunRecord {
-    /// Whether no event of this number is taken any more.
+    /// Whether no event of this number is accepted any more.
     fn is_over(&self, seq: u64) -> bool {
         self.closed || self.end.is_some_and(|end| seq > end)
     }
@@ -198,10 +198,10 @@ enum StoredEvent {
     },
 }
 
-/// The attribute of an event that says whether it is a terminal one.
+/// The attribute that marks an event as terminal.
 const ENDS: &str = "e";
 
-/// Makes a run ready for callbacks. Doing it again changes nothing.
+/// Opens a run for callbacks. Idempotent.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -227,7 +227,7 @@ pub async fn get_run(store: &Store, run: &RunId, now: Timestamp) -> Result<Optio
     }
 }
 
-/// Whether an agent has called back for a run, as it was a moment ago: for half the price, for who looks again anyway.
+/// Whether an agent has called back for a run, eventually consistent: for half the price, for callers that look again anyway.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -246,7 +246,7 @@ fn read_head(run: &RunId, item: Item) -> Result<RunRecord, StoreError> {
     Ok(stored.record(run.clone()))
 }
 
-/// Keeps an event that an agent called back with. `head` is the run as it was read, and is brought up to date.
+/// Stores an event of a callback. `head` is the run, and is updated.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -255,7 +255,7 @@ pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<
     let may_end = event.ends && !head.closed && head.end.is_none();
     if may_end && is_end(store, head, event.seq, taken).await? {
         let mut change = Update::new();
-        // The first of two terminal events is the end.
+        // Of two terminal events the first is the end.
         change.set_once("end", number(event.seq));
         write_head(store, &head.id, change).await?;
         head.end = Some(event.seq);
@@ -263,10 +263,10 @@ pub async fn append_event(store: &Store, head: &mut RunRecord, event: &NewEvent<
     Ok(taken)
 }
 
-/// Whether the event that is kept under this number is a terminal one, after one that is was `taken` in.
+/// Whether the event stored under this number is terminal, after a terminal one was `taken` in.
 ///
-/// Also when it was stored before: the process that stored it may have died before recording that it is the end. But an agent that gives a number
-/// twice may have said something else the first time, and that is what counts.
+/// Also if it was stored before: the process that stored it may have died before recording that it is the end. But an agent that uses a number
+/// twice may have sent another event the first time, and that one counts.
 async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> Result<bool, StoreError> {
     match taken {
         Appended::New => Ok(true),
@@ -279,9 +279,9 @@ async fn is_end(store: &Store, head: &RunRecord, seq: u64, taken: Appended) -> R
     }
 }
 
-/// The events after `seq`, in order, up to the first that is missing: a page of them, and there may be more.
+/// The events after `seq`, in order, up to the first missing one: one page, and there may be more.
 ///
-/// Empty only if there are none. After applying a page and recording its last number the caller asks again with that.
+/// Empty only if there are none. After applying a page and recording its last number the caller calls again with that.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -305,7 +305,7 @@ pub async fn events_after(store: &Store, run: &RunId, seq: u64) -> Result<Vec<(u
     Ok(events)
 }
 
-/// The number of the last event before which none is missing, 0 if there is none. Brings `head` up to date.
+/// The number of the last event up to which none is missing, 0 if there is none. Updates `head`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -327,7 +327,7 @@ pub async fn last_seq(store: &Store, head: &mut RunRecord) -> Result<u64, StoreE
     Ok(head.last_seq)
 }
 
-/// Saves the next search its beginning. Only forwards: another process may have come further.
+/// Records where the next search can start. Only forwards: another process may have got further.
 async fn note_last(store: &Store, head: &RunRecord) -> Result<(), StoreError> {
     let mut change = Update::new();
     change.set("last", number(head.last_seq));
@@ -336,7 +336,7 @@ async fn note_last(store: &Store, head: &RunRecord) -> Result<(), StoreError> {
     write_head(store, &head.id, change).await
 }
 
-/// Ends a run: no more events are taken. Doing it again, or for a run that isn't there, changes nothing.
+/// Ends a run: no more events are accepted. Idempotent; does nothing for a run that doesn't exist.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -378,7 +378,7 @@ async fn take(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Resu
     Ok(kept)
 }
 
-/// Counts the event on the head, if there is room. In one write, so that no two posts take the same room.
+/// Counts the event on the head, if the limits allow it. In one write, so that no two posts use the same capacity.
 async fn reserve(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> Result<bool, StoreError> {
     let length = event.json.len() as u64;
     let Some(before) = max_bytes(event).checked_sub(length) else {
@@ -401,7 +401,7 @@ async fn reserve(store: &Store, head: &mut RunRecord, event: &NewEvent<'_>) -> R
     };
     match found {
         Some(item) => {
-            // What is known of the numbers may be ahead of what is noted.
+            // The known numbers may be ahead of the recorded ones.
             let last_seq = head.last_seq;
             *head = read_head(&head.id, item)?;
             head.last_seq = head.last_seq.max(last_seq);
@@ -489,7 +489,7 @@ fn place(seq: u64) -> String {
     format!("EV#{seq:010}")
 }
 
-/// What the event of a run is about that lies at this sort key. `None`: no event does.
+/// What the event of a run at this sort key is bound to. `None`: it is not the key of an event.
 pub(crate) fn event_subject(run: &str, sort: &str) -> Option<String> {
     let seq = sort.strip_prefix("EV#")?.parse().ok()?;
     Some(subject(&RunId::new(run), seq))

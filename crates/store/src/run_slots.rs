@@ -1,6 +1,6 @@
-//! Places for runs: a tenant with a limit has so many, whatever number of processes its runs are in.
+//! Run slots: a tenant with a limit has that many, across all processes.
 //!
-//! Item `CAP#{organization}`/`{number, 5 digits}` of `state` is a place: `h` its holder, `x` when its time runs out, in
+//! Item `CAP#{organization}`/`{number, 5 digits}` of `state` is a slot: `h` its holder, `x` when it expires, in
 //! milliseconds. The slot of a holder that dies expires; there is no counter that could drift. The items stay, few as they are.
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::update::Update;
 /// Most slots of a tenant. Taking one reads them all.
 pub const MAX_PLACES: u32 = 10_000;
 
-/// A place that was taken.
+/// A slot that was acquired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSlot {
     organization: OrganizationId,
@@ -28,18 +28,18 @@ pub struct RunSlot {
 }
 
 impl RunSlot {
-    /// Whose it is.
+    /// The tenant.
     #[must_use]
     pub const fn organization(&self) -> &OrganizationId {
         &self.organization
     }
 }
 
-/// Takes one of the tenant's `limit` places until `expires_at`, for a holder that is a random number, so that no two holders are the same
-/// and those who come together begin to look at different ones. `None`: all are taken.
+/// Acquires one of the tenant's `limit` slots until `expires_at`, for a holder that is a random number, so that no two holders are the same
+/// and concurrent ones start at different slots. `None`: all are in use.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`]; a place may be taken then, until its time runs out.
+/// [`StoreError::Unavailable`]; a slot may be in use then until it expires.
 pub async fn take(
     store: &Store,
     organization: &OrganizationId,
@@ -68,7 +68,7 @@ pub async fn take(
     Ok(None)
 }
 
-/// Keeps a place for longer.
+/// Renews a slot.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it expired and another holder has it.
@@ -78,17 +78,17 @@ pub async fn prolong(store: &Store, place: &RunSlot, expires_at: Timestamp) -> R
     write(store, place, change, expires_at).await?.or_conflict().map(drop)
 }
 
-/// Releases a slot. One that another holder has by now stays with that holder.
+/// Releases a slot. One that another holder has acquired stays with that holder.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`]; its time runs out then.
+/// [`StoreError::Unavailable`]; then it expires.
 pub async fn give_back(store: &Store, place: &RunSlot) -> Result<(), StoreError> {
     let mut change = Update::new();
     change.require_equal("h", item::number(place.holder));
     write(store, place, change, Timestamp::from_millis(0)).await.map(drop)
 }
 
-/// How many of the tenant's `limit` places are taken.
+/// How many of the tenant's `limit` slots are in use.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -1,8 +1,8 @@
-//! Messages that a bot says at a later time, or to many people.
+//! Messages that a bot sends at a later time, or to many people.
 //!
-//! Item `SCHED#{organization}`/`{id}` of `state`, 30 days longer than its time: the message, its content sealed, and how far it is. Item
+//! Item `SCHED#{organization}`/`{id}` of `state`, until 30 days after its time: the message, its content sealed, and its state. Item
 //! `DUE`/`{time}#{organization}#{id}` of `state`: a pointer to it until it has ended. The pointer is written first and deleted last, so that
-//! a process that dies in between leaves one too many, which leads nowhere, and never one too few.
+//! a process that dies in between leaves one too many, which points nowhere, and never one too few.
 
 use std::time::Duration;
 
@@ -19,40 +19,40 @@ use crate::page::{self, Page};
 use crate::tables::SK;
 use crate::update::Update;
 
-/// How long it can be read what came of a message.
+/// How long the outcome of a message can be read.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
 const WHAT: &str = "scheduled message";
 const DUE: &str = "DUE";
 
-/// A message that is said later.
+/// A scheduled message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheduled {
     /// Its id.
     pub id: String,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// The bot.
     pub integration: IntegrationId,
-    /// When it is said.
+    /// When it is sent.
     pub at: Timestamp,
-    /// To whom.
+    /// The recipients.
     pub to: Audience,
-    /// What.
+    /// The content.
     pub content: Content,
-    /// How far it is.
+    /// Its state.
     pub state: State,
-    /// To how many it was said.
+    /// To how many people it was sent.
     pub n_said: u32,
-    /// Where the next page of people begins, when it is said to many.
+    /// Where the next page of people starts, if it is sent to many.
     pub cursor: Option<String>,
-    /// When an operator made it.
+    /// When an operator created it.
     pub created_at: Timestamp,
-    /// Grows with every change. 0: not stored yet.
+    /// Incremented with every change. 0: not stored yet.
     pub version: u64,
 }
 
-/// To whom it is said.
+/// The recipients of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
@@ -60,11 +60,11 @@ pub enum Audience {
     Chat(ChatId),
     /// A person, by the platform's id.
     Person(SenderId),
-    /// Everybody who has spoken to the bot and is linked to a known person.
+    /// Everyone who has written to the bot and is linked to a known person.
     Linked,
 }
 
-/// What is said.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
@@ -74,17 +74,17 @@ pub enum Content {
     Card(Card),
 }
 
-/// How far it is.
+/// State of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its time has not come, or it is being said to many.
+    /// It is not due yet, or is being sent to many.
     Waiting,
-    /// It was said to all.
+    /// It was sent to all.
     Said,
     /// An operator has cancelled it.
     Cancelled,
-    /// It can't be said, for this reason.
+    /// It can't be sent, for this reason.
     Failed(String),
 }
 
@@ -114,7 +114,7 @@ struct StoredV1 {
     n: u64,
 }
 
-/// A pointer to a message whose time has come.
+/// A pointer to a message that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// Who owns the message.
@@ -124,7 +124,7 @@ pub struct Due {
     place: String,
 }
 
-/// Keeps a new message. Keeping it again under its id changes nothing.
+/// Stores a new message. Idempotent for the same id.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -161,7 +161,7 @@ pub async fn get(
     alive(found.await?, now).map(|item| from_item(store, item)).transpose()
 }
 
-/// The messages of an organization, in order of making.
+/// The messages of an organization, in order of creation.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -192,10 +192,10 @@ pub async fn list(
     })
 }
 
-/// Saves a message as it was read and changed.
+/// Saves a message after a change.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreError> {
     let mut condition = Update::new();
     condition.require_equal("n", number(message.version));
@@ -206,7 +206,7 @@ pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Messages whose time has come, the oldest first.
+/// Messages that are due, the oldest first.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -236,7 +236,7 @@ pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>
     Ok(items.iter().filter_map(pointer).collect())
 }
 
-/// Forgets a pointer: its message has ended, or was never kept.
+/// Deletes a pointer: its message has ended, or was never stored.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -1,8 +1,8 @@
-//! Sealed content of any length: what doesn't fit in one item continues in others.
+//! Sealed content of any length: what doesn't fit into one item continues in others.
 //!
-//! An item takes 400 KB, an answer may have 16 MiB. A body is cut at fixed lengths: whole pieces go into items of their own, the
+//! An item can have 400 KB, an answer 16 MiB. A body is cut at fixed lengths: whole pieces go into items of their own, the
 //! rest stays in the item that it belongs to. Pieces have random names and never change, so a reader of the item finds exactly
-//! the pieces that it was written with. Pieces lie in partitions of their own, so that a long answer doesn't choke one. When a
+//! the pieces that it was written with. Pieces are in partitions of their own, so that a long answer doesn't overload one. When a
 //! text grows, its earlier pieces are kept and not written again. Pieces without a reference expire.
 
 use serde::{Deserialize, Serialize};
@@ -17,16 +17,16 @@ use crate::{Store, batch};
 /// Length of a piece. Small, because a growing text rewrites what stays in its item with every change.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// From this length on a rest that won't change any more is kept apart: the item that it belongs to is written more than once, and each
-/// write costs by all that is in it.
+/// From this length on, a rest that is final is stored separately: the item that it belongs to is written more than once, and each
+/// write is charged by the item's whole size.
 const APART_BYTES: usize = 1536;
 
-/// How many pieces are in hand at a time: a body's length again in sealed pieces would be too much. What one write takes.
+/// How many pieces are processed at a time: sealed copies of a whole body would take too much memory. The limit of one batch write.
 const AT_ONCE: usize = 25;
 
 const SORT: &str = "PIECE";
 
-/// A body as its item keeps it.
+/// A body as stored in its item.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Body {
     /// The names of the whole pieces, in order.
@@ -35,25 +35,25 @@ pub(crate) struct Body {
     /// The rest, sealed.
     #[serde(rename = "t")]
     tail: Blob,
-    /// Whether the last piece is shorter than the others: the rest is apart.
+    /// Whether the last piece is shorter than the others: then the rest is stored separately.
     #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
     has_short_piece: bool,
 }
 
 impl Body {
-    /// How long it is at least: the sum of its whole pieces.
+    /// Its least length: the sum of its whole pieces.
     pub(crate) const fn least_bytes(&self) -> usize {
         let n_whole = self.pieces.len() - self.has_short_piece as usize;
         n_whole * PIECE_BYTES
     }
 }
 
-/// A body that was written before and is about to be replaced: pieces that are still right are kept.
+/// An earlier version of a body that is about to be replaced: pieces with the same content are kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier<'a> {
-    /// How it is kept.
+    /// The stored body.
     pub(crate) body: &'a Body,
-    /// How much of its beginning is the beginning of the new one: [`n_same_bytes`].
+    /// Length of the common prefix with the new one: [`n_same_bytes`].
     pub(crate) n_same_bytes: usize,
 }
 
@@ -69,15 +69,15 @@ pub(crate) const fn is_long(n_bytes: usize) -> bool {
     n_bytes >= PIECE_BYTES
 }
 
-/// With how many bytes both begin, in whole pieces.
+/// Length of the common prefix, in whole pieces.
 pub(crate) fn n_same_bytes(one: &[u8], other: &[u8]) -> usize {
     let pieces = one.chunks_exact(PIECE_BYTES).zip(other.chunks_exact(PIECE_BYTES));
     pieces.take_while(|(one, other)| one == other).count() * PIECE_BYTES
 }
 
-/// Something as JSON whose texts have `n_bytes` together.
+/// Serializes a value as JSON; its texts have `n_bytes` together.
 pub(crate) fn json(what: &'static str, value: &impl Serialize, n_bytes: usize) -> Result<Vec<u8>, StoreError> {
-    // A little more than the texts. Without it a long one is copied each time that the room doubles.
+    // A little more than the texts. Without it a long buffer is copied each time its capacity doubles.
     let mut plain = Vec::with_capacity(n_bytes + n_bytes / 16 + 256);
     serde_json::to_writer(&mut plain, value).map_err(|_| StoreError::Unreadable { what })?;
     Ok(plain)
@@ -94,7 +94,7 @@ pub(crate) async fn put(
     put_cut(store, about, plain, earlier, expires_at, None).await
 }
 
-/// The same of a body that won't change any more: a long rest is a piece too, which expires at `rest_expires_at`.
+/// Like [`put`], for a final body: a long rest is a piece too, which expires at `rest_expires_at`.
 pub(crate) async fn put_apart(
     store: &Store,
     about: &str,
@@ -144,7 +144,7 @@ async fn put_cut(
     })
 }
 
-/// Reads a body back.
+/// Reads a body.
 pub(crate) async fn get(store: &Store, about: &str, body: &Body) -> Result<Vec<u8>, StoreError> {
     let mut plain = Vec::with_capacity(body.least_bytes() + body.tail.0.len());
     let names: Vec<_> = body.pieces.iter().enumerate().collect();
@@ -166,7 +166,7 @@ pub(crate) async fn get(store: &Store, about: &str, body: &Body) -> Result<Vec<u
 }
 
 impl<'a> Earlier<'a> {
-    /// The name of the piece at this place, if it says the same.
+    /// The name of the piece at this index, if its content is the same.
     fn piece(self, at: usize) -> Option<&'a str> {
         let is_same = (at + 1) * PIECE_BYTES <= self.n_same_bytes;
         is_same.then(|| self.body.pieces.get(at)).flatten().map(String::as_str)
@@ -199,7 +199,7 @@ fn partition(name: &str) -> String {
     format!("PIECE#{name}")
 }
 
-// The place is part of it, so that pieces can't be swapped.
+// The index is part of it, so that pieces can't be swapped.
 pub(crate) fn subject(about: &str, at: usize) -> String {
     format!("{about} {at}")
 }

@@ -1,7 +1,7 @@
 //! The status of an integration: what an operator sees of its connection.
 //!
-//! Item `STATUS#{integration}`/`STATUS` of `state`. Several processes know a part each, so a change touches only its own
-//! attributes. `f` is the fence of the connection's holder that wrote last.
+//! Item `STATUS#{integration}`/`STATUS` of `state`. Several processes know a part each, so a change writes only its own
+//! attributes. `f` is the fencing token of the connection's holder that wrote last.
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
@@ -19,65 +19,65 @@ use crate::update::Update;
 const WHAT: &str = "status";
 const SORT: &str = "STATUS";
 
-/// What is known of an integration's connection.
+/// Status of an integration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// How the connection is.
+    /// State of the connection.
     pub state: Option<ConnectionState>,
-    /// Why it is down, where it is down on purpose.
+    /// Why it is down, if that is on purpose.
     pub reason: Option<String>,
-    /// Since when it is up.
+    /// Since when it has been up.
     #[serde(with = "millis::option")]
     pub connected_at: Option<Timestamp>,
-    /// The latest event from the platform.
+    /// Time of the latest event from the platform.
     #[serde(with = "millis::option")]
     pub last_event_at: Option<Timestamp>,
-    /// The latest reply that the platform confirmed.
+    /// Time of the latest reply that the platform confirmed.
     #[serde(with = "millis::option")]
     pub last_reply_at: Option<Timestamp>,
     /// The latest error.
     pub last_error: Option<StatusError>,
-    /// Refusal of the credentials outside a connection: by a call that delivers a reply, or by a probe. Counts until the platform accepts
+    /// Refusal of the credentials outside a connection: by a call that delivers a reply, or by a probe. Stays until the platform accepts
     /// a later reply.
     pub credentials_refused: Option<StatusError>,
-    /// Until when the platform wants us to be quiet.
+    /// End of the platform's current rate limit.
     #[serde(with = "millis::option")]
     pub rate_limited_until: Option<Timestamp>,
-    /// How often connecting has failed in a row.
+    /// Failed attempts to connect in a row.
     pub reconnect_attempts: u32,
     /// The process that holds the connection, by its node's name.
     pub owner: Option<String>,
-    /// When the platform last proved a request, or verified our address.
+    /// When a request was last verified, or our address confirmed by the platform.
     #[serde(with = "millis::option")]
     pub verified_at: Option<Timestamp>,
-    /// When a request last could not be proved.
+    /// When a request last failed verification.
     #[serde(with = "millis::option")]
     pub last_signature_failure_at: Option<Timestamp>,
     /// What was wrong with that request.
     pub signature_failure: Option<SignatureFailure>,
-    /// When the connection last came up.
+    /// When the connection was last established.
     #[serde(with = "millis::option")]
     pub last_connected_at: Option<Timestamp>,
     /// When the connection was last lost or closed.
     #[serde(with = "millis::option")]
     pub last_disconnected_at: Option<Timestamp>,
-    /// The latest time that another client took the bot.
+    /// When another client last took the bot.
     pub kick: Option<KickRecord>,
-    /// The newest failed answer, if answers fail: see [`message::Traffic::failed`]. Not stored: [`seen`] reads it off the ledger.
+    /// The newest failed answer, if answers fail: see [`message::Traffic::failed`]. Not stored: [`seen`] derives it from the ledger.
     #[serde(skip)]
     pub failed_answer: Option<FailedAnswer>,
-    /// What else the newest messages show to be wrong. Not stored: read off the ledger too.
+    /// Other problems in the newest messages. Not stored: derived from the ledger too.
     #[serde(skip)]
     pub troubles: Troubles,
 }
 
-/// Why a request could not be proved.
+/// Why a request failed verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignatureFailure {
-    /// In the connector's words, which quote nothing of the request.
+    /// The reason, as the connector describes it; quotes nothing of the request.
     pub reason: String,
-    /// The credential that it points at.
+    /// The credential that is probably wrong.
     #[serde(default)]
     pub field: Option<String>,
 }
@@ -85,16 +85,16 @@ pub struct SignatureFailure {
 /// Another client took the bot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KickRecord {
-    /// When.
+    /// When it happened.
     #[serde(with = "millis")]
     pub at: Timestamp,
-    /// Whether it was one too many: not tried again by itself.
+    /// Whether it ended the automatic reconnects.
     pub down: bool,
-    /// The integration's version then: under another one it was changed or restarted, and the kick is forgiven.
+    /// The integration's version then: with another one it was changed or restarted, and the kick is cleared.
     pub version: u64,
 }
 
-/// How a connection is.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
@@ -102,20 +102,20 @@ pub enum ConnectionState {
     Connected,
     /// Up, but its newest answers fail. Never stored: derived from the ledger.
     Degraded,
-    /// On its way up.
+    /// Being opened.
     Connecting,
-    /// Down, and tried again.
+    /// Down, and retried.
     Retrying,
-    /// Down, and not tried again by itself.
+    /// Down, and not retried automatically.
     Disconnected,
     /// Stopped by an operator.
     Disabled,
-    /// Waits until a person scans a code.
+    /// Waiting until a person scans a QR code.
     NeedsLogin,
 }
 
 impl ConnectionState {
-    /// The word used in the API.
+    /// The name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -133,23 +133,23 @@ impl ConnectionState {
 /// An error, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusError {
-    /// When.
+    /// When it occurred.
     #[serde(with = "millis")]
     pub at: Timestamp,
     /// The platform's code, or our word.
     pub code: String,
-    /// What happened, without secrets and people's words.
+    /// What happened, without secrets and personal text.
     pub message: String,
 }
 
-/// A change of one thing.
+/// A change of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatusChange {
-    /// The connection is so now, for this reason.
+    /// The connection has this state now, for this reason.
     State(ConnectionState, Option<String>),
-    /// It is up since then, or not any more.
+    /// It has been up since then, or is not up any more.
     ConnectedAt(Option<Timestamp>),
-    /// An event came.
+    /// An event was received.
     LastEventAt(Timestamp),
     /// A reply was confirmed.
     LastReplyAt(Timestamp),
@@ -157,19 +157,19 @@ pub enum StatusChange {
     LastError(StatusError),
     /// The platform has refused the credentials to a delivery or a probe, or has accepted them since.
     CredentialsRefused(Option<StatusError>),
-    /// The platform wants us to be quiet until then, or not any more.
+    /// The platform has set a rate limit until then, or it has ended.
     RateLimitedUntil(Option<Timestamp>),
-    /// So many attempts have failed in a row.
+    /// Number of failed attempts in a row.
     ReconnectAttempts(u32),
     /// This process holds the connection, or no process does.
     Owner(Option<String>),
-    /// A request was proved.
+    /// A request was verified.
     VerifiedAt(Timestamp),
-    /// A request could not be proved.
+    /// A request failed verification.
     LastSignatureFailureAt(Timestamp),
-    /// Why a request could not be proved.
+    /// Why a request failed verification.
     SignatureFailure(SignatureFailure),
-    /// The connection has come up.
+    /// The connection was established.
     LastConnectedAt(Timestamp),
     /// The connection was lost or closed.
     LastDisconnectedAt(Timestamp),
@@ -184,7 +184,7 @@ enum Stored {
     V1(Status),
 }
 
-/// Changes the status on behalf of a process that doesn't hold the connection. Fields that aren't named stay as they are.
+/// Changes the status on behalf of a process that doesn't hold the connection. Other fields are unchanged.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -195,7 +195,7 @@ pub async fn merge(store: &Store, integration: &IntegrationId, changes: &[Status
 /// Changes the status, by the holder of the connection.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if a newer holder has written meanwhile: the connection is not ours any more.
+/// [`StoreError::Conflict`] if a newer holder has written meanwhile: the connection has another holder.
 pub async fn merge_as_holder(
     store: &Store,
     integration: &IntegrationId,
@@ -209,7 +209,7 @@ pub async fn merge_as_holder(
     write(store, integration, changes, change).await
 }
 
-/// Reads the status; nothing is known of an integration that has never been heard of.
+/// Reads the status; empty for an integration without any.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -222,9 +222,9 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
     }
 }
 
-/// Reads the status as it is true `now`: a connection is none if its holder has died or doesn't hold the bot's shard any more,
-/// whatever it wrote last. `shard` is the bot's, `None` where there are no relays. The times of the last message and answer are read off the
-/// newest messages, so that no message costs a write for it.
+/// Reads the status that is true at `now`: a connection counts as down if its holder has died or no longer holds the bot's shard,
+/// whatever it wrote last. `shard` is the bot's, `None` where there are no relays. The times of the last message and answer are derived from the
+/// newest messages, so that they cost no write per message.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -255,7 +255,7 @@ pub async fn seen(
     Ok(status)
 }
 
-/// Forgets the status, with its integration.
+/// Deletes the status, with its integration.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -1,4 +1,4 @@
-//! The three tables, as data. The deployment template is compared with it.
+//! Definitions of the three tables. A test compares the deployment template with them.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::client::Waiters as _;
@@ -13,11 +13,11 @@ use crate::error::StoreError;
 /// The names of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tables {
-    /// What operators configure.
+    /// Configuration by operators.
     pub config: String,
-    /// What happens.
+    /// Messages, conversations and everything else that is processed.
     pub state: String,
-    /// Who holds which long connections.
+    /// Leases of long connections.
     pub leases: String,
 }
 
@@ -35,16 +35,16 @@ impl Tables {
     }
 }
 
-/// What a table is like. All have the string keys `pk` and `sk` and are paid by request.
+/// Definition of a table. All have the string keys `pk` and `sk` and are billed per request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableDefinition {
     /// Its name without a prefix.
     pub name: &'static str,
     /// Its index, if it has one. It holds keys only.
     pub index: Option<IndexDefinition>,
-    /// The attribute that says when an item may be deleted, in seconds of Unix time.
+    /// The TTL attribute: when an item may be deleted, in seconds of Unix time.
     pub ttl: Option<&'static str>,
-    /// Whether the table can be restored to any second.
+    /// Whether point-in-time recovery is enabled.
     pub point_in_time_recovery: bool,
 }
 
@@ -63,10 +63,10 @@ pub struct IndexDefinition {
 pub(crate) const PK: &str = "pk";
 /// The sort key of every table.
 pub(crate) const SK: &str = "sk";
-/// When an item may be deleted.
+/// The TTL attribute.
 pub(crate) const TTL: &str = "ttl";
 
-/// What belongs to an integration: its messages by time, its conversations.
+/// Index of an integration's messages by time, and of its conversations.
 pub(crate) const BY_INTEGRATION: IndexDefinition = IndexDefinition {
     name: "byIntegration",
     partition: "gsi1pk",
@@ -95,10 +95,10 @@ pub static DEFINITIONS: [TableDefinition; 3] = [
     },
 ];
 
-/// Longest wait for a table to become usable.
+/// Timeout for a table to become usable.
 const CREATION_LIMIT: Duration = Duration::from_secs(60);
 
-/// Creates the tables that are missing, for standing alone and for tests. On AWS the template does it, and adds the recovery.
+/// Creates missing tables, for the standalone program and for tests. On AWS the template does it, and enables recovery.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].

@@ -1,6 +1,6 @@
-//! Cache of access tokens that all processes share, because platforms limit how often new ones are issued.
+//! Cache of access tokens, shared by all processes, because platforms limit how often new ones are issued.
 //!
-//! Item `ATK#{integration}`/`ATK` of `state`, as long as the token lives: `b` the sealed token, `x` its expiry, `h` what it was obtained with.
+//! Item `ATK#{integration}`/`ATK` of `state`, until the token expires: `b` the sealed token, `x` its expiry, `h` digest of its source.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::http_types::AccessToken;
@@ -25,13 +25,13 @@ enum Stored {
         b: Blob,
         #[serde(with = "tieline_core::timestamp::millis")]
         x: Timestamp,
-        /// Absent in what an earlier version wrote, which is fetched again.
+        /// Absent in items of an earlier version, whose tokens are fetched again.
         #[serde(default)]
         h: String,
     },
 }
 
-/// The token of an integration, if there is one that still lives at `now` and was obtained with `source`.
+/// The token of an integration, if there is one that is valid at `now` and was obtained from `source`.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -56,8 +56,8 @@ pub async fn get(
         .map_err(|_| StoreError::Unreadable { what: WHAT })
 }
 
-/// Shares a token that was obtained with `source`. Only one that lives longer replaces another of the same source: of two that were fetched
-/// at once, the newer stays.
+/// Stores a token obtained from `source`. Of the same source only one that expires later replaces another: of two that were fetched
+/// concurrently, the newer stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -88,7 +88,7 @@ pub async fn put(
         .map(drop)
 }
 
-/// Forgets a token that the platform doesn't take any more, unless another has replaced it.
+/// Evicts a token that the platform no longer accepts, unless another has replaced it.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -98,7 +98,7 @@ pub async fn forget(store: &Store, integration: &IntegrationId, token: &AccessTo
     remove_if(store, integration, condition).await
 }
 
-/// Forgets whatever token there is, for the credentials have changed.
+/// Evicts any token, because the credentials have changed.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -109,13 +109,13 @@ pub async fn remove(store: &Store, integration: &IntegrationId) -> Result<(), St
 async fn remove_if(store: &Store, integration: &IntegrationId, condition: Update) -> Result<(), StoreError> {
     let (key, table) = (partition(integration), &store.tables.state);
     match dynamo::delete(&store.dynamo, table, (&key, SORT), condition).await {
-        // Another token is there now, or none: either is what was wanted.
+        // Another token is stored now, or none: either is fine.
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// A token opens only with the item that it was put into, and only for who has it from the same source.
+/// Binds a sealed token to its item, and to its source.
 pub(crate) fn bound_to(key: &str, source: &str) -> String {
     format!("{key}/{source}")
 }

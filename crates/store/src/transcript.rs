@@ -1,6 +1,6 @@
-//! Transcripts: what was said in a session, for agents that keep nothing themselves.
+//! Transcripts of sessions, for agents that keep none themselves.
 //!
-//! Items `SES#{session}`/`TURN#{beginning of the run}#{run}` of `state`, 30 days: the turn, sealed.
+//! Items `SES#{session}`/`TURN#{start of the run}#{run}` of `state`, 30 days: the turn, sealed.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::update::Update;
 /// How long a turn is kept.
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// How many turns are read at once. Most fit in their items, which have at most 64 KiB.
+/// How many turns are read at once. Most fit into their items, which have at most 64 KiB.
 const PAGE: usize = 20;
 
 const WHAT: &str = "turn";
@@ -33,16 +33,16 @@ enum Stored {
     V1 { b: Body },
 }
 
-/// A [`Turn`] that is about to be kept. Borrowed, for an answer may be long.
+/// A [`Turn`] to be stored. Borrowed, for an answer may be long.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct NewTurn<'a> {
-    /// What was asked.
+    /// The question.
     pub user: &'a str,
-    /// What was answered.
+    /// The answer.
     pub assistant: &'a str,
 }
 
-/// Keeps the turn of a run that began at `started_at`. The first that is kept stays.
+/// Stores the turn of a run that started at `started_at`. The first one stored stays.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
@@ -66,9 +66,9 @@ pub async fn put(
         .map(drop)
 }
 
-/// The latest turns of a session, the oldest first: at most `limit` of them, which together have at most `max_bytes`.
+/// The latest turns of a session, the oldest first: at most `limit` of them, with at most `max_bytes` in total.
 ///
-/// They are read from the newest on, a page at a time, up to the first that doesn't fit: that one is not read at all if it is long.
+/// Read from the newest on, a page at a time, up to the first that doesn't fit: if that one is long, it is not read at all.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], [`StoreError::Unreadable`], or [`StoreError::Unsealable`].
@@ -112,7 +112,7 @@ pub async fn latest(
     Ok(turns)
 }
 
-/// The turn and its length as it is kept. `None` if it has more than `max_bytes`.
+/// The turn and its stored length. `None` if it has more than `max_bytes`.
 async fn open(
     store: &Store,
     session: &SessionId,
@@ -140,7 +140,7 @@ fn place(started_at: Timestamp, run: &RunId) -> String {
     format!("{PREFIX}{:013}#{run}", started_at.as_millis().max(0))
 }
 
-/// What the turn of a session is about that lies at this sort key. `None`: no turn does.
+/// What the turn of a session at this sort key is bound to. `None`: it is not the key of a turn.
 pub(crate) fn turn_subject(session: &str, sort: &str) -> Option<String> {
     let is_turn = sort.starts_with(PREFIX);
     is_turn.then(|| subject(&SessionId::new(session), sort))

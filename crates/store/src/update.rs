@@ -1,4 +1,4 @@
-//! Expressions: what an update changes, and what must be true for it.
+//! Update and condition expressions.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// Changes nothing, on no condition.
+    /// An update without changes and conditions.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -49,14 +49,14 @@ impl Update {
         self
     }
 
-    /// Sets an attribute that isn't there yet, and leaves one that is.
+    /// Sets an attribute unless it exists.
     pub(crate) fn set_once(&mut self, path: &str, value: AttributeValue) -> &mut Self {
         let (path, value) = (self.path(path), self.value(value));
         self.sets.push(format!("{path} = if_not_exists({path}, {value})"));
         self
     }
 
-    /// Adds to the end of a list, which may not be there yet.
+    /// Appends to a list, which is created if it doesn't exist.
     pub(crate) fn append(&mut self, path: &str, values: Vec<AttributeValue>) -> &mut Self {
         let path = self.path(path);
         let none = self.value(AttributeValue::L(Vec::new()));
@@ -66,7 +66,7 @@ impl Update {
         self
     }
 
-    /// Adds to a top-level number, which may not be there yet.
+    /// Adds to a top-level number, which is created if it doesn't exist.
     pub(crate) fn add(&mut self, path: &str, n: i64) -> &mut Self {
         let (path, value) = (self.path(path), self.value(number(n)));
         self.adds.push(format!("{path} {value}"));
@@ -92,13 +92,13 @@ impl Update {
         self.require(format!("{path} = {value}"))
     }
 
-    /// Requires that an attribute is not there.
+    /// Requires that an attribute does not exist.
     pub(crate) fn require_absent(&mut self, path: &str) -> &mut Self {
         let path = self.path(path);
         self.require(format!("attribute_not_exists({path})"))
     }
 
-    /// Requires that the item is there and has not expired.
+    /// Requires that the item exists and has not expired.
     pub(crate) fn require_alive(&mut self, now: Timestamp) -> &mut Self {
         let (pk, ttl, now) = (self.path(PK), self.path(TTL), self.value(number(now.as_secs())));
         self.require(format!(
@@ -106,7 +106,7 @@ impl Update {
         ))
     }
 
-    /// Requires that the item is not there, or has expired.
+    /// Requires that the item does not exist, or has expired.
     pub(crate) fn require_gone(&mut self, now: Timestamp) -> &mut Self {
         let (pk, ttl, now) = (self.path(PK), self.path(TTL), self.value(number(now.as_secs())));
         self.require(format!("(attribute_not_exists({pk}) OR {ttl} <= {now})"))

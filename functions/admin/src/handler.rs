@@ -1,4 +1,4 @@
-//! API Gateway's words into the management API's, and back; and the schedule's look at all bots.
+//! Translates between API Gateway and the management API; runs the scheduled checks of all bots.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -18,16 +18,16 @@ use serde_json::value::RawValue;
 use tieline_admin::client_address::ClientAddress;
 use tieline_bridge::world::World;
 
-/// Where files of other programs are.
+/// Path of files of other programs.
 const FILES: &str = "/api/media/";
 
-/// Serves until the environment ends.
+/// Serves until the execution environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let router = tieline_admin::router(world.clone());
     let answer = move |event: LambdaEvent<Box<RawValue>>| {
         let (world, requests) = (world.clone(), Adapter::from(service(router.clone())));
         async move {
-            // While no request was served, this process stood still.
+            // This process was frozen while no request was served.
             world.store.refresh_keys(world.clock.now()).await?;
             if let Some(scheduled) = scheduled(event.payload.get()) {
                 match scheduled {
@@ -48,7 +48,7 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
     lambda_runtime::run(service_fn(answer)).await
 }
 
-/// What EventBridge sends on a schedule, or what the template has it send. A request from API Gateway has none of these fields, whatever its
+/// The event that EventBridge sends on a schedule, or that the template configures. A request from API Gateway has none of these fields, whatever its
 /// sender writes into it.
 ///
 /// See [EventBridge Docs/Creating a rule that runs on a schedule](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html).
@@ -59,10 +59,10 @@ struct Scheduled {
     detail_type: String,
 }
 
-/// What is to be done on a schedule.
+/// Scheduled work.
 #[derive(Debug, PartialEq, Eq)]
 enum Work {
-    /// What is due each minute.
+    /// What is due every minute.
     Look,
     /// The synthetic check.
     Check,
@@ -94,7 +94,7 @@ fn service(router: Router) -> impl Service<Request, Response = Answer, Error = I
     })
 }
 
-/// The address that API Gateway saw.
+/// The client address as seen by API Gateway.
 fn client_address(request: &Request) -> Option<IpAddr> {
     let context = request.request_context_ref()?;
     let RequestContext::ApiGatewayV2(context) = context else {
@@ -103,11 +103,12 @@ fn client_address(request: &Request) -> Option<IpAddr> {
     context.http.source_ip.as_deref()?.parse().ok()
 }
 
-/// An answer, and who says what its bytes are.
+/// An answer, by the origin of its content type.
 enum Answer {
-    /// We do: what we call text is text.
+    /// Our own: content declared as text is text.
     Ours(Response<axum::body::Body>),
-    /// Another program, which may be wrong. Taken at its word, what it calls text would lose whatever is not UTF-8, and its byte order mark.
+    /// Another program's, whose content type may be wrong. Sent as the text that it claims to be, it would lose its byte order mark
+    /// and everything that is not UTF-8.
     File(Response<axum::body::Body>),
 }
 
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_go_out_byte_by_byte_whatever_their_type() {
+    async fn files_are_sent_byte_for_byte_with_any_content_type() {
         for path in ["/api/media/csv", "/api/media/json", "/api/media/svg"] {
             let answer = ask(path).await;
             assert!(
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_is_told_from_a_request() {
+    fn scheduled_events_are_distinguished_from_requests() {
         let scheduled =
             r#"{"version":"0","id":"53dc4d37","detail-type":"Scheduled Event","source":"aws.events","detail":{}}"#;
         assert_eq!(super::scheduled(scheduled), Some(Work::Look));
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_we_say_goes_out_as_text() {
+    async fn our_own_answers_are_sent_as_text() {
         assert!(matches!(ask("/api/replies/text").await.body(), Body::Text(_)));
     }
 }

@@ -1,11 +1,11 @@
-//! SQS batches of `inbound.fifo` into the bridge's words.
+//! Translates SQS batches of `inbound.fifo` for the bridge.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use tieline_aws::sqs_batch::{Answer, Batch};
 use tieline_bridge::dispatch::batch;
 use tieline_bridge::world::World;
 
-/// Serves until the environment ends.
+/// Serves until the execution environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let world = &world;
     run(service_fn(|event: LambdaEvent<Batch>| async move {
@@ -15,10 +15,10 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
 }
 
 async fn dispatch(world: &World, batch: Batch) -> Result<Answer, Error> {
-    // While no batch was processed, this process stood still.
+    // This process was frozen while no batch was processed.
     world.store.refresh_keys(world.clock.now()).await?;
     let failed = batch::dispatch_batch(world, batch.received()?).await;
-    // Now: until the next invocation the process stands still.
+    // Written now: the process is frozen until the next invocation.
     world.metrics.write(world.clock.now());
     Ok(Answer::failed(failed))
 }

@@ -1,7 +1,7 @@
-//! Rate limiter of callbacks, by bot: a flood at one bot's address must not use up the functions and tables that all bots share.
+//! Rate limiter of callbacks, per bot: a flood at one bot's address must not use up the functions and tables that all bots share.
 //!
-//! A callback that is processed takes about twelve milliseconds of an instance, which serves one at a time. So what exceeds [`INTERVAL`] was
-//! mostly refused, and is refused here at less cost. Platforms deliver again what got this answer.
+//! Processing a callback takes about twelve milliseconds of an instance, which serves one at a time. So callbacks beyond [`INTERVAL`] would mostly
+//! be throttled anyway, and are refused here at less cost. Platforms redeliver refused callbacks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use std::time::Duration;
 use tieline_core::ids::is_shaped;
 use tokio::time::Instant;
 
-/// Time that a callback of a bot counts for, in this instance: a hundred a second.
+/// Interval at which a bot's callbacks are admitted by this instance: a hundred a second.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// Callbacks of a bot that may arrive at once.
+/// Callbacks of a bot that may arrive in a burst.
 const BURST: u32 = 200;
-/// Most bots that are counted. What is left of a bot after its time is dropped.
+/// Most bots that are counted. Entries whose time has passed are dropped.
 const MAX_BOTS: usize = 4096;
 
-/// Counts callbacks of bots, each as the time at which it has none left to wait for (generic cell rate algorithm). Bounded.
+/// Counts callbacks per bot as the theoretical arrival time of the next one (generic cell rate algorithm). Bounded.
 #[derive(Debug, Default)]
 pub(crate) struct CallbackLimiter {
     free_at: HashMap<Box<str>, Instant>,
@@ -25,7 +25,7 @@ pub(crate) struct CallbackLimiter {
 impl CallbackLimiter {
     /// Counts a callback of `integration`. Returns whether it may be processed.
     pub(crate) fn admit(&mut self, integration: &str, now: Instant) -> bool {
-        // Refused without a read, and of any length.
+        // Not counted here: it is refused without a read, and may have any length.
         if !is_shaped("int", integration) {
             return true;
         }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_has_a_hundred_a_second_after_a_burst_and_others_lose_none() {
+    fn a_bot_gets_a_hundred_callbacks_a_second_after_a_burst_and_others_lose_none() {
         let (mut limiter, start) = (CallbackLimiter::default(), Instant::now());
         let (flooded, quiet) = (bot(1), bot(2));
         let admitted = |limiter: &mut CallbackLimiter, from: u64, to: u64| {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_who_make_bots_up_use_up_no_memory() {
+    fn made_up_bot_ids_use_no_memory() {
         let (mut limiter, start) = (CallbackLimiter::default(), Instant::now());
         for n in 0..3 * MAX_BOTS {
             assert!(limiter.admit(&bot(n), start), "what isn't counted is processed");

@@ -1,4 +1,4 @@
-//! What API Gateway's HTTP API says, and wants to hear, in payload format 2.0: the few fields that we use.
+//! Requests and responses of API Gateway's HTTP API, payload format 2.0: the few fields that we use.
 //!
 //! A library for all of AWS's HTTP events would be a tenth of the upload.
 //! See [API Gateway/Lambda integrations](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
@@ -81,7 +81,7 @@ impl Request {
         &self.raw_query_string
     }
 
-    /// The same in the bridge's words. `None` if the body isn't what it is said to be.
+    /// Converts it for the bridge. `None` if the body is not valid base64 though it claims to be.
     pub(crate) fn into_webhook(self) -> Option<WebhookRequest> {
         let body = self.body.unwrap_or_default();
         let body = match self.is_base64_encoded {
@@ -98,7 +98,7 @@ impl Request {
 }
 
 impl Response {
-    /// Too many callbacks of one bot. The platform delivers again.
+    /// Too many callbacks of one bot. The platform redelivers them.
     pub(crate) fn too_many() -> Self {
         Self {
             status_code: 429,
@@ -111,7 +111,7 @@ impl Response {
 
 impl From<WebhookAnswer> for Response {
     fn from(answer: WebhookAnswer) -> Self {
-        // What we answer is text, nearly always.
+        // Our answers are nearly always text.
         let (body, is_base64_encoded) = match String::from_utf8(answer.body) {
             Ok(text) => (text, false),
             Err(error) => (STANDARD.encode(error.into_bytes()), true),
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// As the guide shows it, shortened.
+    /// The example of the guide, shortened.
     fn example(body: &str, is_base64_encoded: bool) -> Request {
         let told = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": "/my/path", "rawQueryString": "p=a%20b&after=7",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_go_out_in_base64() {
+    fn binary_bodies_are_sent_as_base64() {
         let answer = |body: &[u8]| {
             Response::from(WebhookAnswer {
                 body: body.to_vec(),

@@ -1,4 +1,4 @@
-//! API Gateway's words into the bridge's, and back.
+//! Translates between API Gateway and the bridge.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,11 +18,11 @@ use tracing::{info, warn};
 use crate::callback_limiter::CallbackLimiter;
 use crate::gateway::{Request, Response};
 
-/// How long the data keys may take: a platform waits for its answer.
+/// Timeout for reading the data keys: a platform waits for its answer.
 const KEYS_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Reads the data keys again, for this process stood still while no request was served. One that can't goes on with those that it has: what
-/// it seals with an older key is opened for weeks, and the queue can take messages in while the tables are away.
+/// Reads the data keys again, for this process was frozen while no request was served. If that fails, it continues with those that it has: values
+/// sealed with an older key can be opened for weeks, and the queue can accept messages while the tables are unavailable.
 async fn refresh_keys(world: &World) {
     let refreshed = timeout(KEYS_PATIENCE, world.store.refresh_keys(world.clock.now())).await;
     let failure = match refreshed {
@@ -32,11 +32,11 @@ async fn refresh_keys(world: &World) {
     };
     warn!(
         error = failure,
-        "data keys can't be read again; going on with older ones"
+        "data keys can't be read again; continuing with older ones"
     );
 }
 
-/// Serves until the environment ends.
+/// Serves until the execution environment ends.
 pub(crate) async fn serve(world: World) -> Result<(), Error> {
     let (world, limiter) = (&world, &Mutex::new(CallbackLimiter::default()));
     run(service_fn(|event: LambdaEvent<Request>| async move {
@@ -44,14 +44,14 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
             return Ok(Response::too_many());
         }
         refresh_keys(world).await;
-        // Boxed, or the compiler despairs of the depth of it.
+        // Boxed: the nested future is too deep for the compiler.
         let answer = Box::pin(answer(world, event.payload)).await;
         Ok::<_, Error>(Response::from(answer))
     }))
     .await
 }
 
-/// Whether a bot is called more often than its share, before anything is read. Logged in samples, as other refusals.
+/// Whether a bot exceeds its rate limit, checked before anything is read. Logged in samples, like other refusals.
 fn is_too_many(world: &World, limiter: &Mutex<CallbackLimiter>, request: &Request) -> bool {
     let Route::Webhook { platform, integration } = route(&request.raw_path) else {
         return false;
@@ -71,7 +71,7 @@ fn is_too_many(world: &World, limiter: &Mutex<CallbackLimiter>, request: &Reques
     true
 }
 
-/// Which of our addresses a request is for.
+/// The address that a request is for.
 enum Route<'a> {
     Webhook { platform: &'a str, integration: &'a str },
     Reply { reply: &'a str },

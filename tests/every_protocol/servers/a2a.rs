@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::data;
-use crate::runs::{Deed, Frame, PICTURE, QUESTION, Run, Runs, TOOL};
+use crate::runs::{Frame, PICTURE, QUESTION, Run, RunStep, Runs, TOOL};
 use crate::server::{Act, Call, JSON, answer};
 
 pub(super) fn handle(call: &Call, runs: &mut Runs) -> Vec<Act> {
@@ -98,15 +98,15 @@ fn of_a2a(run: &Run) -> Vec<Frame> {
     };
     run.frames(
         &[rpc(&json!({ "task": submitted }))],
-        |deed| match deed {
-            Deed::Say(text) => vec![artifact("a", json!({ "text": text }), true)],
-            Deed::UseTool => vec![status("TASK_STATE_WORKING", TOOL)],
-            Deed::SendPicture => {
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![artifact("a", json!({ "text": text }), true)],
+            RunStep::UseTool => vec![status("TASK_STATE_WORKING", TOOL)],
+            RunStep::SendPicture => {
                 let part = json!({"raw": PICTURE, "filename": "picture.png", "mediaType": "image/png"});
                 vec![artifact("b", part, false)]
             }
-            Deed::Ask => vec![status("TASK_STATE_INPUT_REQUIRED", QUESTION)],
-            Deed::Hang => vec![],
+            RunStep::Ask => vec![status("TASK_STATE_INPUT_REQUIRED", QUESTION)],
+            RunStep::Hang => vec![],
         },
         &end,
     )

@@ -1,9 +1,9 @@
-//! Apps of platforms: a chatflow of Dify, a bot of Coze, a runtime of AgentCore.
+//! Apps of agent platforms: a chatflow of Dify, a bot of Coze, a runtime of AgentCore.
 
 use serde_json::{Value, json};
 
 use super::{data, word_in};
-use crate::runs::{Deed, Frame, QUESTION, Run, Runs, TOOL};
+use crate::runs::{Frame, QUESTION, Run, RunStep, Runs, TOOL};
 use crate::server::{Act, Call, JSON, answer};
 
 pub(super) fn dify(call: &Call, runs: &mut Runs) -> Vec<Act> {
@@ -20,7 +20,7 @@ pub(super) fn dify(call: &Call, runs: &mut Runs) -> Vec<Act> {
             run.stream(&of_dify(run), "")
         }
         ("POST", ["chat-messages", task, "stop"]) if runs.cancel(task) => answer(200, JSON, r#"{"result":"success"}"#),
-        // The snapshot knows nothing of the text: it comes whole at the end.
+        // The snapshot doesn't contain the text: it is sent whole at the end.
         ("GET", ["workflow", run, "events"]) => match runs.get(run) {
             Some(asked) if asked.asks() => {
                 let answered = runs.newest(&asked.conversation).unwrap();
@@ -54,9 +54,9 @@ fn of_dify(run: &Run) -> Vec<Frame> {
     };
     run.frames(
         &[event("workflow_started", json!({}))],
-        |deed| match deed {
-            Deed::Say(text) => vec![event("message", json!({ "answer": text }))],
-            Deed::UseTool => ["node_started", "node_finished"]
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![event("message", json!({ "answer": text }))],
+            RunStep::UseTool => ["node_started", "node_finished"]
                 .map(|name| {
                     event(
                         name,
@@ -64,17 +64,17 @@ fn of_dify(run: &Run) -> Vec<Frame> {
                     )
                 })
                 .to_vec(),
-            Deed::SendPicture => {
+            RunStep::SendPicture => {
                 let file =
                     json!({"type": "image", "belongs_to": "assistant", "url": "https://files.example/picture.png"});
                 vec![event("message_file", file)]
             }
-            Deed::Ask => {
+            RunStep::Ask => {
                 let actions = json!([{"id": "yes", "title": "yes"}, {"id": "no", "title": "no"}]);
                 let form = json!({"form_content": QUESTION, "form_token": run.id, "inputs": [], "actions": actions});
                 vec![event("human_input_required", json!({ "data": form }))]
             }
-            Deed::Hang => vec![],
+            RunStep::Hang => vec![],
         },
         &end,
     )
@@ -91,7 +91,7 @@ fn last_words(run: &Run) -> Vec<String> {
 fn ending(run: &Run) -> Vec<Frame> {
     run.frames(
         &[event_of_dify(run, "workflow_started", &json!({}))],
-        // While it has nothing to say it says that it lives.
+        // While the run is silent, keep-alive events are sent.
         |_| vec!["event: ping\n\n".to_owned()],
         &last_words(run),
     )
@@ -147,16 +147,16 @@ fn of_coze(run: &Run) -> Vec<Frame> {
     let status = if run.asks() { "requires_action" } else { "completed" };
     run.frames(
         &[event("conversation.chat.created", &chat(run, "created"))],
-        |deed| match deed {
-            Deed::Say(text) => vec![event("conversation.message.delta", &message("answer", text))],
-            Deed::UseTool => {
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![event("conversation.message.delta", &message("answer", text))],
+            RunStep::UseTool => {
                 let named = json!({"name": TOOL, "arguments": {}}).to_string();
                 vec![
                     event("conversation.message.completed", &message("function_call", &named)),
                     event("conversation.message.completed", &message("tool_response", "{}")),
                 ]
             }
-            Deed::SendPicture | Deed::Ask | Deed::Hang => vec![],
+            RunStep::SendPicture | RunStep::Ask | RunStep::Hang => vec![],
         },
         &[
             event(&format!("conversation.chat.{status}"), &chat(run, status)),
@@ -175,8 +175,8 @@ pub(super) fn agentcore(call: &Call, runs: &mut Runs) -> Vec<Act> {
     let run = runs.begin(session, call.json()["prompt"].as_str().unwrap(), false);
     let frames = run.frames(
         &[],
-        |deed| match deed {
-            Deed::Say(text) => vec![data(&json!({ "text": text }))],
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![data(&json!({ "text": text }))],
             _ => vec![],
         },
         &[],

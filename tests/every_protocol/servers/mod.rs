@@ -1,4 +1,4 @@
-//! One server for each protocol. They only translate: what an agent does is decided in `runs`.
+//! One server for each protocol. They only encode: what an agent does is decided in `runs`.
 
 mod a2a;
 mod apps;
@@ -19,52 +19,52 @@ use crate::server::{Act, Call, Server};
 pub(crate) enum Cancel {
     /// By closing the connection.
     Close,
-    /// By a call whose request has this in its first line or its body.
+    /// By a call that has this text in its request line or its body.
     Call(&'static str),
 }
 
-/// What becomes of a run whose process ends.
+/// What happens to a run whose process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resume {
-    /// The next process goes on with it.
+    /// The next process resumes it.
     GoesOn,
-    /// What was shown stands, with a note.
+    /// What was shown is kept, with a notice.
     Refused,
 }
 
-/// A protocol, and what it has a place for.
+/// A protocol and its features.
 pub(crate) struct Row {
-    /// The protocol's word.
+    /// The protocol's name in the configuration.
     pub(crate) protocol: &'static str,
-    /// What is special about this row.
+    /// What distinguishes this row from others of the protocol.
     pub(crate) variant: &'static str,
     pub(crate) cancel: Cancel,
     pub(crate) resume: Resume,
-    /// Whether the wire names tools.
+    /// Whether the protocol names tools.
     pub(crate) tools: bool,
-    /// Whether the wire carries files of the agent.
+    /// Whether the protocol carries files of the agent.
     pub(crate) files: bool,
-    /// Whether the wire has questions to the person, and takes their answer as one.
+    /// How the protocol carries questions to the person and their answers.
     pub(crate) asks: Asks,
     config: fn(&str) -> Value,
     handle: fn(&Call, &mut Runs) -> Vec<Act>,
 }
 
-/// What a protocol has for questions to a person.
+/// How a protocol carries questions to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asks {
-    /// Nothing: an agent asks in its text, and the answer is its next question.
+    /// Not at all: an agent asks in its text, and the answer is the next question.
     InWords,
-    /// A question; the next message is an ordinary one.
+    /// As a question; the next message is an ordinary one.
     Question,
-    /// A question that the next message answers.
+    /// As a question that the next message answers.
     QuestionAndAnswer,
 }
 
 const KEY: &str = "secret-key";
 const ARN: &str = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/agent-a1";
 
-/// Every protocol but `echo`, which has no server.
+/// Every protocol except `echo`, which has no server.
 pub(crate) const ROWS: &[Row] = &[
     Row {
         protocol: "openai_chat",
@@ -178,7 +178,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// An agent of a row at work.
+/// The agent server of a row.
 pub(crate) struct AgentServer {
     pub(crate) row: &'static Row,
     pub(crate) server: Server,
@@ -211,19 +211,19 @@ impl AgentServer {
         format!("{} {}", self.row.protocol, self.row.variant).trim().to_owned()
     }
 
-    /// Settings of an agent that asks it.
+    /// Settings of an agent that calls this server.
     pub(crate) fn as_agent(&self) -> Value {
         let mut config = (self.row.config)(&self.server.url);
         config["idleTimeoutSeconds"] = json!(IDLE_SECONDS);
         json!({"name": self.name(), "protocol": self.row.protocol, "config": config})
     }
 
-    /// From now on its answers go wrong, or right again.
-    pub(crate) fn goes_wrong(&self, fault: Option<Fault>) {
+    /// From now on its answers have this fault; `None` ends it.
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         self.state.lock().unwrap().fault = fault;
     }
 
-    /// How often a text was asked.
+    /// Number of times that a text was asked.
     pub(crate) fn n_asked(&self, text: &str) -> usize {
         self.lock().runs.n_asked(text)
     }
@@ -233,14 +233,14 @@ impl AgentServer {
     }
 }
 
-/// How long an agent may be silent.
+/// Limit of an agent's silence.
 pub(crate) const IDLE_SECONDS: u64 = 10;
 
 fn data(event: &Value) -> String {
     format!("data: {event}\n\n")
 }
 
-/// The words of a message, whichever form it has.
+/// The text of a message, in any of the forms of the protocols.
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -255,7 +255,7 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-/// How a protocol wants a picture.
+/// The form in which a protocol expects a picture.
 #[derive(Clone, Copy)]
 enum Asked {
     Base64,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Asked, data, number_in, picture_of, text_of};
-use crate::runs::{Deed, Frame, Run, Runs, TOOL};
+use crate::runs::{Frame, Run, RunStep, Runs, TOOL};
 use crate::server::{Act, Call, JSON, answer};
 
 pub(super) fn chat(call: &Call, runs: &mut Runs) -> Vec<Act> {
@@ -16,8 +16,8 @@ pub(super) fn chat(call: &Call, runs: &mut Runs) -> Vec<Act> {
         |delta: Value, end: Value| data(&json!({"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}));
     let frames = run.frames(
         &[],
-        |deed| match deed {
-            Deed::Say(text) => vec![delta(json!({ "content": text }), Value::Null)],
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![delta(json!({ "content": text }), Value::Null)],
             _ => vec![],
         },
         &[delta(json!({}), json!("stop")), "data: [DONE]\n\n".to_owned()],
@@ -25,7 +25,7 @@ pub(super) fn chat(call: &Call, runs: &mut Runs) -> Vec<Act> {
     run.stream(&frames, "")
 }
 
-/// Responses that go on in the background.
+/// Responses that run in the background.
 pub(super) fn responses(call: &Call, runs: &mut Runs) -> Vec<Act> {
     let (method, path, query) = call.line();
     let path: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
@@ -66,7 +66,7 @@ fn response(run: &Run) -> Value {
         "output": [{"type": "message", "id": "m", "role": "assistant", "content": content}]})
 }
 
-/// Each event has its number, by which it can be asked for again.
+/// Each event has a sequence number, after which a stream can be resumed.
 fn events(run: &Run) -> Vec<Frame> {
     let running = json!({"id": run.id, "status": "in_progress", "output": []});
     let content = json!([{"type": "output_text", "text": run.whole_text(), "annotations": []}]);
@@ -75,19 +75,19 @@ fn events(run: &Run) -> Vec<Frame> {
     let word = |event: Value| event.to_string();
     let frames = run.frames(
         &[word(json!({"type": "response.created", "response": running}))],
-        |deed| match deed {
-            Deed::Say(text) => vec![word(
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![word(
                 json!({"type": "response.output_text.delta", "item_id": "m", "delta": text}),
             )],
-            Deed::UseTool => ["response.output_item.added", "response.output_item.done"]
+            RunStep::UseTool => ["response.output_item.added", "response.output_item.done"]
                 .map(|kind| word(json!({"type": kind, "item": {"type": "mcp_call", "id": "c", "name": TOOL}})))
                 .to_vec(),
-            Deed::SendPicture => {
+            RunStep::SendPicture => {
                 let item =
                     json!({"type": "image_generation_call", "id": "picture", "result": picture_of(Asked::Base64)});
                 vec![word(json!({"type": "response.output_item.done", "item": item}))]
             }
-            Deed::Ask | Deed::Hang => vec![],
+            RunStep::Ask | RunStep::Hang => vec![],
         },
         &[word(json!({"type": "response.completed", "response": whole}))],
     );

@@ -1,9 +1,9 @@
-//! Servers with threads and runs whose streams are joined again by the id of an event: LangGraph's, Xpert's.
+//! Servers with threads and runs whose streams are resumed after the id of an event: LangGraph's, Xpert's.
 
 use serde_json::{Value, json};
 
 use super::{Asked, picture_of, text_of};
-use crate::runs::{Deed, Frame, QUESTION, Run, Runs, TOOL};
+use crate::runs::{Frame, QUESTION, Run, RunStep, Runs, TOOL};
 use crate::server::{Act, Call, JSON, answer};
 
 fn not_found() -> Vec<Act> {
@@ -52,7 +52,7 @@ pub(super) fn langgraph(call: &Call, runs: &mut Runs) -> Vec<Act> {
     }
 }
 
-/// Frames whose ids are their places, from 0.
+/// Adds ids to frames: their positions, from 0.
 fn with_ids(frames: Vec<Frame>) -> Vec<Frame> {
     let frames = frames.into_iter().enumerate();
     frames
@@ -66,24 +66,24 @@ fn of_langgraph(run: &Run) -> Vec<Frame> {
     let chunk = |content: Value| message(json!({"type": "AIMessageChunk", "id": "a", "content": content}));
     with_ids(run.frames(
         &[event("metadata", json!({"run_id": run.id}))],
-        |deed| match deed {
-            Deed::Say(text) => vec![chunk(json!(text))],
-            Deed::UseTool => {
+        |run_step| match run_step {
+            RunStep::Say(text) => vec![chunk(json!(text))],
+            RunStep::UseTool => {
                 let calls = json!([{"id": "c", "name": TOOL}]);
                 vec![
                     message(json!({"type": "AIMessageChunk", "id": "a", "content": "", "tool_calls": calls})),
                     message(json!({"type": "tool", "id": "t", "name": TOOL, "content": "x", "status": "success"})),
                 ]
             }
-            Deed::SendPicture => vec![chunk(json!([picture_of(Asked::Block)]))],
-            Deed::Ask => {
+            RunStep::SendPicture => vec![chunk(json!([picture_of(Asked::Block)]))],
+            RunStep::Ask => {
                 let question = json!({"question": QUESTION, "choices": ["yes", "no"]});
                 vec![event(
                     "updates",
                     json!({"__interrupt__": [{"id": "i", "value": question}]}),
                 )]
             }
-            Deed::Hang => vec![],
+            RunStep::Hang => vec![],
         },
         &["event: end\ndata: null\n\n".to_owned()],
     ))
@@ -127,18 +127,18 @@ fn of_xpert(run: &Run) -> Vec<Frame> {
     let happened = |name: &str, data: Value| event(json!({"type": "event", "event": name, "data": data}));
     with_ids(run.frames(
         &[happened("on_message_start", json!({"id": "m"}))],
-        |deed| {
-            match deed {
-                Deed::Say(text) => vec![piece(json!(text))],
-                Deed::UseTool => ["on_tool_start", "on_tool_end"]
+        |run_step| {
+            match run_step {
+                RunStep::Say(text) => vec![piece(json!(text))],
+                RunStep::UseTool => ["on_tool_start", "on_tool_end"]
                     .map(|name| happened(name, json!({"name": TOOL})))
                     .to_vec(),
-                Deed::SendPicture => vec![piece(picture_of(Asked::Block))],
-                Deed::Ask => {
+                RunStep::SendPicture => vec![piece(picture_of(Asked::Block))],
+                RunStep::Ask => {
                     let tasks = json!([{"name": "t", "info": {"title": QUESTION}}]);
                     vec![happened("on_interrupt", json!({ "tasks": tasks }))]
                 }
-                Deed::Hang => vec![],
+                RunStep::Hang => vec![],
             }
         },
         &["event: complete\nid: ID\ndata: {\"type\":\"complete\"}\n\n".to_owned()],

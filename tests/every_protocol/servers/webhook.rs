@@ -1,4 +1,4 @@
-//! Our own contract: an agent that streams, and one that calls back.
+//! Our own webhook protocol: an agent that streams, and one that calls back.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::data;
-use crate::runs::{Deed, PICTURE, QUESTION, Runs, TOOL};
+use crate::runs::{PICTURE, QUESTION, RunStep, Runs, TOOL};
 use crate::server::{Act, Call, JSON, answer};
 
-/// Begins the run that a post asks for. `None`: the post says something else.
+/// Starts the run that a request asks for. `None`: the request asks for none.
 fn begin(body: &Value, runs: &mut Runs) -> Option<String> {
     if body["type"] == "run.cancelled" {
         let id = body["runId"].as_str().unwrap();
         let all: Vec<String> = (1..=runs.len()).map(|n| format!("run-{n}")).collect();
-        // It knows our runs by the conversation's newest.
+        // A cancelled run is the conversation's newest.
         let newest = all.last().filter(|_| !id.is_empty()).cloned();
         newest.map(|run| runs.cancel(&run));
         return None;
@@ -26,17 +26,17 @@ fn begin(body: &Value, runs: &mut Runs) -> Option<String> {
     Some(runs.begin(session, text, answers).id.clone())
 }
 
-fn events(deed: &Deed) -> Vec<Value> {
-    match deed {
-        Deed::Say(text) => vec![json!({"type": "text.delta", "text": text})],
-        Deed::UseTool => ["started", "finished"]
+fn events(run_step: &RunStep) -> Vec<Value> {
+    match run_step {
+        RunStep::Say(text) => vec![json!({"type": "text.delta", "text": text})],
+        RunStep::UseTool => ["started", "finished"]
             .map(|state| json!({"type": "progress", "label": TOOL, "state": state}))
             .to_vec(),
-        Deed::SendPicture => {
+        RunStep::SendPicture => {
             vec![json!({"type": "file", "bytes": PICTURE, "name": "picture.png", "mime": "image/png"})]
         }
-        Deed::Ask => vec![json!({"type": "input.required", "prompt": QUESTION, "choices": ["yes", "no"]})],
-        Deed::Hang => vec![],
+        RunStep::Ask => vec![json!({"type": "input.required", "prompt": QUESTION, "choices": ["yes", "no"]})],
+        RunStep::Hang => vec![],
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn streamed(call: &Call, runs: &mut Runs) -> Vec<Act> {
     let run = runs.get(&id).unwrap();
     let frames = run.frames(
         &[],
-        |deed| events(deed).iter().map(data).collect(),
+        |run_step| events(run_step).iter().map(data).collect(),
         &[data(&json!({"type": "completed"}))],
     );
     run.stream(&frames, "")
@@ -61,10 +61,10 @@ pub(super) fn called_back(call: &Call, runs: &mut Runs) -> Vec<Act> {
     let run = runs.get(&id).unwrap();
     let frames = run.frames(
         &[],
-        |deed| events(deed).iter().map(Value::to_string).collect(),
+        |run_step| events(run_step).iter().map(Value::to_string).collect(),
         &[json!({"type": "completed"}).to_string()],
     );
-    let hangs = run.deeds.iter().any(|(_, deed)| *deed == Deed::Hang);
+    let hangs = run.run_steps.iter().any(|(_, run_step)| *run_step == RunStep::Hang);
     let reply = body["reply"].clone();
     tokio::spawn(call_back(reply, frames, hangs));
     answer(202, "", "")
@@ -84,7 +84,7 @@ async fn call_back(reply: Value, frames: Vec<(Duration, String)>, hangs: bool) {
         let body = json!({"seq": seq, "event": event});
         for _ in 0..20 {
             let posted = client.post(url).bearer_auth(token).json(&body).send().await;
-            // A bridge that is being restarted is asked again; a run that has ended takes no more.
+            // A bridge that is restarting is tried again; a run that has ended accepts no more events.
             if posted.is_ok_and(|posted| !posted.status().is_server_error()) {
                 break;
             }

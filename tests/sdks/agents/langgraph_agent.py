@@ -1,4 +1,4 @@
-"""A graph for `ask_agent`: answers by the first word of the question, in pieces, and keeps its session."""
+"""A graph for `ask_agent`: the first word of the question selects the answer, which is streamed in pieces; keeps its session."""
 
 import asyncio
 from typing import Annotated, TypedDict

@@ -1,7 +1,7 @@
-//! Asks a real agent server through one of our adapters and checks what comes: `ask_agent PROTOCOL CONFIG`.
+//! Runs a real agent server through one of our adapters and checks its answers: `ask_agent PROTOCOL CONFIG`.
 //!
 //! The server's agent must answer as those in `tests/sdks/agents` do. See `tests/sdks/agents.sh`.
-#![expect(clippy::print_stdout, reason = "what it says is its result")]
+#![expect(clippy::print_stdout, reason = "its output is its result")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,16 @@ use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
 
-/// How long one run may take.
+/// Limit of one run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let (protocol, config) = (args.next().context("no protocol")?, args.next().context("no config")?);
+    let (protocol, config) = (
+        args.next().context("the argument PROTOCOL is missing")?,
+        args.next().context("the argument CONFIG is missing")?,
+    );
     let config: Map<String, Value> = serde_json::from_str(&config)?;
     let adapter = Protocol::parse(&protocol, &AgentConfig::new(config))?;
     let env = Env {
@@ -59,7 +62,7 @@ struct Asking<'a> {
     env: &'a Env,
 }
 
-/// What a run came to, or how far it was read.
+/// The result of a run, or the part of it that was read.
 #[derive(Debug, Default)]
 struct Heard {
     draft: Draft,
@@ -73,31 +76,49 @@ struct Heard {
 impl Asking<'_> {
     async fn sessions_are_kept(&self) -> Result<()> {
         let first = self.read(&request("kept", "hello", None), usize::MAX).await?;
-        ensure!(first.draft.text == "turn 1: hello", "{first:?}");
+        ensure!(
+            first.draft.text == "turn 1: hello",
+            "expected `turn 1: hello`, found {first:?}"
+        );
         let second = self
             .read(&request("kept", "again", first.conversation_ref), usize::MAX)
             .await?;
-        ensure!(second.draft.text == "turn 2: again", "{second:?}");
+        ensure!(
+            second.draft.text == "turn 2: again",
+            "expected `turn 2: again`, found {second:?}"
+        );
         Ok(())
     }
 
     async fn questions_are_answered(&self) -> Result<()> {
         let asked = self.read(&request("asked", "ask", None), usize::MAX).await?;
-        ensure!(asked.asked && asked.draft.text.contains("Deploy?"), "{asked:?}");
+        ensure!(
+            asked.asked && asked.draft.text.contains("Deploy?"),
+            "expected the question `Deploy?`, found {asked:?}"
+        );
         let answered = self
             .read(&request("asked", "yes", asked.conversation_ref), usize::MAX)
             .await?;
-        ensure!(answered.draft.text == "you chose yes", "{answered:?}");
+        ensure!(
+            answered.draft.text == "you chose yes",
+            "expected `you chose yes`, found {answered:?}"
+        );
         let next = self
             .read(&request("asked", "on", answered.conversation_ref), usize::MAX)
             .await?;
-        ensure!(next.draft.text.ends_with(": on"), "{next:?}");
+        ensure!(
+            next.draft.text.ends_with(": on"),
+            "expected a text that ends with `: on`, found {next:?}"
+        );
         Ok(())
     }
 
     async fn failures_are_told(&self) -> Result<()> {
         let heard = self.read(&request("failed", "fail", None), usize::MAX).await?;
-        ensure!(matches!(heard.last, Some(AgentEvent::Failed(_))), "{heard:?}");
+        ensure!(
+            matches!(heard.last, Some(AgentEvent::Failed(_))),
+            "expected a failed run, found {heard:?}"
+        );
         Ok(())
     }
 
@@ -106,7 +127,7 @@ impl Asking<'_> {
         for (session, pause, keeps_cursor) in [("middle", 0, true), ("end", 3, true), ("start", 0, false)] {
             let begun = self.read(&request(session, "slow 12", None), 3).await?;
             sleep(Duration::from_secs(pause)).await;
-            let resume = begun.resume.context("no reference to the run")?;
+            let resume = begun.resume.context("the run has no reference")?;
             let cursor = resume.cursor.filter(|_| keeps_cursor);
             let text = match cursor {
                 Some(_) => begun.draft.text,
@@ -139,11 +160,17 @@ impl Asking<'_> {
             user: asked.user.id.clone(),
         };
         self.adapter.cancel(&cancel, self.env).await?;
-        self.adapter.cancel(&cancel, self.env).await.context("twice")?;
+        self.adapter
+            .cancel(&cancel, self.env)
+            .await
+            .context("cancelling twice")?;
         asked.resume = begun.resume;
         let heard = self.read(&asked, usize::MAX).await?;
-        ensure!(!heard.draft.text.contains("w199"), "{heard:?}");
-        ensure!(matches!(heard.last, Some(AgentEvent::Cancelled)), "{heard:?}");
+        ensure!(!heard.draft.text.contains("w199"), "`w199` must not be in {heard:?}");
+        ensure!(
+            matches!(heard.last, Some(AgentEvent::Cancelled)),
+            "expected a cancelled run, found {heard:?}"
+        );
         Ok(())
     }
 
@@ -151,7 +178,7 @@ impl Asking<'_> {
         self.read_from(request, n_texts, String::new()).await
     }
 
-    /// Reads a run to its end, or until that many texts came.
+    /// Reads a run to its end, or until `n_texts` texts were received.
     async fn read_from(&self, request: &AgentRequest, n_texts: usize, text: String) -> Result<Heard> {
         let mut heard = Heard {
             draft: Draft {
@@ -164,7 +191,7 @@ impl Asking<'_> {
         let reading = async {
             while let Some(event) = run.next().await {
                 heard.take_event(event);
-                // A cursor comes behind its text, if the protocol has any.
+                // A cursor is sent after its text, if the protocol has cursors.
                 let at_cursor = heard.resume.as_ref().is_some_and(|resume| resume.cursor.is_some());
                 if heard.n_texts > n_texts || heard.n_texts == n_texts && at_cursor {
                     break;
@@ -172,7 +199,7 @@ impl Asking<'_> {
             }
         };
         if timeout(PATIENCE, reading).await.is_err() {
-            bail!("the run doesn't end: {heard:?}");
+            bail!("the run has not ended: {heard:?}");
         }
         Ok(heard)
     }

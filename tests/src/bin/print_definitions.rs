@@ -1,7 +1,7 @@
-//! Prints, as JSON, the tables and queues that the programs make for themselves where no template does, and the metrics that they
-//! write. The test of the template compares.
+//! Prints, as JSON, the tables and queues that the programs create themselves where no template does, and the metrics that they
+//! write. tests/aws compares them with the template.
 
-#![expect(clippy::print_stdout, reason = "printing is all it does")]
+#![expect(clippy::print_stdout, reason = "its output is its result")]
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! A Lambda function that does what its event says, to test the emulator with.
+//! A Lambda function that executes orders in its events, to test the emulator.
 //!
-//! An order is `{"do": ...}`: the event itself, the body of an HTTP event, or the body of an SQS record. What it does
-//! to records it also writes to the file in `PROBE_JOURNAL`, one line a step.
+//! An order is `{"do": ...}`: the event itself, the body of an HTTP event, or the body of an SQS record. Each step of a
+//! record is also appended to the file in `PROBE_JOURNAL`, one line a step.
 
 #![expect(
     clippy::print_stdout,
@@ -61,7 +61,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     }
 }
 
-/// Orders that end with success or don't end.
+/// Orders that end with success or never end.
 async fn obey(order: &Value) -> Result<(), Error> {
     match order["do"].as_str().unwrap_or("ok") {
         "ok" => Ok(()),
@@ -71,7 +71,7 @@ async fn obey(order: &Value) -> Result<(), Error> {
         }
         "later" => {
             let ms = order["ms"].as_u64().unwrap_or(0);
-            // Left running after the answer: on AWS it stands still until the next event.
+            // Still running after the answer: on AWS it is frozen until the next event.
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 journal(&json!({ "step": "later" }));
@@ -92,7 +92,7 @@ async fn obey(order: &Value) -> Result<(), Error> {
     }
 }
 
-/// Works through a batch in order, names what failed, and stops a group at its first failure.
+/// Processes a batch in order, reports the failed records, and stops a group at its first failure.
 async fn batch(records: &[Value]) -> Result<Value, Error> {
     let mut failures = Vec::new();
     let mut stopped = Vec::new();
@@ -113,7 +113,7 @@ async fn batch(records: &[Value]) -> Result<Value, Error> {
     Ok(json!({ "batchItemFailures": failures }))
 }
 
-/// Does what one record orders, up to `until_receive` times before it succeeds. Says whether it succeeded.
+/// Executes the order of a record, which fails up to `until_receive` times. Returns whether it succeeded.
 async fn work(record: &Value, order: &Value) -> Result<bool, Error> {
     let received: u64 = record["attributes"]["ApproximateReceiveCount"]
         .as_str()
@@ -135,7 +135,7 @@ async fn work(record: &Value, order: &Value) -> Result<bool, Error> {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
     if is_due && matches!(order["do"].as_str(), Some("panic" | "exit" | "abort")) {
-        // Nothing can be noted after it.
+        // Written first: the process can't write anything afterwards.
         step("failed");
     }
     let succeeded = match order["do"].as_str() {

@@ -1,15 +1,15 @@
-//! The blocks of a message, as far as clients tell them apart.
+//! The blocks of a message, as far as clients display them differently.
 
 use super::Dialect;
 
-/// A run of words in one look.
+/// Consecutive words of one style.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) text: String,
     pub(super) look: Look,
 }
 
-/// How words look.
+/// The style of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     Plain,
@@ -28,7 +28,7 @@ pub(super) enum Block {
 }
 
 impl Block {
-    /// Reads a message as a client of that dialect does.
+    /// Parses a message as a client of that dialect does.
     pub(super) fn read(text: &str, dialect: Dialect) -> Vec<Self> {
         if dialect == Dialect::Plain {
             return text.lines().map(|line| Self::Line(anchors(line))).collect();
@@ -42,14 +42,14 @@ impl Block {
             } else if is_row(line) && dialect == Dialect::Markdown {
                 let mut rows = vec![cells(line)];
                 while let Some(row) = lines.next_if(|line| is_row(line)) {
-                    // The line below the heads only aligns.
+                    // The line below the table's head only sets the alignment.
                     if !row.chars().all(|c| "|-: ".contains(c)) {
                         rows.push(cells(row));
                     }
                 }
                 blocks.push(Self::Table(rows));
             } else if lines.peek().is_some_and(|next| is_rule(next)) {
-                // A table that was written with spaces, for clients that have only letters of one width.
+                // A table drawn with spaces, for clients with a monospaced font.
                 let mut rows = vec![line.to_owned()];
                 while let Some(row) = lines.next_if(|row| is_rule(row) || row.contains(" | ")) {
                     rows.push(row.to_owned());
@@ -73,12 +73,12 @@ impl Block {
     }
 }
 
-/// The line below the heads of a table that was written with spaces.
+/// The line below the head of a table that is drawn with spaces.
 fn is_rule(line: &str) -> bool {
     line.contains("-+-") && line.chars().all(|c| "-+".contains(c))
 }
 
-/// Links of a line in the form of HTML, the only markup of some clients.
+/// HTML links of a line, the only markup of some clients.
 fn anchors(mut rest: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     while let Some((before, anchor)) = rest.split_once("<a href=") {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn table_is_one_only_where_the_client_knows_tables() {
+    fn tables_are_recognized_only_by_clients_with_tables() {
         let text = "| a | b |\n|---|---|\n| 1 | 2 |";
         let Block::Table(rows) = &Block::read(text, Dialect::Markdown)[0] else {
             panic!("no table");

@@ -1,6 +1,6 @@
-//! Pictures of chats: what a bot shows, drawn as the platform's client shows it, as near as a few shapes come.
+//! Pictures of chats: what a bot shows, drawn approximately as in the platform's client.
 //!
-//! The same input gives the same bytes, so that a test can compare a picture with what the connectors write today.
+//! The same input gives the same bytes, so that a test can compare a picture with what the connectors send today.
 
 mod blocks;
 mod svg;
@@ -8,38 +8,38 @@ mod svg;
 use blocks::Block;
 use svg::{Canvas, Style};
 
-/// How a client shows the texts that it is sent.
+/// How a client displays texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// As Markdown, tables included.
     Markdown,
     /// As Markdown without tables.
     MarkdownWithoutTables,
-    /// As it is.
+    /// As plain text.
     Plain,
 }
 
-/// What is particular about a platform's client.
+/// The characteristics of a platform's client.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     /// The name above the chat.
     pub name: &'static str,
     /// How it shows texts.
     pub dialect: Dialect,
-    /// Whether it is dark.
+    /// Whether its theme is dark.
     pub dark: bool,
-    /// Its colour, of buttons and links.
+    /// The accent colour, of buttons and links.
     pub accent: &'static str,
 }
 
 /// A moment of a chat.
 #[derive(Debug, Clone)]
 pub struct Moment {
-    /// What is said of it.
+    /// The caption of the picture.
     pub caption: String,
     /// What the person said.
     pub question: String,
-    /// What the bot shows: a message each.
+    /// What the bot shows, one entry for each message.
     pub messages: Vec<String>,
     /// Labels of buttons below the last message, and whether each opens an address.
     pub buttons: Vec<(String, bool)>,
@@ -86,7 +86,10 @@ mod tests {
             drawn.contains("a &lt; b &amp; c?") && drawn.contains("Chat &lt;1&gt;"),
             "{drawn}"
         );
-        assert!(!drawn.contains("**") && !drawn.contains("|---"), "{drawn}");
+        assert!(
+            !drawn.contains("**") && !drawn.contains("|---"),
+            "Markdown is left in {drawn}"
+        );
         assert_eq!(drawn, draw(CLIENT, std::slice::from_ref(&moment)));
         let plain = Client {
             dialect: Dialect::Plain,

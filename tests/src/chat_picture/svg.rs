@@ -1,4 +1,4 @@
-//! Shapes and words of a chat, as SVG.
+//! Shapes and texts of a chat, as SVG.
 
 use std::fmt::Write as _;
 
@@ -89,7 +89,7 @@ impl Canvas {
 
     pub(super) fn answer(&mut self, blocks: &[Block], buttons: &[(String, bool)]) {
         let top = self.y;
-        // The bubble lies below its words, and is as high as they need.
+        // The bubble is below its text, and its height is that of the text.
         let (below, body) = (std::mem::take(&mut self.body), self.style);
         self.y += PADDING;
         for block in blocks {
@@ -237,7 +237,7 @@ fn width(text: &str) -> u32 {
     text.chars().map(width_of).sum()
 }
 
-/// Breaks a line where it doesn't fit any more: at a space, or between Chinese characters.
+/// Wraps a line at the available width: at a space, or between Chinese characters.
 fn wrap(spans: &[Span], room: u32) -> Vec<Vec<Span>> {
     let mut lines = vec![Vec::new()];
     let mut used = 0;

@@ -1,4 +1,4 @@
-//! KMS, as far as a data key needs it: one that makes wrapped keys and unwraps what it has made.
+//! A fake KMS with the calls of data keys: it generates wrapped keys, and unwraps only those.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,12 +30,12 @@ impl Drop for Kms {
 #[derive(Clone)]
 struct Service {
     key_id: String,
-    /// By what it looks like wrapped.
+    /// Plain keys by their wrapped form.
     keys: Arc<Mutex<HashMap<String, [u8; 32]>>>,
 }
 
 impl Kms {
-    /// Starts a service that has the one key `key_id`.
+    /// Starts a service with the single key `key_id`.
     pub(super) async fn start(key_id: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);

@@ -2,8 +2,8 @@
 //! and a key service on the loopback address.
 //!
 //! Functions, their environment, time-outs and memory, routes, and event source mappings are read from `infra/template.yaml`, the
-//! relay's environment from the stack that it nests, `infra/relay.yaml`. What a test machine can't have is put in its place by name:
-//! endpoints, the admin token that CloudFormation would resolve, and leave to call agents on the loopback address.
+//! relay's environment from the stack that it nests, `infra/relay.yaml`. What a test machine can't have is replaced by name:
+//! endpoints, the admin token that CloudFormation would resolve, and the permission to call agents on the loopback address.
 
 mod kms;
 mod servers;
@@ -31,18 +31,18 @@ pub use servers::Servers;
 
 /// The functions, by the names of their binaries.
 pub const FUNCTIONS: [&str; 4] = ["webhook", "dispatcher", "runner", "admin"];
-/// As many as the template has queues for.
+/// The template has this many queues of relay shards.
 const N_SHARDS: usize = 16;
 const KMS_KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd";
 
-/// What differs between scenarios.
+/// The parameters of a deployment that differ between scenarios.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How long one invocation of the runner may take, if not as long as the template says.
+    /// Timeout of the runner, if not the template's.
     pub runner_timeout: Option<Duration>,
-    /// How many instances each function may have: a test machine has fewer cores than AWS.
+    /// Maximum instances of each function: a test machine has fewer cores than AWS.
     pub concurrency: usize,
-    /// Where agents are waited for, as the template's parameter `Runs`: `lambda`, or `container`, and then there is no function for it.
+    /// Where agents are called, as in the template's parameter `Runs`: `lambda`, or `container`, without a runner function.
     pub runs: &'static str,
 }
 
@@ -58,7 +58,7 @@ impl Default for Plan {
 
 /// A deployment of the four functions, to which relays can be added.
 pub struct Cloud {
-    /// AWS toward the functions.
+    /// The emulator in which the functions run.
     pub emulator: Emulator,
     /// The queues.
     pub urls: Urls,
@@ -66,16 +66,16 @@ pub struct Cloud {
     pub sqs: aws_sdk_sqs::Client,
     relay_env: BTreeMap<String, String>,
     logs: tempfile::TempDir,
-    // Last: they are asked until the functions have ended.
+    // Last, since the functions call it until they have ended.
     _kms: Kms,
     _servers: Servers,
 }
 
 impl Cloud {
-    /// Deploys into tables and queues of its own.
+    /// Deploys with tables and queues of its own.
     ///
     /// # Errors
-    /// If a binary is missing, a table or queue can't be made, or the template says what the emulator can't do.
+    /// If a binary is missing, a table or queue can't be created, or the template has something that the emulator doesn't support.
     pub async fn deploy(servers: Servers, plan: &Plan) -> Result<Self> {
         let stack = format!("t{}", hex::encode(tieline_bridge::world::random::<6>()));
         let prefix = format!("{stack}-");
@@ -113,7 +113,7 @@ impl Cloud {
         })
     }
 
-    /// Replaces all functions by new instances, as a deployment does: what is in hand is finished by the old ones.
+    /// Replaces all functions by new instances, as a deployment does: old instances finish their invocations.
     ///
     /// # Errors
     /// If a binary is missing.
@@ -128,7 +128,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// One more task of the relay's service.
+    /// Starts another task of the relay's service.
     ///
     /// # Errors
     /// If its binary is missing.
@@ -142,10 +142,10 @@ impl Cloud {
         Console::new(self.emulator.url().to_owned())
     }
 
-    /// A bot, an agent and a trigger between them, made through the management API. Gives the bot's id.
+    /// Creates a bot, an agent and a trigger between them through the management API. Returns the bot's id.
     ///
     /// # Errors
-    /// If one isn't made.
+    /// If one can't be created.
     pub async fn bind(&self, integration: &Value, agent: &Value) -> Result<String> {
         let made = self.console().bind(integration, agent, &json!({})).await;
         let made = made.with_context(|| self.log_tail())?;

@@ -1,4 +1,4 @@
-//! Who serves tables and queues.
+//! The servers of tables and queues.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tieline_embedded::{Embedded, Options};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The region and key that emulated functions use; some servers keep a world apart for each.
+/// The region and key that emulated functions use; some servers keep separate data for each.
 const REGION: &str = "us-east-1";
 const KEY: &str = "test";
 
@@ -35,7 +35,7 @@ impl Drop for Own {
 }
 
 impl Servers {
-    /// The embedded engines on a fresh directory.
+    /// The embedded engines on a new directory.
     ///
     /// # Errors
     /// If they can't be opened, or no port is free.
@@ -55,7 +55,7 @@ impl Servers {
         })
     }
 
-    /// Independent servers.
+    /// Independent servers, by the environment variables of `tests/oracles.sh`.
     ///
     /// # Errors
     /// If they have not been started.

@@ -1,4 +1,4 @@
-//! What `infra/template.yaml` wires, in the emulator's words.
+//! Converts `infra/template.yaml` into the emulator's configuration.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ const FUNCTION: &str = "AWS::Serverless::Function";
 
 pub(super) struct Wiring {
     template: Template,
-    /// By the name that the template gives the queue's ARN here: the queue's address.
+    /// The address of each queue, by the ARN that the template's `GetAtt` resolves to here.
     queues: BTreeMap<String, String>,
     stack: String,
 }
 
 impl Wiring {
-    /// Reads the template for a stack whose tables and queues stand, and whose names must be the template's.
+    /// Reads the template for a stack whose tables and queues exist, and whose names must be the template's.
     pub(super) fn read(stack: &str, plan: &Plan, tables: &Tables, urls: &Urls, key: &str, url: &str) -> Result<Self> {
-        // Whatever the image is called: with one the template has a relay.
+        // The image's name doesn't matter: with any name the template has a relay.
         let given = [("RelayImage", "relay@sha256:0"), ("Runs", plan.runs)];
         let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut template = Template::read(&infra().join("template.yaml"), given)?;
@@ -63,7 +63,7 @@ impl Wiring {
         for (name, properties) in template.resources("AWS::DynamoDB::Table")? {
             let table = template.property(properties, "TableName")?;
             let known = [&tables.config, &tables.state, &tables.leases];
-            ensure!(known.contains(&&table), "table {table} is none of the programs'");
+            ensure!(known.contains(&&table), "the programs have no table {table}");
             defined.push((name.to_owned(), table));
         }
         for (name, value) in defined {
@@ -95,11 +95,11 @@ impl Wiring {
         })
     }
 
-    /// A function is called like its binary, behind the stack's name.
+    /// A function's name is that of its binary, behind the stack's name.
     fn name_of(&self, properties: &Value) -> Result<String> {
         let name = self.template.property(properties, "FunctionName")?;
         let name = name.strip_prefix(&format!("{}-", self.stack)).map(str::to_owned);
-        name.context("a function of another stack")
+        name.context("the function's name does not begin with the stack's")
     }
 
     fn environment(&self, properties: &Value, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
@@ -114,7 +114,7 @@ impl Wiring {
                 }
             }
         }
-        // CloudFormation would put the secret's content there.
+        // CloudFormation would insert the secret's value there.
         if let Some(token) = env.get_mut(variables::ADMIN_TOKEN) {
             ADMIN_TOKEN.clone_into(token);
         }
@@ -125,17 +125,17 @@ impl Wiring {
     pub(super) fn relay(&self, local: &[(&str, String)]) -> Result<BTreeMap<String, String>> {
         let stacks = self.template.resources("AWS::CloudFormation::Stack")?;
         let stack = stacks.iter().find(|(name, _)| *name == "Containers");
-        let (_, stack) = stack.context("the template has no containers")?;
+        let (_, stack) = stack.context("the template has no nested stack of containers")?;
         let inner = self.template.nested(&infra(), stack)?;
         let tasks = inner.resources("AWS::ECS::TaskDefinition")?;
         let task = tasks
             .iter()
             .find(|(name, _)| *name == "RelayTask")
-            .context("no relay")?
+            .context("the nested stack has no relay task")?
             .1;
         let containers = task.get("ContainerDefinitions").and_then(Value::as_sequence);
         let [container] = containers.map_or(&[][..], Vec::as_slice) else {
-            anyhow::bail!("the relay is not one container");
+            anyhow::bail!("the relay task must have one container");
         };
         let mut env = BTreeMap::new();
         let told = container.get("Environment").and_then(Value::as_sequence);
@@ -150,22 +150,24 @@ impl Wiring {
         let targets = self.targets()?;
         let routes = self.template.resources("AWS::ApiGatewayV2::Route")?;
         let route = |(_, properties): &(&str, &Value)| {
-            let target = properties.get("Target").context("a route to nowhere")?;
+            let target = properties.get("Target").context("a route has no target")?;
             // `!Sub integrations/${Name}`
             let Value::Tagged(sub) = target else {
-                anyhow::bail!("{target:?} is no integration");
+                anyhow::bail!("{target:?} is not an integration");
             };
             let name = sub
                 .value
                 .as_str()
                 .and_then(|it| it.strip_prefix("integrations/${")?.strip_suffix('}'));
-            let function = name.and_then(|name| targets.get(name)).context("a route to nowhere")?;
+            let function = name
+                .and_then(|name| targets.get(name))
+                .context("a route's target does not exist")?;
             Ok(Route::new(self.template.property(properties, "RouteKey")?, function))
         };
         routes.iter().map(route).collect()
     }
 
-    /// By integration of the HTTP API: which function answers.
+    /// The function of each integration of the HTTP API.
     fn targets(&self) -> Result<BTreeMap<String, String>> {
         let mut names = BTreeMap::new();
         for (name, properties) in self.template.resources(FUNCTION)? {
@@ -178,7 +180,7 @@ impl Wiring {
                 "another payload format"
             );
             let Some(Value::Tagged(arn)) = properties.get("IntegrationUri") else {
-                anyhow::bail!("{name} calls no function");
+                anyhow::bail!("the integration {name} calls no function");
             };
             let function = arn.value.as_str().and_then(|arn| names.get(arn));
             targets.insert(name.to_owned(), function.context("an unknown function")?.clone());
@@ -196,7 +198,7 @@ impl Wiring {
                     event.get("Type").and_then(Value::as_str) == Some("SQS"),
                     "an event of another type"
                 );
-                let told = event.get("Properties").context("an event without properties")?;
+                let told = event.get("Properties").context("an event has no properties")?;
                 mappings.push(self.mapping(client, &function, told)?);
             }
         }
@@ -205,7 +207,7 @@ impl Wiring {
 
     fn mapping(&self, client: &aws_sdk_sqs::Client, function: &str, told: &Value) -> Result<MappingConfig> {
         let queue = self.template.property(told, "Queue")?;
-        let url = self.queues.get(&queue).context("a mapping of an unknown queue")?;
+        let url = self.queues.get(&queue).context("a mapping has an unknown queue")?;
         let reports = told.get("FunctionResponseTypes").and_then(Value::as_sequence);
         let scaling = told.get("ScalingConfig");
         let maximum = scaling
@@ -221,7 +223,7 @@ impl Wiring {
     }
 }
 
-/// Adds what only a test machine needs.
+/// Adds the settings that only a test machine needs.
 fn on_this_machine(mut env: BTreeMap<String, String>, local: &[(&str, String)]) -> BTreeMap<String, String> {
     env.insert(variables::ALLOW_PRIVATE.to_owned(), "true".to_owned());
     env.extend(local.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));

@@ -1,6 +1,6 @@
 //! A program that connects its chats by the documented interface of custom platforms, as strict as that document.
 //!
-//! An own reading of `docs/platforms/custom.md`: nothing here uses the connector.
+//! An independent implementation of `docs/platforms/custom.md`: nothing here uses the connector.
 
 mod replies;
 mod sign;
@@ -35,7 +35,7 @@ use sign::{now_s, sign};
 /// The secret of both sides.
 pub const SECRET: &str = "whsec_c2ltdWxhdGVkIHNlY3JldCBvZiAyNCBieXRlcw==";
 
-/// The program.
+/// The simulated program.
 #[derive(Clone)]
 pub struct Platform {
     address: SocketAddr,
@@ -43,12 +43,12 @@ pub struct Platform {
     said: SaidMessages,
     callback_url: Arc<OnceLock<String>>,
     http: Client,
-    /// Whether it asks for replies instead of being sent them.
+    /// Whether it polls replies; otherwise they are posted to it.
     polls: bool,
 }
 
 impl Platform {
-    /// Starts it. `polls` says whether it asks for replies instead of being sent them.
+    /// Starts it. With `polls` it polls replies; otherwise they are posted to it.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -71,7 +71,7 @@ impl Platform {
         platform
     }
 
-    /// What an operator creates.
+    /// Request body that creates the integration.
     #[must_use]
     pub fn as_integration(&self, name: &str) -> Value {
         let mut integration = json!({ "name": name, "platform": "custom", "connectionMode": "webhook",
@@ -82,7 +82,7 @@ impl Platform {
         integration
     }
 
-    /// A message as the program writes it.
+    /// A message in the program's format.
     #[must_use]
     pub fn text(&self, from: &Speaker, text: &str, mentioned: bool) -> Value {
         let n = self.book().said.len();
@@ -92,7 +92,7 @@ impl Platform {
                 "mentioned": mentioned, "replyHandle": { "ticket": n } })
     }
 
-    /// A message that is a picture, which lies at an address of the program, or a file, which comes along.
+    /// A message with a picture, by an address of the program, or with a file, inline.
     #[must_use]
     pub fn upload(&self, from: &Speaker, upload: Upload) -> Value {
         let mut message = self.text(from, "", false);
@@ -109,10 +109,10 @@ impl Platform {
         message
     }
 
-    /// Posts a message, signed, and gives the answer. Asks for its reply in the background if it is to.
+    /// Posts a signed message and returns the response. Polls the reply in the background if it is configured to.
     ///
     /// # Errors
-    /// If it isn't answered with 200.
+    /// If the response isn't 200.
     pub async fn post(&self, message: &Value) -> anyhow::Result<Value> {
         let id = message["id"].as_str().unwrap_or_default().to_owned();
         self.book().said.insert(id, message.clone());
@@ -124,7 +124,7 @@ impl Platform {
         Ok(answered)
     }
 
-    /// A signed post of a body.
+    /// A signed POST request.
     ///
     /// # Errors
     /// If the integration was not created yet.
@@ -134,12 +134,12 @@ impl Platform {
         Ok(with_signature(request, SECRET, body.as_bytes()).body(body.to_owned()))
     }
 
-    /// Asks for a reply once.
+    /// Polls a reply once.
     ///
     /// # Errors
-    /// If it isn't answered with 200.
+    /// If the response isn't 200.
     pub async fn poll(&self, reply: &str, after: u64) -> anyhow::Result<Value> {
-        // Either way will do.
+        // Both forms of the query are valid.
         if after.is_multiple_of(2) {
             return answer(self.signed(&json!({ "type": "poll", "replyId": reply, "after": after }).to_string())?)
                 .await;
@@ -169,7 +169,7 @@ impl Platform {
         }
     }
 
-    /// Answers the next posts so.
+    /// The next posts get these responses.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.book().faults.extend(faults);
     }
@@ -185,7 +185,7 @@ impl Platform {
     }
 }
 
-/// Adds the three headers.
+/// Adds the three headers of a signature.
 pub fn with_signature(request: RequestBuilder, secret: &str, signed: &[u8]) -> RequestBuilder {
     let (id, now) = (format!("msg_{}", crate::test_bridge::uuid()), now_s().to_string());
     let signature = sign(secret, &id, &now, signed);
@@ -202,13 +202,13 @@ async fn answer(request: RequestBuilder) -> anyhow::Result<Value> {
     Ok(response.json().await?)
 }
 
-/// A file. Its address is all that is needed.
+/// A file. The address alone gives access to it.
 async fn file(State(platform): State<Platform>, uri: Uri) -> Result<Vec<u8>, StatusCode> {
     let found = platform.book().files.get(uri.path()).cloned();
     found.ok_or(StatusCode::NOT_FOUND)
 }
 
-/// A post of the bridge.
+/// Handles a post of the bridge.
 async fn reply(State(platform): State<Platform>, headers: HeaderMap, body: Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));

@@ -1,4 +1,4 @@
-//! Replies as the program shows them, and what is wrong with the posts that bring them.
+//! Replies as the program shows them, and violations of the interface by the posts of the bridge.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use crate::outbound::{Bubble, Complaints};
 
-/// Shortest time between two posts of a reply that grows.
+/// Minimum interval between two posts of a growing reply.
 const MIN_INTERVAL: Duration = Duration::from_millis(300);
 
-/// An answer in place of the right one: status, and `Retry-After`.
+/// A response in place of the right one: status, and `Retry-After`.
 pub type Fault = (u16, Option<u64>);
 
-/// What the program remembers.
+/// The program's state.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) faults: VecDeque<Fault>,
     pub(super) complaints: Complaints,
-    /// Messages that were posted, by id.
+    /// Sent messages, by id.
     pub(super) said: BTreeMap<String, Value>,
     /// Every post that was accepted.
     pub(super) posts: Vec<Value>,
-    /// Files by their path.
+    /// Files by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// Buttons by chat.
     pub(super) buttons: Vec<(String, Value)>,
@@ -32,13 +32,13 @@ pub(super) struct Book {
 
 struct Reply {
     bubble: Bubble,
-    /// Posts by version, as they were.
+    /// The posts' bodies by version.
     versions: BTreeMap<u64, Vec<u8>>,
     shown_at: Instant,
 }
 
 impl Book {
-    /// Takes a proved post in. Answers with 409 what it has already.
+    /// Processes a signed post. Responds with 409 to a known version.
     pub(super) fn take(&mut self, id: &str, body: &[u8]) -> u16 {
         let Ok(post) = serde_json::from_slice::<Value>(body) else {
             self.complaints.add("a post is not JSON");
@@ -146,7 +146,7 @@ impl Book {
         }
     }
 
-    /// The place of a reply, new or known.
+    /// The index of a reply, which is created if it is new.
     pub(super) fn reply(&mut self, id: &str, chat: &Value, answers: &Value) -> usize {
         *self.by_id.entry(id.to_owned()).or_insert_with(|| {
             self.replies.push(Reply {
@@ -165,7 +165,7 @@ impl Book {
         })
     }
 
-    /// A state that a poll brought.
+    /// Shows a state that a poll returned.
     pub(super) fn show(&mut self, at: usize, state: &Value) {
         let bubble = &mut self.replies[at].bubble;
         let text = shown(state);
@@ -175,7 +175,7 @@ impl Book {
         bubble.done = state["done"] == true;
     }
 
-    /// What people see, the oldest message's reply first.
+    /// The visible bubbles, in the order of the messages that they answer.
     pub(super) fn bubbles(&self) -> Vec<Bubble> {
         let shown = self.replies.iter().map(|reply| reply.bubble.clone());
         shown.filter(|bubble| !bubble.states.is_empty()).collect()

@@ -1,4 +1,4 @@
-//! Signatures after Standard Webhooks, in an own reading.
+//! Signatures by Standard Webhooks, independently implemented.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -52,7 +52,7 @@ async fn snapshots_are_shown_in_order_and_once() {
 }
 
 #[tokio::test]
-async fn wrong_posts_are_noticed() {
+async fn invalid_posts_are_reported() {
     let wrong = [
         ("r.1", state(1, "other", false), "two contents"),
         ("r.0", state(0, "x", false), "another type"),
@@ -83,7 +83,7 @@ async fn wrong_posts_are_noticed() {
 }
 
 #[tokio::test]
-async fn unproved_posts_are_refused() {
+async fn unsigned_posts_are_refused() {
     let platform = platform().await;
     let url = platform.as_integration("x")["endpoints"]["sendUrl"]
         .as_str()

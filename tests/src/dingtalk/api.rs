@@ -1,4 +1,4 @@
-//! Both open APIs: who calls, how often, and what is answered.
+//! Both open APIs: authentication, rate limits, and responses.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::uploads::{self, Form};
 use super::book::{Answer, Book, Call};
 use super::{Platform, cards, gateway, messages};
 
-/// Largest body that a test's platform reads.
+/// Limit of a request body.
 const MAX_BODY_BYTES: usize = 40 << 20;
-/// Calls of one API in a second.
+/// Limit of an API's calls in a second.
 const PER_SECOND: usize = 20;
 
 /// A refusal.
@@ -151,13 +151,13 @@ fn token(body: &Value, book: &mut Book) -> Result<Value, Refused> {
     let app = book.apps.get_mut(&id);
     let app = app.filter(|app| body["appSecret"] == app.secret.as_str());
     let app = app.ok_or_else(|| refuse("invalidClientIdOrSecret"))?;
-    // Within its life the same one again.
+    // While the token is valid, the same one is returned.
     let token = app.tokens.iter().next().cloned().unwrap_or(token);
     app.tokens.insert(token.clone());
     Ok(json!({ "accessToken": token, "expireIn": 7200 }))
 }
 
-/// The same of the old API, which says what went wrong in its body.
+/// Like the token call of the new API; the old API returns errors in the body.
 fn old_token(query: &str, book: &mut Book) -> Value {
     let field = |name: &str| {
         query
@@ -172,7 +172,7 @@ fn old_token(query: &str, book: &mut Book) -> Value {
     }
 }
 
-/// Takes a file. The old API says what went wrong in its body.
+/// Accepts a file. The old API returns errors in the body.
 fn upload(query: &str, headers: &HeaderMap, bytes: &[u8], book: &mut Book) -> Value {
     let query: HashMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let token = query.get("access_token").cloned().unwrap_or_default();
@@ -271,7 +271,7 @@ fn answer(status: u16, body: &Value) -> Response {
         .unwrap_or_else(|_| socket::refused(StatusCode::INTERNAL_SERVER_ERROR, &[]))
 }
 
-/// An answer whose connection breaks before it is there.
+/// A response whose connection breaks before it is sent.
 fn lost() -> Response {
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("lost")) });
     Response::new(Body::from_stream(broken))

@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,40 +10,40 @@ use crate::uploads::Uploads;
 
 use super::gateway::Connection;
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    /// Handshakes get this status, and their tickets are spent.
+    /// Handshakes get this status, and their tickets are used up.
     pub refuse_handshake: Option<u16>,
     /// Calls of these names get these answers, each once and in this order.
     pub answers: VecDeque<Fault>,
-    /// How long after an acknowledgement that didn't come a message is delivered again.
+    /// How long after a missing acknowledgement a message is delivered again.
     pub redeliver_after: Duration,
     /// How often the gateway pings.
     pub ping_every: Duration,
-    /// How long a `sessionWebhook` lives.
+    /// Validity of a `sessionWebhook`.
     pub webhook_life: Duration,
-    /// How long a call takes.
+    /// Latency of each call.
     pub latency: Duration,
 }
 
-/// What a call gets in place of its answer.
+/// The response to a call in place of the right one.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// `open`, `token`, `create_card`, `stream`, `update_card`, `direct`, `group`, `session`.
     pub call: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 
-/// What a call gets.
+/// A faulty response.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// A status and a code.
+    /// An error status with a code.
     Refused(u16, &'static str),
-    /// A status 200 that says that the card was not delivered to the chat.
+    /// A status 200 which reports that the card was not delivered to the chat.
     Undelivered,
-    /// The call takes effect, but its answer gets lost.
+    /// The call takes effect, but its response is lost.
     Lost,
 }
 
@@ -60,20 +60,20 @@ impl Default for Faults {
     }
 }
 
-/// All that happened.
+/// The platform's state, with everything that happened.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) faults: Faults,
     pub(super) apps: HashMap<String, App>,
-    /// Which app a ticket is for, and since when.
+    /// The app that a ticket is for, and when it was issued.
     pub(super) tickets: HashMap<String, (String, Instant)>,
     pub(super) webhooks: HashMap<String, Webhook>,
     pub(super) bubbles: Vec<Bubble>,
     /// Buttons of action cards, by chat.
     pub(super) buttons: Vec<(String, ShownButton)>,
-    /// What people sent: the robot that it was sent to, and the bytes, by the code or the address that leads there.
+    /// What people sent: the robot that it was sent to, and the bytes, by download code or signed address.
     pub(super) files: HashMap<String, (String, Vec<u8>)>,
-    /// What robots uploaded and sent.
+    /// Files that robots uploaded and sent.
     pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
@@ -87,7 +87,7 @@ pub(super) struct Book {
 pub struct Call {
     /// The app.
     pub app: String,
-    /// Which call.
+    /// The call's name.
     pub name: &'static str,
     /// Its body.
     pub body: Value,
@@ -96,13 +96,13 @@ pub struct Call {
 /// An acknowledgement.
 #[derive(Debug, Clone)]
 pub struct Ack {
-    /// Of which push.
+    /// The acknowledged push.
     pub push: String,
     /// 200, 404, 500.
     pub code: i64,
-    /// What it says.
+    /// The returned data.
     pub data: Value,
-    /// How long it took.
+    /// The time that it took.
     pub after: Duration,
 }
 
@@ -118,7 +118,7 @@ pub(super) struct App {
     pub(super) cards: HashMap<String, Card>,
     pub(super) pushes: HashMap<String, Push>,
     pub(super) paces: HashMap<String, VecDeque<Instant>>,
-    /// Where clicks go over HTTP, and what signs them.
+    /// Callback addresses of clicks in HTTP mode, and the secrets that sign them.
     pub(super) routes: HashMap<String, (String, String)>,
 }
 
@@ -141,7 +141,7 @@ pub(super) struct Card {
     pub(super) callback: String,
 }
 
-/// A message on its way over the long connection.
+/// A message in flight over the long connection.
 pub(super) struct Push {
     pub(super) began: Instant,
     pub(super) connection: u64,
@@ -155,18 +155,18 @@ impl Book {
         self.apps.entry(id.to_owned()).or_default()
     }
 
-    /// A number that was not there before.
+    /// A new unique number.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    /// An id that was not there before.
+    /// A new unique id.
     pub(super) fn fresh(&mut self, prefix: &str) -> String {
         format!("{prefix}{:012x}{:04x}", self.number(), std::process::id() & 0xffff)
     }
 
-    /// Whether something may happen once more within `per`.
+    /// Rate limiter: whether `what` may happen once more within `per`.
     pub(super) fn in_pace(&mut self, app: &str, what: &str, most: usize, per: Duration) -> bool {
         let now = Instant::now();
         let pace = self.app(app).paces.entry(what.to_owned()).or_default();

@@ -9,15 +9,15 @@ use crate::outbound::{Bubble, Speaker};
 use super::api::{Refused, refuse};
 use super::book::{Book, Card};
 
-/// Templates whose text stands in `msgContent` and whose state is a variable.
+/// Templates whose text is in `msgContent` and whose state is a variable.
 const PUBLIC: [&str; 2] = [
     "02fcf2f4-5e02-4a85-b672-46d1f715543e.schema",
     "382e4302-551d-4880-bf29-a30acfab2e71.schema",
 ];
-/// Above this, cards were seen to go blank.
+/// Above this limit, cards were observed to go blank.
 const MAX_CHARS: usize = 3000;
 
-/// A call begins: those for one card must come one after the other.
+/// Begins a call: calls for one card must not overlap.
 pub(super) fn enter(app: &str, body: &Value, book: &mut Book) {
     if let Some(card) = card(app, body, book)
         && std::mem::replace(&mut card.busy, true)
@@ -26,7 +26,7 @@ pub(super) fn enter(app: &str, body: &Value, book: &mut Book) {
     }
 }
 
-/// It ends.
+/// Ends a call.
 pub(super) fn leave(app: &str, body: &Value, book: &mut Book) {
     if let Some(card) = card(app, body, book) {
         card.busy = false;
@@ -93,7 +93,7 @@ pub(super) fn create(app: &str, body: &Value, book: &mut Book) -> Result<Value, 
     Ok(json!({ "success": true, "result": { "outTrackId": id, "deliverResults": [delivered] } }))
 }
 
-/// Where it goes: the space's models must be those of the space.
+/// The target chat; the card's space models must be those of the space.
 fn space(app: &str, body: &Value, book: &mut Book) -> Result<Speaker, Refused> {
     let space = body["openSpaceId"]
         .as_str()
@@ -116,7 +116,7 @@ fn space(app: &str, body: &Value, book: &mut Book) -> Result<Speaker, Refused> {
     known(app, id, group, book)
 }
 
-/// A chat that the robot knows, by the group or by the person.
+/// A chat that the robot knows, by the group's or the person's id.
 pub(super) fn known(app: &str, id: &str, group: bool, book: &mut Book) -> Result<Speaker, Refused> {
     let chats = &book.app(app).chats;
     let found = chats.values().find(|chat| {
@@ -184,7 +184,7 @@ pub(super) fn stream(app: &str, body: &Value, book: &mut Book) -> Result<Value, 
     if bubble.text() != content {
         bubble.states.push(content);
     }
-    // The public templates end with their state.
+    // The public templates end by their state variable.
     bubble.done |= last && own;
     for wrong in wrong {
         book.complaints.add(wrong);

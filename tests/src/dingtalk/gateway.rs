@@ -1,4 +1,4 @@
-//! Stream mode: tickets, handshakes, frames both ways.
+//! Stream mode: tickets, handshakes, frames in both directions.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ use super::api::{Refused, refuse};
 use super::book::{Ack, Book, Push};
 use super::sign;
 
-/// How long a ticket lives.
+/// Validity of a ticket.
 const TICKET_LIFE: Duration = Duration::from_secs(90);
-/// Within which a message is acknowledged.
+/// Limit of acknowledging a message.
 const ACK_WITHIN: Duration = Duration::from_secs(3);
-/// How long the platform is silent after `disconnect` before it closes.
+/// How long the platform sends nothing after `disconnect` before it closes the connection.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// What an app that talks must subscribe to.
+/// Topics that an app needs to subscribe to.
 const TOPICS: [(&str, &str); 2] = [
     ("CALLBACK", "/v1.0/im/bot/messages/get"),
     ("CALLBACK", "/v1.0/card/instances/callback"),
@@ -38,11 +38,11 @@ pub(super) struct Connection {
     link_state: watch::Sender<LinkState>,
 }
 
-/// What becomes of a connection.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkState {
     Open,
-    /// A `disconnect` was sent: no message comes this way any more.
+    /// A `disconnect` was sent: no message is sent on this connection any more.
     Leaving,
     HalfOpen,
     Cut,
@@ -53,7 +53,7 @@ impl Connection {
         self.send_text(&frame.to_string());
     }
 
-    /// Sends a text that need be no frame.
+    /// Sends a text, which may be an invalid frame.
     pub(super) fn send_text(&self, text: &str) {
         let _ = self.frames.send(text.to_owned());
     }
@@ -67,7 +67,7 @@ impl Connection {
     }
 }
 
-/// Gives a ticket that opens one connection.
+/// Issues a ticket that opens one connection.
 pub(super) fn open(body: &Value, headers: &HeaderMap, platform: &Platform) -> Result<Value, Refused> {
     let mut book = platform.book();
     if headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()) != Some("application/json") {
@@ -248,7 +248,7 @@ fn acknowledged(ack: &Value, connection: u64, app: &str, pinged: &mut Option<(St
     });
 }
 
-/// Tells the client that a connection will end, and ends it after ten seconds.
+/// Announces the end of a connection to the client, and closes it after ten seconds.
 pub(super) fn disconnect(connection: &Connection, id: &str) {
     connection.send(&frame_of(
         "SYSTEM",
@@ -264,7 +264,7 @@ pub(super) fn disconnect(connection: &Connection, id: &str) {
     });
 }
 
-/// Pushes to one of the app's connections, and again while a bot's message is not acknowledged. Gives the first push's id.
+/// Pushes to one of the app's connections, and repeats it until a bot's message is acknowledged. Returns the first push's id.
 pub(super) fn push(app: &str, topic: &str, data: &Value, platform: &Platform) -> anyhow::Result<String> {
     let first = send(app, topic, &data.to_string(), platform)?;
     let (platform, app, id) = (platform.clone(), app.to_owned(), first.clone());
@@ -297,11 +297,11 @@ fn send(app: &str, topic: &str, data: &str, platform: &Platform) -> anyhow::Resu
     let mut book = platform.book();
     let id = book.fresh("212c_");
     let number = book.number();
-    // What is half open still looks open to the platform.
+    // A half-open connection still looks open to the platform.
     let open = |it: &&Connection| it.link_state() != LinkState::Leaving;
     let connections: Vec<Connection> = book.app(app).connections.iter().filter(open).cloned().collect();
     anyhow::ensure!(!connections.is_empty(), "no client is connected");
-    // One of them, as if at random, but so that each gets its turn.
+    // Round robin over the connections; the platform's choice is random.
     let connection = &connections[usize::try_from(number)? % connections.len()];
     connection.send(&frame_of("CALLBACK", topic, &id, data));
     let push = Push {

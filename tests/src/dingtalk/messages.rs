@@ -14,14 +14,14 @@ use super::api::{Refused, refuse};
 use super::book::Book;
 use super::cards;
 
-/// Heaviest body of a `sessionWebhook`.
+/// Limit of the body sent to a `sessionWebhook`.
 const MAX_SESSION_BYTES: usize = 20_000;
-/// What signs the addresses of files.
+/// The signature in the addresses of files.
 const SIGNATURE: &str = "Expires=1790000000&OSSAccessKeyId=k&Signature=s%2B%2F%3D";
-/// Heaviest `msgParam`.
+/// Limit of `msgParam`.
 const MAX_PARAM_BYTES: usize = 15_000;
 
-/// Answers always with 200; the code tells.
+/// The status is always 200; errors are in the code.
 pub(super) fn session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Value {
     match by_session(query, body, n_bytes, book) {
         Ok(()) => json!({ "errcode": 0, "errmsg": "ok" }),
@@ -77,7 +77,7 @@ fn by_session(query: &str, body: &Value, n_bytes: usize, book: &mut Book) -> Res
     Ok(())
 }
 
-/// Keeps the buttons of an action card. `None` if one lacks its title or its address.
+/// Records the buttons of an action card. `None` if one lacks its title or its address.
 fn keep_links(to: &Speaker, links: &[(&Value, &Value)], book: &mut Book) -> Option<()> {
     let word = |value: &Value| value.as_str().filter(|word| !word.trim().is_empty()).map(str::to_owned);
     for (title, address) in links {
@@ -98,7 +98,7 @@ fn bubble(app: &str, to: &Speaker, answers: Option<&str>, way: &'static str, tex
     }
 }
 
-/// Tells the signed address of a file.
+/// Returns the signed address of a file.
 pub(super) fn locate(app: &str, body: &Value, url: &str, book: &mut Book) -> Result<Value, Refused> {
     if body["robotCode"] != app {
         return Err(refuse("invalidParameter.robotCode.auth"));
@@ -111,7 +111,7 @@ pub(super) fn locate(app: &str, body: &Value, url: &str, book: &mut Book) -> Res
     Ok(json!({ "downloadUrl": format!("{url}/files/{name}?{SIGNATURE}") }))
 }
 
-/// The storage behind that address: what is signed has no header of a caller's.
+/// The storage behind that address: a signed request must not have an authentication header.
 pub(super) fn fetch(name: &str, query: &str, headers: &HeaderMap, book: &mut Book) -> Response {
     let has_more = headers.contains_key("x-acs-dingtalk-access-token") || headers.contains_key("authorization");
     if query != SIGNATURE || has_more {
@@ -169,7 +169,7 @@ pub(super) fn group(app: &str, body: &Value, book: &mut Book) -> Result<Value, R
     Ok(json!({ "processQueryKey": key }))
 }
 
-/// The buttons of `sampleActionCard`, which has one, and of `sampleActionCard2` to `5`, which have as many as they say.
+/// The buttons of `sampleActionCard`, which has one, and of `sampleActionCard2` to `5`, which have as many as their name says.
 fn keep_links_of(to: &Speaker, body: &Value, book: &mut Book) -> Result<(), Refused> {
     let Some(count) = body["msgKey"]
         .as_str()

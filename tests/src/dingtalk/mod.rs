@@ -1,6 +1,6 @@
 //! DingTalk's side of a robot, over HTTP and in Stream mode, as strict as the platform: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod book;
@@ -39,13 +39,13 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        // Pushes over HTTP are given 2.5 s.
+        // The platform's timeout of callbacks over HTTP.
         let http = Client::builder()
             .no_proxy()
             .timeout(Duration::from_millis(2500))
@@ -60,18 +60,18 @@ impl Platform {
         platform
     }
 
-    /// Both its APIs.
+    /// Address of both its APIs.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Makes an app with a robot, or gives it another secret.
+    /// Creates an app with a robot, or changes its secret.
     pub fn add_app(&self, app: &str, secret: &str) {
         self.book().app(app).secret = secret.to_owned();
     }
 
-    /// What an operator creates for an app.
+    /// Request body that creates the integration of an app.
     #[must_use]
     pub fn as_integration(&self, app: &str, name: &str, mode: &str) -> Value {
         let secret = self.book().app(app).secret.clone();
@@ -80,7 +80,7 @@ impl Platform {
                 "endpoints": { "apiBase": self.url(), "oapiBase": self.url() } })
     }
 
-    /// The id of a chat, as the platform has it: also a direct chat has one of its own.
+    /// The platform's id of a chat; a direct chat has one too.
     #[must_use]
     pub fn chat_id(app: &str, from: &Speaker) -> String {
         match &from.group {
@@ -89,7 +89,7 @@ impl Platform {
         }
     }
 
-    /// A person says something to the robot; in a group they mention it. Gives the message, which can be pushed several times.
+    /// A person's message to the robot; in a group it mentions it. Returns the message, which can be pushed several times.
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
@@ -116,13 +116,13 @@ impl Platform {
             message["conversationTitle"] = json!("运维值班群");
             message["isInAtList"] = json!(true);
             message["atUsers"] = json!([{ "dingtalkId": "$:LWCP_v1:$bot", "staffId": "", "unionId": "un1" }]);
-            // The mention itself is removed, a blank stays.
+            // The mention itself is removed, but a blank remains.
             message["text"] = json!({ "content": format!(" {text}") });
         }
         message
     }
 
-    /// A person alone with the robot sends a picture or a file.
+    /// A person sends a picture or a file in the direct chat.
     #[must_use]
     pub fn upload(&self, app: &str, from: &Speaker, upload: Upload) -> Value {
         let mut message = self.text(app, from, "");
@@ -144,14 +144,14 @@ impl Platform {
         message
     }
 
-    /// Sends a text on every connection of an app, whether it is a frame or not.
+    /// Sends a text on every connection of an app, which may be an invalid frame.
     pub fn push_text(&self, app: &str, text: &str) {
         for connection in &self.book().app(app).connections {
             connection.send_text(text);
         }
     }
 
-    /// Pushes a message in Stream mode, and again while it is not acknowledged. Gives the push's id.
+    /// Pushes a message in Stream mode, and repeats it until it is acknowledged. Returns the push's id.
     ///
     /// # Errors
     /// If no client is connected.
@@ -170,7 +170,7 @@ impl Platform {
         gateway::push(app, "/v1.0/card/instances/callback", &data, self)
     }
 
-    /// Posts a message to a robot in HTTP mode, signed. Gives the answer.
+    /// Posts a signed message to a robot in HTTP mode. Returns the response.
     ///
     /// # Errors
     /// If it isn't a 200 in time.
@@ -183,16 +183,16 @@ impl Platform {
         let response = request.body(signed.body).send().await?;
         let status = response.status().as_u16();
         let text = response.text().await?;
-        ensure!(status == 200, "the robot answered {status}: {text}");
+        ensure!(status == 200, "the robot returned {status}: {text}");
         let answer: Value = serde_json::from_str(&text).context("the answer is not JSON")?;
         ensure!(
             answer == json!({ "msgtype": "empty" }),
-            "the answer posts a message: {answer}"
+            "the response must not contain a message: {answer}"
         );
         Ok(answer)
     }
 
-    /// The request that posts a message to a robot in HTTP mode, signed.
+    /// The signed request that posts a message to a robot in HTTP mode.
     #[must_use]
     pub fn request(&self, app: &str, message: &Value) -> WebhookRequest {
         let secret = self.book().app(app).secret.clone();
@@ -208,17 +208,17 @@ impl Platform {
         }
     }
 
-    /// Sets how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);
     }
 
-    /// All access tokens of an app end now.
+    /// Expires all access tokens of an app.
     pub fn expire_tokens(&self, app: &str) {
         self.book().app(app).tokens.clear();
     }
 
-    /// The platform announces that the app's connections will end, is silent on them, and closes them ten seconds later.
+    /// The platform announces that the app's connections will end, sends nothing on them, and closes them ten seconds later.
     pub fn disconnect(&self, app: &str) {
         let mut book = self.book();
         let id = book.fresh("");
@@ -234,14 +234,14 @@ impl Platform {
         }
     }
 
-    /// Cuts the app's connections without a word.
+    /// Cuts the app's connections without a close frame.
     pub fn cut(&self, app: &str) {
         for connection in &self.book().app(app).connections {
             connection.end(LinkState::Cut);
         }
     }
 
-    /// How many connections of an app take messages, and how many tickets it got.
+    /// Number of connections of an app that accept messages, and of the tickets that it got.
     #[must_use]
     pub fn connections(&self, app: &str) -> (usize, usize) {
         let mut book = self.book();
@@ -268,7 +268,7 @@ impl Platform {
         self.book().uploads.of_chat(chat.chat())
     }
 
-    /// Everything that robots show, the oldest first.
+    /// All messages of robots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
@@ -292,7 +292,7 @@ impl Platform {
         here.max_by_key(|(_, card)| card.bubble).map(|(id, _)| id.clone())
     }
 
-    /// Every call of the API that carried a good token, the oldest first.
+    /// Every authenticated call of the API, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.book().calls.clone()
@@ -304,13 +304,13 @@ impl Platform {
         self.book().acks.clone()
     }
 
-    /// How often a client was too fast.
+    /// How often a client exceeded a rate limit.
     #[must_use]
     pub fn throttled(&self) -> usize {
         self.book().throttled
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.book().complaints.all()

@@ -1,4 +1,4 @@
-//! How pushes over HTTP are signed.
+//! Signatures of callbacks over HTTP.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

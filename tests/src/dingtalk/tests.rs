@@ -111,7 +111,7 @@ async fn card_grows_in_its_group() {
 }
 
 #[tokio::test]
-async fn messages_reach_only_whom_the_robot_knows() {
+async fn messages_reach_known_chats_only() {
     let platform = platform().await;
     let caller = Caller::new(&platform).await;
     let said = platform.text(APP, &Speaker::alone("li"), "hi");
@@ -153,7 +153,7 @@ async fn messages_reach_only_whom_the_robot_knows() {
 }
 
 #[tokio::test]
-async fn stream_pushes_until_it_is_acknowledged_and_says_goodbye() {
+async fn stream_mode_redelivers_until_acknowledged_and_announces_disconnects() {
     let platform = platform().await;
     platform.misbehave(|faults| {
         faults.redeliver_after = Duration::ZERO;
@@ -176,7 +176,7 @@ async fn stream_pushes_until_it_is_acknowledged_and_says_goodbye() {
     platform.push(APP, &message).unwrap();
     let mut pushes = Vec::new();
     let mut topics = Vec::new();
-    // The first push is left without an answer; what comes at last is the announced end.
+    // The first push is not acknowledged; the last frame is the announced end.
     while topics.last().is_none_or(|topic| topic != "disconnect") {
         let next = tokio::time::timeout(Duration::from_secs(8), socket.next())
             .await

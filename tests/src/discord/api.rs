@@ -1,4 +1,4 @@
-//! The REST API: who calls, and what is answered.
+//! The REST API: authentication and responses.
 
 use anyhow::ensure;
 use axum::body::{Body, Bytes};
@@ -14,12 +14,12 @@ use super::rules::{Refused, refuse};
 use super::state::{Call, State};
 use super::{Platform, application, gateway, interactions, messages};
 
-/// Largest body that a test's platform reads.
+/// Limit of a request body.
 const MAX_BODY_BYTES: usize = 26 << 20;
 /// Calls that show text.
 const SHOWING: [&str; 4] = ["send", "follow_up", "edit_original", "edit"];
 
-/// What a path asks for.
+/// The call that a path names.
 #[derive(Debug, Clone, Copy)]
 enum Route<'a> {
     Gateway,
@@ -73,7 +73,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether the address is the credential.
+    /// Whether the token in the address is the credential.
     const fn is_by_token(self) -> bool {
         matches!(self, Self::Callback(..) | Self::Token(..))
     }
@@ -130,7 +130,7 @@ pub(super) async fn serve(Served(platform): Served<Platform>, request: Request) 
     }
 }
 
-/// A message that comes with a file, which it must announce.
+/// A message that has a file, which it must announce.
 fn with_file(headers: &HeaderMap, bytes: &[u8]) -> anyhow::Result<(Value, Form)> {
     let form = Form::read(headers, bytes)?;
     ensure!(form.has_fields(&["payload_json"]), "other fields than payload_json");
@@ -165,7 +165,7 @@ fn read(headers: &HeaderMap, bytes: &Bytes, platform: &Platform) -> Value {
     })
 }
 
-/// What comes before every call: limits, faults, the token. `true`: the answer gets lost.
+/// Checks before every call: limits, faults, the token. Returns `true` if the response is to be lost.
 fn before(route: Route<'_>, path: &str, headers: &HeaderMap, body: &Value, state: &mut State) -> Result<bool, Refused> {
     let name = route.name();
     let now = std::time::Instant::now();

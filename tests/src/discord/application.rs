@@ -1,4 +1,4 @@
-//! The application itself: what it is, where its interactions go, its commands.
+//! The application itself: its data, its interactions endpoint, its commands.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::interactions::sign;
 use super::rules::{Refused, refuse};
 use super::state::State;
 
-/// Most commands of an application.
+/// Maximum number of commands of an application.
 const MAX_COMMANDS: usize = 100;
 
 /// `GET /applications/@me`.
@@ -19,13 +19,13 @@ pub(super) fn view(state: &mut State, app: &str) -> Value {
         "interactions_endpoint_url": app.endpoint })
 }
 
-/// `GET /gateway/bot`. `host` is where the caller found the API.
+/// `GET /gateway/bot`. `host` is the caller's address of the API.
 pub(super) fn gateway(state: &State, host: &str) -> Value {
     json!({ "url": format!("ws://{host}"), "shards": 1, "session_start_limit": { "total": 1000,
         "remaining": state.faults.remaining_sessions, "reset_after": state.faults.reset_after, "max_concurrency": 1 } })
 }
 
-/// `PATCH /applications/@me`: a new address of interactions is tried out, with a good signature and with a bad one.
+/// `PATCH /applications/@me`: a new interactions endpoint is verified, with a valid signature and with an invalid one.
 pub(super) async fn edit(platform: &Platform, app: &str, body: &Value) -> Result<Value, Refused> {
     let Some(url) = body["interactions_endpoint_url"].as_str() else {
         return Err(refuse(400, 50035, "Invalid Form Body"));
@@ -76,7 +76,7 @@ fn is_command(command: &Value) -> bool {
     });
     let is_option = |option: &Value| {
         let max = option["max_length"].as_u64().unwrap_or(1);
-        // Only texts have a length.
+        // Only text options have a length.
         let is_typed = match option["type"].as_u64() {
             Some(3) => (1..=6000).contains(&max),
             Some(11) => option["max_length"].is_null(),

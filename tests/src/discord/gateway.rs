@@ -18,25 +18,25 @@ use crate::socket::{self, Socket};
 use super::Platform;
 use super::state::{App, Session, State};
 
-/// Longest frame of a client.
+/// Limit of a client's frame.
 const MAX_FRAME_BYTES: usize = 4096;
-/// Most frames of a client in a minute.
+/// Limit of a client's frames in a minute.
 const MAX_FRAMES: usize = 120;
-/// Time between two sessions of a bot.
+/// Minimum time between two sessions of a bot.
 const IDENTIFY_GAP: Duration = Duration::from_secs(5);
-/// How late a heartbeat may be.
+/// Tolerance of a late heartbeat.
 const HEARTBEAT_SLACK: Duration = Duration::from_secs(5);
 /// MESSAGE_CONTENT.
 const CONTENT_INTENT: u64 = 1 << 15;
-/// Intents that need nothing in the portal, as far as bots of this bridge may want them.
+/// Unprivileged intents, as far as bots of this bridge may use them.
 const FREE_INTENTS: u64 = 1 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13;
 
-/// What goes to a client.
+/// Output to a client.
 #[derive(Debug, Clone)]
 pub(super) enum Outgoing {
     /// A frame.
     Frame(String),
-    /// The end.
+    /// The end of the connection.
     End(End),
 }
 
@@ -86,7 +86,7 @@ struct Client {
     platform: Platform,
     host: String,
     to_client: UnboundedSender<Outgoing>,
-    /// Application and session, once there is one.
+    /// Application and session, once the client has identified itself.
     session: Option<(String, String)>,
     beat_at: Instant,
     frames: Vec<Instant>,
@@ -139,7 +139,7 @@ impl Client {
         let Some(session) = state.app(app).sessions.get_mut(session) else {
             return;
         };
-        // Another connection may have taken it over.
+        // Another connection may have taken the session over.
         if session
             .connection
             .as_ref()
@@ -307,7 +307,7 @@ impl Client {
     }
 }
 
-/// The one server that the bots are in.
+/// The only guild that the bots are in.
 pub(super) const GUILD: &str = "1400000000000000001";
 
 fn app_of(state: &mut State, token: &Value) -> Option<String> {
@@ -347,7 +347,7 @@ pub(super) fn dispatch(state: &mut State, app: &str, name: &str, payload: &Value
     Ok(())
 }
 
-/// What a session sees of a message: without the intent, the words only of those that concern the bot.
+/// What a session sees of a message: without the content intent, only texts that concern the bot.
 fn visible(payload: &Value, with_content: bool, bot: &str) -> Value {
     let mut payload = payload.clone();
     let is_message = payload["content"].is_string();
@@ -366,7 +366,7 @@ pub(super) fn control(state: &mut State, app: &str, op: u8, payload: &Value) {
     send_text(state, app, &frame);
 }
 
-/// Sends a text that need be no frame.
+/// Sends a text, which may be an invalid frame.
 pub(super) fn send_text(state: &mut State, app: &str, text: &str) {
     for session in state.app(app).sessions.values() {
         if let Some(connection) = &session.connection {

@@ -1,4 +1,4 @@
-//! Interactions: slash commands and buttons, their initial response, and what follows with their token.
+//! Interactions: slash commands and buttons, their initial response, and calls with their token.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use super::rules::{self, Refused, Writing, refuse};
 use super::state::{Interaction, State};
 use super::{Platform, state};
 
-/// How long a bot may take over the initial response.
+/// Limit of the initial response.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Types of a command's option.
 pub(super) const TEXT_OPTION: u8 = 3;
 pub(super) const FILE_OPTION: u8 = 11;
 
-/// A slash command of a person.
+/// A person's slash command.
 pub(super) fn command(
     state: &mut State,
     app: &str,
@@ -33,7 +33,7 @@ pub(super) fn command(
         .cloned()
         .with_context(|| format!("/{name} is not registered"))?;
     let option = option_of(&registered, TEXT_OPTION);
-    ensure!(prompt.is_none() || option.is_some(), "/{name} has no option");
+    ensure!(prompt.is_none() || option.is_some(), "/{name} accepts no option");
     ensure!(
         prompt.is_some() || option.is_none_or(|option| option["required"] != true),
         "/{name} requires its option"
@@ -45,7 +45,7 @@ pub(super) fn command(
     Ok(interaction(state, app, from, 2, &data))
 }
 
-/// A slash command of a person with a file, and with a word where the command requires one.
+/// A person's slash command with a file, and with a text where the command requires one.
 pub(super) fn command_with_file(
     state: &mut State,
     app: &str,
@@ -57,7 +57,7 @@ pub(super) fn command_with_file(
     let registered = registered
         .cloned()
         .with_context(|| format!("/{name} is not registered"))?;
-    let option = option_of(&registered, FILE_OPTION).with_context(|| format!("/{name} takes no file"))?;
+    let option = option_of(&registered, FILE_OPTION).with_context(|| format!("/{name} accepts no file"))?;
     let prompt = option_of(&registered, TEXT_OPTION).is_some_and(|prompt| prompt["required"] == true);
     let mut used = command(state, app, from, name, prompt.then_some("see"))?;
     let chosen = json!({ "name": option["name"], "type": option["type"], "value": file["id"] });
@@ -75,7 +75,7 @@ fn option_of(command: &Value, kind: u8) -> Option<&Value> {
     options.find(|option| option["type"] == kind)
 }
 
-/// A press on the newest button of that label.
+/// A click on the newest button with that label.
 pub(super) fn press(state: &mut State, app: &str, from: &Speaker, label: &str) -> anyhow::Result<Value> {
     let here = state.app(app).messages.iter().rev();
     let mut buttons = here
@@ -86,7 +86,7 @@ pub(super) fn press(state: &mut State, app: &str, from: &Speaker, label: &str) -
         });
     let (message, components, button) = buttons
         .find(|(_, _, button)| button["label"] == label && button["disabled"] != true)
-        .with_context(|| format!("no button {label}"))?;
+        .with_context(|| format!("there is no button {label}"))?;
     drop(buttons);
     let data = json!({ "custom_id": button["custom_id"], "component_type": 2 });
     let mut pressed = interaction(state, app, from, 3, &data);
@@ -105,7 +105,7 @@ pub(super) fn buttons(state: &mut State, app: &str, chat: &Speaker) -> Vec<Strin
         .collect()
 }
 
-/// The same with the addresses that they open.
+/// The buttons in a chat, with the addresses that they open.
 pub(super) fn shown_buttons(state: &mut State, app: &str, chat: &Speaker) -> Vec<ShownButton> {
     let here = state.app(app).messages.values().filter(|sent| sent.chat == chat.chat());
     let buttons = here.flat_map(|sent| buttons_of(&sent.components));
@@ -150,7 +150,7 @@ fn interaction(state: &mut State, app: &str, from: &Speaker, kind: u8, data: &Va
     interaction
 }
 
-/// A request as the platform signs it.
+/// A request with the platform's signature.
 pub(super) struct Signed {
     pub(super) signature: String,
     pub(super) timestamp: String,
@@ -170,7 +170,7 @@ pub(super) fn sign(app: &state::App, body: &Value) -> Signed {
 }
 
 impl Platform {
-    /// Posts a body to the address of interactions. Returns status and answer.
+    /// Posts a body to the interactions endpoint. Returns status and response.
     pub(super) async fn post_signed(&self, url: &str, signed: Signed) -> anyhow::Result<(u16, Value)> {
         let request = self.http.post(url).timeout(RESPONSE_WITHIN);
         let request = request
@@ -184,14 +184,14 @@ impl Platform {
     }
 }
 
-/// Delivers an interaction over HTTP; the answer is the initial response.
+/// Delivers an interaction over HTTP; the HTTP response is the initial response.
 pub(super) async fn post(platform: &Platform, app: &str, url: &str, interaction: &Value) -> anyhow::Result<()> {
     let signed = sign(platform.state().app(app), interaction);
     let (status, response) = platform.post_signed(url, signed).await?;
-    ensure!(status == 200, "the address answered {status}");
+    ensure!(status == 200, "the endpoint returned {status}");
     let token = interaction["token"].as_str().unwrap_or_default();
     let mut state = platform.state();
-    // A delivery of the same interaction again is answered again, which changes nothing.
+    // A redelivered interaction is answered again, which changes nothing.
     let is_first = state
         .app(app)
         .interactions
@@ -256,7 +256,7 @@ fn owner(state: &State, token: &str) -> Option<String> {
     Some(app.id.clone())
 }
 
-/// What is done with an interaction's token.
+/// A call with an interaction's token.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ByToken<'a> {
     /// `PATCH …/messages/@original`.
@@ -284,7 +284,7 @@ pub(super) fn by_token(
     }
     let is_overdue = interaction.began.elapsed() > RESPONSE_WITHIN;
     let Some(response) = interaction.response else {
-        // It may be on its way. It can't be as long as that.
+        // The initial response may be in flight, but not for that long.
         if is_overdue {
             state.complaints.add("a token that is used without an initial response");
         }

@@ -1,4 +1,4 @@
-//! Messages: what people say, what bots write, with their token or with an interaction's.
+//! Messages of people and of bots, sent with the bot's token or an interaction's.
 
 use std::net::SocketAddr;
 
@@ -16,11 +16,11 @@ use super::gateway::{GUILD, bot_user};
 use super::rules::{self, Refused, Writing, refuse};
 use super::state::{Sent, State, user_id};
 
-/// Types of channel: in a server, and direct.
+/// Types of channel: in a guild, and direct.
 const TEXT: u8 = 0;
 const DIRECT: u8 = 1;
 
-/// A message of a person.
+/// A person's message.
 pub(super) fn said(state: &mut State, app: &str, from: &Speaker, text: &str, mention: bool) -> Value {
     let channel = state.channel(from);
     let id = state.snowflake();
@@ -59,7 +59,7 @@ pub(super) fn attachment(state: &mut State, host: SocketAddr, upload: Upload) ->
         "proxy_url": url })
 }
 
-/// Gives a file to every client that has its signed address. The bot's token doesn't belong there.
+/// Returns a file by its signed address. The bot's token must not be sent there.
 pub(super) fn fetch(state: &mut State, uri: &Uri, headers: &HeaderMap) -> Response {
     if headers.contains_key(header::AUTHORIZATION) {
         state.complaints.add("a download with the bot's token");
@@ -67,15 +67,15 @@ pub(super) fn fetch(state: &mut State, uri: &Uri, headers: &HeaderMap) -> Respon
     match state.files.get(&uri.to_string()) {
         Some(bytes) => Response::new(Body::from(bytes.clone())),
         None => {
-            state.complaints.add(format!(
-                "a download from an address that is not as it was signed: {uri}"
-            ));
+            state
+                .complaints
+                .add(format!("a download from a changed address: {uri}"));
             socket::refused(StatusCode::NOT_FOUND, &[])
         }
     }
 }
 
-/// A message of the bot as `referenced_message` shows it.
+/// A bot's message in the form of `referenced_message`.
 pub(super) fn shown_as(state: &State, app: &str, id: &str) -> Value {
     let app = &state.apps[app];
     let sent = app.messages.get(id);
@@ -147,7 +147,7 @@ pub(super) fn add(
     id
 }
 
-/// Adds a file to a message that came with it. Sent again under its nonce, it is the one that is there.
+/// Adds the file that was sent with a message. If the message is repeated under its nonce, the file exists already.
 pub(super) fn attach(state: &mut State, id: &str, file: Form) {
     let mut of_apps = state.apps.values().filter_map(|app| app.messages.get(id));
     let chat = of_apps.next().map(|sent| (sent.chat.clone(), sent.bubble));
@@ -158,12 +158,12 @@ pub(super) fn attach(state: &mut State, id: &str, file: Form) {
     state.uploads.show(&chat, false, file);
 }
 
-/// The platform keeps no white space around a text.
+/// The platform trims texts.
 fn trimmed(body: &Value) -> String {
     body["content"].as_str().unwrap_or_default().trim().to_owned()
 }
 
-/// A message with a button that stops its answer goes on.
+/// A message is final when it has no button that stops its answer.
 fn is_done(body: &Value) -> bool {
     !body["components"].to_string().contains("\"Stop\"")
 }
@@ -195,7 +195,7 @@ pub(super) fn edit(state: &mut State, app: &str, channel: &str, id: &str, body: 
     Ok(view(state, app, id))
 }
 
-/// A message as the API answers it: whole, as clients read it without asking what is there.
+/// A message as the API returns it: complete, because clients read fields without checking that they exist.
 fn view(state: &mut State, app: &str, id: &str) -> Value {
     let app = state.app(app);
     let author = bot_user(app);

@@ -1,7 +1,7 @@
 //! Discord's side of a bot application, over gateway and REST and by interactions over HTTP, as strict as the platform: what the bridge
 //! sends is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod application;
@@ -40,7 +40,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -57,7 +57,7 @@ impl Platform {
         platform
     }
 
-    /// Makes an application with a bot, or gives it another token. The Message Content Intent is switched on.
+    /// Creates an application with a bot, or changes its token. The Message Content Intent is switched on.
     pub fn add_app(&self, app: &str, token: &str) {
         self.state().add_app(app, token);
     }
@@ -67,7 +67,7 @@ impl Platform {
         self.state().app(app).has_content_intent = allowed;
     }
 
-    /// What an operator creates for an application.
+    /// Request body that creates the integration of an application.
     #[must_use]
     pub fn as_integration(&self, app: &str, name: &str, mode: &str) -> Value {
         let mut state = self.state();
@@ -77,13 +77,13 @@ impl Platform {
             "endpoints": { "apiBase": format!("http://{}/api/v10", self.address) } })
     }
 
-    /// A person says something to the bot; in a server with or without a mention. Returns the message.
+    /// A person's message to the bot; in a guild with or without a mention. Returns the message.
     #[must_use]
     pub fn message(&self, app: &str, from: &Speaker, text: &str, mention: bool) -> Value {
         messages::said(&mut self.state(), app, from, text, mention)
     }
 
-    /// The same message as a reply to one of the bot's messages, without a mention.
+    /// A message that replies to one of the bot's messages, without a mention.
     #[must_use]
     pub fn reply(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
         let mut state = self.state();
@@ -94,7 +94,7 @@ impl Platform {
         message
     }
 
-    /// The same message with a file.
+    /// Adds a file to a message.
     #[must_use]
     pub fn with_file(&self, mut message: Value, upload: Upload) -> Value {
         message["attachments"] = json!([self.file(upload)]);
@@ -109,7 +109,7 @@ impl Platform {
         gateway::dispatch(&mut self.state(), app, "MESSAGE_CREATE", message)
     }
 
-    /// Sends a text on an application's connections, whether it is a frame or not.
+    /// Sends a text on an application's connections, which may be an invalid frame.
     pub fn push_text(&self, app: &str, text: &str) {
         gateway::send_text(&mut self.state(), app, text);
     }
@@ -138,7 +138,7 @@ impl Platform {
         interactions::command(&mut self.state(), app, from, name, prompt)
     }
 
-    /// The same with a file.
+    /// Like [`Self::command`], with a file.
     ///
     /// # Errors
     /// If the command isn't registered, or takes no file.
@@ -152,7 +152,7 @@ impl Platform {
         messages::attachment(&mut self.state(), self.address, upload)
     }
 
-    /// A person presses the newest button with that label in a chat. Returns the interaction.
+    /// A person clicks the newest button with that label in a chat. Returns the interaction.
     ///
     /// # Errors
     /// If there is no such button.
@@ -160,10 +160,10 @@ impl Platform {
         interactions::press(&mut self.state(), app, from, label)
     }
 
-    /// Delivers an interaction: to the registered address, else through the gateway.
+    /// Delivers an interaction: to the registered endpoint, else through the gateway.
     ///
     /// # Errors
-    /// If the address doesn't answer with an initial response in time, or the bot has no session.
+    /// If the endpoint doesn't return an initial response in time, or the bot has no session.
     pub async fn deliver(&self, app: &str, interaction: &Value) -> anyhow::Result<()> {
         let endpoint = self.state().app(app).endpoint.clone();
         match endpoint {
@@ -172,12 +172,12 @@ impl Platform {
         }
     }
 
-    /// An operator enters the address of interactions in the developer portal.
+    /// An operator enters the interactions endpoint in the developer portal.
     pub fn set_endpoint(&self, app: &str, url: &str) {
         self.state().app(app).endpoint = Some(url.to_owned());
     }
 
-    /// The registered address of interactions.
+    /// The registered interactions endpoint.
     #[must_use]
     pub fn endpoint(&self, app: &str) -> Option<String> {
         self.state().app(app).endpoint.clone()
@@ -193,7 +193,7 @@ impl Platform {
             .collect()
     }
 
-    /// Changes how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.state().faults);
     }
@@ -213,14 +213,14 @@ impl Platform {
         gateway::control(&mut self.state(), app, op, payload);
     }
 
-    /// Forgets an application's sessions: the next resumption is refused.
+    /// Deletes an application's sessions: the next resumption is refused.
     pub fn forget_sessions(&self, app: &str) {
         for session in self.state().app(app).sessions.values_mut() {
             session.is_forgotten = true;
         }
     }
 
-    /// How many connections are open, how many sessions were begun, and how many were resumed.
+    /// Number of open connections, of begun sessions, and of resumed sessions.
     #[must_use]
     pub fn connections(&self, app: &str) -> (usize, usize, usize) {
         let mut state = self.state();
@@ -249,7 +249,7 @@ impl Platform {
         self.state().uploads.of_chat(chat.chat())
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.state().bubbles.clone()
@@ -291,7 +291,7 @@ impl Platform {
         self.state().calls.clone()
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.state().complaints.all()

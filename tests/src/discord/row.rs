@@ -1,4 +1,4 @@
-//! The platform behind the interface that all simulators share: messages through the gateway, or slash commands over HTTP.
+//! The simulator behind the interface that all simulators share: messages through the gateway, or slash commands over HTTP.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use crate::uploads::SentFile;
 
 use super::Platform;
 
-/// The platform with one application, in one mode.
+/// The platform with one application in one mode.
 pub struct OneBot {
     platform: Platform,
     mode: &'static str,
@@ -20,7 +20,7 @@ pub struct OneBot {
 }
 
 impl OneBot {
-    /// Starts it.
+    /// Starts the server.
     pub async fn start(mode: &'static str) -> Box<dyn PlatformSimulator> {
         let platform = Platform::start().await;
         platform.add_app(app(mode), "MTM5.t0k3n");
@@ -51,7 +51,7 @@ impl PlatformSimulator for OneBot {
             // Slash commands always concern the bot.
             hears_groups: !self.is_webhook(),
             typed_commands: !self.is_webhook(),
-            // Attachments all, which clients show as they can.
+            // All files are attachments, which clients display as they can.
             sends_pictures: false,
             ..Features::ALL
         }
@@ -67,7 +67,7 @@ impl PlatformSimulator for OneBot {
         integration
     }
 
-    /// The bridge registers its address by itself, so an operator enters it only where that failed.
+    /// The bridge registers its endpoint by itself; an operator enters it only if that failed.
     fn created(&self, callback_url: &str) {
         let _ = self.callback_url.set(callback_url.to_owned());
     }
@@ -81,7 +81,7 @@ impl PlatformSimulator for OneBot {
 
     fn say(&self, from: &Speaker, text: &str, mention: bool) -> String {
         let said = match self.is_webhook() {
-            // Commands are known once the bridge has registered them, so the interaction is made when it is delivered.
+            // Commands are known only after the bridge has registered them, so the interaction is created when it is delivered.
             true => json!({ "user": from.user, "group": from.group, "text": text }),
             false => self.platform.message(app(self.mode), from, text, mention),
         };
@@ -153,7 +153,7 @@ impl PlatformSimulator for OneBot {
         Some(labels.join("\n"))
     }
 
-    /// What is answered to a command is no message that one replies to for the bot.
+    /// The response to a command is not a message that people reply to for the bot.
     fn reply_to_newest(&self, from: &Speaker, text: &str) -> Option<String> {
         if self.is_webhook() {
             return None;
@@ -169,7 +169,7 @@ impl PlatformSimulator for OneBot {
         Some(id)
     }
 
-    /// The typing indicator, or the first response to a command, which says that the bot is thinking.
+    /// The typing indicator, or the first response to a command, which shows that the bot is thinking.
     fn thinking_signs(&self, _chat: &Speaker) -> Option<usize> {
         let calls = self.platform.calls();
         let n_typing = calls.iter().filter(|call| call.name == "typing").count();
@@ -203,7 +203,7 @@ impl PlatformSimulator for OneBot {
     }
 }
 
-/// Says a text with the slash command that means it.
+/// Sends a text by the corresponding slash command.
 fn use_command(platform: &Platform, app: &str, said: &Value) -> anyhow::Result<Value> {
     let from = Speaker {
         user: said["user"].as_str().context("a user")?.to_owned(),

@@ -1,4 +1,4 @@
-//! What a message may be.
+//! The rules for messages.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::outbound::Complaints;
 const MAX_CONTENT: usize = 2000;
 /// Longest nonce.
 const MAX_NONCE: usize = 25;
-/// Flags that a message may be given: no previews, no sound.
+/// Flags that a new message may have: no previews, no sound.
 const CREATE_FLAGS: u64 = 1 << 2 | 1 << 12;
 
 /// A refusal: status, code, body.
@@ -41,7 +41,7 @@ pub(super) enum Writing {
     Create,
     /// A new message with an interaction's token.
     FollowUp,
-    /// A change of one.
+    /// An edit of an existing message.
     Edit,
 }
 
@@ -64,7 +64,7 @@ impl Writing {
     }
 }
 
-/// Checks the body of a message: what the platform refuses is refused, what it would take but must not be is complained about.
+/// Checks the body of a message: what the platform rejects is rejected; what it accepts but the bridge must not send is a complaint.
 pub(super) fn check(body: &Value, writing: Writing, complaints: &mut Complaints) -> Result<(), Refused> {
     let Some(fields) = body.as_object() else {
         return Err(refuse(400, 50109, "The request body contains invalid JSON."));

@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::uploads::Uploads;
 
 use super::gateway::Outgoing;
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    /// Calls of these names get these answers, each once and in this order: status and body.
+    /// Calls of these names get these responses, each once and in this order: status and body.
     pub answers: VecDeque<(&'static str, u16, Value)>,
-    /// The next calls of this name take effect, but their answers get lost.
+    /// The next calls of these names take effect, but their responses are lost.
     pub lost: VecDeque<&'static str>,
-    /// How many more sessions may be started.
+    /// Number of sessions that may still be started.
     pub remaining_sessions: u32,
     /// Milliseconds until that is reset.
     pub reset_after: u64,
@@ -29,7 +29,7 @@ pub struct Faults {
     pub no_heartbeat_ack: bool,
     /// The close code that answers every IDENTIFY.
     pub refuse_identify: Option<u16>,
-    /// How long the token of an interaction works.
+    /// Validity of an interaction's token.
     pub token_life: Duration,
 }
 
@@ -48,22 +48,22 @@ impl Default for Faults {
     }
 }
 
-/// All that happened.
+/// The platform's state, with everything that happened.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) apps: HashMap<String, App>,
-    /// Channels by id: the chat as tests name it.
+    /// Channels by id: the chat's name in tests.
     pub(super) channels: HashMap<String, String>,
     pub(super) bubbles: Vec<Bubble>,
-    /// What people sent, by its signed address.
+    /// What people sent, by signed address.
     pub(super) files: HashMap<String, Vec<u8>>,
-    /// What bots sent.
+    /// Files that bots sent.
     pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) responses: Vec<Value>,
     pub(super) complaints: Complaints,
-    /// Rate limits that were told: which calls of which path may not come again before when.
+    /// Rate limits that were returned: until when calls of a path must not be repeated.
     pub(super) limits: HashMap<String, Instant>,
     count: u64,
 }
@@ -71,7 +71,7 @@ pub(super) struct State {
 /// A call of the REST API.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Which call.
+    /// The call's name.
     pub name: &'static str,
     /// Its path.
     pub path: String,
@@ -105,7 +105,7 @@ impl App {
         hex::encode(self.key.public_key())
     }
 
-    /// The user id of the bot: another one than the application's, as for old applications.
+    /// The bot's user id: different from the application's id, as for old applications.
     pub(super) fn bot(&self) -> String {
         self.derived(10_000)
     }
@@ -147,15 +147,15 @@ pub(super) struct Interaction {
     pub(super) began: Instant,
     /// The type of the initial response.
     pub(super) response: Option<u64>,
-    /// The message that the response became.
+    /// The message that the response created.
     pub(super) original: Option<String>,
-    /// Messages that followed.
+    /// Follow-up messages.
     pub(super) follow_ups: Vec<String>,
-    /// The message whose button was pressed.
+    /// The message whose button was clicked.
     pub(super) pressed: Option<String>,
 }
 
-/// Ids of users and channels of tests are short; the platform's are long.
+/// Offset of the ids of users and channels: tests use short ids, the platform long ones.
 const USERS: u64 = 310_000_000_000_000_000;
 const CHANNELS: u64 = 1_400_000_000_000_000_000;
 const DIRECT_CHANNELS: u64 = 1_450_000_000_000_000_000;
@@ -204,7 +204,7 @@ impl State {
         self.apps.get_mut(id).expect("the application was added")
     }
 
-    /// A fresh id, larger than all before it, made now.
+    /// A new id, larger than all before it, with the current time.
     pub(super) fn snowflake(&mut self) -> String {
         self.count += 1;
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -212,7 +212,7 @@ impl State {
         ((millis << 22) + self.count).to_string()
     }
 
-    /// The channel where a person speaks to the bot.
+    /// The channel of a person's chat with the bot.
     pub(super) fn channel(&mut self, from: &Speaker) -> String {
         let id = match &from.group {
             Some(group) => CHANNELS + number(group),
@@ -222,7 +222,7 @@ impl State {
         id.to_string()
     }
 
-    /// The direct channel of a person by the platform's id.
+    /// A person's direct channel, by the platform's id of the person.
     pub(super) fn direct_channel(&mut self, user: &str) -> Option<String> {
         let number = user.parse::<u64>().ok()?.checked_sub(USERS)?;
         Some(self.channel(&Speaker::alone(&number.to_string())))

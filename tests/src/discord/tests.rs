@@ -18,7 +18,7 @@ async fn platform() -> Platform {
     platform
 }
 
-/// A well-behaved client, unless a test says otherwise.
+/// A well-behaved client, unless a test changes that.
 struct Rest {
     platform: Platform,
     http: Client,
@@ -174,7 +174,7 @@ async fn open(platform: &Platform) -> Socket {
     socket
 }
 
-/// The next frame, or the code that the socket was closed with.
+/// The next frame, or the close code of the socket.
 async fn next(socket: &mut Socket) -> Value {
     loop {
         match socket.next().await.unwrap().unwrap() {
@@ -195,7 +195,7 @@ fn identify(token: &str, intents: u32) -> Value {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_with_what_was_missed() {
+async fn sessions_are_resumed_with_missed_events() {
     let platform = platform().await;
     let mia = Speaker::in_group("42", "7");
     let mut socket = open(&platform).await;
@@ -219,7 +219,7 @@ async fn sessions_are_resumed_with_what_was_missed() {
     assert_eq!(
         (&missed["s"], &missed["d"]["content"]),
         (&json!(3), &json!("")),
-        "without the intent there are no words"
+        "without the intent there is no content"
     );
     assert_eq!(next(&mut socket).await["t"], "RESUMED");
     send(&mut socket, 1, &json!(4)).await;

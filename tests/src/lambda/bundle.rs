@@ -19,7 +19,7 @@ pub fn bundle_size(binary: &Path) -> std::io::Result<u64> {
     let mut deflated = DeflateEncoder::new(Vec::new(), Compression::default());
     deflated.write_all(&content)?;
     let deflated = deflated.finish()?.len() as u64;
-    // The name stands in both headers.
+    // The name is in both headers.
     Ok(deflated + ZIP_HEADERS + 2 * ENTRY_NAME.len() as u64)
 }
 

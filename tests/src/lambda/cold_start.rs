@@ -1,4 +1,4 @@
-//! What starting a function costs.
+//! Cost of a function's cold start.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::config::Config;
 use super::instance::{Instance, Spec};
 use super::logs::Logs;
 
-/// How a function starts, over a number of starts.
+/// Measurements of a number of cold starts.
 #[derive(Clone, Debug)]
 pub struct ColdStart {
     /// Number of starts measured.
@@ -21,7 +21,7 @@ pub struct ColdStart {
     pub p50: Duration,
     /// 95 of 100 starts took at most this long.
     pub p95: Duration,
-    /// The most memory any of them had resident by then, in bytes. `None` where the system doesn't tell.
+    /// The maximum resident memory of any of them by then, in bytes. `None` where the system doesn't report it.
     pub peak_rss_bytes: Option<u64>,
     /// Size of the executable in bytes.
     pub binary_bytes: u64,
@@ -54,7 +54,11 @@ pub async fn measure_cold_start(binary: &Path, env: &BTreeMap<String, String>, n
         let instance = Instance::start(&spec, Arc::clone(&logs)).await?;
         let instance = match instance.ready(config.init_timeout, &mut killed).await {
             Ok(instance) => instance,
-            Err(outcome) => bail!("{} did not start: {outcome:?} {:?}", binary.display(), logs.tail(10)),
+            Err(outcome) => bail!(
+                "{} did not request an event: {outcome:?} {:?}",
+                binary.display(),
+                logs.tail(10)
+            ),
         };
         took.push(start.elapsed());
         peak = peak.max(peak_rss(instance.pid()));
@@ -73,7 +77,7 @@ pub async fn measure_cold_start(binary: &Path, env: &BTreeMap<String, String>, n
     })
 }
 
-/// The most memory in bytes that the process had resident so far (`VmHWM`).
+/// The process's maximum resident memory so far, in bytes (`VmHWM`).
 ///
 /// See [Linux manual/proc_pid_status(5)](https://man7.org/linux/man-pages/man5/proc_pid_status.5.html).
 pub(super) fn peak_rss(pid: u32) -> Option<u64> {

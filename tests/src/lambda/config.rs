@@ -16,13 +16,13 @@ pub struct Config {
     pub mappings: Vec<MappingConfig>,
     /// Where the HTTP API listens. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How long the HTTP API waits for a function before it answers 503. AWS has 30 s, and not a second more.
+    /// How long the HTTP API waits for a function before it returns 503. The limit of AWS is 30 s.
     ///
     /// See [API Gateway Docs/HTTP API quotas](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html).
     pub integration_timeout: Duration,
-    /// How long an instance may take from its start to its first request for an event. AWS has 10 s.
+    /// How long an instance may take from its start to its first request for an event. AWS allows 10 s.
     pub init_timeout: Duration,
-    /// Stops instances between invocations, as AWS does: work left running after an answer stands still.
+    /// Stops instances between invocations, as AWS does: work that continues after an answer is frozen.
     pub freeze_idle: bool,
     /// Ends instances that were idle for this long. `None` keeps them.
     pub idle_limit: Option<Duration>,
@@ -56,11 +56,11 @@ pub struct FunctionConfig {
     pub name: String,
     /// The executable, what a deployment calls `bootstrap`.
     pub binary: PathBuf,
-    /// Environment variables beside those that Lambda sets. Nothing of the test's own environment gets through.
+    /// Environment variables beside those that Lambda sets. The test's own environment is not inherited.
     pub env: BTreeMap<String, String>,
     /// How long one invocation may take. AWS allows 1 s to 900 s; tests may go lower.
     pub timeout: Duration,
-    /// Told to the function; not enforced.
+    /// Reported to the function; not enforced.
     pub memory_mb: u32,
     /// How many instances may live at once.
     pub concurrency: usize,
@@ -82,7 +82,7 @@ impl FunctionConfig {
         }
     }
 
-    /// The same function with one more environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(key.into(), value.into());
@@ -93,10 +93,10 @@ impl FunctionConfig {
 /// What happens to an invocation when all instances are busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtCapacity {
-    /// It waits for its turn. Stands for an account with far more concurrency than a test machine has cores.
+    /// It waits for its turn, like in an account with far more concurrency than a test machine has cores.
     #[default]
     Wait,
-    /// It is refused, as AWS does at reserved concurrency: the HTTP API answers 503, a mapping tries again later.
+    /// It is rejected, as AWS does at reserved concurrency: the HTTP API returns 503, a mapping retries later.
     Throttle,
 }
 

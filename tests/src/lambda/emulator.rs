@@ -1,4 +1,4 @@
-//! The whole of it: starts what a configuration asks for, ends it together.
+//! The emulator: starts what a configuration declares, and ends it together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::keeper::Keeper;
 use super::sqs::Mapping;
 use super::tasks::Tasks;
 
-/// How long an orderly end waits for what is under way.
+/// How long an orderly shutdown waits for running invocations.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// AWS, as far as functions see it. All its processes die with it, even if the test itself is killed.
+/// AWS from a function's point of view. All its processes die with it, even if the test itself is killed.
 #[derive(Debug)]
 pub struct Emulator {
     url: String,
@@ -26,7 +26,7 @@ pub struct Emulator {
     mappings: Vec<Arc<Mapping>>,
     stop: watch::Sender<bool>,
     tasks: Tasks,
-    // Last: its end kills whatever is left.
+    // Last: dropping it kills all remaining processes.
     _keeper: Keeper,
 }
 
@@ -34,14 +34,14 @@ impl Emulator {
     /// Starts the HTTP API and the mappings. Instances start when they are needed.
     ///
     /// # Errors
-    /// The configuration names something that is not there, AWS would refuse a mapping, or no port is free.
+    /// The configuration names something that doesn't exist, AWS would reject a mapping, or no port is free.
     pub async fn start(config: Config) -> Result<Self> {
         let (tasks, keeper) = (Tasks::new(), Keeper::start()?);
         let mut functions = BTreeMap::new();
         for function in &config.functions {
             ensure!(
                 function.concurrency > 0,
-                "function {} may have no instance",
+                "the concurrency of function {} is 0",
                 function.name
             );
             let new = Arc::new(Function::new(function, &config, keeper.group(), tasks.clone()));
@@ -101,7 +101,7 @@ impl Emulator {
     /// A function by its name.
     ///
     /// # Panics
-    /// No function has this name, which is a mistake in the test.
+    /// No function has this name, which is an error in the test.
     pub fn function(&self, name: &str) -> &Arc<Function> {
         self.functions
             .get(name)
@@ -120,7 +120,7 @@ impl Emulator {
         }
     }
 
-    /// Ends in order: stops polling, waits up to 10 s for what is under way, then ends all instances.
+    /// Ends in order: stops polling, waits up to 10 s for running invocations, then ends all instances.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         for mapping in &self.mappings {

@@ -1,11 +1,11 @@
-//! What a function finds in its environment.
+//! The environment variables of a function.
 
 use std::collections::BTreeMap;
 
 use super::ids::uuid;
 use super::instance::Spec;
 
-/// The variables of one instance, those of the function last, so that they win.
+/// The variables of one instance; the function's own are last, so that they take precedence.
 ///
 /// See [Lambda Docs/Defined runtime environment variables](https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime).
 pub(super) fn environment(spec: &Spec, runtime_api: &str) -> BTreeMap<String, String> {

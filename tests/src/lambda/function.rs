@@ -19,7 +19,7 @@ use super::outcome::{MAX_PAYLOAD_BYTES, Outcome};
 use super::stats::Stats;
 use super::tasks::Tasks;
 
-/// The account that names of functions and APIs carry.
+/// The account in the ARNs of functions and APIs.
 pub(super) const ACCOUNT: &str = "123456789012";
 
 /// One function of an emulator.
@@ -43,10 +43,10 @@ pub struct Function {
 #[derive(Debug)]
 struct Pool {
     spec: Spec,
-    /// Counts deployments. Instances of an older one get no further event.
+    /// Number of the deployment. Instances of an older one get no further event.
     generation: u64,
     idle: Vec<Idle>,
-    /// By invocation.
+    /// Busy instances by invocation.
     busy: BTreeMap<u64, Busy>,
 }
 
@@ -65,7 +65,7 @@ struct Busy {
 }
 
 impl Busy {
-    /// Orders the death; the channel closes when it happened.
+    /// Requests the kill; the channel closes when it has happened.
     fn kill(&self) -> watch::Sender<bool> {
         self.kill.send_replace(true);
         self.kill.clone()
@@ -127,7 +127,7 @@ impl Function {
         self.invoke_bytes(Bytes::from(event.to_string())).await
     }
 
-    /// Invokes the function. The invocation goes on if the caller stops waiting.
+    /// Invokes the function. The invocation continues if the caller stops waiting.
     pub(super) async fn invoke_bytes(self: &Arc<Self>, payload: Bytes) -> Outcome {
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Outcome::TooLarge;
@@ -162,7 +162,7 @@ impl Function {
             .collect()
     }
 
-    /// Process ids of the instances that live now.
+    /// Process ids of the living instances.
     pub fn pids(&self) -> Vec<u32> {
         let pool = self.pool();
         pool.idle
@@ -172,13 +172,13 @@ impl Function {
             .collect()
     }
 
-    /// The most memory in bytes that any living instance ever had resident, where the system tells.
+    /// The maximum resident memory of any living instance, in bytes, where the system reports it.
     pub fn peak_rss_bytes(&self) -> Option<u64> {
         self.pids().into_iter().filter_map(peak_rss).max()
     }
 
-    /// Deploys another binary and environment: from now on only new instances get events. Old ones finish what they
-    /// have in hand and end.
+    /// Deploys another binary and environment: from now on only new instances get events. Old ones finish their
+    /// invocation and end.
     pub async fn deploy(&self, binary: impl Into<PathBuf>, env: BTreeMap<String, String>) {
         let old = {
             let mut pool = self.pool();
@@ -190,7 +190,7 @@ impl Function {
         end_all(old).await;
     }
 
-    /// Kills one instance with SIGKILL, a busy one if there is one, and waits for its death. Says whether there was any.
+    /// Kills one instance with SIGKILL, a busy one if there is one, and waits for its death. Returns whether there was any.
     pub async fn kill_one(&self) -> bool {
         let busy = self.pool().busy.values().next().map(Busy::kill);
         if let Some(kill) = busy {
@@ -257,7 +257,7 @@ impl Function {
         self.pool().idle.clear();
     }
 
-    /// Waits until nothing runs any more, at most for `grace`, then ends all instances and refuses new invocations.
+    /// Waits until no invocation is running, at most for `grace`, then ends all instances and rejects new invocations.
     pub(super) async fn shut_down(&self, grace: Duration) {
         let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
         let quiet = timeout(grace, self.slots.acquire_many(all)).await;

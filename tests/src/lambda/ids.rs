@@ -1,4 +1,4 @@
-//! Ids that AWS makes up, and the time in them.
+//! Ids that AWS generates, and the current time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -24,7 +24,7 @@ use super::runtime_api::{self, Call, Invocation, Reception};
 ///
 /// See [Lambda Docs/Execution environment, shutdown phase](https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html).
 const SHUTDOWN_PHASE: Duration = Duration::from_millis(500);
-/// How long the last lines of a dead process may take to be read.
+/// Limit of reading the last output of a dead process.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// What an instance is started with.
@@ -104,13 +104,13 @@ impl Instance {
         })
     }
 
-    /// Waits until the function asks for its first event. Kills it and says why if it doesn't.
+    /// Waits until the function requests its first event. Kills it and returns the reason if it doesn't.
     pub(super) async fn ready(mut self, limit: Duration, kill: &mut watch::Receiver<bool>) -> Result<Self, Outcome> {
         let deadline = Instant::now() + limit;
         let mut reported = None;
         loop {
             tokio::select! {
-                // What the function said counts before what became of it.
+                // The function's own report takes precedence over the way it ended.
                 biased;
                 Some(call) = self.calls.recv() => match call {
                     Call::Next(sender) => {
@@ -144,8 +144,8 @@ impl Instance {
         }
     }
 
-    /// Runs one invocation, tells its outcome through `report` as soon as there is one, and gives the instance
-    /// back once it asks for more. `None` if it is dead.
+    /// Runs one invocation, reports its outcome through `report` as soon as it is known, and returns the instance
+    /// once it requests the next event. `None` if it is dead.
     pub(super) async fn invoke(
         mut self,
         payload: Bytes,
@@ -216,7 +216,7 @@ impl Instance {
         self.read_last_lines().await;
     }
 
-    /// Kills the process at once and notes the reason in the log.
+    /// Kills the process at once and logs the reason.
     pub(super) async fn kill(&mut self, why: &str) -> String {
         let _ = self.child.start_kill();
         let status = self.child.wait().await;
@@ -224,7 +224,7 @@ impl Instance {
         self.gone(status).await
     }
 
-    /// Gives an event to the idle function. Says whether it took it.
+    /// Sends an event to the idle function. Returns whether it was received.
     fn hand_over(&mut self, payload: Bytes, limit: Duration, request_id: &str) -> bool {
         let invocation = Invocation {
             request_id: request_id.to_owned(),
@@ -244,7 +244,7 @@ impl Instance {
         }
     }
 
-    /// The process is dead: reads the rest of its output and says how it died.
+    /// Reads the rest of a dead process's output and returns how it died.
     async fn gone(&mut self, status: std::io::Result<ExitStatus>) -> String {
         self.read_last_lines().await;
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -261,7 +261,7 @@ impl Instance {
     }
 
     fn signal(&self, signal: Signal) {
-        // Only while the child is ours to wait for: a pid that was waited for may belong to another process.
+        // Only while the child has not been waited for: afterwards its pid may belong to another process.
         if self.child.id().is_some() {
             let _ = kill_process(self.pid, signal);
         }
@@ -274,10 +274,10 @@ impl Drop for Instance {
     }
 }
 
-/// One invocation as the instance lives through it.
+/// The state of one invocation in an instance.
 struct Turn<F> {
     request_id: String,
-    /// Taken by the first outcome, which is the one that counts.
+    /// Taken by the first outcome; later ones are ignored.
     report: Option<F>,
     is_answered: bool,
 }
@@ -289,7 +289,7 @@ impl<F: FnOnce(Outcome)> Turn<F> {
         }
     }
 
-    /// Takes a call of the function. Gives its request for the next event, which ends the turn.
+    /// Handles a call of the function. Returns its request for the next event, which ends the invocation.
     fn receive(&mut self, call: Call) -> Option<oneshot::Sender<Invocation>> {
         match call {
             Call::Next(next) => {
@@ -341,7 +341,7 @@ fn receive(body: Bytes) -> (Reception, Outcome) {
 /// Resolves when a test kills the instance.
 async fn killed(kill: &mut watch::Receiver<bool>) {
     if kill.wait_for(|killed| *killed).await.is_err() {
-        // There is no task left that could kill it.
+        // No task is left that could kill it.
         std::future::pending().await
     }
 }

@@ -1,14 +1,14 @@
-//! The process that outlives the test long enough to end what the test left behind.
+//! A process that outlives the test long enough to end the test's remaining processes.
 
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
-/// A process group that dies when this value does, even if that is because the test itself was killed.
+/// A process group that dies when this value is dropped, even if that is because the test itself was killed.
 ///
-/// Its leader waits for the end of its input. The other end of that pipe is ours alone, so it closes with us, whatever
-/// ends us. Without it frozen instances would stay for ever: they notice nothing.
+/// Its leader waits for the end of its input. Only this process has the other end of that pipe, so it is closed when
+/// the process ends in any way. Without it frozen instances would stay for ever: they can't notice anything.
 #[derive(Debug)]
 pub(super) struct Keeper {
     // Holds the pipe.
@@ -30,7 +30,7 @@ impl Keeper {
         Ok(Self { _leader: leader, group })
     }
 
-    /// The group that instances have to join.
+    /// The group that instances must join.
     pub(super) fn group(&self) -> i32 {
         self.group
     }

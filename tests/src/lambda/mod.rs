@@ -1,13 +1,13 @@
-//! AWS Lambda, API Gateway and the SQS event source mapping, played by one process for tests.
+//! AWS Lambda, API Gateway and the SQS event source mapping, emulated by one process for tests.
 //!
-//! [`Emulator`] starts real function binaries (anything built on `lambda_runtime`) and is AWS toward them: the
+//! [`Emulator`] starts real function binaries (anything built on `lambda_runtime`) and emulates AWS for them: the
 //! Runtime API, an HTTP API with payload format 2.0, and event source mappings that poll SQS queues. It
-//! uses nothing of Tieline, so it stays an independent reading of what AWS does.
+//! uses nothing of Tieline, so it is an independent implementation of the behaviour of AWS.
 //!
 //! The path of an invocation: `http`(mod@http) or `sqs` makes an event, [`Function`] finds or starts an instance,
 //! the instance takes the event over its own Runtime API listener, and the [`Outcome`] goes back the same way.
 //!
-//! Kept from AWS because code breaks on it: one invocation at a time per instance, instances frozen between
+//! Emulated because code depends on it: one invocation at a time per instance, instances frozen between
 //! invocations, death at the deadline, a cleared environment, payload limits, partial batch responses.
 
 mod bundle;

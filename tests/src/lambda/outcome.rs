@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-/// The largest event that Lambda takes and the largest answer it gives back, in bytes of JSON.
+/// The maximum size of an event and of an answer, in bytes of JSON.
 ///
 /// See [Lambda Docs/Lambda quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -16,7 +16,7 @@ pub enum Outcome {
     Answered(Bytes),
     /// The function reported an error, which includes a panic that its runtime caught.
     Failed {
-        /// Type of the error, in the function's words or Lambda's.
+        /// Type of the error, from the function or from Lambda.
         error_type: String,
         /// Message of the error.
         message: String,
@@ -31,9 +31,9 @@ pub enum Outcome {
         /// Exit code or signal.
         how: String,
     },
-    /// All instances were busy, and the function is configured to refuse.
+    /// All instances were busy, and the function is configured to reject then.
     Throttled,
-    /// The event is larger than Lambda takes.
+    /// The event exceeds Lambda's limit.
     TooLarge,
 }
 

@@ -1,6 +1,6 @@
 //! The Runtime API of one instance: HTTP calls of the function become [`Call`]s.
 //!
-//! Each instance has a listener of its own, so a call needs no proof of who makes it, and everything that belongs to
+//! Each instance has a listener of its own, so calls need no authentication, and everything that belongs to
 //! an instance goes away with its listener.
 //!
 //! See [Lambda Docs/Using the Lambda runtime API](https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html).
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 const RUNTIME: &str = "/2018-06-01/runtime/";
 const EXTENSION: &str = "/2020-01-01/extension/";
 
-/// One event on its way to a function.
+/// One event for a function.
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) request_id: String,
@@ -42,7 +42,7 @@ pub(super) struct Reported {
 /// One call of a function to its Runtime API.
 #[derive(Debug)]
 pub(super) enum Call {
-    /// It asks for an event. Answered when there is one.
+    /// It requests an event. Answered when there is one.
     Next(oneshot::Sender<Invocation>),
     /// It answers the event with this request id.
     Answer {
@@ -58,11 +58,11 @@ pub(super) enum Call {
     },
     /// It can't start.
     InitError(Reported),
-    /// It registered an extension, and so gets a SIGTERM before it is killed.
+    /// It registered an extension, and therefore gets a SIGTERM before it is killed.
     ExtensionRegistered,
 }
 
-/// What Lambda thinks of an answer.
+/// Lambda's verdict on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reception {
     Accepted,
@@ -80,7 +80,7 @@ pub(super) async fn serve(listener: TcpListener, function: String, calls: mpsc::
                 let (calls, function) = (calls.clone(), function.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request| route(request, function.clone(), calls.clone()));
-                    // A function that is killed breaks its connections; the instance sees the death itself.
+                    // A function that is killed breaks its connections; the instance notices the death itself.
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -137,7 +137,7 @@ async fn route(
                 Ok(body) => register(&function, &body, &calls).await,
                 Err(refusal) => refusal,
             },
-            // Only extensions without events can register, and those wait here for as long as they live.
+            // Only extensions without events can register, and they wait here for as long as they live.
             (&Method::GET, Some("event/next")) => std::future::pending().await,
             _ => not_found(),
         }
@@ -178,7 +178,7 @@ async fn finish(
     call: impl FnOnce(oneshot::Sender<Reception>) -> Call,
 ) -> Response<Full<Bytes>> {
     let (reply, reception) = oneshot::channel();
-    // An instance that is past listening has no invocation that could be answered.
+    // An instance that no longer receives calls has no invocation that could be answered.
     let _ = calls.send(call(reply)).await;
     match reception.await.unwrap_or(Reception::UnknownRequest) {
         Reception::Accepted => status_ok(),
@@ -199,7 +199,7 @@ async fn register(function: &str, body: &[u8], calls: &mpsc::Sender<Call>) -> Re
         return error(
             StatusCode::BAD_REQUEST,
             "Extension.Unsupported",
-            "extensions that subscribe to events are not played",
+            "extensions that subscribe to events are not emulated",
         );
     }
     let _ = calls.send(Call::ExtensionRegistered).await;

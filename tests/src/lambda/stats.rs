@@ -1,9 +1,9 @@
 //! Counters of one function.
 
-/// What happened to one function so far.
+/// Counters of one function since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Invocations that were handed to an instance or died trying. Throttled ones are not among them.
+    /// Invocations that were given to an instance or failed to start one, without throttled ones.
     pub invocations: u64,
     /// Invocations that did not end with an answer, whatever the reason.
     pub errors: u64,
@@ -15,9 +15,9 @@ pub struct Stats {
     pub throttles: u64,
     /// Instances started.
     pub cold_starts: u64,
-    /// Invocations under way now.
+    /// Invocations that are running now.
     pub running: u64,
-    /// The most invocations that were under way at once.
+    /// The maximum number of concurrent invocations.
     pub peak_running: u64,
     /// Batches that mappings invoked the function with.
     pub batches: u64,
@@ -29,7 +29,7 @@ pub struct Stats {
     pub item_failures: u64,
     /// Batches that failed as a whole: error, timeout, crash or a malformed answer.
     pub failed_batches: u64,
-    /// Messages that were handled but could not be deleted, so that they come again.
+    /// Messages that were handled but could not be deleted, so that they are received again.
     pub delete_failures: u64,
     /// Receive calls that failed.
     pub poll_errors: u64,

@@ -1,11 +1,11 @@
-//! The background work of one emulator, ended with it.
+//! The background tasks of one emulator, which end with it.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-/// A set of tasks that ends as one.
+/// A set of tasks that end together.
 #[derive(Clone, Debug)]
 pub(super) struct Tasks(Arc<Mutex<Option<JoinSet<()>>>>);
 
@@ -14,17 +14,17 @@ impl Tasks {
         Self(Arc::new(Mutex::new(Some(JoinSet::new()))))
     }
 
-    /// Runs `task` until it ends or the set is aborted. After that, nothing starts any more.
+    /// Runs `task` until it ends or the set is aborted. After that, no task is started.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = set.as_mut() {
-            // Ended tasks stay in the set until they are taken out.
+            // Ended tasks stay in the set until they are removed.
             while set.try_join_next().is_some() {}
             set.spawn(task);
         }
     }
 
-    /// Ends all tasks where they stand. Instances owned by them die with them.
+    /// Aborts all tasks. Instances owned by them die with them.
     pub(super) fn abort(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

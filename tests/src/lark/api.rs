@@ -1,4 +1,4 @@
-//! The open API: who calls, how often, and what is answered.
+//! The open API: authentication, rate limits, and responses.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -13,7 +13,7 @@ use crate::uploads::{self, Form};
 use super::book::{Answer, Book, Call, Fault};
 use super::{Platform, gateway, kit, messages};
 
-/// Largest body that a test's platform reads.
+/// Limit of a request body.
 const MAX_BODY_BYTES: usize = 40 << 20;
 
 /// A refusal.
@@ -24,7 +24,7 @@ pub(super) struct Refused {
     pub(super) text: String,
 }
 
-/// A refusal with HTTP 400, which carries most of them.
+/// A refusal with HTTP 400, the status of most refusals.
 pub(super) fn refuse(code: i64, text: impl Into<String>) -> Refused {
     Refused {
         status: 400,
@@ -33,7 +33,7 @@ pub(super) fn refuse(code: i64, text: impl Into<String>) -> Refused {
     }
 }
 
-/// A call, read.
+/// A parsed call.
 pub(super) struct Asked<'a> {
     pub(super) app: &'a str,
     pub(super) name: &'static str,
@@ -170,13 +170,13 @@ fn token(body: &Value, book: &mut Book) -> Result<Value, Refused> {
             text: "app secret invalid".to_owned(),
         });
     };
-    // More than half an hour is left: the same token again.
+    // More than half an hour is left: the same token is returned.
     let token = app.tokens.iter().next().cloned().unwrap_or(token);
     app.tokens.insert(token.clone());
     Ok(json!({ "code": 0, "msg": "ok", "tenant_access_token": token, "expire": 7200 }))
 }
 
-/// Takes a picture or a file. Business errors come with status 400.
+/// Accepts a picture or a file. Business errors have status 400.
 fn upload(name: &str, app: Option<&str>, headers: &HeaderMap, bytes: &[u8], book: &mut Book) -> Result<Value, Refused> {
     let app = app.ok_or_else(|| refuse(99_991_663, "tenant access token invalid"))?;
     let form = Form::read(headers, bytes).map_err(|error| {
@@ -244,7 +244,7 @@ async fn call(
             path: path.to_owned(),
             body: body.clone(),
         });
-        // What is streamed into a card isn't counted.
+        // Streaming into a card isn't counted.
         if name != "write_card" && !book.in_pace(&app, name, 50) {
             return Err(Refused {
                 status: 429,
@@ -278,7 +278,7 @@ async fn call(
     done
 }
 
-/// What the platform is free to say at any time is no fault of the client's.
+/// Refusals that a correct client may get at any time are no complaints.
 fn complain(name: &str, refused: &Refused, book: &mut Book) {
     let free = [99_991_400, 230_020, 200_850, 300_309, 230_011, 230_110];
     if !free.contains(&refused.code) && refused.text != kit::REPEATED {
@@ -287,7 +287,7 @@ fn complain(name: &str, refused: &Refused, book: &mut Book) {
     }
 }
 
-/// What an app of this kind applies for.
+/// The scopes that an app of this kind requests.
 const SCOPES: [&str; 8] = [
     "im:message.p2p_msg:readonly",
     "im:message.group_at_msg:readonly",
@@ -305,7 +305,7 @@ fn scopes(book: &Book) -> Value {
     json!({ "code": 0, "msg": "success", "data": { "scopes": SCOPES.iter().map(scope).collect::<Vec<_>>() } })
 }
 
-/// What a person or a group is called, if the app may know it.
+/// Name of a person or a group, if the app has permission for it.
 fn named(asked: &Asked<'_>, book: &Book) -> Value {
     let id = asked.path.last().copied().unwrap_or_default();
     let name = book.faults.names.get(id);
@@ -338,7 +338,7 @@ fn answer(status: u16, body: &Value, reset: Option<u64>) -> Response {
         .unwrap_or_else(|_| socket::refused(StatusCode::INTERNAL_SERVER_ERROR, &[]))
 }
 
-/// An answer whose connection breaks before it is there.
+/// A response whose connection breaks before it is sent.
 fn lost() -> Response {
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("lost")) });
     Response::new(Body::from_stream(broken))

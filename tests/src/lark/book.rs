@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::uploads::Uploads;
 
 use super::gateway::Connection;
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone)]
 pub struct Faults {
     /// Bootstrap calls get this code.
@@ -19,41 +19,41 @@ pub struct Faults {
     pub refuse_handshake: Option<(u16, i64, i64)>,
     /// Calls of these names get these answers, each once and in this order.
     pub answers: VecDeque<Fault>,
-    /// Events are cut into so many frames.
+    /// Events are split into this many frames.
     pub parts: usize,
-    /// This part of the next event gets lost.
+    /// This part of the next event is lost.
     pub lost_part: Option<usize>,
     /// How long streaming stays switched on.
     pub streaming_life: Duration,
-    /// How long after an acknowledgement that didn't come an event is delivered again.
+    /// How long after a missing acknowledgement an event is delivered again.
     pub redeliver_after: Duration,
     /// The client's configuration that the bootstrap gives, in seconds.
     pub ping_interval: u64,
-    /// How long a call takes.
+    /// Latency of each call.
     pub latency: Duration,
     /// Names of people and groups that apps may know, by id.
     pub names: HashMap<String, String>,
-    /// Permissions that were applied for and not granted.
+    /// Permissions that were requested and not granted.
     pub not_granted: Vec<&'static str>,
-    /// How long the next requests for a token take.
+    /// Latencies of the next requests for a token.
     pub token_latencies: VecDeque<Duration>,
 }
 
-/// What a call gets in place of its answer.
+/// The response to a call in place of the right one.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// `token`, `react`, `unreact`, `send`, `reply`, `patch`, `create_card`, `write_card`, `settings`, `replace_card`.
     pub call: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 
-/// What a call gets.
+/// A faulty response.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A status, a code, and how many seconds until the limit is reset.
     Refused(u16, i64, Option<u64>),
-    /// The call takes effect, but its answer gets lost.
+    /// The call takes effect, but its response is lost.
     Lost,
 }
 
@@ -76,16 +76,16 @@ impl Default for Faults {
     }
 }
 
-/// All that happened.
+/// The platform's state, with everything that happened.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) faults: Faults,
     pub(super) apps: HashMap<String, App>,
     pub(super) tickets: HashMap<String, String>,
     pub(super) bubbles: Vec<Bubble>,
-    /// What people sent, by key, where it matters.
+    /// Contents of files that people sent, by key, where a test checks them.
     pub(super) files: HashMap<String, Vec<u8>>,
-    /// What bots uploaded and sent.
+    /// Files that bots uploaded and sent.
     pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) acks: Vec<Ack>,
@@ -99,7 +99,7 @@ pub(super) struct Book {
 pub struct Call {
     /// The app.
     pub app: String,
-    /// Which call.
+    /// The call's name.
     pub name: &'static str,
     /// Its path.
     pub path: String,
@@ -110,13 +110,13 @@ pub struct Call {
 /// An acknowledgement.
 #[derive(Debug, Clone)]
 pub struct Ack {
-    /// Of which delivery.
+    /// The acknowledged delivery.
     pub delivery: String,
     /// 200 or 500.
     pub code: i64,
-    /// The answer to a card's callback.
+    /// The response to a card's callback.
     pub data: Option<Value>,
-    /// How long it took.
+    /// The time that it took.
     pub after: Duration,
 }
 
@@ -133,12 +133,12 @@ pub(super) struct App {
     pub(super) pings: usize,
     pub(super) messages: HashMap<String, Said>,
     pub(super) cards: HashMap<String, Card>,
-    /// `uuid` of messages: what it made, and from what.
+    /// By `uuid` of a message: when it was created, its id, and the body of the request.
     pub(super) sent: HashMap<String, (Instant, String, Value)>,
     pub(super) reactions: HashMap<String, String>,
     pub(super) deliveries: HashMap<String, Delivery>,
     pub(super) paces: HashMap<String, VecDeque<Instant>>,
-    /// Which calls may not come again before when.
+    /// Until when each call must not be repeated.
     pub(super) resets: HashMap<&'static str, Instant>,
 }
 
@@ -147,12 +147,12 @@ pub(super) struct App {
 pub(super) struct Said {
     pub(super) by: Speaker,
     pub(super) chat_id: String,
-    /// Only of the bot's own.
+    /// Only for the bot's own messages.
     pub(super) bubble: Option<usize>,
     pub(super) kind: String,
-    /// JSON, as text.
+    /// JSON as text.
     pub(super) content: String,
-    /// The messages that were forwarded in it.
+    /// The messages that it forwards.
     pub(super) forwarded: Vec<String>,
     pub(super) card: Option<String>,
     /// The buttons of a card that was sent as JSON.
@@ -172,7 +172,7 @@ pub(super) struct Card {
     pub(super) busy: bool,
 }
 
-/// An event on its way over the long connection.
+/// An event in flight over the long connection.
 pub(super) struct Delivery {
     pub(super) began: Instant,
     pub(super) payload: String,
@@ -186,7 +186,7 @@ impl Book {
         self.apps.entry(id.to_owned()).or_default()
     }
 
-    /// A person says something. Gives the message's id.
+    /// A person's message. Returns its id.
     pub(super) fn say(
         &mut self,
         app: &str,
@@ -212,18 +212,18 @@ impl Book {
         id
     }
 
-    /// A number that was not there before.
+    /// A new unique number.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    /// An id that was not there before.
+    /// A new unique id.
     pub(super) fn fresh(&mut self, prefix: &str) -> String {
         format!("{prefix}{:012x}{:04x}", self.number(), std::process::id() & 0xffff)
     }
 
-    /// A call was told in how many seconds its limit is reset.
+    /// Records that a call was told in how many seconds its limit is reset.
     pub(super) fn told_reset(&mut self, app: &str, call: &'static str, seconds: u64) {
         let at = Instant::now() + Duration::from_secs(seconds);
         self.app(app).resets.insert(call, at);
@@ -238,7 +238,7 @@ impl Book {
         }
     }
 
-    /// Whether something may happen once more: at most `most` in a second.
+    /// Rate limiter: whether `what` may happen once more, at most `most` times in a second.
     pub(super) fn in_pace(&mut self, app: &str, what: &str, most: usize) -> bool {
         let now = Instant::now();
         let pace = self.app(app).paces.entry(what.to_owned()).or_default();

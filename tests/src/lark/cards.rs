@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::api::{Refused, refuse};
 
-/// Heaviest card.
+/// Limit of a card's size.
 pub(super) const MAX_CARD_BYTES: usize = 30_000;
-/// Most Markdown tables of a card, as the vendor's plugin measured.
+/// Limit of the Markdown tables in a card, as measured with the vendor's plugin.
 const MAX_TABLES: usize = 3;
 
-/// Checks a card and gives what people read of it.
+/// Checks a card and returns its readable text.
 pub(super) fn check(card: &Value) -> Result<String, Refused> {
     if card["schema"] != "2.0" {
         return Err(refuse(300_303, "the card's schema is not 2.0"));
@@ -49,7 +49,7 @@ pub(super) fn check(card: &Value) -> Result<String, Refused> {
     Ok(text)
 }
 
-/// Checks what the Markdown of a card may hold.
+/// Checks the Markdown of a card.
 pub(super) fn check_markdown(text: &str) -> Result<(), Refused> {
     let mut fenced = false;
     let mut tables = 0;
@@ -80,7 +80,7 @@ pub(super) fn element<'a>(card: &'a mut Value, id: &str) -> Option<&'a mut Value
     elements.iter_mut().find(|element| element["element_id"] == id)
 }
 
-/// The buttons of a card, in their order.
+/// The buttons of a card, in order.
 pub(super) fn buttons(card: &Value) -> Vec<Value> {
     let inner = ["body", "elements", "columns"]
         .iter()
@@ -92,7 +92,7 @@ pub(super) fn buttons(card: &Value) -> Vec<Value> {
     own.into_iter().chain(inner).collect()
 }
 
-/// What a button carries, if a click on it is reported.
+/// The callback value of a button, if clicks on it are reported.
 pub(super) fn callback_of(button: &Value) -> Option<Value> {
     let behaviors = button["behaviors"].as_array().into_iter().flatten();
     let mut callbacks = behaviors.filter(|it| it["type"] == "callback");

@@ -1,4 +1,4 @@
-//! How webhook bodies are encrypted and signed.
+//! Encryption and signature of webhook bodies.
 
 use aes::Aes256;
 use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _};

@@ -1,4 +1,4 @@
-//! Frames of the long connection: `pbbp2.Frame`, proto2, every required field written and wanted.
+//! Frames of the long connection: `pbbp2.Frame`, proto2, with every required field written and required.
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -7,7 +7,7 @@ pub(super) const CONTROL: i32 = 0;
 /// Events.
 pub(super) const DATA: i32 = 1;
 
-/// One frame. Optional texts that are absent and those that are empty are told apart on the wire, but mean the same.
+/// One frame. Absent and empty optional texts differ on the wire, but have the same meaning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Frame {
     /// `SeqID`.
@@ -34,7 +34,7 @@ impl Frame {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Writes it, fields in number order.
+    /// Encodes it, with fields in the order of their numbers.
     #[must_use]
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -57,7 +57,7 @@ impl Frame {
         out
     }
 
-    /// Reads one as the vendor's own decoder does: a missing required field is an error.
+    /// Decodes one as the vendor's own decoder does: a missing required field is an error.
     ///
     /// # Errors
     /// If it is not a frame.
@@ -88,7 +88,7 @@ impl Frame {
     }
 }
 
-/// An int32 is written in up to ten bytes.
+/// An int32 is encoded in up to ten bytes.
 const fn truncated(number: u64) -> i32 {
     number as i32
 }
@@ -128,7 +128,7 @@ fn field<'a>(input: &mut &'a [u8]) -> anyhow::Result<(u64, Value<'a>)> {
             *input = rest;
             Value::Bytes(bytes)
         }
-        other => bail!("wire type {other}"),
+        other => bail!("unsupported wire type {other}"),
     };
     Ok((tag >> 3, value))
 }

@@ -1,4 +1,4 @@
-//! The long connection: bootstrap, handshake, frames both ways.
+//! The long connection: bootstrap, handshake, frames in both directions.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ use super::api::Refused;
 use super::book::{Ack, Book};
 use super::frame::{CONTROL, DATA, Frame};
 
-/// What a handled event is acknowledged within.
+/// Limit of acknowledging an event.
 const ACK_WITHIN: Duration = Duration::from_secs(3);
-/// Most connections of an app.
+/// Limit of an app's connections.
 const MOST_CONNECTIONS: usize = 50;
-/// Goes into every ping.
+/// The service id in every ping.
 const SERVICE: i32 = 33_554_678;
 
 /// The platform's end of a connection. Dropping it closes the socket.
@@ -35,7 +35,7 @@ pub(super) struct Connection {
     link_state: watch::Sender<LinkState>,
 }
 
-/// What becomes of a connection.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkState {
     Open,
@@ -48,7 +48,7 @@ impl Connection {
         let _ = self.frames.send(frame.encode());
     }
 
-    /// Sends bytes that need be no frame.
+    /// Sends bytes, which may be an invalid frame.
     pub(super) fn send_bytes(&self, bytes: &[u8]) {
         let _ = self.frames.send(bytes.to_vec());
     }
@@ -62,7 +62,7 @@ impl Connection {
     }
 }
 
-/// Gives an address with a ticket that opens one connection.
+/// Returns an address with a ticket that opens one connection.
 pub(super) fn bootstrap(body: &Value, platform: &Platform) -> Result<Value, Refused> {
     let mut book = platform.book();
     let refused = |code: i64, text: &str| Refused {
@@ -188,7 +188,7 @@ fn check_ping(frame: &Frame, bytes: &[u8], before: Option<Instant>, book: &mut B
         headers: vec![("type".to_owned(), "ping".to_owned())],
         ..Frame::default()
     };
-    // Optional texts may be written empty.
+    // Optional texts may be present and empty.
     let optional: &[u8] = &[0x32, 0, 0x3a, 0, 0x42, 0, 0x4a, 0];
     let plain = right.encode();
     if bytes != plain && bytes != [plain.as_slice(), optional].concat() {
@@ -207,7 +207,7 @@ fn pong(ping: &Frame) -> Frame {
     }
 }
 
-/// An acknowledgement repeats the frame, adds how long it took, and says what came of it.
+/// An acknowledgement repeats the frame, and adds the processing time and the result.
 fn acknowledged(frame: &Frame, connection: u64, app: &str, book: &mut Book) {
     let id = frame.header("message_id").unwrap_or_default().to_owned();
     let mut wrong = Vec::new();
@@ -265,12 +265,12 @@ fn acknowledged(frame: &Frame, connection: u64, app: &str, book: &mut Book) {
     });
 }
 
-/// A delivery's id names the connection it went to.
+/// The connection that a delivery was sent to, by the delivery's id.
 fn sent_on(id: &str) -> u64 {
     id.rsplit('-').next().and_then(|it| it.parse().ok()).unwrap_or_default()
 }
 
-/// Delivers an event to one of the app's connections, and again while it is not acknowledged. Gives the first delivery's id.
+/// Delivers an event to one of the app's connections, and repeats it until it is acknowledged. Returns the first delivery's id.
 pub(super) fn deliver(app: &str, event: &Value, is_callback: bool, platform: &Platform) -> anyhow::Result<String> {
     let first = send(app, &event.to_string(), is_callback, platform)?;
     let (platform, app, id) = (platform.clone(), app.to_owned(), first.clone());
@@ -290,7 +290,7 @@ pub(super) fn deliver(app: &str, event: &Value, is_callback: bool, platform: &Pl
                 (delivery.payload.clone(), again)
             };
             sleep(again).await;
-            // No client connected: the next turn.
+            // If no client is connected, the next round retries.
             if let Ok(next) = send(&app, &payload, false, &platform) {
                 id = next;
             }
@@ -306,7 +306,7 @@ fn send(app: &str, payload: &str, is_callback: bool, platform: &Platform) -> any
     let (parts, lost) = (book.faults.parts.max(1), book.faults.lost_part.take());
     let connections: Vec<Connection> = book.app(app).connections.clone();
     anyhow::ensure!(!connections.is_empty(), "no client is connected");
-    // One of them, and never all: as if at random, but so that each gets its turn.
+    // To one connection, never to all: round robin; the platform's choice is random.
     let connection = &connections[book.app(app).deliveries.len() % connections.len()];
     let id = format!("{trace}-{}", connection.number);
     let bytes = payload.as_bytes();
@@ -329,7 +329,7 @@ fn send(app: &str, payload: &str, is_callback: bool, platform: &Platform) -> any
     Ok(id)
 }
 
-/// Cuts fall anywhere, also inside a character.
+/// Events are split at any byte, also inside a character.
 fn part_of(bytes: &[u8], part: usize, parts: usize, number: u64, id: &str) -> Frame {
     let size = bytes.len().div_ceil(parts);
     let (from, to) = ((part * size).min(bytes.len()), ((part + 1) * size).min(bytes.len()));

@@ -1,4 +1,4 @@
-//! Card entities: one counter for each, one call at a time.
+//! Card entities: a sequence number for each, one call at a time.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use super::api::{Asked, Refused, refuse};
 use super::book::{Book, Card};
 use super::cards;
 
-/// The text of the refusal of a call that was made before, word for word: what a client does whose answer got lost.
+/// The error text for a repeated call with the same content: a client repeats a call whose response was lost.
 pub(super) const REPEATED: &str = "the sequence of a repeated call";
-/// Changes of one card in a second.
+/// Limit of changes of a card in a second.
 const PER_SECOND: usize = 10;
 
-/// A call begins. Two at a time for one card is what makes texts go back. Gives the card, if there is one.
+/// Begins a call. Overlapping calls for one card would let its text go backwards. Returns the card, if the call has one.
 pub(super) fn enter(asked: &Asked<'_>, book: &mut Book) -> Option<String> {
     let id = card_id(asked)?.to_owned();
     let card = book.app(asked.app).cards.get_mut(&id)?;
@@ -23,7 +23,7 @@ pub(super) fn enter(asked: &Asked<'_>, book: &mut Book) -> Option<String> {
     Some(id)
 }
 
-/// It ends.
+/// Ends a call.
 pub(super) fn leave(asked: &Asked<'_>, card: Option<String>, book: &mut Book) {
     let card = card.and_then(|id| book.app(asked.app).cards.get_mut(&id));
     if let Some(card) = card {
@@ -36,7 +36,7 @@ fn card_id<'a>(asked: &Asked<'a>) -> Option<&'a str> {
     asked.path.get(4).copied().filter(|_| kit)
 }
 
-/// Obeys a call.
+/// Executes a call.
 pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     if asked.name == "create_card" {
         return create(asked, book);
@@ -93,7 +93,7 @@ fn card_json(data: &Value) -> Result<Value, Refused> {
     serde_json::from_str(data).map_err(|_| refuse(200_621, "invalid JSON"))
 }
 
-/// The sequence grows strictly, and a `uuid` names one operation.
+/// The sequence must grow, and a `uuid` must belong to one operation.
 fn number(asked: &Asked<'_>, card: &mut Card) -> Result<(), Refused> {
     let sequence = asked.body["sequence"].as_i64().unwrap_or_default();
     let uuid = asked.body["uuid"].as_str().unwrap_or_default();

@@ -10,12 +10,12 @@ use super::api::{Asked, Refused, refuse};
 use super::book::{Book, Said};
 use super::cards;
 
-/// The same `uuid` makes one message within an hour.
+/// The same `uuid` creates one message within an hour.
 const ONCE: Duration = Duration::from_secs(3600);
-/// Messages to one chat in a second.
+/// Limit of messages to a chat in a second.
 const PER_SECOND: usize = 5;
 
-/// Obeys a call.
+/// Executes a call.
 pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let id = asked.path.get(4).copied().unwrap_or_default();
     match asked.name {
@@ -29,7 +29,7 @@ pub(super) fn call(asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
     }
 }
 
-/// Which file it is. Key and message must belong together.
+/// The file of a message. Key and message must belong together.
 fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let said = of_app(id, asked, book)?;
     let key = asked.path.last().copied().unwrap_or_default();
@@ -44,7 +44,7 @@ fn download(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refus
     Ok(json!(key))
 }
 
-/// What a message says; of one that was forwarded also what is in it.
+/// The content of a message; for a forwarded one, also the messages in it.
 fn tell(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused> {
     let said = of_app(id, asked, book)?;
     if said.gone {
@@ -95,7 +95,7 @@ fn reply(to: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Value, Refused>
     make(asked, &said.by, &said.chat_id, Some(to), book)
 }
 
-/// A message that the app may refer to. Ids of other apps mean nothing to it.
+/// A message that the app may refer to. Ids of other apps are unknown to it.
 fn of_app(id: &str, asked: &Asked<'_>, book: &mut Book) -> Result<Said, Refused> {
     let found = book.app(asked.app).messages.get(id).cloned();
     found.ok_or_else(|| refuse(99_992_354, format!("no message {id} of this app")))
@@ -180,7 +180,7 @@ fn made_it(id: &str, chat_id: &str) -> Value {
     json!({ "code": 0, "msg": "success", "data": { "message_id": id, "chat_id": chat_id, "deleted": false, "updated": false } })
 }
 
-/// What a message shows.
+/// The visible form of a message.
 struct Shown {
     text: String,
     card: Option<String>,

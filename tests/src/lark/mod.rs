@@ -1,6 +1,6 @@
 //! Lark's side of a self-built app, by webhook and by long connection, as strict as the platform: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod book;
@@ -41,7 +41,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -58,13 +58,13 @@ impl Platform {
         platform
     }
 
-    /// Its open API.
+    /// Address of its open API.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Makes an app with a bot, or gives it another secret.
+    /// Creates an app with a bot, or changes its secret.
     pub fn add_app(&self, app: &str, secret: &str) {
         let mut book = self.book();
         let app_ = book.app(app);
@@ -74,7 +74,7 @@ impl Platform {
         app_.encrypt_key = format!("key of {app}");
     }
 
-    /// What an operator creates for an app.
+    /// Request body that creates the integration of an app.
     #[must_use]
     pub fn as_integration(&self, app: &str, name: &str, mode: &str) -> Value {
         let mut book = self.book();
@@ -88,7 +88,7 @@ impl Platform {
                 "endpoints": { "apiBase": self.url() } })
     }
 
-    /// The id of a chat, as the platform has it: also a direct chat has one of its own.
+    /// The platform's id of a chat; a direct chat has one too.
     #[must_use]
     pub fn chat_id(app: &str, from: &Speaker) -> String {
         match &from.group {
@@ -97,7 +97,7 @@ impl Platform {
         }
     }
 
-    /// A person says something to the bot; in a group they mention it. Gives the event, which can be delivered several times.
+    /// A person's message to the bot; in a group it mentions it. Returns the event, which can be delivered several times.
     #[must_use]
     pub fn text(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
@@ -110,7 +110,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// A person says something in a group, and not to the bot. Only an app with `im:message.group_msg` hears of it.
+    /// A person's message in a group that is not for the bot. Only an app with `im:message.group_msg` receives it.
     #[must_use]
     pub fn talk(&self, app: &str, from: &Speaker, text: &str) -> Value {
         let mut book = self.book();
@@ -122,7 +122,7 @@ impl Platform {
         event
     }
 
-    /// A person answers an earlier message with a text for the bot.
+    /// A person's reply to an earlier message, with a text for the bot.
     #[must_use]
     pub fn quoting(&self, app: &str, from: &Speaker, text: &str, earlier: &str) -> Value {
         let mut event = self.text(app, from, text);
@@ -131,7 +131,7 @@ impl Platform {
         event
     }
 
-    /// A person forwards messages to the bot, as one.
+    /// A person forwards messages to the bot, as one message.
     #[must_use]
     pub fn forward(&self, app: &str, from: &Speaker, texts: &[&str]) -> Value {
         let mut book = self.book();
@@ -152,7 +152,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// A person puts a picture into the chat. In a group no bot hears of it.
+    /// A person sends a picture to the chat. In a group no bot receives it.
     #[must_use]
     pub fn picture(&self, app: &str, from: &Speaker) -> Value {
         let mut book = self.book();
@@ -161,7 +161,7 @@ impl Platform {
         said(app, from, &id, &mut book)
     }
 
-    /// A person alone with the bot sends a picture or a file.
+    /// A person sends a picture or a file in the direct chat.
     #[must_use]
     pub fn upload(&self, app: &str, from: &Speaker, upload: Upload) -> Value {
         let event = match upload.is_picture {
@@ -180,7 +180,7 @@ impl Platform {
     #[must_use]
     pub fn enter(&self, app: &str, by: &Speaker) -> Value {
         let mut book = self.book();
-        // The chat is there, whether anything was said in it or not.
+        // The chat exists even if no message was sent in it.
         book.say(app, by, "system", "{}".to_owned(), Vec::new());
         let event_id = book.fresh("ev");
         let header = header(
@@ -207,13 +207,13 @@ impl Platform {
             "context": { "open_message_id": message, "open_chat_id": chat, "url": "", "preview_token": "" } } })
     }
 
-    /// A person clicks on the newest button of a bot that stands in their chat. `None` if there is none.
+    /// A person clicks the bot's newest button in their chat. `None` if there is none.
     #[must_use]
     pub fn press(&self, app: &str, by: &Speaker) -> Option<Value> {
         self.press_one(app, by, |_| true)
     }
 
-    /// A person clicks on the newest button whose label is the one, of those whose clicks are reported. `None` if there is none.
+    /// A person clicks the newest button whose label satisfies `is_it`, of those whose clicks are reported. `None` if there is none.
     #[must_use]
     pub fn press_one(&self, app: &str, by: &Speaker, is_it: impl Fn(&str) -> bool) -> Option<Value> {
         let is_it = |button: &Value| button["text"]["content"].as_str().is_some_and(&is_it);
@@ -257,19 +257,19 @@ impl Platform {
         buttons.collect()
     }
 
-    /// Delivers an event over the long connection, again and again until it is acknowledged. Gives the delivery's id.
+    /// Delivers an event over the long connection, and repeats it until it is acknowledged. Returns the delivery's id.
     ///
     /// # Errors
     /// If no client is connected.
     pub fn push(&self, app: &str, event: &Value) -> anyhow::Result<String> {
         let mut event = event.clone();
-        // There it is empty.
+        // The token is empty on long connections.
         event["header"]["token"] = json!("");
         let is_callback = event["header"]["event_type"] == "card.action.trigger";
         gateway::deliver(app, &event, is_callback, self)
     }
 
-    /// Delivers an event to a webhook, encrypted and signed. Gives the answer.
+    /// Delivers an event to a webhook, encrypted and signed. Returns the response.
     ///
     /// # Errors
     /// If it isn't a 200 within three seconds.
@@ -326,19 +326,19 @@ impl Platform {
         }
     }
 
-    /// Sends bytes on every connection of an app, whether they are a frame or not.
+    /// Sends bytes on every connection of an app, which may be an invalid frame.
     pub fn push_bytes(&self, app: &str, bytes: &[u8]) {
         for connection in &self.book().app(app).connections {
             connection.send_bytes(bytes);
         }
     }
 
-    /// Sets how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);
     }
 
-    /// All access tokens of an app end now.
+    /// Expires all access tokens of an app.
     pub fn expire_tokens(&self, app: &str) {
         self.book().app(app).tokens.clear();
     }
@@ -357,14 +357,14 @@ impl Platform {
         }
     }
 
-    /// Cuts the app's connections without a word.
+    /// Cuts the app's connections without a close frame.
     pub fn cut(&self, app: &str) {
         for connection in &self.book().app(app).connections {
             connection.end(LinkState::Cut);
         }
     }
 
-    /// How many live connections an app has, and how often it asked for one.
+    /// Number of an app's live connections, and of its bootstrap calls.
     #[must_use]
     pub fn connections(&self, app: &str) -> (usize, usize) {
         let mut book = self.book();
@@ -393,13 +393,13 @@ impl Platform {
         self.book().uploads.of_chat(chat.chat())
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
     }
 
-    /// How many reactions stand at an app's messages now.
+    /// Number of reactions on an app's messages now.
     #[must_use]
     pub fn reactions(&self, app: &str) -> usize {
         self.book().app(app).reactions.len()
@@ -428,7 +428,7 @@ impl Platform {
         reacted.iter().filter(is_here).count()
     }
 
-    /// Every call of the API that carried a good token, the oldest first.
+    /// Every authenticated call of the API, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.book().calls.clone()
@@ -440,7 +440,7 @@ impl Platform {
         self.book().acks.clone()
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.book().complaints.all()
@@ -451,7 +451,7 @@ impl Platform {
     }
 }
 
-/// The event that tells the bot of a message.
+/// The event that delivers a message to the bot.
 fn said(app: &str, from: &Speaker, id: &str, book: &mut Book) -> Value {
     let event_id = book.fresh("ev");
     let found = book.app(app);

@@ -20,7 +20,7 @@ fn vectors() -> Value {
 }
 
 #[test]
-fn frames_are_those_of_the_vendor() {
+fn frames_match_the_vendors_encoding() {
     for vector in vectors()["frames"].as_array().unwrap() {
         let (name, decoded) = (&vector["name"], &vector["decoded"]);
         let bytes = hex::decode(vector["hex"].as_str().unwrap()).unwrap();
@@ -36,14 +36,18 @@ fn frames_are_those_of_the_vendor() {
         if decoded["payload_utf8"].is_string() {
             assert_eq!(json!(payload), decoded["payload_utf8"], "{name}");
         }
-        // Optional texts that are there but empty are not kept.
+        // Optional texts that are present but empty are not preserved.
         if decoded["payload_encoding"].is_null() && decoded["payload_type"].is_null() {
             assert_eq!(frame.encode(), bytes, "{name}");
         }
     }
     for vector in vectors()["frames_invalid"].as_array().unwrap() {
         let bytes = hex::decode(vector["hex"].as_str().unwrap()).unwrap();
-        assert!(Frame::decode(&bytes).is_err(), "{}", vector["name"]);
+        assert!(
+            Frame::decode(&bytes).is_err(),
+            "expected an invalid frame: {}",
+            vector["name"]
+        );
     }
 }
 
@@ -130,7 +134,7 @@ async fn card_grows_by_its_own_count() {
     let send = json!({ "msg_type": "interactive", "content": content, "uuid": "u1" });
     let reply = format!("/im/v1/messages/{asked}/reply");
     assert_eq!(caller.code("POST", &reply, &send).await, 0);
-    // Once more gives the same message.
+    // A repetition returns the same message.
     assert_eq!(caller.code("POST", &reply, &send).await, 0);
     let write = format!("/cardkit/v1/cards/{id}/elements/stream_md/content");
     let text = |content: &str, n: i64| json!({ "content": content, "sequence": n, "uuid": format!("w{content}{n}") });
@@ -155,7 +159,7 @@ async fn card_grows_by_its_own_count() {
 }
 
 #[tokio::test]
-async fn what_the_platform_refuses_is_refused() {
+async fn invalid_calls_are_refused_as_by_the_platform() {
     let platform = platform().await;
     let caller = Caller::new(&platform).await;
     let asked = message_of(&platform.text(APP, &Speaker::in_group("ou_li", "oc_g"), "hi"));
@@ -205,11 +209,11 @@ async fn what_the_platform_refuses_is_refused() {
         Ok(answer) => answer.bytes().await,
         Err(error) => Err(error),
     };
-    assert!(lost.is_err(), "{lost:?}");
+    assert!(lost.is_err(), "expected a lost response, found {lost:?}");
 }
 
 #[tokio::test]
-async fn long_connection_delivers_in_parts_and_again() {
+async fn long_connection_delivers_in_parts_and_redelivers() {
     let platform = platform().await;
     platform.misbehave(|faults| {
         faults.parts = 3;
@@ -237,7 +241,7 @@ async fn long_connection_delivers_in_parts_and_again() {
     let event = platform.text(APP, &Speaker::alone("ou_li"), "你好");
     platform.push(APP, &event).unwrap();
     let mut parts = Vec::new();
-    // Two of the first delivery, three of the second.
+    // Two parts of the first delivery, three of the second.
     for _ in 0..5 {
         let message = tokio::time::timeout(Duration::from_secs(5), socket.next())
             .await
@@ -261,7 +265,7 @@ async fn long_connection_delivers_in_parts_and_again() {
         .unwrap();
     assert_eq!(acks.code, 200);
     assert_eq!(platform.complaints(), ["a ticket that was used before (1 times)"]);
-    // Without the headers that the platform sent it is not an acknowledgement.
+    // Without the headers of the platform's frame it is not an acknowledgement.
     ack.headers.remove(6);
     socket.send(Message::binary(ack.encode())).await.unwrap();
     let count = || (platform.complaints().len() >= 3).then_some(());

@@ -1,4 +1,4 @@
-//! The Bot API over HTTP: who calls what, and what is answered.
+//! The Bot API over HTTP: authentication, calls, and responses.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -11,7 +11,7 @@ use crate::uploads::Form;
 use super::book::{Answer, Book, Call, Webhook};
 use super::{Platform, messages, updates};
 
-/// Largest body that a test's platform reads.
+/// Limit of a request body.
 const MAX_BODY_BYTES: usize = 60 << 20;
 
 /// A refusal.
@@ -80,7 +80,7 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
     answer(done)
 }
 
-/// Makes a call. A webhook's answer can hold one too.
+/// Executes a call, which may also be in the response of a webhook.
 pub(super) async fn call(token: &str, method: &str, body: Value, platform: &Platform) -> Result<Value, Refused> {
     if !platform.book().bots.contains_key(token) {
         return Err(refuse(401, "Unauthorized"));
@@ -106,7 +106,7 @@ pub(super) async fn call(token: &str, method: &str, body: Value, platform: &Plat
     done
 }
 
-/// What the platform is free to say at any time is no fault of the client's.
+/// Refusals that a correct client may get at any time are no complaints.
 fn complain(method: &str, refused: &Refused, book: &mut Book) {
     let free = [
         "not modified",
@@ -148,7 +148,7 @@ fn parameters(method: &str, headers: &HeaderMap, bytes: &Bytes, platform: &Platf
     })
 }
 
-/// In forms everything but text is JSON.
+/// In forms every value but text is JSON.
 fn form_value(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value,
@@ -206,7 +206,7 @@ fn set_webhook(token: &str, body: &Value, platform: &Platform) -> Result<Value, 
             url: url.to_owned(),
             secret,
         });
-        // A poll that waits is ended.
+        // A waiting poll is ended.
         bot.poll += 1;
     }
     drop(book);
@@ -305,7 +305,7 @@ fn answer(done: Result<Value, Refused>) -> Response {
     response
 }
 
-/// An answer whose connection breaks before it is there.
+/// A response whose connection breaks before it is sent.
 fn lost() -> Response {
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("lost")) });
     Response::new(Body::from_stream(broken))

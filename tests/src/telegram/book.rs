@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use serde_json::Value;
 use crate::outbound::{Bubble, Complaints};
 use crate::uploads::Uploads;
 
-/// A call in place of whose answer something else comes.
+/// A call that gets a faulty response.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// The method.
     pub method: &'static str,
-    /// What comes.
+    /// The faulty response.
     pub answer: Answer,
 }
 
-/// What a call gets in place of its answer.
+/// A faulty response.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A refusal: error code, description, parameters.
     Refused(u16, &'static str, Value),
-    /// The call takes effect, but its answer gets lost.
+    /// The call takes effect, but its response is lost.
     Lost,
 }
 
@@ -37,15 +37,15 @@ pub struct Call {
     pub body: Value,
 }
 
-/// All that happened.
+/// The platform's state, with everything that happened.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) faults: VecDeque<Fault>,
     pub(super) bots: HashMap<String, Bot>,
     pub(super) bubbles: Vec<Bubble>,
-    /// What people sent, by `file_id`.
+    /// Files that people sent, by `file_id`.
     pub(super) files: HashMap<String, Vec<u8>>,
-    /// What bots sent.
+    /// Files that bots sent.
     pub(super) uploads: Uploads,
     pub(super) calls: Vec<Call>,
     pub(super) complaints: Complaints,
@@ -59,21 +59,21 @@ pub(super) struct Bot {
     pub(super) id: i64,
     pub(super) username: String,
     pub(super) webhook: Option<Webhook>,
-    /// Updates that are not confirmed, the oldest first.
+    /// Unconfirmed updates, the oldest first.
     pub(super) updates: VecDeque<Update>,
-    /// Kinds of update that the bot wants. Empty: all.
+    /// Kinds of update that the bot subscribed to. Empty: all.
     pub(super) allowed: Vec<String>,
-    /// Grows with every `getUpdates`: an older one that waits is ended.
+    /// Grows with every `getUpdates`: an older waiting one is ended.
     pub(super) poll: u64,
-    /// Since when no `getUpdates` came, and whether one waits.
+    /// When a `getUpdates` was last running. The bot counts as polled for a short time after it.
     pub(super) polled_at: Option<Instant>,
     pub(super) chats: HashMap<i64, Chat>,
     pub(super) queries: HashMap<String, Query>,
     pub(super) commands: HashMap<String, Vec<String>>,
     pub(super) typing: usize,
-    /// Whether privacy mode keeps from the bot what is said in groups.
+    /// Whether privacy mode is on: messages in groups without a mention are not delivered.
     pub(super) is_private: bool,
-    /// Before when no message may be sent into a chat, because the platform said so.
+    /// Until when no message may be sent to a chat, because the platform rate limited it.
     pub(super) throttled: HashMap<i64, Instant>,
 }
 
@@ -89,11 +89,11 @@ pub(super) struct Webhook {
 pub(super) struct Update {
     pub(super) id: i64,
     pub(super) body: Value,
-    /// Delivered whatever the offset says: a confirmation that got lost.
+    /// Delivered regardless of the offset, as if the confirmation had been lost.
     pub(super) again: bool,
 }
 
-/// A chat that the bot may speak in.
+/// A chat in which the bot may write.
 #[derive(Default)]
 pub(super) struct Chat {
     pub(super) blocked: bool,
@@ -102,7 +102,7 @@ pub(super) struct Chat {
     pub(super) heard: HashSet<i64>,
     /// Messages of the bot.
     pub(super) sent: HashMap<i64, Sent>,
-    /// The bubble that a draft is shown in, and until when.
+    /// The bubble that shows a draft, and until when.
     pub(super) draft: Option<(usize, Instant)>,
     pub(super) paces: VecDeque<Instant>,
 }
@@ -117,22 +117,22 @@ pub(super) struct Sent {
     pub(super) gone: bool,
 }
 
-/// A press of a button.
+/// A click on a button.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     pub(super) answered: bool,
-    /// What appeared over the chat.
+    /// The notification that was shown.
     pub(super) text: String,
 }
 
 impl Book {
-    /// A number that was not there before.
+    /// A new unique number.
     pub(super) fn fresh(&mut self) -> i64 {
         self.count += 1;
         self.count
     }
 
-    /// Puts an update into a bot's queue, if the bot wants its kind. Gives its id.
+    /// Appends an update to a bot's queue, if the bot subscribed to its kind. Returns its id.
     pub(super) fn push(&mut self, token: &str, kind: &str, body: &Value) -> i64 {
         let id = 884_100_000 + self.fresh();
         let Some(bot) = self.bots.get_mut(token) else { return id };
@@ -145,7 +145,7 @@ impl Book {
 }
 
 impl Chat {
-    /// Whether one more message may be sent: at most `most` within `per`. Else in how many seconds.
+    /// Rate limiter: whether one more message may be sent, at most `most` within `per`. Otherwise, in how many seconds.
     pub(super) fn in_pace(&mut self, most: usize, per: Duration) -> Result<(), u64> {
         let now = Instant::now();
         self.paces.retain(|at| now.duration_since(*at) < per);

@@ -1,4 +1,4 @@
-//! What bots show: messages, edits, drafts, typing, answers to presses.
+//! Messages of bots: texts, edits, drafts, typing, answers to clicks.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use super::book::{Book, Bot, Chat, Sent};
 const MAX_UNITS: usize = 4096;
 /// How long a draft is shown.
 const DRAFT_LIFE: Duration = Duration::from_secs(30);
-/// Messages and edits in a group within a minute.
+/// Limit of messages and edits in a group: 20 a minute.
 const GROUP_PACE: (usize, Duration) = (20, Duration::from_secs(60));
-/// In a private chat: one a second, bursts are let pass.
+/// Limit in a private chat: one a second, with bursts allowed.
 const PRIVATE_PACE: (usize, Duration) = (20, Duration::from_secs(10));
 
 pub(super) fn call(token: &str, method: &str, body: &Value, book: &mut Book) -> Result<Value, Refused> {
@@ -47,7 +47,7 @@ fn bot<'a>(token: &str, book: &'a mut Book) -> Result<&'a mut Bot, Refused> {
     book.bots.get_mut(token).ok_or_else(|| refuse(401, "Unauthorized"))
 }
 
-/// Fields that no method has are ignored by the platform; here they are a mistake.
+/// The platform ignores unknown fields; here they are a complaint.
 fn known_fields(method: &str, body: &Value, own: &[&str], book: &mut Book) {
     let common = [
         "chat_id",
@@ -79,7 +79,7 @@ fn chat_id(body: &Value, book: &Book) -> Result<i64, Refused> {
     }
 }
 
-/// The chat, if the bot may speak there.
+/// The chat, if the bot may write in it.
 fn may_speak<'a>(bot: &'a mut Bot, chat: i64, body: &Value) -> Result<&'a mut Chat, Refused> {
     let found = bot.chats.get_mut(&chat).ok_or_else(|| bad("chat not found"))?;
     if found.blocked {
@@ -92,7 +92,7 @@ fn may_speak<'a>(bot: &'a mut Bot, chat: i64, body: &Value) -> Result<&'a mut Ch
     Ok(found)
 }
 
-/// Keeps the pace of a chat, and makes sure that the bot waits as long as it is told.
+/// Applies the rate limit of a chat, and complains if the bot doesn't wait as long as it was told.
 fn in_pace(token: &str, chat: i64, book: &mut Book) -> Result<(), Refused> {
     let (most, per) = if chat < 0 { GROUP_PACE } else { PRIVATE_PACE };
     let bot = bot(token, book)?;
@@ -127,7 +127,7 @@ fn text(body: &Value) -> Result<String, Refused> {
     Ok(text.trim().to_owned())
 }
 
-/// Entities are inside the text and don't cut each other.
+/// Entities are inside the text and don't partly overlap.
 fn check_entities(units: usize, body: &Value) -> Result<(), Refused> {
     let known = [
         "bold",
@@ -196,7 +196,7 @@ fn check_markup(body: &Value) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Sends a photo or a document that came with the call.
+/// Sends a photo or a document that was uploaded with the call.
 pub(super) fn send_file(
     token: &str,
     method: &str,
@@ -282,7 +282,7 @@ fn message(id: i64, chat: i64, text: &str, username: &str) -> Value {
         "from": { "id": 0, "is_bot": true, "first_name": "Tieline", "username": username }, "text": text })
 }
 
-/// Shows a text in a bubble, a new one unless it is known.
+/// Shows a text in the known bubble, or in a new one.
 fn show(known: Option<usize>, token: &str, chat: i64, text: &str, book: &mut Book) -> usize {
     let bubble = known.unwrap_or_else(|| {
         book.bubbles.push(Bubble {

@@ -1,6 +1,6 @@
 //! Telegram's side of bots, by webhook and by long polling, as strict as the Bot API: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod book;
@@ -40,7 +40,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -64,7 +64,7 @@ impl Platform {
         format!("http://{}", self.address)
     }
 
-    /// Makes a bot. Gives its token.
+    /// Creates a bot. Returns its token.
     ///
     /// # Panics
     /// If it isn't called within a runtime.
@@ -91,14 +91,14 @@ impl Platform {
         token
     }
 
-    /// What an operator creates for a bot.
+    /// Request body that creates the integration of a bot.
     #[must_use]
     pub fn as_integration(&self, token: &str, name: &str, mode: &str) -> Value {
         json!({ "name": name, "platform": "telegram", "connectionMode": mode, "credentials": { "botToken": token },
                 "endpoints": { "apiBase": self.url() } })
     }
 
-    /// A person says something, in a group with a mention of the bot or not. Gives the update's id.
+    /// A person's message, in a group with or without a mention of the bot. Returns the update's id.
     pub fn text(&self, token: &str, from: &Speaker, text: &str, mention: bool) -> i64 {
         let username = self.with(token, |bot| bot.username.clone());
         let (mut words, mut entities) = (text.to_owned(), json!([]));
@@ -107,7 +107,7 @@ impl Platform {
             words = format!("@{username} {text}");
         }
         if let Some(command) = text.split_whitespace().next().filter(|word| word.starts_with('/')) {
-            // Clients write the bot's name behind a command in a group.
+            // In a group, clients append the bot's name to a command.
             let name = if from.group.is_some() && mention {
                 format!("{command}@{username}")
             } else {
@@ -119,7 +119,7 @@ impl Platform {
         self.say(token, from, json!({ "text": words, "entities": entities }))
     }
 
-    /// A person replies to the bot's newest message in a chat, without a mention. Gives the update's id.
+    /// A person replies to the bot's newest message in a chat, without a mention. Returns the update's id.
     ///
     /// # Panics
     /// If there is no such message.
@@ -140,22 +140,22 @@ impl Platform {
         self.say(token, from, json!({ "text": text, "reply_to_message": replied }))
     }
 
-    /// A person sends a message with these fields. Gives the update's id.
+    /// A person sends a message with these fields. Returns the update's id.
     pub fn say(&self, token: &str, from: &Speaker, fields: Value) -> i64 {
         let message = self.message(token, from, fields);
         self.update(token, "message", &message)
     }
 
-    /// A person sends a picture, which comes in two sizes, or a file. Gives the update's id.
+    /// A person sends a picture, which comes in two sizes, or a file. Returns the update's id.
     pub fn upload(&self, token: &str, from: &Speaker, upload: Upload) -> i64 {
         self.say(token, from, self.media(upload))
     }
 
-    /// A person sends an album: a message for each picture or file, the first one with the caption. In a group that mentions the bot,
-    /// and privacy mode keeps the others from it. Gives the ids of the updates.
+    /// A person sends an album: a message for each picture or file, the first one with the caption. In a group the caption mentions the bot,
+    /// and privacy mode hides the other messages from it. Returns the ids of the updates.
     ///
     /// # Panics
-    /// If it has not between 2 and 10 parts. See Bot API/sendMediaGroup.
+    /// If it doesn't have between 2 and 10 parts. See Bot API/sendMediaGroup.
     pub fn album(&self, token: &str, from: &Speaker, caption: &str, uploads: &[Upload]) -> Vec<i64> {
         assert!((2..=10).contains(&uploads.len()), "an album has 2 to 10 parts");
         let album = format!("139{:014}", self.book().fresh());
@@ -205,7 +205,7 @@ impl Platform {
         json!({ field: value })
     }
 
-    /// Any other update. Gives its id.
+    /// Any other update. Returns its id.
     pub fn update(&self, token: &str, kind: &str, body: &Value) -> i64 {
         let id = self.book().push(token, kind, body);
         self.changed();
@@ -226,12 +226,12 @@ impl Platform {
         message
     }
 
-    /// A person presses the newest button in a chat. Gives the query's id. `None` if there is no button.
+    /// A person clicks the newest button in a chat. Returns the query's id. `None` if there is no button.
     pub fn press(&self, token: &str, by: &Speaker) -> Option<String> {
         self.press_one(token, by, |button| button["callback_data"].is_string())
     }
 
-    /// A person presses the newest button in a chat that is the one. Gives the query's id. `None` if there is no such button.
+    /// A person clicks the newest button in a chat that satisfies `is_it`. Returns the query's id. `None` if there is no such button.
     pub fn press_one(&self, token: &str, by: &Speaker, is_it: impl Fn(&Value) -> bool) -> Option<String> {
         let chat = chat_id(by);
         let (message, data, markup) = self.with(token, |bot| {
@@ -266,7 +266,7 @@ impl Platform {
         })
     }
 
-    /// Takes the oldest update out of the queue, as the request that delivers it to the webhook.
+    /// Removes the oldest update from the queue and returns the request that delivers it to the webhook.
     #[must_use]
     pub fn next_request(&self, token: &str) -> Option<WebhookRequest> {
         let (update, secret) = self.with(token, |bot| {
@@ -282,13 +282,13 @@ impl Platform {
         })
     }
 
-    /// Whether a press was answered, so that the client shows no progress bar any more.
+    /// Whether a click was answered, so that the client shows no progress bar any more.
     #[must_use]
     pub fn is_answered(&self, token: &str, query: &str) -> bool {
         self.with(token, |bot| bot.queries.get(query).is_some_and(|query| query.answered))
     }
 
-    /// Delivers an update again that the bot has confirmed: as if the confirmation had been lost.
+    /// Delivers a confirmed update again, as if the confirmation had been lost.
     pub fn redeliver(&self, token: &str, id: i64, body: Value) {
         self.with(token, |bot| {
             bot.updates.push_front(Update { id, body, again: true });
@@ -296,7 +296,7 @@ impl Platform {
         self.changed();
     }
 
-    /// Opens a topic in a group. Gives its thread id.
+    /// Opens a topic in a group. Returns its thread id.
     pub fn open_topic(&self, token: &str, group: i64) -> i64 {
         let id = self.book().fresh();
         self.with(token, |bot| bot.chats.entry(group).or_default().topics.insert(id));
@@ -338,7 +338,7 @@ impl Platform {
         self.changed();
     }
 
-    /// The next call of a method gets something else than its answer.
+    /// The next call of a method gets this faulty response.
     pub fn fail_once(&self, method: &'static str, answer: Answer) {
         self.book().faults.push_back(Fault { method, answer });
     }
@@ -369,7 +369,7 @@ impl Platform {
         self.with(token, |bot| bot.typing)
     }
 
-    /// The bot's menu in a language; empty for the one of all others.
+    /// The bot's menu in a language; `language` is empty for the default menu.
     #[must_use]
     pub fn commands(&self, token: &str, language: &str) -> Vec<String> {
         self.with(token, |bot| bot.commands.get(language).cloned().unwrap_or_default())
@@ -381,19 +381,19 @@ impl Platform {
         self.book().uploads.of_chat(chat.chat())
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
     }
 
-    /// Every call that carried a known token, the oldest first.
+    /// Every authenticated call, the oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.book().calls.clone()
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.book().complaints.all()
@@ -408,7 +408,7 @@ impl Platform {
         read(book.bots.get_mut(token).expect("there is such a bot"))
     }
 
-    /// The next change. To be taken before looking at the state that it may change.
+    /// Notifies of the next change. To be created before looking at the state that it may change.
     fn changes(&self) -> OwnedNotified {
         Arc::clone(&self.changes).notified_owned()
     }

@@ -1,4 +1,4 @@
-//! The platform as the scenarios drive it that all platforms share.
+//! The simulator behind the interface that all simulators share.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ impl Simulator {
         })
     }
 
-    /// Keeps the newest update, so that it can be delivered again. Gives its id here.
+    /// Stores the newest update, so that it can be delivered again. Returns its id in the interface.
     fn keep(&self, id: i64) -> String {
         let update = self.platform.with(&self.token, |bot| bot.updates.back().cloned());
         let update = update.filter(|update| update.id == id).map(|update| update.body);
@@ -59,7 +59,7 @@ impl PlatformSimulator for Simulator {
         integration
     }
 
-    /// The bridge registers it itself.
+    /// The bridge registers the callback URL itself.
     fn created(&self, _callback_url: &str) {}
 
     fn is_connected(&self) -> bool {
@@ -116,7 +116,7 @@ impl PlatformSimulator for Simulator {
         Some(texts.join("\n"))
     }
 
-    /// The button "Start", which is a command.
+    /// The button "Start", which sends a command.
     fn open_chat(&self, by: &Speaker) -> bool {
         self.say(by, "/start", false);
         true

@@ -1,4 +1,4 @@
-//! The platform refuses what the Bot API refuses.
+//! The simulator refuses what the Bot API refuses.
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ impl Bot {
     async fn start() -> Self {
         let platform = Platform::start().await;
         let token = platform.add_bot(7, "demo_bot");
-        // A person has started the bot, and it is in a group.
+        // A person has started the bot, and the bot is in a group.
         platform.text(&token, &Speaker::alone("5"), "hi", false);
         platform.text(&token, &Speaker::in_group("5", "-100"), "hi", true);
         Self { platform, token }
@@ -34,7 +34,10 @@ impl Bot {
             (&json!(false), &json!(code)),
             "{answer}"
         );
-        assert!(answer["description"].as_str().unwrap().contains(text), "{answer}");
+        assert!(
+            answer["description"].as_str().unwrap().contains(text),
+            "expected `{text}` in the description of {answer}"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! How updates reach the bot: fetched by long polling, or posted to its webhook.
+//! Delivery of updates to the bot: by long polling, or to its webhook.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use super::Platform;
 use super::api::{self, Refused, bad, refuse};
 use super::book::{Bot, Update, Webhook};
 
-/// Longest poll. See Bot API/getUpdates.
+/// Maximum duration of a poll. See Bot API/getUpdates.
 const MAX_POLL: u64 = 50;
-/// Between two deliveries of an update that was not accepted. Telegram waits longer.
+/// Pause between two deliveries of an update that was not accepted. Telegram waits longer.
 const RETRY: Duration = Duration::from_millis(200);
-/// A poller that hasn't come back for so long is gone.
+/// A poller is considered gone if it hasn't polled for this long.
 const POLLER_GONE: Duration = Duration::from_secs(2);
 /// Kinds of update that exist.
 const KINDS: &[&str] = &[
@@ -26,7 +26,7 @@ const KINDS: &[&str] = &[
     "stopped_message_generation",
 ];
 
-/// Remembers which kinds of update the bot wants.
+/// Stores the kinds of update that the bot subscribed to.
 pub(super) fn allow(bot: &mut Bot, body: &Value) {
     if let Some(kinds) = body["allowed_updates"].as_array() {
         let kinds = kinds
@@ -74,7 +74,7 @@ pub(super) async fn fetch(token: &str, body: &Value, platform: &Platform) -> Res
     }
 }
 
-/// Confirms what is before the offset, and ends the poll before.
+/// Confirms the updates before the offset, and ends the previous poll.
 fn begin(token: &str, body: &Value, platform: &Platform) -> Result<u64, Refused> {
     let mut book = platform.book();
     let newest = 884_100_000 + book.count;
@@ -99,7 +99,7 @@ fn begin(token: &str, body: &Value, platform: &Platform) -> Result<u64, Refused>
     Ok(poll)
 }
 
-/// Whether a client fetches a bot's updates.
+/// Whether a client polls a bot's updates.
 pub(super) fn is_polled(bot: &Bot) -> bool {
     bot.polled_at.is_some_and(|at| at.elapsed() < POLLER_GONE)
 }
@@ -127,7 +127,7 @@ pub(super) async fn pump(token: String, platform: Platform) {
     }
 }
 
-/// Posts one update. Its answer may be a call.
+/// Posts one update. The response may contain a call.
 pub(super) async fn post(token: &str, webhook: &Webhook, update: &Value, platform: &Platform) -> anyhow::Result<()> {
     let mut request = platform
         .http
@@ -143,7 +143,7 @@ pub(super) async fn post(token: &str, webhook: &Webhook, update: &Value, platfor
     if let Ok(mut call) = serde_json::from_slice::<Value>(&body)
         && let Some(method) = call["method"].take().as_str()
     {
-        // Its result is not seen.
+        // The webhook doesn't get the call's result.
         let _ = Box::pin(api::call(token, method, call, platform)).await;
     }
     Ok(())

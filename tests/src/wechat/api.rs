@@ -1,4 +1,4 @@
-//! The API: who calls, with which headers, and what is answered.
+//! The API: authentication, headers, and responses.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::Platform;
 use super::book::Book;
 
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// Longest name of a client.
+/// Limit of a client's name.
 const MOST_AGENT_BYTES: usize = 256;
-/// How long a call is held that has nothing to tell.
+/// How long a call is held if there is no news.
 const HOLD: Duration = Duration::from_millis(800);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -131,7 +131,7 @@ async fn code_status(platform: &Platform, code: &str, digits: Option<&str>) -> V
     }
 }
 
-/// Counts a poll for as long as it is held, also if its client goes.
+/// Counts a poll for as long as it is held, even if its client disconnects.
 struct Held<'a>(&'a Platform, &'a str);
 
 impl Drop for Held<'_> {

@@ -1,4 +1,4 @@
-//! What the platform knows: codes, bots, messages, and what was shown.
+//! The platform's state: QR codes, bots, messages, and what chats show.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::outbound::{Bubble, Complaints};
 
-/// Most answers to one message of a person.
+/// Limit of answers to one message of a person.
 pub(super) const WINDOW: usize = 10;
 
-/// Everything.
+/// The platform's state.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) codes: HashMap<String, Code>,
-    /// By token.
+    /// Bots by token.
     pub(super) bots: HashMap<String, Bot>,
     /// Encrypted files by their parameter.
     pub(super) files: HashMap<String, Vec<u8>>,
-    /// Who confirms codes at once.
+    /// The person who confirms codes at once, if set.
     pub(super) confirms: Option<String>,
     pub(super) faults: Faults,
     pub(super) bubbles: Vec<Bubble>,
@@ -27,14 +27,14 @@ pub(super) struct Book {
     count: u64,
 }
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Answers to the next calls that send a message: their return code.
+    /// Codes for the next calls that send a message.
     pub refuse_messages: VecDeque<i64>,
-    /// Polls end with this status, as front ends do that give up waiting.
+    /// Polls end with this status, as when a proxy times out.
     pub poll_status: Option<u16>,
-    /// There are no tickets for the typing sign.
+    /// There are no tickets for the typing indicator.
     pub no_typing: bool,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Code {
     pub(super) state: CodeState,
     pub(super) person: String,
     pub(super) base_url: String,
-    /// The tokens that the client has.
+    /// The tokens that the client already has.
     pub(super) known: Vec<String>,
 }
 
-/// What became of a code.
+/// The state of a code.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum CodeState {
     #[default]
@@ -66,41 +66,41 @@ pub(super) struct Bot {
     pub(super) id: String,
     pub(super) person: String,
     pub(super) ended: bool,
-    /// Not delivered yet.
+    /// Undelivered messages.
     pub(super) waiting: VecDeque<Value>,
-    /// All that was said, by id.
+    /// All messages by id.
     pub(super) said: HashMap<u64, Value>,
-    /// Cursors that were handed out.
+    /// Issued cursors.
     pub(super) cursors: HashSet<String>,
-    /// Whether the client has shown one of them. Until then it may not have got any.
+    /// Whether the client has sent one of them. Until then it may not have received any.
     pub(super) has_cursor: bool,
     pub(super) polls: usize,
     pub(super) n_polls: usize,
-    /// Context tokens, and how many messages answered each.
+    /// Context tokens, with the number of messages that answered each.
     pub(super) contexts: HashMap<String, usize>,
     /// The newest context token.
     pub(super) context: String,
-    /// Texts by the client's ids.
+    /// Texts by the client's message ids.
     pub(super) sent: HashMap<String, String>,
     pub(super) ticket: Option<String>,
-    /// Whether the sign stands, and how often it was shown.
+    /// Whether the typing indicator is shown, and how often it was.
     pub(super) typing: (bool, usize),
 }
 
 impl Book {
-    /// A number that was not there before.
+    /// A new unique number.
     pub(super) fn fresh(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    /// The bot of a person that is logged in.
+    /// The logged-in bot of a person.
     pub(super) fn bot_of(&self, person: &str) -> Option<&Bot> {
         self.bots.values().find(|bot| bot.person == person && !bot.ended)
     }
 
     pub(super) fn say(&mut self, person: &str, item: Value) -> u64 {
-        // Above 2^53: a client that reads numbers as floats gets another id.
+        // Above 2^53: a client that parses numbers as floats gets another id.
         let id = 18_446_744_073_709_500_000 + self.fresh();
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,11 +1,11 @@
-//! Codes: shown, scanned, confirmed.
+//! The states of a QR code: shown, scanned, confirmed.
 
 use serde_json::{Value, json};
 
 use super::book::{Book, Bot, Code, CodeState};
 
 impl Book {
-    /// Makes a code.
+    /// Creates a code.
     pub(super) fn make_code(&mut self, body: &Value) -> Value {
         let number = self.fresh();
         let known = body["local_token_list"].as_array().cloned().unwrap_or_else(|| {
@@ -51,7 +51,7 @@ impl Book {
         found.map(|(_, code)| code)
     }
 
-    /// What a client is told of a code. `None`: nothing new, it is held.
+    /// The status of a code for a client. `None`: nothing new, the call is held.
     pub(super) fn code_status(&mut self, code: &str, digits: Option<&str>) -> Option<Value> {
         let Some(found) = self.codes.get_mut(code) else {
             self.complaints.add("get_qrcode_status: unknown code");
@@ -78,7 +78,7 @@ impl Book {
         if code.known.iter().any(alive) {
             return json!({ "status": "binded_redirect" });
         }
-        // The same code says the same however often it is asked for.
+        // The result for a code doesn't change when it is polled again.
         let token = format!("BT-{}-{}", code.person, self.codes.len());
         if !self.bots.contains_key(&token) {
             self.end_tokens(&code.person);
@@ -94,7 +94,7 @@ impl Book {
     }
 }
 
-/// The text of a code's image.
+/// The text that a code's image encodes.
 fn image(code: &str) -> String {
     format!("https://liteapp.weixin.qq.com/q/x?qrcode={code}&bot_type=3")
 }

@@ -1,4 +1,4 @@
-//! What a bot fetches, and what it sends.
+//! What a bot polls, and what it sends.
 
 use serde_json::{Value, json};
 
@@ -6,12 +6,12 @@ use crate::outbound::Bubble;
 
 use super::book::{Book, WINDOW};
 
-/// Longest text in characters, and in bytes: what is longer may be cut on the phone.
+/// Limit of a text in characters, and in bytes: longer texts may be cut on the phone.
 const MOST_CHARS: usize = 1800;
 const MOST_BYTES: usize = 8 * 1024;
 
 impl Book {
-    /// A poll begins.
+    /// Begins a poll.
     pub(super) fn begin_poll(&mut self, token: &str, cursor: Option<&str>) {
         let Some(bot) = self.bots.get_mut(token) else { return };
         bot.polls += 1;
@@ -29,7 +29,7 @@ impl Book {
         }
     }
 
-    /// What a poll brings. What is delivered is not delivered again.
+    /// The result of a poll. Delivered messages are not delivered again.
     pub(super) fn updates(&mut self, token: &str, is_over: bool) -> Option<Value> {
         let bot = self.bots.get_mut(token)?;
         if bot.ended {
@@ -44,7 +44,7 @@ impl Book {
         Some(json!({ "ret": 0, "msgs": messages, "get_updates_buf": cursor, "longpolling_timeout_ms": 35_000 }))
     }
 
-    /// A message of the bot.
+    /// Handles a message of the bot.
     pub(super) fn send(&mut self, token: &str, body: &Value) -> Value {
         let Some(bot) = self.bots.get_mut(token) else {
             return json!({ "ret": -14 });
@@ -108,7 +108,7 @@ impl Book {
         json!({ "ret": 0, "message_id": 7_480_000_000_000_000_999_u64 })
     }
 
-    /// The ticket of the typing sign.
+    /// Returns the ticket of the typing indicator.
     pub(super) fn config(&mut self, token: &str, body: &Value) -> Value {
         let no_typing = self.faults.no_typing;
         let Some(bot) = self.bots.get_mut(token) else {
@@ -125,7 +125,7 @@ impl Book {
         json!({ "ret": 0, "typing_ticket": ticket })
     }
 
-    /// Shows or hides the typing sign.
+    /// Shows or hides the typing indicator.
     pub(super) fn show_typing(&mut self, token: &str, body: &Value) -> Value {
         let Some(bot) = self.bots.get_mut(token) else {
             return json!({ "ret": -14 });

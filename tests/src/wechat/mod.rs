@@ -1,6 +1,6 @@
-//! WeChat's side of personal bots (iLink), as strict as the platform: login by QR code, long poll, messages, typing sign, files.
+//! WeChat's side of personal bots (iLink), as strict as the platform: login by QR code, long polling, messages, typing indicator, files.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod book;
@@ -34,7 +34,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -49,13 +49,13 @@ impl Platform {
         platform
     }
 
-    /// Its API.
+    /// Address of its API.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What an operator creates: there are no credentials.
+    /// Request body that creates the integration: it has no credentials.
     #[must_use]
     pub fn as_integration(&self, name: &str) -> Value {
         json!({ "name": name, "platform": "wechat", "connectionMode": "long_connection",
@@ -67,12 +67,12 @@ impl Platform {
         self.book().confirms = Some(person.to_owned());
     }
 
-    /// A person scans a code, by the text of its image. With `digits` the app asks for them.
+    /// A person scans a code, given the text of its image. With `digits` the app asks for them.
     pub fn scan(&self, qr_url: &str, person: &str, digits: Option<&str>) {
         self.book().scan(qr_url, person, digits);
     }
 
-    /// The person confirms. `base_url` is what the platform names as the address of the bot's API.
+    /// The person confirms. `base_url` is the API address that the platform assigns to the bot.
     pub fn confirm(&self, qr_url: &str, base_url: &str) {
         self.book().confirm(qr_url, base_url);
     }
@@ -82,7 +82,7 @@ impl Platform {
         self.book().expire(qr_url);
     }
 
-    /// The person logs in elsewhere: the tokens of all their bots end.
+    /// The person logs in elsewhere: the tokens of all their bots expire.
     pub fn log_in_elsewhere(&self, person: &str) {
         self.book().end_tokens(person);
     }
@@ -92,7 +92,7 @@ impl Platform {
         self.book().add_bot(token, bot, person);
     }
 
-    /// Delivers this as a message to a person's bot, whatever it is.
+    /// Delivers this as a message to a person's bot, even if it is invalid.
     pub fn push(&self, person: &str, message: Value) {
         self.book().push(person, message);
     }
@@ -115,7 +115,7 @@ impl Platform {
         book.say(&from.user, item)
     }
 
-    /// A person sends a file to their bot, encrypted on the CDN with a key that is written as text. Returns the message's id.
+    /// A person sends a file to their bot, encrypted on the CDN with a key that is encoded as text. Returns the message's id.
     pub fn send_file(&self, from: &Speaker, name: &str, bytes: &[u8]) -> u64 {
         let key = [0x24; 16];
         let mut book = self.book();
@@ -127,12 +127,12 @@ impl Platform {
         book.say(&from.user, item)
     }
 
-    /// Delivers a message once more, as it is or under another id.
+    /// Delivers a message again, with the same or another id.
     pub fn deliver_again(&self, id: u64, other_id: bool) {
         self.book().deliver_again(id, other_id);
     }
 
-    /// Sets how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);
     }
@@ -143,7 +143,7 @@ impl Platform {
         self.book().bot_of(person).is_some_and(|bot| bot.polls > 0)
     }
 
-    /// How often a person's bot was polled, and how often it asked to be sent what it had not got yet.
+    /// How often a person's bot was polled, including polls for missed messages.
     #[must_use]
     pub fn n_polls(&self, person: &str) -> usize {
         self.book().bot_of(person).map_or(0, |bot| bot.n_polls)
@@ -157,25 +157,25 @@ impl Platform {
         until("a poll", limit, || self.is_polled(person).then_some(())).await
     }
 
-    /// Whether the typing sign stands in the chat with a person, and how often it was shown.
+    /// Whether the typing indicator is shown in the chat with a person, and how often it was.
     #[must_use]
     pub fn typing(&self, person: &str) -> (bool, usize) {
         self.book().bot_of(person).map_or((false, 0), |bot| bot.typing)
     }
 
-    /// How often a message was sent that the platform refused because the window was closed.
+    /// How often a sent message was refused because the reply window was closed.
     #[must_use]
     pub fn n_refused(&self) -> usize {
         self.book().n_refused
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         self.book().complaints.all()

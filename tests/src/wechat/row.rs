@@ -8,13 +8,13 @@ use super::Platform;
 use crate::outbound::{Bubble, Speaker};
 use crate::platform::{Features, PlatformSimulator, Upload};
 
-/// Who owns the bot: a bot has one person, so only this one of the scenarios' people can write to it.
+/// The owner of the bot: a bot has one person, so only this person of the scenarios can write to it.
 const OWNER: &str = "1001";
 
 /// One bot, whose owner confirms every code at once.
 pub struct Row {
     platform: Platform,
-    /// How often messages were delivered again.
+    /// Number of redeliveries.
     n_again: Mutex<usize>,
 }
 
@@ -78,7 +78,7 @@ impl PlatformSimulator for Row {
 
     fn redeliver(&self, id: &str) {
         let mut n_again = self.n_again.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each second time under another id, as the platform does.
+        // Every second one under another id, as the platform does.
         let other_id = *n_again % 2 == 1;
         *n_again += 1;
         self.platform

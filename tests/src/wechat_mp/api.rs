@@ -62,7 +62,7 @@ fn answer(body: &Value) -> Response {
         .expect("a response can be built")
 }
 
-/// A file's bytes. Errors come with 200 too, as JSON.
+/// A file's bytes. Errors have status 200 too, as JSON.
 fn media(query: &HashMap<String, String>, book: &Book) -> Response {
     let has_token = query.get("access_token").is_some_and(|it| book.tokens.contains(it));
     let found = query.get("media_id").and_then(|id| book.media.get(id));
@@ -124,7 +124,7 @@ fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i6
     if body["force_refresh"] == true {
         book.complaints.add("a forced renewal takes the token from others");
     }
-    // Within its lifetime the same token comes again.
+    // While it is valid, the same token is returned.
     let token = book.tokens.iter().next().cloned().unwrap_or_else(|| {
         book.n_tokens += 1;
         format!("token-{}", book.n_tokens)
@@ -133,7 +133,7 @@ fn token(body: &Value, platform: &Platform, book: &mut Book) -> Result<Value, i6
     Ok(json!({ "access_token": token, "expires_in": 7200 }))
 }
 
-/// The older call, whose parameters are in the query and which voids the token that it gave before.
+/// The older call, whose parameters are in the query and which invalidates the token that it returned before.
 fn older_token(query: &HashMap<String, String>, platform: &Platform, book: &mut Book) -> Result<Value, i64> {
     let given = token(&json!(query), platform, book)?;
     let voided = given["access_token"].as_str().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! WeChat's side of an Official Account in safe mode, as strict as the platform: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 
@@ -24,11 +24,11 @@ use crate::uploads::{SentFile, Uploads};
 use crate::wecom::Cipher;
 use crate::wecom::cipher::now;
 
-/// How long the platform waits for the answer to a callback.
+/// The platform's timeout of a callback.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The account's own name.
 const ACCOUNT: &str = "gh_tests";
-/// Messages that a person who wrote may be sent.
+/// Number of messages that may be sent to a person who wrote.
 const MESSAGES: usize = 5;
 
 /// An Official Account.
@@ -50,18 +50,18 @@ pub struct Platform {
 struct Book {
     tokens: HashSet<String>,
     n_tokens: usize,
-    /// Whether the caller's address is on the whitelist.
+    /// Whether the caller's address is missing on the allow list.
     distrusts_caller: bool,
-    /// Codes that the next calls of these names get.
+    /// Codes for the next calls of these names.
     faults: VecDeque<(&'static str, i64)>,
-    /// Messages that each person may still be sent.
+    /// Number of messages that each person may still be sent.
     quotas: HashMap<String, usize>,
-    /// Messages that were answered in the answer to their callback.
+    /// Messages that were answered in the response to their callback.
     answered: HashSet<String>,
     bubbles: Vec<Bubble>,
-    /// What people sent, by id.
+    /// Files that people sent, by id.
     media: HashMap<String, Vec<u8>>,
-    /// What the account uploaded and sent.
+    /// Files that the account uploaded and sent.
     uploads: Uploads,
     n_uploads: usize,
     n_typing: usize,
@@ -93,7 +93,7 @@ impl Platform {
         platform
     }
 
-    /// A person says something. The document can be delivered several times.
+    /// A person's message. The document can be delivered several times.
     #[must_use]
     pub fn text(&self, from: &Speaker, text: &str) -> String {
         let id = number();
@@ -138,7 +138,7 @@ impl Platform {
         request
     }
 
-    /// Shows what a callback was answered with, once: nothing, or a sealed message to the person who wrote.
+    /// Shows the response to a callback, once: nothing, or an encrypted message to the person who wrote.
     ///
     /// # Errors
     /// If people would see that the account is out of service.
@@ -172,7 +172,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Delivers a document to the callback URL, as often as the platform does: three times, until it is answered.
+    /// Delivers a document to the callback URL, as often as the platform does: up to three times, until it is answered.
     ///
     /// # Errors
     /// If no delivery is answered within five seconds.
@@ -199,22 +199,22 @@ impl Platform {
         self.read_answer(document, status, &response.text().await?)
     }
 
-    /// The code that the next call of that name gets.
+    /// The code for the next call of that name.
     pub fn fail_next(&self, call: &'static str, code: i64) {
         self.book().faults.push_back((call, code));
     }
 
-    /// All access tokens end now.
+    /// Expires all access tokens.
     pub fn expire_tokens(&self) {
         self.book().tokens.clear();
     }
 
-    /// Whether the caller's address is on the whitelist.
+    /// Sets whether the caller's address is on the allow list.
     pub fn trust_caller(&self, trusts: bool) {
         self.book().distrusts_caller = !trusts;
     }
 
-    /// Everything that the account shows, the oldest first.
+    /// All messages of the account, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
@@ -226,7 +226,7 @@ impl Platform {
         self.book().calls.clone()
     }
 
-    /// How often people saw that the account is typing.
+    /// How often people saw the typing indicator.
     #[must_use]
     pub fn typing(&self) -> usize {
         self.book().n_typing

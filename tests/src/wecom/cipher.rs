@@ -1,4 +1,4 @@
-//! The callbacks' cryptography, as the platform does it.
+//! The cryptography of callbacks, as the platform does it.
 
 use aes::Aes256;
 use aes::cipher::{BlockModeDecrypt as _, BlockModeEncrypt as _, KeyIvInit as _};
@@ -36,7 +36,7 @@ impl Cipher {
     /// A cipher of this token and key.
     ///
     /// # Errors
-    /// If the key is not one.
+    /// If the key is invalid.
     pub fn new(token: &str, encoding_aes_key: &str) -> anyhow::Result<Self> {
         let lenient = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
         let bytes = GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(format!("{encoding_aes_key}="))?;
@@ -48,10 +48,10 @@ impl Cipher {
         })
     }
 
-    /// A cipher of a fresh token and key.
+    /// A cipher of a new token and key.
     ///
     /// # Panics
-    /// Never: its own key is one.
+    /// Never: the generated key is valid.
     #[must_use]
     pub fn fresh() -> Self {
         let letters = STANDARD.encode(random::<48>()).replace(['+', '/', '='], "x");
@@ -68,10 +68,10 @@ impl Cipher {
         (query, json!({ "encrypt": encrypt }).to_string(), nonce)
     }
 
-    /// Opens a passive reply, which must repeat the callback's nonce.
+    /// Decrypts a passive reply, which must repeat the callback's nonce.
     ///
     /// # Errors
-    /// If the platform would not take it.
+    /// If the platform would not accept it.
     pub fn open_reply(&self, body: &str, nonce: &str) -> anyhow::Result<String> {
         let reply: Value = serde_json::from_str(body).context("the reply is not JSON")?;
         ensure!(
@@ -110,7 +110,7 @@ impl Cipher {
         STANDARD.encode(cipher.encrypt_padded_vec::<NoPadding>(&bytes))
     }
 
-    /// Encrypts a file: the same padding, and nothing before or behind it.
+    /// Encrypts a file: the same padding, and no prefix or suffix.
     #[must_use]
     pub fn encrypt_file(&self, plain: &[u8]) -> Vec<u8> {
         let n_padding = 32 - plain.len() % 32;
@@ -120,10 +120,10 @@ impl Cipher {
         cipher.encrypt_padded_vec::<NoPadding>(&bytes)
     }
 
-    /// Decrypts what is sealed for `receiver`.
+    /// Decrypts a text that is encrypted for `receiver`.
     ///
     /// # Errors
-    /// If it is anything else.
+    /// If it is invalid.
     pub fn decrypt(&self, encrypt: &str, receiver: &str) -> anyhow::Result<String> {
         let cipher = cbc::Decryptor::<Aes256>::new(&self.key.into(), (&iv(&self.key)).into());
         let bytes = STANDARD.decode(encrypt)?;

@@ -1,6 +1,6 @@
 //! WeCom's side of an AI bot in callback mode, as strict as the platform: what we answer is checked field by field.
 //!
-//! An own reading of the cryptography: nothing here uses the connector.
+//! An independent implementation of the cryptography: nothing here uses the connector.
 
 pub(crate) mod cipher;
 mod response;
@@ -21,7 +21,7 @@ pub use row::Callbacks;
 /// A bot as the platform knows it.
 #[derive(Clone)]
 pub struct Bot {
-    /// Token and key, as the operator pastes them.
+    /// Token and key, as the operator enters them.
     pub cipher: Cipher,
     /// The callback URL.
     pub callback_url: String,
@@ -37,16 +37,16 @@ pub struct Shown {
     pub content: String,
     /// Whether it is the last.
     pub finish: bool,
-    /// By which id it can be rated. Only at the beginning.
+    /// The id by which it can be rated. Only in the first state.
     pub feedback: Option<String>,
 }
 
-/// How long the platform waits for an answer.
+/// The platform's timeout of a callback.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest content of a stream.
 const MAX_CONTENT_BYTES: usize = 20_480;
 
-/// The text as the platform delivers it: it leaves the mention of the bot in the text of a group.
+/// The text as the platform delivers it: in a group it contains the mention of the bot.
 #[must_use]
 pub fn mentioning(from: &Speaker, text: &str, mention: bool) -> String {
     match from.group {
@@ -55,13 +55,13 @@ pub fn mentioning(from: &Speaker, text: &str, mention: bool) -> String {
     }
 }
 
-/// The event of a person who rates an answer.
+/// The event of a person's rating of an answer.
 pub(crate) fn feedback(subject: &Value, is_good: bool) -> Value {
     let kind = if is_good { 1 } else { 2 };
     json!({ "eventtype": "feedback_event", "feedback_event": { "id": subject, "type": kind } })
 }
 
-/// How many bubbles have begun with dots.
+/// Number of bubbles that began with dots.
 pub(crate) fn dots(bubbles: &[Bubble]) -> usize {
     let begun = bubbles
         .iter()
@@ -88,7 +88,7 @@ impl Bot {
         }
     }
 
-    /// What an operator creates for it.
+    /// Request body that creates the integration of the bot.
     #[must_use]
     pub fn as_integration(&self, name: &str) -> Value {
         json!({ "name": name, "platform": "wecom", "connectionMode": "webhook",
@@ -113,7 +113,7 @@ impl Bot {
         message
     }
 
-    /// The callback that asks for the newest state of a stream.
+    /// The callback that polls the newest state of a stream.
     #[must_use]
     pub fn poll(&self, from: &Speaker, stream: &str) -> Value {
         let mut message = self.envelope(from, &format!("poll-{}", cipher::nonce()));
@@ -134,10 +134,10 @@ impl Bot {
         message
     }
 
-    /// Sends a callback as the platform does. Gives status, body and the time it took.
+    /// Sends a callback as the platform does. Returns status, body and the time it took.
     ///
     /// # Errors
-    /// If nothing comes within five seconds.
+    /// If there is no response within five seconds.
     pub async fn send_raw(&self, query: &str, body: String) -> anyhow::Result<(u16, String, Duration)> {
         let began = Instant::now();
         let url = format!("{}?{query}", self.callback_url);
@@ -152,10 +152,10 @@ impl Bot {
         Ok((status, response.text().await?, began.elapsed()))
     }
 
-    /// Sends a callback and reads the passive reply. `None`: an empty body.
+    /// Sends a callback and parses the passive reply. `None`: an empty body.
     ///
     /// # Errors
-    /// If the answer is not one that the platform takes.
+    /// If the platform would not accept the response.
     pub async fn send(&self, message: &Value) -> anyhow::Result<Option<Value>> {
         let (query, body, nonce) = self.cipher.callback(&message.to_string());
         let (status, body, _) = self.send_raw(&query, body).await?;
@@ -167,15 +167,15 @@ impl Bot {
         Ok(Some(serde_json::from_str(&plain)?))
     }
 
-    /// Sends a callback whose answer must be a stream.
+    /// Sends a callback whose response must be a stream.
     ///
     /// # Errors
-    /// If it isn't, or breaks a rule of streams.
+    /// If it isn't one, or breaks a rule of streams.
     pub async fn send_for_stream(&self, message: &Value) -> anyhow::Result<Shown> {
         let reply = self
             .send(message)
             .await?
-            .context("the answer is empty: the bubble spins for ever")?;
+            .context("the response is empty: the client would show a spinner for ever")?;
         ensure!(reply["msgtype"] == "stream", "not a stream: {reply}");
         let stream = &reply["stream"];
         for field in stream.as_object().context("no stream")?.keys() {
@@ -206,7 +206,7 @@ impl Bot {
         })
     }
 
-    /// Says something and polls like the platform until the stream is finished. Gives all states in order.
+    /// Sends a message and polls like the platform until the stream is finished. Returns all states in order.
     ///
     /// # Errors
     /// If it isn't within `limit`.

@@ -1,4 +1,4 @@
-//! The platform's `response_url`: one message each, for an hour.
+//! The platform's `response_url`: one message each, valid for an hour.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::outbound::Bubble;
 
-/// What was said through a `response_url`.
+/// A message that was sent through a `response_url`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// The code, which belongs to one message.
@@ -32,7 +32,7 @@ pub struct ResponseServer {
 }
 
 impl ResponseServer {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -59,7 +59,7 @@ impl ResponseServer {
         format!("{}/cgi-bin/aibot/response?response_code={code}", self.url)
     }
 
-    /// Puts an encrypted file behind an address that needs nothing else. Gives the address.
+    /// Serves an encrypted file at an address that needs no authentication. Returns the address.
     #[must_use]
     pub fn keep_file(&self, bytes: Vec<u8>) -> String {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,14 +67,14 @@ impl ResponseServer {
         format!("{}/files/{}?sign=a%2Bb%3D", self.url, files.len() - 1)
     }
 
-    /// What was said so far.
+    /// The messages so far.
     #[must_use]
     pub fn said(&self) -> Vec<Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The messages that were said here, in the chats of the bubbles that answered the same messages. A code is the id of a message,
-    /// perhaps behind `code-`.
+    /// The messages that were sent here, in the chats of the bubbles that answered the same messages. A code is the id of a message,
+    /// perhaps with the prefix `code-`.
     #[must_use]
     pub fn shown_after(&self, bubbles: &[Bubble]) -> Vec<Bubble> {
         let said = self.said().into_iter();
@@ -91,7 +91,7 @@ impl ResponseServer {
         .collect()
     }
 
-    /// What was refused so far, and why.
+    /// The refused messages so far, with the reasons.
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,4 +1,4 @@
-//! The platform behind the interface of the shared scenarios: callbacks, and polls of the answers that they began.
+//! The simulator behind the interface of the shared scenarios: callbacks, and polls of the streams that answer them.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use super::{Bot, Cipher, ResponseServer};
 use crate::outbound::{Bubble, Speaker};
 use crate::platform::{Features, PlatformSimulator, SaidMessages, Upload};
 
-/// How long the platform polls a stream that isn't finished.
+/// How long the platform polls an unfinished stream.
 const POLLED: Duration = Duration::from_mins(6);
-/// Between two polls. The real platform waits for about a second.
+/// Pause between two polls. The real platform waits for about a second.
 const POLL_PAUSE: Duration = Duration::from_millis(200);
 
 /// One bot, and what its members see.
@@ -23,7 +23,7 @@ pub struct Callbacks {
     callback_url: Arc<OnceLock<String>>,
     said: SaidMessages,
     bubbles: Arc<Mutex<Vec<Bubble>>>,
-    /// By which id the newest answer can be rated.
+    /// The id by which the newest answer can be rated.
     rated_by: Arc<Mutex<Option<String>>>,
     complaints: Arc<Mutex<Vec<String>>>,
 }
@@ -42,7 +42,7 @@ impl Callbacks {
         }
     }
 
-    /// Delivers a message with this content. Gives its id.
+    /// Delivers a message with this content. Returns its id.
     fn deliver(&self, from: &Speaker, content: &Value) -> String {
         let said = json!({ "user": from.user, "group": from.group, "content": content });
         let id = self.said.keep(&said);
@@ -50,7 +50,7 @@ impl Callbacks {
         id
     }
 
-    /// Delivers a message, and polls until its stream is finished. A poll that can't reach the bot is made again.
+    /// Delivers a message, and polls until its stream is finished. A poll that can't reach the bot is repeated.
     async fn converse(self, id: String) {
         let said = self.said.get(&id);
         let from = Speaker {
@@ -86,7 +86,7 @@ impl Callbacks {
         )
     }
 
-    /// Delivers an event of a person once. What it is answered with is shown.
+    /// Delivers an event of a person once, and shows the response.
     fn happen(&self, by: &Speaker, id: &'static str, event: Value) {
         let (row, by) = (self.clone(), by.clone());
         tokio::spawn(async move {
@@ -138,9 +138,9 @@ impl PlatformSimulator for Callbacks {
     fn features(&self) -> Features {
         Features {
             hears_groups: false,
-            // A stream and one message more; the rest is behind a link.
+            // A stream and one more message; the rest is behind a link.
             long_answers: false,
-            // Nothing is called but an address that is good for one message.
+            // The bot calls nothing but an address that is valid for one message.
             checks_credentials: false,
             rate_limits: false,
             sends_pictures: false,
@@ -173,7 +173,7 @@ impl PlatformSimulator for Callbacks {
         self.deliver(from, &json!({ "msgtype": "text", "text": { "content": text } }))
     }
 
-    /// Sealed with the bot's own key.
+    /// Encrypted with the bot's own key.
     fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
         let url = self.responses.keep_file(self.cipher.encrypt_file(upload.bytes));
         let kind = if upload.is_picture { "image" } else { "file" };

@@ -13,9 +13,9 @@ use super::{AGENT, Answer, Book, Platform};
 use crate::outbound::Bubble;
 use crate::uploads::{self, Form};
 
-/// Longest content; the platform cuts what is longer.
+/// Limit of a content; the platform cuts longer ones.
 const MAX_CONTENT_BYTES: usize = 2048;
-/// Messages that a member gets in a minute; more are dropped with a success answer.
+/// Limit of messages to a member in a minute; more are dropped with a success response.
 const MAX_A_MINUTE: usize = 30;
 
 /// A refusal.
@@ -85,7 +85,7 @@ fn file(bytes: Vec<u8>) -> Response {
         .expect("a response can be built")
 }
 
-/// An answer that breaks off.
+/// A response that breaks off.
 fn lost() -> Response {
     let broken: Result<Bytes, _> = Err(std::io::Error::other("the answer gets lost"));
     Response::new(Body::from_stream(futures_util::stream::iter([broken])))
@@ -98,7 +98,7 @@ fn token(query: &HashMap<String, String>, platform: &Platform, book: &mut Book) 
     if query.get("corpsecret") != Some(&platform.secret) {
         return refuse(40001, "invalid credential");
     }
-    // Within its lifetime the same token comes again.
+    // While it is valid, the same token is returned.
     let token = book.tokens.iter().next().cloned().unwrap_or_else(|| {
         book.n_tokens += 1;
         format!("token-{}", book.n_tokens)
@@ -145,7 +145,7 @@ fn called(
         }
     }
     .inspect_err(|Refused(code, text)| {
-        // What a correct client never gets, whatever people do.
+        // Codes that a correct client never gets, whatever people do.
         if !matches!(code, 40007 | 81013) {
             book.complaints.add(format!("{name}: {code} {text}"));
         }
@@ -222,7 +222,7 @@ fn send(body: &Value, book: &mut Book) -> Result<Reply, Refused> {
         Some(kind @ ("image" | "file")) => {
             let key = body[kind]["media_id"].as_str().unwrap_or_default().to_owned();
             only_fields(kind, &body[kind], &["media_id"], book);
-            // The check against duplicates compares what is sent.
+            // The duplicate check compares the content.
             if !is_duplicate(body, member, &key, book) && !book.uploads.send("", &key, kind == "image", member) {
                 return refuse(40007, "invalid media_id");
             }
@@ -301,7 +301,7 @@ fn card(card: &Value, book: &mut Book) -> Result<String, Refused> {
     }
 }
 
-/// Whether the call asks for the check against duplicates, and is one.
+/// Whether the call requests the duplicate check, and is a duplicate.
 fn is_duplicate(body: &Value, member: &str, text: &str, book: &mut Book) -> bool {
     if body["enable_duplicate_check"] != 1 {
         return false;
@@ -316,7 +316,7 @@ fn is_duplicate(body: &Value, member: &str, text: &str, book: &mut Book) -> bool
     earlier.any(|(to, said, at)| to == member && said == text && at.elapsed() < reach)
 }
 
-/// What is too fast is dropped without a word.
+/// Messages beyond the rate limit are dropped without an error.
 fn is_too_fast(member: &str, book: &mut Book) -> bool {
     let sent_at = book.sent_at.entry(member.to_owned()).or_default();
     while sent_at.front().is_some_and(|at| at.elapsed() > Duration::from_secs(60)) {

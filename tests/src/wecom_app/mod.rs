@@ -1,6 +1,6 @@
 //! WeCom's side of a self-built application, as strict as the platform: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 #[cfg(test)]
@@ -42,37 +42,37 @@ pub struct Platform {
     http: Client,
 }
 
-/// What a call gets in place of its answer.
+/// The response to a call in place of the right one.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {
     /// This code; the call has no effect.
     Code(i64),
-    /// The call takes effect, but its answer gets lost.
+    /// The call takes effect, but its response is lost.
     Lost,
 }
 
 #[derive(Default)]
 struct Book {
-    /// What callbacks were answered with.
+    /// The responses to callbacks.
     answers: Vec<String>,
     tokens: HashSet<String>,
     n_tokens: usize,
-    /// Whether the caller's address is a trusted one.
+    /// Whether the caller's address is not trusted.
     distrusts_caller: bool,
     /// Members outside the application's visible range.
     invisible: HashSet<String>,
-    /// What the next calls of these names get.
+    /// The responses to the next calls of these names.
     faults: VecDeque<(&'static str, Answer)>,
     bubbles: Vec<Bubble>,
-    /// Contents by member with the time they came.
+    /// Contents by member, with the time of arrival.
     contents: Vec<(String, String, Instant)>,
     sent_at: HashMap<String, VecDeque<Instant>>,
-    /// Cards by task id: which bubble, and labels and keys of the buttons.
+    /// Cards by task id: the bubble, and labels and keys of the buttons.
     cards: HashMap<String, (usize, Vec<(String, String)>)>,
-    /// Codes that change a card once.
+    /// Codes that can change a card once.
     response_codes: HashMap<String, usize>,
     media: HashMap<String, Vec<u8>>,
-    /// What the application uploaded and sent.
+    /// Files that the application uploaded and sent.
     uploads: Uploads,
     n_uploads: usize,
     calls: Vec<&'static str>,
@@ -80,7 +80,7 @@ struct Book {
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -102,7 +102,7 @@ impl Platform {
         platform
     }
 
-    /// A member says something. The document can be delivered several times.
+    /// A member's message. The document can be delivered several times.
     #[must_use]
     pub fn text(&self, from: &Speaker, text: &str) -> String {
         self.message(from, "text", &[("Content", text)])
@@ -144,13 +144,13 @@ impl Platform {
         sealed_xml::document(&[&common, fields].concat())
     }
 
-    /// A member clicks on the button of their newest card. `None` if there is none.
+    /// A member clicks the button of their newest card. `None` if there is none.
     #[must_use]
     pub fn press(&self, by: &Speaker) -> Option<String> {
         self.press_one(by, |_| true)
     }
 
-    /// A member clicks on the newest button that is the one. `None` if there is none.
+    /// A member clicks the newest button that satisfies `is_it`. `None` if there is none.
     #[must_use]
     pub fn press_one(&self, by: &Speaker, is_it: impl Fn(&str) -> bool) -> Option<String> {
         let (task, key, code) = {
@@ -184,13 +184,13 @@ impl Platform {
         sealed_xml::request(&self.cipher, &self.corp, document).0
     }
 
-    /// The request with which the console checks the address.
+    /// The request by which the console verifies the address.
     #[must_use]
     pub fn check(&self, echo: &str) -> WebhookRequest {
         sealed_xml::check(&self.cipher, &self.corp, echo)
     }
 
-    /// Reads what a callback was answered with: nothing, or a sealed message.
+    /// Parses the response to a callback: nothing, or an encrypted message.
     ///
     /// # Errors
     /// If the platform would not accept it.
@@ -208,7 +208,7 @@ impl Platform {
     /// Delivers a document to the callback URL.
     ///
     /// # Errors
-    /// If it isn't answered within five seconds as the platform wants it.
+    /// If there is no valid response within five seconds.
     pub async fn post(&self, document: &str) -> anyhow::Result<Option<String>> {
         let request = self.request(document);
         let url = format!(
@@ -221,17 +221,17 @@ impl Platform {
         self.read_answer(status, &response.text().await?)
     }
 
-    /// What the next call of that name gets in place of its answer.
+    /// Sets the response to the next call of that name in place of the right one.
     pub fn fail_next(&self, call: &'static str, answer: Answer) {
         self.book().faults.push_back((call, answer));
     }
 
-    /// All access tokens end now.
+    /// Expires all access tokens.
     pub fn expire_tokens(&self) {
         self.book().tokens.clear();
     }
 
-    /// Whether the caller's address is among the trusted ones.
+    /// Sets whether the caller's address is trusted.
     pub fn trust_caller(&self, trusts: bool) {
         self.book().distrusts_caller = !trusts;
     }
@@ -241,7 +241,7 @@ impl Platform {
         self.book().invisible.insert(member.to_owned());
     }
 
-    /// Everything that the application shows, the oldest first.
+    /// All messages of the application, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
@@ -344,7 +344,7 @@ impl PlatformSimulator for Platform {
         self.redeliver(&self.said.keep(&json!(pressed)));
     }
 
-    /// What the callback is answered with changes the button.
+    /// The response to the callback changes the button.
     fn click_marks(&self, _chat: &Speaker) -> Option<String> {
         Some(self.book().answers.join("\n"))
     }

@@ -18,7 +18,7 @@ async fn call(platform: &Platform, path: &str, body: Option<serde_json::Value>) 
 }
 
 #[tokio::test]
-async fn what_the_platform_refuses_is_refused() {
+async fn invalid_calls_are_refused_as_by_the_platform() {
     let platform = Platform::start().await;
     let path = format!("/cgi-bin/gettoken?corpid={}&corpsecret=", platform.corp);
     assert_eq!(call(&platform, &format!("{path}wrong"), None).await["errcode"], 40001);
@@ -40,16 +40,16 @@ async fn what_the_platform_refuses_is_refused() {
     platform.expire_tokens();
     assert_eq!(code(text("tom", "a")).await, 42001);
     assert_eq!(platform.shown(&Speaker::alone("lisi")).len(), 1);
-    // Malformed requests are mistakes of ours; a hidden member, a foreign address or an old token are not.
+    // Malformed requests are complaints; a hidden member, an untrusted address or an expired token are not.
     let complaints = platform.complaints();
     assert_eq!(complaints.len(), 3, "{complaints:?}");
     for (complaint, code) in complaints.iter().zip(["40008", "40031", "44004"]) {
-        assert!(complaint.contains(code), "{complaint}");
+        assert!(complaint.contains(code), "expected the code {code} in {complaint}");
     }
 }
 
 #[tokio::test]
-async fn duplicates_are_dropped_only_where_that_is_asked_for() {
+async fn duplicates_are_dropped_only_if_the_check_is_requested() {
     let platform = Platform::start().await;
     let path = format!(
         "/cgi-bin/gettoken?corpid={}&corpsecret={}",

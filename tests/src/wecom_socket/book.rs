@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::outbound::{Bubble, Complaints, Speaker};
 use super::connection::Connection;
 use super::uploads::Upload;
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone)]
 pub struct Faults {
     /// Handshakes get this status.
@@ -19,13 +19,13 @@ pub struct Faults {
     pub refuse_subscription: Option<i64>,
     /// The next frames get these codes, and are not shown.
     pub codes: VecDeque<i64>,
-    /// So many acknowledgements get lost, though the frames are shown.
+    /// This many acknowledgements are lost, though the frames are shown.
     pub lost_acks: usize,
-    /// So many acknowledgements of frames that end a stream get lost, besides.
+    /// This many acknowledgements of frames that end a stream are lost, in addition.
     pub lost_last_acks: usize,
-    /// How long an acknowledgement takes.
+    /// Latency of an acknowledgement.
     pub ack_after: Duration,
-    /// How long a stream lives from its first frame.
+    /// How long a stream is valid from its first frame.
     pub stream_life: Duration,
 }
 
@@ -37,14 +37,14 @@ impl Default for Faults {
             codes: VecDeque::new(),
             lost_acks: 0,
             lost_last_acks: 0,
-            // Long enough to see a client that doesn't wait for it.
+            // Long enough to notice a client that doesn't wait for it.
             ack_after: Duration::from_millis(10),
             stream_life: Duration::from_secs(600),
         }
     }
 }
 
-/// All that happened.
+/// The platform's state, with everything that happened.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) faults: Faults,
@@ -66,7 +66,7 @@ pub(super) struct Bot {
     pub(super) callbacks: HashMap<String, Callback>,
     /// Ids of the client's own requests: each may be used once.
     pub(super) spent: HashSet<String>,
-    /// Chats where a person has spoken to the bot, and whether it is a group.
+    /// Chats where a person has written to the bot, and whether it is a group.
     pub(super) acquaintances: HashSet<(String, bool)>,
     pub(super) said_at: HashMap<String, VecDeque<Instant>>,
     pub(super) uploads: HashMap<String, Upload>,
@@ -83,7 +83,7 @@ impl Bot {
     }
 }
 
-/// Something that happened on the platform, and what was answered to it.
+/// An event on the platform, and its answers.
 #[derive(Clone)]
 pub(super) struct Callback {
     pub(super) from: Speaker,
@@ -91,14 +91,14 @@ pub(super) struct Callback {
     pub(super) body: Value,
     pub(super) at: Instant,
     pub(super) streams: HashMap<String, Stream>,
-    /// The number of the connection whose frame isn't acknowledged yet. A frame whose connection is gone is never acknowledged, so the
+    /// The connection on which a frame is not acknowledged yet. A frame whose connection is gone is never acknowledged, so the
     /// client's next connection may send again.
     pub(super) unacknowledged_on: Option<u64>,
-    /// A welcome or an update was given.
+    /// Whether a welcome or an update was sent.
     pub(super) answered: bool,
 }
 
-/// What may be answered.
+/// The kinds of event that can be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Message,
@@ -155,18 +155,18 @@ impl Book {
         self.bots.entry(id.to_owned()).or_default()
     }
 
-    /// A string that was not there before.
+    /// A new unique string.
     pub(super) fn fresh(&mut self, prefix: &str) -> String {
         format!("{prefix}-{:08x}-{}", self.number(), std::process::id())
     }
 
-    /// A number that was not there before.
+    /// A new unique number.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
         self.count
     }
 
-    /// Tells the bot's client that another one has come, and ends its connection.
+    /// Tells the bot's client that another client has connected, and ends its connection.
     pub(super) fn kick(&mut self, bot: &str, req_id: &str) {
         let event = json!({ "msgid": req_id, "create_time": 1_760_000_600, "aibotid": bot, "msgtype": "event",
                             "event": { "eventtype": "disconnected_event" } });
@@ -175,7 +175,7 @@ impl Book {
         }
     }
 
-    /// A new bubble. Gives its number.
+    /// A new bubble. Returns its index.
     pub(super) fn show(&mut self, bubble: Bubble) -> usize {
         self.bubbles.push(bubble);
         self.bubbles.len() - 1

@@ -1,4 +1,4 @@
-//! One client's connection.
+//! The connection of a client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::socket::Socket;
 use super::book::Book;
 use super::rules;
 
-/// The platform's end of a subscribed connection. Dropping it closes the socket after what was sent.
+/// The platform's end of a subscribed connection. Dropping it closes the socket after all frames were sent.
 #[derive(Clone)]
 pub(super) struct Connection {
     frames: mpsc::UnboundedSender<Value>,
     link_state: watch::Sender<LinkState>,
-    /// Tells connections apart.
+    /// The unique number of the connection.
     pub(super) number: u64,
 }
 
 impl Connection {
     pub(super) fn send(&self, frame: Value) {
-        // The client is gone: as on a real network, that shows later.
+        // The client may be gone: as on a real network, that is noticed later.
         let _ = self.frames.send(frame);
     }
 
-    /// Ends it in a way that the client isn't told.
+    /// Ends it without telling the client.
     pub(super) fn end(&self, link_state: LinkState) {
         self.link_state.send_replace(link_state);
     }
@@ -39,26 +39,26 @@ impl Connection {
     }
 }
 
-/// What becomes of a connection.
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkState {
-    /// It goes on.
+    /// It continues.
     Open,
-    /// The socket stays open, but the platform is gone.
+    /// The socket stays open, but the platform doesn't answer.
     HalfOpen,
-    /// The socket is gone, without a closing frame.
+    /// The socket is closed without a close frame.
     Cut,
 }
 
-/// What the rules say to a frame.
+/// The response of the rules to a frame.
 pub(super) enum Response {
-    /// Answered after a while; then the callback takes its next frame.
+    /// Acknowledged after a while; then the callback accepts its next frame.
     Later {
         frame: Value,
         after: Duration,
         frees: Option<(String, String)>,
     },
-    /// Never answered.
+    /// Never acknowledged.
     Lost,
     /// The client is subscribed.
     Subscribed { bot: String, frame: Value },
@@ -74,7 +74,7 @@ pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
         link_state,
         number,
     });
-    // Responses keep the channel open only for as long as they take.
+    // Pending responses must not keep the channel open longer than they take.
     let weak = held.as_ref().map(|it| it.frames.downgrade());
     let mut bot = None;
     loop {
@@ -133,7 +133,7 @@ pub(super) async fn serve(mut socket: Socket, book: Arc<Mutex<Book>>) {
     }
 }
 
-/// The end that was decided. Never, if the connection's owner only let go of it: that one is a polite end.
+/// Waits for the state in which the connection ends. Never returns if the owner only drops it: that is an orderly close.
 async fn next_link_state(link_states: &mut watch::Receiver<LinkState>) -> LinkState {
     let ended = link_states
         .wait_for(|link_state| *link_state != LinkState::Open)

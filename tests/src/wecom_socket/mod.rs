@@ -1,6 +1,6 @@
 //! WeCom's side of an AI bot on the long connection, as strict as the platform: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod book;
 mod connection;
@@ -37,13 +37,13 @@ pub use row::OneBot;
 #[derive(Clone)]
 pub struct Platform {
     address: SocketAddr,
-    /// What is said by `response_url`.
+    /// The server of `response_url`.
     pub responses: ResponseServer,
     book: Arc<Mutex<Book>>,
 }
 
 impl Platform {
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
     /// If the loopback address has no port left.
@@ -65,12 +65,12 @@ impl Platform {
         format!("ws://{}", self.address)
     }
 
-    /// Makes a bot, or gives it another secret.
+    /// Creates a bot, or changes its secret.
     pub fn add_bot(&self, bot: &str, secret: &str) {
         self.book().bot(bot).secret = secret.to_owned();
     }
 
-    /// What an operator creates for a bot.
+    /// Request body that creates the integration of a bot.
     #[must_use]
     pub fn as_integration(&self, bot: &str, name: &str) -> Value {
         let secret = self.book().bot(bot).secret.clone();
@@ -79,7 +79,7 @@ impl Platform {
                 "endpoints": { "wsUrl": self.url(), "apiBase": self.responses.url } })
     }
 
-    /// A person says something to a bot. Gives the callback's `req_id`, by which answers refer to it.
+    /// A person's message to a bot. Returns the callback's `req_id`, to which answers refer.
     ///
     /// # Errors
     /// If no client is connected for the bot.
@@ -88,7 +88,7 @@ impl Platform {
         self.say_content(bot, from, id, &content)
     }
 
-    /// A person sends a bot a message with this content: its type, and the field of that name. Gives the callback's `req_id`.
+    /// A person's message with this content: its type, and the field of that name. Returns the callback's `req_id`.
     ///
     /// # Errors
     /// If no client is connected for the bot.
@@ -101,7 +101,7 @@ impl Platform {
         self.call_back(bot, from, "aibot_msg_callback", body)
     }
 
-    /// Any other callback with fields of its own, over those that every callback has.
+    /// Any other callback: its own fields are added to those that every callback has.
     ///
     /// # Errors
     /// If no client is connected for the bot.
@@ -113,7 +113,7 @@ impl Platform {
         self.call_back(bot, from, "aibot_event_callback", body)
     }
 
-    /// A person clicks on the newest button with this label.
+    /// A person clicks the newest button with this label.
     ///
     /// # Errors
     /// If there is none, or no client is connected for the bot.
@@ -147,7 +147,7 @@ impl Platform {
             .collect()
     }
 
-    /// The same message once more, as after a reconnect: another `req_id`, the same `msgid`.
+    /// Delivers a message again, as after a reconnect: another `req_id`, the same `msgid`.
     ///
     /// # Errors
     /// If there was no such message, or no client is connected.
@@ -169,7 +169,7 @@ impl Platform {
         Ok(req_id)
     }
 
-    /// Sets how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);
     }
@@ -181,14 +181,14 @@ impl Platform {
         }
     }
 
-    /// Cuts the bot's connection without a word.
+    /// Cuts the bot's connection without a close frame.
     pub fn cut(&self, bot: &str) {
         if let Some(connection) = self.book().bot(bot).connection.take() {
             connection.end(LinkState::Cut);
         }
     }
 
-    /// Another client subscribes for the bot: ours is told so, then closed.
+    /// Another client subscribes for the bot: the bridge's connection is told so, then closed.
     pub fn kick(&self, bot: &str) {
         let mut book = self.book();
         let req_id = book.fresh("kick");
@@ -202,7 +202,7 @@ impl Platform {
         book.bot(bot).connection.as_ref().is_some_and(|it| it.is_open())
     }
 
-    /// How often a client asked to be subscribed for the bot, and how often it was.
+    /// How often a client asked to subscribe for the bot, and how often it succeeded.
     #[must_use]
     pub fn subscriptions(&self, bot: &str) -> (usize, usize) {
         let mut book = self.book();
@@ -218,19 +218,19 @@ impl Platform {
         until("a subscription", limit, || self.is_connected(bot).then_some(())).await
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().bubbles.clone()
     }
 
-    /// Everything that clients sent, with the bot they were subscribed for.
+    /// Every frame that clients sent, with the bot they were subscribed for.
     #[must_use]
     pub fn frames(&self) -> Vec<(String, Value)> {
         self.book().frames.clone()
     }
 
-    /// What clients did wrong.
+    /// Protocol violations of clients, each kind once with its count.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut all = self.book().complaints.all();

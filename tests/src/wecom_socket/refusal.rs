@@ -1,15 +1,15 @@
-//! Codes that the platform refuses frames with.
+//! Codes by which the platform rejects frames.
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: i64,
     pub(super) text: String,
-    /// Whether the response names the request: a check of the frame's shape comes before its id is read.
+    /// Whether the response names the request: the frame's shape is checked before its id is read.
     pub(super) names_request: bool,
 }
 
-/// A frame that has not the documented shape.
+/// The refusal of a frame with an undocumented shape.
 pub(super) fn shape(text: impl Into<String>) -> Refusal {
     Refusal {
         code: 40058,

@@ -1,4 +1,4 @@
-//! The platform behind the interface of the shared scenarios.
+//! The simulator behind the interface of the shared scenarios.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ impl OneBot {
         }
     }
 
-    /// Delivers a message with this content. Gives its id.
+    /// Delivers a message with this content. Returns its id.
     fn deliver(&self, from: &Speaker, content: &Value) -> String {
         let said = json!({ "user": from.user, "group": from.group, "content": content });
         let id = self.said.keep(&said);
@@ -69,7 +69,7 @@ impl PlatformSimulator for OneBot {
         self.deliver(from, &json!({ "msgtype": "text", "text": { "content": text } }))
     }
 
-    /// Each is sealed with a key of its own.
+    /// Each file is encrypted with a key of its own.
     fn upload(&self, from: &Speaker, upload: Upload) -> Option<String> {
         let cipher = Cipher::fresh();
         let url = self.platform.responses.keep_file(cipher.encrypt_file(upload.bytes));

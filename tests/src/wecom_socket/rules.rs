@@ -1,4 +1,4 @@
-//! What the platform says to a client's frame.
+//! The platform's rules for a client's frames.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use super::connection::{Response, response};
 use super::refusal::{Refusal, refusal, shape};
 use super::uploads;
 
-/// Longest text of a stream or a Markdown message.
+/// Limit of the text of a stream or a Markdown message.
 const MAX_CONTENT_BYTES: usize = 20_480;
-/// Longest request id and feedback id.
+/// Limit of a request id and a feedback id.
 const MAX_ID_BYTES: usize = 256;
-/// A reply to a message is taken for so long.
+/// How long a message can be answered.
 const REPLY_WITHIN: Duration = Duration::from_secs(24 * 3600);
-/// A welcome or a card's update is taken for so long.
+/// How long a welcome or a card's update is accepted.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Messages that a conversation takes in a minute.
+/// Limit of messages to a conversation in a minute.
 const PER_MINUTE: usize = 30;
 
-/// Takes a frame. `bot` is whom the client is subscribed for.
+/// Handles a frame. `bot` is the bot that the client is subscribed for.
 pub(super) fn take(text: &str, bot: Option<&str>, book: &mut Book) -> Response {
     let Ok(frame) = serde_json::from_str::<Value>(text) else {
         book.complaints.add("a frame that is not JSON");
@@ -104,7 +104,7 @@ fn subscribe(frame: &Value, req_id: &str, book: &mut Book) -> Response {
     }
 }
 
-/// An id of the client's own must be a new one.
+/// Checks that an id of the client's own is new.
 fn spend(req_id: &str, bot: &str, book: &mut Book) {
     if !book.bot(bot).spent.insert(req_id.to_owned()) {
         book.complaints.add("a request id that was used before");
@@ -137,7 +137,7 @@ fn business(frame: &Value, cmd: &str, req_id: &str, bot: &str, book: &mut Book) 
             }
         }
         Err(refused) => {
-            // What the platform is free to say at any time is no fault of the client's.
+            // Refusals that a correct client may get at any time are no complaints.
             if !matches!(refused.code, 846_608 | 45009) {
                 book.complaints.add(format!("{cmd}: {} {}", refused.code, refused.text));
             }
@@ -273,7 +273,7 @@ fn stream(req_id: &str, stream: &Value, bot: &str, book: &mut Book) -> Result<()
             }
             Ok(())
         }
-        // The first frame once more, whose acknowledgement got lost, is not a later one.
+        // The first frame may be repeated if its acknowledgement was lost.
         Some(known) if feedback.is_some() && book.bubbles[known.bubble].states != [content] => {
             Err(shape("feedback in a later frame"))
         }
@@ -342,7 +342,7 @@ fn push(body: &Value, bot: &str, book: &mut Book) -> Result<(), Refusal> {
     }
 }
 
-/// What a message says. Cards and media show as a word in brackets.
+/// The text of a message. Cards and media are shown as a word in brackets.
 fn content(body: &Value, bot: &str, book: &mut Book) -> Result<String, Refusal> {
     let kind = body["msgtype"].as_str().unwrap_or_default();
     match kind {
@@ -376,7 +376,7 @@ fn content(body: &Value, bot: &str, book: &mut Book) -> Result<String, Refusal> 
     }
 }
 
-/// What a card with buttons must have. Lengths of words are display advice, those of keys and lists are hard.
+/// The requirements of a card with buttons. Limits of texts are display advice, those of keys and lists are hard.
 fn check_buttons(card: &Value) -> Result<(), Refusal> {
     let task = card["task_id"].as_str().unwrap_or_default();
     let legal = |c: char| c.is_ascii_alphanumeric() || "_-@".contains(c);
@@ -402,7 +402,7 @@ fn check_buttons(card: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Thirty messages a minute fit into a conversation.
+/// Applies the limit of thirty messages a minute in a conversation.
 fn pace(bot: &str, to: &Speaker, book: &mut Book) -> Result<(), Refusal> {
     let said = book.bot(bot).said_at.entry(to.chat().to_owned()).or_default();
     while said
@@ -450,7 +450,7 @@ fn update(req_id: &str, body: &Value, bot: &str, book: &mut Book) -> Result<(), 
     Ok(())
 }
 
-/// Who did what is answered here, once and within five seconds.
+/// The sender of an event that may be answered in this way: once, and within five seconds.
 fn answerable(req_id: &str, bot: &str, book: &mut Book, legal: &dyn Fn(&Kind) -> bool) -> Result<Speaker, Refusal> {
     let callback = book.bot(bot).callbacks.get_mut(req_id);
     let callback = callback.filter(|callback| legal(&callback.kind));

@@ -11,7 +11,7 @@ use crate::outbound::{Speaker, until};
 
 const BOT: &str = "aibTESTS";
 
-/// A client as the protocol page describes one.
+/// A client as the protocol page describes it.
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     count: u32,
@@ -92,7 +92,7 @@ async fn stream_grows_in_the_chat_that_asked() {
 }
 
 #[tokio::test]
-async fn what_the_platform_refuses_is_refused() {
+async fn invalid_calls_are_refused_as_by_the_platform() {
     let platform = platform().await;
     let mut stranger = Client::connect(&platform).await;
     let early = stranger.ask("aibot_send_msg", None, json!({})).await;
@@ -140,7 +140,7 @@ async fn what_the_platform_refuses_is_refused() {
 }
 
 #[tokio::test]
-async fn two_frames_in_flight_and_a_reply_of_another_bot_are_seen() {
+async fn two_frames_in_flight_and_a_reply_of_another_bot_are_reported() {
     let platform = platform().await;
     platform.add_bot("other", "s4");
     platform.misbehave(|faults| faults.ack_after = Duration::from_millis(200));
@@ -154,7 +154,10 @@ async fn two_frames_in_flight_and_a_reply_of_another_bot_are_seen() {
         client.next().await["errcode"].clone(),
         client.next().await["errcode"].clone(),
     ];
-    assert!(codes.contains(&json!(6000)) && codes.contains(&json!(0)), "{codes:?}");
+    assert!(
+        codes.contains(&json!(6000)) && codes.contains(&json!(0)),
+        "expected the codes 6000 and 0 in {codes:?}"
+    );
 
     let mut thief = Client::connect(&platform).await;
     thief
@@ -166,7 +169,7 @@ async fn two_frames_in_flight_and_a_reply_of_another_bot_are_seen() {
 }
 
 #[tokio::test]
-async fn frame_whose_connection_was_cut_holds_up_none_of_the_next_connection() {
+async fn unacknowledged_frame_of_a_cut_connection_does_not_block_the_next_connection() {
     let platform = platform().await;
     platform.misbehave(|faults| faults.ack_after = Duration::from_secs(60));
     let mut client = Client::subscribed(&platform).await;
@@ -183,7 +186,11 @@ async fn frame_whose_connection_was_cut_holds_up_none_of_the_next_connection() {
     let mut client = Client::subscribed(&platform).await;
     let accepted = client.ask("aibot_respond_msg", Some(&req_id), stream("1")).await;
     assert_eq!(accepted["errcode"], 0);
-    assert!(platform.complaints().is_empty(), "{:?}", platform.complaints());
+    assert!(
+        platform.complaints().is_empty(),
+        "expected none, found {:?}",
+        platform.complaints()
+    );
 }
 
 #[tokio::test]
@@ -200,7 +207,7 @@ async fn second_client_kicks_the_first() {
 }
 
 #[tokio::test]
-async fn faults_happen() {
+async fn configured_faults_are_injected() {
     let platform = platform().await;
     platform.misbehave(|faults| {
         faults.codes = [45009].into();
@@ -214,7 +221,7 @@ async fn faults_happen() {
     assert!(platform.bubbles().is_empty());
     let body = json!({ "msgtype": "stream", "stream": { "id": "a", "finish": false, "content": "2" } });
     client.send("aibot_respond_msg", Some(&req_id), body).await;
-    // The next answer is the ping's: the frame's own was lost.
+    // The next response is the ping's: the frame's own was lost.
     assert_eq!(
         client.ask("ping", None, Value::Null).await["headers"]["req_id"],
         "ping_4"

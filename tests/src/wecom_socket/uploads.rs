@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::book::Book;
 use super::refusal::{Refusal, refusal, shape};
 
-/// Largest chunk before it is encoded.
+/// Limit of a chunk before it is encoded.
 const MAX_CHUNK_BYTES: usize = 524_288;
-/// Most chunks of a file.
+/// Limit of a file's chunks.
 const MAX_CHUNKS: u64 = 100;
 
-/// A file on its way.
+/// An upload in progress.
 pub(super) struct Upload {
     kind: String,
     size: u64,
@@ -48,7 +48,7 @@ pub(super) fn init(body: &Value, bot: &str, book: &mut Book) -> Result<Value, Re
     Ok(json!({ "upload_id": id }))
 }
 
-/// Takes a chunk. The first one has the number 0.
+/// Accepts a chunk. The first one has the number 0.
 pub(super) fn chunk(body: &Value, bot: &str, book: &mut Book) -> Result<(), Refusal> {
     let id = body["upload_id"].as_str().unwrap_or_default();
     let upload = book.bot(bot).uploads.get_mut(id);

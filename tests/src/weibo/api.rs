@@ -13,7 +13,7 @@ use super::book::SentFile;
 /// Largest file.
 const MAX_FILE_BYTES: usize = 5 * 1024 * 1024;
 
-/// Gives an app a token.
+/// Issues a token to an app.
 pub(super) async fn token(State(platform): State<Platform>, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut book = platform.book();
@@ -42,7 +42,7 @@ pub(super) async fn token(State(platform): State<Platform>, headers: HeaderMap, 
     if app.secret != secret {
         return answer(401, &json!({ "code": 4002, "message": "Invalid credentials" }));
     }
-    // As in a JWT, with characters that a query must encode.
+    // Like a JWT, with characters that a query must encode.
     let token = format!("T{number}.a+b/c=&d");
     app.tokens.push(token.clone());
     let data = json!({ "token": token, "uid": 6_808_810_981_u64, "expire_in": 7200 });

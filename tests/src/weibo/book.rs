@@ -1,4 +1,4 @@
-//! What the platform remembers.
+//! The platform's state.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,18 +8,18 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::rules::Messages;
 use crate::outbound::Complaints;
 
-/// How the platform misbehaves.
+/// Faults that the platform injects.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Answers to the next requests for a token, in place of the right ones: status and body.
+    /// Responses to the next requests for a token, in place of the right ones: status and body.
     pub token_answers: VecDeque<(u16, Value)>,
-    /// Refuse every handshake with this status.
+    /// Refuses every handshake with this status.
     pub refuse_handshake: Option<u16>,
-    /// Don't acknowledge what is written.
+    /// Frames are not acknowledged.
     pub no_acks: bool,
-    /// Don't answer pings.
+    /// Pings are not answered.
     pub no_pongs: bool,
-    /// Answers to the next files, in place of the right ones: status and body.
+    /// Responses to the next files, in place of the right ones: status and body.
     pub file_answers: VecDeque<(u16, Value)>,
 }
 
@@ -32,7 +32,7 @@ pub struct SentFile {
     pub bytes: Vec<u8>,
 }
 
-/// What becomes of a connection.
+/// An order to a connection's task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Order {
     /// Send this text.
@@ -41,9 +41,9 @@ pub(super) enum Order {
     SayBytes(Vec<u8>),
     /// Close with a code and a reason.
     Close(u16, String),
-    /// Drop the socket without a word.
+    /// Drop the socket without a close frame.
     Cut,
-    /// Leave the socket open and do nothing with it.
+    /// Leave the socket open, but neither read nor write.
     HalfOpen,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct App {
     pub(super) files: Vec<SentFile>,
 }
 
-/// Everything.
+/// The platform's state.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) apps: BTreeMap<String, App>,
@@ -71,7 +71,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// A number that nothing else has.
+    /// A new unique number.
     pub(super) fn number(&mut self) -> u64 {
         self.count += 1;
         self.count

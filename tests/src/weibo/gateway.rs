@@ -1,4 +1,4 @@
-//! The socket.
+//! The WebSocket gateway.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use super::book::Order;
 use super::rules::{Pings, Writer};
 use crate::socket::{self, Socket};
 
-/// Answers a handshake. What is wrong with its query is said by the close of the socket.
+/// Answers a handshake. Errors in its query are reported by the close code of the socket.
 pub(super) async fn connect(State(platform): State<Platform>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default().to_owned();
     if let Some(status) = platform.book().faults.refuse_handshake {
@@ -60,7 +60,7 @@ async fn close(mut socket: Socket, code: u16, reason: &str) {
         reason: reason.to_owned().into(),
     };
     let _ = socket.close(Some(frame)).await;
-    // Until the other side has closed too.
+    // Until the client has closed the connection too.
     while let Some(Ok(_)) = socket.next().await {}
 }
 
@@ -131,7 +131,7 @@ fn on_text(platform: &Platform, by: Writer<'_>, text: &str, pings: &mut Pings) -
     let answer = match frame["type"].as_str() {
         Some("ping") => {
             pings.add(&mut book.complaints);
-            // Some servers answer the bare word.
+            // Some servers answer with the bare word.
             let pong = if by.connection.is_multiple_of(2) {
                 "pong"
             } else {

@@ -1,6 +1,6 @@
 //! Weibo's side of direct messages, as strict as the vendor's own simulator and clients: what we send is checked field by field.
 //!
-//! An own reading of the protocol: nothing here uses the connector.
+//! An independent implementation of the protocol: nothing here uses the connector.
 
 mod api;
 mod book;
@@ -62,7 +62,7 @@ impl Platform {
         platform
     }
 
-    /// Gives the app another secret: tokens of the old one are void, its connections stay.
+    /// Changes the app's secret: tokens of the old one are invalid, its connections stay.
     pub fn set_secret(&self, secret: &str) {
         let mut book = self.book();
         let app = book.apps.entry(APP.to_owned()).or_default();
@@ -71,19 +71,19 @@ impl Platform {
         app.tokens.clear();
     }
 
-    /// Where the socket leads.
+    /// Address of the socket.
     #[must_use]
     pub fn ws_url(&self) -> String {
         format!("ws://{}/ws/stream", self.address)
     }
 
-    /// Where tokens come from.
+    /// Address of the token endpoint.
     #[must_use]
     pub fn token_url(&self) -> String {
         format!("http://{}/open/auth/ws_token", self.address)
     }
 
-    /// What an operator creates.
+    /// Request body that creates the integration.
     #[must_use]
     pub fn as_integration(&self, name: &str) -> Value {
         json!({ "name": name, "platform": "weibo", "connectionMode": "long_connection",
@@ -91,7 +91,7 @@ impl Platform {
                 "endpoints": { "wsUrl": self.ws_url(), "tokenUrl": self.token_url() } })
     }
 
-    /// A message as the platform writes it.
+    /// A message in the platform's format.
     #[must_use]
     pub fn text(&self, from: &Speaker, text: &str) -> Value {
         let id = format!("52013140000{:05}", self.book().number());
@@ -100,7 +100,7 @@ impl Platform {
         json!({ "type": "message", "payload": payload })
     }
 
-    /// A message that is a picture or a file, which comes along with its bytes.
+    /// A message with a picture or a file, inline.
     #[must_use]
     pub fn upload(&self, from: &Speaker, upload: Upload) -> Value {
         let mut message = self.text(from, "");
@@ -119,7 +119,7 @@ impl Platform {
         self.order(&Order::Say(frame.to_owned()))
     }
 
-    /// The same with bytes.
+    /// Sends a binary frame to every connection of the app.
     ///
     /// # Errors
     /// If there is no connection.
@@ -135,7 +135,7 @@ impl Platform {
         self.order(&Order::Close(code, reason.to_owned()))
     }
 
-    /// Cuts every connection without a word.
+    /// Cuts every connection without a close frame.
     ///
     /// # Errors
     /// If there is none.
@@ -143,7 +143,7 @@ impl Platform {
         self.order(&Order::Cut)
     }
 
-    /// Leaves every socket open, and reads and answers no more.
+    /// Leaves every socket open, but neither reads nor answers.
     ///
     /// # Errors
     /// If there is no connection.
@@ -155,25 +155,25 @@ impl Platform {
         let book = self.book();
         let app = book.apps.get(APP).filter(|app| !app.connections.is_empty());
         for connection in app.context("no client is connected")?.connections.values() {
-            // A connection that is just ending is none, as on a real network.
+            // A connection may be ending just now, as on a real network.
             let _ = connection.send(order.clone());
         }
         Ok(())
     }
 
-    /// Makes every token void.
+    /// Invalidates every token.
     pub fn expire_tokens(&self) {
         for app in self.book().apps.values_mut() {
             app.tokens.clear();
         }
     }
 
-    /// Sets how the platform misbehaves.
+    /// Changes the injected faults.
     pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.book().faults);
     }
 
-    /// How many connections are open, how often tokens were asked for, how many handshakes there were.
+    /// Number of open connections, of token requests, and of handshakes.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let book = self.book();
@@ -189,7 +189,7 @@ impl Platform {
         until("a connection", limit, || (self.counts().0 > 0).then_some(())).await
     }
 
-    /// Everything that bots show, the oldest first.
+    /// All messages of bots, the oldest first.
     #[must_use]
     pub fn bubbles(&self) -> Vec<Bubble> {
         self.book().messages.bubbles()
@@ -211,7 +211,7 @@ impl PlatformSimulator for Platform {
         Features {
             groups: false,
             hears_groups: false,
-            // It says nothing to what is written to its socket, rate limits included.
+            // The platform reports nothing about frames on its socket, rate limits included.
             rate_limits: false,
             tasks_from_outside: true,
             shows_reasoning: false,

@@ -1,4 +1,4 @@
-//! What the platform accepts of a client's frames, and what people see of it.
+//! The platform's checks of a client's frames, and what people see of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use serde_json::Value;
 
 use crate::outbound::{Bubble, Complaints};
 
-/// Longest text of one frame, and of one message, in units of UTF-16.
+/// Limit of the text of a frame, and of a message, in UTF-16 code units.
 const MAX_FRAME: usize = 2000;
 const MAX_MESSAGE: usize = 4100;
-/// A frame with at least so much text is a full one, which may follow its predecessor at once.
+/// A frame with at least this much text counts as full, and may follow the previous one at once.
 const FULL_FRAME: usize = 1500;
-/// Shortest time between two frames of a message that are not full.
+/// Minimum interval between two frames of a message that are not full.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
-/// Shortest time between two pings.
+/// Minimum interval between two pings.
 const MIN_PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Messages that clients wrote, by app and the clients' own ids.
+/// Messages of clients, by app and the clients' own ids.
 #[derive(Default)]
 pub(super) struct Messages {
     all: Vec<Written>,
     by_key: BTreeMap<(String, String), usize>,
 }
 
-/// A message as it grows.
+/// A message that is being written.
 struct Written {
     to: String,
     chunks: Vec<Chunk>,
@@ -39,7 +39,7 @@ struct Chunk {
     connection: u64,
 }
 
-/// Which client wrote a frame.
+/// The client of a frame.
 #[derive(Clone, Copy)]
 pub(super) struct Writer<'a> {
     pub(super) app: &'a str,
@@ -47,7 +47,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Messages {
-    /// Takes a `send_message` in. The error is what the client hears of it.
+    /// Handles a `send_message`. The error is returned to the client.
     pub(super) fn write(
         &mut self,
         by: Writer<'_>,
@@ -81,12 +81,12 @@ impl Messages {
         Ok(())
     }
 
-    /// What people see, the oldest first.
+    /// The visible bubbles, the oldest first.
     pub(super) fn bubbles(&self) -> Vec<Bubble> {
         self.all.iter().map(|it| it.bubble.clone()).collect()
     }
 
-    /// A message that isn't written by chunks: a file.
+    /// Adds a message that isn't written in chunks: a file.
     pub(super) fn add_file(&mut self, app: &str, to: &str, name: &str) {
         let mut file = Written::new(app, to);
         file.bubble.way = "file";
@@ -119,7 +119,7 @@ impl Written {
         }
         let next = self.chunks.len() as u64;
         if let Some(same) = self.chunks.get(usize::try_from(number).unwrap_or(usize::MAX)) {
-            // Known already. From the same connection it is a mistake, and with another text it always is.
+            // A repeated chunk. Within the same connection it is a mistake, and with another text it always is.
             if same.connection == chunk.connection
                 || (same.text.as_str(), same.done) != (chunk.text.as_str(), chunk.done)
             {
@@ -139,7 +139,7 @@ impl Written {
         if next > 0 && !chunk.done && chunk.text.is_empty() {
             wrong.add("send_message: an empty chunk");
         }
-        // What is longer than a frame may come in several at once.
+        // A text that exceeds a frame may be sent in several at once.
         let is_small = |chunk: &Chunk| !chunk.done && units(&chunk.text) < FULL_FRAME;
         let are_small = is_small(&chunk) && self.chunks.last().is_some_and(is_small);
         if are_small && self.written_at.elapsed() < MIN_INTERVAL {
@@ -160,7 +160,7 @@ impl Written {
 #[derive(Default)]
 pub(super) struct Pings {
     last: Option<Instant>,
-    /// Whether something was written since, which a ping may confirm.
+    /// Whether a frame was written since, which a ping may confirm.
     has_written: bool,
 }
 

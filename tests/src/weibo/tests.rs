@@ -92,7 +92,7 @@ fn complains(platform: &Platform, about: &str) {
 }
 
 #[tokio::test]
-async fn wrong_frames_are_noticed() {
+async fn invalid_frames_are_reported() {
     let platform = Platform::start().await;
     let mut client = client(&platform).await;
     for (message, chunk, text, done, about) in [

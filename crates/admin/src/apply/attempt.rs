@@ -1,4 +1,4 @@
-//! Reads an object of a file by the API's own rules, past each mistake, so that all of them are found.
+//! Validates one object of a file with the API's own rules and continues after each mistake, so that all of them are reported.
 
 use serde_json::{Map, Value};
 
@@ -6,16 +6,16 @@ use super::mistakes::Mistakes;
 use super::positions::join;
 use crate::problem::Problem;
 
-/// Most mistakes that are found of one object.
+/// Maximum number of mistakes reported for one object.
 const MAX_MISTAKES: usize = 50;
-/// Stands in for a required field, so that the rules after it are asked too. An address, for some fields are one.
+/// Placeholder for a missing required field, so that later rules are checked too. It is an address because some required fields are.
 const PLACEHOLDER: &str = "https://placeholder.example";
-/// Fields that decide what others mean: with a mistake in one, nothing can be said about the others.
+/// Fields that decide what others mean: if one of them is wrong, the fields in [`DECIDED`] can't be checked.
 const DECIDING: [&str; 3] = ["platform", "protocol", "connectionMode"];
-/// The fields whose meaning they decide.
+/// The fields whose meaning [`DECIDING`] decides.
 const DECIDED: [&str; 3] = ["config", "credentials", "endpoints"];
 
-/// What `read` makes of the fields of the object at `at`. `None`: all mistakes are noted.
+/// Runs `read` on the fields of the object at `at` and returns its result. `None`: all mistakes are noted.
 pub(super) fn attempt<T>(
     at: &str,
     fields: &Map<String, Value>,
@@ -56,7 +56,7 @@ fn is_undecided(field: &str, reported: &[String]) -> bool {
     DECIDED.contains(&group) && reported.iter().any(|known| DECIDING.contains(&&**known))
 }
 
-/// Takes the mistake away: the field, or, where the field is missing, its absence.
+/// Repairs the mistake so that validation can continue: removes the field, or fills it with a placeholder if it is missing.
 fn repair(fields: &mut Map<String, Value>, field: &str) -> bool {
     let field = field.split('[').next().unwrap_or(field);
     if fields.remove(field).is_some() {
@@ -82,7 +82,7 @@ mod tests {
     use super::super::positions::Positions;
     use super::*;
 
-    /// Wants `name`, `config.a` and `config.b`, and knows `n`, a number.
+    /// A rule that requires `name`, `config.a` and `config.b`, and allows a number `n`.
     fn rule(fields: Map<String, Value>) -> Result<(), Problem> {
         for (name, value) in &fields {
             match name.as_str() {

@@ -1,4 +1,4 @@
-//! What applying a file does, fit to be shown.
+//! The changes that applying a file makes, without secrets.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,12 +12,12 @@ use crate::integrations::impact::Impact;
 pub(crate) struct Change {
     action: Action,
     kind: Kind,
-    /// Of a trigger: its integration and its agent.
+    /// For a trigger: its integration and its agent.
     name: String,
-    /// Null where it has none yet.
+    /// Null if it has no id yet.
     id: Option<String>,
     fields: Vec<FieldChange>,
-    /// Of what is deleted.
+    /// Of what is deleted: who is affected.
     #[serde(skip_serializing_if = "Option::is_none")]
     impact: Option<Impact>,
 }
@@ -76,7 +76,7 @@ impl Change {
         }
     }
 
-    /// The same where nothing is written: an id that was made for the plan is not one.
+    /// Like `self`, but for a dry run: an id that was only generated for the plan is left out.
     pub(super) fn planned(self) -> Self {
         match self.action {
             Action::Create => Self { id: None, ..self },
@@ -88,7 +88,7 @@ impl Change {
         self.action
     }
 
-    /// What it is called in messages.
+    /// The name of the object in messages.
     pub(super) fn title(&self) -> String {
         let kind = match self.kind {
             Kind::Organization => "organization",

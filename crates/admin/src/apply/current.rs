@@ -1,4 +1,4 @@
-//! What an organization owns before a file is applied to it.
+//! What an organization owns before a file is applied.
 
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
 use tieline_store::config::agent::{self, AgentRecord};
@@ -10,12 +10,12 @@ use tieline_store::config::trigger::{self, TriggerRecord};
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Objects read at a time.
+/// Page size of the reads.
 const PAGE: usize = 200;
 
-/// All that an organization owns.
+/// Everything that an organization owns.
 pub(super) struct Current {
-    /// `None`: there is no such organization.
+    /// `None`: the organization doesn't exist.
     pub(super) organization: Option<Organization>,
     pub(super) agents: Vec<AgentRecord>,
     pub(super) integrations: Vec<IntegrationRecord>,
@@ -23,7 +23,7 @@ pub(super) struct Current {
     pub(super) notify: Option<NotifySettings>,
 }
 
-/// Reads the whole of a list, page by page.
+/// Reads a whole list, page by page.
 macro_rules! all {
     ($cursor:ident => $page:expr) => {{
         let mut items = Vec::new();

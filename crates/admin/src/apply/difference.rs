@@ -1,4 +1,4 @@
-//! What a file changes about an object, fit to be shown: no secrets.
+//! The fields of an object that a file changes, without secrets.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,13 +12,13 @@ use crate::mask::MASK;
 pub(crate) struct FieldChange {
     /// The field as a path (`config.model`).
     field: String,
-    /// Null: there was none.
+    /// Null: the field did not exist.
     before: Value,
-    /// Null: there is none any more.
+    /// Null: the field is removed.
     after: Value,
 }
 
-/// Which fields of an object are secret, by their path.
+/// Whether the field at a path is secret.
 pub(super) type IsSecret<'a> = &'a dyn Fn(&[&str]) -> bool;
 
 /// The fields of something new.
@@ -30,7 +30,7 @@ pub(super) fn of_new(written: &Map<String, Value>, is_secret: IsSecret<'_>) -> V
     comparison.found
 }
 
-/// The fields that differ. `written` has the names of variables in place of their values.
+/// The fields that differ. `written` holds the names of variables instead of their values.
 pub(super) fn between(
     before: &Map<String, Value>,
     after: &Map<String, Value>,
@@ -110,7 +110,7 @@ impl<'a> Comparison<'a> {
             _ if (self.is_secret)(path) || is_named_secret(path) => MASK.into(),
             value => value.clone(),
         };
-        // Only the variable's name: what it holds may be a secret anywhere.
+        // Show only the variable's name: its value may be a secret in any field.
         let variable = written.filter(|written| holds_variable(written));
         self.found.push(FieldChange {
             field: path.join("."),
@@ -120,7 +120,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether a value names a variable. A list or an object that does is shown as it is written.
+/// Whether a value contains a variable. A list or an object that does is shown as it is written.
 fn holds_variable(written: &Value) -> bool {
     written.as_str().is_some_and(|text| text.contains("${"))
 }
@@ -129,7 +129,7 @@ fn below<'a>(path: &[&'a str], name: &'a str) -> Vec<&'a str> {
     path.iter().copied().chain([name]).collect()
 }
 
-/// Whether a value is hidden for its name, whatever the catalogue says of it.
+/// Whether a field is hidden because of its name, whatever the manifest says about it.
 fn is_named_secret(path: &[&str]) -> bool {
     path.iter().any(|name| {
         let name = name.to_ascii_lowercase();

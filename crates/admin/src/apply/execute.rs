@@ -1,4 +1,4 @@
-//! Writes a plan, whole or not at all: what was written before a write is refused is taken back.
+//! Executes a plan, all or nothing: if one write is rejected, the writes before it are rolled back.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{agents, integrations, mapper, notify, organizations, triggers};
 
-/// Platforms that are spoken to at the same time.
+/// Platforms called concurrently.
 const CONCURRENCY: usize = 16;
-/// Longest that applying waits for all platforms. What isn't known by then shows later, or in a test.
+/// Timeout for provisioning all platforms. Results that arrive later show in the status, or in a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a write is taken back. What was created goes without a copy to restore; what was deleted is restored.
+/// How a write is undone. A created resource is removed without keeping a copy to restore; a deleted resource is restored.
 enum Undo {
     RemoveOrganization(Organization),
     RevertOrganization {
@@ -65,7 +65,7 @@ enum Undo {
     },
 }
 
-/// Writes a plan, each write with its entry of the audit log. Returns what was changed.
+/// Executes a plan, each write with its audit entry. Returns the changes made.
 pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Result<Vec<Change>, Problem> {
     let mut done: Vec<(Undo, Change)> = Vec::new();
     let mut connected: Vec<(IntegrationRecord, Before)> = Vec::new();
@@ -79,7 +79,7 @@ pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Re
         provision(state, record, *before).await;
     });
     if timeout(PATIENCE, platforms).await.is_err() {
-        warn!("platforms have not answered in time whether the applied credentials work");
+        warn!("timeout while asking platforms whether the applied credentials work");
     }
     Ok(done.into_iter().map(|(_, change)| change).collect())
 }
@@ -197,7 +197,8 @@ async fn create_organization(
     }
 }
 
-/// Whether the platform is spoken to after a change, and what holds of what is known of it. A change of names or languages is none of its.
+/// Whether the platform must be called after a change, and whether cached knowledge about it is still valid. `None`: the change doesn't
+/// concern the platform, as with names or languages.
 fn what_is_known(before: &IntegrationSettings, after: &IntegrationSettings) -> Option<Before> {
     let same_account =
         (before.mode, &before.credentials, &before.endpoints) == (after.mode, &after.credentials, &after.endpoints);
@@ -208,7 +209,7 @@ fn what_is_known(before: &IntegrationSettings, after: &IntegrationSettings) -> O
     }
 }
 
-/// Takes back what was written, the last write first, and tells what couldn't be.
+/// Rolls back the writes, last one first, and reports which of them couldn't be undone.
 async fn take_back(
     state: &AdminState,
     scope: &Scope,
@@ -221,7 +222,7 @@ async fn take_back(
         if let Err(problem) = undo(state, scope, step).await {
             error!(
                 error = problem.detail(),
-                "write of a file that was refused can't be taken back: {}",
+                "write of a rejected file can't be rolled back: {}",
                 change.title()
             );
             left.push(change.title());

@@ -1,10 +1,10 @@
-//! `${NAME}` in values, filled in from the environment. `$${` stands for `${` itself.
+//! Expands `${NAME}` in values from variables. `$${` is the escape for a literal `${`.
 
 use serde_json::Value;
 
 use super::positions::join;
 
-/// Fields of the API that are no texts: a variable's value becomes what they need.
+/// API fields that aren't strings: a variable's value is converted to the type they need.
 const TYPED: [&str; 9] = [
     "enabled",
     "streaming",
@@ -17,20 +17,20 @@ const TYPED: [&str; 9] = [
     "maxMessagesPerPersonPerMinute",
 ];
 
-/// Most bytes of all texts with their variables filled in.
+/// Maximum size of all texts after expansion, in bytes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file with its variables filled in.
 #[derive(Debug)]
 pub(super) struct Expanded {
     pub(super) value: Value,
-    /// Variables that have no value: the path of the field, and the name.
+    /// Variables without a value: the path of the field, and the name.
     pub(super) missing: Vec<(String, String)>,
-    /// Whether the values of variables make the file too long.
+    /// Whether the expanded file exceeds the size limit.
     pub(super) is_too_long: bool,
 }
 
-/// Fills in the variables of all texts. Keys stay as they are.
+/// Expands the variables of all texts. Keys are not expanded.
 pub(super) fn expand(value: &Value, variable: &dyn Fn(&str) -> Option<String>) -> Expanded {
     let mut filling = Filling {
         variable,
@@ -101,7 +101,7 @@ impl Filling<'_> {
                 }
             }
             None => {
-                // It stays, so that its field isn't found to be empty too.
+                // Keep the variable, so that its field isn't reported as empty too.
                 filled.push_str("${");
                 filled.push_str(name);
                 filled.push('}');
@@ -111,7 +111,7 @@ impl Filling<'_> {
     }
 }
 
-/// The text that [`expand`] makes into `text`.
+/// Escapes `text`: [`expand`] turns the result back into `text`.
 pub(super) fn escaped(text: &str) -> String {
     text.replace("${", "$${")
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_filled_in_once_and_stay_texts() {
+    fn variables_are_expanded_once_and_stay_strings() {
         check(
             json!({ "a": ["${A}", "x${A}y${A}"], "n": 2 }),
             json!({ "a": ["1", "x1y1"], "n": 2 }),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_numbers_and_switches_become_such() {
+    fn variables_in_typed_fields_become_numbers_and_booleans() {
         check(
             json!({ "summaryWindowSeconds": "${A}", "apiKey": "${A}", "enabled": "1" }),
             json!({ "summaryWindowSeconds": 1, "apiKey": "1", "enabled": "1" }),
@@ -167,21 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn missing_variables_are_all_named_with_their_fields() {
+    fn all_missing_variables_are_reported_with_their_fields() {
         let expanded = expand(&json!({ "a": ["${Z}", "${A}"], "b": { "c": "${B}" } }), &environment);
         let missing = [("a[0]", "Z"), ("b.c", "B")].map(|(path, name)| (path.to_owned(), name.to_owned()));
         assert_eq!(expanded.missing, missing);
     }
 
     #[test]
-    fn what_is_escaped_comes_back() {
+    fn escaping_round_trips() {
         for text in ["${A}", "$${A}", "a ${ b", "100 $", "plain"] {
             check(json!(escaped(text)), json!(text));
         }
     }
 
     #[test]
-    fn variables_do_not_fill_the_memory() {
+    fn expansion_is_bounded() {
         let texts: Vec<String> = vec!["${BIG}".to_owned(); 10_000];
         let expanded = expand(&json!(texts), &|_| Some("x".repeat(100_000)));
         assert!(expanded.is_too_long);

@@ -1,4 +1,4 @@
-//! An organization as a file that can be applied.
+//! Exports an organization as a file that can be applied.
 
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::{mapper, organizations};
 
-/// How the file is written.
+/// Format of the exported file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FileFormat)]
@@ -29,17 +29,17 @@ pub(crate) enum Format {
     Json,
 }
 
-/// How the file is written.
+/// Options of an export.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExportQuery {
-    /// As the `Accept` header says, if absent; YAML, if it says nothing.
+    /// If absent, the `Accept` header decides; without one, YAML.
     #[param(inline)]
     format: Option<Format>,
 }
 
-/// The file, in the order of fields in which people read it.
+/// The file, with its fields in reading order.
 #[derive(Serialize)]
 struct ExportedFile {
     organizations: [ExportedOrganization; 1],
@@ -77,7 +77,7 @@ pub(crate) async fn export(
 }
 
 fn unwritable() -> Problem {
-    error!("the organization can't be written as a file");
+    error!("organization can't be serialized as a file");
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
@@ -124,21 +124,21 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
     Ok(file)
 }
 
-/// Nothing where the bot that writes is deleted: it can't be named.
+/// `None` if the bot of the notification chat is deleted: the file can't name it.
 fn notify(current: &Current) -> Option<NotifyForm> {
     let settings = current.notify.as_ref()?;
     let form = NotifyForm::of(&settings.channel, settings.language, |id| current.integration_name(id));
     form.map(NotifyForm::masked)
 }
 
-/// Of several triggers between the same two, a file can name one: the one in force.
+/// A file can name one trigger per integration and agent: if there are several, the enabled one is exported.
 fn triggers(current: &Current) -> Vec<TriggerForm> {
     let mut forms: Vec<TriggerForm> = Vec::new();
     for record in &current.triggers {
         let trigger = &record.trigger;
         let integration = current.integrations.iter().find(|it| it.id == trigger.integration);
         let agent = current.agents.iter().find(|it| it.agent.id == trigger.agent);
-        // One whose integration or agent is deleted does nothing, and can't be named.
+        // A trigger whose integration or agent is deleted has no effect, and can't be named.
         let (Some(integration), Some(agent)) = (integration, agent) else {
             continue;
         };
@@ -157,7 +157,7 @@ fn triggers(current: &Current) -> Vec<TriggerForm> {
     forms
 }
 
-/// What holds `${` is no variable.
+/// Escapes `${` in texts so that it isn't read as a variable.
 fn escape(value: &mut Value) {
     match value {
         Value::String(text) => *text = escaped(text),

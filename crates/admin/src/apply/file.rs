@@ -1,4 +1,4 @@
-//! What a file may hold. Its shape is checked here; the API's own rules come later, object by object.
+//! The structure of a file. Only the shape is checked here; the API's own rules are applied later, object by object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use serde_json::{Map, Value};
 use super::mistakes::Mistakes;
 use super::positions::join;
 
-/// An organization with what it owns, as a file has it.
+/// An organization and what it owns, as written in the file.
 #[derive(Debug, Default)]
 pub(super) struct OrganizationEntry {
-    /// Its path in the file; empty where the lists stand at the top.
+    /// Its path in the file; empty if the lists are at the top level.
     pub(super) at: String,
-    /// Its name and limits, as far as they are given.
+    /// Its name and limits, if given.
     pub(super) settings: Entry,
-    /// Its mapper, if the file says anything of it.
+    /// Its mapper, if the file mentions it.
     pub(super) mapper: Option<Entry>,
-    /// Its notification settings, if the file says something of them.
+    /// Its notification settings, if the file mentions them.
     pub(super) notify: Option<Entry>,
     /// Its agents.
     pub(super) agents: Vec<Entry>,
@@ -26,31 +26,31 @@ pub(super) struct OrganizationEntry {
     pub(super) triggers: Vec<TriggerEntry>,
 }
 
-/// Something with a name.
+/// A named object of the file.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Entry {
     /// Its path in the file.
     pub(super) at: String,
     /// Its name, unique in its list.
     pub(super) name: String,
-    /// Its fields as in the API, with variables filled in.
+    /// Its fields in the API's shape, with variables expanded.
     pub(super) fields: Map<String, Value>,
-    /// The same as written, with variables by name: fit to be shown.
+    /// The same fields as written, with variables unexpanded: safe to show.
     pub(super) written: Map<String, Value>,
 }
 
-/// A trigger: it has no name, but names two others.
+/// A trigger. It has no name of its own; it names an integration and an agent.
 #[derive(Debug, Clone)]
 pub(super) struct TriggerEntry {
     /// The integration's name.
     pub(super) integration: String,
     /// The agent's name.
     pub(super) agent: String,
-    /// The rest. Its name is what the trigger is called in answers.
+    /// The other fields. Its name is the trigger's title in responses.
     pub(super) entry: Entry,
 }
 
-/// What belongs to an organization, and so either below its entry or at the top of a file without such entries.
+/// Lists that belong to an organization: below its entry, or at the top level of a file without `organizations`.
 const LISTS: [&str; 4] = ["agents", "integrations", "triggers", "notify"];
 const TOP_KEYS: [&str; 5] = ["organizations", "agents", "integrations", "triggers", "notify"];
 const ORGANIZATION_KEYS: [&str; 8] = [
@@ -64,7 +64,7 @@ const ORGANIZATION_KEYS: [&str; 8] = [
     "notify",
 ];
 
-/// What the file says of the organization `id`. `None` with a mistake noted if nothing can be read.
+/// The entry of the organization `id`. `None`, with a mistake noted, if the file can't be read.
 pub(super) fn read(
     id: &str,
     (filled, written): (Value, Value),
@@ -96,7 +96,7 @@ pub(super) fn read(
     None
 }
 
-/// The ids of all organizations that a file names. None: its lists stand at the top.
+/// The ids of all organizations that a file names, with their entries. Empty if its lists are at the top level.
 fn organizations(listed: (Value, Value), mistakes: &mut Mistakes<'_>) -> BTreeMap<String, Entry> {
     let mut named = BTreeMap::new();
     for mut entry in entries("organizations", listed, mistakes) {
@@ -128,7 +128,7 @@ fn organization(mut settings: Entry, mistakes: &mut Mistakes<'_>) -> Organizatio
     }
 }
 
-/// Takes the mapper out of an organization. Null is one: it removes what there is.
+/// Removes the mapper from an organization's fields and returns it. Null counts as given: it deletes the mapper.
 fn mapper(settings: &mut Entry) -> Option<Entry> {
     let take = |fields: &mut Map<String, Value>| {
         let taken = fields.remove("mapper")?;
@@ -142,7 +142,7 @@ fn mapper(settings: &mut Entry) -> Option<Entry> {
     })
 }
 
-/// Takes the three lists and the notification settings out of an organization, or of the file's top.
+/// Removes the three lists and the notification settings from an organization's fields, or from the file's top level.
 fn lists(at: &str, from: &mut Entry, mistakes: &mut Mistakes<'_>) -> OrganizationEntry {
     let mut take = |name: &str, mistakes: &mut Mistakes<'_>| {
         let found = from.take(name);
@@ -182,7 +182,7 @@ fn with_names(entries: Vec<Entry>, mistakes: &mut Mistakes<'_>) -> Vec<Entry> {
             continue;
         }
         places.insert(name.clone(), field);
-        // It stays among the fields, for it is one of the API's, and is there as it will be saved.
+        // `name` also stays among the fields because it is a field of the API, with the value that will be saved.
         entry.fields.insert("name".to_owned(), name.as_str().into());
         entry.name = name;
         named.push(entry);
@@ -208,7 +208,7 @@ fn trigger(mut entry: Entry, mistakes: &mut Mistakes<'_>) -> Option<TriggerEntry
     })
 }
 
-/// One trigger for each pair, and one that is enabled for each bot.
+/// Each pair has one trigger, and each bot has one enabled trigger.
 fn check_triggers(triggers: Vec<TriggerEntry>, mistakes: &mut Mistakes<'_>) -> Vec<TriggerEntry> {
     let (mut pairs, mut bound) = (BTreeSet::new(), BTreeMap::new());
     let mut checked = Vec::new();
@@ -236,19 +236,19 @@ fn check_triggers(triggers: Vec<TriggerEntry>, mistakes: &mut Mistakes<'_>) -> V
 }
 
 impl TriggerEntry {
-    /// Whether it shall be in force: it shall, if nothing is said.
+    /// Whether the trigger will be enabled. Default: true.
     pub(super) fn is_enabled(&self) -> bool {
         self.entry.fields.get("enabled") != Some(&Value::Bool(false))
     }
 
-    /// Whether it shall be in force only because nothing is said.
+    /// Whether the trigger will be enabled only by default, because the file doesn't say.
     pub(super) fn is_on_unsaid(&self) -> bool {
         self.entry.fields.get("enabled").is_none_or(Value::is_null)
     }
 }
 
 impl Entry {
-    /// Takes a field out, filled and as written.
+    /// Removes a field and returns it, expanded and as written.
     fn take(&mut self, name: &str) -> Option<(Value, Value)> {
         let filled = self.fields.remove(name)?;
         let written = self.written.remove(name).unwrap_or_default();
@@ -265,7 +265,7 @@ impl Entry {
         }
     }
 
-    /// Refuses all fields but those in `kept`.
+    /// Reports all fields except those in `kept` as unknown.
     fn refuse_others(&mut self, kept: &[&str], known: &[&str], mistakes: &mut Mistakes<'_>) {
         let others: Vec<String> = self
             .fields

@@ -1,4 +1,4 @@
-//! Objects in the form that a file has them.
+//! Resources in the form in which a file contains them.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub(super) struct TriggerForm {
 }
 
 impl AgentForm {
-    /// With its secrets: only for comparing.
+    /// Includes secrets: only for comparing.
     pub(super) fn of(agent: &Agent) -> Self {
         Self {
             name: agent.name.clone(),
@@ -68,7 +68,7 @@ impl AgentForm {
         }
     }
 
-    /// With `***` in place of each secret.
+    /// `***` replaces each secret.
     pub(super) fn masked(agent: &Agent) -> Self {
         let config = mask::masked(agent.config.settings(), |field| {
             bridge_agents::is_secret(&agent.protocol, field)
@@ -81,14 +81,14 @@ impl AgentForm {
 }
 
 impl IntegrationForm {
-    /// With its secrets: only for comparing.
+    /// Includes secrets: only for comparing.
     pub(super) fn of(platform: &str, settings: &IntegrationSettings) -> Self {
         let credentials = settings.credentials.iter();
         Self {
             name: settings.name.clone(),
             platform: platform.to_owned(),
             connection_mode: settings.mode,
-            // An empty one is as good as none.
+            // An empty credential is the same as none.
             credentials: credentials
                 .map(|(name, value)| (name.to_owned(), value.expose().to_owned()))
                 .filter(|(_, value)| !value.is_empty())
@@ -102,7 +102,7 @@ impl IntegrationForm {
         }
     }
 
-    /// With `***` in place of each secret.
+    /// `***` replaces each secret.
     pub(super) fn masked(platform: &str, manifest: Option<&Manifest>, settings: &IntegrationSettings) -> Self {
         let mut form = Self::of(platform, settings);
         for (name, value) in &mut form.credentials {
@@ -115,7 +115,7 @@ impl IntegrationForm {
 }
 
 impl TriggerForm {
-    /// Without routes to agents that have no name any more: they do nothing, and can't be named.
+    /// Leaves out routes to agents that don't exist any more: they have no effect and can't be named.
     pub(super) fn of(
         trigger: &Trigger,
         integration: &str,

@@ -1,4 +1,4 @@
-//! What is wrong in a file, each mistake with its place.
+//! Mistakes in a file, each with its position.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,24 +12,24 @@ use crate::problem::Problem;
 #[serde(rename_all = "camelCase")]
 #[schema(as = FileMistake)]
 pub(crate) struct Mistake {
-    /// The line, counted from 1. Only of a mistake in the file.
+    /// The line, counted from 1. Only for mistakes in the file.
     #[schema(required = false)]
     pub(super) line: usize,
-    /// The column, counted from 1. Only of a mistake in the file.
+    /// The column, counted from 1. Only for mistakes in the file.
     #[schema(required = false)]
     pub(super) column: usize,
-    /// The offending field as a path (`agents[0].config.model`). Empty for the file as a whole.
+    /// The invalid field as a path (`agents[0].config.model`). Empty for the file as a whole.
     pub(super) field: String,
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub(super) code: &'static str,
     /// One sentence for people.
     pub(super) detail: String,
-    /// What may stand there instead, if that can be listed.
+    /// The allowed values, if they can be listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) allowed: Vec<String>,
 }
 
-/// All mistakes of a file so far, and where its fields stand.
+/// All mistakes found in a file so far, and the positions of its fields.
 #[derive(Debug, Clone)]
 pub(super) struct Mistakes<'a> {
     positions: &'a Positions,
@@ -44,24 +44,24 @@ impl<'a> Mistakes<'a> {
         }
     }
 
-    /// A field that can't be used. `reason` follows the field's name in a sentence and never holds the value.
+    /// Adds a field with an invalid value. `reason` follows the field's name in a sentence and never holds the value.
     pub(super) fn invalid(&mut self, field: &str, reason: &str) {
         self.note(field, "invalid_field", &Problem::invalid(field, reason));
     }
 
-    /// A field that has no meaning at its place.
+    /// Adds a field that is unknown at this position.
     pub(super) fn unknown(&mut self, field: &str, known: &[&str]) {
         let problem = Problem::unknown(field).allowing(known.iter().copied());
         self.note(field, "unknown_field", &problem);
     }
 
-    /// A problem that the API has with a field of the file.
+    /// Adds a problem that the API reports about a field of the file.
     pub(super) fn problem(&mut self, field: &str, problem: &Problem) {
         self.note(field, problem.code(), problem);
     }
 
     fn note(&mut self, field: &str, code: &'static str, problem: &Problem) {
-        // The first mistake of a field is the one to correct.
+        // Report one mistake per field, the first one.
         if self.found.iter().any(|known| known.field == field) {
             return;
         }
@@ -86,13 +86,13 @@ impl<'a> Mistakes<'a> {
         self.found.is_empty()
     }
 
-    /// All of them, in the order of the file.
+    /// The problem with all mistakes, in file order.
     pub(super) fn into_problem(self) -> Problem {
         refusal(self.found)
     }
 }
 
-/// The problem that a file with these mistakes is answered with.
+/// The problem that the API reports for a file with these mistakes.
 pub(super) fn refusal(mut mistakes: Vec<Mistake>) -> Problem {
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();

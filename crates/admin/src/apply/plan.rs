@@ -1,4 +1,4 @@
-//! What has to be written so that an organization is as a file says. Everything is checked here, before the first write.
+//! Plans the writes that make an organization match a file. All checks happen here, before the first write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ mod notify;
 mod prune;
 mod triggers;
 
-/// What is done, in this order, with what is shown of it.
+/// The writes in execution order, each with the change that is shown for it.
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) steps: Vec<(Write, Change)>,
@@ -53,7 +53,7 @@ pub(super) enum Write {
         limits: Limits,
     },
     SetMapper {
-        /// The version of the mapper that is replaced.
+        /// The version of the mapper that is replaced; the write is conditional on it.
         version: u64,
         after: Option<Mapper>,
     },
@@ -85,20 +85,20 @@ pub(super) enum Write {
     DeleteAgent(AgentRecord),
 }
 
-/// Who applies what.
+/// The request to apply a file.
 pub(super) struct Wanted<'a> {
-    /// The organization, and who changes it.
+    /// The organization and the caller.
     pub(super) scope: &'a Scope,
-    /// What ids of new objects are made of.
+    /// Source of the ids of new objects.
     pub(super) fresh: &'a Fresh,
     pub(super) entry: &'a OrganizationEntry,
     /// Whether the caller may create and change organizations.
     pub(super) is_root: bool,
-    /// Whether what the file doesn't name is deleted.
+    /// Whether resources that the file doesn't name are deleted.
     pub(super) prune: bool,
 }
 
-/// Plans, and notes every mistake.
+/// Plans the writes, and notes every mistake.
 pub(super) async fn plan(
     state: &AdminState,
     wanted: &Wanted<'_>,
@@ -146,13 +146,13 @@ struct Planner<'a> {
     wanted: &'a Wanted<'a>,
     current: &'a Current,
     plan: Plan,
-    /// Ids by name, of those to be created too.
+    /// Agent ids by name, including agents that will be created.
     agents: BTreeMap<String, AgentId>,
-    /// The same with what they will be.
+    /// Integrations by name, including those that will be created, as they will be after the change.
     integrations: BTreeMap<String, PlannedIntegration>,
 }
 
-/// An integration as it will be.
+/// An integration as it will be after the change.
 struct PlannedIntegration {
     id: IntegrationId,
     platform: String,
@@ -173,7 +173,7 @@ impl Planner<'_> {
         self.plan.steps.push((write, change));
     }
 
-    /// The organization itself. Lists at the top of a file say nothing about theirs.
+    /// Plans the organization's own changes. A file whose lists are at the top level doesn't change them.
     fn organization(&mut self, mistakes: &mut Mistakes<'_>) {
         let entry = &self.wanted.entry.settings;
         let at = &self.wanted.entry.at;
@@ -225,7 +225,7 @@ impl Planner<'_> {
         let organization = &self.wanted.scope.organization;
         let Some(before) = self.current.agent(&entry.name) else {
             let id = self.wanted.fresh.agent_named(&entry.name);
-            // Triggers of the file may name it, whatever is wrong with it.
+            // Register the name even if the agent is invalid: triggers of the file may refer to it.
             self.agents.insert(entry.name.clone(), id.clone());
             let read = |fields| {
                 let new = body::parse_value(Value::Object(fields))?;
@@ -311,7 +311,7 @@ impl Planner<'_> {
         move |path| matches!(path, ["credentials", name, ..] if integrations::view::is_secret(manifest, name))
     }
 
-    /// Names that the file has in its lists, in its triggers or for its notifications.
+    /// Agent and integration names that the file uses in its lists, in its triggers or for its notifications.
     fn named(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
         let entry = self.wanted.entry;
         let agents = entry.agents.iter().map(|it| &*it.name);
@@ -332,7 +332,7 @@ impl Planner<'_> {
     }
 }
 
-/// A field is secret if it is one in any of these.
+/// A field counts as secret if it is secret for any of these agents.
 fn secrets_of_agents(agents: &[&Agent]) -> impl Fn(&[&str]) -> bool + use<> {
     let protocols: Vec<String> = agents.iter().map(|agent| agent.protocol.clone()).collect();
     move |path| match path {
@@ -343,7 +343,7 @@ fn secrets_of_agents(agents: &[&Agent]) -> impl Fn(&[&str]) -> bool + use<> {
     }
 }
 
-/// An object's fields without these.
+/// An object's fields except those with these names.
 fn without(fields: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
     let kept = fields.iter().filter(|(name, _)| !names.contains(&name.as_str()));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()

@@ -1,4 +1,4 @@
-//! Where the fields of a file stand.
+//! Positions of the fields of a file.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ impl Positions {
         Self(places)
     }
 
-    /// Where a field stands, or where the nearest thing stands that holds it.
+    /// The position of a field, or of the nearest enclosing object that has one.
     pub(super) fn of(&self, field: &str) -> (usize, usize) {
         let mut path = field;
         loop {

@@ -1,4 +1,4 @@
-//! The text of a file, read as YAML (of which JSON is a part), with the line on which each field stands.
+//! Parses a file as YAML (a superset of JSON) and records the line of each field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 use super::mistakes::Mistake;
 use super::positions::{Positions, join};
 
-/// Deepest nesting that is read.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 32;
-/// Longest key, in bytes.
+/// Maximum length of a key, in bytes.
 const MAX_KEY_BYTES: usize = 256;
-/// Longest text of all values with their aliases written out, in bytes: an alias may repeat what is large.
+/// Maximum size of all values with their aliases expanded, in bytes: aliases can repeat a large value (the "billion laughs" attack).
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that a value is counted with beside its text.
+/// Bytes that each value counts in addition to its text.
 const VALUE_BYTES: usize = 16;
 
-/// A file as it is written.
+/// A parsed file.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Its values; an object, unless it is written otherwise. Empty for a file of nothing.
+    /// Its value: an object, unless the file holds another type. Empty object for an empty file.
     pub(super) value: Value,
     pub(super) positions: Positions,
 }
@@ -28,7 +28,7 @@ pub(super) struct Source {
 /// Reads a file.
 ///
 /// # Errors
-/// What keeps it from being read: one mistake of the syntax, or all keys that stand twice.
+/// One syntax error, or all duplicate keys.
 pub(super) fn read(text: &str) -> Result<Source, Vec<Mistake>> {
     let mut walk = Walk::default();
     for event in Parser::new_from_str(text) {
@@ -54,12 +54,12 @@ fn values(text: &str) -> Result<Value, Mistake> {
     });
     let value = read.map_err(|error| {
         let at = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-        // The library's own text may quote a value, which may be a secret.
+        // The library's error text may quote a value, which may be a secret.
         let detail =
             "the file is not readable as one YAML document of texts, numbers, switches, lists and keys with values";
         unreadable(at, detail.to_owned())
     })?;
-    // A file of nothing but comments asks for nothing.
+    // A file with only comments is treated as an empty object.
     Ok(if value.is_null() {
         Value::Object(Map::new())
     } else {
@@ -87,19 +87,19 @@ fn place(marker: Marker) -> (usize, usize) {
     (marker.line(), marker.col() + 1)
 }
 
-/// A walk through a file's events, which notes the place of each field.
+/// Builds the value from the parser's events and records the position of each field.
 #[derive(Default)]
 struct Walk {
     open: Vec<Open>,
     positions: BTreeMap<String, (usize, usize)>,
     mistakes: Vec<Mistake>,
-    /// Bytes of all values so far, aliases written out.
+    /// Bytes of all values so far, with aliases expanded.
     n_bytes: usize,
-    /// The same of each value that aliases may name.
+    /// Bytes of each anchored value, by anchor.
     anchored: BTreeMap<usize, usize>,
 }
 
-/// A list or an object whose end has not come yet.
+/// A list or an object that isn't closed yet.
 struct Open {
     path: String,
     holds: Holds,
@@ -175,7 +175,7 @@ impl Walk {
         Ok(())
     }
 
-    /// A text: a key where one is expected, else a value.
+    /// Handles a scalar: a key where one is expected, else a value.
     fn scalar(&mut self, text: &str, at: Marker) -> Result<(), Mistake> {
         let Some(Open {
             path,
@@ -208,7 +208,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The path of a value that begins. The place of a field is its key's.
+    /// Records the position of a value that begins and returns its path. A field has the position of its key.
     fn begin(&mut self, at: Marker) -> Result<String, Mistake> {
         let Some(open) = self.open.last_mut() else {
             self.positions.entry(String::new()).or_insert(place(at));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_and_merged_keys_have_the_place_where_they_are_used() {
+    fn aliases_and_merged_keys_have_the_position_of_their_use() {
         let text = "a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\nc: *a\n";
         let source = read(text).unwrap();
         assert_eq!(
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_may_close_where_their_line_begins() {
+    fn closing_brackets_need_no_indentation() {
         let source = read("agents: [\n  {name: A}\n]\nb: {\n  c: 1\n}\n").unwrap();
         assert_eq!(source.value["b"]["c"], 1);
         let source = read("{\n\"agents\": [\n{\"name\":\n\"A\"}]\n}").unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_has_a_line() {
+    fn yaml_syntax_errors_have_a_line() {
         check_refused("a: 1\nb: [1, 2\n", 3, "not readable as YAML");
         check_refused("a: 1\nb: 'x\n", 2, "not readable as YAML");
         check_refused("a: 1\nb: !secret x\n", 1, "not readable as one YAML document");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_without_bound_is_refused() {
+    fn unbounded_nesting_aliases_and_keys_are_refused() {
         check_refused(&"[".repeat(100), 1, "nested deeper");
         let mut bomb = "a0: &a0 [xxxxxxxxxx, xxxxxxxxxx]\n".to_owned();
         for level in 1..20 {

@@ -1,31 +1,31 @@
-//! What differs between two states of a resource, without its secrets.
+//! The difference between two states of a resource, without its secrets.
 
 use serde_json::{Map, Value};
 
-/// Longest value of a field that is kept, in bytes of JSON.
+/// Maximum stored size of a field's value, in bytes of JSON.
 const MAX_VALUE_BYTES: usize = 2048;
-/// Longest state that is kept, in bytes of JSON.
+/// Maximum stored size of a state, in bytes of JSON.
 const MAX_STATE_BYTES: usize = 32 * 1024;
-/// What replaces a longer one.
+/// Replacement of larger values.
 const TOO_LONG: &str = "(too long to be kept)";
 
 /// A state of a resource.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
-    /// As the API shows it: secrets are masked.
+    /// As the API returns it: secrets are masked.
     pub(crate) view: Value,
-    /// The secrets by group and field, only to see whether they change. They go nowhere.
+    /// The secrets by group and field. Only used to detect whether they change; never stored or shown.
     pub(crate) secrets: Map<String, Value>,
 }
 
 impl Shown {
-    /// The view, in as many bytes as are kept.
+    /// The view, truncated to the stored size.
     pub(super) fn bounded(self) -> Value {
         bounded(self.view)
     }
 }
 
-/// The fields in which two states differ, as they were and as they are. A group of fields has those of its fields that differ.
+/// The fields that differ between two states, before and after. For a group of fields, only the fields that differ.
 pub(crate) fn difference(before: &Shown, after: &Shown) -> (Value, Value) {
     let (mut was, mut is) = (Map::new(), Map::new());
     let nothing = Map::new();
@@ -72,7 +72,7 @@ fn keep(fields: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     }
 }
 
-/// The same in as many bytes as are kept: longer values, and all values of a longer state, are replaced.
+/// `state`, truncated to the stored size: large values, and all values of a large state, are replaced.
 fn bounded(state: Value) -> Value {
     let Value::Object(fields) = state else { return state };
     let short = |(name, value): (String, Value)| (name, shortened(value));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_kept() {
+    fn only_differing_fields_are_kept() {
         let config = |key: &str, model: &str| {
             let view = json!({ "name": "a", "config": { "apiKey": "***", "model": model } });
             state(view, json!({ "config": { "apiKey": key } }))
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_not_kept() {
+    fn long_values_are_replaced() {
         let with = |text: &str| state(json!({ "name": text }), json!({}));
         let long = "x".repeat(MAX_VALUE_BYTES);
         check(

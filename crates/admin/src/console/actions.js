@@ -1,4 +1,4 @@
-// What mends a failed check: one entry for each action code of the API. The page of a bot and the overview draw these buttons.
+// Actions that fix a failed check: one entry for each action code of the API. The page of a bot and the overview draw these buttons.
 
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";

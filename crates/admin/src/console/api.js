@@ -1,6 +1,6 @@
-// Calls of the management API. A cookie that no script can read proves who calls; a token is sent once, to open the session.
+// Calls of the management API. An HttpOnly cookie authenticates the calls; a token is sent once, to open the session.
 
-/** An answer that is not a success, or no answer at all (`status` 0). */
+/** A failed call: an error response, or no response at all (`status` 0). */
 export class ApiError extends Error {
   constructor(status, code, detail, body = {}) {
     super(detail);
@@ -17,25 +17,25 @@ export function tokenFromFragment() {
   return token;
 }
 
-/** Whether this browser has opened a session. The cookie itself is out of reach of scripts; asking with none is an error in the console. */
+/** Whether this browser has opened a session. Scripts can't read the cookie itself, and a request without one logs an error in the browser console. */
 const HINT = "tieline.session";
 export const mayHaveSession = () => localStorage.getItem(HINT) !== null;
 export const noteSession = (isOpen) => (isOpen ? localStorage.setItem(HINT, "open") : localStorage.removeItem(HINT));
 
-/** What the session of this browser may see and do, or a token's own rights. */
+/** The rights of this browser's session, or of a token. */
 export const session = (token = null) => call("GET", "/api/v1/session", undefined, { token });
 /** Turns a token into this browser's session, which all tabs share. The token itself is not kept. */
 export const openSession = (token) => call("POST", "/api/v1/session", { token: token.trim() });
 /** Ends this browser's session. */
 export const endSession = () => call("DELETE", "/api/v1/session");
 
-/** One call; returns the JSON body. Without a `token` the session's cookie proves who calls. */
+/** One call; returns the JSON body. Without a `token` the session's cookie authenticates. */
 export async function call(method, path, body, { signal, token = null, headers = {} } = {}) {
-  // A header holds nothing else, and a token consists of nothing else.
+  // Only these characters are allowed in a header, and a token has no others.
   if (token !== null && !/^[\x21-\x7e]+$/.test(token)) throw new ApiError(401, "unauthorized", "");
   const options = {
     method,
-    // A form of another site can't send this header, so the server refuses changes without it.
+    // CSRF guard: a form of another site can't send this header, so the server refuses changes without it.
     headers: { "X-Tieline-Request": "1", "Accept-Language": document.documentElement.lang, ...headers },
     signal,
     cache: "no-store",
@@ -59,7 +59,7 @@ export async function call(method, path, body, { signal, token = null, headers =
   throw new ApiError(response.status, answer.code ?? "", answer.detail ?? answer.title ?? `HTTP ${response.status}`, answer);
 }
 
-/** A file of the API as a download of this browser. */
+/** Downloads a file from the API. */
 export async function download(path, name) {
   const response = await fetch(path, { headers: { "X-Tieline-Request": "1" }, cache: "no-store", credentials: "same-origin", redirect: "error" });
   if (!response.ok) throw new ApiError(response.status, "", `HTTP ${response.status}`);
@@ -82,7 +82,7 @@ export async function all(path) {
   return items;
 }
 
-/** The same call again when the connection broke or the server was busy. Only for calls that may be repeated. */
+/** Retries a call when the connection broke or the server was busy. Only for idempotent calls. */
 export async function persistently(attempt, signal, tries = 6) {
   for (let n = 1; ; n += 1) {
     try {

@@ -40,14 +40,14 @@ const app = {
 
 let loading = 0;
 
-/** Tells the other tabs of this browser that the session, which they share, has begun or ended. */
+/** Notifies the other tabs of this browser, which share the session, that it has started or ended. */
 const tabs = new BroadcastChannel("tieline.session");
 tabs.onmessage = ({ data }) => {
   if (data === "ended" && app.phase === "signedIn") signedOut();
   if (data === "opened" && app.phase === "signedOut") signIn();
 };
 
-/** What pages are handed: the organization's address, and the actions that all share. */
+/** Context of a page: the organization's base path, and the actions that all pages share. */
 const shell = {
   app,
   update: draw,
@@ -61,24 +61,24 @@ const shell = {
     location.hash = `#/${path}`;
   },
   reload: () => load(false),
-  /** Runs an action of a button; its failure is shown on the page. */
+  /** Runs the action of a button; shows a failure on the page. */
   act: async (action) => {
     try {
       app.error = null;
       await action();
-      // What this page shows may just have been deleted.
+      // The resource that this page shows may have just been deleted.
       if (!app.isLeaving) await load(false);
     } catch (error) {
       onError(error);
     }
   },
-  /** Offers to take something back that was just done: for a minute, on whichever page is open. */
+  /** Offers to undo what was just done: for a minute, on every page. */
   offerUndo: (words, run) => {
     const undo = { words, run };
     app.undo = undo;
     setTimeout(() => app.undo === undo && ((app.undo = null), draw()), UNDO_MS);
   },
-  /** Asks before something that can't be taken back; resolves to whether it was confirmed. */
+  /** Asks for confirmation before an action that can't be undone; resolves to whether it was confirmed. */
   confirm: (title, body, verb) =>
     new Promise((resolve) => {
       app.dialog = { title, body, verb, close: (answer) => ((app.dialog = null), draw(), resolve(answer)) };
@@ -97,7 +97,7 @@ async function signOut() {
   try {
     await endSession();
   } catch (error) {
-    // A session that is over already is what was asked for.
+    // The session had ended already, which is the wanted result.
     if (!(error instanceof ApiError && error.status === 401)) return onError(error);
   }
   tabs.postMessage("ended");
@@ -118,7 +118,7 @@ function signedOut(message = null) {
   document.getElementById("token")?.focus();
 }
 
-/** Signs in with a token, or with the session that this browser has already. */
+/** Signs in with a token, or with the existing session of this browser. */
 async function signIn(token = null) {
   app.phase = "signingIn";
   app.error = null;
@@ -143,7 +143,7 @@ async function signIn(token = null) {
     app.phase = "signedOut";
     app.offline = true;
     draw();
-    // Token or session may still be valid: they are tried again.
+    // Token or session may still be valid: retry.
     setTimeout(() => app.phase === "signedOut" && app.offline && signIn(token), RETRY_MS);
   }
 }
@@ -195,7 +195,7 @@ async function route() {
   if (!isSame && isUnmoved) document.querySelector("main h2")?.focus();
 }
 
-/** Loads what the current page shows. A slow answer doesn't replace a page that was opened since. */
+/** Loads what the current page shows. A slow response doesn't replace a page that was opened since. */
 async function load(isFirst) {
   if (app.phase !== "signedIn" || app.organization === null) return;
   const [page, state, organization, turn] = [current(), app.page, app.organization, (loading += 1)];

@@ -1,4 +1,4 @@
-// A conversation with one web integration: sends a message and reports the answer while it grows.
+// A conversation with one web integration: sends a message and reports the answer while it is written.
 
 import { call, persistently } from "/console/api.js";
 
@@ -36,7 +36,7 @@ async function poll(replyId, show, signal) {
     const state = await persistently(() => call("GET", path, undefined, { signal }), signal, 30);
     show(state);
     if (state.done) return;
-    // A server that answers at once with nothing new must not be asked in a tight loop.
+    // Backoff: a server that answers immediately without news must not be polled in a tight loop.
     if (!(state.version > version)) await new Promise((done) => setTimeout(done, 300));
     version = state.version ?? version;
   }

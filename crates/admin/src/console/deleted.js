@@ -1,4 +1,4 @@
-// What was deleted in the last 30 days: offered for undoing at once, and listed for later.
+// Resources deleted in the last 30 days: undo right after the deletion, and a list to restore from later.
 
 import { html, nothing } from "/console/lit-html.js";
 import { withTakeover } from "/console/takeover.js";
@@ -7,7 +7,7 @@ import { empty, time } from "/console/view.js";
 
 const pathOf = (kind, id) => `/${kind}/${encodeURIComponent(id)}`;
 
-/** Deletes a bot or an agent with its triggers and goes to the list; undoing restores them all. `uses` tells which triggers are its own. */
+/** Deletes a bot or an agent with its triggers and goes to the list; undoing restores them all. `uses` says which triggers belong to it. */
 export async function remove(shell, kind, { id, name }, uses, list) {
   const own = (await shell.get("/triggers?limit=200")).items.filter(uses);
   await shell.send("DELETE", `${pathOf(kind, id)}?force=true`);

@@ -1,4 +1,4 @@
-// QR codes (ISO/IEC 18004): bytes, error correction L, versions 1 to 20. Drawn here because the text of a login code goes to no other service.
+// QR codes (ISO/IEC 18004): bytes, error correction L, versions 1 to 20. Drawn here because the text of a login code must not be sent to another service.
 
 import { html } from "/console/lit-html.js";
 
@@ -13,7 +13,7 @@ const alignments = (version) => {
   return [6, ...Array.from({ length: count - 1 }, (_, n) => last - (count - 2 - n) * step)];
 };
 
-/** Bytes that a version has room for, data and error correction. */
+/** Capacity of a version in bytes, data and error correction. */
 function room(version) {
   let bits = (16 * version + 128) * version + 64;
   if (version >= 2) {
@@ -80,7 +80,7 @@ const MASKS = [
   (x, y) => (((x + y) % 2) + ((x * y) % 3)) % 2,
 ];
 
-/** Patterns that every code of a version has: `undefined` is where data goes. */
+/** Fixed patterns of a version; cells for data are `undefined`. */
 function frame(version) {
   const size = version * 4 + 17;
   const grid = Array.from({ length: size }, () => Array(size));
@@ -108,7 +108,7 @@ const remainder = (value, polynomial, length) => {
   return rest;
 };
 
-/** What says which mask a code has (with error correction L), and which version it is. */
+/** Format information (the mask, with error correction L) and version information. */
 function information({ size, set }, version, mask) {
   const value = (1 << 3) | mask;
   const format = ((value << 10) | remainder(value, 0x537, 10)) ^ 0x5412;
@@ -127,7 +127,7 @@ function information({ size, set }, version, mask) {
   }
 }
 
-/** Dark cells of the code of a text, line by line. */
+/** The dark cells of a text's code, line by line. */
 export function cells(text) {
   const { version, bytes } = codewords(text);
   const drawn = MASKS.map((mask, number) => {
@@ -148,7 +148,7 @@ export function cells(text) {
     }
     return code.grid;
   });
-  // Any mask can be read; even ones are read most easily.
+  // Any mask is valid; the most balanced one is easiest to scan.
   const uneven = (grid) => {
     const lines = [...grid, ...grid.map((_, x) => grid.map((row) => row[x]))];
     const runs = lines.map((line) => line.map(Number).join("").match(/0{5,}|1{5,}/g) ?? []).flat();

@@ -1,4 +1,4 @@
-// Taking a bot from the agent that has it, or a bot account from another organization: whom it affects is shown first, and how to go back.
+// Takes a bot over from another agent, or a bot account from another organization. Shows first who is affected, and how to undo it.
 
 import { call } from "/console/api.js";
 import { html } from "/console/lit-html.js";

@@ -1,4 +1,4 @@
-// What the console says, in English and Simplified Chinese.
+// Texts of the console, in English and Simplified Chinese.
 
 import { CHINESE } from "/console/texts/chinese.js";
 import { ENGLISH } from "/console/texts/english.js";

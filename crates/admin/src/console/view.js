@@ -1,10 +1,10 @@
-// Pieces that several pages draw with: marks, forms from JSON Schema, times, dialogs.
+// Shared view components: marks, forms from JSON Schema, times, dialogs.
 
 import { ApiError } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { language, text } from "/console/texts.js";
 
-/** Colour of a bot's state. A bot that is down on purpose is grey, never red. */
+/** Colour of a bot's state. A bot that an operator stopped is grey, never red. */
 export function colour(status) {
   if (!status) return "off";
   if (status.state === "disabled" || status.reason === "unbound" || status.reason === "stopped") return "off";
@@ -20,7 +20,7 @@ function stateWords(status) {
   return text(`state_${status.state}`);
 }
 
-/** A failed call in words: the server's own sentence, else the code. */
+/** Error message of a failed call: the server's own sentence, else the code. */
 export function failure(error) {
   if (!(error instanceof ApiError)) return text("failed", error.message);
   if (error.status === 0) return text("unreachable");
@@ -29,7 +29,7 @@ export function failure(error) {
   return text("failed", `${error.message || error.code}${field}`);
 }
 
-/** A time in the reader's language and zone, with the exact one as a hint. */
+/** A time in the reader's language and time zone, with the exact time as a tooltip. */
 export function time(at) {
   if (!at) return text("never");
   const shown = new Intl.DateTimeFormat(language(), { dateStyle: "medium", timeStyle: "medium" }).format(new Date(at));
@@ -58,7 +58,7 @@ export const copyable = (value) => html`
       button.textContent = text("copied");
     }}>${text("copy")}</button></span>`;
 
-/** A modal question. Escape and the second button answer no. */
+/** A modal confirmation dialog. Escape and the second button answer no. */
 export const dialog = ({ title, body, verb, close }) => html`
   <dialog aria-labelledby="dialog-title" @cancel=${(event) => (event.preventDefault(), close(false))}>
     <h2 id="dialog-title">${title}</h2>
@@ -69,7 +69,7 @@ export const dialog = ({ title, body, verb, close }) => html`
     </div>
   </dialog>`;
 
-/** What a change affects, as the API reports it. */
+/** The impact of a change, as the API reports it. */
 export const impact = (found) => html`
   <p>${text("impactIntro")}</p>
   <ul>
@@ -120,7 +120,7 @@ function input(field, value, required, { id, help }) {
     ?required=${required && !(isSecret && value)} autocomplete="off" spellcheck="false">`;
 }
 
-/** Reads such fields: empty ones are left out. Throws `SyntaxError` for text that should be JSON and isn't. */
+/** Reads the fields of such a form: empty ones are left out. Throws `SyntaxError` for text that should be JSON and isn't. */
 export function readFields(form, schema, prefix = "") {
   const read = {};
   for (const [name, field] of Object.entries(schema?.properties ?? {})) {

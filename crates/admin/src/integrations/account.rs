@@ -1,4 +1,4 @@
-//! Claims on bot accounts: one counts across organizations once its credentials have worked, and the root operator can release it.
+//! Claims on bot accounts. A claim takes effect across organizations once its credentials have worked; the root operator can release it.
 
 use axum::Json;
 use axum::extract::State;
@@ -19,40 +19,40 @@ use crate::problem::Problem;
 use crate::schema;
 use crate::state::AdminState;
 
-/// A bot account, by the credentials that name it.
+/// A bot account, identified by credentials.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BotAccount {
     /// See `/api/v1/platforms`.
     platform: String,
-    /// The platform's recommended mode, if absent.
+    /// Default: the platform's recommended mode.
     #[schema(value_type = Option<schema::ConnectionMode>)]
     connection_mode: Option<ConnectionMode>,
-    /// The fields that name the account, like `appId` or `botId`. Secret ones aren't needed, but where the name is part of one
-    /// (`botToken` of `telegram`): anything may stand for the rest.
+    /// The fields that identify the account, like `appId` or `botId`. Secret fields aren't needed, except where they contain the identifier
+    /// (`botToken` of `telegram`): the rest of the secret can then be any text.
     #[schema(value_type = Object)]
     credentials: Map<String, Value>,
 }
 
-/// How claims are released.
+/// Options of releasing claims.
 #[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReleaseQuery {
-    /// Whether the claims are only shown, with whom their release affects.
+    /// Dry run: the claims are only shown, with who is affected by their release.
     #[serde(default)]
     #[param(required = false)]
     dry_run: bool,
 }
 
-/// The claims that were released, or would be.
+/// The claims that were released, or in a dry run would be.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Released {
     released: Vec<ReleasedClaim>,
 }
 
-/// A claim that was released, or would be.
+/// A claim that was released, or in a dry run would be.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReleasedClaim {
@@ -63,8 +63,8 @@ pub(crate) struct ReleasedClaim {
     impact: Option<Impact>,
 }
 
-/// Releases the claims on a bot account that keep other organizations from it (`account_in_use`). Root token only. The integrations stay as
-/// they are; the first whose credentials work from now on claims the account again, so stop them first.
+/// Releases the claims on a bot account that keep other organizations from using it (`account_in_use`). Root token only. The integrations
+/// stay as they are; the next one whose credentials work claims the account again, so stop them first.
 #[utoipa::path(post, path = "/api/v1/accounts/release", tag = "organizations", params(ReleaseQuery), request_body = BotAccount,
     responses((status = 200, body = Released)))]
 pub(crate) async fn release(
@@ -92,7 +92,7 @@ pub(crate) async fn release(
     }))
 }
 
-/// The claims that a release would release.
+/// The claims that a release would delete.
 async fn preview(state: &AdminState, platform: &str, key: &str) -> Result<Released, Problem> {
     let mut released = Vec::new();
     for (organization, integration) in store_integration::proved(&state.world.store, platform, key).await? {
@@ -123,12 +123,13 @@ impl BotAccount {
         }
         let credentials: Credentials = credentials.into_iter().collect();
         let key = connector.account_key(mode, &credentials);
-        key.ok_or_else(|| Problem::invalid("credentials", "name no bot account of this platform"))
+        key.ok_or_else(|| Problem::invalid("credentials", "don't identify a bot account of this platform"))
     }
 }
 
-/// Lets the claims of other organizations count whose credentials are seen to work: those whose long connection stands. Programs that
-/// hold connections may not write the configuration, so it is done when it matters. A stopped integration may lose its account.
+/// Makes claims of other organizations effective if their credentials are known to work, that is, if their long connection is up. Processes
+/// that hold connections may not write the configuration, so this is done when a claim is needed. A stopped integration may lose its
+/// account.
 pub(super) async fn settle_rivals(
     state: &AdminState,
     organization: &OrganizationId,
@@ -150,7 +151,7 @@ async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem
         return Ok(());
     };
     let status = status::get(store, rival).await?;
-    // A connection that was made before the last change was made with other credentials, perhaps.
+    // A connection opened before the last change may have used other credentials.
     let works = record.enabled
         && record.mode == ConnectionMode::LongConnection
         && status.state == Some(ConnectionState::Connected)
@@ -159,7 +160,7 @@ async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem
         return Ok(());
     }
     match store_integration::prove(store, &record).await {
-        // Another one's claim counts already, or this one claims another account by now.
+        // Another claim is effective already, or this integration claims another account now.
         Ok(()) | Err(IntegrationError::AccountInUse { .. } | IntegrationError::Store(StoreError::Conflict)) => Ok(()),
         Err(error) => Err(plain(error)),
     }

@@ -1,4 +1,4 @@
-//! What console and command line can do about a finding.
+//! Actions that console and command line offer for a finding.
 
 /// An action that console and command line can carry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// All of them.
+    /// All actions.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 17] = [
         Self::Start,

@@ -1,4 +1,4 @@
-//! The conversations of an integration.
+//! Handlers of an integration's conversations.
 
 use axum::Json;
 use axum::extract::State;
@@ -37,25 +37,25 @@ pub(crate) struct ConversationView {
     /// The agent of the newest session.
     agent_id: Option<String>,
     session_id: Option<String>,
-    /// What people do in it: `chat` or `task`.
+    /// The mode: `chat` or `task`.
     mode: &'static str,
     /// The name of the current task; null in chat mode.
     task: Option<String>,
-    /// The names of all tasks of the conversation, the most recently used first.
+    /// The names of all tasks of the conversation, most recently used first.
     tasks: Vec<String>,
-    /// Whether an answer is being written.
+    /// Whether a run is in progress.
     running: bool,
     pending_messages: usize,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 
-/// Which conversations.
+/// Filters of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ConversationQuery {
-    /// Part of an id: the chat's, the thread's, the person's, or the conversation's own.
+    /// Substring of an id: the chat's, the thread's, the person's, or the conversation's own.
     search: Option<String>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
@@ -80,9 +80,9 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, ConversationView::of)))
 }
 
-/// Ends the session of a conversation: the next message begins a new one.
+/// Ends the session of a conversation: the next message starts a new one.
 ///
-/// An answer that is being written is finished; messages that wait are answered in the session they were sent in.
+/// A run in progress is finished; waiting messages are answered in the session they were sent in.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/reset",
     tag = "conversations", responses((status = 200, body = ConversationView)))]
 pub(crate) async fn reset(
@@ -116,20 +116,20 @@ pub(crate) async fn reset(
     .await
 }
 
-/// The task that a conversation is bound to.
+/// The task to bind a conversation to.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TaskBinding {
     /// Its name: 1 to 60 characters. The conversation's task of this name becomes the current one; if there is none, it is created.
     task: String,
-    /// What identifies the conversation at the agent: the task's session continues that one. Absent: a task keeps the one it has.
+    /// Identifies the conversation at the agent: the task's session continues that one. If absent, an existing task keeps its reference.
     conversation_ref: Option<String>,
 }
 
-/// Longest reference to a conversation at an agent, in bytes.
+/// Maximum length of a conversation reference at an agent, in bytes.
 const MAX_REFERENCE_BYTES: usize = 1024;
 
-/// Binds a direct conversation to a task: what the person writes from now on belongs to it.
+/// Binds a direct conversation to a task: from now on the person's messages belong to it.
 ///
 /// Needs a trigger with `taskMode`. Binding to the same task again changes nothing.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/conversations/{conversationId}/bind",

@@ -1,4 +1,4 @@
-//! Finds out why a bot doesn't answer: the questions that people ask, in the order in which the answers matter.
+//! The doctor: diagnoses why a bot doesn't answer. Its checks are sorted by dependency.
 
 mod findings;
 
@@ -39,14 +39,14 @@ use crate::schema;
 use crate::state::AdminState;
 use crate::texts::InLanguage;
 
-/// Newest messages that are looked at.
+/// How many of the newest messages are examined.
 const MESSAGES: usize = 200;
-/// Conversations that are looked at for one in a group.
+/// How many conversations are searched for one in a group.
 const CONVERSATIONS: usize = 100;
-/// Newest entries of the log that are looked at.
+/// How many of the newest log entries are examined.
 const LOG_ENTRIES: usize = 50;
 
-/// What a doctor found.
+/// Result of a diagnosis.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Diagnosis {
@@ -54,11 +54,11 @@ pub(crate) struct Diagnosis {
     cause: Option<String>,
     /// What to do about it. Null if there is nothing to do.
     next: Option<String>,
-    /// All that was looked at, the gravest first.
+    /// All checks, prerequisites before the checks that depend on them.
     checks: Vec<DoctorCheck>,
 }
 
-/// One question and its answer.
+/// One check and its result.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DoctorCheck {
@@ -67,19 +67,19 @@ pub(crate) struct DoctorCheck {
     ok: bool,
     #[schema(value_type = schema::CheckLevel)]
     level: Level,
-    /// The answer in one line.
+    /// The result in one line.
     detail: String,
-    /// The code of what mends it: `start`, `restart`, `edit_settings`, `edit_credentials`, `create_trigger`, `edit_trigger`,
-    /// `edit_access`, `enable_trigger`, `login`, `edit_agent`, `test_agent`, `redrive`, `copy_callback_url`, `set_public_url`,
-    /// `view_log`, `view_message`, `edit_organization`. Always there if the level is `failed`.
+    /// The code of the action that fixes it: `start`, `restart`, `edit_settings`, `edit_credentials`, `create_trigger`, `edit_trigger`,
+    /// `edit_access`, `enable_trigger`, `login`, `edit_agent`, `test_agent`, `redrive`, `copy_callback_url`, `set_public_url`, `view_log`,
+    /// `view_message`, `edit_organization`. Always present if the level is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
-    /// What the action is about: the id of a trigger, an agent or a message, or a text to copy. Absent: the integration itself.
+    /// The target of the action: the id of a trigger, an agent or a message, or a text to copy. Absent: the integration itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
 }
 
-/// Finds out why a bot doesn't answer. Asks the platform and the agent for real.
+/// Diagnoses why a bot doesn't answer. Calls the platform and the agent.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/doctor", tag = "integrations",
     responses((status = 200, body = Diagnosis)))]
 pub(crate) async fn examine(
@@ -103,7 +103,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
     };
     let is_own_channel = status::is_own_channel(state, record);
     let askable = seen.unusable.is_none() && !is_own_channel;
-    // At the same time: both may be slow, and a person waits.
+    // Concurrently: both may be slow, and a person waits for the result.
     let agents = bound.iter().flat_map(Trigger::agents);
     let (credentials, agents, mapper) = tokio::try_join!(
         credentials(state, record, askable),
@@ -155,7 +155,7 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
     })
 }
 
-/// An enabled trigger of another integration of the same platform: the usual slip.
+/// An enabled trigger of another integration of the same platform: a common mistake is to bind the wrong bot.
 async fn elsewhere(
     state: &AdminState,
     record: &IntegrationRecord,
@@ -248,7 +248,7 @@ async fn delivers_to(state: &AdminState, record: &IntegrationRecord, askable: bo
     timeout(probe::PATIENCE, asked).await.ok().flatten()
 }
 
-/// The permissions that the platform hasn't granted. Empty, too, where it can't be asked.
+/// The permissions that the platform hasn't granted. Also empty if the platform can't be asked.
 async fn missing_permissions(state: &AdminState, record: &IntegrationRecord, askable: bool) -> Vec<&'static str> {
     let Some(bot) = accounts::open(&state.world, record).ok().filter(|_| askable) else {
         return Vec::new();
@@ -257,7 +257,7 @@ async fn missing_permissions(state: &AdminState, record: &IntegrationRecord, ask
     timeout(probe::PATIENCE, asked).await.ok().flatten().unwrap_or_default()
 }
 
-/// What the platform keeps from the bot. The record is read again: a probe may have learned it just now.
+/// What the platform withholds from the bot. Reads the record again, because a probe may have just updated it.
 async fn withheld(state: &AdminState, record: &IntegrationRecord) -> Result<Option<Withheld>, Problem> {
     let (store, now) = (&state.world.store, state.now());
     let newest = store_integration::get(store, &record.id).await?;
@@ -266,13 +266,13 @@ async fn withheld(state: &AdminState, record: &IntegrationRecord) -> Result<Opti
     if withheld == Some(Withheld::GroupMessages) {
         let page = conversation::list(store, &record.id, None, None, CONVERSATIONS, now).await?;
         let is_group = |it: &Conversation| it.key.chat.kind == ChatKind::Group;
-        // What is said in a group does arrive.
+        // A group conversation proves that group messages arrive.
         return Ok(withheld.filter(|_| !page.items.iter().any(is_group)));
     }
     Ok(withheld)
 }
 
-/// The names of the credential fields of the integration's mode that must be right.
+/// The required credential fields of the integration's mode, separated by commas.
 fn credential_fields(state: &AdminState, record: &IntegrationRecord) -> String {
     let connector = state.world.connector(&record.platform);
     let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
@@ -307,7 +307,7 @@ async fn hosts(state: &AdminState, record: &IntegrationRecord, credentials: Opti
     futures_util::future::join_all(asked).await
 }
 
-/// The organization's limit of concurrent runs, if no further run may begin.
+/// The organization's limit of concurrent runs, if it is used up.
 async fn runs_used_up(state: &AdminState, record: &IntegrationRecord) -> Result<Option<u32>, Problem> {
     let (store, organization, now) = (&state.world.store, &record.organization, state.now());
     let facts = organization::look_up(store, organization, now).await?;
@@ -344,7 +344,7 @@ async fn newest_messages(state: &AdminState, record: &IntegrationRecord) -> Resu
     Ok(page.items)
 }
 
-/// The conversations of waiting messages in which there is a run.
+/// Of the conversations with waiting messages, those that have a run in progress.
 async fn running(state: &AdminState, messages: &[MessageRecord]) -> Result<HashSet<ConversationId>, Problem> {
     let waiting = messages.iter().filter(|record| record.state == MessageState::Queued);
     let ids: Vec<_> = waiting.filter_map(|record| record.conversation.clone()).collect();

@@ -1,4 +1,4 @@
-//! How an integration is, decided from what is configured and what processes have reported.
+//! The effective status of an integration, derived from its configuration and from what processes have reported.
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
@@ -9,7 +9,7 @@ use super::obstacle::Obstacle;
 use super::troubles;
 use crate::texts::Text;
 
-/// How it is.
+/// The effective status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) state: ConnectionState,
@@ -19,7 +19,7 @@ pub(super) struct Condition {
     pub(super) next: Option<Text>,
 }
 
-/// Decides. What is configured comes first: a report of an earlier time doesn't speak against it.
+/// Derives the effective status. Configuration takes precedence: an older report doesn't override it.
 pub(super) fn decide(facts: &Facts<'_>) -> Condition {
     if !facts.enabled {
         return down(ConnectionState::Disabled, "stopped", Text::new("status_stopped"));
@@ -51,7 +51,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Condition {
 const BIND: &str = "status_bind";
 const LOG_IN: &str = "status_login";
 
-/// A bot that is up, with what its newest messages show to be wrong. Failing answers are graver than requests that can't be proved.
+/// Adds the troubles that the newest messages of a connected bot show. Failing answers are graver than requests whose signature is invalid.
 fn troubled(facts: &Facts<'_>, condition: Condition) -> Condition {
     let Some(trouble) = troubles::gravest(facts) else {
         return condition;
@@ -86,13 +86,12 @@ fn long_connection(facts: &Facts<'_>) -> Condition {
     }
 }
 
-/// Whether the report is of a time when the integration was stopped, unbound, a webhook or otherwise configured, which it isn't any
-/// more.
+/// Whether the report is outdated: it dates from when the integration was stopped, unbound, a webhook or otherwise configured differently.
 fn is_outdated(facts: &Facts<'_>) -> bool {
     let reported = facts.reported;
-    // Who holds a connection says so with its state; of a webhook the state is that the credentials work.
+    // The holder of a connection names itself in its report. A state without an owner is a webhook's: its credentials work.
     let nobodys = reported.state == Some(ConnectionState::Connected) && reported.owner.is_none();
-    // After a login the holder has not reported yet, an earlier `needs_login` is outdated.
+    // After a login, until the holder has reported, an earlier `needs_login` is outdated.
     let logged_in = reported.state == Some(ConnectionState::NeedsLogin) && reported.reason.is_none();
     nobodys
         || logged_in
@@ -118,7 +117,7 @@ fn next_of(state: ConnectionState, reported: &Status) -> Option<Text> {
     Some(next)
 }
 
-/// What removes the obstacle that the last error names, if it names one.
+/// How to remove the obstacle that the last error names, if any.
 fn obstacle(reported: &Status) -> Option<Text> {
     let code = &reported.last_error.as_ref()?.code;
     Some(troubles::obstacle_text(Obstacle::of(code)?, code))
@@ -129,7 +128,7 @@ fn code_of(reported: &Status) -> Option<Text> {
     error.map(|error| Text::new("status_last_error").with("code", &error.code))
 }
 
-/// Whether the integration has been changed since the platform refused it: then a relay is about to try again.
+/// Whether the integration was changed after the platform refused it: a relay is about to try again.
 fn refused_before(facts: &Facts<'_>) -> bool {
     refused_at(facts.reported).is_some_and(|at| at.after(CLOCKS_DIFFER) < facts.changed_at)
 }
@@ -145,7 +144,7 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             ..up(ConnectionState::Connected, None)
         };
     }
-    // Only what was proved becomes an event.
+    // Only authenticated requests become events.
     if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
         let is_failing = failed_since(reported, verified_at);
         let next = || Text::new("status_signature").with_text("field", Some(signed_with(reported)));
@@ -175,10 +174,10 @@ fn webhook(facts: &Facts<'_>) -> Condition {
     }
 }
 
-/// The reason of a webhook whose requests can't be proved.
+/// Reason of a webhook whose requests have an invalid signature.
 const SIGNATURE: &str = "signature";
 
-/// The credential with which requests are proved, as far as the last failure tells.
+/// The credential that requests are signed with, as far as the last failure shows.
 pub(super) fn signed_with(reported: &Status) -> Text {
     let failure = reported.signature_failure.as_ref();
     match failure.and_then(|failure| failure.field.as_ref()) {
@@ -187,7 +186,7 @@ pub(super) fn signed_with(reported: &Status) -> Text {
     }
 }
 
-/// When the platform last refused the credentials, if that is the newest that is known of them.
+/// When the platform last refused the credentials, if nothing newer is known about them.
 fn refused_at(reported: &Status) -> Option<Timestamp> {
     let of_holder = reported.last_error.as_ref();
     let of_holder =
@@ -196,11 +195,11 @@ fn refused_at(reported: &Status) -> Option<Timestamp> {
     refusal.map(|error| error.at)
 }
 
-/// Whether a delivery or a probe was refused the credentials, and no reply was accepted since.
+/// Whether a delivery or a probe was refused because of the credentials, and no reply was accepted since.
 fn is_refused(facts: &Facts<'_>) -> bool {
     let reported = facts.reported;
     let is_known = reported.credentials_refused.is_some()
-        // Versions before that attribute wrote it as a webhook's state.
+        // Earlier versions stored the refusal as a webhook's state.
         || facts.mode == ConnectionMode::Webhook && reported.reason.as_deref() == Some("config_invalid");
     is_known && (reported.last_reply_at.is_none() || reported.last_reply_at <= refused_at(reported))
 }

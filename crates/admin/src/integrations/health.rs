@@ -1,4 +1,4 @@
-//! How all bots of an organization are, for notifications.
+//! Health of all bots of an organization, for notifications.
 
 use futures_util::{StreamExt as _, stream};
 use tieline_core::account::ConnectionMode;
@@ -13,12 +13,12 @@ use super::status::{self, Seen};
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Integrations whose status is read at the same time.
+/// Integrations whose status is read concurrently.
 const CONCURRENCY: usize = 8;
-/// Integrations read at a time.
+/// Page size of the reads.
 const PAGE: usize = 200;
 
-/// A bot as it is now.
+/// The current health of a bot.
 #[derive(Debug)]
 pub(crate) struct BotHealth {
     pub(crate) record: IntegrationRecord,
@@ -29,7 +29,7 @@ pub(crate) struct BotHealth {
     pub(crate) next: Option<String>,
 }
 
-/// All bots of an organization.
+/// The health of all bots of an organization.
 pub(crate) async fn of_all(
     state: &AdminState,
     organization: &OrganizationId,
@@ -39,7 +39,7 @@ pub(crate) async fn of_all(
     let mut cursor = None;
     loop {
         let found = integration::list(&state.world.store, organization, cursor.as_deref(), PAGE).await?;
-        // A loop, since of a closure the compiler can't prove that its futures may move between threads.
+        // A loop instead of a closure, because the compiler can't prove that a closure's futures are `Send`.
         let mut asked = Vec::with_capacity(found.items.len());
         for record in found.items {
             asked.push(of(state, record, language));
@@ -55,7 +55,7 @@ pub(crate) async fn of_all(
     }
 }
 
-/// A bot as it is now. `None`: it was deleted meanwhile.
+/// The current health of a bot. `None`: it was deleted meanwhile.
 async fn of(state: &AdminState, record: IntegrationRecord, language: Language) -> Result<Option<BotHealth>, Problem> {
     let seen = match status::look(state, &record).await {
         Err(problem) if problem.code() == "integration_not_found" => return Ok(None),
@@ -78,9 +78,9 @@ fn judge(condition: &Condition, mode: ConnectionMode, reported: &Status) -> Heal
     let kind = match condition.state {
         _ if reason == "unbound" => return Health::Off,
         ConnectionState::Disabled => return Health::Off,
-        // The platform has never called: it is being set up.
+        // The platform has never called: still being set up.
         ConnectionState::Connecting if mode == ConnectionMode::Webhook => return Health::Off,
-        // The account has never logged in: it is being set up.
+        // The account has never logged in: still being set up.
         ConnectionState::NeedsLogin if reported.last_connected_at.is_none() => return Health::Off,
         ConnectionState::Connected => return Health::Fine,
         ConnectionState::Degraded => IncidentKind::AnswersFail,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_wants_or_has_not_finished_is_no_incident() {
+    fn stopped_and_unfinished_bots_are_no_incident() {
         let (down, fails) = (Some(IncidentKind::Down), Some(IncidentKind::AnswersFail));
         check(ConnectionState::Connected, "slow", true, [None, None]);
         check(ConnectionState::Disabled, "stopped", true, [None, None]);

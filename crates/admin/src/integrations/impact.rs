@@ -1,4 +1,4 @@
-//! Who is affected when an integration stops, goes, or changes hands.
+//! Who is affected when an integration is stopped, deleted or rebound.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// A conversation with a change in this time is active.
+/// A conversation that changed within this time is active.
 const ACTIVE: Duration = Duration::from_hours(7 * 24);
-/// Conversations that are looked at. Beyond that the numbers are least numbers.
+/// Maximum number of conversations examined. Beyond that the numbers are lower bounds.
 const MAX_CONVERSATIONS: usize = 5000;
-/// Conversations read at once.
+/// Page size of the reads.
 const PAGE: usize = 200;
 
 /// Who is affected when an integration is stopped, deleted, rebound, or gets other credentials.
@@ -36,11 +36,11 @@ pub(crate) struct Impact {
     agents: Vec<AffectedAgent>,
     /// Conversations that were active in the last 7 days.
     conversations: usize,
-    /// Answers that are being written.
+    /// Runs in progress.
     open_runs: usize,
-    /// Messages that wait.
+    /// Messages that wait for a run.
     pending_messages: usize,
-    /// Whether there are so many conversations that not all were counted.
+    /// Whether the numbers are lower bounds because there are too many conversations to count.
     at_least: bool,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct AffectedAgent {
     name: String,
 }
 
-/// Tells who is affected when the integration is stopped, deleted, rebound, or gets other credentials.
+/// Returns who is affected when the integration is stopped, deleted, rebound, or gets other credentials.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}/impact", tag = "integrations",
     responses((status = 200, body = Impact)))]
 pub(crate) async fn get(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<Json<Impact>, Problem> {
@@ -70,7 +70,7 @@ pub(crate) async fn get(State(state): State<AdminState>, scope: Scope, Id(id): I
     Ok(Json(of(&state, &scope.organization, &record.id).await?))
 }
 
-/// Who is affected.
+/// Who is affected when the integration changes.
 pub(crate) async fn of(
     state: &AdminState,
     organization: &OrganizationId,
@@ -97,7 +97,7 @@ pub(crate) async fn of(
     Ok(impact)
 }
 
-/// Who is affected when an agent goes: all that happens on the integrations that it answers for.
+/// Who is affected when an agent is deleted: the impact on all integrations that it answers for.
 pub(crate) async fn of_agent(
     state: &AdminState,
     organization: &OrganizationId,
@@ -112,7 +112,7 @@ pub(crate) async fn of_agent(
         impact.triggers.push(AffectedTrigger::of(&record.trigger));
     }
     impact.agents.extend(affected_agent(state, organization, agent).await?);
-    // An integration has one enabled trigger, so none is counted twice.
+    // An integration has at most one enabled trigger, so none is counted twice.
     for record in triggers.iter().filter(|record| record.trigger.enabled) {
         count_conversations(state, &record.trigger.integration, &mut impact).await?;
     }
@@ -167,7 +167,7 @@ async fn count_conversations(
 }
 
 impl Impact {
-    /// Nothing that may be disclosed: it belongs to another organization.
+    /// An empty impact, for an integration of another organization, about which nothing may be disclosed.
     pub(crate) fn unknown() -> Self {
         Self {
             at_least: true,

@@ -1,4 +1,4 @@
-//! What an operator says of an integration, checked.
+//! Validates an operator's input for an integration.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ pub(crate) struct NewIntegrationBody {
     name: String,
     /// See `/api/v1/platforms`.
     platform: String,
-    /// The platform's recommended mode, if absent.
+    /// Default: the platform's recommended mode.
     #[schema(value_type = Option<schema::ConnectionMode>)]
     connection_mode: Option<ConnectionMode>,
     /// By field name; see `/api/v1/platforms`.
@@ -35,18 +35,18 @@ pub(crate) struct NewIntegrationBody {
     /// Addresses that replace the platform's own.
     #[schema(value_type = Option<Object>)]
     endpoints: Option<Map<String, Value>>,
-    /// `zh-CN`, if absent.
+    /// Default: `zh-CN`.
     #[schema(value_type = Option<schema::Language>)]
     language: Option<Language>,
-    /// Whether answers are shown while they grow: true, if absent.
+    /// Whether answers are shown while they are written. Default: true.
     streaming: Option<bool>,
-    /// How much of an agent's reasoning is shown before its text begins: what the platform usually shows, if absent.
+    /// How much of an agent's reasoning is shown before its text begins. Default: as usual for the platform.
     #[schema(value_type = Option<schema::ReasoningDetail>)]
     reasoning: Option<ReasoningDetail>,
-    /// Whether a sign says that the agent is at it: `on`, if absent.
+    /// Whether a sign shows that the agent is working. Default: `on`.
     #[schema(value_type = Option<schema::ThinkingSign>)]
     thinking_sign: Option<ThinkingSign>,
-    /// Whether it is started: true, if absent.
+    /// Whether it is started. Default: true.
     enabled: Option<bool>,
 }
 
@@ -77,13 +77,13 @@ impl IntegrationPatch {
         self.credentials.is_some() || self.endpoints.is_some() || self.connection_mode.is_some()
     }
 
-    /// Whether it is started.
+    /// Whether the patch starts the integration.
     pub(super) fn starts(&self) -> bool {
         self.enabled == Some(true)
     }
 }
 
-/// Platform and settings of a new integration, checked.
+/// Validates a new integration and returns its platform and settings.
 pub(crate) fn read_new(state: &AdminState, body: NewIntegrationBody) -> Result<(String, IntegrationSettings), Problem> {
     let platform = body.platform.clone();
     Ok((platform, new_settings(state, body)?))
@@ -112,7 +112,7 @@ fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<Integrat
     check(state, connector, draft)
 }
 
-/// Settings of an integration with these changes, checked.
+/// Validates the changes and returns the settings with them applied.
 pub(crate) fn read_patch(
     state: &AdminState,
     before: &IntegrationRecord,
@@ -173,7 +173,7 @@ fn named(endpoints: &Endpoints) -> impl Iterator<Item = (&str, &str)> {
     endpoints.iter().map(|(name, address)| (&**name, &**address))
 }
 
-/// The bot account that a login obtained. It stays as long as what the login was made with.
+/// The bot account that a login obtained. It stays valid as long as the settings that the login used are unchanged.
 fn logged_in_account(
     state: &AdminState,
     connector: &dyn Connector,
@@ -198,7 +198,7 @@ fn unknown_platform(state: &AdminState) -> Problem {
     Problem::invalid("platform", "is unknown").allowing(known)
 }
 
-/// Settings that are not checked yet.
+/// Settings before validation.
 struct Draft {
     name: String,
     mode: ConnectionMode,
@@ -244,12 +244,12 @@ fn unknown_mode(manifest: &Manifest) -> Problem {
     Problem::invalid("connectionMode", "is not a mode of this platform").allowing(words)
 }
 
-/// The fields of all modes, each once.
+/// The field names of all modes, without duplicates.
 fn each_once(names: impl Iterator<Item = &'static str>) -> BTreeSet<&'static str> {
     names.collect()
 }
 
-/// Fields of any mode are kept, so that switching modes and back needs no typing.
+/// Fields of any mode are kept, so that switching modes back and forth needs no retyping.
 fn credentials(manifest: &Manifest, given: Map<String, Value>, errors: &mut FieldErrors) -> Credentials {
     let known = each_once(
         manifest
@@ -299,7 +299,7 @@ fn endpoints(
             errors.add(Problem::invalid(field, "must be a text"));
             continue;
         };
-        // Empty means: the platform's own again.
+        // Empty: back to the platform's own address.
         let is_usable = || validation::address(&field, address, allow_private);
         if !address.is_empty() && errors.keep(is_usable()).is_some() {
             checked.insert(name, address.to_owned());

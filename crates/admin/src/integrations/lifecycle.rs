@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Starts, stops and restarts an integration.
 
 use axum::extract::State;
 use tieline_store::config::integration::{self as store_integration};
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
 
-/// Starts an integration. One that is started already stays as it is.
+/// Starts an integration. If it is already started, nothing changes.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/start", tag = "integrations",
     responses((status = 200, body = IntegrationView)))]
 pub(crate) async fn start(
@@ -47,7 +47,7 @@ pub(crate) async fn restart(
     set(&state, &scope, &id, true, Again::Renew).await
 }
 
-/// What becomes of an integration that is already as it should be.
+/// What to do if the integration already is in the wanted state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
     Leave,

@@ -19,7 +19,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Longest verification code that is accepted, in characters.
+/// Maximum length of a verification code, in characters.
 const MAX_VERIFY_CODE: usize = 32;
 
 /// The state of a login.
@@ -37,16 +37,16 @@ pub(crate) struct Login {
     code: Option<String>,
 }
 
-/// What a login is started or continued with.
+/// Input that starts or continues a login.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = LoginRequest)]
 pub(crate) struct LoginBody {
-    /// The digits that the app shows, when the state is `verify_code_needed`. Absent: a new login is started.
+    /// The digits that the app shows, if the state is `verify_code_needed`. Absent: starts a new login.
     verify_code: Option<String>,
 }
 
-/// Starts a scan-code login, or hands over the digits that it asks for.
+/// Starts a scan-code login, or submits the digits that it asks for.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/login", tag = "integrations", request_body = LoginBody,
     responses((status = 200, body = Login),
         (status = 409, body = Problem, description = "`login_not_offered`: the platform's credentials are typed in; \

@@ -25,17 +25,17 @@ pub(crate) struct LogView {
     at: Timestamp,
     #[schema(value_type = schema::Level)]
     level: Level,
-    /// A stable word.
+    /// A stable code.
     code: String,
     message: String,
 }
 
-/// Which entries.
+/// Filters of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogQuery {
-    /// The lowest level wanted: all, if absent.
+    /// Minimum level. Default: all.
     #[param(value_type = Option<schema::Level>)]
     level: Option<Level>,
     /// `nextCursor` of the page before.
@@ -44,7 +44,7 @@ pub(crate) struct LogQuery {
     limit: Option<usize>,
 }
 
-/// Shows the log of an integration, the newest entry first. Entries are kept for 7 days.
+/// Lists the log of an integration, newest entry first. Entries are kept for 7 days.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}/logs", tag = "integrations", params(LogQuery),
     responses((status = 200, body = List<LogView>)))]
 pub(crate) async fn list(

@@ -1,32 +1,33 @@
-//! Obstacles outside this deployment that a code names: only the platform's console, another program or a person in the chat removes them.
+//! Obstacles outside this deployment that an error code indicates. Only the platform's console, another program or a person in the chat can
+//! remove them.
 //!
-//! Connectors put the same words into the codes of different platforms, so no platform is named here.
+//! Connectors use the same words in the codes of different platforms, so no platform is named here.
 
 use super::action::Action;
 use crate::texts::Text;
 
-/// Why a platform refuses a bot or its answers, where that is none of the credentials' fault.
+/// Why a platform refuses a bot or its replies although the credentials are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
-    /// The address from which this deployment calls is not on the platform's list.
+    /// The IP address of this deployment is not on the platform's allowlist.
     CallerNotTrusted,
-    /// The bot's messages go to the webhook of another program.
+    /// The bot's messages are delivered to the webhook of another program.
     WebhookElsewhere,
-    /// An address in `endpoints` may not be called from this deployment.
+    /// An address in `endpoints` may not be called from this deployment (SSRF guard).
     EndpointForbidden,
-    /// The platform lets the bot write for a while after the person's last message only.
+    /// The platform only lets the bot write for some time after the person's last message.
     WindowClosed,
     /// The person is outside the range of people who may use the application.
     NotVisible,
     /// The person or group has blocked or removed the bot.
     Removed,
-    /// The application is not allowed the kinds of event that it needs.
+    /// The application isn't allowed to receive the kinds of events that it needs.
     IntentsMissing,
-    /// The bot may begin no further session for now.
+    /// The bot may not start another session for now.
     SessionsUsedUp,
 }
 
-/// Parts of codes, in lower case. The first that fits counts.
+/// Substrings of codes, in lower case. The first match counts.
 const CODES: &[(&str, Obstacle)] = &[
     ("ip_not_allowed", Obstacle::CallerNotTrusted),
     ("ipnotinwhitelist", Obstacle::CallerNotTrusted),
@@ -44,24 +45,24 @@ const CODES: &[(&str, Obstacle)] = &[
 ];
 
 impl Obstacle {
-    /// The obstacle that a code of a platform or of ours names.
+    /// The obstacle that an error code of a platform or of ours indicates.
     pub(super) fn of(code: &str) -> Option<Self> {
         let code = code.to_lowercase();
         let found = CODES.iter().find(|(part, _)| code.contains(part));
         found.map(|(_, obstacle)| *obstacle)
     }
 
-    /// What it is, in a clause.
+    /// A clause that explains the obstacle.
     pub(super) fn explain(self) -> Text {
         Text::new(self.texts().0)
     }
 
-    /// What removes it, in a sentence.
+    /// A sentence that says how to remove it.
     pub(super) fn next(self) -> Text {
         Text::new(self.texts().1)
     }
 
-    /// What makes the bot try again once it is removed.
+    /// The action that makes the bot try again once it is removed.
     pub(super) const fn action(self) -> Action {
         match self {
             Self::EndpointForbidden => Action::EditSettings,
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_obstacle_has_its_words() {
+    fn every_obstacle_has_its_sentences() {
         for (_, obstacle) in CODES {
             for text in [obstacle.explain(), obstacle.next()] {
                 assert!(!text.render(Language::English).is_empty());

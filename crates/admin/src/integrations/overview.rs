@@ -23,16 +23,16 @@ use crate::problem::Problem;
 use crate::schema;
 use crate::state::AdminState;
 
-/// Integrations whose status is read at the same time.
+/// Integrations whose status is read concurrently.
 const CONCURRENCY: usize = 16;
-/// The time that counts look back.
+/// Time span of the counts.
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Messages of an organization that are counted at most; more are reported as "at least".
+/// Maximum number of an organization's messages that are counted; more are reported as "at least".
 pub(crate) const COUNTED: usize = 2000;
-/// Messages read at a time.
+/// Page size of the reads.
 const PAGE: usize = 200;
 
-/// An integration in a list, with what the list was asked to include.
+/// An integration in a list, with the parts that the request includes.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ListedIntegration)]
@@ -58,7 +58,7 @@ pub(crate) struct BoundAgent {
     name: String,
 }
 
-/// Messages of the last 24 hours by their end.
+/// Messages of the last 24 hours by their terminal state.
 #[derive(Clone, Copy, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Counts {
@@ -69,7 +69,7 @@ pub(crate) struct Counts {
     pub(crate) at_least: bool,
 }
 
-/// What a list includes beside the integrations themselves.
+/// What a list includes in addition to the integrations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Include {
     pub(crate) status: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Include {
 }
 
 impl Include {
-    /// Reads a list of words separated by commas.
+    /// Parses a comma-separated list.
     pub(crate) fn parse(words: Option<&str>) -> Result<Self, Problem> {
         let mut include = Self::default();
         for word in words.unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
@@ -89,7 +89,7 @@ impl Include {
                 _ => {
                     return Err(Problem::invalid(
                         "include",
-                        "takes status, agent and counts, separated by commas",
+                        "accepts status, agent and counts, separated by commas",
                     ));
                 }
             }
@@ -98,16 +98,16 @@ impl Include {
     }
 }
 
-/// Which integrations a list holds.
+/// Filter of a list of integrations.
 pub(crate) struct Wanted<'a> {
     pub(crate) state: Option<ConnectionState>,
-    /// Part of the name, the id or the platform, in lower case.
+    /// Substring of the name, the id or the platform, in lower case.
     pub(crate) search: Option<&'a str>,
-    /// The language of sentences.
+    /// The language of sentences in the response.
     pub(crate) language: Language,
 }
 
-/// One page of an organization's integrations. A filtered page is as full as an unfiltered one.
+/// One page of an organization's integrations. A filtered page has as many items as an unfiltered one.
 pub(crate) async fn page(
     state: &AdminState,
     organization: &OrganizationId,
@@ -121,7 +121,7 @@ pub(crate) async fn page(
     loop {
         let missing = limit - items.len();
         let found = store_integration::list(&state.world.store, organization, cursor.as_deref(), missing).await?;
-        // A loop, since of a closure the compiler can't prove that its futures may move between threads.
+        // A loop instead of a closure, because the compiler can't prove that a closure's futures are `Send`.
         let mut asked = Vec::with_capacity(found.items.len());
         for record in found.items.iter().filter(|&record| wanted.matches(record)) {
             asked.push(listed(state, record, &facts, include, wanted));
@@ -162,7 +162,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Facts of the whole organization that its integrations share.
+/// Facts about the organization that all its integrations share.
 struct Facts {
     agents: HashMap<AgentId, String>,
     counts: HashMap<IntegrationId, Counts>,
@@ -299,11 +299,11 @@ async fn listed(
     }))
 }
 
-/// What needs an operator's attention, and figures of the last day.
+/// What needs an operator's attention, and the figures of the last day.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
-    /// Integrations that don't answer as they should, at most 50.
+    /// Integrations that have a problem, at most 50.
     attention: Vec<Attention>,
     counts: SummaryCounts,
     last_day: SummaryDay,
@@ -326,22 +326,22 @@ pub(crate) struct Attention {
     at: Option<Timestamp>,
     /// The operator's next step in one sentence.
     next: Option<String>,
-    /// The code of the action that mends it, as in a doctor's check.
+    /// The code of the action that fixes it, as in a doctor's check.
     action: Option<&'static str>,
-    /// What the action is about, where that isn't the integration itself.
+    /// The target of the action, if it isn't the integration itself.
     target: Option<String>,
 }
 
-/// How much there is in an organization.
+/// Numbers of resources in an organization.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SummaryCounts {
     integrations: usize,
-    /// Chat pages of our own among them.
+    /// Of the integrations: those on our own channel `web`.
     web: usize,
     connected: usize,
     agents: usize,
-    /// Whether any message came in the last 24 hours.
+    /// Whether any message was received in the last 24 hours.
     talked: bool,
 }
 
@@ -354,11 +354,11 @@ pub(crate) struct SummaryDay {
     refused: u32,
     /// Whether there were more messages than were counted.
     at_least: bool,
-    /// Median time from receipt to the first visible text. Null without an answer.
+    /// Median time from receipt to the first visible text. Null if there was no answer.
     first_text_millis: Option<u64>,
 }
 
-/// Most integrations that a summary lists as needing attention.
+/// Maximum number of integrations that a summary lists as needing attention.
 const ATTENTION: usize = 50;
 
 /// Summarizes an organization.
@@ -417,7 +417,7 @@ pub(crate) async fn summarize(
     })
 }
 
-/// Whether the last error is why it is so.
+/// Whether the last error is the cause of this status.
 fn is_of_last_error(condition: &Condition) -> bool {
     let is_so = |reason| {
         matches!(
@@ -435,7 +435,7 @@ fn is_of_last_error(condition: &Condition) -> bool {
 }
 
 impl Attention {
-    /// `None` for an integration that is up, or down because an operator stopped it.
+    /// `None` for an integration that is connected, or that an operator stopped.
     fn of(record: &IntegrationRecord, seen: &status::Seen, language: Language) -> Option<Self> {
         let condition = &seen.condition;
         let is_fine = condition.state == ConnectionState::Connected && condition.next.is_none();

@@ -1,4 +1,4 @@
-//! Tests an integration by asking the platform for real.
+//! Tests an integration by calling the platform.
 
 use std::time::{Duration, Instant};
 
@@ -26,37 +26,37 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::texts::{InLanguage, Text};
 
-/// How long one address may take.
+/// Timeout for one address.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the platform may take to accept or refuse the credentials. A request waits at most half a minute in all.
+/// Timeout for the platform to accept or refuse the credentials. A request waits at most half a minute in all.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many entries of the log are looked at, and how far back.
+/// How many log entries are examined, and how far back.
 const MAX_LOG: usize = 100;
 const DAY: Duration = Duration::from_hours(24);
 
-/// What came of a test.
+/// Result of a test.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IntegrationTest {
-    /// Whether every check is.
+    /// Whether every check is ok.
     ok: bool,
     checks: Vec<TestCheck>,
 }
 
-/// One thing that was tested.
+/// One check of a test.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestCheck {
     /// `settings`, `credentials`, `reachability`, `callback_url`, `permissions`
     name: &'static str,
     ok: bool,
-    /// What was found, in one sentence.
+    /// The result in one sentence.
     detail: String,
     millis: u64,
 }
 
-/// Tests an integration: its settings, its credentials, the platform's addresses, our own, permissions.
+/// Tests an integration: its settings, its credentials, the platform's addresses, our callback address, permissions.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/test", tag = "integrations",
     responses((status = 200, body = IntegrationTest)))]
 pub(crate) async fn test(
@@ -85,7 +85,7 @@ pub(crate) async fn test(
     }))
 }
 
-/// A check before its sentence is in a language.
+/// A check whose sentence isn't rendered in a language yet.
 struct Check {
     name: &'static str,
     ok: bool,
@@ -141,7 +141,7 @@ async fn ask_all(
     Ok(())
 }
 
-/// No platform tells a bot's permissions for the asking. Some name what is missing when they refuse a call for want of it.
+/// No platform has an API that lists a bot's permissions. Some name the missing permission when they refuse a call because of it.
 async fn permissions(
     state: &AdminState,
     record: &IntegrationRecord,
@@ -160,7 +160,7 @@ async fn permissions(
     })
 }
 
-/// Asks the platform whether the credentials work. `None`: it did not answer in time.
+/// Asks the platform whether the credentials work. `None`: timeout.
 pub(super) async fn ask(state: &AdminState, record: &IntegrationRecord, bot: &Bot) -> Result<Option<Probed>, Problem> {
     courier::forget_token(&state.world, bot).await;
     match timeout(CREDENTIALS_PATIENCE, probe::probe(&state.world, bot, record)).await {
@@ -169,7 +169,7 @@ pub(super) async fn ask(state: &AdminState, record: &IntegrationRecord, bot: &Bo
     }
 }
 
-/// The code with which the platform has refused the credentials to the bot's connection, if it has.
+/// The code with which the platform refused the credentials of the bot's connection, if it did.
 pub(super) async fn refused_on_connection(
     state: &AdminState,
     record: &IntegrationRecord,
@@ -181,7 +181,7 @@ pub(super) async fn refused_on_connection(
     Ok(error.filter(|_| is_refused).map(|error| error.code))
 }
 
-/// Whether the credentials work, and a sentence about it.
+/// Whether the credentials work, with a sentence that explains the result.
 pub(super) async fn credentials(
     state: &AdminState,
     record: &IntegrationRecord,
@@ -200,8 +200,8 @@ pub(super) async fn credentials(
     })
 }
 
-/// What the connection tells of the credentials, where the platform takes them there and nowhere else. Another connection for the asking
-/// would throw the bot's own out.
+/// What the bot's connection shows about the credentials, for platforms that accept them there and nowhere else. Opening another connection
+/// for the test would displace the bot's own.
 async fn on_connection(state: &AdminState, record: &IntegrationRecord) -> Result<(bool, Text), Problem> {
     let shard = state.world.shard_of(&record.id);
     let reported = store_status::seen(&state.world.store, &record.id, shard, state.now()).await?;
@@ -219,7 +219,7 @@ fn refused(code: &str) -> Text {
     Text::new("test_credentials_refused").with("code", code)
 }
 
-/// The addresses of a mode as they are in force, as HTTP ones, with their fields.
+/// The effective addresses of a mode, converted to HTTP, with their fields.
 pub(super) fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<(&'static str, String)> {
     let all = mode.endpoints.iter().map(|endpoint| {
         let address = bot.account.endpoint(endpoint.name, endpoint.default);
@@ -232,7 +232,7 @@ pub(super) fn addresses(mode: &ModeManifest, bot: &Bot) -> Vec<(&'static str, St
     all.filter(|(_, address)| !address.is_empty()).collect()
 }
 
-/// Any answer will do: it shows that a server is there.
+/// Any response counts: it shows that a server is there.
 async fn reach(state: &AdminState, url: &str) -> (bool, Text) {
     let host = host_of(url);
     if outbound_url::check(url, state.allow_private()).is_err() {
@@ -248,7 +248,7 @@ async fn reach(state: &AdminState, url: &str) -> (bool, Text) {
     }
 }
 
-/// The host of an address: what stands before and behind may be secret.
+/// The host of an address. The parts before and after it may be secret.
 pub(super) fn host_of(url: &str) -> String {
     let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next());
     host.unwrap_or("the address").to_owned()
@@ -269,7 +269,7 @@ pub(super) async fn unreachable(state: &AdminState, url: &str) -> Option<Text> {
 async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, Text) {
     let url = view::callback_url(state, record);
     if outbound_url::check(&url, false).is_err() {
-        // For a test on one machine that is as it should be.
+        // In a local test deployment this is fine.
         return (state.allow_private(), Text::new("test_url_private").with("url", url));
     }
     match state.world.http.client().get(&url).timeout(PATIENCE).send().await {

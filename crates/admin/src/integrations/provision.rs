@@ -1,4 +1,4 @@
-//! After an integration was saved: the platform is told where to call us, and asked whether the credentials work.
+//! Provisions an integration after it was saved: registers our callback address with the platform and asks whether the credentials work.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use tracing::warn;
 use super::{status, view};
 use crate::state::AdminState;
 
-/// Longest that saving waits for the platform. What isn't known by then shows later, or in a test.
+/// Timeout of provisioning while a save waits. Results that arrive later show in the status, or in a test.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What is known of the platform from before.
+/// Validity of what is already known from the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// It still holds.
+    /// It is still valid.
     Kept,
-    /// It may hold, but an operator wants to know: no token from before is used.
+    /// It may be valid, but an operator wants to know: the cached token is dropped.
     Doubted,
-    /// It was obtained with other credentials.
+    /// It was obtained with other credentials: everything is dropped.
     Outdated,
 }
 
-/// Introduces a started integration to its platform. Nothing that fails here makes saving fail.
+/// Provisions a started integration. A failure here doesn't make saving fail.
 pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, before: Before) {
     if !record.enabled || status::is_own_channel(state, record) {
         return;
@@ -41,7 +41,7 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
         Before::Outdated => forget(state, record, &bot).await,
     }
     if timeout(PATIENCE, talk(state, record, &bot)).await.is_err() {
-        warn!(account.id = %record.id, "platform has not answered in time whether the credentials work");
+        warn!(account.id = %record.id, "timeout while asking the platform whether the credentials work");
     }
 }
 
@@ -51,7 +51,7 @@ async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
         integration_log::warn(world, &record.id, "registration_refused", &refused).await;
     }
     if let Err(error) = probe::probe(world, bot, record).await {
-        warn!(account.id = %record.id, error = %error, "what the platform said can't be kept");
+        warn!(account.id = %record.id, error = %error, "result of the credentials probe can't be stored");
     }
 }
 

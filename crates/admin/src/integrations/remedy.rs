@@ -1,4 +1,4 @@
-//! The actions that mend what the doctor, the status and the summary report: one list of codes.
+//! The actions that fix what the doctor, the status and the summary report: one list of codes.
 //!
 //! | code | target | console | command line |
 //! |---|---|---|---|
@@ -25,7 +25,7 @@ use super::status::Seen;
 /// The command that gives this deployment a public address.
 pub(crate) const SET_PUBLIC_URL: &str = "tieline serve --public-url https://HOST";
 
-/// An action with what it is about.
+/// An action and its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remedy {
     pub(crate) action: Action,
@@ -39,7 +39,7 @@ impl Remedy {
         Self { action, target: None }
     }
 
-    /// An action on something else.
+    /// An action on another target.
     pub(crate) fn on(action: Action, target: impl Into<String>) -> Self {
         Self {
             action,
@@ -47,7 +47,7 @@ impl Remedy {
         }
     }
 
-    /// What mends an integration in this condition. `None`: nothing but waiting, or what the platform's console is needed for.
+    /// The action that fixes an integration in this condition. `None`: only waiting helps, or something in the platform's console.
     pub(crate) fn of_condition(condition: &Condition, seen: &Seen) -> Option<Self> {
         let trigger = seen.bound.trigger.as_ref();
         let agent = trigger.map(|trigger| trigger.agent.to_string());
@@ -83,7 +83,7 @@ impl Remedy {
 mod tests {
     use super::*;
 
-    /// The documentation above and the console's module name every action.
+    /// The table above and the console's module list every action.
     #[test]
     fn every_action_is_documented_and_has_a_button() {
         let (documented, console) = (include_str!("remedy.rs"), include_str!("../console/actions.js"));

@@ -1,4 +1,4 @@
-//! Proactive messages: sent by an operator or a program, not in answer to one.
+//! Proactive messages: sent by an operator or a program, not in reply to a message.
 
 use axum::Json;
 use axum::extract::State;
@@ -32,24 +32,24 @@ use crate::schema;
 use crate::state::AdminState;
 use crate::validation;
 
-/// Longest text, in bytes. Connectors split it as their platform needs.
+/// Maximum length of a text, in bytes. Connectors split it as their platform requires.
 const MAX_TEXT_BYTES: usize = 200_000;
-/// Most files of a message.
+/// Maximum number of files in a message.
 const MAX_FILES: usize = 10;
-/// Longest name of a file, in characters.
+/// Maximum length of a file name, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
-/// A proactive message: into a chat, or to a person.
+/// A proactive message, to a chat or to a person.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProactiveMessage {
     /// The platform's id of the chat.
     chat_id: Option<String>,
-    /// The platform's id of the person, in place of `chatId`.
+    /// The platform's id of the person, instead of `chatId`.
     user_id: Option<String>,
     /// Markdown.
     text: Option<String>,
-    /// A card, in place of `text`: shown as the platform's own card, or as text with links where it has none.
+    /// A card, instead of `text`: shown as the platform's own card, or as text with links if it has none.
     #[schema(value_type = Option<schema::Card>)]
     card: Option<Value>,
     /// Files, with or without a `text`: shown as links with their names, or as the platform shows files of answers.
@@ -57,21 +57,21 @@ pub(crate) struct ProactiveMessage {
     files: Option<Vec<MessageFile>>,
 }
 
-/// A file of a message: by address, or by content, which is kept for seven days.
+/// A file of a message: by URL, or by content, which is stored for seven days.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MessageFile {
-    /// Where it is.
+    /// The URL of the file.
     url: Option<String>,
-    /// Its content in base64, in place of `url`.
+    /// Its content in base64, instead of `url`.
     bytes: Option<String>,
     /// Its name.
     name: String,
-    /// Its MIME type: `application/octet-stream`, if absent.
+    /// Its MIME type. Default: `application/octet-stream`.
     mime: Option<String>,
 }
 
-/// Says something without being asked. The message's steps tell what came of it.
+/// Sends a proactive message. The message's steps in the ledger show the result.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/messages", tag = "integrations",
     request_body = ProactiveMessage, responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_supported`: the platform can't in this mode; `integration_stopped`; `config_invalid`")))]
@@ -110,11 +110,11 @@ fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Conte
         (Some(chat), None) => Recipient::Chat(ChatId::new(chat)),
         (None, Some(person)) => Recipient::Person(SenderId::new(person)),
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
-        (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't stand beside chatId")),
+        (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't be combined with chatId")),
     };
     let files = files(said.files.unwrap_or_default(), allow_private)?;
     if !files.is_empty() && said.card.is_some() {
-        return Err(Problem::invalid("files", "can't stand beside card"));
+        return Err(Problem::invalid("files", "can't be combined with card"));
     }
     let content = match (&said.text, files.is_empty()) {
         (None, false) => Content::Text(String::new()),
@@ -123,7 +123,7 @@ fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Conte
     Ok((to, content, files))
 }
 
-/// The files of a message, as agents give theirs.
+/// The files of a message as agent events.
 fn files(given: Vec<MessageFile>, allow_private: bool) -> Result<Vec<AgentEvent>, Problem> {
     if given.len() > MAX_FILES {
         return Err(Problem::invalid(
@@ -160,7 +160,7 @@ fn files(given: Vec<MessageFile>, allow_private: bool) -> Result<Vec<AgentEvent>
     given.into_iter().enumerate().map(read).collect()
 }
 
-/// The content with its files, of which those given by content are kept first.
+/// The content with its files; files given by content are stored first.
 async fn with_files(
     state: &AdminState,
     scope: &Scope,
@@ -179,7 +179,7 @@ async fn with_files(
     })
 }
 
-/// Refuses an integration whose platform lets the bot only answer.
+/// Refuses an integration whose platform doesn't allow proactive messages.
 pub(crate) fn check_proactive(state: &AdminState, record: &IntegrationRecord) -> Result<(), Problem> {
     let connector = state.world.connector(&record.platform);
     let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
@@ -192,7 +192,7 @@ pub(crate) fn check_proactive(state: &AdminState, record: &IntegrationRecord) ->
     }
 }
 
-/// What is said, checked.
+/// Validates the content of a message.
 pub(crate) fn read_content(text: Option<String>, card: Option<Value>, allow_http: bool) -> Result<Content, Problem> {
     match (validation::optional_text(text), card) {
         (Some(text), None) if text.len() > MAX_TEXT_BYTES => {
@@ -201,7 +201,7 @@ pub(crate) fn read_content(text: Option<String>, card: Option<Value>, allow_http
         (Some(text), None) => Ok(Content::Text(text)),
         (None, Some(card)) => Ok(Content::Card(Card::read(&card, allow_http).map_err(explain_card)?)),
         (None, None) => Err(Problem::invalid("text", "or card is required")),
-        (Some(_), Some(_)) => Err(Problem::invalid("card", "can't stand beside text")),
+        (Some(_), Some(_)) => Err(Problem::invalid("card", "can't be combined with text")),
     }
 }
 

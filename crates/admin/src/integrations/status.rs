@@ -23,18 +23,18 @@ use crate::schema;
 use crate::state::AdminState;
 use crate::texts::InLanguage;
 
-/// How an integration is.
+/// The status of an integration.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = IntegrationStatus)]
 pub(crate) struct StatusView {
     #[schema(value_type = schema::ConnectionState)]
     state: ConnectionState,
-    /// Why it is so: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; of a webhook `not_public`, `not_called`,
-    /// `signature`; of a degraded one `agent_failed`, `delivery_failed`, `platform_unavailable`, `empty_answer`; of a connected one that
-    /// needs attention `rate_limited`, `not_allowed`, `message_refused`, `slow`.
+    /// Why it has this state: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; for a webhook `not_public`,
+    /// `not_called`, `signature`; if degraded `agent_failed`, `delivery_failed`, `platform_unavailable`, `empty_answer`; if connected but
+    /// in need of attention `rate_limited`, `not_allowed`, `message_refused`, `slow`.
     reason: Option<String>,
-    /// Since when it is up; for a webhook, when a request was last proved.
+    /// Since when it is connected; for a webhook, when a request was last authenticated.
     #[schema(value_type = Option<String>, format = DateTime)]
     connected_at: Option<Timestamp>,
     uptime_seconds: Option<u64>,
@@ -51,7 +51,7 @@ pub(crate) struct StatusView {
     last_error: Option<ErrorView>,
     #[schema(value_type = Option<String>, format = DateTime)]
     rate_limited_until: Option<Timestamp>,
-    /// How often connecting has failed in a row.
+    /// Number of consecutive failed attempts to connect.
     reconnect_attempts: u32,
     /// The process that holds the connection.
     owner: Option<String>,
@@ -66,12 +66,12 @@ pub(crate) struct StatusView {
 pub(crate) struct ErrorView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// The platform's code, or our word.
+    /// The platform's code, or ours.
     code: String,
     message: String,
 }
 
-/// Tells how an integration is, and what to do next.
+/// Returns the status of an integration, and what to do next.
 #[utoipa::path(get, path = "/api/v1/orgs/{org}/integrations/{id}/status", tag = "integrations",
     responses((status = 200, body = StatusView)))]
 pub(crate) async fn get(
@@ -85,18 +85,18 @@ pub(crate) async fn get(
     Ok(Json(StatusView::of(seen, language, state.now())))
 }
 
-/// An integration as it is now.
+/// The current status of an integration.
 pub(super) struct Seen {
     pub(super) bound: Bound,
     pub(super) reported: Status,
     pub(super) condition: Condition,
-    /// What is wrong with its settings, if they can't be used.
+    /// Why its settings can't be used, if they can't.
     pub(super) unusable: Option<String>,
-    /// Where its platform is to call.
+    /// The address that its platform must call.
     pub(super) callback_url: String,
 }
 
-/// Reads all that tells how an integration is.
+/// Reads everything that the status depends on.
 pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Result<Seen, Problem> {
     let bound = store_integration::load_bound(&state.world.store, &record.id)
         .await?
@@ -133,7 +133,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     })
 }
 
-/// When the bound agent was last changed, where that matters.
+/// When the bound agent was last changed. `None` if the status doesn't depend on it.
 async fn agent_changed_at(state: &AdminState, bound: &Bound, reported: &Status) -> Result<Option<Timestamp>, Problem> {
     let matters = reported.failed_answer.is_some() || reported.troubles != Troubles::default();
     let Some(trigger) = bound.trigger.as_ref().filter(|_| matters) else {

@@ -1,4 +1,4 @@
-//! What is wrong with a bot that is up, as its newest messages and calls show.
+//! Problems of a connected bot, as its newest messages and calls show.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use super::facts::Facts;
 use super::obstacle::Obstacle;
 use crate::texts::Text;
 
-/// An agent whose first text takes longer is slow.
+/// An agent whose first text takes longer than this is slow.
 pub(super) const SLOW: Duration = Duration::from_secs(20);
 
-/// What is wrong.
+/// A problem.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// `degraded` if answers fail; `connected` if they come late or were refused on purpose.
+    /// `degraded` if answers fail; `connected` if they are late or were refused on purpose.
     pub(super) state: ConnectionState,
     pub(super) reason: &'static str,
     pub(super) next: Text,
 }
 
-/// The gravest trouble.
+/// The gravest problem.
 pub(super) fn gravest(facts: &Facts<'_>) -> Option<Trouble> {
     failed_answer(facts)
         .or_else(|| failing_calls(facts))
@@ -51,7 +51,7 @@ const fn connected(reason: &'static str, next: Text) -> Option<Trouble> {
     })
 }
 
-/// Whether nothing was changed since, which would give it another chance.
+/// Whether a problem is recent and neither the agent nor the integration was changed since, which would give it another chance.
 fn still_counts(facts: &Facts<'_>, at: Timestamp) -> bool {
     let changed_at = facts.agent_changed_at.max(Some(facts.changed_at));
     facts.now.since(at) < LATELY && changed_at.is_none_or(|changed_at| changed_at <= at)
@@ -73,7 +73,7 @@ fn failed_answer(facts: &Facts<'_>) -> Option<Trouble> {
     degraded("delivery_failed", next)
 }
 
-/// What removes an obstacle, and what it is.
+/// How to remove an obstacle, and what it is.
 pub(super) fn obstacle_text(obstacle: Obstacle, code: &str) -> Text {
     let text = Text::new("status_obstacle").with_text("next", Some(obstacle.next()));
     text.with_text("why", Some(obstacle.explain())).with("code", code)
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_platform_refused_says_what_to_do() {
+    fn refused_delivery_has_a_next_step() {
         let failed = FailedAnswer {
             message: MessageId::new("msg_1"),
             at: at(60),

@@ -1,4 +1,4 @@
-//! An integration as it is shown.
+//! An integration as the API returns it.
 
 use std::collections::BTreeMap;
 
@@ -30,23 +30,23 @@ pub(crate) struct IntegrationView {
     platform: String,
     #[schema(value_type = schema::ConnectionMode)]
     connection_mode: ConnectionMode,
-    /// Secret ones are `"***"`.
+    /// Secret values are `"***"`.
     credentials: BTreeMap<String, String>,
     /// Addresses that replace the platform's own.
     endpoints: BTreeMap<String, String>,
     #[schema(value_type = schema::Language)]
     language: Language,
-    /// Whether answers are shown while they grow.
+    /// Whether answers are shown while they are written.
     streaming: bool,
     /// How much of an agent's reasoning is shown before its text begins.
     #[schema(value_type = schema::ReasoningDetail)]
     reasoning: ReasoningDetail,
-    /// Whether a sign says that the agent is at it.
+    /// Whether a sign shows that the agent is working.
     #[schema(value_type = schema::ThinkingSign)]
     thinking_sign: ThinkingSign,
     /// Whether it is started.
     enabled: bool,
-    /// The address that the platform calls, where it calls one.
+    /// The address that the platform calls; empty if it calls none.
     callback_url: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -61,7 +61,7 @@ pub(crate) struct IntegrationView {
 }
 
 impl IntegrationView {
-    /// The same, deleted at that time.
+    /// Marks it as deleted at this time.
     pub(super) fn deleted(self, at: Timestamp) -> Self {
         Self {
             deleted_at: Some(at),
@@ -113,7 +113,7 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
     })
 }
 
-/// What can be changed of an integration, for the audit log.
+/// The changeable fields of an integration, for the audit log.
 pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSettings) -> Shown {
     let manifest = state.world.connector(platform).map(|connector| connector.manifest());
     let (mut masked, mut secrets) = (Map::new(), Map::new());
@@ -137,7 +137,7 @@ pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSe
     }
 }
 
-/// The same of an integration as it is kept.
+/// Like [`shown`], but for a stored integration.
 pub(super) fn shown_record(state: &AdminState, record: &IntegrationRecord) -> Result<Shown, Problem> {
     let settings = record.settings(state.world.store.keyring())?;
     Ok(shown(state, &record.platform, &settings))
@@ -153,12 +153,12 @@ pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> St
     format!("{base}/api/{}/webhook/{}", record.platform, record.id)
 }
 
-/// Whether a platform anywhere can call this address. Private ones that are allowed for tests don't count.
+/// Whether any platform can call this address. Private addresses that are allowed for tests don't count.
 pub(super) fn is_callable(callback_url: &str) -> bool {
     outbound_url::check(callback_url, false).is_ok()
 }
 
-/// Whether a credential is masked. One that the platform doesn't know (any more) is.
+/// Whether a credential is masked. A field that the platform doesn't know (any more) is masked too.
 pub(crate) fn is_secret(manifest: Option<&Manifest>, field: &str) -> bool {
     let modes = manifest.into_iter().flat_map(|manifest| manifest.modes);
     let fields = modes.into_iter().flat_map(|mode| mode.credentials);

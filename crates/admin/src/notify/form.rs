@@ -1,4 +1,4 @@
-//! Notification settings as a file has them: a chat names its bot.
+//! Notification settings in the form of a file, where a chat names its bot.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::account::ConnectionMode;
@@ -11,7 +11,7 @@ use crate::mask::MASK;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Where notifications shall go. What is absent stays.
+/// The destination of notifications. Absent fields keep their values.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct WantedNotify {
@@ -28,10 +28,10 @@ struct WantedChat {
     user_id: Option<String>,
 }
 
-/// A bot that a file may name.
+/// A bot that a file can name.
 pub(crate) type NamedBot<'a> = (&'a IntegrationId, &'a str, ConnectionMode);
 
-/// Reads what a file wants. `bot` finds an integration by its name.
+/// Validates the settings of a file. `bot` finds an integration by its name.
 pub(crate) fn read<'a>(
     state: &AdminState,
     before: Option<&NotifySettings>,
@@ -39,7 +39,7 @@ pub(crate) fn read<'a>(
     bot: impl Fn(&str) -> Option<NamedBot<'a>>,
 ) -> Result<(NotifyChannel, Language), Problem> {
     let channel = match (&wanted.webhook, &wanted.chat, before) {
-        (Some(_), Some(_), _) => return Err(Problem::invalid("chat", "can't stand beside webhook")),
+        (Some(_), Some(_), _) => return Err(Problem::invalid("chat", "can't be combined with webhook")),
         (Some(webhook), None, _) => read_webhook(state, before, webhook)?,
         (None, Some(chat), _) => {
             let missing = || Problem::invalid("chat.integration", "must be the name of an integration");
@@ -54,7 +54,7 @@ pub(crate) fn read<'a>(
     Ok((channel, language.unwrap_or_default()))
 }
 
-/// Notification settings in a file, in the order in which people read them.
+/// Notification settings in a file, with its fields in reading order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NotifyForm {
@@ -82,7 +82,7 @@ struct ChatForm {
 }
 
 impl NotifyForm {
-    /// With the secret. `None`: the bot of the chat is deleted and can't be named.
+    /// Includes the secret. `None`: the bot of the chat is deleted and can't be named.
     pub(crate) fn of(
         channel: &NotifyChannel,
         language: Language,
@@ -114,7 +114,7 @@ impl NotifyForm {
         })
     }
 
-    /// Without the secret.
+    /// Masks the secret.
     pub(crate) fn masked(mut self) -> Self {
         if let Some(webhook) = &mut self.webhook {
             MASK.clone_into(&mut webhook.secret);

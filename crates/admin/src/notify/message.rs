@@ -1,4 +1,4 @@
-//! What a notification says: JSON for programs, with the text for people in it.
+//! The content of a notification: JSON for programs, which includes a text for people.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use tieline_store::status::ConnectionState;
 use crate::integrations::health::BotHealth;
 use crate::texts::Text;
 
-/// Most events that one notification lists. A relay that dies takes all its bots along.
+/// Maximum number of events in one notification. A relay that dies takes down all its bots.
 const MAX_LISTED: usize = 20;
 
 /// A notification.
@@ -22,10 +22,10 @@ pub(super) struct Message<'a> {
     id: &'a str,
     at: Timestamp,
     organization: &'a OrganizationId,
-    /// For people, one line for each event.
+    /// For people, one line per event.
     text: String,
     events: Vec<Event<'a>>,
-    /// Events that are not listed.
+    /// Number of events that are not listed.
     more: usize,
 }
 
@@ -36,13 +36,13 @@ struct Event<'a> {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     bot: Option<BotInEvent<'a>>,
-    /// Since when it is or was so.
+    /// Since when the condition lasts or lasted.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
     /// The number of dead letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
-    /// Where the console shows it.
+    /// The page of the console that shows it.
     url: String,
     #[serde(skip)]
     line: Text,
@@ -60,18 +60,18 @@ struct BotInEvent<'a> {
     next: Option<&'a str>,
 }
 
-/// What is said of all events.
+/// Fields that all events share.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) id: &'a str,
     pub(super) organization: &'a OrganizationId,
     pub(super) at: Timestamp,
     pub(super) language: Language,
-    /// Our own address.
+    /// This deployment's public address.
     pub(super) public_url: &'a str,
 }
 
-/// The notification of these events.
+/// The notification for these events.
 pub(super) fn of<'a>(
     about: About<'a>,
     events: &'a [IncidentEvent],
@@ -84,7 +84,7 @@ pub(super) fn of<'a>(
     if more > 0 {
         lines.push(Text::new("notify_more").with("n", more));
     }
-    // A list in Markdown, which platforms without it show as it is.
+    // A Markdown list; platforms without Markdown show it as plain text.
     let lines: Vec<_> = lines
         .iter()
         .map(|line| format!("\n- {}", line.render(about.language)))
@@ -100,7 +100,7 @@ pub(super) fn of<'a>(
     }
 }
 
-/// A notification that shows whether notifications arrive.
+/// A test notification.
 pub(super) fn test(about: About<'_>) -> Message<'_> {
     let line = Text::new("notify_test").with("organization", about.organization);
     Message {
@@ -120,7 +120,7 @@ pub(super) fn test(about: About<'_>) -> Message<'_> {
     }
 }
 
-/// `None` for a bot that is unknown by now.
+/// `None` if the bot doesn't exist any more.
 fn describe<'a>(
     about: About<'_>,
     event: &'a IncidentEvent,
@@ -182,7 +182,7 @@ fn describe<'a>(
 }
 
 impl Message<'_> {
-    /// As it is sent.
+    /// The JSON body.
     pub(super) fn to_body(&self) -> String {
         serde_json::to_string(self).expect("a notification serializes as JSON")
     }

@@ -1,4 +1,4 @@
-//! Looks at all bots of the organizations that want notifications, once a minute, and notifies their operators of what has changed.
+//! Watches the bots of the organizations with notifications, once a minute, and notifies operators of changes.
 
 use std::collections::HashMap;
 
@@ -19,21 +19,22 @@ use crate::integrations::health::{self, BotHealth};
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// Organizations that are looked at at the same time.
+/// Organizations processed concurrently.
 const CONCURRENCY: usize = 4;
-/// Organizations read at a time.
+/// Page size of the reads.
 const PAGE: usize = 200;
-/// Newest dead letters that are looked at. More appear as that many.
+/// How many of the newest dead letters are examined. More are reported as this number.
 const MAX_LETTERS: usize = 200;
 
-/// Looks once at every organization that wants notifications, and sends what is due. What fails is logged: the next look makes up for it.
+/// Runs one pass over all organizations with notifications and sends what is due. Errors are logged; the next pass retries.
 ///
-/// Each look begins with another organization: where there are so many that a process is cut off before the last, each gets its turn.
+/// Each pass starts with another organization, so that every organization gets its turn even if the process is always stopped before the
+/// last one.
 pub async fn look_at_all(world: &World) {
     let mut organizations = match list_all(world).await {
         Ok(found) => found,
         Err(error) => {
-            warn!(error = %error, "organizations that want notifications can't be listed");
+            warn!(error = %error, "organizations with notifications can't be listed");
             return;
         }
     };
@@ -46,7 +47,7 @@ pub async fn look_at_all(world: &World) {
     stream::iter(looks).buffer_unordered(CONCURRENCY).collect().await
 }
 
-/// All organizations that want notifications.
+/// All organizations with notifications.
 async fn list_all(world: &World) -> Result<Vec<OrganizationId>, StoreError> {
     let (mut organizations, mut cursor) = (Vec::new(), None);
     loop {
@@ -70,19 +71,19 @@ async fn look_at(world: &World, organization: &OrganizationId) {
     };
     let state = AdminState { world: world.clone() };
     if let Err(problem) = look(&state, &settings).await {
-        warn!(organization.id = %organization, code = problem.code(), "bots can't be looked at for notifications");
+        warn!(organization.id = %organization, code = problem.code(), "health of the bots can't be read for notifications");
     }
-    // Also after a look that failed: what was recorded before waits.
+    // Also after a failed pass: notifications that were recorded before are waiting.
     if let Err(error) = notifier::send_due(world, &settings).await {
         warn!(organization.id = %organization, error = %error, "notifications can't be sent");
     }
 }
 
-/// Compares how the bots are with what is known, and records what their operators are to be notified of.
+/// Compares the health of the bots with the stored state, and records the notifications to send.
 async fn look(state: &AdminState, settings: &NotifySettings) -> Result<(), Problem> {
     let organization = &settings.organization;
     let store = &state.world.store;
-    // Before the look: what another process records meanwhile makes this one's write a conflict.
+    // Read this before the bots: if another process writes meanwhile, our write fails with a conflict.
     let before = notifications::get(store, organization).await?;
     let bots = health::of_all(state, organization, settings.language).await?;
     let letters = deadletter::list(store, organization, None, MAX_LETTERS, state.now()).await?;
@@ -97,7 +98,7 @@ async fn look(state: &AdminState, settings: &NotifySettings) -> Result<(), Probl
         return Ok(());
     }
     match notifications::save(store, organization, &mut after).await {
-        // Another process looked at the same time and has recorded it.
+        // Another process ran the same pass and has recorded it.
         Err(StoreError::Conflict) => Ok(()),
         saved => Ok(saved?),
     }
@@ -109,11 +110,11 @@ fn compare(all: &mut Notifications, bots: &[BotHealth], letters: &[DeadLetter], 
         .map(|bot| (bot.record.id.clone(), bot.health.clone()))
         .collect();
     let mut events = all.book.look(&found, now);
-    // As late as clocks differ, so that a letter of a machine whose clock is behind is not passed over.
+    // Keep a distance of the maximum clock skew, so that a letter written by a machine whose clock is behind isn't skipped.
     let until = now.before(CLOCKS_DIFFER);
     let since = all.letters_until.unwrap_or(until);
     let is_new = |letter: &&DeadLetter| since < letter.failed_at && letter.failed_at <= until;
-    // A look that finds nothing new writes nothing.
+    // A pass without news writes nothing.
     if all.letters_until.is_none() || letters.iter().any(|letter| is_new(&letter)) {
         all.letters_until = Some(until);
     }
@@ -130,7 +131,7 @@ fn by_id(bots: &[BotHealth]) -> HashMap<&IntegrationId, &BotHealth> {
     bots.iter().map(|bot| (&bot.record.id, bot)).collect()
 }
 
-/// What is said of all events of a look.
+/// Fields that all events of a pass share.
 pub(super) fn about<'a>(state: &'a AdminState, settings: &'a NotifySettings, id: &'a str) -> About<'a> {
     About {
         id,

@@ -1,4 +1,4 @@
-//! What the doctor finds.
+//! Sentences of the doctor's findings.
 
 use super::Phrase;
 
@@ -121,7 +121,7 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "signature_bad",
-        en: "a request at {at} could not be proved: {reason}; check {field}",
+        en: "a request at {at} could not be authenticated: {reason}; check {field}",
         zh: "{at} 的请求未通过验证：{reason}；请检查 {field}",
     },
     Phrase {

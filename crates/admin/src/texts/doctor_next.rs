@@ -1,4 +1,4 @@
-//! What to do about what the doctor finds.
+//! Sentences of the doctor's next steps.
 
 use super::Phrase;
 

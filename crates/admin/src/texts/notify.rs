@@ -1,4 +1,4 @@
-//! Notifications of incidents.
+//! Sentences of incident notifications.
 
 use super::Phrase;
 

@@ -1,4 +1,4 @@
-//! What keeps a bot from hearing or answering outside this deployment.
+//! Sentences about obstacles outside this deployment.
 
 use super::Phrase;
 

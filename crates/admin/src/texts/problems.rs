@@ -1,4 +1,4 @@
-//! What API errors say in Chinese, by code. The English sentence, which names values and limits, stands behind it.
+//! Chinese texts of API errors, by code. The English sentence, which has the values and limits, follows the Chinese one.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 use tieline_core::notice::Language;
 
-/// Longest problem that is translated. Ours are shorter.
+/// Maximum size of a problem that is translated. Ours are smaller.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Codes and their sentences.
@@ -54,7 +54,7 @@ const TABLE: &[(&str, &str)] = &[
     ("user_not_found", "没有该用户"),
 ];
 
-/// Translates the problems that a handler answers, where the request asks for Chinese.
+/// Middleware that translates error responses if the request asks for Chinese.
 pub(crate) async fn localize(request: Request, next: Next) -> Response {
     let language = super::language(request.headers());
     let response = next.run(request).await;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_codes_are_translated_and_keep_what_names_the_value() {
+    fn known_codes_are_translated_and_keep_the_english_detail() {
         let problem = json!({ "code": "name_taken", "detail": "another agent has this name", "field": "name" });
         let translated = translate(problem.as_object().unwrap().clone()).unwrap();
         let translated: Value = serde_json::from_slice(&translated).unwrap();

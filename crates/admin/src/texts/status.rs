@@ -1,4 +1,4 @@
-//! The operator's next step of a status.
+//! Sentences of a status's next steps.
 
 use super::Phrase;
 

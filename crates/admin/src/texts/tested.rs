@@ -1,4 +1,4 @@
-//! What tests of integrations and agents found.
+//! Sentences of the tests of integrations and agents.
 
 use super::Phrase;
 

@@ -1,4 +1,4 @@
-//! What operators say and read of triggers.
+//! Request and response bodies of triggers.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
@@ -17,17 +17,17 @@ use crate::etag::{self, Versioned};
 use crate::problem::{FieldErrors, Problem};
 use crate::{schema, validation};
 
-/// Longest idle time of a session: a year.
+/// Maximum idle time of a session: a year.
 const MAX_SESSION_TIMEOUT_SECONDS: u32 = 366 * 24 * 3600;
-/// Longest aggregation window: a queue can hold a wake-up back so long.
+/// Maximum aggregation window: the longest time a queue can delay a wake-up.
 const MAX_SUMMARY_WINDOW_SECONDS: u32 = 900;
-/// Longest welcome, in characters.
+/// Maximum length of a welcome text, in characters.
 const MAX_WELCOME_CHARS: usize = 2000;
-/// How many questions one person may ask in a minute.
+/// Field name: rate limit of one person's questions.
 const PER_PERSON: &str = "maxMessagesPerPersonPerMinute";
-/// Most entries of an access list.
+/// Maximum number of entries of an access list.
 const MAX_ACCESS_ENTRIES: usize = 1000;
-/// Most messages of others that go along with a question.
+/// Maximum number of group messages sent along with a question.
 const MAX_GROUP_CONTEXT: u32 = 50;
 
 /// Which agent answers for which bot, and how.
@@ -46,17 +46,17 @@ pub(crate) struct TriggerView {
     #[schema(value_type = schema::BusyPolicy)]
     busy_policy: BusyPolicy,
     access: AccessView,
-    /// Text that a person gets who opens the chat.
+    /// Text shown to a person who opens the chat.
     welcome: Option<String>,
     task_mode: bool,
     quiet_hours: Option<QuietHoursBody>,
     max_messages_per_person_per_minute: Option<u32>,
     redaction: RedactionView,
-    /// Other agents, and which messages they answer. The first that matches counts; what none names goes to `agentId`.
+    /// Other agents, and which messages they answer. The first match counts; messages that match none go to `agentId`.
     routes: Vec<RouteBody>,
     /// Whether people may choose among all agents of the organization.
     agent_choice: bool,
-    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question.
+    /// How many of the latest group messages that were not addressed to the bot are sent along with a question.
     group_context: u32,
     /// Which messages in groups are answered.
     #[schema(value_type = schema::GroupMessages)]
@@ -79,16 +79,16 @@ impl Versioned for TriggerView {
     }
 }
 
-/// Who may use the bot. All empty: everybody.
+/// Who may use the bot. If all lists are empty: everybody.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Access)]
 pub(crate) struct AccessView {
-    /// Platform ids of people who may, in any chat.
+    /// Platform ids of people who may use it, in any chat.
     users: Vec<String>,
-    /// Platform ids of chats, direct ones or groups, in which everybody may.
+    /// Platform ids of chats, direct or group, in which everybody may use it.
     chats: Vec<String>,
-    /// Whether a stranger is shown a code in a direct chat, with which they can be let in. Until then they may not use the bot.
+    /// Whether a stranger is shown a pairing code in a direct chat. Until an operator approves it they may not use the bot.
     pairing: bool,
 }
 
@@ -98,45 +98,45 @@ pub(crate) struct AccessView {
 pub(crate) struct NewTrigger {
     integration_id: String,
     agent_id: String,
-    /// True, if absent.
+    /// Default: true.
     enabled: Option<bool>,
-    /// Idle longer than this, and the next message begins a new session: 3600, if absent.
+    /// After this idle time the next message starts a new session. Default: 3600.
     session_timeout_seconds: Option<u32>,
-    /// Messages that follow each other within this time are merged: 0 (never), if absent.
+    /// Messages within this time of each other are merged. Default: 0 (never).
     summary_window_seconds: Option<u32>,
-    /// Who shares a conversation in a group: `sender`, if absent.
+    /// Who shares a conversation in a group. Default: `sender`.
     #[schema(value_type = Option<schema::SessionScope>)]
     session_scope: Option<SessionScope>,
-    /// What a message does to a running answer: `queue`, if absent.
+    /// What a message does while a run is in progress. Default: `queue`.
     #[schema(value_type = Option<schema::BusyPolicy>)]
     busy_policy: Option<BusyPolicy>,
     access: Option<AccessPatch>,
-    /// Text that a person gets who opens the chat.
+    /// Text shown to a person who opens the chat.
     welcome: Option<String>,
-    /// Whether the task commands work in direct chats: false, if absent.
+    /// Whether the task commands work in direct chats. Default: false.
     task_mode: Option<bool>,
-    /// When no questions are answered: never, if absent.
+    /// When no questions are answered. Default: never.
     quiet_hours: Option<QuietHoursBody>,
-    /// How many questions one person may ask in a minute: any number, if absent.
+    /// How many questions one person may ask per minute. Default: no limit.
     #[schema(minimum = 1)]
     max_messages_per_person_per_minute: Option<u32>,
-    /// What is done to credentials: nothing, if absent.
+    /// What happens to credentials. Default: nothing.
     redaction: Option<RedactionPatch>,
-    /// Other agents, and which messages they answer: none, if absent.
+    /// Other agents, and which messages they answer. Default: none.
     #[schema(max_items = 20)]
     routes: Option<Vec<RouteBody>>,
-    /// Whether people may choose among all agents of the organization: false, if absent.
+    /// Whether people may choose among all agents of the organization. Default: false.
     agent_choice: Option<bool>,
-    /// How many of the latest messages that were said in a group, and not to the bot, go along with a question: 0, if absent. They are kept
-    /// for a day at most. Only where the platform delivers them (`abilities.hearsGroups`).
+    /// How many of the latest group messages that were not addressed to the bot are sent along with a question. Default: 0. They are stored
+    /// for at most a day. Only where the platform delivers them (`abilities.hearsGroups`).
     #[schema(maximum = 50)]
     group_context: Option<u32>,
-    /// Which messages in groups are answered: `mentioned`, if absent. `all` only where the platform delivers them.
+    /// Which messages in groups are answered. Default: `mentioned`. `all` only where the platform delivers them.
     #[schema(value_type = Option<schema::GroupMessages>)]
     group_messages: Option<GroupMessages>,
 }
 
-/// Changes of a trigger. What is absent stays.
+/// Changes of a trigger. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TriggerPatch {
@@ -159,12 +159,12 @@ pub(crate) struct TriggerPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<QuietHoursBody>)]
     quiet_hours: Option<Option<QuietHoursBody>>,
-    /// Null: any number.
+    /// Null: no limit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1)]
     max_messages_per_person_per_minute: Option<Option<u32>>,
     redaction: Option<RedactionPatch>,
-    /// All of them: the list is replaced.
+    /// The complete list: it replaces the old one.
     #[schema(max_items = 20)]
     routes: Option<Vec<RouteBody>>,
     agent_choice: Option<bool>,
@@ -174,7 +174,7 @@ pub(crate) struct TriggerPatch {
     group_messages: Option<GroupMessages>,
 }
 
-/// Changes of who may use the bot. What is absent stays.
+/// Changes of who may use the bot. Absent fields keep their values.
 #[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AccessPatch {
@@ -184,7 +184,7 @@ pub(crate) struct AccessPatch {
 }
 
 impl NewTrigger {
-    /// A trigger with these settings, checked.
+    /// Validates a new trigger.
     pub(super) fn read(self, id: TriggerId, organization: OrganizationId) -> Result<Trigger, Problem> {
         let blank = Trigger {
             id,
@@ -218,7 +218,7 @@ impl NewTrigger {
 }
 
 impl TriggerPatch {
-    /// The trigger with these changes, checked.
+    /// Validates the changes and returns the trigger with them applied.
     pub(super) fn apply(&self, before: Trigger) -> Result<Trigger, Problem> {
         let old = before.settings;
         let mut errors = FieldErrors::default();
@@ -325,7 +325,7 @@ fn welcome(text: Option<String>) -> Result<Option<String>, Problem> {
 }
 
 impl TriggerView {
-    /// The same, deleted at that time.
+    /// Marks it as deleted at this time.
     pub(super) fn deleted(self, at: Timestamp) -> Self {
         Self {
             deleted_at: Some(at),
@@ -368,7 +368,7 @@ impl TriggerView {
     }
 }
 
-/// What can be changed of a trigger, for the audit log.
+/// The changeable fields of a trigger, for the audit log.
 pub(super) fn shown(trigger: &Trigger) -> Shown {
     let settings = &trigger.settings;
     audit::shown(serde_json::json!({

@@ -1,5 +1,6 @@
-//! What a trigger asks for is within what its integration's platform can do. A welcome is said whole or not at all: a platform would cut one
-//! that is too long, or refuse it. What people say in groups and not to the bot can be heard only where the platform delivers it.
+//! Checks that the platform of a trigger's integration can do what the trigger asks for. A welcome text is sent whole or not at all: a
+//! platform would cut one that is too long, or refuse it. Group messages that don't mention the bot are only available where the platform
+//! delivers them.
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Unaddressed;
@@ -10,23 +11,23 @@ use tieline_store::config::integration;
 use crate::problem::{FieldErrors, Problem};
 use crate::state::AdminState;
 
-/// Why groups can't be heard.
+/// Reason for refusing group context and `groupMessages: all`.
 const UNHEARD: &str = "this platform delivers only group messages that mention the bot, in this mode";
 
-/// Refuses what the platform of the trigger's integration can't do.
+/// Refuses settings that the platform of the trigger's integration doesn't support.
 pub(super) async fn check(state: &AdminState, trigger: &Trigger) -> Result<(), Problem> {
     if trigger.settings.welcome.is_none() && trigger.settings.unaddressed() == Unaddressed::Ignored {
         return Ok(());
     }
     let record = integration::get(&state.world.store, &trigger.integration).await?;
-    // Saving says that there is no such integration.
+    // Saving the trigger reports the missing integration.
     let Some(record) = record.filter(|record| record.organization == trigger.organization) else {
         return Ok(());
     };
     fits(state, trigger, &record.platform, record.mode)
 }
 
-/// Refuses what this platform can't do in this mode.
+/// Refuses settings that this platform doesn't support in this mode.
 pub(crate) fn fits(state: &AdminState, trigger: &Trigger, platform: &str, mode: ConnectionMode) -> Result<(), Problem> {
     let manifest = state.world.connector(platform).map(|it| it.manifest());
     let Some(mode) = manifest.and_then(|manifest| manifest.mode(mode)) else {

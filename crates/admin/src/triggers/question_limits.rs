@@ -1,4 +1,4 @@
-//! When and how often people may ask, as operators say and read it.
+//! Quiet hours and rate limit of questions, as the API has them.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::quiet_hours::{QuietHours, TimeOfDay, UtcOffset};
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
-/// Most questions of one person in a minute that can be set: more is as good as no limit.
+/// Maximum rate limit that can be set; a higher one is as good as no limit.
 const MAX_PER_MINUTE: u32 = 10_000;
 
 /// A part of each day in which no questions are answered, past midnight if `to` is earlier than `from`.
@@ -17,10 +17,10 @@ pub(crate) struct QuietHoursBody {
     /// The first quiet minute, `HH:MM`.
     #[schema(example = "22:00")]
     from: String,
-    /// The first minute that isn't quiet any more, `HH:MM`.
+    /// The first minute after the quiet hours, `HH:MM`.
     #[schema(example = "07:00")]
     to: String,
-    /// The offset of both from UTC: `+00:00`, if absent.
+    /// The offset of both from UTC. Default: `+00:00`.
     #[schema(example = "+08:00")]
     #[serde(default = "utc")]
     utc_offset: String,
@@ -39,7 +39,7 @@ impl QuietHoursBody {
         }
     }
 
-    /// The hours, checked.
+    /// Validates the hours.
     pub(super) fn read(&self) -> Result<QuietHours, Problem> {
         let time = |field: &str, text: &str| {
             TimeOfDay::parse(text.trim()).map_err(|error| Problem::invalid(field, &error.to_string()))
@@ -57,7 +57,7 @@ impl QuietHoursBody {
     }
 }
 
-/// A number of questions in a minute, checked.
+/// Validates a rate limit per minute.
 pub(crate) fn per_minute(field: &str, limit: Option<u32>) -> Result<Option<u32>, Problem> {
     match limit {
         Some(limit) if !(1..=MAX_PER_MINUTE).contains(&limit) => {

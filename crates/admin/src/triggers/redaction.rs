@@ -1,4 +1,4 @@
-//! What is done to credentials, as operators say and read it.
+//! Redaction of credentials, as the API has it.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::redaction::{Incoming, MAX_PATTERNS, Outgoing, Redaction, check_pattern};
@@ -7,22 +7,22 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 use crate::schema;
 
-/// What is done to keys, tokens, passwords and card numbers.
+/// What happens to keys, tokens, passwords and card numbers.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Redaction)]
 pub(crate) struct RedactionView {
-    /// In what people write.
+    /// In messages of people.
     #[schema(value_type = schema::Incoming)]
     incoming: Incoming,
-    /// In what agents write.
+    /// In answers of agents.
     #[schema(value_type = schema::Outgoing)]
     outgoing: Outgoing,
-    /// Regular expressions of the organization's own, each matched within a line.
+    /// The organization's own regular expressions, each matched within a line.
     patterns: Vec<String>,
 }
 
-/// Changes of what is done to credentials. What is absent stays; a new trigger does nothing to them.
+/// Changes of redaction. Absent fields keep their values; a new trigger redacts nothing.
 #[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RedactionPatch {

@@ -1,4 +1,4 @@
-//! Routes of a trigger, as operators say and read them.
+//! Routes of a trigger, as the API has them.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::command::{self, Abilities};
@@ -12,12 +12,12 @@ use crate::problem::Problem;
 use crate::state::AdminState;
 use crate::validation;
 
-/// Longest first word, in bytes.
+/// Maximum length of a first word, in bytes.
 const MAX_WORD_BYTES: usize = 64;
-/// Most entries of a list of people or chats.
+/// Maximum number of entries of a list of people or chats.
 const MAX_ENTRIES: usize = 200;
 
-/// Another agent behind the bot, and the messages that it answers: those for which every condition that is set holds. At least one is.
+/// Another agent behind the bot, and the messages that it answers: those that meet every condition that is set. At least one must be set.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Route)]
@@ -30,7 +30,7 @@ pub(crate) struct RouteBody {
     /// Platform ids of the people. Empty: anybody.
     #[serde(default)]
     users: Vec<String>,
-    /// The word with which the message begins, whatever its case. Null: any.
+    /// The first word of the message, case-insensitive. Null: any.
     #[serde(default)]
     first_word: Option<String>,
 }
@@ -69,7 +69,7 @@ impl RouteBody {
     }
 }
 
-/// Routes, checked.
+/// Validates the routes.
 pub(super) fn read(routes: &[RouteBody]) -> Result<Vec<Route>, Problem> {
     if routes.len() > MAX_ROUTES {
         let reason = format!("has more than {MAX_ROUTES} entries");
@@ -94,7 +94,7 @@ fn check_word(word: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The field that names an agent which the organization doesn't have.
+/// The field of an agent that the organization doesn't have, if there is one.
 pub(super) async fn field_without_agent(state: &AdminState, trigger: &Trigger) -> Result<String, Problem> {
     for (at, route) in trigger.settings.routes.iter().enumerate() {
         let found = agent::get(&state.world.store, &trigger.organization, &route.agent).await?;

@@ -1,11 +1,11 @@
-//! Who may ask what.
+//! Authorization: which token may call what.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, ROOT, TestApi};
 
 #[tokio::test]
-async fn without_a_known_token_nothing_is_told() {
+async fn requests_without_a_valid_token_are_refused() {
     let api = TestApi::new().await;
     for token in ["", "wrong", "root-token-of-the-test"] {
         for (method, path) in [
@@ -26,7 +26,7 @@ async fn without_a_known_token_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn tokens_see_one_organization_and_viewers_only_look() {
+async fn tokens_see_one_organization_and_viewers_cannot_write() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     let viewer = api.organization("acme", "viewer").await;
@@ -51,7 +51,7 @@ async fn tokens_see_one_organization_and_viewers_only_look() {
 }
 
 #[tokio::test]
-async fn a_token_is_shown_once_and_ends_when_it_is_deleted() {
+async fn token_is_shown_once_and_invalid_after_deletion() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
     let made = api.post(&path, json!({ "name": "ci", "role": "admin" })).await.ok();
@@ -70,7 +70,7 @@ async fn a_token_is_shown_once_and_ends_when_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_strictly() {
+async fn unknown_fields_in_bodies_are_refused() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let typo = api.post(&path, json!({ "name": "a", "protocl": "echo" })).await;
@@ -91,7 +91,7 @@ async fn bodies_are_read_strictly() {
 }
 
 #[tokio::test]
-async fn unknown_addresses_and_methods_are_problems() {
+async fn unknown_paths_and_methods_get_problem_responses() {
     let api = TestApi::new().await;
     api.get("/api/v1/nothing").await.problem(404, "not_found");
     api.get("/nothing").await.problem(404, "not_found");
@@ -99,7 +99,7 @@ async fn unknown_addresses_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn organizations_are_made_once() {
+async fn organizations_are_created_once() {
     let api = TestApi::new().await;
     let made = api
         .post(

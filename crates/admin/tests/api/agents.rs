@@ -1,4 +1,4 @@
-//! Agents.
+//! Agents: settings, secrets, tests.
 
 use serde_json::json;
 
@@ -78,7 +78,7 @@ async fn mistakes_name_the_field() {
 }
 
 #[tokio::test]
-async fn names_are_unique_and_used_agents_stay() {
+async fn names_are_unique_and_agents_in_use_cannot_be_deleted() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
     let again = json!({ "name": "Echo", "protocol": "echo" });
@@ -96,7 +96,7 @@ async fn names_are_unique_and_used_agents_stay() {
 }
 
 #[tokio::test]
-async fn a_test_tells_what_is_wrong() {
+async fn agent_test_reports_the_failure() {
     let api = TestApi::new().await;
     let echo = api.echo("Echo").await;
     let tested = api.post(&format!("{}/{echo}/test", agents()), json!(null)).await.ok();
@@ -110,7 +110,7 @@ async fn a_test_tells_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn another_protocol_begins_anew() {
+async fn another_protocol_starts_with_empty_settings() {
     let api = TestApi::new().await;
     let config = json!({ "baseUrl": answering(json!({})).await, "model": "m" });
     let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });

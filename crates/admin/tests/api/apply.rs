@@ -42,7 +42,7 @@ fn counts(applied: &Value) -> [u64; 4] {
     ["created", "updated", "unchanged", "deleted"].map(|field| applied[field].as_u64().unwrap())
 }
 
-/// All that an organization owns, as it is shown.
+/// Everything that an organization owns, as the API returns it.
 async fn owned(api: &TestApi) -> Vec<Value> {
     let mut lists = Vec::new();
     for list in ["agents", "integrations", "triggers"] {
@@ -74,7 +74,7 @@ async fn applying_twice_changes_once_and_shows_no_secrets() {
 }
 
 #[tokio::test]
-async fn differences_are_found_in_secrets_too() {
+async fn changed_secrets_are_detected() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let file = FILE
@@ -105,10 +105,10 @@ async fn differences_are_found_in_secrets_too() {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_no_change_when_it_is_applied() {
+async fn applying_an_export_changes_nothing() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
-    // Texts that look like variables, and a trigger with everything.
+    // Texts that look like variables, and a trigger with every field set.
     let agent =
         json!({ "config": { "systemPrompt": "Say ${NAME} and $${NAME}.\n", "headers": { "X-Key": "s3cret" } } });
     let agents = api.get(&format!("{DEFAULT}/agents")).await.ok();
@@ -205,7 +205,7 @@ async fn a_refused_file_leaves_notifications_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_the_file_does_not_name_is_pruned_only_when_told() {
+async fn unnamed_resources_are_deleted_only_with_prune() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let (page, agent) = (api.web("Old page").await, api.echo("Old agent").await);
@@ -230,7 +230,7 @@ async fn what_the_file_does_not_name_is_pruned_only_when_told() {
     assert_eq!(counts(&apply(&api, FILE, "?prune=true").await.ok()), [0, 0, 4, 0]);
 }
 
-/// A trigger that passes every check and is too large to be stored.
+/// A trigger that passes validation and is too large to be stored.
 fn too_large(agent: &str) -> String {
     let ids = |prefix: &str| -> Vec<String> { (0..1000).map(|n| format!("{prefix}{n:0>250}")).collect() };
     let access = json!({ "users": ids("u"), "chats": ids("c") });
@@ -238,7 +238,7 @@ fn too_large(agent: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_write_that_is_refused_takes_the_others_back() {
+async fn refused_write_rolls_back_the_others() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let before = owned(&api).await;
@@ -263,7 +263,7 @@ async fn a_write_that_is_refused_takes_the_others_back() {
     }
     let actions = actions(&api).await;
     assert!(actions.contains(&"agent.delete".to_owned()), "{actions:?}");
-    // Secrets came back too: the file of before finds no difference.
+    // Secrets were restored too: applying the old file finds no difference.
     assert_eq!(counts(&apply(&api, FILE, "").await.ok()), [0, 0, 4, 0]);
     assert_eq!(counts(&apply(&api, &changed, "").await.ok()), [2, 3, 1, 0]);
 }
@@ -278,7 +278,7 @@ fn without_versions(mut lists: Vec<Value>) -> Vec<Value> {
     lists
 }
 
-/// The actions of the organization's audit log, the oldest first.
+/// The actions of the organization's audit log, oldest first.
 async fn actions(api: &TestApi) -> Vec<String> {
     let entries = api.get(&format!("{DEFAULT}/audit")).await.ok()["items"].clone();
     let entries = entries.as_array().unwrap().iter().rev();
@@ -296,7 +296,7 @@ async fn every_write_of_a_file_is_in_the_audit_log() {
     apply(&api, &FILE.replace("m1", "m2"), "").await.ok();
     apply(&api, "agents: []", "?prune=true").await.ok();
     let mut found = actions(&api).await;
-    // Entries of one millisecond are in no order.
+    // Entries of the same millisecond have no defined order.
     found.sort();
     let expected = [
         "agent.create",
@@ -314,7 +314,7 @@ async fn every_write_of_a_file_is_in_the_audit_log() {
     assert!(!log.text.contains("-value"), "{log:?}");
 }
 
-/// An integration whose item has nearly the most bytes that the store takes: a copy beside the time of its deletion is too large.
+/// An integration whose item is nearly as large as the store allows: its deleted copy, which has a deletion time too, is too large.
 async fn undeletable(api: &TestApi) -> String {
     let create = async |n_bytes: usize| {
         let credentials =
@@ -344,7 +344,7 @@ async fn undeletable(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_refused_restores_what_was_deleted() {
+async fn refused_deletion_restores_earlier_deletions() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     let id = undeletable(&api).await;
@@ -379,7 +379,7 @@ async fn a_file_under_the_same_idempotency_key_is_applied_once() {
 }
 
 #[tokio::test]
-async fn an_organization_that_is_refused_is_not_left_behind() {
+async fn refused_organization_is_rolled_back() {
     let api = TestApi::new().await;
     let file = |trigger: &str| {
         format!(
@@ -402,7 +402,7 @@ async fn an_organization_that_is_refused_is_not_left_behind() {
 }
 
 #[tokio::test]
-async fn tokens_apply_to_their_own_organization_only() {
+async fn organization_token_applies_to_its_own_organization_only() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     let viewer = api.organization("acme", "viewer").await;
@@ -437,7 +437,7 @@ async fn tokens_apply_to_their_own_organization_only() {
 }
 
 #[tokio::test]
-async fn bots_change_hands_without_a_gap() {
+async fn another_agent_in_the_file_rebinds_the_trigger() {
     let api = TestApi::new().await;
     let file = |agent: &str| {
         format!(

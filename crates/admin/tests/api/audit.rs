@@ -1,4 +1,4 @@
-//! Audit log: every change has its entry, without secrets, for the right eyes only.
+//! Audit log: every change has an entry, without secrets, visible only to those who may see it.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use tieline_admin::client_address::ClientAddress;
 
 use crate::test_api::{DEFAULT, ROOT, TestApi};
 
-/// The actions of the newest entries, the newest first.
+/// The actions of the newest entries, newest first.
 async fn actions(api: &TestApi, path: &str) -> Vec<String> {
     let list = api.get(path).await.ok();
     let items = list["items"].as_array().unwrap().iter();
@@ -17,7 +17,7 @@ async fn actions(api: &TestApi, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_change_has_its_author_and_what_it_changed() {
+async fn audit_entry_has_author_and_changed_fields() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     let path = "/api/v1/orgs/acme/agents";
@@ -33,7 +33,7 @@ async fn a_change_has_its_author_and_what_it_changed() {
     let agent = format!("{path}/{}", made["id"].as_str().unwrap());
     let patch = json!({ "config": { "apiKey": "sk-canary-2", "model": "n" } });
     api.ask(&admin, "PATCH", &agent, &patch).await.ok();
-    // What changes nothing leaves nothing.
+    // A request that changes nothing leaves no entry.
     api.ask(&admin, "PATCH", &agent, &json!({ "name": "GPT" })).await.ok();
     api.ask(&admin, "DELETE", &agent, &Value::Null).await.ok();
 
@@ -72,7 +72,7 @@ async fn a_change_has_its_author_and_what_it_changed() {
 }
 
 #[tokio::test]
-async fn an_organization_sees_its_own_entries_and_the_root_all() {
+async fn organization_sees_its_own_entries_and_root_sees_all() {
     let api = TestApi::new().await;
     let admin = api.organization("acme", "admin").await;
     api.organization("other", "admin").await;
@@ -117,7 +117,7 @@ async fn sign_ins_and_wrong_tokens_are_in_the_root_log_only() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_integration_tells_who_stopped_moved_and_deleted() {
+async fn integration_log_names_who_stopped_rebound_and_deleted() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let other = api.echo("Other").await;

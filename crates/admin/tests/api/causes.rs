@@ -1,4 +1,4 @@
-//! Causes of silence, each injected through the API: the doctor names it first and nothing else as failed, status and log agree.
+//! Causes of silence, each injected through the API: the doctor reports the cause first and nothing else as failed; status and log agree.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,17 +10,17 @@ use tieline_core::ids::IntegrationId;
 
 use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
-/// What an operator is shown of a bot.
+/// What an operator should see about a bot.
 struct Expected {
     /// The check that is the cause.
     check: &'static str,
     level: &'static str,
     action: &'static str,
-    /// Parts of the cause: a host, a field, a code.
+    /// Substrings of the cause: a host, a field, a code.
     cause: Vec<String>,
     /// State and reason.
     status: (&'static str, Option<&'static str>),
-    /// The code of the line in the log. `None`: the cause leaves none.
+    /// The code of the line in the log. `None`: no line is written.
     log: Option<&'static str>,
 }
 
@@ -129,7 +129,7 @@ fn host(address: &str) -> &str {
 }
 
 #[tokio::test]
-async fn what_operators_have_set_up() {
+async fn causes_in_the_setup() {
     let api = TestApi::new().await;
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     let missing = Expected::failed("trigger_present", "create_trigger", &["no trigger"]);
@@ -149,7 +149,7 @@ async fn what_operators_have_set_up() {
 }
 
 #[tokio::test]
-async fn agents_that_fail() {
+async fn causes_in_the_agent() {
     const ERROR: &str = r#"{"error":{"message":"quota of k-secret is used up","code":"no_quota"}}"#;
     for (status, code) in [(401, "no_quota"), (404, "no_quota"), (500, "no_quota")] {
         let api = TestApi::new().await;
@@ -179,7 +179,7 @@ async fn agents_that_fail() {
 }
 
 #[tokio::test]
-async fn agent_at_an_address_where_nobody_listens_is_named_with_its_host() {
+async fn unreachable_agent_is_named_with_its_host() {
     let api = TestApi::new().await;
     api.work();
     let address = dead_address();
@@ -193,7 +193,7 @@ async fn agent_at_an_address_where_nobody_listens_is_named_with_its_host() {
 }
 
 #[tokio::test]
-async fn answer_without_text() {
+async fn cause_empty_answer() {
     const DONE: &str =
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let api = TestApi::new().await;
@@ -210,7 +210,7 @@ async fn answer_without_text() {
 }
 
 #[tokio::test]
-async fn person_who_is_not_on_the_access_list() {
+async fn cause_access_list() {
     let api = TestApi::new().await;
     api.work();
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
@@ -240,7 +240,7 @@ async fn wecom(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn platform_that_never_called_and_one_whose_token_is_another() {
+async fn causes_platform_never_called_and_wrong_token() {
     let api = TestApi::new().await;
     let id = wecom(&api).await;
     let url = format!("https://bridge.example/api/wecom/webhook/{id}");
@@ -276,7 +276,7 @@ async fn lark(api: &TestApi, address: &str) -> String {
     let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let agent = api.echo("Echo").await;
     api.trigger(&id, &agent).await;
-    // It has called before.
+    // The platform has called before.
     let challenge = json!({ "type": "url_verification", "token": "v", "challenge": "c" });
     let request = WebhookRequest {
         method: "POST".to_owned(),
@@ -289,7 +289,7 @@ async fn lark(api: &TestApi, address: &str) -> String {
 }
 
 #[tokio::test]
-async fn credentials_that_the_platform_refuses_and_a_platform_that_is_not_there() {
+async fn causes_refused_credentials_and_unreachable_platform() {
     let api = TestApi::new().await;
     let refusing = answering(json!({ "code": 10014, "msg": "app secret invalid" })).await;
     let id = lark(&api, &refusing).await;
@@ -305,7 +305,7 @@ async fn credentials_that_the_platform_refuses_and_a_platform_that_is_not_there(
 }
 
 #[tokio::test]
-async fn doctor_and_next_speak_chinese_where_they_are_asked_to() {
+async fn doctor_and_next_step_are_chinese_on_request() {
     use axum::http::Request;
     use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::test_api::{DEFAULT, TestApi};
 
 #[tokio::test]
-async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
+async fn page_has_no_inline_or_foreign_content() {
     let api = TestApi::new().await;
     let page = api.get("/").await;
     assert_eq!(page.headers[CONTENT_TYPE], "text/html; charset=utf-8");
@@ -33,11 +33,11 @@ async fn nothing_on_the_page_is_inline_or_from_elsewhere() {
     assert!(seen >= 3);
 }
 
-/// SHA-256 of `lit-html.js` as version 3.3.3 of the package has it, but for the last line, which names a source map.
+/// SHA-256 of `lit-html.js` in version 3.3.3 of the package, without the last line, which names a source map.
 const LIT_HTML: &str = "22115ca1002e4afc0dd2cb208f28d9c71a577a8989d4185028e26b29676e7842";
 
 #[tokio::test]
-async fn vendored_library_is_the_one_that_was_released() {
+async fn vendored_library_is_the_released_one() {
     let api = TestApi::new().await;
     let script = api.get("/console/lit-html.js").await;
     assert_eq!(hex::encode(Sha256::digest(script.text.as_bytes())), LIT_HTML);
@@ -45,7 +45,7 @@ async fn vendored_library_is_the_one_that_was_released() {
 }
 
 #[tokio::test]
-async fn scripts_import_only_what_is_served() {
+async fn scripts_import_only_served_files() {
     let api = TestApi::new().await;
     for file in [
         "actions",
@@ -77,7 +77,7 @@ async fn scripts_import_only_what_is_served() {
     }
 }
 
-/// The names of a table of sentences.
+/// The keys of a table of sentences.
 fn names(script: &str) -> BTreeSet<&str> {
     let (_, rest) = script.split_once(" = {\n").unwrap();
     let (rows, _) = rest.split_once("\n};").unwrap();
@@ -85,7 +85,7 @@ fn names(script: &str) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn every_sentence_and_every_check_is_there_in_both_languages() {
+async fn every_sentence_and_check_exists_in_both_languages() {
     let api = TestApi::new().await;
     let english = api.get("/console/texts/english.js").await.text;
     let chinese = api.get("/console/texts/chinese.js").await.text;

@@ -1,4 +1,4 @@
-//! Requests made from the API's description alone: roles, and whatever a client may send.
+//! Requests generated from the OpenAPI description alone: roles, and random input.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use crate::tenant_isolation::furnish;
 use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
-/// What a viewer may post to: it changes nothing.
+/// What a viewer may post to, because it changes nothing.
 const EXAMINES: [&str; 1] = ["/api/v1/orgs/{org}/integrations/{id}/doctor"];
 
 #[tokio::test]
-async fn a_viewer_is_refused_every_write() {
+async fn viewer_is_refused_every_write() {
     let api = TestApi::new().await;
     api.work();
     let viewer = api.organization("acme", "viewer").await;
@@ -39,7 +39,7 @@ async fn a_viewer_is_refused_every_write() {
     assert!(writes > 200, "{writes}");
 }
 
-/// Numbers that are the same in every run (xorshift64*).
+/// Pseudo-random numbers that are the same in every run (xorshift64*).
 struct Dice(u64);
 
 impl Dice {
@@ -60,11 +60,11 @@ impl Dice {
     }
 }
 
-/// Makes requests that the description allows, and some that it doesn't.
+/// Generates requests that the description allows, and some that it doesn't.
 struct Generator<'a> {
     description: &'a Value,
     dice: Dice,
-    /// Texts that mean something here: ids, names of kinds, and what breaks careless readers.
+    /// Texts with a meaning in this test: ids, names of kinds, and input that breaks careless parsers.
     texts: Vec<String>,
 }
 
@@ -210,11 +210,11 @@ fn undocumented(operation: &Value, answer: &Reply) -> Option<String> {
 }
 
 #[tokio::test]
-async fn whatever_is_sent_the_answer_is_described_and_no_failure() {
+async fn random_requests_get_documented_responses_and_no_server_error() {
     let api = TestApi::guarded().await;
     api.work();
     let mut ids = furnish(&api, DEFAULT).await;
-    // The first would call its platform when it is tested.
+    // Testing the first one would call its platform.
     let wecom = ids.remove(0);
     api.delete(&format!("{DEFAULT}/integrations/{wecom}")).await.ok();
     let description = api.get("/api/openapi.json").await.ok();

@@ -31,7 +31,7 @@ fn first_bad(diagnosis: &Value) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn the_doctor_leads_from_cause_to_cause_until_all_is_well() {
+async fn fixing_each_reported_cause_leads_to_a_healthy_bot() {
     let api = TestApi::new().await;
     let web = api.web("Web").await;
     let path = format!("{DEFAULT}/integrations/{web}");
@@ -55,7 +55,7 @@ async fn the_doctor_leads_from_cause_to_cause_until_all_is_well() {
 }
 
 #[tokio::test]
-async fn agents_of_routes_are_asked_too() {
+async fn agents_of_routes_are_tested_too() {
     let api = TestApi::new().await;
     let web = api.web("Web").await;
     let echo = json!({ "name": "Echo", "protocol": "echo", "config": {} });
@@ -111,7 +111,7 @@ async fn refused_credentials_are_the_cause_and_the_status() {
 }
 
 #[tokio::test]
-async fn credentials_that_work_are_no_long_connection() {
+async fn webhook_status_does_not_carry_over_to_a_long_connection() {
     let api = TestApi::new().await;
     let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
     let id = lark(&api, &answering(well).await, "webhook").await;
@@ -132,9 +132,9 @@ async fn credentials_that_work_are_no_long_connection() {
     assert!(status["next"].as_str().unwrap().contains("relay"), "{status}");
 }
 
-/// A platform that takes credentials only where it would throw the bot's own connection out.
+/// A platform that checks credentials only when a connection is opened, which would displace the bot's own connection.
 #[tokio::test]
-async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
+async fn test_reports_the_connections_credential_error() {
     let api = TestApi::new().await;
     let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
         "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address() } });
@@ -165,7 +165,7 @@ async fn what_a_connection_was_told_of_its_credentials_is_what_a_test_tells() {
 }
 
 #[tokio::test]
-async fn a_platform_that_is_gone_is_told_from_wrong_credentials() {
+async fn unreachable_platform_and_wrong_credentials_are_distinguished() {
     let api = TestApi::new().await;
     let id = lark(&api, &dead_address(), "long_connection").await;
     let tested = api

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what is sent again is not done again.
+//! `Idempotency-Key`: a repeated request is not executed twice.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -21,7 +21,7 @@ async fn count(api: &TestApi, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn the_same_request_has_the_same_answer() {
+async fn repeated_request_gets_the_stored_response() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/tokens");
     let body = json!({ "name": "ci", "role": "admin" });
@@ -37,14 +37,14 @@ async fn the_same_request_has_the_same_answer() {
         .await
         .problem(422, "idempotency_key_reused");
     post(&api, ROOT, "k2", &path, &other).await.ok();
-    // Another token's key is another key.
+    // The same key with another token is another key.
     let token = first.json()["token"].as_str().unwrap().to_owned();
     assert_ne!(post(&api, &token, "k1", &path, &body).await.text, first.text);
     assert_eq!(count(&api, &path).await, 3);
 }
 
 #[tokio::test]
-async fn a_refusal_is_repeated_and_a_key_is_bounded() {
+async fn refusals_are_replayed_and_key_length_is_limited() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let wrong = json!({ "name": "a", "protocol": "nothing" });
@@ -60,7 +60,7 @@ async fn a_refusal_is_repeated_and_a_key_is_bounded() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_is_processed() {
+async fn one_of_many_concurrent_requests_is_processed() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
     let body = json!({ "name": "Echo", "protocol": "echo" });
@@ -74,7 +74,7 @@ async fn of_many_at_once_one_is_processed() {
     assert_eq!(count(&api, &path).await, 1);
 }
 
-/// Claims what a process of long ago claimed, and leaves it as one does that died.
+/// Claims a key as a process did that died long ago, and leaves the claim open.
 async fn claimed_and_lost(api: &TestApi, key: &str, path: &str, body: &Value) {
     let now = api.world.clock.now();
     let text = body.to_string();
@@ -87,9 +87,9 @@ async fn claimed_and_lost(api: &TestApi, key: &str, path: &str, body: &Value) {
     idempotency::release(&api.world.store, &claimed).await.unwrap();
 }
 
-/// The process dies after what it made is written and before its answer is.
+/// The process dies after the resource is written and before the response is stored.
 #[tokio::test]
-async fn after_a_crash_what_was_made_is_found_and_not_made_twice() {
+async fn after_a_crash_the_created_resource_is_found_and_not_created_twice() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let requests = [
@@ -126,7 +126,7 @@ async fn after_a_crash_what_was_made_is_found_and_not_made_twice() {
     }
 }
 
-/// Takes the answer of a key out of the table, as if its process had died before it wrote it.
+/// Removes the stored response of a key, as if the process had died before it wrote it.
 async fn forget_answer(api: &TestApi, key: &str) {
     api.forget_answer("IDEM#/root", &tieline_core::ids::digest(&[key]))
         .await;

@@ -1,4 +1,4 @@
-//! Integrations: settings, power, status.
+//! Integrations: settings, start and stop, status.
 
 use serde_json::{Value, json};
 use tieline_core::ids::IntegrationId;
@@ -16,7 +16,7 @@ fn wecom(name: &str, bot: &str) -> Value {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn all_invalid_fields_are_reported_at_once() {
     let api = TestApi::new().await;
     let body = json!({ "name": "", "platform": "wecom", "connectionMode": "long_connection",
         "credentials": { "botId": ["canary"], "tokn": "x" }, "endpoints": { "wsUrl": "ftp://canary" } });
@@ -47,7 +47,7 @@ async fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_created_is_shown_with_its_callback_url() {
+async fn created_integration_has_its_callback_url() {
     let api = TestApi::new().await;
     let made = api.post(&integrations(), wecom("Bot", "b1")).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -105,7 +105,7 @@ async fn mistakes_name_the_field() {
 }
 
 #[tokio::test]
-async fn a_patch_keeps_what_it_does_not_say() {
+async fn patch_keeps_absent_fields() {
     let api = TestApi::new().await;
     let id = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{id}", integrations());
@@ -126,7 +126,7 @@ async fn a_patch_keeps_what_it_does_not_say() {
 }
 
 #[tokio::test]
-async fn the_platform_is_asked_about_what_is_new() {
+async fn changed_credentials_and_starts_are_probed_at_the_platform() {
     let api = TestApi::new().await;
     let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
     let (platform, asked) = recording(answer).await;
@@ -147,7 +147,7 @@ async fn the_platform_is_asked_about_what_is_new() {
 }
 
 #[tokio::test]
-async fn one_bot_is_in_one_integration() {
+async fn bot_account_belongs_to_one_integration() {
     let api = TestApi::new().await;
     let first = api.create(&integrations(), wecom("One", "b1")).await;
     let second = api.post(&integrations(), wecom("Two", "b1")).await;
@@ -160,16 +160,16 @@ async fn one_bot_is_in_one_integration() {
 }
 
 #[tokio::test]
-async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_work() {
+async fn claim_on_a_bot_account_needs_working_credentials() {
     let api = TestApi::new().await;
     api.organization("squat", "admin").await;
     api.organization("acme", "admin").await;
     let squatter = api
         .create("/api/v1/orgs/squat/integrations", wecom("Squat", "b1"))
         .await;
-    // Nothing has shown that these credentials work: the claim gives way without a word.
+    // Nothing has proved that these credentials work: the claim yields without an error.
     let first = api.create(&integrations(), wecom("One", "b1")).await;
-    // The relay tells that the platform has accepted these.
+    // The relay reports that the platform accepted these credentials.
     let connected = [
         StatusChange::State(ConnectionState::Connected, None),
         StatusChange::ConnectedAt(Some(api.world.clock.now())),
@@ -183,7 +183,7 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     for told in [&*first, &squatter, "default", "squat"] {
         assert!(!elsewhere.text.contains(told), "{elsewhere:?}");
     }
-    // It stays so when the connection has ended.
+    // The claim stays effective after the connection has ended.
     status::remove(&api.world.store, &IntegrationId::new(&*first))
         .await
         .unwrap();
@@ -208,7 +208,7 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
     let released = api.post("/api/v1/accounts/release", account).await.ok();
     let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
     assert_eq!(released, expected);
-    // The connection of a stopped integration may stand for a moment longer: that is no claim.
+    // The connection of a stopped integration may stay up for a moment: that is no claim.
     status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
         .await
         .unwrap();
@@ -219,7 +219,7 @@ async fn an_account_is_kept_from_other_organizations_only_by_credentials_that_wo
 }
 
 #[tokio::test]
-async fn status_follows_what_is_configured() {
+async fn status_follows_the_configuration() {
     let api = TestApi::new().await;
     let id = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{id}", integrations());
@@ -264,7 +264,7 @@ async fn status_follows_what_is_configured() {
 }
 
 #[tokio::test]
-async fn what_is_bound_stays_unless_it_is_forced() {
+async fn bound_integration_is_deleted_only_by_force() {
     let api = TestApi::new().await;
     let (id, agent) = (api.web("Web").await, api.echo("Echo").await);
     let trigger = api.trigger(&id, &agent).await;
@@ -282,7 +282,7 @@ async fn what_is_bound_stays_unless_it_is_forced() {
 }
 
 #[tokio::test]
-async fn only_platforms_that_can_speak_unasked() {
+async fn proactive_messages_need_platform_support() {
     let api = TestApi::new().await;
     let web = api.web("Web").await;
     let say = json!({ "chatId": "c", "text": "hello" });
@@ -325,7 +325,7 @@ async fn only_platforms_that_can_speak_unasked() {
 }
 
 #[tokio::test]
-async fn what_is_said_unasked_reaches_its_chat() {
+async fn proactive_message_reaches_its_chat() {
     let api = TestApi::new().await;
     api.work();
     let answer = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },

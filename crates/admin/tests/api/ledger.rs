@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::test_api::{DEFAULT, TestApi, changing, dead_address};
 
 #[tokio::test]
-async fn the_ledger_tells_every_step() {
+async fn ledger_has_every_step() {
     let api = TestApi::new().await;
     api.work();
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
@@ -41,7 +41,7 @@ async fn the_ledger_tells_every_step() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_redriven_to_its_answer() {
+async fn redriven_dead_letter_is_answered() {
     let api = TestApi::new().await;
     api.work();
     let web = api.web("Web").await;
@@ -69,7 +69,7 @@ async fn a_dead_letter_is_redriven_to_its_answer() {
 }
 
 #[tokio::test]
-async fn a_reply_that_was_refused_is_sent_out_again() {
+async fn refused_reply_is_sent_again_by_redrive() {
     let api = TestApi::new().await;
     api.work();
     let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" },
@@ -95,7 +95,7 @@ async fn a_reply_that_was_refused_is_sent_out_again() {
     *answer.lock().unwrap() = well;
     let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
     assert_eq!(letters["items"][0]["messageId"], message, "{letters}");
-    // The ledger's id of the message does as well as the letter's own.
+    // The message's id in the ledger is accepted in place of the dead letter's id.
     let redrive = format!("{DEFAULT}/deadletters/{message}/redrive");
     let sent = api.post(&redrive, Value::Null).await;
     assert_eq!(sent.status, 202, "{sent:?}");
@@ -108,7 +108,7 @@ async fn a_reply_that_was_refused_is_sent_out_again() {
 }
 
 #[tokio::test]
-async fn the_ledger_is_searched_for_what_has_no_conversation() {
+async fn search_finds_messages_without_a_conversation() {
     let api = TestApi::new().await;
     api.work();
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
@@ -159,7 +159,7 @@ async fn a_conversation_is_shown_searched_and_reset() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_elsewhere_is_a_mistake() {
+async fn cursor_of_another_list_is_refused() {
     let api = TestApi::new().await;
     let web = api.web("Web").await;
     let bot = format!("{DEFAULT}/integrations/{web}");
@@ -195,7 +195,7 @@ async fn a_cursor_of_elsewhere_is_a_mistake() {
 }
 
 #[tokio::test]
-async fn people_are_known_linked_and_forgotten() {
+async fn people_are_recorded_linked_and_erased() {
     let api = TestApi::new().await;
     api.work();
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);

@@ -10,7 +10,7 @@ use crate::test_api::TestApi;
 
 const N_BYTES: usize = 300_000;
 
-/// A file of an agent's, and the path of its link.
+/// Stores a file of an agent and returns the path of its link.
 async fn kept(api: &TestApi) -> (String, String) {
     let text: String = ('a'..='z').cycle().take(N_BYTES).collect();
     let given = AgentEvent::FileBytes {
@@ -29,7 +29,7 @@ async fn kept(api: &TestApi) -> (String, String) {
 }
 
 #[tokio::test]
-async fn file_comes_whole_and_says_how_long_it_is() {
+async fn file_is_served_whole_with_content_length() {
     let api = TestApi::new().await;
     let (text, path) = kept(&api).await;
     for method in ["GET", "HEAD"] {
@@ -47,8 +47,5 @@ async fn file_comes_whole_and_says_how_long_it_is() {
         .file_budget
         .take(&OrganizationId::new("default"), all, std::time::Duration::from_secs(20))
         .await;
-    assert!(
-        free.is_some(),
-        "who has got a file, or only asked about it, holds no room"
-    );
+    assert!(free.is_some(), "the memory budget is released after GET and HEAD");
 }

@@ -1,4 +1,4 @@
-//! The management API as its callers see it, over tables and queues in memory.
+//! Tests of the management API from the caller's side, on in-memory tables and queues.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
 mod access;

@@ -1,4 +1,4 @@
-//! Mapper of an organization: who says which known person an account belongs to.
+//! Mapper of an organization, which resolves accounts to known persons.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::test_api::{DEFAULT, TestApi, dead_address};
 const SECRET: &str = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw==";
 const REFUSED: &str = "This bot answers people whom your organization knows";
 
-/// A mapper that answers what is set, and remembers what it was asked.
+/// A mapper with configurable answers, which records what it is asked.
 struct FakeMapper {
     url: String,
     asked: Arc<Mutex<Vec<Value>>>,
@@ -86,7 +86,7 @@ async fn map(api: &TestApi, external_id: &str) -> Value {
     api.post(&format!("{DEFAULT}/users/{id}/map"), Value::Null).await.ok()
 }
 
-/// What the doctor says of the people, and how grave it is.
+/// Detail and level of the doctor's check of user mapping.
 async fn mapping_check(api: &TestApi, bot: &str) -> (String, String) {
     let found = api
         .post(&format!("{DEFAULT}/integrations/{bot}/doctor"), Value::Null)
@@ -161,7 +161,7 @@ async fn unknown_person_is_refused_only_if_the_organization_wants_that() {
 }
 
 #[tokio::test]
-async fn mapper_that_gives_no_answer_refuses_nobody() {
+async fn failing_mapper_refuses_no_message() {
     let mapper = FakeMapper::start().await;
     let (api, bot) = bridge(&mapper, "refuse").await;
     let bad = [
@@ -187,7 +187,7 @@ async fn mapper_that_gives_no_answer_refuses_nobody() {
     let log = api.get(&format!("{DEFAULT}/integrations/{bot}/logs")).await;
     assert!(log.text.contains("mapper_unreachable"), "{}", log.text);
 
-    // What it has said before still counts.
+    // Its earlier answer is still valid.
     mapper.knows("E-7", "Li Si");
     map(&api, "person0").await;
     api.patch(
@@ -206,7 +206,7 @@ async fn mapper_that_gives_no_answer_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn operators_link_wins_over_the_mapper() {
+async fn operators_link_overrides_the_mapper() {
     let mapper = FakeMapper::start().await;
     let (api, bot) = bridge(&mapper, "refuse").await;
     api.ask_as(&bot, "lisi", "hello").await;
@@ -233,7 +233,7 @@ async fn operators_link_wins_over_the_mapper() {
 }
 
 #[tokio::test]
-async fn settings_are_checked_and_the_secret_stays_with_its_address() {
+async fn settings_are_validated_and_the_secret_is_bound_to_its_origin() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/mapper");
     assert_eq!(api.get(&path).await.ok()["url"], Value::Null);
@@ -272,7 +272,7 @@ async fn settings_are_checked_and_the_secret_stays_with_its_address() {
         .ok();
     let moved = api.patch(&path, json!({ "url": "https://b.example/map" })).await;
     assert_eq!(moved.problem(400, "invalid_field")["field"], "secret");
-    // Changing the name leaves it.
+    // Changing the organization's name keeps the mapper.
     api.patch(DEFAULT, json!({ "name": "Ours" })).await.ok();
     assert_eq!(api.get(&path).await.ok()["url"], "https://a.example/v2");
     let audit = api.get(&format!("{DEFAULT}/audit")).await;
@@ -336,7 +336,7 @@ async fn mapper_is_applied_and_exported() {
 }
 
 #[tokio::test]
-async fn mapper_that_hangs_delays_a_question_for_seconds_and_no_command() {
+async fn hanging_mapper_delays_questions_for_seconds_and_commands_not_at_all() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let silent = FakeMapper {

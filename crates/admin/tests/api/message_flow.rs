@@ -1,4 +1,4 @@
-//! Messages from receipt to their end, as the ledger and the list of people show them.
+//! Messages from receipt to their terminal state, as the ledger and the list of people show them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::test_api::{DEFAULT, TestApi};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A message of lisi's in a direct chat.
+/// A message from the user `lisi` in a direct chat.
 fn message(integration: &str, text: &str) -> Message {
     let id = PlatformMessageId::new("m1");
     Message {
@@ -47,7 +47,7 @@ fn message(integration: &str, text: &str) -> Message {
 }
 
 impl TestApi {
-    /// Dispatches a message that came at that time, and gives it as the ledger tells it.
+    /// Dispatches a message received at this time and returns its record from the ledger.
     async fn dispatch(&self, message: Message, received_at: Timestamp) -> Value {
         let id = MessageId::new("tl-road");
         let integration = message.target.integration.clone();
@@ -72,7 +72,7 @@ impl TestApi {
     }
 }
 
-/// An integration of our own with an echo behind it.
+/// A web integration with an echo agent.
 async fn bound(api: &TestApi) -> String {
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     api.trigger(&web, &agent).await;
@@ -80,7 +80,7 @@ async fn bound(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn stale_is_what_was_old_when_it_came() {
+async fn staleness_is_measured_at_receipt() {
     for (age_when_it_came, state) in [(23 * HOUR, "queued"), (25 * HOUR, "refused")] {
         let api = TestApi::new().await;
         let web = bound(&api).await;
@@ -95,7 +95,7 @@ async fn stale_is_what_was_old_when_it_came() {
 }
 
 #[tokio::test]
-async fn a_quotation_is_something_to_be_answered() {
+async fn message_with_only_a_quotation_is_answered() {
     let quoting = |text: &str| Quoted {
         text: text.to_owned(),
         parts: Vec::new(),
@@ -117,7 +117,7 @@ async fn a_quotation_is_something_to_be_answered() {
 }
 
 #[tokio::test]
-async fn whoever_says_anything_is_known() {
+async fn sender_of_any_message_is_recorded() {
     for first_word in ["/new", "/help", "/status", "/stop", "hello"] {
         let api = TestApi::new().await;
         let web = bound(&api).await;
@@ -132,7 +132,7 @@ async fn whoever_says_anything_is_known() {
 }
 
 #[tokio::test]
-async fn whoever_was_forgotten_is_known_anew() {
+async fn erased_person_is_recorded_again() {
     let api = TestApi::new().await;
     api.work();
     let web = bound(&api).await;
@@ -146,7 +146,7 @@ async fn whoever_was_forgotten_is_known_anew() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_of_ours_is_refused_unread() {
+async fn webhook_of_an_unknown_integration_is_refused_unread() {
     let api = TestApi::new().await;
     let request = |method: &str| WebhookRequest {
         method: method.to_owned(),

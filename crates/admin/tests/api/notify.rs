@@ -1,4 +1,4 @@
-//! Notifications: operators are told of incidents, once each, by a signed webhook or a chat.
+//! Notifications: operators are notified once of each incident, by a signed webhook or a chat.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
 
 const SECRET: &str = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw==";
 
-/// A webhook that remembers what it got, and answers with the status that is set.
+/// A webhook that records what it receives, and answers with the configured status.
 struct Receiver {
     url: String,
     got: Arc<Mutex<Vec<(String, Value)>>>,
@@ -44,7 +44,7 @@ impl Receiver {
         Self { url, got, answer }
     }
 
-    /// What has come since the last time, as types of events.
+    /// The types of the events received since the last call.
     fn take(&self) -> Vec<String> {
         let got = std::mem::take(&mut *self.got.lock().unwrap());
         let events = got.iter().flat_map(|(_, body)| body["events"].as_array().unwrap());
@@ -57,7 +57,7 @@ async fn notify(api: &TestApi, url: &str) {
     api.patch(&format!("{DEFAULT}/notify"), body).await.ok();
 }
 
-/// Looks at all bots as if it were so many minutes later.
+/// Runs a pass over all bots with the clock this many minutes later.
 async fn look(api: &TestApi, minutes: u64) {
     let now = api.world.clock.now().after(Duration::from_secs(minutes * 60));
     let world = World {
@@ -86,7 +86,7 @@ async fn is_now(api: &TestApi, id: &IntegrationId, state: ConnectionState, reaso
 }
 
 #[tokio::test]
-async fn an_outage_is_told_after_three_minutes_and_only_once() {
+async fn outage_is_notified_once_after_three_minutes() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -110,7 +110,7 @@ async fn an_outage_is_told_after_three_minutes_and_only_once() {
         look(&api, minute).await;
     }
     assert_eq!(receiver.take(), ["bot_down"]);
-    // What an operator stopped is no incident, and its end none either.
+    // A bot stopped by an operator is no incident, and neither is its restart.
     api.post(&format!("{DEFAULT}/integrations/{id}/stop"), Value::Null)
         .await
         .ok();
@@ -119,7 +119,7 @@ async fn an_outage_is_told_after_three_minutes_and_only_once() {
 }
 
 #[tokio::test]
-async fn failing_answers_and_their_end_are_told() {
+async fn failing_answers_and_recovery_are_notified() {
     let api = TestApi::new().await;
     api.work();
     let receiver = Receiver::start().await;
@@ -134,7 +134,7 @@ async fn failing_answers_and_their_end_are_told() {
     api.wait(&format!("{DEFAULT}/messages/{id}"), |it| it["state"] == "failed")
         .await;
     look(&api, 1).await;
-    // The dead letter of a failure that is told is no news.
+    // The dead letter of a failure that was already reported is not reported again.
     assert_eq!(receiver.take(), ["answers_failing"]);
     let answer = json!({ "choices": [{ "message": { "content": "ok" } }] });
     let patch = json!({ "config": { "baseUrl": answering(answer).await, "apiKey": "k" } });
@@ -163,14 +163,14 @@ async fn dead_letters_are_counted_once() {
         };
         deadletter::put(&api.world.store, &letter).await.unwrap();
     };
-    // From before notifications were wanted.
+    // A dead letter from before notifications were enabled.
     letter("msg_0").await;
     look(&api, 1).await;
     for name in ["msg_1", "msg_2"] {
         letter(name).await;
     }
     assert_eq!(receiver.take(), [""; 0]);
-    // The clock of the look before was a minute ahead.
+    // The clock of the previous pass was a minute ahead.
     let late = api.world.clock.now().after(Duration::from_secs(90));
     for name in ["msg_3", "msg_4"] {
         let letter = DeadLetter {
@@ -192,7 +192,7 @@ async fn dead_letters_are_counted_once() {
 }
 
 #[tokio::test]
-async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_up_in_the_end() {
+async fn refused_notification_is_retried_with_the_same_id_and_finally_dropped() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -207,7 +207,7 @@ async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_
         shown["lastAttempt"]["error"].as_str().unwrap().contains("500"),
         "{shown}"
     );
-    // Not at once.
+    // Retried only after a backoff.
     look(&api, 3).await;
     assert_eq!(receiver.got.lock().unwrap().len(), 1);
     for minute in 4..400 {
@@ -219,9 +219,9 @@ async fn what_a_webhook_refuses_is_sent_again_later_under_the_same_id_and_given_
     assert_eq!(api.get(&format!("{DEFAULT}/notify")).await.ok()["waiting"], 0);
 }
 
-/// Notifications were off meanwhile, or the bridge was.
+/// Notifications, or the bridge, were off in the meantime.
 #[tokio::test]
-async fn what_is_no_news_any_more_is_not_sent() {
+async fn outdated_notification_is_not_sent() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -238,7 +238,7 @@ async fn what_is_no_news_any_more_is_not_sent() {
 }
 
 #[tokio::test]
-async fn two_processes_that_look_at_the_same_time_send_it_once() {
+async fn concurrent_passes_notify_once() {
     let api = TestApi::new().await;
     let receiver = Receiver::start().await;
     notify(&api, &receiver.url).await;
@@ -250,7 +250,7 @@ async fn two_processes_that_look_at_the_same_time_send_it_once() {
 }
 
 #[tokio::test]
-async fn a_bot_of_the_organization_says_it_in_a_chat() {
+async fn bot_of_the_organization_notifies_a_chat() {
     let api = TestApi::new().await;
     api.work();
     let receiver = crate::test_api::recording(json!({})).await;
@@ -276,7 +276,7 @@ async fn a_bot_of_the_organization_says_it_in_a_chat() {
 }
 
 #[tokio::test]
-async fn settings_are_checked_and_the_secret_stays_with_its_address() {
+async fn settings_are_validated_and_the_secret_is_bound_to_its_origin() {
     let api = TestApi::guarded().await;
     let path = format!("{DEFAULT}/notify");
     let refused = async |body: Value, status: u16, code: &str, field: &str| {

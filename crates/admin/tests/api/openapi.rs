@@ -1,4 +1,4 @@
-//! The description and the service are the same thing.
+//! The OpenAPI description and the served routes match.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::test_api::{ROOT, TestApi};
 
-/// What the design promises, with its methods.
+/// The routes that the design promises, with their methods.
 const PROMISED: &[(&str, &[&str])] = &[
     ("/api/v1/orgs", &["get", "post"]),
     ("/api/v1/orgs/{org}", &["get", "patch"]),
@@ -81,14 +81,14 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("/healthz", &["get"]),
 ];
 
-/// What another service answers, on the same address.
+/// Routes that another service answers at the same address.
 const BESIDE: [(&str, &[&str]); 2] = [
     ("/api/{platform}/webhook/{integrationId}", &["get", "post"]),
     ("/api/web/replies/{replyId}", &["get"]),
 ];
 
 #[tokio::test]
-async fn the_description_tells_all_that_is_promised_and_no_more() {
+async fn description_lists_exactly_the_promised_routes() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     assert!(
@@ -106,7 +106,7 @@ async fn the_description_tells_all_that_is_promised_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_described_is_served() {
+async fn described_routes_are_served() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     let own = |path: &str| BESIDE.iter().all(|(beside, _)| *beside != path);
@@ -139,7 +139,7 @@ async fn what_is_described_is_served() {
     }
 }
 
-/// Every `$ref` leads somewhere.
+/// Every `$ref` resolves.
 #[tokio::test]
 async fn no_reference_is_dangling() {
     let api = TestApi::new().await;
@@ -173,7 +173,7 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Val
 }
 
 #[tokio::test]
-async fn every_operation_has_a_name_of_its_own_and_every_answer_a_description() {
+async fn every_operation_id_is_unique_and_every_response_has_a_description() {
     let api = TestApi::new().await;
     let description = api.get("/api/openapi.json").await.ok();
     let mut names = BTreeSet::new();

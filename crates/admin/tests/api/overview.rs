@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, TestApi};
 
-/// A web integration with an echo behind it, to which three people have written.
+/// A web integration with an echo agent, to which three people have written.
 async fn talked(api: &TestApi) -> String {
     api.work();
     let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);
@@ -27,7 +27,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
+async fn list_includes_only_what_is_requested() {
     let api = TestApi::new().await;
     let web = talked(&api).await;
     let plain = api.get(&format!("{DEFAULT}/integrations")).await.ok();
@@ -58,7 +58,7 @@ async fn a_list_includes_what_it_is_asked_for_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_filtered_list_has_full_pages() {
+async fn filtered_list_has_full_pages() {
     let api = TestApi::new().await;
     for n in 0..6 {
         api.web(&format!("{} {n}", if n % 2 == 0 { "Even" } else { "Odd" }))
@@ -121,7 +121,7 @@ async fn messages_are_found_by_person_time_and_id() {
 }
 
 #[tokio::test]
-async fn the_summary_names_what_needs_attention() {
+async fn summary_lists_what_needs_attention() {
     let api = TestApi::new().await;
     talked(&api).await;
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();

@@ -1,10 +1,10 @@
-//! Strangers who are let in by a code, and people who link themselves.
+//! Pairing: strangers who are admitted by a code, and people who link themselves.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, TestApi};
 
-/// A bridge with an English web bot that strangers may ask to use.
+/// A bridge with an English web bot with pairing enabled.
 async fn guarded_bot() -> (TestApi, String) {
     let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
@@ -17,7 +17,7 @@ async fn guarded_bot() -> (TestApi, String) {
     (api, integration)
 }
 
-/// The code in the sentence that a stranger is told.
+/// The code in the sentence shown to a stranger.
 fn code_in(text: &str) -> String {
     let (_, rest) = text
         .split_once("this bot: ")
@@ -40,7 +40,7 @@ async fn pairings(api: &TestApi) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn stranger_is_let_in_by_the_code_they_were_shown() {
+async fn stranger_is_admitted_by_pairing_code() {
     let (api, web) = guarded_bot().await;
     let code = code_in(&api.ask_as(&web, "lisi", "hello").await);
     assert_eq!(
@@ -70,7 +70,7 @@ async fn stranger_is_let_in_by_the_code_they_were_shown() {
 }
 
 #[tokio::test]
-async fn at_most_three_strangers_wait_and_each_is_decided_by_id() {
+async fn at_most_three_pairing_requests_wait_and_each_is_decided_by_id() {
     let (api, web) = guarded_bot().await;
     for stranger in ["a", "b", "c"] {
         code_in(&api.ask_as(&web, stranger, "hello").await);
@@ -98,7 +98,7 @@ async fn at_most_three_strangers_wait_and_each_is_decided_by_id() {
 }
 
 #[tokio::test]
-async fn wrong_codes_are_slowed() {
+async fn wrong_pairing_codes_are_rate_limited() {
     let (api, web) = guarded_bot().await;
     let code = code_in(&api.ask_as(&web, "lisi", "hello").await);
     let path = format!("{DEFAULT}/pairings/approve");
@@ -145,7 +145,7 @@ async fn linked_person_approves_in_the_chat() {
 }
 
 #[tokio::test]
-async fn link_code_is_for_one_person_and_guesses_are_slowed() {
+async fn link_code_is_for_one_person_and_guesses_are_rate_limited() {
     let (api, web) = guarded_bot().await;
     let made = api
         .post(&format!("{DEFAULT}/link-codes"), json!({ "linked": "Zhang Wei" }))
@@ -188,7 +188,7 @@ async fn dump(api: &TestApi) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
+async fn erased_person_leaves_no_data_in_the_tables() {
     let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
     let web = api.create(&format!("{DEFAULT}/integrations"), body).await;
@@ -244,7 +244,7 @@ async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
         .filter(|item| item.contains(forgotten) || item.contains(&id))
         .collect();
     assert!(theirs.is_empty(), "{theirs:?}");
-    // Only marks of their messages remain, without words: against a platform that delivers them again.
+    // Only markers of the deleted messages remain, without text: they deduplicate if a platform delivers one again.
     let n_marks = left.iter().filter(|item| item.contains("\"pm\": S(\"\")")).count();
     let others = left
         .iter()
@@ -252,7 +252,7 @@ async fn nothing_of_a_forgotten_person_remains_in_the_tables() {
         .count();
     assert_eq!((n_marks, others), (9, before));
     assert!(left.iter().any(|item| item.contains(other)));
-    // The audit log has a digest of who was forgotten, and no name.
+    // The audit log has a digest of the erased person, and no name.
     let audit = api.get(&format!("{DEFAULT}/audit")).await;
     let entries = audit.ok()["items"].clone();
     let mut entries = entries.as_array().unwrap().iter();

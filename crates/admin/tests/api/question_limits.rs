@@ -1,4 +1,4 @@
-//! Quiet hours and limits on questions, as operators set them and people meet them.
+//! Quiet hours and rate limits of questions: configuration and effect.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn question_in_quiet_hours_is_refused_with_a_notice() {
 }
 
 #[tokio::test]
-async fn one_person_may_ask_so_often_in_a_minute() {
+async fn questions_of_one_person_are_rate_limited() {
     let (api, web, trigger) = bot(json!({ "maxMessagesPerPersonPerMinute": 2 })).await;
     for _ in 0..2 {
         assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
@@ -81,7 +81,7 @@ async fn one_person_may_ask_so_often_in_a_minute() {
 }
 
 #[tokio::test]
-async fn organization_may_ask_so_often_in_a_minute() {
+async fn questions_of_an_organization_are_rate_limited() {
     let place_limits = json!({ "limits": { "maxMessagesPerMinute": 1 } });
     let (api, web, _) = bot(json!({})).await;
     let shown = api.patch(DEFAULT, place_limits).await.ok();
@@ -93,7 +93,7 @@ async fn organization_may_ask_so_often_in_a_minute() {
 }
 
 #[tokio::test]
-async fn wrong_limits_are_named() {
+async fn invalid_limits_are_reported() {
     let (api, _, trigger) = bot(json!({})).await;
     let night =
         |from: &str, to: &str, offset: &str| json!({ "quietHours": { "from": from, "to": to, "utcOffset": offset } });

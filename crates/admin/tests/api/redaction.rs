@@ -1,4 +1,4 @@
-//! The guard on credentials, as operators set it and people meet it.
+//! Redaction of credentials: configuration and effect.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::test_api::{DEFAULT, TestApi};
 
 const SECRET: &str = "sk-a1B2c3D4e5F6g7H8i9J0k1L2m3";
 
-/// A bridge with an English web bot that echoes, and the path of its trigger.
+/// A bridge with an English web bot and an echo agent, and the path of its trigger.
 async fn bot(redaction: Value) -> (TestApi, String, String) {
     let api = TestApi::new().await;
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
@@ -24,7 +24,7 @@ async fn log(api: &TestApi, integration: &str) -> String {
 }
 
 #[tokio::test]
-async fn credential_in_a_message_is_hidden_from_the_agent() {
+async fn credential_in_a_message_is_masked_for_the_agent() {
     let (api, web, trigger) = bot(json!({ "incoming": "mask" })).await;
     let said = api.ask_as(&web, "lisi", &format!("use {SECRET} please")).await;
     assert!(said.starts_with("use [redacted] please"), "{said}");
@@ -47,7 +47,7 @@ async fn credential_in_a_message_is_hidden_from_the_agent() {
 }
 
 #[tokio::test]
-async fn credential_in_an_answer_is_hidden_from_the_chat() {
+async fn credential_in_an_answer_is_masked_in_the_chat() {
     let (api, web, _) = bot(json!({ "outgoing": "mask", "patterns": ["EMP-[0-9]+"] })).await;
     let said = api
         .ask_as(&web, "lisi", &format!("the key {SECRET} of EMP-1234 and so on"))

@@ -1,4 +1,4 @@
-//! What was deleted can be restored.
+//! Restoring deleted resources.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ async fn ids(api: &TestApi, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_agent_comes_back_with_its_secrets() {
+async fn restored_agent_has_its_secrets() {
     let api = TestApi::new().await;
     let config = json!({ "baseUrl": "http://127.0.0.1:1/v1", "apiKey": "sk-1", "model": "m" });
     let new = json!({ "name": "GPT", "protocol": "openai_chat", "config": config });
@@ -43,7 +43,7 @@ async fn an_agent_comes_back_with_its_secrets() {
 }
 
 #[tokio::test]
-async fn a_bot_and_its_trigger_come_back_and_answer() {
+async fn restored_bot_and_trigger_answer() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let trigger = api.trigger(&bot, &agent).await;
@@ -74,7 +74,7 @@ async fn a_bot_and_its_trigger_come_back_and_answer() {
 }
 
 #[tokio::test]
-async fn a_trigger_that_was_enabled_needs_its_integration_to_be_free() {
+async fn restored_enabled_trigger_needs_a_free_integration() {
     let api = TestApi::new().await;
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let first = api.trigger(&bot, &agent).await;
@@ -90,7 +90,7 @@ async fn a_trigger_that_was_enabled_needs_its_integration_to_be_free() {
 }
 
 #[tokio::test]
-async fn nothing_of_another_organization_is_restored() {
+async fn resources_of_another_organization_are_not_restored() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
     api.delete(&format!("{DEFAULT}/agents/{agent}")).await.ok();

@@ -1,10 +1,10 @@
-//! More than one agent behind a bot: routes, and what people choose.
+//! Several agents behind a bot: routes, and choice by people.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{Asked, DEFAULT, TestApi, recording};
 
-/// An agent that answers with its own name and keeps nothing, and what it was asked.
+/// An agent that answers with its own name and keeps no state, and the requests it received.
 async fn agent(api: &TestApi, name: &str) -> (String, Asked) {
     let answer = json!({ "choices": [{ "message": { "role": "assistant", "content": format!("from {name}") } }] });
     let (url, asked) = recording(answer).await;
@@ -13,7 +13,7 @@ async fn agent(api: &TestApi, name: &str) -> (String, Asked) {
     (api.create(&format!("{DEFAULT}/agents"), body).await, asked)
 }
 
-/// A bot in English with this trigger.
+/// An English bot with this trigger.
 async fn bot(api: &TestApi, agent: &str, settings: Value) -> (String, String) {
     let body = json!({ "name": "Web", "platform": "web", "language": "en" });
     let bot = api.create(&format!("{DEFAULT}/integrations"), body).await;
@@ -30,7 +30,7 @@ fn words(asked: &Asked) -> String {
 }
 
 #[tokio::test]
-async fn first_route_that_matches_answers_and_agents_are_told_nothing_of_each_other() {
+async fn first_matching_route_answers_and_agents_do_not_see_each_others_messages() {
     let api = TestApi::new().await;
     let ((own, own_asked), (hr, hr_asked), (vip, _)) = (
         agent(&api, "Helper").await,
@@ -108,7 +108,7 @@ async fn person_chooses_an_agent_until_the_session_ends() {
 }
 
 #[tokio::test]
-async fn routes_are_checked_and_their_agents_stay() {
+async fn routes_are_validated_and_their_agents_cannot_be_deleted() {
     let api = TestApi::new().await;
     let ((own, _), (hr, _)) = (agent(&api, "Helper").await, agent(&api, "HR").await);
     let (web, trigger) = bot(&api, &own, json!({ "routes": [{ "agent": hr, "firstWord": "hr" }] })).await;
@@ -154,7 +154,7 @@ async fn routes_are_checked_and_their_agents_stay() {
     assert_eq!(problem["impact"]["triggers"][0]["id"], trigger, "{problem}");
     let impact = api.get(&format!("{DEFAULT}/integrations/{web}/impact")).await.ok();
     assert_eq!(impact["agents"].as_array().unwrap().len(), 2, "{impact}");
-    // Counted once, though the trigger names it twice.
+    // Counted once, although the trigger refers to it twice.
     let twice = json!([{ "agent": hr, "firstWord": "a" }, { "agent": hr, "firstWord": "b" }]);
     api.patch(&path, json!({ "routes": twice })).await.ok();
     api.patch(&path, json!({ "enabled": false })).await.ok();

@@ -1,4 +1,4 @@
-//! Agents that call back, and what they may send.
+//! Callbacks of agents, and their limits.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn save(api: &TestApi, before: &Conversation, run: Option<RunState>) {
     conversation::save(&api.world.store, before, &mut after).await.unwrap();
 }
 
-/// A run that waits for its agent, and the agent's token.
+/// A run that waits for its agent, and the token of the agent's callbacks.
 async fn waiting(api: &TestApi, n_events: u64) -> String {
     let now = api.world.clock.now();
     let before = Conversation::new(key(), now);
@@ -82,7 +82,7 @@ async fn n_wake_ups(api: &TestApi) -> usize {
 }
 
 #[tokio::test]
-async fn runner_is_woken_for_the_end_though_something_comes_after_it() {
+async fn final_event_wakes_the_runner_and_later_events_are_refused() {
     let api = TestApi::new().await;
     let token = waiting(&api, 0).await;
     let answer = report(&api, &token, &[(1, "completed"), (2, "text.delta")]).await;
@@ -93,7 +93,7 @@ async fn runner_is_woken_for_the_end_though_something_comes_after_it() {
 }
 
 #[tokio::test]
-async fn more_than_a_run_takes_is_refused_with_a_word_for_it() {
+async fn events_over_the_limit_of_a_run_are_refused_with_a_code() {
     let api = TestApi::new().await;
     let token = waiting(&api, MAX_EVENTS - 1).await;
     let far = report(&api, &token, &[(MAX_AHEAD + 1, "text.delta")]).await;
@@ -107,7 +107,7 @@ async fn more_than_a_run_takes_is_refused_with_a_word_for_it() {
 }
 
 #[tokio::test]
-async fn nothing_new_is_taken_after_the_run_though_nobody_closed_it() {
+async fn events_after_the_end_of_a_run_are_refused() {
     let api = TestApi::new().await;
     let token = waiting(&api, 0).await;
     report(&api, &token, &[(1, "text.delta")]).await.ok();

@@ -1,4 +1,4 @@
-//! Messages that are said later, or to everybody.
+//! Scheduled messages and broadcasts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::test_api::{self, DEFAULT, TestApi};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// What the program behind a bot was sent: path and body.
+/// The requests that the program behind a bot received: path and body.
 type Sent = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A bridge with a bot that can speak unasked.
+/// A bridge with a bot that can send proactive messages.
 async fn speaking() -> (TestApi, String, Sent) {
     let api = TestApi::new().await;
     api.work();
@@ -26,7 +26,7 @@ async fn speaking() -> (TestApi, String, Sent) {
     (api, bot, sent)
 }
 
-/// Looks as a process does whose clock is so much later.
+/// Runs a pass as a process whose clock is this much later.
 async fn look(api: &TestApi, later: Duration) {
     let world = World {
         clock: Clock::starting_at(api.world.clock.now().after(later)),
@@ -51,7 +51,7 @@ async fn n_messages(api: &TestApi) -> usize {
     listed["items"].as_array().unwrap().len()
 }
 
-/// Makes a person who has spoken to the bot.
+/// Creates a person who has written to the bot.
 async fn person(api: &TestApi, bot: &str, name: &str, linked: bool) {
     let (integration, organization) = (IntegrationId::new(bot), OrganizationId::new("default"));
     let (sender, now) = (SenderId::new(name), api.world.clock.now());
@@ -71,7 +71,7 @@ fn in_an_hour(api: &TestApi) -> String {
 }
 
 #[tokio::test]
-async fn message_is_said_at_its_time_and_once() {
+async fn scheduled_message_is_sent_on_time_and_once() {
     let (api, bot, sent) = speaking().await;
     let made = schedule(
         &api,
@@ -104,7 +104,7 @@ async fn message_is_said_at_its_time_and_once() {
 }
 
 #[tokio::test]
-async fn everybody_who_is_linked_is_told_once() {
+async fn broadcast_reaches_every_linked_person_once() {
     let (api, bot, _) = speaking().await;
     let other = api.web("Other").await;
     for n in 0..60 {
@@ -126,7 +126,7 @@ async fn everybody_who_is_linked_is_told_once() {
 }
 
 #[tokio::test]
-async fn cancelled_message_is_not_said() {
+async fn cancelled_message_is_not_sent() {
     let (api, bot, _) = speaking().await;
     let body = json!({ "integrationId": bot, "userId": "lisi", "text": "no", "sendAt": in_an_hour(&api) });
     let made = schedule(&api, body).await;
@@ -141,7 +141,7 @@ async fn cancelled_message_is_not_said() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_said_tells_why() {
+async fn unsendable_message_has_a_reason() {
     let (api, bot, _) = speaking().await;
     let body = json!({ "integrationId": bot, "chatId": "ops", "text": "x", "sendAt": in_an_hour(&api) });
     let late = schedule(&api, body.clone()).await;
@@ -163,7 +163,7 @@ async fn what_can_not_be_said_tells_why() {
 }
 
 #[tokio::test]
-async fn files_go_along_by_address_or_by_content() {
+async fn files_are_sent_by_url_or_by_content() {
     let (api, bot, sent) = speaking().await;
     let path = format!("{DEFAULT}/integrations/{bot}/messages");
     let files = json!([{ "url": "https://files.example/a.pdf", "name": "a.pdf", "mime": "application/pdf" },
@@ -209,7 +209,7 @@ async fn files_go_along_by_address_or_by_content() {
 }
 
 #[tokio::test]
-async fn mistakes_are_refused_all_at_once() {
+async fn all_mistakes_are_reported_at_once() {
     let (api, bot, _) = speaking().await;
     let path = format!("{DEFAULT}/scheduled-messages");
     let body = json!({ "integrationId": bot, "chatId": "a", "userId": "b", "sendAt": "2001-01-01T00:00:00Z" });

@@ -1,4 +1,4 @@
-//! Secrets never come out.
+//! Secrets are never in a response.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::test_api::{DEFAULT, TestApi, answering, recording};
 const SECRETS: [&str; 4] = ["hunter2-app", "hunter2-verify", "hunter2-key", "hunter2-header"];
 
 #[tokio::test]
-async fn no_answer_holds_a_secret() {
+async fn no_response_contains_a_secret() {
     let api = TestApi::new().await;
     let platform = answering(json!({ "code": 10014, "msg": "app secret hunter2-app is invalid" })).await;
     let credentials = json!({ "appId": "cli_1", "appSecret": SECRETS[0], "verificationToken": SECRETS[1] });
@@ -51,9 +51,9 @@ async fn no_answer_holds_a_secret() {
     }
 }
 
-/// Moving an address takes no kept secret along: the new server is asked nothing.
+/// When an address moves, kept secrets don't move with it: the new server is not called.
 #[tokio::test]
-async fn a_moved_address_gets_no_kept_secret() {
+async fn moved_address_gets_no_kept_secret() {
     let api = TestApi::new().await;
     let (thief, asked) = recording(json!({})).await;
     let config = json!({ "baseUrl": "https://llm.example/v1", "model": "m", "apiKey": SECRETS[2],
@@ -93,7 +93,7 @@ async fn a_moved_address_gets_no_kept_secret() {
     );
     assert!(asked.lock().unwrap().is_empty(), "the new address was called");
 
-    // Who knows the secrets may move them.
+    // A caller who gives the secrets again may move the address.
     let all =
         json!({ "endpoints": { "apiBase": thief }, "credentials": { "appSecret": "a", "verificationToken": "b" } });
     api.patch(&integration, all).await.ok();

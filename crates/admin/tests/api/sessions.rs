@@ -41,7 +41,7 @@ fn set_cookie(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_session_stands_for_its_token() {
+async fn session_has_the_rights_of_its_token() {
     let api = TestApi::new().await;
     let opened = send(
         &api,
@@ -107,7 +107,7 @@ async fn a_change_with_the_cookie_needs_a_header_that_no_form_sends() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_itself_and_with_its_token() {
+async fn session_ends_when_it_is_closed_or_its_token_deleted() {
     let api = TestApi::new().await;
     let token = api.organization("acme", "admin").await;
     let path = "/api/v1/orgs/acme/agents";
@@ -126,7 +126,7 @@ async fn a_session_ends_with_itself_and_with_its_token() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_are_slowed_down_by_address_and_right_ones_never() {
+async fn wrong_tokens_are_rate_limited_by_address_and_right_ones_are_not() {
     let api = TestApi::new().await;
     let ask = async |token: &str, address: &str| {
         let mut request = Request::get(AGENTS)

@@ -1,4 +1,4 @@
-//! The synthetic check, which makes its bot and asks it through the public address.
+//! The synthetic check, which creates its bot and sends it a message through the public address.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use tieline_core::ids::{IntegrationId, ReplyId};
 
 use crate::test_api::TestApi;
 
-/// Answers callbacks and polls as the function `webhook` does.
+/// Answers callbacks and polls like the Lambda function `webhook`.
 async fn answer(world: &World, request: Request) -> WebhookAnswer {
     let (head, body) = request.into_parts();
     let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap());
@@ -48,7 +48,7 @@ async fn answer(world: &World, request: Request) -> WebhookAnswer {
     }
 }
 
-/// The API in a process that checks itself, and the switch that takes its public address away.
+/// The API in a process that runs the check, and the switch that makes its public address fail.
 async fn checking() -> (TestApi, World, Arc<AtomicBool>) {
     let api = TestApi::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,7 +75,7 @@ async fn checking() -> (TestApi, World, Arc<AtomicBool>) {
     (api, world, is_up)
 }
 
-/// What a check counts.
+/// The metrics that a check emits.
 async fn failed(world: &World) -> serde_json::Value {
     synthetic_check::run(world).await;
     let line = world.metrics.take_lines(world.clock.now());
@@ -83,7 +83,7 @@ async fn failed(world: &World) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_check_makes_its_bot_once_and_is_answered() {
+async fn check_creates_its_bot_once_and_is_answered() {
     let (api, world, is_up) = checking().await;
     api.work();
     for _ in 0..2 {
@@ -101,8 +101,8 @@ async fn a_check_makes_its_bot_once_and_is_answered() {
 }
 
 #[tokio::test]
-async fn a_message_that_no_runner_answers_fails_the_check_in_time() {
-    // No dispatcher and no runner works.
+async fn unanswered_message_fails_the_check_in_time() {
+    // No dispatcher and no runner is running.
     let (_api, world, _is_up) = checking().await;
     let begun = tokio::time::Instant::now();
     assert_eq!(failed(&world).await, 1.0);
@@ -110,7 +110,7 @@ async fn a_message_that_no_runner_answers_fails_the_check_in_time() {
 }
 
 #[tokio::test]
-async fn a_bot_that_was_deleted_in_part_is_made_again() {
+async fn partly_deleted_bot_is_created_again() {
     let (api, world, _is_up) = checking().await;
     api.work();
     assert_eq!(failed(&world).await, 0.0);

@@ -1,4 +1,4 @@
-//! Task mode in direct chats: commands, menus, and tasks that are bound from outside.
+//! Task mode in direct chats: commands, menus, and binding to a task through the API.
 
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ async fn tasks_survive_new_chats_and_are_shown_in_lists() {
 }
 
 #[tokio::test]
-async fn text_ends_a_menu_and_goes_to_the_agent() {
+async fn text_closes_a_menu_and_goes_to_the_agent() {
     let (api, web) = bot(json!({ "taskMode": true })).await;
     let ask = async |text: &str| api.ask_as(&web, LISI, text).await;
     ask("/new").await;
@@ -85,7 +85,7 @@ async fn text_ends_a_menu_and_goes_to_the_agent() {
     assert!(ask("/cancel").await.starts_with("Cancelled"));
     assert!(ask("/switch").await.contains("What shall the task be called"));
     assert!(ask("Weekly report").await.contains("New task “Weekly report”"));
-    // With text there is no menu, and the text is the first input of a new chat.
+    // With a text there is no menu: the text is the first input of a new session.
     let answer = ask("/new what is this?").await;
     assert!(answer.contains("what is this?"), "{answer}");
     assert_eq!(conversation(&api, &web).await["mode"], "chat");
@@ -104,7 +104,7 @@ async fn without_task_mode_its_commands_are_text() {
 }
 
 #[tokio::test]
-async fn conversation_is_bound_to_a_task_from_outside() {
+async fn conversation_is_bound_to_a_task_through_the_api() {
     let (api, web) = bot(json!({ "taskMode": true })).await;
     api.ask_as(&web, LISI, "hello").await;
     let before = conversation(&api, &web).await;

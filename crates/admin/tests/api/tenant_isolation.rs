@@ -1,10 +1,10 @@
-//! Tenant isolation: an id of another organization is answered like one that doesn't exist.
+//! Tenant isolation: an id of another organization gets the same response as one that doesn't exist.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
-/// Something of everything in one organization.
+/// Creates one resource of each kind in an organization and returns their ids.
 pub(crate) async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
     let make = async |kind: &str, body: Value| api.create(&format!("{base}/{kind}"), body).await;
     let credentials = json!({ "botId": "b1", "secret": "s" });
@@ -26,7 +26,7 @@ pub(crate) async fn furnish(api: &TestApi, base: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_route_treats_a_strange_id_as_none() {
+async fn every_route_answers_a_foreign_id_like_a_missing_one() {
     let api = TestApi::new().await;
     api.work();
     api.organization("theirs", "admin").await;
@@ -38,7 +38,7 @@ async fn every_route_treats_a_strange_id_as_none() {
         .unwrap()
         .to_owned();
     ids.push(conversation);
-    // No table takes such a key.
+    // Longer than a key of any table may be.
     ids.push("x".repeat(4000));
     let description = api.get("/api/openapi.json").await.ok();
     let mut asked = 0;
@@ -63,7 +63,7 @@ async fn every_route_treats_a_strange_id_as_none() {
         }
     }
     assert!(asked > 200, "{asked}");
-    // Nothing of theirs was touched.
+    // Nothing of the other organization was changed.
     let left = api
         .ask(ROOT, "GET", "/api/v1/orgs/theirs/integrations", &Value::Null)
         .await
@@ -77,7 +77,7 @@ async fn attempt(api: &TestApi, token: &str, method: &str, path: &str, org: &str
         .replace("{id}", id)
         .replace("{conversationId}", id);
     let body = match method {
-        // Fails on its own fields where one is needed; where none is, it changes nothing.
+        // A route that needs fields rejects the empty body; one that needs none changes nothing.
         "post" | "patch" => json!({}),
         _ => Value::Null,
     };
@@ -85,7 +85,7 @@ async fn attempt(api: &TestApi, token: &str, method: &str, path: &str, org: &str
 }
 
 #[tokio::test]
-async fn an_id_that_no_table_takes_is_unknown() {
+async fn id_too_long_for_any_table_is_unknown() {
     let api = TestApi::new().await;
     let (web, agent) = (api.web("Web").await, api.echo("Echo").await);
     let trigger = api.trigger(&web, &agent).await;
@@ -128,7 +128,7 @@ fn compare(method: &str, path: &str, id: &str, strange: &Reply, unknown: &Reply)
 }
 
 #[tokio::test]
-async fn triggers_and_filters_do_not_reach_over_the_wall() {
+async fn triggers_and_filters_do_not_cross_organizations() {
     let api = TestApi::new().await;
     api.work();
     api.organization("theirs", "admin").await;

@@ -1,4 +1,4 @@
-//! A bridge in memory and a client of its management API.
+//! An in-memory bridge and a client of its management API.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,25 +30,25 @@ use tieline_store::{Keyring, Store, Tables, create_missing};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-/// The token that sees all.
+/// The root token.
 pub(crate) const ROOT: &str = "root-token-of-the-tests";
-/// The base of the organization that is there from the start.
+/// The base path of the default organization.
 pub(crate) const DEFAULT: &str = "/api/v1/orgs/default";
-/// How long anything may take before a test gives up.
+/// Timeout of a test's waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A bridge in memory.
+/// An in-memory bridge.
 pub(crate) struct TestApi {
     _engine: Embedded,
     pub(crate) world: World,
-    /// The tables, to look into them.
+    /// The tables, for direct inspection.
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     router: Router,
-    /// Ends the pollers when it is dropped.
+    /// Stops the pollers when it is dropped.
     stop: watch::Sender<bool>,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -61,14 +61,14 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// The body of a success.
+    /// The body of a successful response.
     #[track_caller]
     pub(crate) fn ok(&self) -> Value {
         assert!(self.status.is_success(), "{self:?}");
         if self.text.is_empty() { Value::Null } else { self.json() }
     }
 
-    /// The body of a problem of that status and code.
+    /// The body of a problem with this status and code.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
@@ -81,12 +81,12 @@ impl Reply {
 }
 
 impl TestApi {
-    /// A bridge that may call private addresses, as tests need it.
+    /// A bridge that may call private addresses, as tests need.
     pub(crate) async fn new() -> Self {
         Self::with(true).await
     }
 
-    /// A bridge as it is deployed.
+    /// A bridge with the SSRF guard on, as deployed.
     pub(crate) async fn guarded() -> Self {
         Self::with(false).await
     }
@@ -123,7 +123,7 @@ impl TestApi {
         }
     }
 
-    /// Takes the answer of an idempotency key out of the table, and ends its lease.
+    /// Removes the stored response of an idempotency key, and ends its lease.
     pub(crate) async fn forget_answer(&self, pk: &str, sk: &str) {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let update = self.dynamo.update_item().table_name("test-state");
@@ -138,7 +138,7 @@ impl TestApi {
             .unwrap();
     }
 
-    /// Dispatches and runs from now on.
+    /// Starts the dispatcher and the runner.
     pub(crate) fn work(&self) {
         let concurrency = Concurrency {
             dispatchers: 1,
@@ -163,7 +163,7 @@ impl TestApi {
         }
     }
 
-    /// Asks with a token. `Null` is no body.
+    /// Sends a request with a token. `Null` sends no body.
     pub(crate) async fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> Reply {
         let request = Request::builder()
             .method(method)
@@ -193,7 +193,7 @@ impl TestApi {
         self.ask(ROOT, "DELETE", path, &Value::Null).await
     }
 
-    /// Creates something and gives its id.
+    /// Creates a resource and returns its id.
     pub(crate) async fn create(&self, path: &str, body: Value) -> String {
         let made = self.post(path, body).await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
@@ -226,7 +226,7 @@ impl TestApi {
         self.say_as(integration, "lisi", text).await
     }
 
-    /// The same from this person, each in a chat of their own.
+    /// Like [`TestApi::say`], but from this person, each in a chat of their own.
     pub(crate) async fn say_as(&self, integration: &str, person: &str, text: &str) -> String {
         let said = self.receive(integration, person, text).await;
         said["messageId"].as_str().unwrap().to_owned()
@@ -245,7 +245,7 @@ impl TestApi {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// Sends a message over the web channel and returns the final text of its reply, in English for sentences of ours.
+    /// Sends a message over the web channel and returns the final text of its reply; our own sentences are in English.
     pub(crate) async fn ask_as(&self, integration: &str, person: &str, text: &str) -> String {
         let said = self.receive(integration, person, text).await;
         let id = ReplyId::new(said["replyId"].as_str().unwrap());
@@ -263,7 +263,7 @@ impl TestApi {
         }
     }
 
-    /// Waits until a GET shows what is wanted.
+    /// Polls with GET until the response meets the condition.
     pub(crate) async fn wait(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let give_up_at = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -276,7 +276,7 @@ impl TestApi {
         }
     }
 
-    /// An organization with a token of that role.
+    /// Creates an organization and returns a token with this role.
     pub(crate) async fn organization(&self, id: &str, role: &str) -> String {
         self.post("/api/v1/orgs", json!({ "id": id })).await;
         let body = json!({ "name": "t", "role": role });
@@ -296,7 +296,7 @@ fn sdk(engine: &Embedded) -> SdkConfig {
         .build()
 }
 
-/// An address at which every request gets this JSON.
+/// Address of a server that answers every request with this JSON.
 pub(crate) async fn answering(body: Value) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -305,7 +305,7 @@ pub(crate) async fn answering(body: Value) -> String {
     format!("http://{address}")
 }
 
-/// An address at which every request gets the JSON that is there then.
+/// Address of a server that answers every request with the current value of the returned JSON.
 pub(crate) async fn changing(first: Value) -> (String, Arc<Mutex<Value>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -316,10 +316,10 @@ pub(crate) async fn changing(first: Value) -> (String, Arc<Mutex<Value>>) {
     (format!("http://{address}"), body)
 }
 
-/// What was asked somewhere: addresses and bodies.
+/// The requests that a server received: paths and bodies.
 pub(crate) type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
-/// The same, which also remembers what it was asked.
+/// Like [`answering`], but also records the requests.
 pub(crate) async fn recording(body: Value) -> (String, Asked) {
     let asked = Asked::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

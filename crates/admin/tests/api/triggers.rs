@@ -51,7 +51,7 @@ async fn settings_have_defaults_and_limits() {
 }
 
 #[tokio::test]
-async fn welcome_that_the_platform_would_cut_is_refused() {
+async fn welcome_longer_than_the_platform_allows_is_refused() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
     let wecom = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
@@ -67,7 +67,7 @@ async fn welcome_that_the_platform_would_cut_is_refused() {
     let path = format!("{}/{id}", triggers());
     let problem = api.patch(&path, json!({ "welcome": too_long })).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
-    // No text is shown there, so none is too long.
+    // The web channel shows no welcome text, so none is too long.
     let web = api.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
     api.create(&triggers(), elsewhere).await;
@@ -105,7 +105,7 @@ async fn an_integration_has_one_enabled_trigger() {
 }
 
 #[tokio::test]
-async fn many_at_once_leave_one_bound() {
+async fn concurrent_bindings_leave_one_enabled() {
     let api = TestApi::new().await;
     let (integration, agent) = (api.web("Web").await, api.echo("Echo").await);
     let body = json!({ "integrationId": integration, "agentId": agent });
@@ -122,7 +122,7 @@ async fn many_at_once_leave_one_bound() {
     assert_eq!(made, 1);
 }
 
-/// Waits for all at the same time.
+/// Awaits all futures concurrently.
 async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = all.map(Box::pin).collect();
     let mut done = Vec::new();
@@ -145,7 +145,7 @@ async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
 }
 
 #[tokio::test]
-async fn what_is_not_there_can_not_be_bound() {
+async fn missing_resources_cannot_be_bound() {
     let api = TestApi::new().await;
     let (integration, agent) = (api.web("Web").await, api.echo("Echo").await);
     for enabled in [true, false] {

@@ -1,4 +1,4 @@
-//! `ETag` and `If-Match`: a change is made of the version that its author has seen, or not at all.
+//! Optimistic concurrency with `ETag` and `If-Match`: a change applies to the version that its author saw, or is rejected.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -29,7 +29,7 @@ fn etag(reply: &Reply) -> String {
     header
 }
 
-/// A resource's address, and two changes of it.
+/// The path of each resource, and two changes of it.
 async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
     let (bot, agent) = (api.web("Bot").await, api.echo("Echo").await);
     let trigger = api.trigger(&bot, &agent).await;
@@ -62,7 +62,7 @@ async fn resources(api: &TestApi) -> Vec<(String, Value, Value)> {
 }
 
 #[tokio::test]
-async fn a_change_of_an_old_version_is_refused() {
+async fn change_of_an_outdated_version_is_refused() {
     let api = TestApi::new().await;
     for (path, first, second) in resources(&api).await {
         let old = etag(&api.get(&path).await);
@@ -84,7 +84,7 @@ async fn a_change_of_an_old_version_is_refused() {
 }
 
 #[tokio::test]
-async fn of_two_changes_of_one_version_one_is_made() {
+async fn one_of_two_changes_of_a_version_succeeds() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
     let path = format!("{DEFAULT}/agents/{agent}");

@@ -1,13 +1,13 @@
-//! Files with a mistake: each is refused with its line, the field and what is allowed, and nothing is half done.
+//! Files with a mistake: each is rejected with line, field and allowed values, and nothing is applied.
 
 use serde_json::{Value, json};
 
 use crate::test_api::{DEFAULT, TestApi};
 
-/// A wrong file: what it shows, its text, the line, the field, and a part of the sentence: what is allowed.
+/// A wrong file: its mistake, its text, the line, the field, and a part of the sentence that names the allowed values.
 struct Wrong(&'static str, &'static str, u64, &'static str, &'static str);
 
-/// Each beside an agent `Good`, which must not be created.
+/// Each is applied together with a valid agent `Good`, which must not be created.
 const WRONG: &[Wrong] = &[
     Wrong(
         "no YAML",
@@ -413,7 +413,7 @@ const WRONG: &[Wrong] = &[
         "agents: [{name: Good, protocol: echo}]\nnotify:\n  webhook: {url: 'https://x.example', secret: 0123456789abcdef}\n  chat: {integration: There, chatId: c}\n",
         4,
         "notify.chat",
-        "can't stand beside webhook",
+        "can't be combined with webhook",
     ),
     Wrong(
         "a short secret of notifications",
@@ -445,7 +445,7 @@ const WRONG: &[Wrong] = &[
     ),
 ];
 
-/// A bridge with an integration `There`, and one that has the bot account `taken`.
+/// A bridge with an integration `There`, and one that owns the bot account `taken`.
 async fn api() -> TestApi {
     let api = TestApi::guarded().await;
     api.web("There").await;
@@ -465,7 +465,7 @@ async fn owned(api: &TestApi) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
+async fn wrong_file_is_refused_with_line_field_and_allowed_values() {
     assert!(WRONG.len() >= 40);
     let api = api().await;
     let before = owned(&api).await;
@@ -495,7 +495,7 @@ async fn each_is_refused_with_its_line_its_field_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_at_once() {
+async fn all_mistakes_of_a_file_are_reported_at_once() {
     let api = api().await;
     let file = "agents:
 - name: A

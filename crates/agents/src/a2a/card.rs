@@ -6,7 +6,7 @@ use tieline_core::agent::AgentFailure;
 use super::wire::{Card, Version};
 use crate::failure;
 
-/// The binding that we speak.
+/// The protocol binding that this adapter supports.
 const JSON_RPC: &str = "JSONRPC";
 
 /// An interface of an agent.
@@ -20,7 +20,7 @@ pub(crate) struct Endpoint {
     pub(crate) streams: bool,
 }
 
-/// The first JSON-RPC interface of a version that we speak, and that `only` allows.
+/// Chooses the first JSON-RPC interface of a version that we support and that `only` allows.
 pub(crate) fn choose(card: &Card, only: Option<Version>) -> Result<Endpoint, AgentFailure> {
     let allowed = |version: &Version| only.is_none_or(|only| only == *version);
     let streams = card.capabilities.streaming;
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn first_interface_that_we_speak_is_chosen() {
+    fn first_supported_interface_is_chosen() {
         let card = json!({"supportedInterfaces": [
             {"url": "https://a/grpc", "protocolBinding": "GRPC", "protocolVersion": "1.0"},
             {"url": "https://a/v2", "protocolBinding": "JSONRPC", "protocolVersion": "2.0"},
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn older_cards_name_one_address_and_perhaps_others() {
+    fn older_cards_have_one_url_and_optional_others() {
         let both = json!({"url": "https://a/old", "protocolVersion": "0.3.0", "supportedInterfaces": [
             {"url": "https://a/new", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]});
         assert_eq!(chosen(both.clone(), None), Some(("https://a/new".into(), Version::V1)));

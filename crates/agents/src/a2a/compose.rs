@@ -1,4 +1,4 @@
-//! A question as the parameters of a call, in either version.
+//! Converts a question to the parameters of a call, in either version.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use super::refs::ContextRef;
 use super::wire::Version;
 use crate::{derived_id, facts, prompt};
 
-/// What we can show.
+/// MIME types of output that the bridge can show.
 const OUTPUT_MODES: &[&str] = &[
     "text/plain",
     "text/markdown",
@@ -43,7 +43,7 @@ pub(crate) fn params(request: &AgentRequest, to: &ContextRef, endpoint: &Endpoin
             message.insert(name.into(), value.into());
         }
     }
-    // A server that can't stream is polled: a call that waits for the end would be cut by whatever is between.
+    // A server that can't stream is polled: a blocking call that lasts as long as the task would be cut off by proxies in between.
     let waiting = match version {
         Version::V1 => ("returnImmediately", !endpoint.streams),
         Version::V03 => ("blocking", endpoint.streams),
@@ -68,7 +68,7 @@ fn with_tenant(mut params: Value, endpoint: &Endpoint) -> Value {
     params
 }
 
-/// The same on every try; another one for a message that an operator sends again.
+/// The message id: the same on every attempt; a new one for a message that an operator redrives.
 fn message_id(request: &AgentRequest) -> String {
     let redrives = request.message.redrives.to_string();
     derived_id::uuid(&[

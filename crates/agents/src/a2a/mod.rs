@@ -1,8 +1,8 @@
 //! `a2a`: Agent2Agent over JSON-RPC, versions 1.0 and 0.3.
 //!
-//! The agent's card says which interface to call. A session is a context; a run is a task, which goes on without a listener: it is
-//! read again by `GetTask` (everything so far) and `SubscribeToTask` (what follows), in the same process or in another one. An
-//! agent that doesn't stream is polled. Push notifications are not used: their body is not what our callback address accepts, and
+//! The agent's card says which interface to call. A session is a context. A run is a task, which continues without a listener: it is
+//! read again with `GetTask` (everything so far) and `SubscribeToTask` (what follows), in the same process or in another one. An
+//! agent that doesn't stream is polled. Push notifications are not used: their body is not what our callback endpoint accepts, and
 //! polling a task needs none.
 //!
 //! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/).
@@ -49,7 +49,7 @@ const PROTOCOL_VERSION: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "a2a",
     name: "Agent2Agent (A2A)",
@@ -67,20 +67,20 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: true,
 };
 
-/// Where cards are, and were before 0.3.
+/// Path of the agent card; before 0.3 it was `OLD_CARD`.
 const CARD: [&str; 2] = [".well-known", "agent-card.json"];
 const OLD_CARD: [&str; 2] = [".well-known", "agent.json"];
 
-/// Tells the server which version we speak. 0.3 has none.
+/// Header with the protocol version. 0.3 has none.
 const VERSION_HEADER: &str = "a2a-version";
 
-/// Polls slow down to the back-off of this attempt.
+/// Attempt number at which the backoff between polls stops growing.
 const MAX_POLL_STEP: u32 = 4;
 
 /// An agent that speaks A2A.
 #[derive(Clone)]
 pub(crate) struct A2a {
-    /// Where the card is.
+    /// Base URL below which the card is.
     api: JsonApi,
     only: Option<Version>,
 }
@@ -116,13 +116,13 @@ enum Called {
     Stream(Box<Events>),
 }
 
-/// A task that is read.
+/// State of reading one task.
 struct Reader<'a> {
     rpc: Rpc<'a>,
     reading: Reading,
-    /// The newest references that were passed on.
+    /// The latest references that were emitted.
     started: Option<AgentEvent>,
-    /// Whether events may have been missed: then only a snapshot has it all.
+    /// Whether events may have been missed: then only a snapshot is complete.
     needs_snapshot: bool,
     locale: Language,
 }
@@ -166,7 +166,7 @@ impl A2a {
         reader.follow(stream, sink).await
     }
 
-    /// Cancels the task. One that has ended, or that the agent doesn't know, needs none.
+    /// Cancels the task. A task that has ended, or that the agent doesn't know, counts as cancelled.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let known = cancel.run_ref.as_deref().and_then(TaskRef::parse);
         let Some((task, endpoint)) = known.and_then(|known| Some((known.task?, known.endpoint))) else {
@@ -182,7 +182,7 @@ impl A2a {
         }
     }
 
-    /// Reads the card and asks for a task that doesn't exist: tries address, card and key without a task.
+    /// Fetches the card and requests a task that doesn't exist: tests URL, card and key without creating a task.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let endpoint = self.endpoint(Manner::probing(), env).await?;
         let rpc = self.rpc(endpoint, env)?;
@@ -202,8 +202,8 @@ impl A2a {
         card::choose(&card?, self.only)
     }
 
-    /// The interface's address comes from outside: it is held to the rule of `baseUrl`, and the settings' headers, which hold the
-    /// key, go to `baseUrl`'s own origin only.
+    /// The interface's URL comes from the agent: it is subject to the SSRF guard's rule for `baseUrl`, and the configured headers, which
+    /// contain the key, are sent to `baseUrl`'s own origin only.
     fn rpc<'a>(&self, endpoint: Endpoint, env: &'a Env) -> Result<Rpc<'a>, AgentFailure> {
         let url = outbound_url::check(&endpoint.url, env.allow_private).map_err(|error| {
             let message = format!("the interface in the agent's card can't be called: {error}");
@@ -252,16 +252,16 @@ impl Rpc<'_> {
     }
 }
 
-/// The result of a JSON-RPC answer.
+/// The result in a JSON-RPC response.
 fn one(answer: RpcAnswer) -> Result<Item, CallError> {
     if let Some(error) = answer.error {
         return Err(CallError::Rpc(error));
     }
     let item = answer.result.and_then(Item::read);
-    item.ok_or_else(|| failure::bad_answer("expected a task or a message, met another result").into())
+    item.ok_or_else(|| failure::bad_answer("expected a task or a message, got another result").into())
 }
 
-/// The next event that we know. `None` if the stream ended or its connection broke.
+/// The next event of a known type. `None` if the stream ended or its connection broke.
 async fn next_item(events: &mut Events) -> Result<Option<Item>, CallError> {
     while let Next::Event(event) = rejoin::next(events).await? {
         let answer: RpcAnswer = api::parse(event.data.as_bytes())?;
@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Sends the question. A context or task that the agent has forgotten is left for a new one.
+    /// Sends the question. If the agent has forgotten the context or task, a new one is started.
     async fn send(
         &mut self,
         request: &AgentRequest,
@@ -324,7 +324,7 @@ impl<'a> Reader<'a> {
                 Ok(None)
             }
             Called::Stream(mut events) => {
-                // A refusal may come as the first event.
+                // An error may come as the first event.
                 if let Some(item) = next_item(&mut events).await? {
                     self.take(item, sink).await?;
                 }
@@ -333,7 +333,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the task to its end: the stream, and what comes after it broke.
+    /// Reads the task to its end: the stream, and after a break the rest by rejoining.
     async fn follow(&mut self, mut stream: Option<Box<Events>>, sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut rejoins = Rejoins::default();
         let mut n_polls = 0;
@@ -347,7 +347,7 @@ impl<'a> Reader<'a> {
                         self.take(item, sink).await?;
                     }
                     Ok(None) => stream = None,
-                    // The agent streams answers but has no subscriptions.
+                    // The agent can stream but doesn't support subscriptions.
                     Err(CallError::Rpc(error)) if self.needs_snapshot && is_unsupported(&error) => {
                         self.rpc.endpoint.streams = false;
                         stream = None;
@@ -372,7 +372,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads everything so far, then subscribes to what follows.
+    /// Reads a snapshot of everything so far, then subscribes to further events.
     async fn rejoin(&mut self, sink: &mut EventSink) -> Result<Option<Box<Events>>, AgentFailure> {
         self.snapshot(sink).await?;
         let Some(task) = self.reading.task.clone().filter(|_| !self.reading.is_over()) else {
@@ -381,7 +381,7 @@ impl<'a> Reader<'a> {
         if !self.rpc.endpoint.streams {
             return Ok(None);
         }
-        // What happens between the snapshot and the subscription is told by another snapshot at the end.
+        // A final snapshot contains what happens between this snapshot and the subscription.
         self.needs_snapshot = true;
         match self.rpc.about(Method::Subscribe, &task).await {
             Ok(Called::Stream(events)) => Ok(Some(events)),
@@ -393,7 +393,7 @@ impl<'a> Reader<'a> {
                 self.rpc.endpoint.streams = false;
                 Ok(None)
             }
-            // The connection broke before the first event: the next turn begins with another snapshot.
+            // The connection broke before the first event: the next round starts with another snapshot.
             Err(CallError::Failure(failure)) if failure.code == failure::BROKEN => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -406,11 +406,11 @@ impl<'a> Reader<'a> {
         self.needs_snapshot = false;
         match self.rpc.about(Method::Get, &task).await? {
             Called::One(item) => self.take(item, sink).await,
-            Called::Stream(_) => Err(failure::bad_answer("expected a task, met a stream")),
+            Called::Stream(_) => Err(failure::bad_answer("expected a task, got a stream")),
         }
     }
 
-    /// Passes on what an item says; before it, which task and context it is about.
+    /// Emits the events of an item, after the references of its task and context.
     async fn take(&mut self, item: Item, sink: &mut EventSink) -> Result<(), AgentFailure> {
         let events = self.reading.item(item);
         let started = self.started_event(false);
@@ -476,7 +476,7 @@ fn is_unsupported(error: &RpcError) -> bool {
     matches!(error.code, code::UNSUPPORTED_OPERATION | code::METHOD_NOT_FOUND)
 }
 
-/// The question of an agent that asks without words.
+/// The question of an agent that requests input without a text.
 const fn default_prompt(locale: Language) -> &'static str {
     match locale {
         Language::English => "The agent needs more information.",

@@ -1,4 +1,4 @@
-//! Tasks and their updates as events of ours.
+//! Converts tasks and their updates to agent events.
 
 use tieline_core::agent::AgentEvent;
 
@@ -14,9 +14,9 @@ pub(crate) struct Reading {
     pub(crate) task: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) state: State,
-    /// The text of the newest status message.
+    /// Text of the latest status message.
     pub(crate) status_text: String,
-    /// Whether a message without a task answered.
+    /// Whether the agent answered with a message instead of a task.
     pub(crate) answered: bool,
     artifacts: Vec<Text>,
     files: Vec<String>,
@@ -30,17 +30,17 @@ struct Text {
 }
 
 impl Reading {
-    /// Whether nothing more will come by itself.
+    /// Whether no more events will follow unless the person answers.
     pub(crate) fn is_over(&self) -> bool {
         self.answered || !self.state.is_active()
     }
 
-    /// Whether artifacts had text.
+    /// Whether any artifact had text.
     pub(crate) fn has_text(&self) -> bool {
         self.artifacts.iter().any(|it| !it.text.is_empty())
     }
 
-    /// Reads an event.
+    /// Converts one item to agent events.
     pub(crate) fn item(&mut self, item: Item) -> Vec<AgentEvent> {
         match item {
             Item::Task(task) => self.task(task),
@@ -59,7 +59,7 @@ impl Reading {
         self.context = filled(context).or_else(|| self.context.take());
     }
 
-    /// A snapshot: replaces everything so far.
+    /// Reads a snapshot, which replaces everything so far.
     fn task(&mut self, task: Task) -> Vec<AgentEvent> {
         self.identify(Some(task.id), task.context_id);
         let had_text = self.has_text();
@@ -100,7 +100,7 @@ impl Reading {
                 label: self.status_text.chars().take(MAX_PROGRESS_CHARS).collect(),
                 state: "working".into(),
             }],
-            // The answer of an agent that makes no artifacts.
+            // For an agent that makes no artifacts, the status message is the answer.
             State::Completed => {
                 let mut events = self.files(&message.parts);
                 if !self.has_text() && !self.status_text.is_empty() {
@@ -135,7 +135,7 @@ impl Reading {
         }
         let added = self.append(&update.artifact);
         let event = match (known, append, last) {
-            // Text at the end grows; what changes before it is shown again.
+            // Text that grew at its end is a delta; a change further up needs a snapshot.
             (false, ..) | (true, true, true) if added.is_empty() => None,
             (false, ..) if begins_paragraph => Some(AgentEvent::TextDelta(format!("\n\n{added}"))),
             (false, ..) | (true, true, true) => Some(AgentEvent::TextDelta(added)),
@@ -147,7 +147,7 @@ impl Reading {
         files
     }
 
-    /// Appends an artifact's text to what is known of it, and gives what was appended.
+    /// Appends to or replaces an artifact's text. Returns the text that was appended.
     fn append(&mut self, artifact: &Artifact) -> String {
         let text = text_of(&artifact.parts);
         match self.artifacts.iter_mut().find(|it| it.artifact == artifact.artifact_id) {
@@ -165,7 +165,7 @@ impl Reading {
         texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// The files that were not shown yet: a snapshot repeats them.
+    /// Files that were not emitted yet: snapshots repeat earlier ones.
     fn files(&mut self, parts: &[Part]) -> Vec<AgentEvent> {
         let mut events = Vec::new();
         for file in parts.iter().filter_map(file_of) {
@@ -182,7 +182,7 @@ impl Reading {
 fn text_of(parts: &[Part]) -> String {
     let texts = parts.iter().filter_map(|part| match (&part.text, &part.data) {
         (Some(text), _) => Some(text.clone()),
-        // Structured data has no other place in a chat.
+        // Structured data is shown as a code block; chats have nothing else for it.
         (None, Some(data)) => Some(format!("```json\n{data:#}\n```")),
         (None, None) => None,
     });
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn artifacts_grow_stand_one_after_the_other_and_are_replaced() {
+    fn artifacts_are_appended_joined_and_replaced() {
         let (reading, events) = play(vec![
             json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_SUBMITTED"}}}),
             artifact("a", "1", false),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshot_replaces_and_says_nothing_twice() {
+    fn snapshot_replaces_text_and_repeats_nothing() {
         let task = json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"},
             "artifacts": [{"artifactId": "a", "parts": [{"text": "1"}, {"text": "2"}, {"url": "https://a.example/f", "filename": "f"}]}]}});
         let (_, events) = play(vec![artifact("a", "1", false), task.clone(), task]);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn older_peers_say_the_same_in_other_words() {
+    fn version_0_3_gives_the_same_events() {
         let (reading, events) = play(vec![
             json!({"kind": "task", "id": "t", "contextId": "c", "status": {"state": "submitted"}}),
             json!({"kind": "artifact-update", "taskId": "t", "contextId": "c", "append": false, "lastChunk": true,

@@ -1,11 +1,11 @@
-//! References to contexts and tasks, as the bridge keeps them.
+//! References to contexts and tasks, as the bridge stores them.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentRequest;
 
 use super::card::Endpoint;
 
-/// A context, with the task that waits for the next message.
+/// A context, and the task in it that waits for the next message, if there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContextRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -14,10 +14,10 @@ pub(crate) struct ContextRef {
     pub(crate) waiting_task: Option<String>,
 }
 
-/// A task, and where it can be reached: the card may say something else by then.
+/// A task with its endpoint, since the card may have changed when the task is read again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskRef {
-    /// Absent while the agent answers without a task.
+    /// `None` while the agent answers without a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) task: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ impl TaskRef {
     }
 }
 
-/// Writes a reference. Structs of texts always are JSON.
+/// Serializes a reference. Can't fail: references are structs of strings.
 pub(crate) fn write(reference: &impl Serialize) -> String {
     serde_json::to_string(reference).unwrap_or_default()
 }

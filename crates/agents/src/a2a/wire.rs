@@ -1,6 +1,6 @@
-//! Agent2Agent JSON, field for field as far as we use it, versions 1.0 and 0.3 in one.
+//! Agent2Agent JSON, versions 1.0 and 0.3: the fields that we use.
 //!
-//! The versions name things differently; a part, a task or an event of either is read into the same types.
+//! The versions use different names; parts, tasks and events of both are read into the same types.
 //!
 //! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/) and its
 //! [version 0.3](https://a2a-protocol.org/v0.3.0/specification/).
@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A version of the protocol that we speak. 0.2 has the methods and the shapes of 0.3.
+/// A version of the protocol that we support. 0.2 has the methods and the types of 0.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Version {
     #[serde(rename = "1.0")]
@@ -28,7 +28,7 @@ pub(crate) enum Method {
 }
 
 impl Version {
-    /// The version of a card, which may have a patch number.
+    /// Parses the version of a card, which may have a patch number.
     pub(crate) fn of(version: &str) -> Option<Self> {
         let mut numbers = version.split('.');
         match (numbers.next()?, numbers.next().unwrap_or("0")) {
@@ -54,7 +54,7 @@ impl Version {
     }
 }
 
-/// An agent card of either version; some hold both shapes.
+/// An agent card of either version; some have the fields of both.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Card {
@@ -66,7 +66,7 @@ pub(crate) struct Card {
     pub(crate) capabilities: Capabilities,
 }
 
-/// An interface of 1.0.
+/// An interface in a card of 1.0.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Interface {
@@ -78,7 +78,7 @@ pub(crate) struct Interface {
     pub(crate) tenant: Option<String>,
 }
 
-/// An interface of 0.3.
+/// An interface in a card of 0.3.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Transport {
     pub(crate) url: String,
@@ -91,7 +91,7 @@ pub(crate) struct Capabilities {
     pub(crate) streaming: bool,
 }
 
-/// A JSON-RPC answer.
+/// A JSON-RPC response.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RpcAnswer {
     pub(crate) result: Option<Value>,
@@ -105,7 +105,7 @@ pub(crate) struct RpcError {
     pub(crate) message: String,
 }
 
-/// The codes that lead to an action.
+/// JSON-RPC error codes that we act on.
 pub(crate) mod code {
     pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
     pub(crate) const INTERNAL: i64 = -32603;
@@ -124,13 +124,13 @@ pub(crate) enum Item {
 }
 
 impl Item {
-    /// Reads a result: one member in 1.0, `kind` in 0.3. `None` if it is neither, or of a kind that we don't know.
+    /// Reads a result: one member in 1.0, `kind` in 0.3. `None` if it is neither, or of an unknown kind.
     pub(crate) fn read(mut result: Value) -> Option<Self> {
         let fields = result.as_object_mut()?;
         let kind = fields.get("kind").and_then(Value::as_str).map(str::to_owned);
         let (kind, value) = match kind {
             Some(kind) => (kind, result),
-            // A call about a task gives the task itself.
+            // A call about a task returns the bare task.
             None if fields.contains_key("id") && fields.contains_key("status") => ("task".to_owned(), result),
             None => {
                 let kinds = ["task", "message", "statusUpdate", "artifactUpdate"];
@@ -205,7 +205,7 @@ pub(crate) struct Artifact {
     pub(crate) parts: Vec<Part>,
 }
 
-/// A part of either version.
+/// A part, of either version.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Part {
@@ -218,7 +218,7 @@ pub(crate) struct Part {
     pub(crate) file: Option<File>,
 }
 
-/// A file of 0.3.
+/// A file of a 0.3 part.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct File {
@@ -232,7 +232,7 @@ pub(crate) struct File {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(crate) enum State {
-    /// Submitted, or of a name that we don't know.
+    /// Submitted, or an unknown state.
     #[default]
     Submitted,
     Working,
@@ -242,7 +242,7 @@ pub(crate) enum State {
     Failed,
     Canceled,
     Rejected,
-    /// A state of 0.3: the server lost the task.
+    /// A state of 0.3: the server has lost the task.
     Unknown,
 }
 
@@ -264,7 +264,7 @@ impl From<String> for State {
 }
 
 impl State {
-    /// Whether the task is at work.
+    /// Whether the agent is working on the task.
     pub(crate) const fn is_active(self) -> bool {
         matches!(self, Self::Submitted | Self::Working)
     }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn states_of_both_versions_are_the_same() {
+    fn states_of_both_versions_are_equivalent() {
         for (new, old, state) in [
             ("TASK_STATE_INPUT_REQUIRED", "input-required", State::InputRequired),
             ("TASK_STATE_CANCELED", "canceled", State::Canceled),

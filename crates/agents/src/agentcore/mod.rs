@@ -1,8 +1,8 @@
 //! `agentcore`: agents in Amazon Bedrock AgentCore Runtime.
 //!
-//! AgentCore carries JSON of the agent's own making both ways: a template says what is sent, a JSON pointer where the text is in what
-//! comes. A session of ours is a runtime session, whose id is derived. An answer lives as long as its connection: a run can't be resumed,
-//! and closing the connection is all that stops it, short of ending the session.
+//! AgentCore carries any JSON that the agent defines: a template says what is sent, a JSON pointer where the response has the text. A
+//! session of ours is a runtime session with a derived id. An answer lives as long as its connection: a run can't be resumed, and the
+//! only way to stop it, short of ending the session, is to close the connection.
 //!
 //! See [AgentCore API Reference/InvokeAgentRuntime](https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html).
 
@@ -125,7 +125,7 @@ const STOP_ENDS_SESSION: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "agentcore",
     name: "Amazon Bedrock AgentCore",
@@ -169,7 +169,7 @@ pub(crate) struct AgentCore {
 enum Auth {
     Bearer(HeaderValue),
     Signed(Credentials),
-    /// Signed with the process's own credentials.
+    /// Signed with the credentials of this process.
     SignedByProcess,
 }
 
@@ -186,7 +186,7 @@ impl AgentCore {
             "" => Url::parse(&format!("https://bedrock-agentcore.{region}.{suffix}")),
             _ => Ok(settings.address(&BASE_URL)?),
         };
-        let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has a region that is none"))?;
+        let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has an invalid region"))?;
         let qualifier = match settings.text(&QUALIFIER) {
             "" => "DEFAULT",
             qualifier => qualifier,
@@ -217,7 +217,7 @@ impl AgentCore {
     ) -> Result<End, AgentFailure> {
         let session = session_id(request.organization.as_str(), request.session.id.as_str());
         let user = end_user(&request.organization, &request.user.id);
-        // Before the call: the session is known, and ending it needs nothing else.
+        // Emitted before the call: the session id is known already, and cancelling needs nothing else.
         sink.emit(AgentEvent::Started {
             run_ref: session.clone(),
             conversation_ref: Some(session.clone()),
@@ -237,7 +237,7 @@ impl AgentCore {
         }
     }
 
-    /// Ends the session, if the settings want that. Closing the connection was all that could be done for the run alone.
+    /// Ends the session if the settings say so. The run itself was stopped by closing the connection.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let Some(session) = cancel.run_ref.as_deref().filter(|_| self.stop_ends_session) else {
             return Ok(());
@@ -253,7 +253,8 @@ impl AgentCore {
         }
     }
 
-    /// Asks for a word and hangs up at the first sign of it: nothing else tries credentials, runtime and qualifier.
+    /// Sends a short question and closes the connection at the first byte of the answer: the only way to test credentials, runtime and
+    /// qualifier.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let payload = Values::probe().fill(&self.template);
         let session = session_id("probe", &(env.now)().to_string());
@@ -299,7 +300,7 @@ impl AgentCore {
         };
         let make = || {
             let request = env.http.post(url.clone()).headers(headers.clone()).body(body.clone());
-            // Signed for each try: a signature is valid for minutes only.
+            // Signed for each attempt: a signature is valid for a few minutes.
             let signature = credentials.as_ref().map(|credentials| {
                 let now = (env.now)();
                 sign::headers(credentials, &self.region, url, &headers, &body, now).unwrap_or_default()
@@ -310,7 +311,7 @@ impl AgentCore {
     }
 }
 
-/// AgentCore closes the stream behind the last event; there is no other mark of the end.
+/// Reads a streamed answer. AgentCore closes the stream after the last event; nothing else marks the end.
 async fn streamed(mut events: Box<Events>, reading: &mut Reading, sink: &mut EventSink) -> Result<End, AgentFailure> {
     while let Some(event) = events.next().await? {
         if let Some(event) = reading.event(&event.data)? {
@@ -336,7 +337,7 @@ fn auth(settings: &Settings<'_>) -> Result<Auth, InvalidConfig> {
     }
 }
 
-/// The region of an ARN, and the domain of its partition.
+/// The region in an ARN, and the domain of its partition.
 fn region_of(arn: &str) -> Option<(&str, &'static str)> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", partition, "bedrock-agentcore", region, account, resource] = parts.as_slice() else {
@@ -360,7 +361,7 @@ fn region_of(arn: &str) -> Option<(&str, &'static str)> {
     (is_region && is_id && is_account).then_some((region, suffix))
 }
 
-/// The address of an operation. The ARN is one segment of the path, so that its own separators are escaped.
+/// URL of an operation. The ARN is one segment of the path, so its separators are escaped.
 fn operation(base: &Url, arn: &str, name: &str, qualifier: &str) -> Url {
     let mut url = base.clone();
     let arn = arn.replace(':', "%3A").replace('/', "%2F");
@@ -370,7 +371,7 @@ fn operation(base: &Url, arn: &str, name: &str, qualifier: &str) -> Url {
     url
 }
 
-/// The runtime session of a session: derived, so that every process knows it; of 33 to 256 characters.
+/// The runtime session id of a session: derived, so that every process gets the same one; 33 to 256 characters.
 fn session_id(organization: &str, session: &str) -> String {
     format!(
         "tl-{}",
@@ -383,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arns_name_their_region() {
+    fn region_is_read_from_the_arn() {
         let arn = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/my_agent-a1B2";
         assert_eq!(region_of(arn), Some(("us-west-2", "amazonaws.com")));
         assert_eq!(

@@ -6,15 +6,15 @@ use tieline_core::agent::{AgentPart, AgentRequest};
 use crate::facts::Facts;
 use crate::prompt;
 
-/// A string that is nothing but this becomes the list of attachments.
+/// A string that is exactly this placeholder becomes the list of attachments.
 const FILES: &str = "{{files}}";
 
-/// The template of agents that were made by the vendor's examples.
+/// The default template, which suits agents made from the vendor's examples.
 pub(crate) fn default_template() -> Value {
     json!({"prompt": "{{text}}"})
 }
 
-/// What the placeholders stand for.
+/// Values of the placeholders.
 pub(crate) struct Values {
     text: String,
     files: Vec<Value>,
@@ -22,7 +22,7 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// Those of a question. Attachments are links in the text unless the template has a place for them.
+    /// Values for a question. Attachments become links in the text unless the template has a placeholder for them.
     pub(crate) fn of(request: &AgentRequest, template: &Value) -> Self {
         let message = &request.message;
         let has_files = mentions(template, FILES);
@@ -36,7 +36,7 @@ impl Values {
         }
     }
 
-    /// Those of a probe.
+    /// Values for a probe.
     pub(crate) fn probe() -> Self {
         Self {
             text: "ping".into(),

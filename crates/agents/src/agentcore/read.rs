@@ -1,4 +1,4 @@
-//! The agent's own JSON as text: AgentCore passes on whatever the agent writes.
+//! Finds the text in the agent's own JSON: AgentCore passes on whatever the agent writes.
 
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
@@ -6,7 +6,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure};
 use crate::error_body::ErrorBody;
 use crate::{failure, json};
 
-/// Where agents of the usual frameworks have their text in an event, the most certain first.
+/// Pointers to the text in events of common frameworks, the most reliable first.
 const EVENT_POINTERS: &[&str] = &[
     "/event/contentBlockDelta/delta/text",
     "/data",
@@ -17,7 +17,7 @@ const EVENT_POINTERS: &[&str] = &[
     "/content",
     "/message",
 ];
-/// The same in an answer of one piece.
+/// Pointers to the text in an unstreamed answer of common frameworks, the most reliable first.
 const ANSWER_POINTERS: &[&str] = &[
     "/result",
     "/response",
@@ -34,12 +34,12 @@ const ANSWER_POINTERS: &[&str] = &[
 /// State of reading one answer.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// Where the text is. Found by the first event that has any, as frameworks write the same text in several ways.
+    /// Pointer to the text. Set by the first event that has text, because frameworks write the same text in several places.
     pointer: Option<String>,
 }
 
 impl Reading {
-    /// A reading that finds its text at `pointer`, or looks for it if that is empty.
+    /// Reads the text at `pointer`, or searches for it if that is empty.
     pub(crate) fn new(pointer: &str) -> Self {
         Self {
             pointer: (!pointer.is_empty()).then(|| pointer.to_owned()),
@@ -53,20 +53,21 @@ impl Reading {
                 Some(failure) => return Err(failure),
                 None => self.text(&value, EVENT_POINTERS),
             },
-            // Some agents write their text as it is.
+            // Some agents write plain text instead of JSON.
             Err(_) => Some(data.to_owned()),
         };
         Ok(text.filter(|text| !text.is_empty()).map(AgentEvent::TextDelta))
     }
 
-    /// Reads an answer of one piece.
+    /// Reads an unstreamed answer.
     pub(crate) fn whole(&mut self, body: &[u8]) -> Result<String, AgentFailure> {
         let value: Value = crate::api::parse(body)?;
         if let Some(failure) = error_in(&value) {
             return Err(failure);
         }
-        self.text(&value, ANSWER_POINTERS)
-            .ok_or_else(|| failure::bad_answer("found no text in the agent's answer; textPointer says where it is"))
+        self.text(&value, ANSWER_POINTERS).ok_or_else(|| {
+            failure::bad_answer("no text found in the agent's answer; set textPointer to its JSON pointer")
+        })
     }
 
     fn text(&mut self, value: &Value, known: &[&str]) -> Option<String> {
@@ -84,7 +85,7 @@ impl Reading {
     }
 }
 
-/// An error that the agent's server reports in a successful answer.
+/// An error that the agent's server reports in a response with a success status.
 fn error_in(value: &Value) -> Option<AgentFailure> {
     let is_error = value
         .get("error")
@@ -127,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn text_that_comes_in_two_ways_is_said_once() {
+    fn text_sent_in_two_formats_is_emitted_once() {
         let raw = r#"{"event":{"contentBlockDelta":{"delta":{"text":"a"}}}}"#;
         assert_eq!(texts("", &[raw, r#"{"data":"a"}"#, raw]), ["a", "a"]);
     }
 
     #[test]
-    fn errors_end_it() {
+    fn errors_end_the_answer() {
         let mut reading = Reading::new("");
         let error = r#"{"error":"An error occurred","error_type":"ValueError"}"#;
         assert_eq!(reading.event(error).unwrap_err().code, "ValueError");

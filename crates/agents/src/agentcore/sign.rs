@@ -19,10 +19,10 @@ use crate::failure;
 
 const SERVICE: &str = "bedrock-agentcore";
 
-/// The process's own credentials. Kept, because finding them takes calls and they are cached until they expire.
+/// Credentials provider of this process. Kept, because finding credentials takes calls and the provider caches them until they expire.
 static PROCESS: OnceCell<DefaultCredentialsChain> = OnceCell::const_new();
 
-/// The credentials of this process: its role on AWS, else those of its environment or profile.
+/// Credentials of this process: its role on AWS, else those of its environment or profile.
 pub(crate) async fn process_credentials() -> Result<Credentials, AgentFailure> {
     let chain = PROCESS
         .get_or_init(|| async { DefaultCredentialsChain::builder().build().await })
@@ -33,7 +33,7 @@ pub(crate) async fn process_credentials() -> Result<Credentials, AgentFailure> {
     })
 }
 
-/// The headers that sign a call.
+/// Headers with the signature of a call.
 pub(crate) fn headers(
     credentials: &Credentials,
     region: &str,

@@ -1,4 +1,4 @@
-//! A question as the messages of a chat. Files are uploaded where their bytes came along, else sent by link.
+//! Converts a question to the messages of a chat. Files are uploaded if their bytes are in the request, else sent as links.
 
 use reqwest::multipart::{Form, Part as FormPart};
 use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest};
@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::failure;
 use crate::prompt;
 
-/// The question as one message. A file that Coze refuses to store is mentioned in the text.
+/// The question as one message. A file that Coze refuses to store becomes a link in the text.
 pub(super) async fn message(coze: &Coze, request: &AgentRequest, env: &Env) -> Result<Message, AgentFailure> {
     let mut files = Vec::new();
     let mut carried = Vec::new();
@@ -28,7 +28,7 @@ pub(super) async fn message(coze: &Coze, request: &AgentRequest, env: &Env) -> R
     compose(text, files)
 }
 
-/// Coze refuses a list of one text, and one of files without a text.
+/// Coze refuses a list of a single text, and one of files without a text.
 fn compose(text: String, files: Vec<Part>) -> Result<Message, AgentFailure> {
     let Some(first) = files.first() else {
         return Ok(question("text", text));
@@ -54,7 +54,7 @@ fn question(content_type: &'static str, content: String) -> Message {
     }
 }
 
-/// Chat messages know no films.
+/// Chat messages can't contain videos.
 fn is_carried(part: &AgentPart) -> bool {
     !part.unavailable && part.kind != PartKind::Video
 }
@@ -90,13 +90,13 @@ async fn content(coze: &Coze, part: &AgentPart, env: &Env) -> Result<Option<Part
         None => {
             let uploaded = uploaded
                 .data
-                .ok_or_else(|| failure::bad_answer("expected an uploaded file, met none"))?;
+                .ok_or_else(|| failure::bad_answer("expected an uploaded file, got none"))?;
             Ok(Some(PartContent::FileId(uploaded.id)))
         }
     }
 }
 
 fn unsent(failure: &AgentFailure) -> Option<PartContent> {
-    warn!(error = %failure.code, "the agent refuses a file, its link is sent in the text");
+    warn!(error = %failure.code, "agent refused an uploaded file, sending its link in the text");
     None
 }

@@ -1,4 +1,4 @@
-//! One chat: asked, streamed, and asked for where its stream broke.
+//! One chat: created and streamed; polled after its stream broke.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::failure;
 use crate::manifest::end_user;
 use crate::run::{End, EventSink};
 
-/// How long a chat without a stream is waited for.
+/// Time limit for polling a chat without a stream.
 const POLLING_LIMIT: Duration = Duration::from_mins(30);
 
 /// One question and its chat.
@@ -29,17 +29,17 @@ pub(super) struct Run<'a> {
     sink: &'a mut EventSink,
     env: &'a Env,
     reading: Reading,
-    /// The conversation that the chat should be in; empty for a new one.
+    /// Id of the conversation to create the chat in; empty for a new one.
     conversation: String,
 }
 
-/// What a question comes to.
+/// Outcome of a question.
 enum Asked {
     Ended(End),
     Refused(Refusal),
 }
 
-/// Coze refuses the chat, or fails in it.
+/// Coze refused the chat, or the chat failed.
 struct Refusal {
     error: LastError,
     log_id: Option<String>,
@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks until the chat ends: after the running chat of the conversation, and in a new one if the old one is gone.
+    /// Asks until the chat ends. Waits if the conversation has a running chat; starts a new conversation if the old one is gone.
     pub(super) async fn ask(&mut self) -> Result<End, AgentFailure> {
         let message = attachments::message(self.coze, self.request, self.env).await?;
         let (mut n_occupied, mut n_tries, mut question) = (0, 1, 1);
@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
             }
             if codes::is_occupied(code) {
                 n_occupied += 1;
-                info!(run = %self.request.run, "the conversation has a running chat, waiting for it");
+                info!(run = %self.request.run, "conversation has a running chat, waiting for its end");
                 sleep(self.env.backoff.wait(n_occupied, (self.env.random)())).await;
             } else if codes::is_not_found(code) && !self.conversation.is_empty() {
                 self.conversation.clear();
@@ -101,12 +101,12 @@ impl<'a> Run<'a> {
         };
         let retry_after = call::retry_after(response.headers(), (self.env.now)());
         match answer::open(response, self.coze.idle).await? {
-            // An error comes as a document, with status 200.
+            // Errors come as a document with status 200.
             Answer::Json(body) => {
                 let answer: Envelope<Chat> = api::parse(&body)?;
                 let told = answer.error().map(|(error, log_id)| (error, log_id.map(str::to_owned)));
                 let (error, log_id) =
-                    told.ok_or_else(|| failure::bad_answer("expected server-sent events, met a JSON document"))?;
+                    told.ok_or_else(|| failure::bad_answer("expected server-sent events, got a JSON document"))?;
                 Ok(Asked::Refused(Refusal {
                     error,
                     log_id,
@@ -138,14 +138,14 @@ impl<'a> Run<'a> {
         match self.coze.api.post(&url, &body, key, manner, self.env).await {
             Ok(response) => Ok(Ok(response)),
             Err(fault) => match refusal(&fault) {
-                // What passes by itself was tried again.
+                // Transient errors were retried already.
                 Some(error) if !fault.failure.retryable => Ok(Err(error)),
                 _ => Err(fault.failure),
             },
         }
     }
 
-    /// Reads the stream. Where it breaks the chat goes on: its end is asked for.
+    /// Reads the stream. If it breaks, the chat continues, so polls for its end.
     async fn stream(&mut self, events: Box<Events>) -> Result<Asked, AgentFailure> {
         let cut = match self.read(events).await {
             Ok(Some(Ended::Run(end))) => return Ok(Asked::Ended(end)),
@@ -158,14 +158,14 @@ impl<'a> Run<'a> {
         }
         match cut.code.as_str() {
             failure::BROKEN | failure::INCOMPLETE => {
-                warn!(run = %self.request.run, error = %cut.code, "stream of a chat broke, asking for its end");
+                warn!(run = %self.request.run, error = %cut.code, "stream of a chat broke, polling for its end");
                 self.poll().await
             }
             _ => Err(self.give_up(cut).await),
         }
     }
 
-    /// A chat without a reader would occupy its conversation.
+    /// Cancels the chat: without a reader it would occupy its conversation.
     async fn give_up(&self, failure: AgentFailure) -> AgentFailure {
         let (conversation, chat) = (&self.reading.conversation, &self.reading.chat);
         if let Err(error) = self.coze.cancel_chat(conversation, chat, self.env).await {
@@ -190,17 +190,17 @@ impl<'a> Run<'a> {
     async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
         if matches!(event, AgentEvent::Started { .. }) {
             let conversation = self.reading.conversation.clone();
-            // Coze Studio begins a new conversation in silence.
+            // Coze Studio silently starts a new conversation.
             if !self.conversation.is_empty() && conversation != self.conversation {
                 self.sink.emit(AgentEvent::ConversationLost).await?;
             }
-            // Before the start, so that it is recorded with it.
+            // Emitted before `Started`, so that both are stored together.
             self.sink.emit(AgentEvent::Cursor(conversation)).await?;
         }
         self.sink.emit(event).await
     }
 
-    /// Waits for the end of a chat that an earlier process asked for.
+    /// Waits for the end of a chat that an earlier process created.
     pub(super) async fn resume(&mut self, resume: &Resume) -> Result<End, AgentFailure> {
         self.reading.chat.clone_from(&resume.run_ref);
         self.reading.conversation = resume.cursor.clone().unwrap_or_default();
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks how the chat is until it has ended, then for its answers.
+    /// Polls the chat's status until it has ended, then fetches its answers.
     async fn poll(&mut self) -> Result<Asked, AgentFailure> {
         let give_up_at = Instant::now() + POLLING_LIMIT;
         let chat = loop {
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         }
         let data = answer
             .data
-            .ok_or_else(|| failure::bad_answer("expected `data`, met none"))?;
+            .ok_or_else(|| failure::bad_answer("expected `data`, got none"))?;
         Ok(Ok(data))
     }
 }

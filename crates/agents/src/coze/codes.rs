@@ -1,4 +1,4 @@
-//! Error codes of Coze, as far as we act on them.
+//! Error codes of Coze that we act on.
 //!
 //! See [coze-dev/coze-js](https://github.com/coze-dev/coze-js/blob/main/packages/coze-js/src/error.ts).
 
@@ -21,12 +21,12 @@ pub(crate) const fn is_occupied(code: i64) -> bool {
     code == OCCUPIED
 }
 
-/// Whether something that the call names doesn't exist.
+/// Whether an object named in the call doesn't exist.
 pub(crate) const fn is_not_found(code: i64) -> bool {
     code == NOT_FOUND
 }
 
-/// Whether the call itself is wrong.
+/// Whether the call itself is invalid.
 pub(crate) const fn is_bad_request(code: i64) -> bool {
     code == BAD_REQUEST
 }
@@ -36,16 +36,16 @@ pub(crate) const fn is_unauthorized(code: i64) -> bool {
     matches!(code, TOKEN_REFUSED | NOT_PERMITTED)
 }
 
-/// Whether asking again may help.
+/// Whether a retry may succeed.
 pub(crate) const fn is_passing(code: i64) -> bool {
     matches!(code, RATE_LIMITED | SERVER_ERROR)
 }
 
-/// The failure of a run. The vendor's support asks for the id of the log.
+/// The failure of a run. The vendor's support asks for the log id.
 pub(crate) fn failure_of(error: &LastError, log_id: Option<&str>) -> AgentFailure {
     let LastError { code, msg } = error;
     if let Some(log_id) = log_id {
-        warn!(code, log_id, "Coze refuses a call, log {log_id}");
+        warn!(code, log_id, "Coze refused a call, log {log_id}");
     }
     let code = if *code == 0 {
         failure::AGENT_ERROR.to_owned()

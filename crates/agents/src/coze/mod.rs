@@ -1,7 +1,7 @@
 //! `coze`: bots of Coze, by its chat API v3.
 //!
-//! The server keeps the conversation, and runs one chat of it at a time: a question that meets a running one waits. A stream can't be
-//! joined again, but the chat goes on without a listener, so that the next run asks for its end.
+//! The server keeps the conversation, and runs one chat of it at a time: a question sent during a running chat waits. A stream can't be
+//! joined again, but the chat continues without a listener, so the next process polls for its end.
 //!
 //! See [Coze API/Chat](https://www.coze.com/docs/developer_guides/chat_v3) and the vendor's pages in
 //! [coze-dev/coze-sdk-gen](https://github.com/coze-dev/coze-sdk-gen/tree/main/docs/api-markdown).
@@ -76,7 +76,7 @@ const PARAMETERS: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "coze",
     name: "Coze",
@@ -117,7 +117,7 @@ impl Coze {
         })
     }
 
-    /// Whether the conversation of the chat is known.
+    /// Whether the chat's conversation is known.
     pub(crate) const fn can_resume(resume: &Resume) -> bool {
         resume.cursor.is_some()
     }
@@ -135,7 +135,7 @@ impl Coze {
         }
     }
 
-    /// Cancels the chat. One of which no event came has no id to be cancelled by.
+    /// Cancels the chat. If no event came, its id is unknown and it can't be cancelled.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         match (&cancel.conversation_ref, &cancel.run_ref) {
             (Some(conversation), Some(chat)) => self.cancel_chat(conversation, chat, env).await,
@@ -160,12 +160,12 @@ impl Coze {
             Some(error) if codes::is_unauthorized(error.code) || codes::is_passing(error.code) => {
                 Err(codes::failure_of(&error, None))
             }
-            // Whatever else is said of it: the chat has ended.
+            // Any other status means that the chat has ended.
             _ => Ok(()),
         }
     }
 
-    /// Asks for a chat that can't exist: that tries address and token, and costs nothing.
+    /// Fetches a chat that can't exist: tests URL and token, and costs nothing.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let url = self.chat_url(&["retrieve"], "0", "0");
         let error = match self.api.get_once(&url, env).await {
@@ -183,7 +183,7 @@ impl Coze {
         }
     }
 
-    /// The address of something about a chat.
+    /// URL for a request about a chat.
     fn chat_url(&self, path: &[&str], conversation: &str, chat: &str) -> Url {
         let mut url = self.api.url(&[&["v3", "chat"], path].concat());
         url.query_pairs_mut()
@@ -193,7 +193,7 @@ impl Coze {
     }
 }
 
-/// What Coze says of a call, if it is Coze that answered: its own code counts, not the status.
+/// The error in Coze's response, if it was Coze that responded: its own code counts, not the HTTP status.
 fn refusal(fault: &Fault) -> Option<LastError> {
     let code = fault.error.code.as_deref()?.parse().ok()?;
     let msg = fault.error.message.clone().unwrap_or_default();

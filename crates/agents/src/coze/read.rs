@@ -1,4 +1,4 @@
-//! Events of a chat as events of ours.
+//! Converts events of a chat to agent events.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ use crate::sse::Event;
 /// How a chat ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// As a run ends.
+    /// As the run's end.
     Run(End),
-    /// It failed. Whether the conversation was occupied decides what is done.
+    /// It failed. Whether the conversation was occupied decides what happens next.
     Failed(LastError),
 }
 
-/// The state of a chat that is being read.
+/// State of reading one chat.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) chat: String,
     pub(crate) conversation: String,
-    /// Answers that came, by their ids.
+    /// Ids of the answers that arrived.
     answers: BTreeSet<String>,
     newest: Option<String>,
     has_text: bool,
@@ -40,7 +40,7 @@ impl Reading {
         self.has_text
     }
 
-    /// Reads one event of the stream, and says whether it is the last.
+    /// Reads one event of the stream; also returns the end if it is the last.
     pub(crate) fn event(&mut self, event: &Event) -> Result<(Vec<AgentEvent>, Option<Ended>), AgentFailure> {
         let data = event.data.as_bytes();
         match event.name.as_str() {
@@ -72,12 +72,12 @@ impl Reading {
                 let error: LastError = api::parse(data)?;
                 Ok((Vec::new(), Some(Ended::Failed(error))))
             }
-            // `done` only closes, and comes in two spellings.
+            // `done` only closes the stream, and has two spellings.
             _ => Ok((Vec::new(), None)),
         }
     }
 
-    /// Says once who the chat is.
+    /// Emits the chat's references once.
     pub(crate) fn start(&mut self, chat: &Chat) -> Vec<AgentEvent> {
         if !self.chat.is_empty() || chat.id.is_empty() {
             return Vec::new();
@@ -117,7 +117,7 @@ impl Reading {
 
     fn message(&mut self, said: &Said) -> Vec<AgentEvent> {
         match said.kind.as_str() {
-            // It repeats what its deltas said.
+            // It repeats the text of its deltas.
             "answer" if self.answers.contains(&said.id) => Vec::new(),
             "answer" => self.text(said).into_iter().collect(),
             "function_call" => progress(named(&said.content, "name").as_deref().unwrap_or("tool"), "started"),
@@ -131,7 +131,7 @@ impl Reading {
         }
     }
 
-    /// What the end of a chat means for the run.
+    /// Converts the end of a chat to the run's end.
     pub(crate) fn end(&mut self, chat: &Chat, status: &str) -> Result<(Vec<AgentEvent>, Ended), AgentFailure> {
         if let Some(usage) = chat.usage {
             log_usage(usage.input_count, usage.output_count);
@@ -142,11 +142,11 @@ impl Reading {
             "failed" => Ok((Vec::new(), Ended::Failed(chat.error()))),
             "canceled" | "cancelled" => Ok((Vec::new(), Ended::Run(End::Cancelled))),
             "requires_action" => self.required(chat).map(|events| (events, completed)),
-            _ => Err(failure::bad_answer("expected a known status of a chat, met another")),
+            _ => Err(failure::bad_answer("expected a known status of a chat, got another")),
         }
     }
 
-    /// A question of a workflow is asked in the chat, and the next message answers it. A plug-in that its caller should run can't be.
+    /// A workflow's question is asked in the chat; the next message answers it. A plug-in that the caller should run is not supported.
     fn required(&mut self, chat: &Chat) -> Result<Vec<AgentEvent>, AgentFailure> {
         let outputs = chat
             .required_action
@@ -156,7 +156,7 @@ impl Reading {
         if self.has_asked || calls.iter().any(|call| call.kind == "reply_message") {
             let asked = calls.iter().find_map(|call| call.function.as_ref());
             let prompt = asked.and_then(|asked| named(&asked.arguments, "question"));
-            // Mostly the question was the answer's last message.
+            // Usually the question was the answer's last message.
             let question = prompt.map(|prompt| AgentEvent::InputRequired {
                 prompt,
                 choices: Vec::new(),
@@ -168,12 +168,15 @@ impl Reading {
             .iter()
             .find_map(|call| call.function.as_ref())
             .map(|it| it.name.as_str());
-        let message = format!("the bot wants its caller to run the plug-in {}", name.unwrap_or("?"));
+        let message = format!(
+            "the bot asks its caller to run the plug-in {}, which is not supported",
+            name.unwrap_or("?")
+        );
         Err(failure::new("plugin_call", message, false))
     }
 }
 
-/// The answer that a list of messages holds.
+/// The answer in a list of messages.
 pub(crate) fn answer_of(messages: &[Said]) -> String {
     let answers = messages.iter().filter(|message| message.is_answer()).map(Said::text);
     let answers: Vec<_> = answers.filter(|text| !text.is_empty()).collect();
@@ -187,7 +190,7 @@ fn progress(label: &str, state: &str) -> Vec<AgentEvent> {
     }]
 }
 
-/// A text field of JSON that is written as a text.
+/// A text field of JSON that is encoded in a text.
 fn named(content: &str, field: &str) -> Option<String> {
     let content: Value = json::read(content.as_bytes()).ok()?;
     content[field]

@@ -1,4 +1,4 @@
-//! Coze's chat API v3, field for field, as far as we use it.
+//! Coze's chat API v3: the fields that we use.
 //!
 //! See [Coze API/Chat](https://www.coze.com/docs/developer_guides/chat_v3) and the vendor's pages in
 //! [coze-dev/coze-sdk-gen](https://github.com/coze-dev/coze-sdk-gen/tree/main/docs/api-markdown).
@@ -28,11 +28,11 @@ pub(crate) struct Message {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
     pub(crate) content_type: &'static str,
-    /// A text, or a list of [`Part`]s written as JSON.
+    /// A text, or a list of [`Part`]s encoded as JSON.
     pub(crate) content: String,
 }
 
-/// A part of a message that has more than text.
+/// A part of a message with more than text.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Part {
     #[serde(rename = "type")]
@@ -56,7 +56,7 @@ pub(crate) struct Cancel<'a> {
     pub(crate) chat_id: &'a str,
 }
 
-/// What every answer that is one JSON document looks like.
+/// Envelope of every response that is one JSON document.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Envelope<T> {
     #[serde(default)]
@@ -89,14 +89,14 @@ pub(crate) struct Chat {
     #[serde(default)]
     pub(crate) status: String,
     pub(crate) last_error: Option<LastError>,
-    /// The error of an event that has nothing else.
+    /// The error of an event that has no other data.
     #[serde(flatten)]
     pub(crate) bare_error: LastError,
     pub(crate) required_action: Option<RequiredAction>,
     pub(crate) usage: Option<Usage>,
 }
 
-/// An error. The code is 0 when all is well.
+/// An error. Code 0 means success.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct LastError {
     #[serde(default)]
@@ -139,7 +139,7 @@ pub(crate) struct Function {
     pub(crate) arguments: String,
 }
 
-/// A message of an answer, or a piece of one.
+/// A message of an answer, or a chunk of one.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Said {
     #[serde(default)]
@@ -154,7 +154,7 @@ pub(crate) struct Said {
 }
 
 impl<T> Envelope<T> {
-    /// Whether it says that something went wrong, and what the vendor's support asks for.
+    /// The error in it, if there is one, and the log id for the vendor's support.
     pub(crate) fn error(&self) -> Option<(LastError, Option<&str>)> {
         let error = LastError {
             code: self.code,
@@ -166,13 +166,13 @@ impl<T> Envelope<T> {
 }
 
 impl Chat {
-    /// What went wrong with it.
+    /// The chat's error.
     pub(crate) fn error(&self) -> LastError {
         let told = self.last_error.clone().filter(|error| error.code != 0);
         told.unwrap_or_else(|| self.bare_error.clone())
     }
 
-    /// Whether it goes on.
+    /// Whether it is still running.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.status.as_str(), "created" | "in_progress")
     }

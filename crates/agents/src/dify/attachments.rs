@@ -1,4 +1,4 @@
-//! Attachments of a question: uploaded where their bytes came along, else by link.
+//! Attachments of a question: uploaded if their bytes are in the request, else sent as links.
 
 use reqwest::multipart::{Form, Part};
 use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest};
@@ -17,7 +17,7 @@ pub(super) struct Question {
     pub(super) files: Vec<File>,
 }
 
-/// Uploads what came with its bytes, and writes the text. What the app refuses to store is mentioned in the text.
+/// Uploads attachments that have bytes, and writes the text. A file that the app refuses to store becomes a link in the text.
 pub(super) async fn prepare(
     dify: &Dify,
     request: &AgentRequest,
@@ -34,7 +34,7 @@ pub(super) async fn prepare(
         }
     }
     let mut query = prompt::text(&request.message, |part| carried.contains(&part.url.as_str()));
-    // The app refuses a question without words.
+    // The app refuses a question without text.
     if query.trim().is_empty() {
         query = files.first().map_or("…", |file| file.kind).to_owned();
     }
@@ -66,7 +66,7 @@ async fn source(dify: &Dify, part: &AgentPart, user: &str, env: &Env) -> Result<
             Ok(Some(Source::LocalFile { upload_file_id }))
         }
         Err(fault) if matches!(fault.status, 400 | 413 | 415) => {
-            warn!(error = %fault.failure.code, "the agent refuses a file, its link is sent in the text");
+            warn!(error = %fault.failure.code, "agent refused an uploaded file, sending its link in the text");
             Ok(None)
         }
         Err(fault) => Err(fault.failure),

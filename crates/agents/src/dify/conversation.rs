@@ -1,14 +1,14 @@
-//! Reference of a conversation: its id, and the form that it waits for.
+//! Reference of a conversation: its id, and the form that it waits for, if any.
 
 use serde::{Deserialize, Serialize};
 
 use super::wire::Action;
 use crate::run::MAX_REF_BYTES;
 
-/// Longest question of a form that is kept to be asked again, in characters.
+/// Longest question of a form that is stored to be asked again, in characters.
 const MAX_PROMPT_CHARS: usize = 300;
 
-/// What a session keeps of its conversation.
+/// State of the conversation that a session stores.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Conversation {
     /// Empty for a new one.
@@ -20,15 +20,15 @@ pub(crate) struct Conversation {
 /// A form of a paused workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Form {
-    /// What it is answered by.
+    /// Token for submitting it.
     pub(crate) token: String,
-    /// The workflow's run.
+    /// The workflow run.
     pub(crate) run: String,
     /// The question.
     pub(crate) prompt: String,
     /// The buttons.
     pub(crate) actions: Vec<Action>,
-    /// The field for the text.
+    /// Name of the field for free text.
     pub(crate) input: Option<String>,
 }
 
@@ -42,10 +42,10 @@ impl Conversation {
         })
     }
 
-    /// The reference: the bare id, unless a form waits.
+    /// The reference: the bare id unless a form waits.
     pub(crate) fn reference(&self) -> String {
         let waiting = self.form.as_ref().and_then(|_| serde_json::to_string(self).ok());
-        // A form with that many buttons is one that a chat can't answer.
+        // A reference over the limit drops the form: a chat couldn't answer one with that many buttons.
         let kept = waiting.filter(|reference| reference.len() <= MAX_REF_BYTES);
         kept.unwrap_or_else(|| self.id.clone())
     }
@@ -70,12 +70,12 @@ impl Form {
         }
     }
 
-    /// What can be chosen.
+    /// Titles of the buttons.
     pub(crate) fn choices(&self) -> Vec<String> {
         self.actions.iter().map(|action| action.label().to_owned()).collect()
     }
 
-    /// The action that the person chose, and what else they said. A form with one action has nothing to choose.
+    /// The action that the person chose, and the rest of the text. A form with a single action needs no choice.
     pub(crate) fn choose<'a>(&self, text: &'a str) -> Option<(&Action, &'a str)> {
         let text = text.trim();
         let matching = self.actions.iter().filter_map(|action| {

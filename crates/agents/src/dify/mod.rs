@@ -1,7 +1,7 @@
 //! `dify`: chat apps of Dify: chatbots, agents and chatflows.
 //!
-//! The server keeps the conversation. A workflow-backed app goes on without a listener and can be followed by another process; a
-//! chatbot or an agent can't. A form of a paused workflow is asked in the chat, and the next message of the session answers it.
+//! The server keeps the conversation. A workflow-backed app continues without a listener, and another process can follow it; a chatbot or
+//! an agent can't be followed. A form of a paused workflow is asked in the chat, and the next message of the session answers it.
 //!
 //! See [Dify Docs/Send Chat Message](https://docs.dify.ai/api-reference/chat/send-chat-message).
 
@@ -55,7 +55,7 @@ const INPUTS: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "dify",
     name: "Dify",
@@ -73,10 +73,10 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: true,
 };
 
-/// How often a broken stream of a workflow is taken up again.
+/// Largest number of reconnects after a workflow's stream broke.
 const MAX_RECONNECTS: u32 = 3;
-/// How long the workflow's last event is waited for after the answer is whole.
-const AFTERWORD_PATIENCE: Duration = Duration::from_secs(2);
+/// Time to wait for the workflow's last event after the answer is complete.
+const TRAILER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An app of Dify.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Dify {
         })
     }
 
-    /// Whether the run is one of a workflow.
+    /// Whether the run is a workflow run.
     pub(crate) const fn can_resume(resume: &Resume) -> bool {
         resume.cursor.is_some()
     }
@@ -127,12 +127,12 @@ impl Dify {
         }
         let response = run.create(request).await?;
         match answer::open(response, self.idle).await? {
-            Answer::Json(_) => Err(failure::bad_answer("expected server-sent events, met a JSON document")),
+            Answer::Json(_) => Err(failure::bad_answer("expected server-sent events, got a JSON document")),
             Answer::Events(events) => run.stream(events).await,
         }
     }
 
-    /// Stops the generation. One of which no event came has no id to be stopped by.
+    /// Stops the generation. If no event came, its id is unknown and it can't be stopped.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let Some(task) = &cancel.run_ref else {
             return Ok(());
@@ -145,13 +145,13 @@ impl Dify {
             .await
         {
             Ok(_) => Ok(()),
-            // It has ended meanwhile.
+            // It has ended in the meantime.
             Err(fault) if fault.status == 404 => Ok(()),
             Err(fault) => Err(fault.failure),
         }
     }
 
-    /// Asks for the app's parameters: that tries address and key, and costs no tokens.
+    /// Fetches the app's parameters: tests URL and key, and costs no tokens.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let mut url = self.api.url(&["parameters"]);
         url.query_pairs_mut().append_pair("user", "probe");
@@ -172,7 +172,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Sends the question, in a new conversation if the app doesn't know the old one any more.
+    /// Sends the question; in a new conversation if the app has forgotten the old one.
     async fn create(&mut self, request: &AgentRequest) -> Result<Response, AgentFailure> {
         let question = attachments::prepare(self.dify, request, self.user, self.env).await?;
         let inputs = Facts::of(request).fill_object(&self.dify.inputs);
@@ -204,8 +204,8 @@ impl Run<'_> {
         Err(failure::incomplete())
     }
 
-    /// Answers the form that the conversation waits for, and follows its workflow. `None` if the form is gone: then the text is a
-    /// question like any other.
+    /// Submits the form that the conversation waits for, and follows its workflow. `None` if the form is gone: then the text is an
+    /// ordinary question.
     async fn answer_form(&mut self, form: Form, text: &str) -> Result<Option<End>, AgentFailure> {
         let Some((action, said)) = form.choose(text) else {
             let again = AgentEvent::InputRequired {
@@ -226,7 +226,7 @@ impl Run<'_> {
         let manner = Manner::asking(self.dify.idle);
         match self.dify.api.post(&url, &decision, None, manner, self.env).await {
             Ok(_) => {}
-            // Expired, or answered elsewhere.
+            // Expired, or submitted elsewhere.
             Err(fault) if matches!(fault.status, 404 | 410 | 412) => return Ok(None),
             Err(fault) => return Err(fault.failure),
         }
@@ -245,13 +245,13 @@ impl Run<'_> {
         }
     }
 
-    /// Follows a workflow that runs already: a snapshot of what it did, then what it does.
+    /// Follows a running workflow: a snapshot of what it did, then its further events.
     async fn follow(&mut self) -> Result<End, AgentFailure> {
         let mut attempt = 1;
         loop {
             let response = self.dify.api.get(&self.events_url()?, self.dify.idle, self.env).await?;
             let ended = match answer::open(response, self.dify.idle).await? {
-                Answer::Json(_) => return Err(failure::bad_answer("expected server-sent events, met a JSON document")),
+                Answer::Json(_) => return Err(failure::bad_answer("expected server-sent events, got a JSON document")),
                 Answer::Events(events) => self.read(events).await,
             };
             match ended {
@@ -278,7 +278,7 @@ impl Run<'_> {
         while !self.reading.is_over() {
             let event = match next_until(until, &mut events).await {
                 Ok(Some(event)) => event,
-                // What goes wrong after the whole answer takes nothing from it.
+                // Errors after the complete answer don't change it.
                 Ok(None) | Err(_) if self.reading.is_whole() => break,
                 Ok(None) => return Err(failure::incomplete()),
                 Err(failure) => return Err(failure),
@@ -287,7 +287,7 @@ impl Run<'_> {
                 self.sink.emit(event).await?;
             }
             if self.reading.is_whole() {
-                until.get_or_insert_with(|| Instant::now() + AFTERWORD_PATIENCE);
+                until.get_or_insert_with(|| Instant::now() + TRAILER_PATIENCE);
             }
         }
         if let Some(waiting) = self.reading.waiting() {
@@ -297,7 +297,7 @@ impl Run<'_> {
     }
 }
 
-/// The next event; none at the end of the stream, or if it doesn't come by then.
+/// The next event; `None` at the end of the stream, or if no event comes before `until`.
 async fn next_until(until: Option<Instant>, events: &mut Events) -> Result<Option<Event>, AgentFailure> {
     match until {
         None => events.next().await,

@@ -1,4 +1,4 @@
-//! Events of Dify's stream as events of ours.
+//! Converts events of Dify's stream to agent events.
 
 use tieline_core::agent::{AgentEvent, AgentFailure};
 use tieline_core::reply::ReplyFile;
@@ -11,12 +11,12 @@ use crate::error_body::ErrorBody;
 use crate::failure;
 use crate::run::{End, log_usage};
 
-/// The state of an answer that is being read.
+/// State of reading one answer.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// What a stop names.
+    /// Task id, for stopping it.
     task: Option<String>,
-    /// What another process follows: only workflow-backed apps have it.
+    /// Id by which another process follows the run: only workflow-backed apps have one.
     pub(crate) workflow_run: Option<String>,
     pub(crate) conversation: Conversation,
     text: String,
@@ -26,13 +26,13 @@ pub(crate) struct Reading {
     is_paused: bool,
     is_stopped: bool,
     final_text: Option<String>,
-    /// The form that was answered just now: a snapshot may still show it as waiting.
+    /// The form that was just submitted: a snapshot may still show it as waiting.
     pub(crate) answered: Option<String>,
     base: Url,
 }
 
 impl Reading {
-    /// The beginning of an answer in `conversation`. Relative addresses of files are below `base`.
+    /// Starts reading an answer in `conversation`. Relative URLs of files are resolved against `base`.
     pub(crate) fn new(conversation: Conversation, base: Url) -> Self {
         Self {
             task: None,
@@ -50,17 +50,17 @@ impl Reading {
         }
     }
 
-    /// Whether the answer is whole, though something about the workflow may follow.
+    /// Whether the answer is complete. Events about the workflow may still follow.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole || self.is_paused || self.is_stopped
     }
 
-    /// Whether nothing follows.
+    /// Whether no events will follow.
     pub(crate) fn is_over(&self) -> bool {
         self.is_paused || self.is_stopped || self.is_whole && !self.workflow_runs
     }
 
-    /// The end of the run, once the answer is whole.
+    /// The end of the run, once the answer is complete.
     pub(crate) fn end(&mut self) -> End {
         if self.is_stopped {
             return End::Cancelled;
@@ -96,7 +96,7 @@ impl Reading {
         Ok(events)
     }
 
-    /// Says who it is, when that is news. The start comes last: what is known of the run is recorded with it.
+    /// Emits the references when they change. `Started` comes last, so that the other references are stored with it.
     fn identify(&mut self, event: &Event) -> Vec<AgentEvent> {
         let mut events = Vec::new();
         if let Some(id) = event.conversation_id.as_deref().filter(|id| !id.is_empty())
@@ -126,7 +126,7 @@ impl Reading {
         })
     }
 
-    /// Newer agent apps repeat the whole answer in one closing `message`.
+    /// Newer agent apps repeat the whole answer in a final `message`.
     fn message(&mut self, answer: Option<String>) -> Option<AgentEvent> {
         let answer = answer.unwrap_or_default();
         if self.by_agent && answer.starts_with(self.text.trim_end()) {
@@ -166,7 +166,7 @@ impl Reading {
         }))
     }
 
-    /// Asks the person, and keeps in the conversation what their answer is for.
+    /// Asks the form's question, and stores in the conversation what the answer is for.
     fn form(&mut self, data: Data) -> Option<AgentEvent> {
         let prompt = data.form_content.or(data.title).unwrap_or_default();
         let actions = data.actions.unwrap_or_default();
@@ -187,7 +187,7 @@ impl Reading {
         })
     }
 
-    /// What the session keeps at the end, if a form waits.
+    /// The reference to store at the end, if a form waits.
     pub(crate) fn waiting(&self) -> Option<AgentEvent> {
         self.conversation.form.as_ref()?;
         self.started()
@@ -205,7 +205,7 @@ impl Reading {
             Some("paused") => self.is_paused = true,
             _ => {
                 let answer = data.outputs.as_ref().and_then(|outputs| outputs["answer"].as_str());
-                // Behind a form the answer also repeats what was said before it.
+                // After a form the answer repeats the text from before it.
                 let answer = answer.filter(|_| self.answered.is_none() || self.text.is_empty());
                 self.final_text = answer.map(str::to_owned);
                 self.is_whole |= answer.is_some() || self.answered.is_some();
@@ -246,14 +246,14 @@ fn tools(event: &Event) -> Vec<AgentEvent> {
     named.map(|tool| progress(tool, state)).collect()
 }
 
-/// The frame of a workflow is no news.
-const UNTOLD_NODES: [&str; 3] = ["start", "answer", "end"];
+/// Structural nodes of a workflow, which are not reported as progress.
+const STRUCTURAL_NODES: [&str; 3] = ["start", "answer", "end"];
 
 fn node(data: Option<&Data>, state: &str) -> Option<AgentEvent> {
     let data = data?;
     let kind = data.node_type.as_deref().unwrap_or_default();
     let title = data.title.as_deref().filter(|title| !title.is_empty())?;
-    (!UNTOLD_NODES.contains(&kind)).then(|| progress(title, state))
+    (!STRUCTURAL_NODES.contains(&kind)).then(|| progress(title, state))
 }
 
 fn error_of(event: &Event, json: &[u8]) -> AgentFailure {

@@ -1,4 +1,4 @@
-//! Dify's service API for chat apps, field for field, as far as we use it.
+//! Dify's service API for chat apps: the fields that we use.
 //!
 //! See [Dify Docs/Send Chat Message](https://docs.dify.ai/api-reference/chat/send-chat-message).
 
@@ -26,7 +26,7 @@ pub(crate) struct File {
     pub(crate) source: Source,
 }
 
-/// Where its bytes are.
+/// Where the file's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "transfer_method", rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -72,7 +72,7 @@ pub(crate) struct Event {
     /// Tool of an `agent_thought`; several are separated by semicolons.
     pub(crate) tool: Option<String>,
     pub(crate) observation: Option<String>,
-    /// The file of a `message_file`.
+    /// The file, in `message_file`.
     #[serde(flatten)]
     pub(crate) file: AnswerFile,
 }
@@ -87,7 +87,7 @@ pub(crate) struct AnswerFile {
     pub(crate) mime_type: Option<String>,
 }
 
-/// What happened to a workflow, a node, or a form.
+/// Event data of a workflow, a node, or a form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Data {
     pub(crate) title: Option<String>,
@@ -123,7 +123,7 @@ pub(crate) struct Usage {
     pub(crate) completion_tokens: u64,
 }
 
-/// A document that the answer draws on.
+/// A document that the answer is based on.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Resource {
     pub(crate) document_name: Option<String>,

@@ -1,4 +1,4 @@
-//! `echo`: answers with the text it was given, in a few streamed pieces. For the first run, tests and benchmarks.
+//! `echo`: answers with the text of the question, in a few streamed pieces. For the first run, tests and benchmarks.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const PIECES: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "echo",
     name: "Echo",
@@ -50,7 +50,7 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-/// An agent that says what it hears.
+/// An agent that repeats the question.
 #[derive(Debug, Clone)]
 pub(crate) struct Echo {
     delay: Duration,
@@ -74,7 +74,7 @@ impl Echo {
     }
 }
 
-/// Cuts between characters into pieces of about the same length.
+/// Splits text between characters into pieces of about the same length.
 fn pieces(text: &str, n_pieces: usize) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let length = chars.len().div_ceil(n_pieces.max(1)).max(1);

@@ -1,8 +1,8 @@
 //! `langgraph`: runs of an Agent Server (LangGraph Platform, LangSmith Deployment).
 //!
-//! A session is a thread. A run goes on without a listener (`on_disconnect: continue`) and its stream can be joined again
-//! (`stream_resumable`): after a broken connection in the same process, after a hand-over or a crash in another one. The server
-//! closes the stream without a last event, so that the run's status decides what the end means.
+//! A session is a thread. A run continues without a listener (`on_disconnect: continue`) and its stream can be joined again
+//! (`stream_resumable`): after a broken connection in the same process, after a hand-over or a crash in another process. The server
+//! closes the stream without a last event, so the run's status decides what the end means.
 //!
 //! See [LangSmith Docs/Agent Server API reference](https://docs.langchain.com/langsmith/server-api-ref).
 
@@ -43,7 +43,7 @@ const ASSISTANT_ID: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "langgraph",
     name: "LangGraph Agent Server",
@@ -62,7 +62,7 @@ pub static MANIFEST: Manifest = Manifest {
 };
 
 const API_KEY_HEADER: &str = "x-api-key";
-/// Tokens and tool calls, and what nodes return: interrupts are only there.
+/// Tokens and tool calls, and the output of nodes: interrupts are only in the latter.
 const STREAM_MODES: &[&str] = &["messages-tuple", "updates"];
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Joins a stream from its first event.
@@ -75,13 +75,13 @@ pub(crate) struct Langgraph {
     assistant: String,
 }
 
-/// A run that is being read.
+/// State of reading one run.
 struct Reader<'a> {
     server: &'a Langgraph,
     env: &'a Env,
     run: RunRef,
     reading: Reading,
-    /// Whether a part of the stream was read by another connection: then events may have expired.
+    /// Whether another connection read a part of the stream: then events may have expired.
     rejoined: bool,
 }
 
@@ -201,7 +201,7 @@ impl Langgraph {
             stream_subgraphs: false,
             stream_resumable: true,
             multitask_strategy: "enqueue",
-            // A thread that was deleted must be noticed: its memory is gone.
+            // The run must fail if its thread was deleted, because the thread's history is gone.
             if_not_exists: if may_create { "create" } else { "reject" },
             on_disconnect: "continue",
         };
@@ -211,7 +211,7 @@ impl Langgraph {
         self.api.send(&call, Manner::asking(self.api.idle), env).await
     }
 
-    /// Interrupts the run. One that has ended, or that the server doesn't know, needs none.
+    /// Interrupts the run. A run that has ended, or that the server doesn't know, counts as interrupted.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let Some(run) = cancel.run_ref.as_deref().and_then(RunRef::parse) else {
             return Ok(());
@@ -224,7 +224,7 @@ impl Langgraph {
         }
     }
 
-    /// Looks the assistant up: tries address, key and assistant without a run.
+    /// Fetches the assistant: tests URL, key and assistant without a run.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         if is_uuid(&self.assistant) {
             let path = ["assistants", &self.assistant];
@@ -249,7 +249,7 @@ impl Langgraph {
 }
 
 impl Reader<'_> {
-    /// Reads the stream to the run's end, joining it again when its connection breaks.
+    /// Reads the stream to the run's end, and joins it again when its connection breaks.
     async fn follow(&mut self, mut events: Option<Box<Events>>, sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut rejoins = Rejoins::default();
         loop {
@@ -266,7 +266,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one connection. Whether the server ended it.
+    /// Reads one connection. Returns whether the server ended the stream.
     async fn read_stream(
         &mut self,
         events: &mut Events,
@@ -301,7 +301,7 @@ impl Reader<'_> {
         self.server.api.events(response).await
     }
 
-    /// The meaning of the stream's end. `None` if the run is still at work.
+    /// What the stream's end means. `None` if the run is still active.
     async fn end(&mut self, sink: &mut EventSink) -> Result<Option<End>, AgentFailure> {
         if !self.reading.has_ended {
             let path = ["threads", &self.run.thread, "runs", &self.run.run];
@@ -336,7 +336,7 @@ impl Reader<'_> {
             self.reading
                 .interrupts
                 .extend(state.interrupts.into_iter().flatten().take(
-                    // Those of the stream are the same.
+                    // The stream's interrupts are the same.
                     if self.reading.interrupts.is_empty() {
                         usize::MAX
                     } else {
@@ -349,7 +349,7 @@ impl Reader<'_> {
         Ok(Some(End::Completed { final_text }))
     }
 
-    /// Shows the interrupts that the run ended with, and keeps their ids for the answer.
+    /// Emits the interrupts that the run ended with as a question, and stores their ids for the answer.
     async fn put_question(&mut self, sink: &mut EventSink) -> Result<(), AgentFailure> {
         let interrupts = std::mem::take(&mut self.reading.interrupts);
         if interrupts.is_empty() {
@@ -378,7 +378,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The run's result. A server that doesn't give it, or an enormous one, says nothing.
+    /// The run's result; the default if the server doesn't return it or it is too large.
     async fn result(&self) -> wire::State {
         let path = ["threads", &self.run.thread, "runs", &self.run.run, "join"];
         self.get(&path).await.unwrap_or_default()
@@ -408,7 +408,7 @@ fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
     Ok(headers)
 }
 
-/// The run's id in `Content-Location: /threads/{thread}/runs/{run}`, known before the first event.
+/// The run's id from `Content-Location: /threads/{thread}/runs/{run}`, known before the first event.
 fn run_in(headers: &HeaderMap) -> Option<String> {
     let location = headers.get(reqwest::header::CONTENT_LOCATION)?.to_str().ok()?;
     let (_, run) = location.rsplit_once("/runs/")?;
@@ -416,7 +416,7 @@ fn run_in(headers: &HeaderMap) -> Option<String> {
     is_id.then(|| run.to_owned())
 }
 
-/// The run's id from the first events of a server that doesn't send it in the head.
+/// The run's id from the first events, for servers that don't send it in the response's head.
 async fn first_event(events: Option<&mut Events>, reading: &mut Reading) -> Result<String, AgentFailure> {
     let events = events.ok_or_else(failure::incomplete)?;
     while let Some(event) = events.next().await? {

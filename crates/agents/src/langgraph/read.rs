@@ -1,4 +1,4 @@
-//! Events of a run's stream as events of ours.
+//! Converts events of a run's stream to agent events.
 
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
@@ -13,9 +13,9 @@ use crate::{api, json};
 /// State of reading one run, across all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// Where to join again.
+    /// Position at which to join the stream again.
     pub(crate) cursor: Cursor,
-    /// The run's id, once the stream said it.
+    /// The run's id, once the stream contained it.
     pub(crate) run: Option<String>,
     /// Questions that the run ended with.
     pub(crate) interrupts: Vec<Interrupt>,
@@ -23,7 +23,7 @@ pub(crate) struct Reading {
     pub(crate) usage: Usage,
     /// Whether the stream said that it is complete.
     pub(crate) has_ended: bool,
-    /// Whether the text starts from the beginning, because the stream is read from its start again.
+    /// Whether the next text replaces everything, because the stream is read from its start again.
     replaces: bool,
     has_text: bool,
     /// Text of the current message in this process, to recognize the same text under another id.
@@ -33,7 +33,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// A reading that goes on where another process stopped.
+    /// Continues reading where another process stopped.
     pub(crate) fn resumed(cursor: Option<Cursor>) -> Self {
         let replaces = cursor.is_none();
         let cursor = cursor.unwrap_or_default();
@@ -81,7 +81,7 @@ impl Reading {
         let Some(message) = parts.into_iter().next() else {
             return Ok(Vec::new());
         };
-        // Graphs put what they like into messages: one that is not a message of a chat says nothing to us.
+        // Graphs put anything into messages: one that isn't a chat message is ignored.
         let message: Message = serde_json::from_value(message).unwrap_or_default();
         Ok(match message.kind.as_str() {
             "AIMessageChunk" | "AIMessage" | "ai" => self.answer(message),
@@ -123,7 +123,7 @@ impl Reading {
 
     /// Text of a message: chunks are appended; another message begins a paragraph.
     fn say(&mut self, text: &str, message: Option<&str>, is_chunk: bool) -> Option<AgentEvent> {
-        // A node that wraps a streamed answer in a message of its own sends the whole text again.
+        // A node that wraps a streamed answer in a message of its own repeats the whole text.
         if text.is_empty() || !is_chunk && text == self.text {
             return None;
         }
@@ -153,7 +153,7 @@ impl Reading {
             .collect()
     }
 
-    /// Interrupts come as an update of their own; what nodes wrote is in the messages already.
+    /// Interrupts come as an update of their own; the output of nodes is in the messages already.
     fn update(&mut self, data: &str) -> Vec<AgentEvent> {
         if let Ok(State {
             interrupts: Some(interrupts),
@@ -181,7 +181,7 @@ pub(crate) fn failed(error: Option<RunError>) -> AgentFailure {
     failure::new(code, format!("the run failed{message}"), true)
 }
 
-/// The answer in a thread's state: what the assistant wrote after the user's last message.
+/// The answer in a thread's state: the assistant's messages after the user's last one.
 pub(crate) fn final_text(state: &State) -> Option<String> {
     let messages = state.messages.as_ref()?.as_array()?;
     let messages: Vec<Message> = messages

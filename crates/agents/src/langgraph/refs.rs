@@ -1,11 +1,11 @@
-//! References to threads and runs, as the bridge keeps them.
+//! References to threads and runs, as the bridge stores them.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::{AgentRequest, Resume};
 
 use crate::derived_id;
 
-/// A thread, with the interrupts that wait for the next message.
+/// A thread, and the interrupts that wait for the next message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ThreadRef {
     pub(crate) thread: String,
@@ -20,7 +20,7 @@ pub(crate) struct RunRef {
     pub(crate) run: String,
 }
 
-/// Where the stream of a run was left: its last event, and the message whose text came last.
+/// Position at which the stream of a run was left: its last event, and the message of the latest text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     pub(crate) event: String,
@@ -46,12 +46,12 @@ impl Cursor {
     }
 }
 
-/// Writes a reference. Strings and lists of them always are JSON.
+/// Serializes a reference. Can't fail: references consist of strings and lists of them.
 pub(crate) fn write(reference: &impl Serialize) -> String {
     serde_json::to_string(reference).unwrap_or_default()
 }
 
-/// The id of a session's thread. Derived, so that two attempts to create it make one; the server accepts UUIDs only.
+/// The id of a session's thread. Derived, so that two attempts to create it create one; the server accepts UUIDs only.
 pub(crate) fn thread_id(request: &AgentRequest) -> String {
     let organization = request.organization.as_str();
     derived_id::uuid(&["langgraph thread", organization, request.session.id.as_str()])

@@ -1,4 +1,4 @@
-//! The Agent Server's JSON, field for field, as far as we use it.
+//! The Agent Server's JSON: the fields that we use.
 //!
 //! See [LangSmith Docs/Agent Server API reference](https://docs.langchain.com/langsmith/server-api-ref) and
 //! [Streaming API](https://docs.langchain.com/langsmith/streaming).
@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct CreateThread<'a> {
-    /// Derived from the session, so that creating it twice makes one thread.
+    /// Derived from the session, so that creating it twice creates one thread.
     pub(crate) thread_id: &'a str,
     pub(crate) if_exists: &'static str,
-    /// What the server keeps with it, for its operator to search by.
+    /// Metadata that the server stores with it, for its operator to search by.
     pub(crate) metadata: &'a Map<String, Value>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct CreateRun<'a, M: Serialize> {
     pub(crate) input: Option<Input<M>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<Command<'a>>,
-    /// What the server keeps with it, for its operator to search by.
+    /// Metadata that the server stores with it, for its operator to search by.
     pub(crate) metadata: &'a Map<String, Value>,
     pub(crate) stream_mode: &'static [&'static str],
     pub(crate) stream_subgraphs: bool,
@@ -70,7 +70,7 @@ pub(crate) struct Run {
     pub(crate) status: String,
 }
 
-/// A message, or a chunk of one. The server says more; all of it is optional, as graphs put in what they like.
+/// A message, or a chunk of one. All fields are optional, since graphs put anything here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message {
@@ -99,7 +99,7 @@ pub(crate) struct Usage {
     pub(crate) output_tokens: u64,
 }
 
-/// An update or a result, as far as interrupts and errors are in it.
+/// An update or a result: only interrupts and errors are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct State {

@@ -1,4 +1,4 @@
-//! A request as the messages of Chat Completions.
+//! Converts a request to the messages of Chat Completions.
 
 use bytes::Bytes;
 use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest, Turn};
@@ -9,7 +9,7 @@ use super::wire::{Content, ImageUrl, Message, Part, Request, StreamOptions};
 use crate::facts::Facts;
 use crate::{failure, prompt};
 
-/// The body of the call.
+/// Body of the call.
 pub(crate) fn body(
     model: &str,
     messages: Vec<Message>,
@@ -30,14 +30,14 @@ pub(crate) fn body(
         .map_err(|_| failure::new(failure::AGENT_ERROR, "the request can't be written as JSON", false))
 }
 
-/// The system prompt, the earlier turns that fit, and what is asked now.
+/// The system prompt, the earlier turns that fit, and the question.
 pub(crate) fn messages(system_prompt: &str, window: &Window, request: &AgentRequest) -> Vec<Message> {
     let system = (!system_prompt.is_empty()).then(|| text("system", &Facts::of(request).fill(system_prompt, None)));
     let past = window.of(&request.transcript).into_iter().flat_map(turn);
     system.into_iter().chain(past).chain([asked(request)]).collect()
 }
 
-/// What a probe asks.
+/// Messages of a probe.
 pub(crate) fn probe() -> Vec<Message> {
     vec![text("user", "ping")]
 }
@@ -53,7 +53,7 @@ fn turn(turn: &Turn) -> [Message; 2] {
     [text("user", &turn.user), text("assistant", &turn.assistant)]
 }
 
-/// The question as one message of the user, with its pictures inline.
+/// The question as one user message, with its pictures inline.
 pub(crate) fn asked(request: &AgentRequest) -> Message {
     let message = &request.message;
     let words = prompt::text(message, is_shown);
@@ -71,7 +71,7 @@ pub(crate) fn asked(request: &AgentRequest) -> Message {
     }
 }
 
-/// A server that can't load one picture refuses the whole question.
+/// Whether a part is sent as a picture. A server refuses the whole question for one picture that it can't load.
 fn is_shown(part: &AgentPart) -> bool {
     part.kind == PartKind::Image && !part.unavailable
 }

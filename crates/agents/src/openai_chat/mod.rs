@@ -1,6 +1,6 @@
-//! `openai_chat`: Chat Completions, as many servers speak it.
+//! `openai_chat`: Chat Completions, in the variants of many servers.
 //!
-//! The wire has no continuity: the session keeps a window of earlier turns and sends it again. Closing the connection cancels.
+//! The API is stateless: the session stores a window of earlier turns and sends it again. Closing the connection cancels.
 //!
 //! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create).
 
@@ -71,7 +71,7 @@ const HISTORY_TOKENS: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "openai_chat",
     name: "Chat Completions",
@@ -92,11 +92,11 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-/// After `finish_reason` the usage and `[DONE]` may follow, and some servers never close.
-const AFTERWORD_PATIENCE: Duration = Duration::from_secs(1);
-/// After a `finish_reason` that came with words, more of them may follow. The pauses between them are a model's, so this is longer.
+/// Wait after `finish_reason`: usage and `[DONE]` may follow, and some servers never close.
+const TRAILER_PATIENCE: Duration = Duration::from_secs(1);
+/// Wait after a `finish_reason` that came together with text: more text may follow, with a model's pauses, so this is longer.
 const MORE_PATIENCE: Duration = Duration::from_secs(5);
-/// The same before the first words, for which a model thinks.
+/// Wait after a `finish_reason` that came before any text, since the model may still be thinking.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server of Chat Completions.
@@ -145,10 +145,10 @@ impl OpenaiChat {
         }
     }
 
-    /// Asks for a word and hangs up at the first sign of it: the cheapest question that tries address, key and model.
+    /// Asks for one word and closes the connection at the first byte of the answer: the cheapest test of URL, key and model.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let response = match self.send_probe(Some(1), env).await {
-            // Some models refuse the field; an agent that says so is there, and is asked without it.
+            // Some models refuse `max_tokens`; such an agent is alive and is asked without the field.
             Err(failure) if failure.message.contains("max_tokens") => self.send_probe(None, env).await?,
             answered => answered?,
         };
@@ -198,7 +198,7 @@ impl OpenaiChat {
         call::send(make, manner, env).await
     }
 
-    /// Some servers answer plain JSON in spite of `stream`.
+    /// Reads an unstreamed answer: some servers send plain JSON in spite of `stream`.
     async fn whole(&self, body: &[u8], sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut reading = Reading::default();
         for event in reading.whole(body)? {
@@ -213,7 +213,7 @@ impl OpenaiChat {
         while !reading.is_finished() {
             let said = match next_until(silent_until, &mut events).await {
                 Ok(Some(event)) => reading.chunk(&event.data),
-                // A server that ends the stream after a finish reason has finished.
+                // A stream that ends after a finish reason is complete.
                 Ok(None) if reading.may_be_finished() => return self.end(&reading),
                 Ok(None) => Err(failure::incomplete()),
                 Err(failure) => Err(failure),
@@ -226,7 +226,7 @@ impl OpenaiChat {
             for said in said {
                 sink.emit(said).await?;
             }
-            // From when it is taken: that may have been a while.
+            // Counted from the time at which the event is read, which may be a while after it arrived.
             if reading.may_be_finished() && is_news {
                 let patience = if reading.has_text() {
                     MORE_PATIENCE
@@ -236,7 +236,7 @@ impl OpenaiChat {
                 silent_until = Some(Instant::now() + patience);
             }
         }
-        hear_afterword(&mut reading, &mut events).await;
+        read_trailer(&mut reading, &mut events).await;
         self.end(&reading)
     }
 
@@ -248,22 +248,22 @@ impl OpenaiChat {
     }
 }
 
-/// The next event; none at the end of the stream, or if it doesn't come by then.
+/// The next event; `None` at the end of the stream, or if no event comes before `until`.
 async fn next_until(until: Option<Instant>, events: &mut Events) -> Result<Option<Event>, AgentFailure> {
     let Some(until) = until else {
         return events.next().await;
     };
     match timeout_at(until, events.next()).await {
-        // It was silent for the time that its settings give it, which is shorter still.
+        // The agent's own idle timeout was shorter than the wait.
         Ok(Err(failure)) if failure::is_timeout(&failure) => Ok(None),
         Ok(next) => next,
         Err(_) => Ok(None),
     }
 }
 
-/// Reads on for the usage, after the answer is whole. Nothing that goes wrong now matters.
-async fn hear_afterword(reading: &mut Reading, events: &mut Events) {
-    let deadline = Instant::now() + AFTERWORD_PATIENCE;
+/// Reads on for the usage after the answer is complete. Errors no longer matter.
+async fn read_trailer(reading: &mut Reading, events: &mut Events) {
+    let deadline = Instant::now() + TRAILER_PATIENCE;
     while !reading.is_done()
         && let Ok(Ok(Some(event))) = timeout_at(deadline, events.next()).await
         && reading.chunk(&event.data).is_ok()

@@ -1,4 +1,4 @@
-//! Chunks of Chat Completions as events of ours.
+//! Converts chunks of Chat Completions to agent events.
 
 use tieline_core::agent::{AgentEvent, AgentFailure};
 
@@ -7,7 +7,7 @@ use crate::error_body::ErrorBody;
 use crate::failure;
 use crate::json;
 
-/// What an answer has come to.
+/// State of reading one answer.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     finish_reason: Option<String>,
@@ -20,28 +20,28 @@ pub(crate) struct Reading {
     usage: Option<Usage>,
 }
 
-/// Whether this is the mark of the stream's end.
+/// Whether this is the end marker of the stream.
 pub(crate) fn is_done(data: &str) -> bool {
     data.trim() == "[DONE]"
 }
 
 impl Reading {
-    /// Whether the answer is whole. Its usage may still follow.
+    /// Whether the answer is complete. Its usage may still follow.
     pub(crate) fn is_finished(&self) -> bool {
         self.done || self.is_over
     }
 
-    /// Whether the answer is whole if nothing follows.
+    /// Whether the answer is complete if nothing follows.
     pub(crate) fn may_be_finished(&self) -> bool {
         self.done || self.finish_reason.is_some()
     }
 
-    /// Whether it was whole once, and nothing was said since: whatever goes wrong then takes nothing from it.
+    /// Whether the answer was complete at some point and no text came since: later errors don't change it.
     pub(crate) fn was_whole(&self) -> bool {
         self.finish_reason.is_some() && self.has_spoken && !self.goes_on
     }
 
-    /// Whether text was said.
+    /// Whether any text came.
     pub(crate) fn has_text(&self) -> bool {
         self.has_text
     }
@@ -51,7 +51,7 @@ impl Reading {
         self.done
     }
 
-    /// What the answer took, if the server told.
+    /// The token usage, if the server sent it.
     pub(crate) fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
@@ -68,19 +68,19 @@ impl Reading {
         self.read(data.as_bytes())
     }
 
-    /// Reads an answer that came in one piece.
+    /// Reads an unstreamed answer.
     pub(crate) fn whole(&mut self, body: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
         let events = self.read(body)?;
         if self.finish_reason.is_none() && events.is_empty() {
             return Err(failure::bad_answer(
-                "expected a chat completion, met JSON without choices",
+                "expected a chat completion, got JSON without choices",
             ));
         }
         self.done = true;
         Ok(events)
     }
 
-    /// How the answer ended, when it is whole.
+    /// How the answer ended, once it is complete.
     pub(crate) fn end(&self) -> Result<(), AgentFailure> {
         match self.finish_reason.as_deref() {
             Some("length") => Err(failure::new(
@@ -93,17 +93,17 @@ impl Reading {
                 "the server's content filter stopped the answer",
                 false,
             )),
-            // `stop`, `tool_calls` (it was given no tools), and whatever a server invents.
+            // `stop`, `tool_calls` (no tools were offered), and values that a server invents.
             Some(_) | None => Ok(()),
         }
     }
 
     fn read(&mut self, json: &[u8]) -> Result<Vec<AgentEvent>, AgentFailure> {
-        // The parser's own words may quote the answer.
+        // The parser's message may quote the answer.
         let chunk: Chunk = json::read(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             failure::bad_answer(format!(
-                "expected a chat completion chunk, met something else at line {line}, column {column}"
+                "expected a chat completion chunk, got something else at line {line}, column {column}"
             ))
         })?;
         if let Some(error) = error_of(&chunk, json) {
@@ -118,7 +118,8 @@ impl Reading {
         let said = self.words(choice.delta, choice.message);
         self.goes_on |= self.finish_reason.is_some() && !said.is_empty();
         if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-            // Some gateways say `stop` with every chunk: only the first one that anything says ends it, and that stands alone after words.
+            // Some gateways send `stop` with every chunk: only the first finish reason counts as the end, and only if it comes after text
+            // in a chunk without text.
             self.is_over |= said.is_empty() && self.has_spoken && self.finish_reason.is_none();
             self.finish_reason = Some(reason);
         }
@@ -127,13 +128,13 @@ impl Reading {
         said
     }
 
-    /// What a message says stands in place of all before it, unless there is a delta too.
+    /// A full message replaces all text before it, unless the chunk has a delta too.
     fn words(&mut self, delta: Option<Delta>, message: Option<Delta>) -> Vec<AgentEvent> {
         let (reasoning, text) = match delta.map(Delta::into_words).unwrap_or_default() {
             (None, None) => {
                 let (reasoning, text) = message.map(Delta::into_words).unwrap_or_default();
-                let unheard = reasoning.filter(|_| !self.has_reasoned);
-                (unheard, text.map(AgentEvent::TextSnapshot))
+                let new_reasoning = reasoning.filter(|_| !self.has_reasoned);
+                (new_reasoning, text.map(AgentEvent::TextSnapshot))
             }
             (reasoning, text) => (reasoning, text.map(AgentEvent::TextDelta)),
         };
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_we_use_is_no_error() {
+    fn unused_fields_and_empty_chunks_are_no_error() {
         for chunk in [
             "",
             " ",
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn finish_reason_and_done_end_it() {
+    fn finish_reason_and_done_end_the_answer() {
         assert!(check(" [DONE]", &[]).is_done());
         for (reason, code) in [
             ("stop", None),
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn finish_reason_with_words_or_before_them_ends_nothing() {
+    fn finish_reason_with_or_before_text_does_not_end_the_answer() {
         for (chunk, said) in [
             (
                 r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn message_stands_in_place_of_the_deltas_before_it() {
+    fn full_message_replaces_the_deltas_before_it() {
         let mut reading = check(
             r#"{"choices":[{"delta":{"content":"a","reasoning_content":"hm"},"message":null}]}"#,
             &[AgentEvent::ReasoningDelta("hm".into()), text("a")],
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_emoji_costs_only_itself() {
+    fn half_an_emoji_is_replaced_and_the_rest_is_kept() {
         check(r#"{"choices":[{"delta":{"content":"a\ud83d"}}]}"#, &[text("a\u{fffd}")]);
     }
 
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_the_stream_give_their_code_and_message() {
+    fn errors_in_the_stream_keep_their_code_and_message() {
         for (error, code) in [
             (
                 r#"{"error":{"message":"too busy","type":"server_error","code":null}}"#,
@@ -314,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_not_quoted() {
+    fn invalid_chunk_is_not_quoted() {
         check_failure("hello", failure::BAD_ANSWER);
         check_failure(r#"{"choices":"hello"}"#, failure::BAD_ANSWER);
     }
 
     #[test]
-    fn whole_answer_is_read_alike() {
+    fn unstreamed_answer_gives_the_same_events() {
         let mut reading = Reading::default();
         let body = br#"{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#;
         assert_eq!(reading.whole(body).unwrap(), [all("a")]);

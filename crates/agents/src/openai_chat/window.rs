@@ -1,22 +1,22 @@
-//! How much of a session's past is sent along.
+//! History window: how much of a session's past is sent with a question.
 
 use tieline_core::agent::Turn;
 
 use crate::manifest::History;
 
-/// The most that is sent along.
+/// Limits of the window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) max_messages: u64,
     pub(crate) max_tokens: u64,
 }
 
-/// What a token has of bytes, at most, as a turn is kept: 4 ASCII characters, of which JSON makes up to 8 where lines break and
-/// quotes stand, or any other character. Frames of turns take the rest.
+/// Upper bound of bytes per token, as a turn is stored: 4 ASCII characters, which JSON escapes to up to 8 if they are line breaks and
+/// quotes, or one other character. The rest is for the structure around turns.
 const BYTES_PER_TOKEN: u64 = 12;
 
 impl Window {
-    /// What must be read for it.
+    /// How much history must be read for it.
     pub(crate) fn history(&self) -> History {
         let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         History {
@@ -25,8 +25,8 @@ impl Window {
         }
     }
 
-    /// The newest whole turns that fit, oldest first, without a gap. A turn without a question or an answer is left out:
-    /// servers refuse empty messages, and many want the roles to alternate.
+    /// The newest complete turns that fit, oldest first, without gaps. A turn without a question or an answer is left out: servers refuse
+    /// empty messages, and many require the roles to alternate.
     pub(crate) fn of<'a>(&self, transcript: &'a [Turn]) -> Vec<&'a Turn> {
         let mut messages_left = self.max_messages;
         let mut tokens_left = self.max_tokens;
@@ -47,11 +47,11 @@ impl Window {
     }
 }
 
-/// What a message costs besides its text, more or less.
+/// Approximate cost of a message besides its text.
 const TOKENS_PER_MESSAGE: u64 = 4;
 
-/// About how many tokens a message has, plainly: four ASCII characters make one, any other character is one.
-/// Good enough to bound a prompt: it errs upward for Chinese, and no tokenizer fits every model.
+/// Estimates the tokens of a message: four ASCII characters are one token, any other character is one.
+/// Good enough to bound a prompt: it overestimates Chinese, and no tokenizer fits every model.
 fn tokens(text: &str) -> u64 {
     let n_ascii = text.bytes().filter(u8::is_ascii).count();
     let n_other = text.chars().filter(|c| !c.is_ascii()).count();
@@ -97,7 +97,7 @@ mod tests {
         check(4, 8000, &turns, &["b", "c"]);
         check(3, 8000, &turns, &["c"]);
         check(0, 8000, &turns, &[]);
-        // One token of text and four of frame for each of two messages.
+        // One token of text and four of overhead for each of two messages.
         check(40, 20, &turns, &["b", "c"]);
         check(40, 19, &turns, &["c"]);
     }

@@ -1,4 +1,4 @@
-//! Chat Completions, field for field, as far as we use it.
+//! Chat Completions: the fields that we use.
 //!
 //! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create) and
 //! [Streaming](https://platform.openai.com/docs/api-reference/chat-streaming). `reasoning_content` is an extension:
@@ -48,10 +48,10 @@ pub(crate) struct ImageUrl {
     pub(crate) url: String,
 }
 
-/// A chunk of the stream, or the whole answer.
+/// A chunk of the stream, or a whole answer.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Chunk {
-    /// `error` where a server sends its errors without an envelope.
+    /// `error` if a server sends its errors without an envelope.
     pub(crate) object: Option<String>,
     #[serde(default)]
     pub(crate) choices: Option<Vec<Choice>>,
@@ -63,9 +63,9 @@ pub(crate) struct Chunk {
 pub(crate) struct Choice {
     #[serde(default)]
     pub(crate) index: u64,
-    /// What comes next, in a chunk.
+    /// The next text, in a chunk.
     pub(crate) delta: Option<Delta>,
-    /// All of it, in a whole answer. Some servers close their stream with one.
+    /// The whole text, in a whole answer. Some servers end their stream with one.
     pub(crate) message: Option<Delta>,
     pub(crate) finish_reason: Option<String>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct Delta {
 }
 
 impl Delta {
-    /// Its reasoning and its text, as far as they say something.
+    /// Its reasoning and its text, if not empty.
     pub(crate) fn into_words(self) -> (Option<String>, Option<String>) {
         let text = self.content.map(Said::into_text);
         let told = |words: &String| !words.is_empty();
@@ -85,7 +85,7 @@ impl Delta {
     }
 }
 
-/// A text, or a list of parts of which those with a `text` count.
+/// A text, or a list of parts, of which those with a `text` count.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Said {

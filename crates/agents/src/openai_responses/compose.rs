@@ -1,4 +1,4 @@
-//! A question as the input of a response.
+//! Converts a question to the input of a response.
 
 use tieline_core::agent::{AgentPart, AgentRequest};
 use tieline_core::event::PartKind;
@@ -7,7 +7,7 @@ use super::Dialect;
 use super::wire::{Input, Message, Part};
 use crate::prompt;
 
-/// The question, with the attachments that the dialect carries.
+/// The question, with the attachments that the dialect supports.
 pub(crate) fn input(request: &AgentRequest, dialect: Dialect) -> Input {
     let carried = |part: &AgentPart| dialect == Dialect::Openai && is_carried(part);
     let text = prompt::text(&request.message, carried);
@@ -25,8 +25,8 @@ pub(crate) fn input(request: &AgentRequest, dialect: Dialect) -> Input {
     }])
 }
 
-/// A server refuses the whole question for a picture that it can't load or a file that it can't read: PDF is the only type that every
-/// model with file input reads.
+/// Whether an attachment is sent as such. A server refuses the whole question for a picture that it can't load or a file that it can't
+/// read: PDF is the only file type that every model with file input reads.
 fn is_carried(part: &AgentPart) -> bool {
     let is_pdf = || {
         part.mime.as_deref() == Some("application/pdf")

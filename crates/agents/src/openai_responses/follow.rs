@@ -1,4 +1,4 @@
-//! Follows one response: streamed, in one piece, or asked for until it is there.
+//! Follows one response: streamed, unstreamed, or polled.
 
 use reqwest::Response as HttpResponse;
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
@@ -14,10 +14,10 @@ use crate::env::Env;
 use crate::failure;
 use crate::run::{End, EventSink};
 
-/// How often a broken stream is taken up again without an event in between.
+/// Largest number of reconnects in a row without an event in between.
 const MAX_RECONNECTS: u32 = 5;
 
-/// One response and the run that waits for it.
+/// One response, and the run that follows it.
 pub(super) struct Follower<'a> {
     server: &'a OpenaiResponses,
     request: &'a AgentRequest,
@@ -44,7 +44,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads a response that came as one JSON document; waits for it if it is still being made.
+    /// Reads a response that came as one JSON document; polls if it is still in progress.
     pub(super) async fn whole(&mut self, body: &[u8]) -> Result<End, AgentFailure> {
         let response: Response = api::parse(body)?;
         self.reading.id = Some(response.id.clone());
@@ -56,7 +56,7 @@ impl<'a> Follower<'a> {
         self.conclude(&response, true).await
     }
 
-    /// Reads a stream, and takes it up again where it broke if the response goes on without a listener.
+    /// Reads a stream, and resumes it after a break if the response continues in the background.
     pub(super) async fn stream(&mut self, events: Box<Events>) -> Result<End, AgentFailure> {
         match self.read(events).await {
             Err(cut) if self.is_followable(&cut) => {
@@ -75,7 +75,7 @@ impl<'a> Follower<'a> {
         broke && self.server.can_resume() && self.reading.id.is_some()
     }
 
-    /// Streams on behind the newest event, or polls where the server has no such stream.
+    /// Resumes the stream after the latest event, or polls if the server can't resume streams.
     pub(super) async fn reconnect(&mut self) -> Result<End, AgentFailure> {
         let mut attempt = 0;
         while self.server.dialect == Dialect::Openai && attempt < MAX_RECONNECTS {
@@ -116,7 +116,7 @@ impl<'a> Follower<'a> {
         Ok(self.server.api.url(&["responses", id]))
     }
 
-    /// Asks for the response until it is finished.
+    /// Polls the response until it is finished.
     pub(super) async fn poll(&mut self) -> Result<End, AgentFailure> {
         let url = self.response_url()?;
         let mut attempt = 0;
@@ -155,7 +155,7 @@ impl<'a> Follower<'a> {
         Err(failure::incomplete())
     }
 
-    /// Says once that the response exists. A conversation of the dialect `openai` moves on only with a finished response.
+    /// Emits `Started` once. A conversation of the dialect `openai` advances only with a finished response.
     async fn start(&mut self) -> Result<(), AgentFailure> {
         let Some(id) = self.reading.id.clone().filter(|_| !self.started) else {
             return Ok(());
@@ -187,7 +187,7 @@ impl<'a> Follower<'a> {
             self.sink.emit(moved_on).await?;
         }
         match self.reading.end(response) {
-            // What an incomplete answer has is shown with the note that it is incomplete.
+            // Text of an incomplete answer is shown with the note that it is incomplete.
             Err(failure) if !self.reading.has_text() && failure.code == failure::LENGTH => {
                 let text = response.text();
                 if !text.is_empty() {

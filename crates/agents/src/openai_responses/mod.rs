@@ -1,7 +1,7 @@
 //! `openai_responses`: the Responses API, in the dialects of OpenAI and of Wegent.
 //!
-//! The server keeps the conversation: `openai` chains responses by their ids, so that only a finished one is passed on; `wegent` has
-//! one id for the whole conversation. With `background` the response goes on without a listener, and another process can follow it.
+//! The server keeps the conversation: `openai` chains responses by their ids, so only a finished one is passed on; `wegent` has one id for
+//! the whole conversation. With `background` the response continues without a listener, and another process can follow it.
 //!
 //! See [OpenAI API Reference/Responses](https://platform.openai.com/docs/api-reference/responses) and
 //! [Background mode](https://platform.openai.com/docs/guides/background). Wegent's dialect is documented by its source,
@@ -67,7 +67,7 @@ const BACKGROUND: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "openai_responses",
     name: "Responses API",
@@ -88,7 +88,7 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: true,
 };
 
-/// Whose API it is.
+/// Dialect of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Openai,
@@ -127,7 +127,7 @@ impl OpenaiResponses {
         })
     }
 
-    /// Whether a response goes on without a listener.
+    /// Whether a response continues without a listener.
     pub(crate) const fn can_resume(&self) -> bool {
         self.background || matches!(self.dialect, Dialect::Wegent)
     }
@@ -160,7 +160,7 @@ impl OpenaiResponses {
         }
     }
 
-    /// Follows the response that an earlier process asked for.
+    /// Follows the response that an earlier process created.
     async fn resume(
         &self,
         resume: &Resume,
@@ -178,8 +178,8 @@ impl OpenaiResponses {
         }
     }
 
-    /// Creates the response: as a new conversation if the server doesn't know the old one, after the running task of a conversation
-    /// that has one, and without a stream if the server has none.
+    /// Creates the response: in a new conversation if the server has forgotten the old one, after the running task of a conversation
+    /// that has one, and without a stream if the server can't stream.
     async fn create(
         &self,
         request: &AgentRequest,
@@ -202,7 +202,7 @@ impl OpenaiResponses {
                 question.anew();
             } else if self.is_busy(&fault) {
                 n_busy += 1;
-                info!(run = %request.run, "the agent still works on an earlier message of the conversation");
+                info!(run = %request.run, "agent still works on an earlier message of the conversation, waiting");
                 sleep(env.backoff.wait(n_busy, (env.random)())).await;
             } else if question.stream && self.cannot_stream(fault.error.word().unwrap_or_default()) {
                 question.without_stream();
@@ -233,7 +233,7 @@ impl OpenaiResponses {
         }
     }
 
-    /// Whether the conversation's earlier message is still being worked on.
+    /// Whether an earlier message of the conversation is still being processed.
     fn is_busy(&self, fault: &Fault) -> bool {
         let message = fault.error.message.as_deref().unwrap_or_default();
         self.dialect == Dialect::Wegent && fault.status == 400 && message.to_lowercase().contains("running")
@@ -243,7 +243,7 @@ impl OpenaiResponses {
         self.dialect == Dialect::Wegent && matches!(code, "streaming_not_supported" | "not_implemented")
     }
 
-    /// Cancels a response that goes on without a listener. For any other, closing the connection was enough.
+    /// Cancels a background response. For any other, closing the connection was enough.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let Some(id) = cancel.run_ref.as_deref().filter(|_| self.can_resume()) else {
             return Ok(());
@@ -252,14 +252,14 @@ impl OpenaiResponses {
         let no_body = serde_json::json!({});
         match self.api.post(&url, &no_body, None, Manner::cancelling(), env).await {
             Ok(_) => Ok(()),
-            // It has ended meanwhile, or is forgotten.
+            // It has ended in the meantime, or is unknown.
             Err(fault) if matches!(fault.status, 400 | 404 | 409) => Ok(()),
             Err(fault) => Err(fault.failure),
         }
     }
 
-    /// Asks for one word and closes the connection at the first event. Wegent makes a task of every question, so it is asked for one
-    /// that can't exist.
+    /// Asks for one word and closes the connection at the first event. Wegent creates a task for every question, so it is asked for a
+    /// response that can't exist.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         if self.dialect == Dialect::Wegent {
             let url = self.api.url(&["responses", "resp_0"]);
@@ -290,11 +290,11 @@ impl OpenaiResponses {
     }
 }
 
-/// How a question is put.
+/// Variant of a question's body.
 struct Question<'a> {
     previous: Option<&'a str>,
     stream: bool,
-    /// Counts the bodies, for the idempotency key.
+    /// Number of the body, for the idempotency key.
     n: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Events of a response, and whole responses, as events of ours.
+//! Converts events of a response, and whole responses, to agent events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,15 +11,15 @@ use crate::error_body::ErrorBody;
 use crate::failure;
 use crate::run::{End, log_usage};
 
-/// The state of a response that is being read.
+/// State of reading one response.
 #[derive(Debug)]
 pub(crate) struct Reading {
     dialect: Dialect,
     /// The response's id, once it is known.
     pub(crate) id: Option<String>,
-    /// The number of the newest event.
+    /// Sequence number of the latest event.
     pub(crate) sequence_number: Option<u64>,
-    /// The message that the newest text belongs to.
+    /// The message that the latest text belongs to.
     item: Option<String>,
     has_text: bool,
     last: Option<Response>,
@@ -65,7 +65,7 @@ impl Reading {
             "response.output_text.delta" | "response.refusal.delta" => self.text(event.item_id.as_deref(), delta()),
             "response.output_text.done" | "response.refusal.done" => {
                 let whole = event.text.as_deref().or(event.refusal.as_deref()).unwrap_or_default();
-                self.unheard(event.item_id.as_deref(), whole)
+                self.text_without_deltas(event.item_id.as_deref(), whole)
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 vec![AgentEvent::ReasoningDelta(delta().to_owned())]
@@ -94,15 +94,15 @@ impl Reading {
         vec![AgentEvent::TextDelta(format!("{paragraph}{delta}"))]
     }
 
-    /// The whole text of a message, if none of it came before.
-    fn unheard(&mut self, item: Option<&str>, text: &str) -> Vec<AgentEvent> {
+    /// The whole text of a message, if no delta of it came.
+    fn text_without_deltas(&mut self, item: Option<&str>, text: &str) -> Vec<AgentEvent> {
         if self.has_text && self.item.as_deref() == item {
             return Vec::new();
         }
         self.text(item, text)
     }
 
-    /// The end of the run by a response that is not running any more.
+    /// The end of the run for a response that is no longer in progress.
     pub(crate) fn end(&self, response: &Response) -> Result<End, AgentFailure> {
         if let Some(usage) = response.usage {
             log_usage(usage.input_tokens, usage.output_tokens);
@@ -115,7 +115,7 @@ impl Reading {
             )),
             Some("cancelled") => Ok(End::Cancelled),
             _ => Err(failure::bad_answer(
-                "expected a response with a known status, met another",
+                "expected a response with a known status, got another",
             )),
         }
     }
@@ -123,7 +123,7 @@ impl Reading {
     fn completed(&self, response: &Response) -> Result<End, AgentFailure> {
         let text = match self.dialect {
             Dialect::Openai => response.text(),
-            // The output is the whole conversation.
+            // The output contains the whole conversation.
             Dialect::Wegent => response.last_text(),
         };
         let is_call = |item: &Item| matches!(item.kind.as_str(), "function_call" | "mcp_approval_request");
@@ -132,7 +132,10 @@ impl Reading {
             && self.dialect == Dialect::Openai
             && let Some(call) = response.items().find(|item| is_call(item))
         {
-            let message = format!("the agent waits for {} to be carried out by its caller", call.kind);
+            let message = format!(
+                "the agent asks its caller to execute {}, which is not supported",
+                call.kind
+            );
             return Err(failure::new("function_call", message, false));
         }
         Ok(End::Completed {
@@ -141,12 +144,12 @@ impl Reading {
     }
 }
 
-/// Pictures of a response that was not streamed.
+/// Pictures in an unstreamed response.
 pub(crate) fn pictures(response: &Response) -> Vec<AgentEvent> {
     response.items().filter_map(picture).collect()
 }
 
-/// The status that the event's type says, where the response leaves it out.
+/// Adds the status implied by the event's type if the response has none.
 fn with_status(response: Response, kind: &str) -> Response {
     let status = kind.strip_prefix("response.").map(str::to_owned);
     Response {
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_paragraphs_and_a_done_text_is_not_said_twice() {
+    fn messages_are_paragraphs_and_done_text_is_not_repeated() {
         let (_, events) = read(&[
             r#"{"type":"response.output_text.delta","item_id":"a","delta":"one","sequence_number":4}"#,
             r#"{"type":"response.output_text.done","item_id":"a","text":"one"}"#,
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_response_says_how_it_ended() {
+    fn status_of_a_whole_response_ends_the_run() {
         let whole = r#"{"id":"r","status":"completed","output":[{"type":"reasoning"},
             {"type":"message","role":"user","content":[{"type":"output_text","text":"hello"}]},
             {"type":"message","role":"assistant","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"b"}]},

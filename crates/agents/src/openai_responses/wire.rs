@@ -1,4 +1,4 @@
-//! Responses API, field for field, as far as we use it.
+//! Responses API: the fields that we use.
 //!
 //! See [OpenAI API Reference/Responses](https://platform.openai.com/docs/api-reference/responses/create) and
 //! [Streaming events](https://platform.openai.com/docs/api-reference/responses-streaming).
@@ -74,7 +74,7 @@ pub(crate) struct Event {
     pub(crate) annotation: Option<Annotation>,
 }
 
-/// A response, whole or as far as it is.
+/// A response, finished or in progress.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Response {
     pub(crate) id: String,
@@ -129,12 +129,12 @@ pub(crate) struct Annotation {
 }
 
 impl Response {
-    /// Whether it is still being made.
+    /// Whether it is still in progress.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.status.as_deref(), Some("queued" | "in_progress"))
     }
 
-    /// What the model said: its messages, as paragraphs.
+    /// The model's text: its messages as paragraphs.
     pub(crate) fn text(&self) -> String {
         let texts: Vec<_> = self
             .messages()
@@ -144,7 +144,7 @@ impl Response {
         texts.join("\n\n")
     }
 
-    /// What the assistant said last.
+    /// The assistant's last message.
     pub(crate) fn last_text(&self) -> String {
         self.messages().last().map(Item::text).unwrap_or_default()
     }
@@ -160,7 +160,7 @@ impl Response {
 
 impl Item {
     fn is_answer(&self) -> bool {
-        // Some servers repeat the person's messages in the output.
+        // Some servers repeat the user's messages in the output.
         self.kind == "message" && self.role.as_deref().is_none_or(|role| role == "assistant")
     }
 
@@ -173,7 +173,7 @@ impl Item {
         texts.collect()
     }
 
-    /// The name of the tool that it calls, if it is a call.
+    /// The name of the called tool, if it is a tool call.
     pub(crate) fn tool(&self) -> Option<&str> {
         let kind = self.kind.strip_suffix("_call")?;
         Some(self.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(kind))

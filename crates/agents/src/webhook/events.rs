@@ -1,4 +1,4 @@
-//! Events in an agent's own words: in a streamed answer, and in callbacks.
+//! Events that agents send in a streamed answer and in callbacks.
 //!
 //! | `type` | fields |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `cancelled` | |
 //!
 //! `runRef`, `conversationRef`, `resumeRef` and a cursor's `value` have at most 2048 bytes. Other types and other fields are ignored, so
-//! that agents may say more than we know.
+//! that agents may send more than we know.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,11 +35,11 @@ pub const MAX_CALLBACK_BYTES: usize = MAX_EVENT_BYTES;
 /// One event of a callback.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Numbered {
-    /// Its number in the run, from 1.
+    /// Sequence number in the run, from 1.
     pub seq: u64,
-    /// The event; `None` if its type is none that we know: its number counts all the same.
+    /// The event; `None` if its type is unknown: its number counts all the same.
     pub event: Option<AgentEvent>,
-    /// The event as JSON that [`read`] gives it back from.
+    /// The event as JSON that [`read`] accepts.
     pub json: String,
 }
 
@@ -49,18 +49,18 @@ pub enum InvalidEvents {
     /// The body is not JSON.
     #[error("not JSON: line {line}, column {column}")]
     NotJson {
-        /// Where, from 1.
+        /// Line, from 1.
         line: usize,
-        /// Where, from 1.
+        /// Column, from 1.
         column: usize,
     },
-    /// A field that callbacks don't have.
+    /// An unknown field.
     #[error("{0} is not a field of a callback")]
     UnknownField(String),
-    /// A field of the callback is missing or can't be what it claims.
+    /// A field of the callback is missing or has an invalid value.
     #[error("{field} {reason}")]
     Field {
-        /// Which.
+        /// Name of the field.
         field: &'static str,
         /// What is wrong with it, to follow the name in a sentence.
         reason: &'static str,
@@ -68,7 +68,7 @@ pub enum InvalidEvents {
     /// A card that can't be shown.
     #[error("event.{0}")]
     Card(#[from] CardError),
-    /// An event of a known type lacks something, or has a reference that is too long.
+    /// An event of a known type lacks a field, or has a reference that is too long.
     #[error(
         "event of type {kind} does not have the documented fields, or has a reference of over {MAX_REF_BYTES} bytes"
     )]
@@ -79,7 +79,7 @@ pub enum InvalidEvents {
 }
 
 impl InvalidEvents {
-    /// The field it is about, if it is about one, and whether callbacks have none of that name.
+    /// The field that the error is about, if any, and whether that field is unknown.
     #[must_use]
     pub fn field(&self) -> Option<(&str, bool)> {
         match self {
@@ -91,10 +91,10 @@ impl InvalidEvents {
     }
 }
 
-/// Reads the body of a callback: `{"seq":n,"event":{…}}` or a list of them, in the order given.
+/// Parses the body of a callback: `{"seq":n,"event":{…}}` or a list of them, in the given order.
 ///
 /// # Errors
-/// [`InvalidEvents`] if any of them can't be read. Then none counts.
+/// [`InvalidEvents`] if any of them is invalid. Then none counts.
 pub fn parse(body: &[u8]) -> Result<Vec<Numbered>, InvalidEvents> {
     match value(body)? {
         Value::Array(list) => list.into_iter().map(numbered).collect(),
@@ -102,10 +102,10 @@ pub fn parse(body: &[u8]) -> Result<Vec<Numbered>, InvalidEvents> {
     }
 }
 
-/// Reads one event. `None` if it says nothing that we know.
+/// Parses one event. `None` if its type is unknown.
 ///
 /// # Errors
-/// [`InvalidEvents`] if it can't be read.
+/// [`InvalidEvents`] if it is invalid.
 pub fn read(data: &str) -> Result<Option<AgentEvent>, InvalidEvents> {
     if data.trim().is_empty() {
         Ok(None)
@@ -151,18 +151,18 @@ fn event(value: Value) -> Result<Option<AgentEvent>, InvalidEvents> {
     if let Ok(Told::Card { card }) = &told {
         return Ok(Some(AgentEvent::Card(self::card(card)?)));
     }
-    // Only an event of a known type can lack something, so its type is a word of ours.
+    // Only an event of a known type can lack a field, so its type is safe to quote.
     told.ok()
         .and_then(Told::into_event)
         .ok_or(InvalidEvents::Event { kind })
 }
 
-/// Reads a card. Whether a button may open an unencrypted address is decided where it is shown.
+/// Parses a card. Whether a button may open an unencrypted URL is decided where the card is shown.
 pub(super) fn card(card: &Value) -> Result<Card, InvalidEvents> {
     Ok(Card::read(card, true)?)
 }
 
-/// An event as it is told.
+/// An event as agents send it.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 enum Told {
@@ -218,7 +218,7 @@ enum Told {
 }
 
 impl Told {
-    /// The event in our words, `Some(None)` if it is none of ours, `None` if it lacks something or has too much of it.
+    /// Converts it: `Some(None)` if its type is unknown, `None` if it lacks a field or exceeds a limit.
     fn into_event(self) -> Option<Option<AgentEvent>> {
         let event = match self {
             Self::Started {
@@ -250,14 +250,14 @@ impl Told {
                 retryable,
             } => AgentEvent::Failed(failed(code, &message, retryable)),
             Self::Cancelled => AgentEvent::Cancelled,
-            // Read before, for it has errors of its own.
+            // Parsed before, since cards have errors of their own.
             Self::Card { .. } | Self::Unknown => return Some(None),
         };
         Some(Some(event))
     }
 }
 
-/// A reference, unless it is too long to be kept.
+/// Returns a reference unless it is too long to be stored.
 fn kept(reference: String) -> Option<String> {
     (reference.len() <= MAX_REF_BYTES).then_some(reference)
 }
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn file_is_an_address_or_bytes() {
+    fn file_is_a_url_or_bytes() {
         let (name, mime) = ("n".to_owned(), "text/plain".to_owned());
         let url = "https://x.example/n".to_owned();
         let by_address = AgentEvent::File(ReplyFile {
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_emoji_costs_only_itself_and_what_is_kept_of_it_is_read_again() {
+    fn half_an_emoji_is_replaced_and_the_stored_event_is_readable() {
         let half = r#"{"type":"text.delta","text":"a\ud83d"}"#;
         check(half, AgentEvent::TextDelta("a\u{fffd}".into()));
         let taken = parse(format!(r#"[{{"seq":1,"event":{half}}}]"#).as_bytes()).unwrap();
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_callback_says_what_is_wrong() {
+    fn errors_of_a_callback_name_the_invalid_field() {
         check_error(
             r#"{"seq":0,"event":{"type":"cancelled"}}"#,
             "seq must be a whole number from 1",

@@ -1,7 +1,7 @@
 //! `webhook`: our own contract, signed after Standard Webhooks.
 //!
-//! The agent answers with JSON, with a stream of events, or with 202 and callbacks later ([`events`]). A silent agent is asked
-//! again like a failing one: the same `webhook-id` on every try tells it that the question is the same.
+//! The agent answers with JSON, with a stream of events, or with 202 and callbacks later ([`events`]). A silent agent is called again
+//! like a failing one: the `webhook-id` is the same on every attempt, so the agent recognizes the question.
 //!
 //! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
@@ -52,7 +52,7 @@ const SECRET: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "webhook",
     name: "Webhook",
@@ -69,7 +69,7 @@ pub static MANIFEST: Manifest = Manifest {
     can_resume: false,
 };
 
-/// An agent that speaks our contract.
+/// An agent that implements our contract.
 #[derive(Clone)]
 pub(crate) struct Webhook {
     url: Url,
@@ -123,7 +123,7 @@ impl Webhook {
             .map(|_| ())
     }
 
-    /// Posts a `ping`. An agent that answers it with a complaint about the message is alive and trusts our signature.
+    /// Posts a `ping`. An agent that responds with an error about the message is alive and accepts our signature.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let manner = Manner::probing();
         let now = (env.now)();
@@ -150,7 +150,7 @@ impl Webhook {
         let body = Bytes::from(serde_json::to_vec(body).map_err(|_| unwritable(()))?);
         let id_header = HeaderValue::from_str(id).map_err(|_| unwritable(()))?;
         let make = || {
-            // The time is the try's own, so that a late retry is not taken for a replay.
+            // The time of this attempt, so that a late retry isn't taken for a replay.
             let timestamp = (env.now)().as_secs();
             let mut headers = self.headers.clone();
             let signature = HeaderValue::from_str(&self.keys.sign(id, timestamp, &body));
@@ -167,8 +167,8 @@ impl Webhook {
     }
 }
 
-/// The message's id, the same on every try. A message that an operator redrives is a new question: an agent that keeps
-/// the contract would ignore the old id.
+/// The message's id, the same on every attempt. A message that an operator redrives is a new question: an agent that follows the
+/// contract would ignore the old id.
 fn question_id(message: &AgentMessage) -> String {
     match message.redrives {
         0 => message.id.to_string(),
@@ -176,14 +176,14 @@ fn question_id(message: &AgentMessage) -> String {
     }
 }
 
-/// A post of its own, but the same one on every try.
+/// Id of the cancel post: other than the question's, and the same on every attempt.
 fn cancel_id(run: &RunId) -> String {
     format!("msg_{}", digest(&["cancel", run.as_str()]))
 }
 
 async fn whole(body: &[u8], sink: &mut EventSink) -> Result<End, AgentFailure> {
     let answer: Result<wire::Answer, _> = json::read(body);
-    let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, met other JSON"))?;
+    let answer = answer.map_err(|_| failure::bad_answer("expected JSON with a `text`, got other JSON"))?;
     if let Some(card) = answer.card {
         let card = events::card(&card).map_err(|error| failure::bad_answer(error.to_string()))?;
         sink.emit(AgentEvent::Card(card)).await?;
@@ -208,7 +208,7 @@ async fn streamed(mut events: Box<Events>, sink: &mut EventSink) -> Result<End, 
             }
         }
     }
-    // A question to the person ends the agent's turn, said or not.
+    // A question to the person ends the agent's turn, even without other text.
     if waits_for_person {
         Ok(End::Completed { final_text: None })
     } else {

@@ -1,4 +1,4 @@
-//! Our contract with webhook agents, field for field. A change here is a change for every agent: add, never rename.
+//! Our contract with webhook agents. A change here affects every agent: add fields, never rename them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use tieline_core::timestamp::Timestamp;
 /// The version of everything that we post.
 pub(crate) const VERSION: u32 = 1;
 
-/// A person asks.
+/// A question.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Created<'a> {
@@ -28,7 +28,7 @@ pub(crate) struct Created<'a> {
     limits: Limits,
 }
 
-/// The answer is no longer wanted.
+/// A run was cancelled.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cancelled<'a> {
@@ -38,7 +38,7 @@ pub(crate) struct Cancelled<'a> {
     pub(crate) run_id: &'a str,
 }
 
-/// An operator tests the agent. Any success will do.
+/// An operator tests the agent. Any success status will do.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ping {
     #[serde(rename = "type")]
@@ -46,7 +46,7 @@ pub(crate) struct Ping {
     pub(crate) version: u32,
 }
 
-/// An answer in one piece.
+/// An unstreamed answer.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) text: String,
@@ -76,13 +76,13 @@ struct User<'a> {
     platform: &'a str,
     external_id: &'a str,
     display_name: Option<&'a str>,
-    /// Only told where there is one.
+    /// Only present if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     person: Option<Person<'a>>,
     locale: &'static str,
 }
 
-/// The known person behind the account.
+/// The known person whom the account is linked to.
 #[derive(Debug, Serialize)]
 struct Person<'a> {
     id: &'a str,
@@ -96,7 +96,7 @@ struct Chat<'a> {
     #[serde(rename = "type")]
     kind: ChatKind,
     id: &'a str,
-    /// Only told where the platform tells it.
+    /// Only present if the platform reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     thread_id: Option<&'a str>,
@@ -117,7 +117,7 @@ struct Part<'a> {
     url: &'a str,
     mime: Option<&'a str>,
     name: Option<&'a str>,
-    /// Only told where it is so.
+    /// Only present if true.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unavailable: bool,
 }
@@ -144,7 +144,7 @@ struct Limits {
 }
 
 impl<'a> Created<'a> {
-    /// The post that asks `request`.
+    /// Converts `request` to the posted message.
     pub(crate) fn of(request: &'a AgentRequest) -> Self {
         Self {
             kind: "message.created",

@@ -1,9 +1,10 @@
 //! `xpert`: threads and runs of Xpert AI.
 //!
-//! A session is a thread. A run is started in the background, so that it is known and can be cancelled before its first word; its stream
-//! is kept for a day and joined with `Last-Event-ID`, after a broken connection as after a hand-over.
+//! A session is a thread. A run is started in the background, so that its id is known and it can be cancelled before its first text; its
+//! stream is stored for a day and joined with `Last-Event-ID`, after a broken connection as well as after a hand-over.
 //!
-//! By the server's source: [xpert-ai/xpert](https://github.com/xpert-ai/xpert/blob/main/packages/server-ai/src/ai/thread.controller.ts).
+//! Based on the server's source:
+//! [xpert-ai/xpert](https://github.com/xpert-ai/xpert/blob/main/packages/server-ai/src/ai/thread.controller.ts).
 
 mod read;
 mod wire;
@@ -54,7 +55,7 @@ const ORGANIZATION_ID: Field = Field {
     },
 };
 
-/// The facts about it.
+/// The protocol's manifest.
 pub static MANIFEST: Manifest = Manifest {
     word: "xpert",
     name: "Xpert AI",
@@ -75,7 +76,7 @@ pub static MANIFEST: Manifest = Manifest {
 
 const ORGANIZATION_HEADER: &str = "organization-id";
 const LAST_EVENT_ID: &str = "last-event-id";
-/// How long the kept events of a run that has ended may take: a stream that has expired is silent for ever.
+/// Time limit for reading the stored events of an ended run: an expired stream stays silent forever.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A server of Xpert AI.
@@ -85,7 +86,7 @@ pub(crate) struct Xpert {
     assistant: String,
 }
 
-/// A thread, with the run that waits for a decision.
+/// A thread, and the run in it that waits for a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ThreadRef {
     thread: String,
@@ -98,17 +99,17 @@ struct Waiting {
     run: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// The last event before the question: the run's stream goes on behind it.
+    /// The last event before the question, after which the run's stream continues.
     event: String,
 }
 
-/// A run that is being read.
+/// State of reading one run.
 struct Reader<'a> {
     server: &'a Xpert,
     env: &'a Env,
     run: RunRef,
     reading: Reading,
-    /// Whether the server says that the run has ended, so that all its events are there.
+    /// Whether the server says that the run has ended, so all its events are stored.
     has_ended: bool,
 }
 
@@ -219,12 +220,12 @@ impl Xpert {
             None => Input::Send {
                 message: Message {
                     client_message_id: request.message.id.as_str(),
-                    // Files must be stored at the server first: they go by link.
+                    // Files would have to be stored at the server first, so they are sent as links.
                     input: Human {
                         input: prompt::text(&request.message, |_| false),
                     },
                 },
-                // What the expert has declared of it as state variables it gets.
+                // The expert gets those facts that it has declared as state variables.
                 state: facts::object(request).into(),
             },
         };
@@ -239,7 +240,7 @@ impl Xpert {
         let run = run
             .run_id
             .ok_or_else(|| failure::bad_answer("expected a run with an id"))?;
-        // A resumed run keeps its id, and its stream the events before the question.
+        // A resumed run keeps its id, and its stream contains the events before the question.
         let mut reading = Reading::default();
         if let Some(waiting) = thread.waiting.as_ref().filter(|waiting| waiting.run == run) {
             reading.cursor.event.clone_from(&waiting.event);
@@ -248,7 +249,7 @@ impl Xpert {
         Ok((RunRef { thread, run }, reading))
     }
 
-    /// Cancels the run. One that the server doesn't know needs none.
+    /// Cancels the run. A run that the server doesn't know counts as cancelled.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
         let Some(run) = cancel.run_ref.as_deref().and_then(RunRef::parse) else {
             return Ok(());
@@ -261,7 +262,7 @@ impl Xpert {
         }
     }
 
-    /// Looks the expert up: tries address, key and expert without a run.
+    /// Fetches the expert: tests URL, key and expert without a run.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let path = ["assistants", &self.assistant];
         let found: Result<Value, _> = self.api.json(&JsonCall::get(&path), Manner::probing(), env).await;
@@ -270,7 +271,7 @@ impl Xpert {
 }
 
 impl Reader<'_> {
-    /// Reads the stream to the run's end, joining it again when its connection breaks.
+    /// Reads the stream to the run's end, and joins it again when its connection breaks.
     async fn follow(&mut self, sink: &mut EventSink) -> Result<End, AgentFailure> {
         let mut rejoins = Rejoins::default();
         loop {
@@ -311,7 +312,7 @@ impl Reader<'_> {
         self.server.api.events(response).await
     }
 
-    /// None joins from the start.
+    /// The event to join after; `None` joins from the start.
     fn last_event(&self) -> Option<HeaderValue> {
         let last = Some(&self.reading.cursor.event).filter(|last| !last.is_empty())?;
         HeaderValue::from_str(last).ok()

@@ -1,4 +1,4 @@
-//! Events of a run's stream as events of ours.
+//! Converts events of a run's stream to agent events.
 
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
@@ -13,24 +13,24 @@ use crate::sse::Event;
 /// State of reading one run, across all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// Where to join again.
+    /// Position at which to join the stream again.
     pub(crate) cursor: Cursor,
     /// Whether the run is complete.
     pub(crate) is_complete: bool,
-    /// What the run wants confirmed.
+    /// The operation that the run wants confirmed.
     pub(crate) operation: Option<Operation>,
-    /// The assistant's message.
+    /// Id of the assistant's message.
     pub(crate) message: Option<String>,
-    /// Tokens of the run, input and output.
+    /// Token usage of the run, input and output.
     pub(crate) tokens: (u64, u64),
     error: Option<String>,
     replaces: bool,
-    /// Whether a line break must come before the text of another stream.
+    /// Whether the text of another stream must begin on a new line.
     ends_line: bool,
 }
 
 impl Reading {
-    /// A reading that goes on at a cursor; without one it reads everything, and its first text replaces what was shown.
+    /// Continues reading at a cursor. Without one it reads everything, and its first text replaces what was shown.
     pub(crate) fn resumed(cursor: Option<Cursor>) -> Self {
         Self {
             replaces: cursor.is_none(),
@@ -84,7 +84,7 @@ impl Reading {
         events
     }
 
-    /// Text of one stream is one text; another stream begins a line.
+    /// Text of one stream is joined; another stream begins on a new line.
     fn say(&mut self, text: &str, stream: Option<&str>) -> Option<AgentEvent> {
         if text.is_empty() {
             return None;
@@ -176,7 +176,7 @@ fn task(task: &Task) -> String {
     line
 }
 
-/// Words that confirm; every other answer rejects, and is passed on with the decision.
+/// Words that confirm; any other answer rejects, and is passed on with the decision.
 const CONFIRMATIONS: &[&str] = &[
     "confirm", "yes", "y", "ok", "okay", "approve", "确认", "同意", "是", "好", "好的", "可以",
 ];
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_yes_confirms() {
+    fn only_explicit_confirmations_confirm() {
         for (answer, expected) in [
             ("Yes.", "confirm"),
             (" 确认！", "confirm"),

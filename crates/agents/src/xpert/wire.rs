@@ -1,6 +1,6 @@
-//! Xpert's JSON, field for field, as far as we use it.
+//! Xpert's JSON: the fields that we use.
 //!
-//! By the server's source, which is its only reference:
+//! Based on the server's source, which is its only reference:
 //! [xpert-ai/xpert packages/server-ai/src/ai](https://github.com/xpert-ai/xpert/tree/main/packages/server-ai/src/ai).
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct CreateThread<'a> {
-    /// Derived from the session, so that creating it twice makes one thread.
+    /// Derived from the session, so that creating it twice creates one thread.
     pub(crate) thread_id: &'a str,
     pub(crate) assistant_id: &'a str,
     pub(crate) if_exists: &'static str,
@@ -44,7 +44,7 @@ pub(crate) struct Human {
     pub(crate) input: String,
 }
 
-/// What waits for a decision.
+/// The run that waits for a decision.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Target<'a> {
@@ -68,7 +68,7 @@ pub(crate) struct Run {
     pub(crate) status: String,
 }
 
-/// The data of an event: a piece of the message, or something that happened.
+/// Data of an event: a piece of the message, or a status event.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Payload {
     #[serde(rename = "type", default)]
@@ -79,7 +79,7 @@ pub(crate) struct Payload {
     pub(crate) data: Value,
 }
 
-/// The end of a message, a conversation or an agent.
+/// Data of the end of a message, a conversation or an agent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Ending {
@@ -89,7 +89,7 @@ pub(crate) struct Ending {
     pub(crate) output_tokens: Option<u64>,
 }
 
-/// What an interrupted agent wants confirmed.
+/// The operation that an interrupted agent wants confirmed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Operation {

@@ -1,4 +1,4 @@
-//! A2A agents that refuse what the official SDK refuses, in both versions.
+//! Simulated A2A agents that refuse what the official SDK refuses, in both versions.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +10,14 @@ use tieline_core::agent::{AgentEvent, AgentRequest, Resume};
 use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 
-/// How an agent behaves.
+/// Behaviour of the simulated agent.
 #[derive(Clone)]
 struct Plan {
     version: &'static str,
     streams: bool,
-    /// Results of the stream; then the task has them all.
+    /// Events of the stream; after it the task contains all of them.
     events: Vec<Value>,
-    /// How many of them each stream gets before its connection is cut.
+    /// How many of the events each stream gets before its connection is cut.
     cuts: Vec<usize>,
     /// The state after the last event.
     state: &'static str,
@@ -212,7 +212,7 @@ impl State {
         }
     }
 
-    /// Everything so far, as a task.
+    /// A snapshot of everything so far, as a task.
     fn task(&self) -> Value {
         let seen = self.plan.events.iter().take(self.n_streamed);
         let parts: Vec<Value> = seen
@@ -315,7 +315,7 @@ async fn stream_becomes_events_and_the_context_is_kept() {
 }
 
 #[tokio::test]
-async fn older_peers_are_spoken_to_in_their_words() {
+async fn version_0_3_peers_get_version_0_3_requests() {
     let artifact = json!({"kind": "artifact-update", "taskId": "t", "contextId": "c", "append": false, "artifact": {"artifactId": "a", "parts": [{"kind": "text", "text": "hi"}]}});
     let end = json!({"kind": "status-update", "taskId": "t", "contextId": "c", "status": {"state": "completed"}, "final": true});
     let sim = Sim::start(Plan {
@@ -380,7 +380,7 @@ async fn broken_stream_is_read_again_and_subscribed_to() {
         );
         assert_eq!(sim.params("SendStreamingMessage").len(), 1);
     }
-    // Nothing is known of it yet: nothing can be read again.
+    // The task's id is still unknown, so nothing can be read again.
     let sim = Sim::start(Plan {
         cuts: vec![0],
         ..Plan::new(events)
@@ -394,7 +394,7 @@ async fn broken_stream_is_read_again_and_subscribed_to() {
 }
 
 #[tokio::test]
-async fn another_process_reads_the_task() {
+async fn another_process_can_read_the_task() {
     let sim = Sim::start(Plan::new(vec![submitted(), said("a", false), said("b", true), done()])).await;
     let run_ref = started(&sim.ask(&request("hello")).await).0;
     let resumed = AgentRequest {
@@ -413,7 +413,7 @@ async fn another_process_reads_the_task() {
 }
 
 #[tokio::test]
-async fn question_is_answered_in_its_task_and_a_lost_task_begins_anew() {
+async fn question_is_answered_in_its_task_and_a_lost_task_is_replaced() {
     let asking = vec![submitted(), status("TASK_STATE_INPUT_REQUIRED", "Deploy?")];
     let sim = Sim::start(Plan::new(asking.clone())).await;
     let events = sim.ask(&request("go")).await;
@@ -432,7 +432,7 @@ async fn question_is_answered_in_its_task_and_a_lost_task_begins_anew() {
 }
 
 #[tokio::test]
-async fn states_end_the_run() {
+async fn final_states_end_the_run() {
     for (state, code) in [
         ("TASK_STATE_FAILED", "task_failed"),
         ("TASK_STATE_REJECTED", "task_rejected"),
@@ -485,9 +485,9 @@ async fn cancelling_and_probing() {
     assert_eq!(wrong.probe(&env()).await.unwrap_err().code, "http_401");
 }
 
-/// The card is the agent's own: it may name any address.
+/// The card comes from the agent, so it may name any URL.
 #[tokio::test]
-async fn key_goes_to_the_card_s_own_origin_only() {
+async fn key_is_sent_to_the_card_s_origin_only() {
     let elsewhere = Server::start(vec![answer(
         200,
         JSON,

@@ -1,4 +1,4 @@
-//! AgentCore Runtime: refuses what the service refuses, and checks signatures as it does.
+//! Simulated AgentCore Runtime: refuses what the service refuses, and checks signatures as it does.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn refusal(status: u16, kind: &str) -> Vec<Act> {
     )
 }
 
-/// What the service answers to a request that it doesn't accept; else `script`.
+/// The service's response to a request that it refuses; otherwise `script`.
 fn service(call: &Call, script: &[Act]) -> Vec<Act> {
     let (method, path, query) = call.line();
     let authorized = match call.header("authorization") {
@@ -72,7 +72,7 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The `Authorization` header by the documentation, step by step.
+/// The expected `Authorization` header, computed step by step as documented.
 fn expected_signature(call: &Call) -> String {
     let given = call.header("authorization").unwrap();
     let names = given.split("SignedHeaders=").nth(1).unwrap().split(',').next().unwrap();
@@ -87,7 +87,7 @@ fn expected_signature(call: &Call) -> String {
         .map(|name| format!("{name}:{}\n", call.header(name).unwrap().trim()))
         .collect();
     let (_, path, query) = call.line();
-    // The path is escaped once more than it is sent.
+    // The path is escaped once more than on the wire.
     let path = path.replace('%', "%25");
     let canonical = format!(
         "POST\n{path}\n{query}\n{headers}\n{names}\n{}",
@@ -108,7 +108,7 @@ async fn start(script: Vec<Act>) -> Server {
     Server::answering(move |call| service(call, &script)).await
 }
 
-/// The events behind the reference to the session.
+/// The events after the reference to the session.
 fn told(events: &[AgentEvent]) -> &[AgentEvent] {
     assert!(
         matches!(&events[0], AgentEvent::Started { run_ref, conversation_ref: Some(session) } if run_ref == session)
@@ -136,7 +136,7 @@ async fn signed_question_is_answered_as_a_stream() {
     assert_eq!(call.json(), json!({"prompt": "hello"}));
     let user = call.header("x-amzn-bedrock-agentcore-runtime-user-id").unwrap();
     assert!(!user.is_empty() && !user.contains("usr_1"));
-    // The clock of the service is ours: 2025-10-09.
+    // The tests' clock is the service's too: 2025-10-09.
     assert_eq!(
         (NOON, call.header("x-amz-date").map(|time| &time[..8])),
         (1_760_000_400, Some("20251009"))
@@ -144,7 +144,7 @@ async fn signed_question_is_answered_as_a_stream() {
 }
 
 #[tokio::test]
-async fn each_try_is_signed_anew() {
+async fn each_attempt_is_signed_again() {
     let server = Server::start(vec![refusal(429, "ThrottlingException"), sse("data: \"hi\"\n\n")]).await;
     let events = ask(&signed(&server.url), &request("hello"), &env()).await;
     assert_eq!(told(&events), [text("hi"), completed()]);
@@ -156,7 +156,7 @@ async fn each_try_is_signed_anew() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_refused_and_never_told() {
+async fn wrong_credentials_are_refused_and_never_quoted() {
     let server = start(sse("data: \"hi\"\n\n")).await;
     let wrong =
         json!({"runtimeArn": ARN, "baseUrl": server.url, "accessKeyId": KEY, "secretAccessKey": "wrong-secret"});
@@ -238,7 +238,7 @@ async fn errors_of_service_and_agent_end_the_run() {
         (text("hi"), "ValueError")
     );
     assert!(!failure(&events).message.contains("hello"));
-    // The answer lives as long as its connection.
+    // An answer ends with its connection.
     let cut = vec![
         Act::Say(head(200, &format!("{SSE}transfer-encoding: chunked\r\n"))),
         Act::Say(b"c\r\ndata: \"hi\"\n\n\r\n".to_vec()),
@@ -252,7 +252,7 @@ async fn errors_of_service_and_agent_end_the_run() {
 }
 
 #[tokio::test]
-async fn stopping_ends_the_session_only_if_that_is_wanted() {
+async fn cancelling_ends_the_session_only_if_configured() {
     let asked = request("hello");
     let cancel = |session: &str| CancelRequest {
         run: asked.run.clone(),
@@ -298,7 +298,7 @@ async fn settings_are_checked() {
     }
 }
 
-/// Nothing is resumed: a request that says so is a new question.
+/// Runs can't be resumed: a request to resume is treated as a new question.
 #[tokio::test]
 async fn run_can_not_be_resumed() {
     let server = start(sse("data: \"hi\"\n\n")).await;

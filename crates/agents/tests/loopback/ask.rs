@@ -1,4 +1,4 @@
-//! Asking an agent in a test.
+//! Helpers for asking an agent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,10 +22,10 @@ use tokio::time::timeout;
 
 use crate::server::Server;
 
-/// The time of the first question; each look at the clock is a second later.
+/// Time of the first question; each reading of the clock is a second later.
 pub const NOON: i64 = 1_760_000_400;
 
-/// An environment whose clock and chance count how often they are asked.
+/// An environment with a deterministic clock and random source: each counts its calls.
 pub fn env() -> Env {
     let looks = AtomicUsize::new(0);
     Env {
@@ -104,7 +104,7 @@ pub fn request(text: &str) -> AgentRequest {
     }
 }
 
-/// All events of a run, of which exactly the last one ends it.
+/// All events of a run. Checks that exactly the last one ends it.
 pub async fn ask(adapter: &Adapter, request: &AgentRequest, env: &Env) -> Vec<AgentEvent> {
     let run = adapter.run(request, Duration::ZERO, env).collect::<Vec<_>>();
     let events = timeout(Duration::from_secs(30), run).await.expect("the run ends");
@@ -122,7 +122,7 @@ pub fn completed() -> AgentEvent {
     AgentEvent::Completed { final_text: None }
 }
 
-/// The failure that the run ended with.
+/// The failure that ended the run.
 #[track_caller]
 pub fn failure(events: &[AgentEvent]) -> &AgentFailure {
     match events.last() {
@@ -131,7 +131,7 @@ pub fn failure(events: &[AgentEvent]) -> &AgentFailure {
     }
 }
 
-/// The text that the chat shows in the end.
+/// The text that the chat shows at the end.
 pub fn shown(events: &[AgentEvent]) -> String {
     let mut draft = Draft::default();
     for event in events {
@@ -142,7 +142,7 @@ pub fn shown(events: &[AgentEvent]) -> String {
     choices.fold(draft.text, |shown, choice| format!("{shown}\n- {choice}"))
 }
 
-/// The references of the conversation, in the order of the events.
+/// The conversation references, in the order of the events.
 pub fn conversation(events: &[AgentEvent]) -> Vec<Option<&str>> {
     let refs = events.iter().filter_map(|event| match event {
         AgentEvent::Started { conversation_ref, .. } => Some(conversation_ref.as_deref()),
@@ -151,7 +151,7 @@ pub fn conversation(events: &[AgentEvent]) -> Vec<Option<&str>> {
     refs.collect()
 }
 
-/// What was called.
+/// Methods and paths of the calls that the server received.
 pub fn targets(server: &Server) -> Vec<String> {
     server.calls().iter().map(|call| call.target().to_owned()).collect()
 }

@@ -38,7 +38,7 @@ fn cut(events: usize) -> Habits {
 }
 
 #[tokio::test]
-async fn several_answers_are_paragraphs_of_one() {
+async fn several_answers_become_paragraphs_of_one() {
     for studio in [false, true] {
         let server = start(Habits {
             studio,
@@ -51,7 +51,7 @@ async fn several_answers_are_paragraphs_of_one() {
         );
         let events = ask(&agent, &request("hello"), &env()).await;
         assert_eq!(shown(&events), WHOLE);
-        // Before the first text, so that it can be kept.
+        // Emitted before the first text, so that it can be stored.
         let started = AgentEvent::Started {
             run_ref: FIRST_CHAT.into(),
             conversation_ref: Some(FIRST_CONVERSATION.into()),
@@ -77,7 +77,7 @@ async fn several_answers_are_paragraphs_of_one() {
 }
 
 #[tokio::test]
-async fn conversation_goes_on_and_a_forgotten_one_begins_again() {
+async fn conversation_continues_and_a_forgotten_one_is_replaced() {
     let server = start(Habits::default()).await;
     ask(&coze(&server.url), &request("hello"), &env()).await;
     let events = ask(
@@ -88,7 +88,7 @@ async fn conversation_goes_on_and_a_forgotten_one_begins_again() {
     .await;
     assert_eq!(shown(&events), "turn 2: again\n\nAnd more.");
     assert!(!events.contains(&AgentEvent::ConversationLost));
-    // Coze Studio says nothing of it.
+    // Coze Studio starts a new conversation silently.
     for studio in [false, true] {
         let server = start(Habits {
             studio,
@@ -107,7 +107,7 @@ async fn conversation_goes_on_and_a_forgotten_one_begins_again() {
             (WHOLE, vec![Some(FIRST_CONVERSATION)])
         );
     }
-    // A bot that isn't there is no lost conversation.
+    // An unknown bot is not mistaken for a lost conversation.
     let server = start(Habits::default()).await;
     let events = ask(
         &coze_with(&server.url, json!({"botId": "other"})),
@@ -122,7 +122,7 @@ async fn conversation_goes_on_and_a_forgotten_one_begins_again() {
 }
 
 #[tokio::test]
-async fn occupied_conversation_is_waited_for() {
+async fn run_waits_for_an_occupied_conversation() {
     let server = start(Habits {
         n_occupied: 5,
         ..Habits::default()
@@ -170,7 +170,7 @@ async fn files_are_uploaded_or_sent_by_link_and_never_without_a_text() {
 }
 
 #[tokio::test]
-async fn end_of_a_broken_stream_is_asked_for() {
+async fn chat_is_polled_after_its_stream_broke() {
     for n in 1..11 {
         let server = start(Habits { n_polls: 2, ..cut(n) }).await;
         let events = ask(&coze(&server.url), &request("hello"), &env()).await;
@@ -179,7 +179,7 @@ async fn end_of_a_broken_stream_is_asked_for() {
         assert_eq!(targets(&server)[1..4], [expected.clone(), expected.clone(), expected]);
         assert!(targets(&server)[4].starts_with("GET /v3/chat/message/list?"));
     }
-    // No chat began, so that nothing can be asked for.
+    // No chat was created, so there is nothing to poll for.
     let server = start(cut(0)).await;
     let events = ask(&coze(&server.url), &request("hello"), &env()).await;
     assert_eq!(
@@ -189,7 +189,7 @@ async fn end_of_a_broken_stream_is_asked_for() {
 }
 
 #[tokio::test]
-async fn next_process_asks_for_the_end() {
+async fn next_process_polls_for_the_end() {
     let server = start(cut(6)).await;
     let agent = coze(&server.url);
     let first = ask(&agent, &request("hello"), &env()).await;
@@ -212,13 +212,13 @@ async fn next_process_asks_for_the_end() {
         .filter(|target| target.starts_with("POST"))
         .count();
     assert_eq!(posts, 1);
-    // A chat that is gone is an honest failure.
+    // A chat that is gone makes the run fail.
     next.resume.as_mut().unwrap().run_ref = "7380000000029999999".into();
     assert_eq!(failure(&ask(&agent, &next, &env()).await).code, "coze_4200");
 }
 
 #[tokio::test]
-async fn silent_chat_is_cancelled_so_that_it_occupies_nothing() {
+async fn silent_chat_is_cancelled_to_free_its_conversation() {
     let begun = format!(
         "event:conversation.chat.created\ndata:{{\"id\":\"{FIRST_CHAT}\",\"conversation_id\":\"{FIRST_CONVERSATION}\",\"status\":\"created\"}}\n\n"
     );
@@ -240,7 +240,7 @@ async fn silent_chat_is_cancelled_so_that_it_occupies_nothing() {
 }
 
 #[tokio::test]
-async fn question_of_a_workflow_ends_the_turn_and_a_plugin_for_its_caller_is_refused() {
+async fn workflow_question_ends_the_turn_and_caller_side_plugins_are_refused() {
     let server = start(Habits {
         asks: true,
         ..Habits::default()
@@ -272,7 +272,7 @@ async fn chat_is_cancelled_by_both_of_its_ids() {
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
     };
-    // Gone, ended, or never begun: nothing is left to cancel.
+    // Unknown, ended or never started: nothing is left to cancel.
     agent
         .cancel(&cancel(Some(FIRST_CONVERSATION), Some(FIRST_CHAT)), &env())
         .await
@@ -298,7 +298,7 @@ async fn chat_is_cancelled_by_both_of_its_ids() {
 }
 
 #[tokio::test]
-async fn errors_name_their_cause_whatever_their_status() {
+async fn errors_name_their_cause_for_any_status() {
     let server = start(Habits::default()).await;
     let wrong = coze_with(&server.url, json!({"apiKey": "pat_other"}));
     let events = ask(&wrong, &request("hi"), &env()).await;
@@ -368,7 +368,7 @@ async fn errors_name_their_cause_whatever_their_status() {
 }
 
 #[tokio::test]
-async fn floods_end() {
+async fn oversized_answers_end_the_run() {
     for begun in ["data:", "{\"msg\":\""] {
         let flood = vec![
             Act::Say(head(200, SSE)),

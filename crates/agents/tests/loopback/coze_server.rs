@@ -1,4 +1,4 @@
-//! Coze's chat API that refuses what the vendor refuses, with its codes and mostly with status 200.
+//! Simulated Coze chat API that refuses what the vendor refuses, with its codes and mostly with status 200.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,22 +9,22 @@ use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 
 pub const KEY: &str = "pat_secret";
 
-/// How the server behaves besides the rules.
+/// Optional behaviour of the server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habits {
-    /// Streams break after so many events.
+    /// Number of events after which a stream breaks.
     pub cut_after: Option<usize>,
-    /// They hang there instead.
+    /// The stream hangs there instead.
     pub hangs: bool,
-    /// A chat without a stream is seen running so often.
+    /// Number of polls that report a chat without a stream as running.
     pub n_polls: usize,
-    /// So many questions meet a running chat; told in the stream.
+    /// Number of questions that are refused in the stream because a chat is running.
     pub n_occupied: usize,
-    /// Coze Studio: its end mark, and a new conversation in place of an unknown one.
+    /// Coze Studio: its end marker, and a new conversation in place of an unknown one.
     pub studio: bool,
-    /// The bot's workflow asks the person.
+    /// The bot's workflow asks the person a question.
     pub asks: bool,
-    /// The bot's plug-in is to be run by the caller.
+    /// The bot's plug-in must be executed by the caller.
     pub plugin: bool,
 }
 
@@ -82,7 +82,7 @@ impl State {
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         match path {
             "POST /v3/chat" => self.ask(query, &call.json()),
-            // The page says GET, the vendor's clients say POST.
+            // The documentation says GET, the vendor's clients use POST.
             "GET /v3/chat/retrieve" | "POST /v3/chat/retrieve" => self.retrieve(query),
             "GET /v3/chat/message/list" => self.list(query),
             "POST /v3/chat/cancel" => self.cancel(&call.json()),
@@ -103,7 +103,7 @@ impl State {
             "meta_data",
         ];
         for name in body.as_object().unwrap().keys() {
-            // In the query, not in the body.
+            // The conversation id is in the query, not in the body.
             assert!(known.contains(&name.as_str()), "{name}");
         }
         if body["bot_id"] != "bot-1" {
@@ -261,7 +261,7 @@ impl State {
     fn send(&self, mut events: Vec<(&str, Value)>, whole: bool) -> Vec<Act> {
         let cut = self.habits.cut_after.filter(|_| !whole);
         events.truncate(cut.unwrap_or(events.len()));
-        // No space behind the colons.
+        // No space after the colons.
         let mut lines: String = events
             .iter()
             .map(|(name, data)| format!("event:{name}\ndata:{data}\n\n"))
@@ -281,7 +281,7 @@ impl State {
         script
     }
 
-    /// The chat of a query, if the conversation is its own.
+    /// The chat of a query, if it is in the given conversation.
     fn known(&mut self, query: &str) -> Option<&mut Made> {
         let conversation = parameter(query, "conversation_id")?;
         let made = self.chats.get_mut(parameter(query, "chat_id")?)?;

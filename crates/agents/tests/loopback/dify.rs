@@ -52,7 +52,7 @@ async fn every_kind_of_app_streams_its_answer() {
         let events = ask(&dify(&server.url), &request("hello"), &env()).await;
         assert_eq!(shown(&events), "turn 1: hello", "{app:?}");
         assert_eq!(conversation(&events), [Some("c-1")]);
-        // Before the first text, so that it can be kept.
+        // Emitted before the first text, so that it can be stored.
         let begun = events.iter().find(|event| !matches!(event, AgentEvent::Cursor(_)));
         assert!(matches!(begun, Some(AgentEvent::Started { run_ref, .. }) if run_ref == "t-1"));
         let n_deltas = events
@@ -85,7 +85,7 @@ async fn every_kind_of_app_streams_its_answer() {
 }
 
 #[tokio::test]
-async fn conversation_goes_on_and_a_forgotten_one_begins_again() {
+async fn conversation_continues_and_a_forgotten_one_is_replaced() {
     let server = start(Habits::default()).await;
     ask(&dify(&server.url), &request("hello"), &env()).await;
     let events = ask(&dify(&server.url), &with_conversation("again", "c-1"), &env()).await;
@@ -131,7 +131,7 @@ async fn attachments_are_uploaded_or_sent_by_link() {
         shown(&events),
         "turn 1: [video: c.mp4] (unavailable)[image a.png][document https://tieline.example/b.pdf]"
     );
-    // A file that the app doesn't take is mentioned; an app that doesn't trust us fails.
+    // A file that the app refuses is mentioned; an authentication error fails the run.
     let server = start(Habits {
         refuses_uploads: Some(415),
         ..Habits::default()
@@ -149,7 +149,7 @@ async fn attachments_are_uploaded_or_sent_by_link() {
     })
     .await;
     assert_eq!(failure(&ask(&dify(&server.url), &asked, &env()).await).code, "http_403");
-    // A picture alone still is a question.
+    // A picture without text is a question too.
     asked.message.parts.truncate(1);
     let server = start(Habits::default()).await;
     assert_eq!(
@@ -211,14 +211,14 @@ async fn form_is_asked_and_the_next_message_answers_it() {
     let events = ask(&agent, &request("hello"), &env()).await;
     assert_eq!(shown(&events), "Is it right?\n- Approve\n- Reject");
     let waiting = conversation(&events).last().unwrap().unwrap().to_owned();
-    // What is no choice asks again, and changes nothing.
+    // A text that is no choice makes the form ask again, and changes nothing.
     let events = ask(&agent, &with_conversation("maybe", &waiting), &env()).await;
     assert_eq!(shown(&events), "Is it right?\n- Approve\n- Reject");
     assert_eq!(server.n_calls(), 1);
     let events = ask(&agent, &with_conversation("reject: too dear", &waiting), &env()).await;
     assert_eq!(shown(&events), r#"turn 1: hello (reject {"comment":"too dear"})"#);
     assert_eq!(conversation(&events).last(), Some(&Some("c-1")));
-    // Answered already: a question like any other.
+    // The form was submitted already, so the text is an ordinary question.
     let events = ask(&agent, &with_conversation("approve", &waiting), &env()).await;
     assert_eq!(shown(&events), "Is it right?\n- Approve\n- Reject");
     assert!(server.calls().last().unwrap().json()["query"] == "approve");
@@ -307,7 +307,7 @@ async fn errors_name_their_cause() {
 }
 
 #[tokio::test]
-async fn replaced_and_stopped_answers_are_shown_so() {
+async fn replaced_and_stopped_answers_are_reported() {
     let moderated = sse(concat!(
         "data: {\"event\":\"message\",\"task_id\":\"t\",\"conversation_id\":\"c\",\"answer\":\"bad\"}\n\n",
         "data: {\"event\":\"message_replace\",\"answer\":\"moderated\"}\n\n",

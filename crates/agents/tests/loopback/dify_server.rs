@@ -1,4 +1,4 @@
-//! An app of Dify that refuses what the vendor refuses: another user's conversation, a question without words, a form answered twice.
+//! Simulated Dify app that refuses what the vendor refuses: another user's conversation, a question without text, a form submitted twice.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,26 +9,26 @@ use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 
 pub const KEY: &str = "app-secret";
 
-/// The kind of app.
+/// Kind of app.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum App {
     #[default]
     Chatbot,
     Agent,
     Chatflow,
-    /// A chatflow that asks before it answers.
+    /// A chatflow that asks a question before it answers.
     Form,
 }
 
-/// How the app behaves besides the rules.
+/// Optional behaviour of the app.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habits {
     pub app: App,
-    /// The first stream breaks after so many events.
+    /// Number of events after which the first stream breaks.
     pub cut_after: Option<usize>,
-    /// It hangs there instead.
+    /// The stream hangs there instead.
     pub hangs: bool,
-    /// Uploads are refused with this status.
+    /// Status with which uploads are refused.
     pub refuses_uploads: Option<u16>,
 }
 
@@ -176,7 +176,7 @@ impl State {
             ),
             None => text,
         };
-        // The snapshot knows nothing of the text.
+        // The snapshot doesn't contain the text.
         let mut events = vec![event("workflow_started", json!({"workflow_run_id": run}))];
         if waits {
             events.push(event("workflow_paused", json!({})));

@@ -1,4 +1,4 @@
-//! What agents are told besides the question, in every protocol by its own means.
+//! Facts that agents get with a question, in every protocol in its own way.
 
 use serde_json::{Value, json};
 use tieline_core::agent::{AgentRequest, KnownPerson};
@@ -8,7 +8,7 @@ use crate::server::{Act, Call, JSON, Server, answer};
 
 const ARN: &str = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/agent-a1";
 
-/// A question of a linked person in a group that has a name.
+/// A question of a linked person in a named group.
 fn question() -> AgentRequest {
     let mut asked = request("hello");
     asked.user.display_name = Some("Ann".into());
@@ -21,7 +21,7 @@ fn question() -> AgentRequest {
     asked
 }
 
-/// A server that lets every protocol come as far as its question, and refuses that.
+/// A server that accepts every call before the question of any protocol, and refuses the question.
 fn lenient(call: &Call) -> Vec<Act> {
     let (method, path, _) = call.line();
     let host = call.header("host").unwrap();
@@ -37,7 +37,7 @@ fn lenient(call: &Call) -> Vec<Act> {
     }
 }
 
-/// The last thing that an agent of the protocol is sent when asked.
+/// The last request that an agent of the protocol gets for the question.
 async fn sent(protocol: &str, mut config: Value, asked: &AgentRequest) -> Value {
     let server = Server::answering(lenient).await;
     let field = if protocol == "webhook" { "url" } else { "baseUrl" };
@@ -74,7 +74,7 @@ fn told() -> Value {
 }
 
 #[tokio::test]
-async fn metadata_says_who_asks_and_where() {
+async fn metadata_contains_who_asks_and_where() {
     for (protocol, config, at) in [
         ("openai_responses", json!({"model": "m"}), "/metadata"),
         ("coze", json!({"apiKey": "k", "botId": "b"}), "/meta_data"),
@@ -99,14 +99,14 @@ async fn metadata_says_who_asks_and_where() {
         );
         assert!(facts.as_object().unwrap().len() <= 18, "{protocol}");
         if ["openai_responses", "coze"].contains(&protocol) {
-            // More than sixteen pairs are refused by the vendors.
+            // The vendors refuse more than sixteen pairs.
             assert!(facts.as_object().unwrap().len() <= 16, "{protocol}");
         }
     }
 }
 
 #[tokio::test]
-async fn webhook_says_it_in_fields() {
+async fn webhook_contains_the_facts_in_fields() {
     let body = sent("webhook", json!({"secret": "s3cret"}), &question()).await;
     assert_eq!(body["integration"], json!({"id": "int_1", "name": "Help desk"}));
     assert_eq!(
@@ -122,7 +122,7 @@ async fn webhook_says_it_in_fields() {
 }
 
 #[tokio::test]
-async fn settings_have_places_for_it() {
+async fn placeholders_in_settings_are_filled_with_facts() {
     let template = "{{personName}} <{{personEmail}}> in {{chatName}}{{threadId}}, {{other}}";
     let filled = "Ann Wong <ann@example.com> in Release, {{other}}";
     for (protocol, config, at) in [
@@ -163,7 +163,7 @@ async fn settings_have_places_for_it() {
 }
 
 #[tokio::test]
-async fn pseudonym_tells_no_name_and_no_id_of_the_platform() {
+async fn pseudonym_reveals_no_name_and_no_platform_id() {
     let asked = AgentRequest {
         chat: tieline_core::agent::AgentChat {
             thread_id: Some("thread-of-ann".into()),

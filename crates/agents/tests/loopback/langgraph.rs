@@ -1,4 +1,4 @@
-//! An Agent Server that refuses what the real one refuses (`langgraph-api` 0.16).
+//! Simulated Agent Server that refuses what the real one refuses (`langgraph-api` 0.16).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,12 +17,12 @@ use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 const KEY: &str = "lsv2_secret";
 const RUN: &str = "01a20398-7ee4-72ad-94c1-d650a462a6f9";
 
-/// What happens to a run.
+/// Behaviour of a run.
 #[derive(Default, Clone)]
 struct Plan {
     /// `event` and `data`; their ids count from 1.
     events: Vec<(&'static str, Value)>,
-    /// How many of them a connection gets before it is cut; the last one is for all connections that follow.
+    /// How many events a connection gets before it is cut; the last number applies to all further connections.
     cuts: Vec<usize>,
     /// The run's status after the last event.
     status: &'static str,
@@ -78,7 +78,7 @@ fn is_uuid(id: &str) -> bool {
     id.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && id.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
 }
 
-/// The fields of a request, each with the values that the server's schema allows; empty: any.
+/// Fields of a request, each with the values that the server's schema allows; empty: any value.
 const RUN_FIELDS: &[(&str, &[&str])] = &[
     ("assistant_id", &[]),
     ("input", &[]),
@@ -325,9 +325,9 @@ async fn stream_becomes_events() {
 }
 
 #[tokio::test]
-async fn session_is_a_thread_that_is_made_once() {
+async fn session_is_a_thread_that_is_created_once() {
     let sim = Sim::start(success(vec![chunk("a", "hi")])).await;
-    // A process that died before it stored the reference makes the same thread.
+    // A process that crashed before it stored the reference creates the same thread.
     sim.ask(&request("one")).await;
     let events = sim.ask(&request("one")).await;
     let mut next = request("two");
@@ -342,7 +342,7 @@ async fn session_is_a_thread_that_is_made_once() {
 }
 
 #[tokio::test]
-async fn deleted_thread_begins_anew_and_says_so() {
+async fn deleted_thread_is_replaced_and_reported() {
     let sim = Sim::start(success(vec![chunk("a", "hi")])).await;
     let events = sim.ask(&request("one")).await;
     sim.state.lock().unwrap().threads.clear();
@@ -353,7 +353,7 @@ async fn deleted_thread_begins_anew_and_says_so() {
 }
 
 #[tokio::test]
-async fn broken_stream_is_joined_again_and_nothing_is_lost_or_doubled() {
+async fn broken_stream_is_joined_again_without_loss_or_duplicates() {
     let words: Vec<_> = ["a", "b", "c", "d", "e"]
         .into_iter()
         .map(|word| chunk("m", word))
@@ -379,7 +379,7 @@ async fn broken_stream_is_joined_again_and_nothing_is_lost_or_doubled() {
             (1, n)
         );
     }
-    // One that never brings anything is given up.
+    // A stream that never brings an event is given up.
     let sim = Sim::start(Plan {
         cuts: vec![1; 50],
         ..success(words)
@@ -393,7 +393,7 @@ async fn broken_stream_is_joined_again_and_nothing_is_lost_or_doubled() {
     assert_eq!(sim.calls("GET", "/stream").len(), 5);
 }
 
-/// Reads a run until its second text, as a process does that must end.
+/// Reads a run until its second text, as a process does that shuts down.
 async fn leave(sim: &Sim) -> (Vec<AgentEvent>, Resume) {
     let (adapter, asked, env) = (sim.adapter(), request("hello"), env());
     let mut run = adapter.run(&asked, Duration::ZERO, &env);
@@ -421,7 +421,7 @@ fn resumed(resume: Resume) -> AgentRequest {
 }
 
 #[tokio::test]
-async fn another_process_goes_on_at_the_cursor() {
+async fn another_process_continues_at_the_cursor() {
     let plan = Plan {
         result: json!({"messages": [{"type": "human", "content": "hello"}, {"type": "ai", "id": "x", "content": "ab"}, {"type": "ai", "id": "y", "content": "cd"}]}),
         ..success(vec![
@@ -444,7 +444,7 @@ async fn another_process_goes_on_at_the_cursor() {
     assert_eq!(sim.calls("POST", "/runs/stream").len(), 1);
     assert_eq!(started(&events).0, resume.run_ref);
 
-    // One that died before it stored a cursor reads it all again: the first text replaces what was shown.
+    // A process that crashed before it stored a cursor reads everything again: the first text replaces what was shown.
     let events = sim
         .ask(&resumed(Resume {
             cursor: None,
@@ -455,13 +455,13 @@ async fn another_process_goes_on_at_the_cursor() {
     assert_eq!(told(&events), [first, text("b"), text("\n\nc"), text("d"), end.clone()]);
     assert_eq!(sim.calls("GET", "/stream")[1].header("last-event-id"), Some("-1"));
 
-    // The server keeps a stream for a while only; the result stays.
+    // The server stores a stream for a limited time only; the result stays.
     sim.state.lock().unwrap().plan.expired = true;
     assert_eq!(told(&sim.ask(&resumed(resume)).await), [end]);
 }
 
 #[tokio::test]
-async fn interrupt_asks_and_the_next_message_answers() {
+async fn interrupt_is_asked_and_the_next_message_answers_it() {
     let interrupt = |id: &str, value: Value| json!({"id": id, "value": value});
     let question = json!({"question": "Deploy?", "choices": ["yes", "no"]});
     let sim = Sim::start(success(vec![
@@ -485,12 +485,12 @@ async fn interrupt_asks_and_the_next_message_answers() {
         (&body["command"], &body["input"]),
         (&json!({"resume": "yes"}), &Value::Null)
     );
-    // It is answered: the next message is one.
+    // The interrupt is answered: the next message is an ordinary question.
     next.session.conversation_ref = started(&events).1;
     sim.ask(&next).await;
     assert!(sim.calls("POST", "/runs/stream")[2].json()["input"].is_object());
 
-    // Several are answered by their ids. Those of a stream that was left are in the result.
+    // Several interrupts are answered by their ids. Those of an abandoned stream are in the result.
     let both = json!([interrupt("i1", json!("One?")), interrupt("i2", json!({"a": 1}))]);
     let plan = Plan {
         result: json!({ "__interrupt__": both }),
@@ -529,7 +529,7 @@ async fn cancelling_interrupts_the_run() {
     };
     let (adapter, env) = (sim.adapter(), env());
     adapter.cancel(&cancel, &env).await.unwrap();
-    // It has ended, it is unknown, it was never begun: nothing is left to cancel.
+    // Ended, unknown or never started: nothing is left to cancel.
     adapter.cancel(&cancel, &env).await.unwrap();
     adapter
         .cancel(
@@ -547,7 +547,7 @@ async fn cancelling_interrupts_the_run() {
 }
 
 #[tokio::test]
-async fn failures_have_the_exceptions_name() {
+async fn failures_contain_the_exception_s_name() {
     let error = json!({"error": "ValueError", "message": "you said hello"});
     let sim = Sim::start(success(vec![("error", error.clone())])).await;
     let events = sim.ask(&request("hello")).await;

@@ -1,4 +1,4 @@
-//! The adapters against servers on the loopback address: kind ones, broken ones, hostile ones.
+//! The adapters against servers on the loopback address: well-behaved, broken and hostile ones.
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "a test's own parts")]
 

@@ -1,4 +1,4 @@
-//! Chat Completions as servers really speak it.
+//! Chat Completions in the variants of real servers.
 
 use std::time::Duration;
 
@@ -50,14 +50,14 @@ async fn play(script: Vec<Act>) -> (Server, Vec<AgentEvent>) {
 }
 
 #[tokio::test]
-async fn stream_becomes_events_however_it_is_cut() {
+async fn stream_becomes_events_for_any_chunking() {
     let body = stream().into_bytes();
     for length in [1, 2, 3, 7, 64, body.len()] {
         let mut script = vec![Act::Say(head(200, SSE))];
         script.extend(body.chunks(length).map(|piece| Act::Say(piece.to_vec())));
         assert_eq!(play(script).await.1, heard(), "pieces of {length} bytes");
     }
-    // The same in transfer chunks of one byte.
+    // The same stream in transfer chunks of one byte.
     let mut script = vec![Act::Say(head(200, "transfer-encoding: chunked\r\n"))];
     let chunked: Vec<u8> = body
         .iter()
@@ -84,7 +84,7 @@ async fn content_type_does_not_matter() {
 }
 
 #[tokio::test]
-async fn end_is_told_by_either_sign() {
+async fn finish_reason_or_done_marks_the_end() {
     let said = chunk(&json!({"content": "hi"}), None);
     for end in [
         chunk(&json!({}), Some("stop")),
@@ -100,7 +100,7 @@ async fn end_is_told_by_either_sign() {
 }
 
 #[tokio::test]
-async fn finish_reason_with_every_word_ends_nothing() {
+async fn finish_reason_in_every_chunk_does_not_end_the_answer() {
     let words = [
         chunk(&json!({"role": "assistant", "content": ""}), Some("stop")),
         chunk(&json!({"reasoning_content": "hm"}), Some("stop")),
@@ -122,16 +122,16 @@ async fn finish_reason_with_every_word_ends_nothing() {
 }
 
 #[tokio::test]
-async fn words_may_pause_after_a_finish_reason_and_silence_ends_them() {
+async fn text_may_continue_after_a_finish_reason_until_silence() {
     let said = |word: &str| Act::Say(chunk(&json!({ "content": word }), Some("stop")).into_bytes());
-    // Longer than the afterword has.
+    // Longer than `TRAILER_PATIENCE`.
     let pause = Act::Pause(Duration::from_millis(1500));
     let (_, events) = play(vec![Act::Say(head(200, SSE)), said("a"), pause, said("b"), Act::Hang]).await;
     assert_eq!(events, [text("a"), text("b"), completed()]);
 }
 
 #[tokio::test]
-async fn what_goes_wrong_after_the_whole_answer_takes_nothing_from_it() {
+async fn errors_after_the_complete_answer_are_ignored() {
     let whole = [
         chunk(&json!({"content": "h"}), None),
         chunk(&json!({"content": "i"}), Some("stop")),
@@ -141,14 +141,14 @@ async fn what_goes_wrong_after_the_whole_answer_takes_nothing_from_it() {
         let (_, events) = play(sse(&format!("{whole}{rest}"))).await;
         assert_eq!(events, [text("h"), text("i"), completed()], "{rest}");
     }
-    // Who went on after a finish reason had not finished then.
+    // A server that sends text after a finish reason had not finished then.
     let went_on = [whole.clone(), chunk(&json!({"content": "!"}), Some("stop"))].concat();
     let (_, events) = play(sse(&format!("{went_on}data: {{\n\n"))).await;
     assert_eq!(failure(&events).code, "bad_answer");
 }
 
 #[tokio::test]
-async fn silent_chunks_between_words_end_nothing() {
+async fn empty_chunks_between_texts_do_not_end_the_answer() {
     let said = |delta: Value| chunk(&delta, Some("stop"));
     let words = [
         said(json!({"reasoning_content": "hm"})),
@@ -169,7 +169,7 @@ async fn silent_chunks_between_words_end_nothing() {
 }
 
 #[tokio::test]
-async fn closing_message_is_not_said_a_second_time() {
+async fn closing_message_does_not_repeat_the_text() {
     let said = [
         chunk(&json!({"content": "h"}), None),
         chunk(&json!({"content": "i"}), None),
@@ -215,7 +215,7 @@ async fn error_in_the_stream_ends_it() {
 }
 
 #[tokio::test]
-async fn garbage_is_a_bad_answer_and_is_not_repeated() {
+async fn garbage_is_a_bad_answer_and_is_not_quoted() {
     for body in [
         "data: hello there\n\n",
         "data: {\"choices\":[{\n\n",
@@ -233,7 +233,7 @@ async fn garbage_is_a_bad_answer_and_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn early_end_by_the_server_leaves_the_text() {
+async fn text_is_kept_when_the_server_ends_early() {
     for reason in ["length", "content_filter"] {
         let (_, events) = play(sse(&chunk(&json!({"content": "hi"}), Some(reason)))).await;
         assert_eq!((&events[0], failure(&events).code.as_str()), (&text("hi"), reason));
@@ -322,7 +322,7 @@ async fn probe(script: Vec<Act>) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn probe_needs_only_the_first_word() {
+async fn probe_succeeds_at_the_first_word() {
     let first = chunk(&json!({"content": "po"}), None);
     assert_eq!(
         probe(vec![Act::Say(head(200, SSE)), Act::Say(first.into_bytes()), Act::Hang]).await,
@@ -352,7 +352,7 @@ async fn probe_asks_for_one_token_and_without_a_limit_where_the_model_refuses_it
 }
 
 #[tokio::test]
-async fn every_try_carries_the_same_idempotency_key_and_other_runs_carry_others() {
+async fn idempotency_key_is_stable_within_a_run_and_differs_between_runs() {
     let server = Server::start(vec![answer(503, JSON, "{}"), sse(&stream())]).await;
     let chat = adapter("openai_chat", json!({"baseUrl": server.url, "model": "m"}));
     let mut request = request("hello");

@@ -1,4 +1,4 @@
-//! The Responses API in both dialects.
+//! The Responses API, in both dialects.
 
 use serde_json::{Value, json};
 use tieline_agents::protocol::{Adapter, CancelRequest};
@@ -79,7 +79,7 @@ async fn answer_is_streamed_and_the_conversation_goes_on() {
 }
 
 #[tokio::test]
-async fn forgotten_conversation_begins_again_and_says_so() {
+async fn forgotten_conversation_is_replaced_and_reported() {
     for dialect in ["openai", "wegent"] {
         let habits = Habits {
             wegent: dialect == "wegent",
@@ -92,13 +92,13 @@ async fn forgotten_conversation_begins_again_and_says_so() {
         assert_eq!(shown(&events), "turn 1: hi");
         let calls = server.calls();
         assert_eq!(calls.len(), 2);
-        // Another body: a server may refuse the first one's key for it.
+        // The body differs, and a server may refuse a key that it saw with another body.
         assert_ne!(calls[0].header("idempotency-key"), calls[1].header("idempotency-key"));
     }
 }
 
 #[tokio::test]
-async fn pictures_and_pdfs_go_along_and_the_rest_is_mentioned() {
+async fn pictures_and_pdfs_are_sent_and_other_files_are_linked() {
     let server = start(Habits::default()).await;
     let mut request = request("look");
     let part = |kind, name: &str, inline: Option<&'static [u8]>| AgentPart {
@@ -128,7 +128,7 @@ async fn pictures_and_pdfs_go_along_and_the_rest_is_mentioned() {
 }
 
 #[tokio::test]
-async fn broken_stream_of_a_background_response_is_taken_up_where_it_broke() {
+async fn broken_stream_of_a_background_response_is_resumed() {
     for cut in 1..8 {
         let server = start(Habits {
             cut_after: Some(cut),
@@ -253,7 +253,7 @@ async fn team_that_can_not_stream_is_polled() {
 }
 
 #[tokio::test]
-async fn running_task_is_waited_for() {
+async fn run_waits_for_a_running_task() {
     let server = start(Habits {
         wegent: true,
         n_busy: 5,
@@ -267,12 +267,12 @@ async fn running_task_is_waited_for() {
 }
 
 #[tokio::test]
-async fn only_a_response_that_goes_on_is_cancelled_by_a_call() {
+async fn only_a_background_response_is_cancelled_by_a_call() {
     let server = start(Habits::default()).await;
     let background = responses(&server.url, json!({"background": true}));
     ask(&background, &request("hi"), &env()).await;
     background.cancel(&cancel(Some("resp_1")), &env()).await.unwrap();
-    // It is forgotten, or it never began.
+    // Unknown, or never started.
     background.cancel(&cancel(Some("resp_9")), &env()).await.unwrap();
     background.cancel(&cancel(None), &env()).await.unwrap();
     responses(&server.url, json!({}))
@@ -362,7 +362,7 @@ async fn silence_and_floods_end() {
 }
 
 #[tokio::test]
-async fn probe_tries_key_and_model_and_makes_no_task() {
+async fn probe_tests_key_and_model_and_creates_no_task() {
     let server = start(Habits::default()).await;
     assert!(responses(&server.url, json!({})).probe(&env()).await.is_ok());
     assert_eq!(server.calls()[0].json()["store"], false);

@@ -1,4 +1,4 @@
-//! Agents that hang, never end, or say too much; and people who go away.
+//! Agents that hang, never end or send too much; and callers that drop the run.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn play(script: Vec<Act>, config: Value) -> (Server, Vec<AgentEvent>) {
 }
 
 #[tokio::test]
-async fn silence_before_an_answer_ends_the_run() {
+async fn silence_before_the_answer_ends_the_run() {
     let (server, events) = play(vec![Act::Hang], json!({"idleTimeoutSeconds": 1})).await;
     assert_eq!(failure(&events).code, "idle_timeout");
     assert!(is_timeout(failure(&events)) && !failure(&events).retryable);
@@ -42,7 +42,7 @@ async fn silence_before_an_answer_ends_the_run() {
 }
 
 #[tokio::test]
-async fn silence_in_an_answer_ends_the_run_and_the_text_stands() {
+async fn silence_in_the_answer_ends_the_run_and_keeps_the_text() {
     let script = vec![Act::Say(head(200, SSE)), Act::Say(said("hi")), Act::Hang];
     let (server, events) = play(script, json!({"idleTimeoutSeconds": 1})).await;
     assert_eq!(
@@ -53,7 +53,7 @@ async fn silence_in_an_answer_ends_the_run_and_the_text_stands() {
 }
 
 #[tokio::test]
-async fn comments_are_signs_of_life() {
+async fn comments_reset_the_idle_timeout() {
     let mut script = vec![Act::Say(head(200, SSE))];
     for _ in 0..4 {
         script.extend([
@@ -67,7 +67,7 @@ async fn comments_are_signs_of_life() {
 }
 
 #[tokio::test]
-async fn run_that_takes_too_long_ends_though_the_agent_is_busy() {
+async fn run_ends_at_its_time_limit_while_the_agent_is_busy() {
     let mut script = vec![Act::Say(head(200, SSE))];
     for _ in 0..100 {
         script.extend([Act::Say(said("x")), Act::Pause(Duration::from_millis(100))]);
@@ -76,7 +76,7 @@ async fn run_that_takes_too_long_ends_though_the_agent_is_busy() {
     assert_eq!(failure(&events).code, "max_run");
     assert!(is_timeout(failure(&events)) && events.len() > 2);
 
-    // What earlier processes took counts.
+    // Time spent by earlier processes counts.
     let server = Server::start(vec![script]).await;
     let (chat, request, env) = (chat(&server.url, json!({"maxRunSeconds": 60})), request("hello"), env());
     let events: Vec<_> = chat.run(&request, Duration::from_secs(60), &env).collect().await;
@@ -94,7 +94,7 @@ async fn dropping_the_run_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn agent_that_never_closes_after_its_last_word_is_not_waited_for() {
+async fn run_ends_though_the_agent_never_closes_the_stream() {
     let finished = br#"data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#;
     let script = vec![
         Act::Say(head(200, SSE)),
@@ -116,7 +116,7 @@ fn assert_too_long(server: &Server, events: &[AgentEvent], most_bytes: usize) {
     assert!(flooded < most_bytes, "{flooded} bytes were let in");
 }
 
-/// What sockets and readers hold on the way.
+/// Upper bound of what sockets and readers buffer.
 const SLACK: usize = 12 * MIB;
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn endless_text_is_cut_off() {
 }
 
 #[tokio::test]
-async fn endless_chatter_beside_the_answer_is_cut_off() {
+async fn endless_comments_are_cut_off() {
     let chatter = [b": ".to_vec(), vec![b'x'; MIB - 3], b"\n".to_vec()].concat();
     let (server, events) = play(vec![Act::Say(head(200, SSE)), Act::Flood(chatter, 400)], json!({})).await;
     server.hung_up().await;
@@ -171,13 +171,13 @@ async fn endless_json_is_cut_off() {
 }
 
 #[tokio::test]
-async fn slow_reader_slows_the_agent_down() {
+async fn slow_consumer_applies_backpressure_to_the_agent() {
     let script = vec![Act::Say(head(200, SSE)), Act::Flood(said(&"x".repeat(65536)), 1600)];
     let server = Server::start(vec![script]).await;
     let (chat, request, env) = (chat(&server.url, json!({})), request("hello"), env());
     let mut run = chat.run(&request, Duration::ZERO, &env);
     assert!(run.next().await.is_some());
-    // There is no reader: backpressure must stop the flood before it has passed.
+    // Nothing reads: backpressure must stop the flood before all of it has passed.
     let mut before = usize::MAX;
     while server.flooded_bytes() != before {
         before = server.flooded_bytes();

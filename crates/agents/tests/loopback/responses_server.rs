@@ -1,4 +1,4 @@
-//! A server of the Responses API that refuses what the vendor refuses, in both dialects.
+//! Simulated server of the Responses API that refuses what the vendor refuses, in both dialects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,19 +9,19 @@ use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 
 pub const KEY: &str = "sk-secret";
 
-/// How the server behaves besides the rules.
+/// Optional behaviour of the server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habits {
     pub wegent: bool,
-    /// A first stream breaks after so many events.
+    /// Number of events after which the first stream breaks.
     pub cut_after: Option<usize>,
-    /// Streams of running responses can't be taken up again.
+    /// Streams of running responses can't be resumed.
     pub no_resume: bool,
     /// Wegent: the team's shell is not Chat.
     pub no_stream: bool,
-    /// How often a running response is seen running before it is finished.
+    /// Number of polls that report a response as running before it is finished.
     pub n_polls: usize,
-    /// Wegent: so many questions meet a running task.
+    /// Wegent: number of questions that are refused because a task is running.
     pub n_busy: usize,
 }
 
@@ -237,7 +237,7 @@ impl State {
     }
 }
 
-/// What the person said, of either form of input. Panics at any other.
+/// The text of the question, from either form of input. Panics for any other.
 fn said(input: &Value) -> String {
     if let Some(text) = input.as_str() {
         return text.to_owned();
@@ -267,7 +267,7 @@ fn stream(events: &[Value], wegent: bool, cut: bool) -> Vec<Act> {
     if !cut {
         return vec![Act::Say(head(200, SSE)), Act::Say(lines.into_bytes())];
     }
-    // The last chunk never comes.
+    // The last chunk is never sent.
     let headers = format!("{SSE}transfer-encoding: chunked\r\n");
     let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
     vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())]

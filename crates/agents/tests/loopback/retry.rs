@@ -1,4 +1,4 @@
-//! What is tried again, and what is not.
+//! Which calls are retried, and which are not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +28,7 @@ async fn play(scripts: Vec<Vec<Act>>) -> (Server, Vec<AgentEvent>) {
 }
 
 #[tokio::test]
-async fn refused_connection_is_tried_twice_more() {
+async fn refused_connection_is_retried_twice() {
     let waits = Arc::new(AtomicU32::new(0));
     let counted = waits.clone();
     let env = tieline_agents::env::Env {
@@ -44,7 +44,7 @@ async fn refused_connection_is_tried_twice_more() {
 }
 
 #[tokio::test]
-async fn private_address_is_not_called_without_leave_though_it_was_saved() {
+async fn saved_private_address_is_not_called_unless_allowed() {
     let server = Server::start(vec![sse(GOOD)]).await;
     let env = tieline_agents::env::Env {
         allow_private: false,
@@ -62,7 +62,7 @@ async fn private_address_is_not_called_without_leave_though_it_was_saved() {
 }
 
 #[tokio::test]
-async fn reset_before_the_first_byte_is_tried_again() {
+async fn reset_before_the_first_byte_is_retried() {
     for rude in [vec![Act::Reset], vec![]] {
         let (server, events) = play(vec![rude.clone(), rude, sse(GOOD)]).await;
         assert_eq!(events, [text("hi"), completed()]);
@@ -71,7 +71,7 @@ async fn reset_before_the_first_byte_is_tried_again() {
 }
 
 #[tokio::test]
-async fn third_reset_is_the_last() {
+async fn call_fails_after_the_third_reset() {
     let (server, events) = play(vec![vec![Act::Reset]]).await;
     assert_eq!(
         (failure(&events).code.as_str(), failure(&events).retryable),
@@ -81,7 +81,7 @@ async fn third_reset_is_the_last() {
 }
 
 #[tokio::test]
-async fn passing_statuses_are_tried_again() {
+async fn transient_statuses_are_retried() {
     for status in [429, 500, 502, 503, 504] {
         let busy = answer(status, JSON, "{}");
         let (server, events) = play(vec![busy.clone(), busy.clone(), sse(GOOD)]).await;
@@ -103,7 +103,7 @@ async fn other_statuses_are_final() {
             (failure.code.clone(), failure.retryable),
             (format!("http_{status}"), false)
         );
-        // The agent's own words, without the key and without what the person said.
+        // The agent's own message, without the key and without the person's text.
         let expected = format!("HTTP {status}, code ***, type bad_thing, message you said: ***");
         assert_eq!(failure.message, expected);
         assert_eq!(server.n_calls(), 1);
@@ -123,7 +123,7 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn agent_that_asks_for_a_wait_of_hours_is_not_called_early() {
+async fn retry_after_of_hours_ends_the_attempts() {
     let (server, events) = play(vec![answer(429, "retry-after: 3600\r\n", ""), sse(GOOD)]).await;
     assert_eq!(
         (failure(&events).code.as_str(), failure(&events).retryable),
@@ -133,10 +133,10 @@ async fn agent_that_asks_for_a_wait_of_hours_is_not_called_early() {
 }
 
 #[tokio::test]
-async fn nothing_is_tried_again_after_the_first_byte() {
+async fn nothing_is_retried_after_the_first_byte() {
     let said = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
     for (begun, shown) in [("", vec![]), (": hi\n\n", vec![]), (said, vec![text("hi")])] {
-        // The last chunk never comes.
+        // The last chunk is never sent.
         let chunk = if begun.is_empty() {
             String::new()
         } else {
@@ -157,7 +157,7 @@ async fn nothing_is_tried_again_after_the_first_byte() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_not_tried_again() {
+async fn invalid_http_is_not_retried() {
     let (server, events) = play(vec![vec![Act::Say(b"\x00\x01 what? \r\n\r\n".to_vec())]]).await;
     assert_eq!(
         (failure(&events).code.as_str(), failure(&events).retryable),
@@ -167,7 +167,7 @@ async fn what_is_not_http_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn endless_complaint_is_cut_off() {
+async fn endless_error_body_is_cut_off() {
     let complaint = vec![Act::Say(head(400, JSON)), Act::Flood(vec![b'x'; 65536], 1600)];
     let (server, events) = play(vec![complaint]).await;
     assert_eq!(failure(&events).code, "http_400");

@@ -1,4 +1,4 @@
-//! A server on the loopback address that does what its script says, however rude.
+//! A scripted server on the loopback address, which can also misbehave.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,22 +9,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// What a connection does after it has read the request. It closes at the end.
+/// What a connection does after it has read the request. It is closed at the end of the script.
 #[derive(Debug, Clone)]
 pub enum Act {
     /// Sends bytes.
     Say(Vec<u8>),
     /// Waits.
     Pause(Duration),
-    /// Waits until the client hangs up.
+    /// Waits until the client closes the connection.
     Hang,
     /// Resets the connection.
     Reset,
-    /// Sends the same bytes again and again, up to so many times.
+    /// Sends the same bytes repeatedly, up to this many times.
     Flood(Vec<u8>, usize),
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub at: Instant,
@@ -43,7 +43,7 @@ impl Call {
         value
     }
 
-    /// Method and address: `POST /v1/chat`, with the query.
+    /// Method and target with the query: `POST /v1/chat`.
     pub fn target(&self) -> &str {
         let line = self.head.lines().next().unwrap();
         line.strip_suffix(" HTTP/1.1").unwrap()
@@ -69,24 +69,24 @@ struct Seen {
     hung_up: Semaphore,
 }
 
-/// A loopback server; each connection plays one script.
+/// A loopback server. Each connection executes one script.
 #[derive(Debug)]
 pub struct Server {
     pub url: String,
     seen: Arc<Seen>,
 }
 
-/// Decides what a connection does with its request.
+/// Returns the script for a request.
 type Handler = Arc<dyn Fn(&Call) -> Vec<Act> + Send + Sync>;
 
 impl Server {
-    /// The nth connection plays the nth script; the last one is for all that follow.
+    /// The nth connection executes the nth script; the last script is for all further connections.
     pub async fn start(scripts: Vec<Vec<Act>>) -> Self {
         let n = AtomicUsize::new(0);
         Self::answering(move |_| scripts[n.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1)].clone()).await
     }
 
-    /// Each connection plays what the handler returns for its request.
+    /// Each connection executes the script that the handler returns for its request.
     pub async fn answering(handler: impl Fn(&Call) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -107,12 +107,12 @@ impl Server {
         self.calls().len()
     }
 
-    /// How many bytes the client has let a flood send.
+    /// Number of bytes that a flood could send.
     pub fn flooded_bytes(&self) -> usize {
         self.seen.flooded_bytes.load(Ordering::SeqCst)
     }
 
-    /// Waits until a connection that hangs or floods is closed by the client.
+    /// Waits until the client closes a connection that hangs or floods.
     pub async fn hung_up(&self) {
         let closed = timeout(Duration::from_secs(10), self.seen.hung_up.acquire()).await;
         closed.expect("the client keeps the connection open").unwrap().forget();
@@ -194,7 +194,7 @@ async fn read_call(socket: &mut TcpStream) -> Option<Call> {
     Some(call)
 }
 
-/// An answer that ends with the connection.
+/// A response that ends with the connection.
 pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     vec![Act::Say(head(status, headers)), Act::Say(body.as_bytes().to_vec())]
 }

@@ -1,4 +1,4 @@
-//! Our own contract, from the agent's side.
+//! Our own contract, as agents see it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +27,7 @@ async fn play(scripts: Vec<Vec<Act>>) -> (Server, Vec<AgentEvent>) {
     (server, events)
 }
 
-/// What the specification says a signature is.
+/// A signature, computed as the specification says.
 fn signature(key: &[u8], call: &Call) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     let id = call.header("webhook-id").unwrap();
@@ -67,7 +67,7 @@ async fn json_answer_is_the_whole_text() {
 }
 
 #[tokio::test]
-async fn redriven_message_is_a_question_of_its_own() {
+async fn redriven_message_is_a_new_question() {
     let server = Server::start(vec![answer(500, JSON, ""), answer(200, JSON, r#"{"text":"hi"}"#)]).await;
     let mut redriven = request("hello");
     redriven.message.redrives = 2;
@@ -82,7 +82,7 @@ async fn redriven_message_is_a_question_of_its_own() {
 }
 
 #[tokio::test]
-async fn accepted_is_deferred() {
+async fn status_202_defers_the_answer() {
     let (server, events) = play(vec![answer(202, "content-length: 0\r\n", "")]).await;
     assert_eq!(events, [AgentEvent::Deferred]);
     assert_eq!(server.n_calls(), 1);
@@ -130,7 +130,7 @@ async fn streamed_events_are_passed_on() {
 }
 
 #[tokio::test]
-async fn stream_ends_as_the_agent_says() {
+async fn stream_ends_with_the_agent_s_last_event() {
     let (_, events) = play(vec![said(&[json!({"type": "cancelled"})])]).await;
     assert_eq!(events, [AgentEvent::Cancelled]);
 
@@ -158,7 +158,7 @@ async fn stream_ends_as_the_agent_says() {
 }
 
 #[tokio::test]
-async fn every_try_has_the_same_id_and_its_own_time() {
+async fn every_attempt_has_the_same_id_and_its_own_timestamp() {
     let (server, events) = play(vec![
         answer(503, JSON, "{}"),
         vec![Act::Hang],
@@ -182,7 +182,7 @@ async fn every_try_has_the_same_id_and_its_own_time() {
 }
 
 #[tokio::test]
-async fn silence_is_asked_three_times_and_complaints_once() {
+async fn silence_is_retried_twice_and_errors_are_not() {
     let (server, events) = play(vec![vec![Act::Hang]]).await;
     assert_eq!((failure(&events).code.as_str(), server.n_calls()), ("idle_timeout", 3));
     let (server, events) = play(vec![answer(401, JSON, r#"{"code":"bad_signature"}"#)]).await;
@@ -191,7 +191,7 @@ async fn silence_is_asked_three_times_and_complaints_once() {
 }
 
 #[tokio::test]
-async fn rotating_secrets_sign_side_by_side() {
+async fn every_secret_signs_during_rotation() {
     let server = Server::start(vec![answer(202, "", "")]).await;
     let config = json!({"url": server.url, "secret": ["whsec_bmV3", "old"], "headers": {"x-team": "red"}});
     ask(&adapter("webhook", config), &request("hello"), &env()).await;
@@ -242,7 +242,7 @@ async fn post_has_the_documented_shape() {
 }
 
 #[tokio::test]
-async fn cancelling_is_posted_and_repeated_under_one_id() {
+async fn cancel_is_posted_and_retried_with_one_id() {
     let server = Server::start(vec![answer(500, JSON, ""), answer(204, "", "")]).await;
     let cancel = CancelRequest {
         run: RunId::new("run_1"),
@@ -292,7 +292,7 @@ async fn probe_is_a_signed_ping() {
 }
 
 #[tokio::test]
-async fn echo_streams_what_it_hears() {
+async fn echo_streams_the_question_back() {
     let echo = adapter("echo", json!({"delayMillis": 0, "pieces": 2}));
     assert_eq!(
         ask(&echo, &request("你好吗"), &env()).await,

@@ -1,4 +1,4 @@
-//! An Xpert server, as its source says it behaves.
+//! Simulated Xpert server, based on the behaviour of its source.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,9 +15,9 @@ use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 #[derive(Default)]
 struct State {
     threads: Vec<String>,
-    /// Events of each run, kept while the server lives. Their ids are like `17-0`.
+    /// Events of each run, stored while the server lives. Their ids are like `17-0`.
     runs: BTreeMap<String, Vec<Value>>,
-    /// Events of the next runs.
+    /// Events of the runs to come.
     next: Vec<Vec<Value>>,
     /// How many events each connection gets before it is cut.
     cuts: Vec<usize>,
@@ -110,7 +110,7 @@ impl State {
             return refusal(404, "The requested record was not found");
         }
         let input = &body["input"];
-        // As the server's schema has it.
+        // Validates the input by the server's schema.
         let is_valid = match input["action"].as_str() {
             Some("send") => input["message"]["input"].is_object() && input["state"].is_object(),
             Some("resume") => {
@@ -123,7 +123,7 @@ impl State {
             return refusal(400, "input: Invalid input");
         }
         self.inputs.push(input.clone());
-        // A resumed run goes on under its id, behind the events that it has.
+        // A resumed run keeps its id, and its new events follow the old ones.
         let run = match input["target"]["executionId"].as_str() {
             Some(run) => run.to_owned(),
             None => format!("exec-{}", self.runs.len()),
@@ -236,7 +236,7 @@ async fn stream_becomes_events() {
         completed(),
     ];
     assert_eq!(told(&events), expected);
-    // The session goes on in its thread, which was made once.
+    // The session stays in its thread, which was created once.
     sim.ask(&after(&events, "again")).await;
     assert_eq!(sim.state.lock().unwrap().threads.len(), 1);
     assert_eq!(sim.inputs()[1]["message"]["input"], json!({"input": "again"}));
@@ -244,7 +244,7 @@ async fn stream_becomes_events() {
 }
 
 #[tokio::test]
-async fn broken_stream_is_joined_behind_the_last_event() {
+async fn broken_stream_is_joined_after_the_last_event() {
     let run = vec![piece("a"), piece("b"), piece("c"), complete()];
     let sim = Sim::start(vec![run], vec![0, 2, 2]).await;
     assert_eq!(
@@ -257,7 +257,7 @@ async fn broken_stream_is_joined_behind_the_last_event() {
 }
 
 #[tokio::test]
-async fn another_process_goes_on_at_the_cursor() {
+async fn another_process_continues_at_the_cursor() {
     let run = vec![piece("a"), piece("b"), piece("c"), complete()];
     let sim = Sim::start(vec![run], vec![]).await;
     let (adapter, asked, env) = (sim.adapter(), request("hello"), env());
@@ -294,7 +294,7 @@ async fn another_process_goes_on_at_the_cursor() {
 }
 
 #[tokio::test]
-async fn confirmation_is_asked_for_and_given() {
+async fn confirmation_is_requested_and_given() {
     let operation = json!({"tasks": [{"name": "t", "info": {"title": "Send mail", "description": "to Ann"}, "call": {"name": "mail", "args": {"to": "ann"}}}]});
     let asking = vec![
         event("on_message_start", json!({"id": "m"})),
@@ -319,7 +319,7 @@ async fn confirmation_is_asked_for_and_given() {
         );
         assert_eq!(choices, &["confirm", "reject"]);
         let events = sim.ask(&after(&events, answer)).await;
-        // What was said before the question isn't said again.
+        // Text from before the question isn't repeated.
         assert_eq!(told(&events), [text("Done."), completed()]);
         let expected = json!({"action": "resume", "target": {"aiMessageId": "m", "executionId": "exec-0"}, "decision": {"type": decision, "payload": answer}});
         assert_eq!(sim.inputs()[1], expected);
@@ -329,7 +329,7 @@ async fn confirmation_is_asked_for_and_given() {
 }
 
 #[tokio::test]
-async fn lost_thread_begins_anew_and_says_so() {
+async fn lost_thread_is_replaced_and_reported() {
     let run = vec![piece("a"), complete()];
     let sim = Sim::start(vec![run.clone(), run], vec![]).await;
     let events = sim.ask(&request("one")).await;
@@ -339,7 +339,7 @@ async fn lost_thread_begins_anew_and_says_so() {
 }
 
 #[tokio::test]
-async fn failures_are_told() {
+async fn failures_are_reported() {
     for failing in [
         event("on_error", json!({"error": "no quota for hello"})),
         event("on_error", json!("no quota for hello")),

@@ -1,4 +1,4 @@
-//! Runs that this process was woken for over the queues of its shards. They outlive the shards: a run belongs to who has its lease.
+//! Runs started by wake-ups from the queues of this process's shards. They outlive the shards: a run belongs to the holder of its lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::run::batch;
 use crate::world::World;
 
-/// How long a wake-up is put off that this process has no memory for.
+/// How long a wake-up is postponed for which this process has no memory.
 const WHEN_CROWDED: Duration = Duration::from_secs(5);
 
 /// The runs in flight, each with a permit.
@@ -20,7 +20,7 @@ pub(super) struct AcceptedRuns {
 }
 
 impl AcceptedRuns {
-    /// Room for as many as there can be slots taken and waited for.
+    /// Has permits for as many runs as there can be slots in use and waited for.
     pub(super) fn new(world: &World) -> Self {
         let n_permits = u32::try_from(world.settings.slots.in_flight()).unwrap_or(u32::MAX >> 4);
         Self {
@@ -29,9 +29,9 @@ impl AcceptedRuns {
         }
     }
 
-    /// Follows a wake-up, without waiting for it.
+    /// Starts a task that processes a wake-up.
     pub(super) fn follow(&self, world: &World, wake: WakeUpV1) {
-        // The conversation has changed: its run looks at once if it was asked to stop.
+        // The conversation has changed: its run checks at once whether it was asked to stop.
         world.local_stops.nudge(&wake.conversation);
         let (world, permit) = (world.clone(), Arc::clone(&self.permits).try_acquire_owned());
         tokio::spawn(async move {
@@ -47,7 +47,7 @@ impl AcceptedRuns {
 
     /// Waits until none is in flight.
     pub(super) async fn finished(&self) {
-        // Never closed.
+        // The semaphore is never closed.
         let _ = self.permits.acquire_many(self.n_permits).await;
     }
 }

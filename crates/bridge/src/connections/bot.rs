@@ -1,4 +1,4 @@
-//! One bot: opens its connection, keeps it, replaces it, and tells how it stands.
+//! The task of one bot: opens its connection, keeps it alive, replaces it, and reports its state.
 
 mod calls;
 mod report;
@@ -26,9 +26,9 @@ use super::shared::Counted;
 use super::socket_registry::{BotCommand, End, ReplyTo};
 use crate::world::chance;
 
-/// How long a polite end may take.
+/// Time limit for a graceful close.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
-/// How long a socket that was replaced may go on: its last acknowledgements belong on it.
+/// How long a replaced socket may stay open: its last acknowledgements belong on it.
 const RETIRE_WITHIN: Duration = Duration::from_secs(8);
 /// A bot with its connection.
 pub(super) struct BotTask {
@@ -36,24 +36,24 @@ pub(super) struct BotTask {
     standing: Arc<BotStatus>,
     orders: UnboundedReceiver<Box<BotCommand>>,
     link: ConnectionLifecycle,
-    /// The connection that stands.
+    /// The connection in use.
     current: Option<Box<Connection>>,
-    /// The one that is to stand next.
+    /// The connection that is being opened.
     coming: Option<Coming>,
-    /// When a replacement is tried again, and how often that has failed.
+    /// When a replacement is tried again, and how many attempts have failed.
     replace: Option<(Timestamp, u32)>,
-    /// Who waits for what came of which call.
+    /// The callers that wait for the outcome of a call, by call id.
     calls: HashMap<String, ReplyTo>,
     /// Calls that wait for a connection.
     waiting: Vec<(String, SocketCall)>,
     counted: Option<Counted>,
     /// Whether the connection is in doubt: silent for longer than its heartbeat allows.
     is_silent: bool,
-    /// The code of the latest failure, so that each is told once.
+    /// Code of the latest reported failure, so that each cause is reported once.
     told: Option<String>,
 }
 
-/// A connection on its way up.
+/// A connection that is being opened.
 struct Coming {
     step: OpeningStep,
     give_up_at: Timestamp,
@@ -75,7 +75,7 @@ enum Event {
 }
 
 impl BotTask {
-    /// A bot that has no connection yet.
+    /// A bot without a connection.
     pub(super) fn new(
         context: BotContext,
         standing: Arc<BotStatus>,
@@ -83,7 +83,7 @@ impl BotTask {
         kick: Option<Kick>,
     ) -> Self {
         standing.warm.store(context.two_sockets, Ordering::Relaxed);
-        // It was empty: every bot has a standing of its own.
+        // It was unset: every bot has a [`BotStatus`] of its own.
         let _ = standing.platform.set(context.platform());
         let link = ConnectionLifecycle::new(kick, &context.shared.patience, context.now(), chance());
         Self {
@@ -102,9 +102,9 @@ impl BotTask {
         }
     }
 
-    /// Serves until it is told to end.
+    /// Serves the bot until it is told to end.
     ///
-    /// What is done between two waits is on the heap while it is done: an idle bot holds no place for it.
+    /// State needed only between two waits is on the heap while it is needed, so an idle bot holds no memory for it.
     pub(super) async fn serve(&mut self) -> End {
         self.report(None, None);
         loop {
@@ -124,7 +124,7 @@ impl BotTask {
                     self.doubt();
                     Box::pin(self.heed_current(signals)).await;
                 }
-                // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is known to be ours.
+                // Another relay may hold the bot by now, and our greeting would end its connection. Opening waits until the lease is confirmed to be ours.
                 Event::Opened(Ok(_)) if !self.context.shared.lease.is_valid() => {
                     self.coming = Some(self.open(self.context.now()))
                 }
@@ -159,7 +159,7 @@ impl BotTask {
         }
     }
 
-    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    /// Waits for the next event. Cancel-safe.
     async fn next(&mut self) -> Event {
         let now = self.context.now();
         let wake = self.wake_at().map(|at| at.since(now));
@@ -237,7 +237,7 @@ impl BotTask {
                 ConnectionEvent::Delivered => self.link.delivered(),
                 ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
                 ConnectionEvent::Replace(reason) if self.context.two_sockets => {
-                    info!(account.id = %self.id(), reason, "connection is replaced");
+                    info!(account.id = %self.id(), reason, "replacing the connection");
                     self.replace.get_or_insert((self.context.now(), 0));
                 }
                 ConnectionEvent::Replace(reason) => return self.lose_current(Loss::passing(reason)).await,
@@ -252,7 +252,7 @@ impl BotTask {
                 ConnectionEvent::Up => self.promote().await,
                 ConnectionEvent::Delivered => self.link.delivered(),
                 ConnectionEvent::Answer(call_id, answer) => self.answer(&call_id, answer),
-                // Once it was promoted in this very loop, it is the current one.
+                // If it was promoted within this loop, it is the current connection.
                 ConnectionEvent::Lost(loss) if self.coming.is_none() => return self.lose_current(loss).await,
                 ConnectionEvent::Lost(loss) => {
                     if let Some(Coming {
@@ -270,7 +270,7 @@ impl BotTask {
         }
     }
 
-    /// The coming connection stands: it takes over.
+    /// The new connection is up: it becomes the current one.
     async fn promote(&mut self) {
         let Some(Coming {
             step: OpeningStep::Greeting(line),
@@ -293,7 +293,7 @@ impl BotTask {
         if let Some(old) = old {
             let until = Instant::now() + RETIRE_WITHIN;
             tokio::spawn(old.finish(until, self.context.clone()));
-            info!(account.id = %self.id(), "connection was replaced");
+            info!(account.id = %self.id(), "replaced the connection");
         } else {
             let tries = self.link.failures;
             self.link.up(self.context.now());
@@ -309,7 +309,7 @@ impl BotTask {
         self.send_waiting().await;
     }
 
-    /// The connection that stood is gone.
+    /// The current connection is lost.
     async fn lose_current(&mut self, loss: Loss) {
         let Some(line) = self.current.take() else { return };
         self.is_silent = false;
@@ -325,12 +325,12 @@ impl BotTask {
         self.replace = None;
         self.lost(&loss);
         if replacing {
-            // The replacement is the connection now.
+            // The replacement becomes the connection.
             self.link.begin(&self.context.shared.patience, self.context.now());
         }
     }
 
-    /// An attempt came to nothing.
+    /// An attempt to connect failed.
     fn failed(&mut self, loss: Loss) {
         self.coming = None;
         self.standing.settled.store(true, Ordering::Relaxed);
@@ -343,7 +343,7 @@ impl BotTask {
         self.replace = Some((self.context.now().after(wait), tries));
     }
 
-    /// Ends: politely, so that nothing that was on its way is lost.
+    /// Ends gracefully, so that nothing in flight is lost.
     async fn end(&mut self, end: End) -> End {
         self.coming = None;
         let waiting = std::mem::take(&mut self.waiting);
@@ -353,7 +353,7 @@ impl BotTask {
             let parting = line.finish(until, self.context.clone()).await;
             self.answer_all(parting);
         }
-        // Handing over is reported by the next holder.
+        // After a hand-over the next holder reports the state.
         if end == End::Dropped && self.counted.is_some() {
             self.context
                 .report(vec![StatusChange::LastDisconnectedAt(self.context.now())], None);
@@ -367,7 +367,7 @@ impl BotTask {
                 ApiAnswer::Unknown,
             );
         }
-        // Orders that were too late.
+        // Commands that arrived too late.
         self.orders.close();
         while let Some(order) = self.orders.recv().await {
             if let BotCommand::Call { call_id, to, .. } = *order {
@@ -379,7 +379,7 @@ impl BotTask {
                 );
             }
         }
-        info!(platform = self.context.platform(), account.id = %self.id(), end = ?end, "let go of a bot");
+        info!(platform = self.context.platform(), account.id = %self.id(), end = ?end, "released the bot");
         end
     }
 

@@ -1,4 +1,4 @@
-//! What everything that serves one bot shares.
+//! State shared by everything that serves one bot.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,18 +21,18 @@ use crate::large_event::StoredApart;
 use crate::media::{self, InlineFile};
 use crate::{courier, probe, receive};
 
-/// What everything that serves one bot shares. Cheap to clone.
+/// State shared by everything that serves one bot. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct BotContext {
-    /// The process.
+    /// What the bots of this process share.
     pub(super) shared: Arc<RelayShared>,
     /// The bot as it was when its connection began.
     pub(super) bot: Bot,
-    /// The same, with what its platform has told of it since.
+    /// The same bot, with what its platform has reported of it since.
     pub(super) learned: Arc<OnceLock<Bot>>,
     /// The protocol of its platform.
     pub(super) protocol: &'static dyn StreamProtocol,
-    /// What its trigger wants of the connector.
+    /// What its trigger asks of the connector.
     pub(super) wants: TriggerWants,
     /// The integration's version.
     pub(super) version: u64,
@@ -48,7 +48,7 @@ impl BotContext {
         self.shared.world.clock.now()
     }
 
-    /// What the connector is told.
+    /// The connector's context.
     pub(super) fn context(&self) -> Context<'_> {
         Context {
             unaddressed: self.wants.unaddressed,
@@ -65,7 +65,7 @@ impl BotContext {
         self.learned.get().unwrap_or(&self.bot)
     }
 
-    /// Asks the platform for what it hasn't told yet of the bot.
+    /// Asks the platform for facts of the bot that it hasn't reported yet.
     pub(super) fn learn(&self) {
         if !probe::is_due(&self.shared.world, self.newest()) {
             return;
@@ -76,7 +76,7 @@ impl BotContext {
             match integration::load_bound(&world.store, id).await {
                 Ok(Some(bound)) => {
                     if let Some(bot) = probe::complete(world, &context.bot, &bound.integration).await {
-                        // Once is enough: concurrent callers were told the same.
+                        // Setting it once is enough: concurrent callers got the same answer.
                         let _ = context.learned.set(bot);
                     }
                 }
@@ -93,7 +93,7 @@ impl BotContext {
         }
     }
 
-    /// Hands events to the queue.
+    /// Hands events to the inbound writer.
     pub(super) fn deliver(
         &self,
         mut events: Vec<Event>,
@@ -115,7 +115,7 @@ impl BotContext {
                 account.id = %self.bot.account.integration,
                 chat.id = %event.chat().id,
                 event.key = inbound.dedup,
-                "took in event {}",
+                "received event {}",
                 inbound.dedup
             );
         }
@@ -133,7 +133,7 @@ impl BotContext {
         self.shared.inbound_writer.put(&self.bot.account.integration, job);
     }
 
-    /// A change of the bot's status, with an entry for its log if there is something to tell.
+    /// Reports a change of the bot's status, and adds an entry to its log, if there is one.
     pub(super) fn report(&self, changes: Vec<StatusChange>, entry: Option<LogEntry>) {
         self.shared.status_writer.note(StatusUpdate {
             integration: self.bot.account.integration.clone(),
@@ -153,7 +153,7 @@ impl BotContext {
         }
     }
 
-    /// A warning in the bot's log, at most now and then.
+    /// Writes a warning to the bot's log, rate-limited.
     pub(super) fn complain(&self, code: &'static str, reason: &'static str) {
         let id = &self.bot.account.integration;
         warn!(platform = self.platform(), account.id = %id, error = reason, "frame can't be used");

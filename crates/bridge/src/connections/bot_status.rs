@@ -1,4 +1,4 @@
-//! How a bot stands, for those who must not ask it.
+//! State of a bot's connection, readable without asking its task.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -7,36 +7,36 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::config::desired_connections::Live;
 use tieline_store::status::ConnectionState;
 
-/// What others may know of a bot without asking it.
+/// State of a bot that other tasks may read without asking it.
 #[derive(Debug)]
 pub(super) struct BotStatus {
-    /// Its first attempt is over, however it went.
+    /// Whether its first attempt to connect is over, successful or not.
     pub(super) settled: AtomicBool,
-    /// Its platform allows two sockets, so it can go on until another process has one.
+    /// Whether its platform allows two sockets, so that it can stay connected until another process has one.
     pub(super) warm: AtomicBool,
-    /// Its platform, once it is known.
+    /// Its platform, once known.
     pub(super) platform: OnceLock<&'static str>,
     /// The version of its integration as it has read it; 0 until then.
     version: AtomicU64,
-    /// How it stands, as it was last told.
+    /// State of the connection, as last reported.
     state: Mutex<ConnectionState>,
-    /// Since when it had no holder before.
+    /// Since when it had no holder before this one.
     pub(super) free_since: Option<Timestamp>,
 }
 
-/// What has changed for a bot.
+/// How a bot is affected by a change of its list entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing.
+    /// Not at all.
     Nothing,
-    /// At most what its trigger wants.
+    /// At most by a new trigger.
     Trigger,
-    /// Its settings, or an operator wants it to connect anew.
+    /// Its settings have changed, or an operator wants it to reconnect.
     Settings,
 }
 
 impl BotStatus {
-    /// A bot without a holder since then, if it had one before.
+    /// A bot that had no holder since then, if it had one before.
     pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
         Self {
             settled: AtomicBool::new(false),
@@ -48,14 +48,14 @@ impl BotStatus {
         }
     }
 
-    /// It begins with its integration in this version.
+    /// Records that the bot starts with this version of its integration.
     pub(super) fn begins(&self, version: u64) {
         self.version.store(version, Ordering::Relaxed);
     }
 
-    /// What the change of its list entry means for it.
+    /// How the bot is affected by the change of its list entry.
     pub(super) fn change(&self, before: &Live, wanted: &Live) -> Change {
-        // A bot that began after the change was announced has read it already: what it is being sent must not be cut off.
+        // A bot that started after the change was announced has read it already: restarting it would cut off what it is being sent.
         let knows_settings = before.version == wanted.version || self.version.load(Ordering::Relaxed) == wanted.version;
         match knows_settings {
             true if before == wanted => Change::Nothing,
@@ -64,12 +64,12 @@ impl BotStatus {
         }
     }
 
-    /// How it stands.
+    /// State of the connection.
     pub(super) fn state(&self) -> ConnectionState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// That is how it stands now.
+    /// Sets the state of the connection.
     pub(super) fn tell(&self, state: ConnectionState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
@@ -91,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn bot_begins_anew_only_for_settings_that_it_has_not_read() {
+    fn bot_restarts_only_for_settings_that_it_has_not_read() {
         let (status, before) = (BotStatus::new(None), live(1, "a"));
         assert_eq!(status.change(&before, &live(1, "a")), Change::Nothing);
         assert_eq!(status.change(&before, &live(1, "b")), Change::Trigger);
         assert_eq!(status.change(&before, &live(2, "a")), Change::Settings);
-        // It was started by an old entry of the list and has read a newer integration.
+        // It was started from an old entry of the list and has read a newer integration.
         status.begins(2);
         assert_eq!(status.change(&before, &live(2, "a")), Change::Trigger);
         assert_eq!(status.change(&before, &live(3, "a")), Change::Settings);

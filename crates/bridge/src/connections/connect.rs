@@ -1,4 +1,4 @@
-//! Opening a connection: where to, in its turn, and only while the bot is ours.
+//! Opens a connection: finds the address, waits for its turn at the connect limiter, and connects only while the bot's lease is held.
 
 use tieline_core::connection_state::Loss;
 use tieline_core::connector::TokenError;
@@ -15,13 +15,13 @@ use super::dial::{self, DialError};
 use super::poll::{self, Poll};
 use crate::courier;
 
-/// Opens a connection, after this many failures in a row.
+/// Opens a connection after `failures` failures in a row.
 pub(super) async fn open(context: BotContext, failures: u32) -> Result<Box<Connection>, Loss> {
     // Another relay may hold the bot by now.
     context.shared.lease.valid().await;
     let gate = context.shared.gates.of(context.platform(), &context.bot.account);
     let place = gate.acquire_owned().await.map_err(|_| Loss::passing("shutting_down"))?;
-    // Opening takes ten kilobytes, which those who wait at the gate do without.
+    // Opening takes ten kilobytes, which tasks that wait for the connect limiter do without.
     Box::pin(open_now(&context, place, failures)).await
 }
 
@@ -57,17 +57,17 @@ async fn open_now(context: &BotContext, place: OwnedSemaphorePermit, failures: u
     Ok(Connection::new(socket, session, pulse))
 }
 
-/// Where the session that an earlier connection left goes on, if there is one.
+/// Where to resume the session that an earlier connection left, if there is one.
 async fn resumed(context: &BotContext, failures: u32) -> Result<Option<SocketAddress>, Loss> {
     if !context.protocol.resumes() {
         return Ok(None);
     }
-    // Also where the session can't go on: from now on no earlier holder can save a cursor.
+    // Also if the session can't be resumed: from now on no earlier holder can save a cursor.
     let cursor = poll::address(context).await?.note;
     Ok(context.protocol.resume(&cursor, failures, &context.context()))
 }
 
-/// Where to connect. `None`: nowhere, the platform is polled.
+/// Where to connect. `None`: nowhere, since the platform is polled.
 async fn find(context: &BotContext) -> Result<Option<SocketAddress>, Loss> {
     let world = &context.shared.world;
     let address = match context.protocol.begin(&context.context()) {
@@ -115,7 +115,7 @@ fn authorized(mut address: SocketAddress, place: TokenPlace, token: &AccessToken
     Some(address)
 }
 
-/// Settings that name an address which may not be called: trying again at once changes nothing.
+/// The settings name an address that may not be called: retrying at once changes nothing.
 fn forbidden() -> Loss {
     Loss::Failed(Refusal::Credentials {
         code: "address_not_allowed".to_owned(),

@@ -1,4 +1,4 @@
-//! How many connections are opened at the same time.
+//! Limits how many connections are opened concurrently.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tieline_core::account::Account;
 use tieline_core::ids::OrganizationId;
 use tokio::sync::Semaphore;
 
-/// Most connections that are opened through one gate at the same time: a storm stays small.
+/// Most connections opened concurrently through one limiter: bounds a reconnect storm.
 const OPENING: usize = 128;
-/// Most gates that are kept. One that is evicted while connections are being opened lets as many more through.
+/// Most limiters that are cached. If one is evicted while connections are being opened, its successor lets that many more through.
 const MAX_KEPT: usize = 10_000;
 
-/// The gates of a process: one for each platform, and one for each tenant that names addresses of its own.
+/// The connect limiters of a process: one for each platform, and one for each tenant that configures addresses of its own.
 ///
-/// A dead platform delays no other; addresses that never answer delay only the tenant that named them.
+/// A dead platform delays no other; addresses that never answer delay only the tenant that configured them.
 pub(super) struct ConnectLimiters(Cache<Key, Arc<Semaphore>>);
 
 type Key = (&'static str, Option<OrganizationId>);
@@ -27,7 +27,7 @@ impl Default for ConnectLimiters {
 }
 
 impl ConnectLimiters {
-    /// The gate for the connections of an account.
+    /// The limiter for the connections of an account.
     pub(super) fn of(&self, platform: &'static str, account: &Account) -> Arc<Semaphore> {
         let named = !account.endpoints.is_empty();
         self.get(&(platform, named.then(|| account.organization.clone())))
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_never_answer_hold_up_only_who_named_them() {
+    fn addresses_that_never_answer_delay_only_their_tenant() {
         let gates = ConnectLimiters::default();
         let own = |name: &str| gates.get(&("wecom", Some(OrganizationId::new(name))));
         let _held = own("silent").try_acquire_many_owned(128).unwrap();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_platform_holds_up_no_other() {
+    fn a_dead_platform_delays_no_other() {
         let gates = ConnectLimiters::default();
         let _held = gates.get(&("wecom", None)).try_acquire_many_owned(128).unwrap();
         assert!(gates.get(&("wecom", None)).try_acquire_owned().is_err());

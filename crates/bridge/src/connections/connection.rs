@@ -20,26 +20,26 @@ use super::dial::Socket;
 use super::inbound_writer::Stored;
 use super::poll::{Poll, PollInput};
 
-/// A write that takes longer means that the other end no longer reads.
+/// Time limit for one write: a longer one means that the other end no longer reads.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// Most deliveries of one socket that wait for the queue; then it isn't read any more.
+/// Most unacknowledged deliveries of one socket that wait for the queue. At the limit the socket is no longer read (backpressure).
 const MOST_PENDING: usize = 256;
-/// How often a socket that isn't read looks whether there is room again.
+/// How often a socket that is not read checks whether there is capacity again.
 const ROOM_POLL: Duration = Duration::from_millis(50);
-/// A longer wait than this ends with a whole second: idle connections keep their pulse together, and the process sleeps between.
+/// Waits longer than this are rounded to a whole second: keepalives of idle connections coincide, and the process sleeps between them.
 const COARSE_FROM: Duration = Duration::from_secs(5);
-/// How long the first answers of a long poll may take together.
+/// Time limit for the first answers of a long poll together.
 const POLL_GREETING: Duration = Duration::from_mins(2);
-/// How long the end of a connection that is of no use any more may take.
+/// Time limit for closing a connection that is unusable.
 const ABANDON_WITHIN: Duration = Duration::from_secs(1);
-/// What a close without a code counts as.
+/// Close code for a close frame without a code.
 const NO_STATUS: u16 = 1005;
-/// What the end of a socket without a close counts as.
+/// Close code for a socket that ended without a close frame.
 const ABNORMAL: u16 = 1006;
 
-/// What a connection goes over.
+/// The transport of a connection.
 enum Transport {
-    /// A socket, with the calls and the cursor of its session, where it has them.
+    /// A socket; with the HTTP calls and the cursor of its session, where it has them.
     Socket(Box<Socket>, Option<Box<Poll>>),
     Poll(Box<Poll>),
 }
@@ -57,7 +57,7 @@ impl Transport {
     }
 }
 
-/// Both ends of what tells the fate of deliveries: their token, and whether the queue has them.
+/// Both ends of the channel for outcomes of deliveries: their token, and whether the queue has them.
 type Answers = (UnboundedSender<(u64, Stored)>, UnboundedReceiver<(u64, Stored)>);
 
 /// One connection.
@@ -65,15 +65,15 @@ pub(super) struct Connection {
     transport: Transport,
     session: Box<dyn StreamSession>,
     pulse: Option<KeepaliveTimer>,
-    /// When anything last came.
+    /// When anything was last received.
     heard_at: Option<Timestamp>,
-    /// Deliveries that the queue was asked to take.
+    /// Deliveries that the queue has not confirmed yet.
     pending: usize,
-    /// What came of them comes here. Only while there are some: a channel takes a kilobyte, which an idle connection does without.
+    /// Receives their outcomes. Only while there are some: a channel takes a kilobyte, which an idle connection does without.
     answers: Option<Answers>,
 }
 
-/// What comes to a line.
+/// An input of a connection.
 pub(super) enum Input {
     /// A frame.
     Frame(Frame),
@@ -82,11 +82,11 @@ pub(super) enum Input {
         /// Whether it answers a Ping of ours.
         pong: bool,
     },
-    /// What came of a delivery: its token, and whether the queue has it.
+    /// Outcome of a delivery: its token, and whether the queue has it.
     Stored(u64, Stored),
-    /// What came of a long poll's calls.
+    /// Outcome of a long poll's calls.
     Poll(PollInput),
-    /// The time for something has come.
+    /// A timer of the session is due.
     Time,
     /// The socket is closed, with this code and reason.
     Closed(u16, String),
@@ -95,15 +95,15 @@ pub(super) enum Input {
 /// What a connection reports to its holder.
 #[derive(Debug)]
 pub(super) enum ConnectionEvent {
-    /// The platform has accepted us.
+    /// The platform has accepted the connection.
     Up,
     /// The platform has sent an event.
     Delivered,
-    /// What came of a runner's call.
+    /// Outcome of a runner's call.
     Answer(String, ApiAnswer),
     /// A new connection should be opened.
     Replace(&'static str),
-    /// This line is of no use any more.
+    /// This connection is unusable.
     Lost(Loss),
 }
 
@@ -129,8 +129,8 @@ impl Connection {
         })
     }
 
-    /// How long the platform may take to accept us, where that is longer than the bot's patience: a poll's first calls may be held,
-    /// and each has a limit of its own.
+    /// Time limit for the platform to accept the connection, where that is longer than the bot's patience: a poll's first calls may be held
+    /// open by the platform, and each has a limit of its own.
     pub(super) const fn greeting_limit(&self) -> Option<Duration> {
         match &self.transport {
             Transport::Socket(..) => None,
@@ -138,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// When the connection is in doubt if nothing comes until then. `None`: its heartbeat notices by itself, or nothing has come yet.
+    /// When the connection counts as silent if nothing is received until then. `None`: its keepalive detects that, or nothing was received yet.
     pub(super) fn doubtful_at(&self, context: &BotContext) -> Option<Timestamp> {
         let silence = context
             .protocol
@@ -153,14 +153,14 @@ impl Connection {
         self.obey(effects, context).await
     }
 
-    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    /// Waits for the next input. Cancel-safe.
     pub(super) async fn next(&mut self, context: &BotContext) -> Input {
         let may_read = self.pending < MOST_PENDING && context.shared.inbound_writer.has_room();
         let now = context.now();
         let waits_for_room = !may_read && self.wants_to_read();
         match &mut self.transport {
             Transport::Poll(poll) if may_read => poll.begin(context),
-            // What a socket's session calls brings no events, so it needs no room.
+            // Calls of a socket's session bring no events, so they need no capacity.
             Transport::Socket(_, Some(poll)) => poll.begin(context),
             _ => {}
         }
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// Does what the input asks for.
+    /// Handles an input.
     pub(super) async fn handle(&mut self, input: Input, context: &BotContext) -> Vec<ConnectionEvent> {
         let cx = context.context();
         if matches!(input, Input::Frame(_) | Input::SignOfLife { .. }) {
@@ -201,7 +201,7 @@ impl Connection {
                 }
             }
             Input::Poll(PollInput::Fetched(Ok(answer))) => self.session.on_fetched(answer, &cx),
-            // A socket outlives a call that could not be made.
+            // A socket survives a call that could not be made.
             Input::Poll(PollInput::Fetched(Err(_))) if self.transport.is_socket() => {
                 self.session.on_fetched(ApiAnswer::NotSent, &cx)
             }
@@ -233,18 +233,16 @@ impl Connection {
         self.obey(effects, context).await
     }
 
-    /// What to do about a delivery that the queue doesn't have. `None`: it has it.
+    /// How to handle a delivery that the queue doesn't have. `None`: the queue has it.
     fn stored(&self, stored: Stored, context: &BotContext) -> Option<Vec<ConnectionEvent>> {
         let reason = match stored {
             Stored::Yes => return None,
-            Stored::Late => {
-                "the queue did not take an event in time; where the platform doesn't send it again, it is lost"
-            }
-            Stored::TooLarge => "an event is larger than the queue takes, and is lost",
+            Stored::Late => "the queue did not accept an event in time; unless the platform sends it again, it is lost",
+            Stored::TooLarge => "an event exceeds the queue's size limit, and is lost",
         };
         context.complain("event_not_stored", reason);
         match (&self.transport, stored) {
-            // A poll goes on behind what can never be stored, and asks once more for what wasn't stored in time.
+            // A poll continues past an event that can never be stored, and fetches again what wasn't stored in time.
             (Transport::Poll(_), Stored::TooLarge) => None,
             (Transport::Poll(_), _) => Some(vec![ConnectionEvent::Lost(Loss::passing("event_not_stored"))]),
             (Transport::Socket(..), _) => Some(Vec::new()),
@@ -264,8 +262,8 @@ impl Connection {
         self.obey(effects, context).await
     }
 
-    /// Closes the connection politely: acknowledges what the queue still accepts, sends the close frame, and reads what is in flight until the other
-    /// side has said it too. Not after `until`.
+    /// Closes the connection gracefully: acknowledges what the queue still accepts, sends the close frame, and reads what is in flight until
+    /// the other side has closed too. Not after `until`.
     pub(super) async fn finish(mut self: Box<Self>, until: Instant, context: BotContext) -> Vec<ConnectionEvent> {
         let mut signals = Vec::new();
         if let Transport::Poll(poll) = &mut self.transport
@@ -273,7 +271,7 @@ impl Connection {
         {
             signals.extend(self.handle(Input::Poll(PollInput::Fetched(answer)), &context).await);
         }
-        // What is not in the queue by then still gets there: only the acknowledgement can't be sent any more.
+        // Deliveries that are not in the queue by then still get there: only their acknowledgement can't be sent any more.
         let _ = timeout_at(until, self.settle(&context, &mut signals)).await;
         let parting = self.session.on_close(&context.context());
         if let Transport::Poll(poll) = self.transport {
@@ -306,7 +304,7 @@ impl Connection {
         signals
     }
 
-    /// Until every delivery so far is acknowledged.
+    /// Waits until every delivery so far is acknowledged.
     async fn settle(&mut self, context: &BotContext, signals: &mut Vec<ConnectionEvent>) {
         while self.pending > 0 {
             let input = self.next(context).await;
@@ -318,7 +316,7 @@ impl Connection {
         }
     }
 
-    /// Ends a line that is of no use any more: what still flies gets its answer.
+    /// Ends a connection that is unusable: calls in flight are answered.
     pub(super) async fn abandon(mut self: Box<Self>, bot_context: &BotContext) -> Vec<ConnectionEvent> {
         let mut answers = Vec::new();
         for effect in self.session.on_close(&bot_context.context()) {
@@ -328,7 +326,7 @@ impl Connection {
                 _ => {}
             }
         }
-        // The other side may be long gone, and so may the table.
+        // The other side may be long gone, and the table unavailable.
         let until = Instant::now() + ABANDON_WITHIN;
         let _ = timeout_at(until, self.close_socket(bot_context)).await;
         if let Transport::Socket(_, Some(poll)) | Transport::Poll(poll) = self.transport {
@@ -354,7 +352,7 @@ impl Connection {
         }
     }
 
-    /// Keeps the pulse. Says why the line is dead, if it is.
+    /// Sends the keepalive that is due. Returns the loss if the connection is dead.
     async fn beat(&mut self, now: Timestamp) -> Option<Loss> {
         match self.pulse.as_mut()?.beat(now) {
             KeepaliveAction::Wait => None,
@@ -382,7 +380,7 @@ impl Connection {
                     }
                 }
                 Effect::Up => {
-                    // A socket that is half open from then on is in doubt too.
+                    // A socket that becomes half open from now on must count as silent too.
                     self.heard_at.get_or_insert(context.now());
                     context.learn();
                     signals.push(ConnectionEvent::Up);
@@ -438,8 +436,8 @@ impl Connection {
     }
 }
 
-/// What comes over a transport. Nothing is lost if the future is dropped.
-/// What came of a delivery.
+/// The next input of a transport. Cancel-safe.
+/// The outcome of a delivery.
 async fn answered(answers: &mut Option<Answers>) -> (u64, Stored) {
     if let Some((_, answers)) = answers
         && let Some(answer) = answers.recv().await
@@ -461,7 +459,7 @@ async fn arrived(transport: &mut Transport, may_read: bool, context: &BotContext
     }
 }
 
-/// A time at which it is early enough to do what is due at `at`.
+/// Rounds the time `at` of something due to a time that is early enough.
 fn coarse(at: Timestamp, now: Timestamp) -> Timestamp {
     if at.since(now) < COARSE_FROM {
         return at;
@@ -469,7 +467,7 @@ fn coarse(at: Timestamp, now: Timestamp) -> Timestamp {
     Timestamp::from_secs(at.as_millis().div_euclid(1000) + 1)
 }
 
-/// Whether an effect says what becomes of the connection.
+/// Whether an effect decides the end of the connection.
 const fn ends(effect: &Effect) -> bool {
     matches!(effect, Effect::Reconnect { .. } | Effect::Kicked | Effect::Refused(_))
 }
@@ -504,7 +502,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_waits_end_with_a_second() {
+    fn long_waits_are_rounded_to_a_second() {
         let (now, at) = (Timestamp::from_millis(1_500), Timestamp::from_millis);
         assert_eq!(coarse(at(6_499), now), at(6_499));
         assert_eq!(coarse(at(6_500), now), at(7_000));

@@ -1,4 +1,4 @@
-//! Which bots want a connection.
+//! The lists of bots that want a connection, by virtual shard.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,23 +10,23 @@ use tieline_store::config::desired_connections::{self, Changes, Live};
 use tieline_store::{Store, StoreError};
 use tokio::time::Instant;
 
-/// How often a list is read although no change of it was counted, and how much more rarely for each bot of this process: a list costs a
-/// read also if it is empty.
+/// How often a list is read although no change of it was counted, and how much more rarely per bot of this process: each list costs a read,
+/// even an empty one.
 const BACKSTOP: Duration = Duration::from_secs(300);
 const BACKSTOP_OF_BOT: Duration = Duration::from_millis(50);
-/// Lists that are read at the same time.
+/// Lists that are read concurrently.
 const READS_AT_ONCE: usize = 8;
 
-/// The bots of the shards held here that want a connection, by virtual shard.
+/// Bots that want a connection, of the shards that this process holds, by virtual shard.
 #[derive(Debug)]
 pub(super) struct DesiredBots {
     n_shards: usize,
     lists: BTreeMap<VirtualShard, List>,
-    /// Shards of which a list was read since [`DesiredBots::take_read`].
+    /// Shards of which a list was read since the last [`DesiredBots::take_read`].
     read: BTreeSet<usize>,
 }
 
-/// The bots of a virtual shard.
+/// Bots of a virtual shard, as last read.
 #[derive(Debug)]
 struct List {
     bots: HashMap<IntegrationId, Live>,
@@ -34,12 +34,12 @@ struct List {
     read_at: Instant,
 }
 
-/// Which list was read, and how often it had been changed before.
+/// The list that was read, and its change counter before that read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListState {
-    /// The virtual shard's own.
+    /// The virtual shard's own list.
     Own(u64),
-    /// The whole list: the own ones are not complete.
+    /// The whole list, because the lists of the virtual shards are incomplete.
     Whole(u64),
 }
 
@@ -54,7 +54,7 @@ impl ListState {
 }
 
 impl DesiredBots {
-    /// Nothing is known yet.
+    /// No list has been read yet.
     pub(super) const fn new(n_shards: usize) -> Self {
         Self {
             n_shards,
@@ -63,12 +63,12 @@ impl DesiredBots {
         }
     }
 
-    /// Whether all bots of a shard are known.
+    /// Whether all lists of a shard were read.
     pub(super) fn is_known(&self, shard: usize) -> bool {
         VirtualShard::of_relay_shard(shard, self.n_shards).all(|one| self.lists.contains_key(&one))
     }
 
-    /// The bots of a shard. `None` while one of its lists has not been read.
+    /// The bots of a shard. `None` until all its lists were read.
     pub(super) fn of(&self, shard: usize) -> Option<HashMap<&IntegrationId, &Live>> {
         let mut bots = HashMap::new();
         for one in VirtualShard::of_relay_shard(shard, self.n_shards) {
@@ -77,20 +77,20 @@ impl DesiredBots {
         Some(bots)
     }
 
-    /// The shards of which a list was read since this was last asked.
+    /// Shards of which a list was read since the last call.
     pub(super) fn take_read(&mut self) -> BTreeSet<usize> {
         std::mem::take(&mut self.read)
     }
 
-    /// Reads the lists of these shards again that may be others. Keeps what it has read if it is dropped.
+    /// Reads the lists of these shards again that may have changed. If the future is dropped, the lists already read are kept.
     ///
     /// # Errors
-    /// [`StoreError`] of the first list that can't be read; that one stays as it was, and the others are read.
+    /// [`StoreError`] of the first list that can't be read; that list stays as it was, and the others are still read.
     pub(super) async fn refresh(&mut self, store: &Store, shards: &BTreeSet<usize>) -> Result<(), StoreError> {
         let n_shards = self.n_shards;
-        // A list that isn't followed gets old.
+        // Lists of other shards are dropped, since they are no longer updated.
         self.lists.retain(|one, _| shards.contains(&one.relay_shard(n_shards)));
-        // Before the lists, so that a change between the two is seen next time.
+        // Read before the lists, so that a change between the two is seen next time.
         let changes = desired_connections::changes(store).await?;
         let old = self.outdated(&changes, shards);
         if old.is_empty() {
@@ -103,7 +103,7 @@ impl DesiredBots {
         }
     }
 
-    /// The virtual shards whose list may be another than is known.
+    /// Virtual shards whose list may have changed since it was read.
     fn outdated(&self, changes: &Changes, shards: &BTreeSet<usize>) -> Vec<VirtualShard> {
         let n_bots: usize = self.lists.values().map(|list| list.bots.len()).sum();
         let backstop = BACKSTOP.max(BACKSTOP_OF_BOT.saturating_mul(u32::try_from(n_bots).unwrap_or(u32::MAX)));

@@ -18,23 +18,23 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 /// A WebSocket of ours.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Per address that a name resolves to.
+/// Connect timeout per address that a name resolves to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 4;
-/// TLS and the upgrade.
+/// Timeout of the TLS handshake and the upgrade.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// The library's own buffer is 128 KiB, on every idle connection. Frames are a few hundred bytes; longer ones make it grow.
 const READ_BUFFER: usize = 1024;
-/// What may wait to be written before the connection counts as stuck.
+/// How much may wait to be written before the connection counts as stuck.
 const MAX_WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
-/// What TLS needs, shared by all connections of a process.
+/// TLS configuration, shared by all connections of a process.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<rustls::ClientConfig>);
 
 impl Tls {
-    /// Trusts whom the system trusts.
+    /// Trusts the system's certificate authorities.
     pub(super) fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -54,7 +54,7 @@ pub(super) enum DialError {
     /// It could not be reached, for this reason.
     #[error("unreachable: {0}")]
     Unreachable(&'static str),
-    /// The handshake was answered with something else than an upgrade.
+    /// The handshake was not answered with an upgrade.
     #[error("handshake answered with status {status}")]
     Answered {
         /// HTTP status.
@@ -64,7 +64,7 @@ pub(super) enum DialError {
     },
 }
 
-/// Opens a socket. Private addresses are refused after resolving, unless `allow_private`.
+/// Opens a socket. Unless `allow_private`, private addresses are refused, also after DNS resolution (SSRF guard).
 pub(super) async fn dial(
     to: &SocketAddress,
     max_message_bytes: usize,
@@ -75,7 +75,7 @@ pub(super) async fn dial(
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
     let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
     let stream = connect(host, port, allow_private).await?;
-    // Frames are small and people wait for them.
+    // Frames are small and latency matters.
     let _ = stream.set_nodelay(true);
     let request = request(to)?;
     let config = WebSocketConfig::default()

@@ -1,4 +1,4 @@
-//! The heartbeat: written by itself, so that nothing else that is slow can make this process look dead.
+//! The heartbeat, written by a task of its own, so that slow work elsewhere can't make this process look dead.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use tracing::warn;
 use super::Options;
 use super::shared::RelayShared;
 
-/// Writes heartbeats for as long as it is polled; the first one that says that we leave as soon as `stop` does.
+/// Writes heartbeats for as long as it is polled. As soon as `stop` changes, they announce that this process leaves.
 pub(super) async fn beat(shared: Arc<RelayShared>, options: Options, mut stop: watch::Receiver<bool>) {
     let me = shared.world.settings.owner.clone();
     let mut joined = false;
     loop {
         let begun = Instant::now();
         let leaving = *stop.borrow_and_update();
-        // One that takes longer is started again: it may be the client's own patience with a table that is back by now.
+        // A write that takes longer is started again: the client may still be backing off from a table that is available again.
         let pause = match timeout(options.lease / 3, write(&shared, &options, &me, joined, leaving)).await {
             Ok(Ok(())) => {
                 joined = true;
@@ -56,7 +56,7 @@ async fn write(
         return leases::join(store, me, expires_at).await;
     }
     match leases::beat(store, me, expires_at, leaving).await {
-        // We were dead for so long that we were forgotten. What is still ours the picture tells.
+        // The entry of this process expired and was deleted. The shard map shows which shards it still holds.
         Err(StoreError::Conflict) => leases::join(store, me, expires_at).await,
         other => other,
     }

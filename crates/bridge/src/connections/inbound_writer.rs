@@ -1,4 +1,4 @@
-//! Puts the events of sockets on the queue: many in a call, in order per bot, again and again until it has them.
+//! Writes events received on sockets to the inbound queue: batched, in order per bot, retried until the queue has them.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -22,68 +22,68 @@ use crate::media::{self, InlineFile};
 use crate::receive::EnqueueError;
 use crate::world::chance;
 
-/// How many calls are made at the same time. A bot's events always go through the same one, so they stay in order.
+/// How many calls run concurrently. A bot's events always go through the same worker, so they stay in order.
 const WORKERS: usize = 16;
-/// Most jobs that share a call.
+/// Most jobs batched into one call.
 const BATCH: usize = 10;
-/// Events that wait for the queue may take so much memory; then sockets are not read any more.
+/// Memory limit for events that wait for the queue. At the limit sockets are no longer read (backpressure).
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// How long one call may take.
+/// Timeout of one call.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// After the queue failed.
+/// Between attempts after the queue failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(3),
 };
 
-/// Events that came together.
+/// Events that were received together.
 pub(super) struct Job {
     /// The events, sealed.
     pub(super) events: Vec<Inbound>,
-    /// Files that came inside the events. Stored before them.
+    /// Files that were received inside the events. Stored before them.
     pub(super) files: Vec<InlineFile>,
     /// Events that are too long for the queue. Stored before their envelopes are sent.
     pub(super) apart: Vec<StoredApart>,
-    /// What they take in memory, roughly.
+    /// Their approximate size in memory.
     pub(super) n_bytes: usize,
-    /// After this they are of no use.
+    /// Events not stored by then are abandoned.
     pub(super) give_up_at: Timestamp,
-    /// Who is told what came of it, and under which token.
+    /// Receives the outcome, with `token`.
     pub(super) done: UnboundedSender<(u64, Stored)>,
-    /// The token.
+    /// Identifies the delivery in `done`.
     pub(super) token: u64,
 }
 
-/// Whether the queue has events that came together.
+/// Outcome of storing events that were received together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// It has them.
+    /// The queue has them.
     Yes,
-    /// It did not take them in time.
+    /// The queue did not accept them in time.
     Late,
-    /// It never takes one of them; it has the others.
+    /// One of them exceeds the queue's limit; the queue has the others.
     TooLarge,
 }
 
-/// Takes events in, and never waits.
+/// Accepts events without waiting, and writes them in the background.
 #[derive(Clone)]
 pub(super) struct InboundWriter {
     workers: Arc<[UnboundedSender<Job>]>,
-    in_hand: Arc<InHand>,
+    in_flight: Arc<InFlight>,
     hash: Arc<RandomState>,
 }
 
 #[derive(Default)]
-struct InHand {
+struct InFlight {
     jobs: AtomicUsize,
     bytes: AtomicUsize,
     emptied: Notify,
 }
 
 impl InboundWriter {
-    /// Begins to work. The workers end with the last inbound_writer.
+    /// Starts the workers. They end when the last clone of this writer is dropped.
     pub(super) fn new(queues: &Queues, store: &Store, clock: Clock) -> Self {
-        let in_hand = Arc::new(InHand::default());
+        let in_flight = Arc::new(InFlight::default());
         let workers = (0..WORKERS).map(|_| {
             let (sender, jobs) = unbounded_channel();
             let target = Target {
@@ -91,41 +91,41 @@ impl InboundWriter {
                 store: store.clone(),
                 clock,
             };
-            tokio::spawn(work(target, jobs, Arc::clone(&in_hand)));
+            tokio::spawn(work(target, jobs, Arc::clone(&in_flight)));
             sender
         });
         Self {
             workers: workers.collect(),
-            in_hand,
+            in_flight,
             hash: Arc::default(),
         }
     }
 
-    /// Whether there is memory for more.
+    /// Whether the memory limit allows more events.
     pub(super) fn has_room(&self) -> bool {
-        self.in_hand.bytes.load(Ordering::Relaxed) < MOST_BYTES
+        self.in_flight.bytes.load(Ordering::Relaxed) < MOST_BYTES
     }
 
     /// How many jobs wait.
     pub(super) fn n_waiting(&self) -> usize {
-        self.in_hand.jobs.load(Ordering::Relaxed)
+        self.in_flight.jobs.load(Ordering::Relaxed)
     }
 
-    /// Takes events of a bot in.
+    /// Accepts events of a bot.
     pub(super) fn put(&self, integration: &IntegrationId, job: Job) {
         let mut hash = self.hash.build_hasher();
         hash.write(integration.as_str().as_bytes());
         let worker = usize::try_from(hash.finish() % WORKERS as u64).unwrap_or(0);
-        self.in_hand.jobs.fetch_add(1, Ordering::Relaxed);
-        self.in_hand.bytes.fetch_add(job.n_bytes, Ordering::Relaxed);
-        // A worker lives as long as any inbound_writer does.
+        self.in_flight.jobs.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.bytes.fetch_add(job.n_bytes, Ordering::Relaxed);
+        // A worker lives as long as any clone of this writer.
         let _ = self.workers[worker].send(job);
     }
 
     /// Waits until nothing is in flight.
     pub(super) async fn drained(&self) {
         loop {
-            let emptied = self.in_hand.emptied.notified();
+            let emptied = self.in_flight.emptied.notified();
             if self.n_waiting() == 0 {
                 return;
             }
@@ -134,36 +134,36 @@ impl InboundWriter {
     }
 }
 
-/// Where a worker writes.
+/// Where a worker writes to.
 struct Target {
     queues: Queues,
     store: Store,
     clock: Clock,
 }
 
-async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_hand: Arc<InHand>) {
+async fn work(target: Target, mut waiting: UnboundedReceiver<Job>, in_flight: Arc<InFlight>) {
     let mut jobs = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut jobs, BATCH).await > 0 {
-        // Files take a write of their own, which must not hold up the jobs without any.
+        // Jobs with files need further writes, which must not delay the jobs without any.
         let together = jobs.len() > 1 && jobs.iter().all(|job| job.files.is_empty() && job.apart.is_empty());
         let together = together && {
             let all = jobs.iter().flat_map(|job| job.events.iter().cloned()).collect();
             send(&target.queues, all).await.is_ok()
         };
         for job in jobs.drain(..) {
-            // One that the queue never takes must not hold up the others, so a call that failed is taken apart.
+            // An event that the queue never accepts must not block the others, so the jobs of a failed batch are sent one by one.
             let stored = match together {
                 true => Stored::Yes,
-                false => send_until_taken(&target, &job).await,
+                false => send_until_accepted(&target, &job).await,
             };
-            in_hand.finished(&job);
-            // The socket may be gone by now: then there is no socket to acknowledge on.
+            in_flight.finished(&job);
+            // The socket may be closed by now: then there is nothing to acknowledge on.
             let _ = job.done.send((job.token, stored));
         }
     }
 }
 
-impl InHand {
+impl InFlight {
     fn finished(&self, job: &Job) {
         self.bytes.fetch_sub(job.n_bytes, Ordering::Relaxed);
         if self.jobs.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -172,12 +172,12 @@ impl InHand {
     }
 }
 
-async fn send_until_taken(target: &Target, job: &Job) -> Stored {
+async fn send_until_accepted(target: &Target, job: &Job) -> Stored {
     let stored = send_together(target, job, &job.events).await;
     if stored != Stored::TooLarge || job.events.len() == 1 {
         return stored;
     }
-    // One that the queue never takes must not lose those that came with it.
+    // An event that the queue never accepts must not lose those received with it.
     for event in &job.events {
         if send_together(target, job, std::slice::from_ref(event)).await == Stored::Late {
             return Stored::Late;
@@ -194,16 +194,16 @@ async fn send_together(target: &Target, job: &Job, events: &[Inbound]) -> Stored
             Err(failed) => failed,
         };
         if let EnqueueError::Queue(QueueError::TooLarge { size_bytes }) = failed {
-            error!(size_bytes, "event is larger than the queue takes");
+            error!(size_bytes, "event exceeds the queue's size limit");
             return Stored::TooLarge;
         }
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
         if target.clock.now().after(wait) >= job.give_up_at {
-            error!(error = %failed, queue.attempt = failures, "queue did not take an event in time");
+            error!(error = %failed, queue.attempt = failures, "queue did not accept an event in time");
             return Stored::Late;
         }
-        warn!(error = %failed, queue.attempt = failures, "queue does not take an event");
+        warn!(error = %failed, queue.attempt = failures, "queue did not accept an event yet");
         sleep(wait).await;
     }
 }

@@ -1,8 +1,9 @@
-//! Long connections: who holds which bots, and what goes over their sockets.
+//! Long connections: which process holds which bots, and what is sent and received over their sockets.
 //!
 //! Bots are hashed onto shards, each with one holder at a time ([`tieline_store::leases`]). A holder opens its bots' sockets, drives each
-//! platform's state machine ([`tieline_core::stream`]), puts events on the queue before they are acknowledged, and sends what
-//! runners want sent, which reaches it through the shard's queue. So do wake-ups: the holder runs what is for its bots. Decisions are in `core`; here they are carried out.
+//! platform's state machine ([`tieline_core::stream`]), puts events on the queue before they are acknowledged, and sends the calls of
+//! runners, which reach it through the shard's queue. So do wake-ups: the holder processes those for its bots. Decisions are made in `core`
+//! and carried out here.
 
 pub mod relay_call;
 
@@ -43,22 +44,22 @@ use shared::RelayShared;
 use status_writer::StatusWriter;
 use supervisor::Supervisor;
 
-/// How a process holds connections.
+/// How this process holds connections.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Time between two heartbeats.
     pub heartbeat: Duration,
-    /// How long a heartbeat counts: a dead process's bots are free after that.
+    /// How long a heartbeat is valid: after that the bots of a dead process are free to be acquired.
     pub lease: Duration,
-    /// Time between two looks at who holds what and at what operators have changed.
+    /// Time between two runs of the reconcile loop, which reads who holds which shard and what operators have changed.
     pub tick: Duration,
-    /// The same while shards are on the move.
+    /// The same while shards are changing holders.
     pub hurried: Duration,
-    /// How long a socket goes on after its shard was given away, until the next holder's stands.
+    /// How long sockets stay open after their shard was released, until those of the next holder are up.
     pub linger: Duration,
-    /// How long events and notes that wait for the queue and the table may take at the end.
+    /// How long to wait at shutdown for events and status updates that the queue and the table have not accepted yet.
     pub drain: Duration,
-    /// How patient bots are.
+    /// Timeouts and backoff of bots.
     pub patience: Patience,
 }
 
@@ -69,7 +70,7 @@ impl Default for Options {
             lease: Duration::from_secs(10),
             tick: Duration::from_secs(1),
             hurried: Duration::from_millis(250),
-            // Long enough for an heir that is slow: until its sockets stand, ours are all there is.
+            // Long enough for a slow successor: until its sockets are up, ours are the only ones.
             linger: LINGER,
             drain: Duration::from_secs(60),
             patience: Patience::default(),
@@ -85,28 +86,28 @@ pub struct Connections {
     ending: Mutex<Option<Ending>>,
 }
 
-/// What is waited for at the end.
+/// Tasks awaited at shutdown.
 struct Ending {
     supervising: JoinHandle<()>,
     writing: JoinHandle<()>,
 }
 
-/// How the connections of a process are.
+/// State of this process's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
-    /// Whether the heartbeat lives, so that what we hold is ours.
+    /// Whether the heartbeat is valid, so that this process holds its shards.
     pub alive: bool,
-    /// How old the latest heartbeat is.
+    /// Age of the latest heartbeat.
     pub heartbeat_age: Option<Duration>,
-    /// How many shards we hold.
+    /// Number of shards held.
     pub shards: usize,
-    /// How many bots these have.
+    /// Number of bots on them.
     pub bots: usize,
-    /// How many of those are connected.
+    /// Number of bots connected.
     pub connected: usize,
-    /// How many events wait for the queue.
+    /// Number of events that wait for the queue.
     pub events_waiting: usize,
-    /// Whether everything is being given away.
+    /// Whether all shards are being released.
     pub leaving: bool,
 }
 
@@ -116,7 +117,7 @@ pub struct Health {
 pub struct StartError(#[source] rustls::Error);
 
 impl Connections {
-    /// Begins to hold what falls to this process.
+    /// Starts to acquire this process's share of the shards.
     ///
     /// # Errors
     /// [`StartError`].
@@ -141,7 +142,7 @@ impl Connections {
         })
     }
 
-    /// How they are.
+    /// State of the connections.
     #[must_use]
     pub fn health(&self) -> Health {
         let gauges = &self.shared.gauges;
@@ -156,24 +157,24 @@ impl Connections {
         }
     }
 
-    /// Releases everything and finishes what is in flight, runs last: they may take as long as their agents. A second call doesn't wait.
+    /// Releases all shards and finishes what is in flight, runs last: they may take as long as their agents. A second call doesn't wait.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let Some(Ending { supervising, writing }) = self.ending.lock().await.take() else {
             return;
         };
-        // Its only error is a panic, which has been printed.
+        // Its only error is a panic, which was logged.
         let _ = supervising.await;
         let (inbound_writer, drain) = (&self.shared.inbound_writer, self.options.drain);
         if timeout(drain, inbound_writer.drained()).await.is_err() {
             warn!(
                 events_waiting = inbound_writer.n_waiting(),
-                "the queue did not take everything in time"
+                "the queue did not accept all events in time"
             );
         }
         self.shared.status_writer.end();
         if timeout(drain, writing).await.is_err() {
-            warn!("the table did not take every status in time");
+            warn!("the table did not accept all status updates in time");
         }
         info!("connections are closed");
         self.shared.runs.finished().await;

@@ -1,4 +1,4 @@
-//! The transport of a long poll: one HTTP call in flight, and its cursor kept in the table.
+//! Transport of a long poll: one HTTP call in flight at a time, its cursor stored in the table.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use super::bot_context::BotContext;
 use crate::courier;
 use crate::world::chance;
 
-/// How long one call to the table may take.
+/// Timeout of one call to the table.
 const TABLE_WITHIN: Duration = Duration::from_secs(5);
-/// After the table failed.
+/// Between attempts after the table failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
@@ -31,28 +31,28 @@ type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The transport of one long poll.
 #[derive(Default)]
 pub(super) struct Poll {
-    /// The next call. It begins when [`Poll::begin`] lets it.
+    /// The next call. [`Poll::begin`] starts it.
     due: Option<HttpCall>,
     in_flight: Option<Pending<Result<ApiAnswer, Loss>>>,
-    /// The newest cursor that is not being saved yet.
+    /// The newest cursor whose write hasn't started yet.
     unsaved: Option<String>,
     saving: Option<Pending<Result<(), Loss>>>,
-    /// Permit among the connections that are being opened, until the first call is answered.
+    /// Permit of the connect limiter, held until the first call is answered.
     opening: Option<OwnedSemaphorePermit>,
-    /// Whether only parting calls are made any more.
+    /// Whether only parting calls are made from now on.
     closing: bool,
 }
 
-/// What comes to a poll.
+/// An input of a poll.
 pub(super) enum PollInput {
-    /// The answer to the call in flight, or why there can be none.
+    /// The answer to the call in flight, or why there is none.
     Fetched(Result<ApiAnswer, Loss>),
-    /// Why the cursor can't be saved, if it can't.
+    /// Outcome of saving the cursor.
     Saved(Result<(), Loss>),
 }
 
 impl Poll {
-    /// A poll that has not begun. `opening` is given back with the first answer.
+    /// A poll that has not begun. `opening` is released with the first answer.
     pub(super) fn new(opening: OwnedSemaphorePermit) -> Self {
         Self {
             opening: Some(opening),
@@ -60,7 +60,7 @@ impl Poll {
         }
     }
 
-    /// Makes this call next, in place of the one in flight.
+    /// Schedules this call next, in place of the one in flight.
     pub(super) fn fetch(&mut self, call: HttpCall) {
         if !self.closing {
             self.in_flight = None;
@@ -68,7 +68,7 @@ impl Poll {
         }
     }
 
-    /// Saves this cursor: the newest one if the table is slower than the platform.
+    /// Saves this cursor. If the table is slower than the platform, only the newest cursor is saved.
     pub(super) fn save(&mut self, cursor: String, bot: &BotContext) {
         self.unsaved = Some(cursor);
         self.begin_saving(bot);
@@ -79,14 +79,14 @@ impl Poll {
         self.due.is_some()
     }
 
-    /// Begins the call that is due. It waits for the lease: another process may poll by now, and two would share the messages.
+    /// Starts the call that is due. It waits for the lease: another process may poll by now, and the two would share the messages.
     pub(super) fn begin(&mut self, bot: &BotContext) {
         if let Some(call) = self.due.take() {
             self.in_flight = Some(Box::pin(fetch(bot.clone(), call)));
         }
     }
 
-    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    /// Waits for the next input. Cancel-safe.
     pub(super) async fn next(&mut self, bot: &BotContext) -> PollInput {
         let (in_flight, saving) = (&mut self.in_flight, &mut self.saving);
         tokio::select! {
@@ -103,8 +103,8 @@ impl Poll {
         }
     }
 
-    /// No call is made any more but the parting ones: one that is held would only end with the limit. Returns its answer if it is
-    /// there already, for what it brings is not delivered again.
+    /// Stops polling: only parting calls are made from now on, since a call that the platform holds open would only end with its timeout.
+    /// Returns the answer of the call in flight if it is there already, for its events are not delivered again.
     pub(super) async fn stop(&mut self) -> Option<Result<ApiAnswer, Loss>> {
         self.closing = true;
         self.due = None;
@@ -116,11 +116,11 @@ impl Poll {
         }
     }
 
-    /// Makes the parting call, and sees to it that the newest cursor is saved. Not after `until`.
+    /// Makes the parting call, and waits until the newest cursor is saved. Not after `until`.
     pub(super) async fn part(mut self, call: Option<HttpCall>, bot: &BotContext, until: Instant) {
         let calling = async {
             if let Some(call) = call {
-                // Its outcome is not awaited.
+                // Its outcome is ignored.
                 let _ = fetch(bot.clone(), call).await;
             }
         };
@@ -141,7 +141,7 @@ impl Poll {
     }
 }
 
-/// What a session of a long poll begins with: the cursor, taken over from the bot's previous holder.
+/// Initial address of a long poll's session: the cursor, taken over from the bot's previous holder.
 pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
     let (store, id) = (&bot.shared.world.store, &bot.bot.account.integration);
     let source = courier::source(&bot.bot);
@@ -150,7 +150,7 @@ pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
         Ok(Ok(cursor)) => cursor.unwrap_or_default(),
         Ok(Err(StoreError::Conflict)) => return Err(held_elsewhere()),
         Ok(Err(error @ (StoreError::Unreadable { .. } | StoreError::Unsealable))) => {
-            warn!(account.id = %id, error = %error, "poll cursor can't be read: polling begins where the platform does");
+            warn!(account.id = %id, error = %error, "poll cursor can't be read: polling starts without it");
             String::new()
         }
         Ok(Err(error)) => {
@@ -183,8 +183,8 @@ async fn fetch(bot: BotContext, call: HttpCall) -> Result<ApiAnswer, Loss> {
         })
 }
 
-/// Saves a cursor, however long the table is away. Until then the platform delivers again what was behind the old one, or has
-/// delivered it once and for all: the queue has it.
+/// Saves a cursor, however long the table is unavailable. Until then, what followed the old cursor is delivered again by the platform, or was
+/// delivered once and for all: the queue has it.
 async fn save(bot: BotContext, cursor: String) -> Result<(), Loss> {
     let (store, id) = (&bot.shared.world.store, &bot.bot.account.integration);
     let source = courier::source(&bot.bot);
@@ -206,7 +206,7 @@ async fn save(bot: BotContext, cursor: String) -> Result<(), Loss> {
     }
 }
 
-/// A newer holder of the bot polls: see [`super::supervisor`], which will hear of it too.
+/// A newer holder polls for the bot: see [`super::supervisor`], which will find out too.
 fn held_elsewhere() -> Loss {
     Loss::passing("held_elsewhere")
 }

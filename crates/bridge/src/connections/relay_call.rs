@@ -1,4 +1,4 @@
-//! A runner's way to the process that holds a bot's socket: straight, if it is this one, else over the shard's mailbox.
+//! Sends a runner's call to the process that holds the bot's socket: directly if it is this one, else over the shard's queue.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use tracing::{debug, warn};
 use super::socket_registry::{BotCommand, ReplyTo};
 use crate::world::{World, chance};
 
-/// How long a call may wait for its socket: then it isn't sent any more.
+/// How long a call may wait for its socket before it expires unsent.
 const SENT_WITHIN: Duration = Duration::from_secs(8);
-/// How long its answer may take after that. Longer than any platform's acknowledgement.
+/// Timeout for its answer after that. Longer than any platform's acknowledgement.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(7);
-/// How often a last word is tried within the time for which answers are remembered, at most.
+/// Most attempts of a frame that must be delivered, within the time for which answers are kept.
 const MOST_TRIES: u32 = 64;
-/// Between two looks for the answer.
+/// Between two reads of the answer.
 const LOOK: Backoff = Backoff {
     base: Duration::from_millis(40),
     cap: Duration::from_millis(400),
 };
 
-/// How often one and the same frame was sent, by this process or before it by those whose answers were judged: repetitions are calls of
-/// their own.
+/// How often one frame was sent, by this process and by earlier ones whose answers were recorded. Each repetition is a call with an id of its
+/// own.
 #[derive(Debug, Default)]
 pub struct FrameAttempts {
     frame: String,
@@ -39,7 +39,7 @@ pub struct FrameAttempts {
 }
 
 impl FrameAttempts {
-    /// Those that were made before.
+    /// Continues after earlier attempts.
     #[must_use]
     pub fn after(tried: Option<&Tried>) -> Self {
         tried.map_or_else(Self::default, |tried| Self {
@@ -48,7 +48,7 @@ impl FrameAttempts {
         })
     }
 
-    /// All that were made.
+    /// The attempts made so far.
     #[must_use]
     pub fn so_far(&self) -> Tried {
         Tried {
@@ -57,7 +57,7 @@ impl FrameAttempts {
         }
     }
 
-    /// The number of the next try of `frame`.
+    /// The number of the next attempt to send `frame`.
     fn count(&mut self, frame: &str) -> u32 {
         if self.frame != frame {
             frame.clone_into(&mut self.frame);
@@ -66,14 +66,14 @@ impl FrameAttempts {
         self.skip()
     }
 
-    /// The number of the next try of the same frame.
+    /// The number of the next attempt to send the same frame.
     const fn skip(&mut self) -> u32 {
         self.n += 1;
         self.n - 1
     }
 }
 
-/// Sends a frame over the bot's socket, wherever that is, and gives what came of it, within a quarter of a minute.
+/// Sends a frame over the bot's socket, whichever process holds it, and returns the outcome within 15 seconds.
 ///
 /// [`ApiAnswer::NotSent`] is certain; [`ApiAnswer::Unknown`] isn't.
 ///
@@ -106,7 +106,7 @@ pub async fn send(
     }
 }
 
-/// Straight to the bot, if it is connected in this process. Gives the call back if it isn't.
+/// Directly to the bot, if it is connected in this process. Returns the call if it isn't.
 async fn here(
     world: &World,
     integration: &IntegrationId,
@@ -125,7 +125,7 @@ async fn here(
         .order(integration, Box::new(order))
         .map_err(|order| *order)
     {
-        // Neither in time, nor not at all: it may have been sent.
+        // No outcome in time, or the bot ended without one: the call may have been sent.
         Ok(()) => Ok(timeout(bound, answer)
             .await
             .ok()
@@ -138,8 +138,8 @@ async fn here(
     }
 }
 
-/// The name of the first attempt that has not been made yet, by `tries` or by a process before: a last word is said until it is answered,
-/// but one that was sent before its runner died has its answer already, which is given.
+/// The id of the first attempt that has no recorded outcome, of `tries` or of an earlier process. A frame that must be delivered is retried
+/// until it is answered; if it was sent before its runner died, the recorded answer is returned as the error.
 async fn untried(
     world: &World,
     frame: &str,
@@ -162,7 +162,7 @@ async fn untried(
     Ok(call_id)
 }
 
-/// Over the mailbox of the bot's shard.
+/// Over the queue of the bot's shard.
 async fn elsewhere(
     world: &World,
     integration: &IntegrationId,
@@ -189,7 +189,7 @@ async fn elsewhere(
     match relay::send(&world.queues, &sealed, &call.lane).await {
         Ok(()) => {}
         Err(QueueError::TooLarge { .. } | QueueError::Missing(_)) => return ApiAnswer::NotSent,
-        // The queue may have it all the same.
+        // The queue may have accepted it all the same.
         Err(error) => warn!(account.id = %integration, error = %error, "call may not be in the relay's mailbox"),
     }
     wait(world, &call_id, call.expires_at.after(ANSWERED_WITHIN)).await
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repetition_is_another_call_and_another_frame_begins_anew() {
+    fn repetitions_are_new_calls_and_another_frame_starts_from_zero() {
         let mut tries = FrameAttempts::default();
         let counts = ["a", "a", "b", "b", "a"].map(|frame| tries.count(frame));
         assert_eq!(counts, [0, 1, 0, 1, 0]);

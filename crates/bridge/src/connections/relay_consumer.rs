@@ -1,4 +1,4 @@
-//! Empties the queue of a shard: calls of runners elsewhere, and wake-ups, for bots that are connected here.
+//! Consumes the queue of a shard: wake-ups, and calls of runners in other processes, for bots that are connected here.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use super::shared::RelayShared;
 use super::socket_registry::{BotCommand, ReplyTo};
 use crate::world::{World, chance};
 
-/// What was received and not deleted, because we died, comes to the next holder so soon, while it is still of use.
+/// Visibility timeout. If this process dies with a message, the next holder receives it soon enough for it to be of use.
 const HIDDEN: Duration = Duration::from_secs(5);
-/// After the queue failed.
+/// Between attempts after the queue failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(5),
 };
-/// How many calls are remembered, so that one that comes twice isn't sent twice.
+/// How many call ids are remembered, so that a redelivered call isn't sent twice.
 const MOST_REMEMBERED: usize = 1000;
 
-/// Empties a shard's mailbox until `stop` says so.
+/// Consumes a shard's queue until `stop` says so.
 pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: watch::Receiver<bool>) {
     let Some(url) = shared.world.queues.urls().relay.get(shard).cloned() else {
         return;
@@ -62,16 +62,16 @@ pub(super) async fn consume(shared: Arc<RelayShared>, shard: usize, mut stop: wa
 async fn pass_on(shared: &RelayShared, url: &str, calls: Vec<Received<RelayMessage>>, known: &mut SeenCalls) {
     let world = &shared.world;
     let receipts: Vec<_> = calls.iter().map(|call| call.receipt.clone()).collect();
-    // First: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner. Wake-ups carry no
-    // truth: who dies with one is replaced by the watchdog on `work`, so none holds the queue back for as long as its run takes.
+    // Deleted first: a call that is sent and redelivered may be shown twice; one that is lost is requested again by its runner. Wake-ups carry no
+    // truth: if the process dies with one, the watchdog on `work` replaces it. So none blocks the queue for as long as its run takes.
     if let Err(error) = receive::delete(&world.queues, url, &receipts).await {
-        warn!(error = %error, "calls may come again");
+        warn!(error = %error, "calls may be delivered again");
     }
     for call in calls {
         match call.message {
             Some(RelayMessage::WakeUp(WakeUp::V1(wake))) => shared.runs.follow(world, wake),
             Some(RelayMessage::Call(RelayCall::V1(call))) if known.is_new(&call.call_id) => order(world, call),
-            Some(RelayMessage::Call(_)) => debug!("call came again"),
+            Some(RelayMessage::Call(_)) => debug!("call was delivered again"),
             None => warn!("call in the mailbox can't be read"),
         }
     }
@@ -92,12 +92,12 @@ fn order(world: &World, call: RelayCallV1) {
     if let Err(refused) = world.sockets.order(&call.integration, Box::new(order))
         && let BotCommand::Call { call_id, to, .. } = *refused
     {
-        // Stopped, or not started yet: the runner asks again.
+        // Stopped, or not started yet: the runner retries.
         to.tell(&world.store, &world.clock, &call_id, ApiAnswer::NotSent);
     }
 }
 
-/// Calls that came already.
+/// Ids of recent calls.
 #[derive(Default)]
 struct SeenCalls {
     ids: HashSet<String>,

@@ -1,4 +1,4 @@
-//! The bots of one shard, as long as this process holds it.
+//! The bots of one shard, for as long as this process holds it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,32 +33,32 @@ use crate::accounts::{self, AccountError};
 use crate::error_chain::chain;
 use crate::world::chance;
 
-/// How long bots may take to end.
+/// Time limit for bots to end.
 const END_WITHIN: Duration = Duration::from_secs(4);
-/// How long a restarted bot waits for its last connection to end.
+/// How long a restarted bot waits for its previous connection to end.
 const RESTART_WITHIN: Duration = Duration::from_secs(3);
 /// Least time between two starts of a bot whose task panics.
 const REVIVE_AFTER: Duration = Duration::from_secs(30);
-/// After the table failed.
+/// Between attempts after the table failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
 };
 
-/// A shard that we hold.
+/// A shard held by this process.
 pub(super) struct Shard {
     shared: Arc<RelayShared>,
     /// Its number.
     pub(super) number: usize,
-    /// The fence that we got with it.
+    /// The fencing token acquired with it.
     pub(super) fence: u64,
-    /// Since when.
+    /// When it was acquired.
     pub(super) taken_at: Instant,
-    /// Whether we have said that its connections stand.
+    /// Whether this process has announced that the shard's connections are up.
     pub(super) said_ready: bool,
-    /// Whether its bots have been those of the list before.
+    /// Whether its bots have been started from the list.
     has_followed: bool,
-    /// Since when it has had no holder, if it had one.
+    /// Since when it had no holder before this one, if it had one.
     free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, BotHandle>,
     /// Bots that were told to end and may not have ended yet.
@@ -68,7 +68,7 @@ pub(super) struct Shard {
     _counted: Counted,
 }
 
-/// A bot of ours.
+/// Handle of a bot of this shard.
 struct BotHandle {
     live: Live,
     orders: UnboundedSender<Box<BotCommand>>,
@@ -97,12 +97,12 @@ impl Shard {
         }
     }
 
-    /// Whether it is to follow the list although that is as it was: it hasn't yet, or a bot of it has died.
+    /// Whether the bots must be compared with the list although the list is unchanged: they haven't been yet, or a bot's task has died.
     pub(super) fn is_to_follow(&self) -> bool {
         !self.has_followed || self.bots.values().any(BotHandle::is_dead)
     }
 
-    /// Starts, restarts and ends bots, so that they are those of the list.
+    /// Starts, restarts and ends bots to match the list.
     pub(super) fn follow(&mut self, wanted: &HashMap<&IntegrationId, &Live>) {
         self.has_followed = true;
         self.ended.retain(|_, task| !task.is_finished());
@@ -114,7 +114,7 @@ impl Shard {
         for (&id, &live) in wanted {
             let before = match self.bots.get_mut(id) {
                 Some(seat) if seat.is_dead() => {
-                    error!(account.id = %id, "bot died, and begins anew");
+                    error!(account.id = %id, "bot task died; restarting it");
                     self.bots.remove(id)
                 }
                 Some(seat) => match seat.standing.change(&seat.live, live) {
@@ -133,21 +133,21 @@ impl Shard {
                 seat.task
             });
             let before = before.or_else(|| self.ended.remove(id));
-            // Those that come later had no holder before.
+            // Bots added later had no holder before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
             let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, free_since);
             self.bots.insert(id.clone(), seat);
         }
     }
 
-    /// Whether every bot has had its first attempt.
+    /// Whether the first attempt of every bot is over.
     pub(super) fn is_settled(&self) -> bool {
         self.bots
             .values()
             .all(|seat| seat.standing.settled.load(Ordering::Relaxed))
     }
 
-    /// How its bots stand: how many of each platform in each state.
+    /// Counts its bots per platform and connection state.
     pub(super) fn count(&self, counts: &mut BTreeMap<(&'static str, &'static str), usize>) {
         for seat in self.bots.values() {
             if let Some(platform) = seat.standing.platform.get() {
@@ -156,13 +156,13 @@ impl Shard {
         }
     }
 
-    /// Ends everything at once: another relay holds the shard.
+    /// Ends all bots at once: another relay holds the shard.
     pub(super) async fn lose(self) {
         self.stop_mailbox.send_replace(true);
         end_all(self.bots.into_values()).await;
     }
 
-    /// Gives the shard away. Bots whose platform allows one socket end first; the others go on until the next holder's stand.
+    /// Releases the shard. Bots whose platform allows only one socket end first; the others stay connected until the next holder's are up.
     pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<ShardMap>>, heirs: bool, linger: Duration) {
         let Self {
             shared,
@@ -178,7 +178,7 @@ impl Shard {
             .into_values()
             .partition(|seat| seat.standing.warm.load(Ordering::Relaxed));
         end_all(strict).await;
-        // What it has received goes to its bots before another consumer reads the same queue.
+        // Messages that it has received go to its bots before another consumer reads the same queue.
         let _ = timeout(END_WITHIN, mailbox).await;
         give(&shared, number, fence, linger).await;
         if heirs && !warm.is_empty() {
@@ -209,12 +209,12 @@ async fn give(shared: &RelayShared, shard: usize, fence: u64, patience: Duration
         .await
         {
             Ok(Ok(()) | Err(StoreError::Conflict)) => return,
-            Ok(Err(error)) => warn!(shard, error = %error, "shard can't be given away"),
-            Err(_) => warn!(shard, "shard can't be given away: the table doesn't answer"),
+            Ok(Err(error)) => warn!(shard, error = %error, "shard can't be released"),
+            Err(_) => warn!(shard, "shard can't be released: the table doesn't answer"),
         }
         failures += 1;
         let wait = BACKOFF.wait(failures, chance());
-        // If we live on, we take it up again; if we leave, it is free with our last heartbeat.
+        // If this process lives on, it takes the shard back; if it leaves, the shard is free once its last heartbeat expires.
         if Instant::now() + wait >= until {
             return;
         }
@@ -263,13 +263,13 @@ impl BotHandle {
         }
     }
 
-    /// Whether its task ended without being told to, which only a panic does. Not before it may be started again.
+    /// Whether its task ended without being told to, which only a panic causes. False until it may be restarted.
     fn is_dead(&self) -> bool {
         self.task.is_finished() && self.begun.elapsed() >= REVIVE_AFTER
     }
 
     fn order(&self, order: BotCommand) {
-        // A bot that has ended already needs no orders.
+        // A bot that has ended already needs no command.
         let _ = self.orders.send(Box::new(order));
     }
 }
@@ -279,7 +279,7 @@ type Orders = (
     UnboundedReceiver<Box<BotCommand>>,
 );
 
-/// One bot, from its first look at the table to its end.
+/// Runs one bot, from its first read of the table to its end.
 async fn serve(
     shared: Arc<RelayShared>,
     live: Live,
@@ -292,7 +292,7 @@ async fn serve(
     if let Some(mut before) = before
         && timeout(RESTART_WITHIN, &mut before).await.is_err()
     {
-        // There may not be two, and what the old one would still say of itself isn't true of the new one.
+        // There must not be two, and status that the old one would still report isn't true of the new one.
         before.abort();
     }
     let id = live.integration.clone();
@@ -321,7 +321,7 @@ async fn serve(
         }
     };
     if end == End::Dropped {
-        Box::pin(tell_dropped(&shared, &id, fence)).await;
+        Box::pin(report_dropped(&shared, &id, fence)).await;
     }
 }
 
@@ -333,11 +333,11 @@ async fn told_to_end(orders: &mut UnboundedReceiver<Box<BotCommand>>) {
     }
 }
 
-/// All that a bot needs. `None`: it can't be connected as it is configured, which its status tells.
+/// Loads what a bot needs. `None`: it can't be connected as configured, which its status reports.
 async fn load(shared: &Arc<RelayShared>, live: &Live, fence: u64) -> Option<(BotContext, Option<Kick>)> {
     let mut failures = 0;
     loop {
-        // Asking a table takes kilobytes, which a bot would keep for as long as it lives: they are taken for the question only.
+        // A read of the table takes kilobytes, which a bot would keep for as long as it lives: they are allocated for the read only.
         let place = shared.loading.acquire().await;
         let loaded = Box::pin(try_load(shared, live, fence)).await;
         drop(place);
@@ -367,21 +367,21 @@ async fn try_load(
         Ok(bot) => bot,
         Err(AccountError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
         Err(error) => {
-            tell_unusable(shared, id, fence, &chain(&error));
+            report_unusable(shared, id, fence, &chain(&error));
             return Ok(None);
         }
     };
     let mode = bot.connector.manifest().mode(bound.integration.mode);
     let (Some(protocol), Some(mode)) = (bot.connector.stream(), mode) else {
-        tell_unusable(shared, id, fence, "the platform has no long connection");
+        report_unusable(shared, id, fence, "the platform has no long connection");
         return Ok(None);
     };
     if mode.login && bot.account.credentials.iter().next().is_none() {
-        tell_logged_out(shared, id, fence);
+        report_logged_out(shared, id, fence);
         return Ok(None);
     }
     let known = status::get(&world.store, id).await?.kick;
-    // A change of the integration, or a restart, forgives.
+    // A change of the integration, or a restart, clears it.
     let kick = known.filter(|kick| kick.version == bound.integration.version);
     let context = BotContext {
         shared: Arc::clone(shared),
@@ -406,14 +406,14 @@ async fn tell_trigger(shared: Arc<RelayShared>, id: IntegrationId, orders: Unbou
     match integration::load_bound(&shared.world.store, &id).await {
         Ok(bound) => {
             let wants = TriggerWants::of(bound.and_then(|bound| bound.trigger));
-            // A bot that has ended needs to know nothing.
+            // A bot that has ended needs no trigger.
             let _ = orders.send(Box::new(BotCommand::Trigger(wants)));
         }
         Err(error) => warn!(account.id = %id, error = %error, "what its trigger wants stays as it was"),
     }
 }
 
-fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
+fn report_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str) {
     warn!(account.id = %id, error = why, "bot can't be connected");
     let now = shared.world.clock.now();
     let changes = vec![
@@ -440,8 +440,8 @@ fn tell_unusable(shared: &RelayShared, id: &IntegrationId, fence: u64, why: &str
     });
 }
 
-/// Reports a bot that has not been logged in yet. A login changes the integration, which restarts the bot.
-fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+/// Reports a bot that is not logged in yet. A login changes the integration, which restarts the bot.
+fn report_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
     shared.status_writer.note(StatusUpdate {
         integration: id.clone(),
         fence,
@@ -455,7 +455,7 @@ fn tell_logged_out(shared: &RelayShared, id: &IntegrationId, fence: u64) {
 }
 
 /// Reports that no relay holds a connection any more, unless the integration itself is gone.
-async fn tell_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
+async fn report_dropped(shared: &RelayShared, id: &IntegrationId, fence: u64) {
     if let Ok(None) = integration::get(&shared.world.store, id).await {
         return;
     }

@@ -1,4 +1,4 @@
-//! What all bots of a process share.
+//! State shared by all bots of a process.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,35 +15,35 @@ use super::inbound_writer::InboundWriter;
 use super::status_writer::StatusWriter;
 use crate::world::World;
 
-/// Most bots that are read from the table at the same time.
+/// Most bots read from the table concurrently.
 const LOADING: usize = 32;
 
-/// What all bots of a process share.
+/// State shared by all bots of a process.
 pub(super) struct RelayShared {
     /// The world.
     pub(super) world: World,
     /// Runs for its bots.
     pub(super) runs: AcceptedRuns,
-    /// Where events go.
+    /// Writes events to the inbound queue.
     pub(super) inbound_writer: InboundWriter,
-    /// Who writes statuses.
+    /// Writes statuses to the table.
     pub(super) status_writer: StatusWriter,
-    /// What TLS needs.
+    /// TLS configuration.
     pub(super) tls: Tls,
-    /// How patient we are.
+    /// Timeouts and backoff of bots.
     pub(super) patience: Patience,
-    /// Whether what we hold is ours.
+    /// Whether this process still holds its shards.
     pub(super) lease: Lease,
     /// For health checks and metrics.
     pub(super) gauges: Gauges,
-    /// How many bots are read from the table at the same time.
+    /// Limits how many bots are read from the table concurrently.
     pub(super) loading: Semaphore,
-    /// Through which connections are opened.
+    /// Limits how many connections are opened concurrently.
     pub(super) gates: ConnectLimiters,
 }
 
 impl RelayShared {
-    /// A shared without bots.
+    /// State of a process without bots.
     pub(super) fn new(
         world: World,
         inbound_writer: InboundWriter,
@@ -66,10 +66,10 @@ impl RelayShared {
     }
 }
 
-/// Whether our heartbeat lives, by our own clock and with a margin: so we know before others do.
+/// Whether this process's heartbeat is valid, by its own clock and with a margin: so this process knows before other relays do.
 ///
-/// When it has run out, sockets that stand go on being read, since other relays may be unable to reach the table either and a message that
-/// isn't read is lost; but none is opened, and no mailbox is emptied, before the heartbeat is back and we have seen what is still ours.
+/// When it has expired, open sockets are still read, since other relays may be unable to reach the table either and a message that isn't
+/// read is lost; but none is opened, and no shard's queue is consumed, before a heartbeat is written and the shard map was read again.
 #[derive(Default)]
 pub(super) struct Lease(Mutex<Beats>);
 
@@ -77,9 +77,9 @@ pub(super) struct Lease(Mutex<Beats>);
 struct Beats {
     until: Option<Instant>,
     beaten_at: Option<Instant>,
-    /// How often it began to live: at first, and after each time that it had run out.
+    /// How often it became valid: at first, and each time after it had expired. The number of its epoch.
     n_lives: u64,
-    /// In which of these lives we last saw what is ours.
+    /// The latest epoch in which the shard map was read.
     seen: u64,
 }
 
@@ -88,7 +88,7 @@ impl Lease {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A heartbeat that was begun at `begun` was written.
+    /// A heartbeat whose write started at `begun` was written.
     pub(super) fn renewed(&self, begun: Instant, for_: Duration) {
         let mut beats = self.beats();
         if beats.until.is_none_or(|until| until <= Instant::now()) {
@@ -98,13 +98,13 @@ impl Lease {
         beats.beaten_at = Some(begun);
     }
 
-    /// Which life it is in: for [`Lease::saw`].
+    /// Its current epoch: for [`Lease::saw`].
     pub(super) fn life(&self) -> u64 {
         self.beats().n_lives
     }
 
-    /// Who holds what was read after that life had begun, and what is not ours any more is given up. Whether this was the first look
-    /// in it.
+    /// Records that the shard map was read after that epoch had begun, and that shards held by others were dropped. Returns whether this was
+    /// the first read in it.
     pub(super) fn saw(&self, life: u64) -> bool {
         let mut beats = self.beats();
         let first = beats.seen < life;
@@ -112,18 +112,18 @@ impl Lease {
         first
     }
 
-    /// Whether it lives.
+    /// Whether it is valid.
     pub(super) fn is_valid(&self) -> bool {
         let beats = self.beats();
         beats.seen == beats.n_lives && beats.until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// How old the latest heartbeat is.
+    /// Age of the latest heartbeat.
     pub(super) fn age(&self) -> Option<Duration> {
         self.beats().beaten_at.map(|at| at.elapsed())
     }
 
-    /// Waits until it lives.
+    /// Waits until it is valid.
     pub(super) async fn valid(&self) {
         const POLL: Duration = Duration::from_millis(100);
         while !self.is_valid() {
@@ -132,7 +132,7 @@ impl Lease {
     }
 }
 
-/// What health checks and metrics report.
+/// Gauges for health checks and metrics.
 #[derive(Default)]
 pub(super) struct Gauges {
     pub(super) shards: AtomicUsize,
@@ -141,17 +141,17 @@ pub(super) struct Gauges {
     pub(super) leaving: AtomicBool,
 }
 
-/// Names one of them.
+/// Selects a gauge.
 type Gauge = fn(&Gauges) -> &AtomicUsize;
 
-/// Counts one as long as it lives.
+/// Counts in a gauge for as long as it lives.
 pub(super) struct Counted {
     shared: Arc<RelayShared>,
     gauge: Gauge,
 }
 
 impl Counted {
-    /// Counts one more.
+    /// Increments the gauge.
     pub(super) fn new(shared: &Arc<RelayShared>, gauge: Gauge) -> Self {
         gauge(&shared.gauges).fetch_add(1, Ordering::Relaxed);
         Self {
@@ -174,7 +174,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(8);
 
     #[test]
-    fn who_was_away_looks_before_anything_is_his_again() {
+    fn an_expired_lease_is_valid_only_after_the_shard_map_was_read_again() {
         let lease = Lease::default();
         let long_ago = Instant::now().checked_sub(LEASE).unwrap();
         assert!(!lease.is_valid(), "never beaten");

@@ -1,4 +1,4 @@
-//! Where runners reach bots that are connected in this very process, and what is known of those that aren't.
+//! Registry of the bots that are connected in this process, and a cache of which process holds the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,53 +20,53 @@ use tieline_store::Store;
 use super::trigger_wants::TriggerWants;
 use crate::clock::Clock;
 
-/// How old the picture of who holds what may be.
+/// How old the cached shard map may be.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long the table may take for it.
+/// Timeout for reading it from the table.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer is kept for the runner that waits for it.
 const KEPT: Duration = Duration::from_secs(600);
-/// How often an answer is written before its runner is left without.
+/// Most attempts to write an answer.
 const RECORD_TRIES: u32 = 5;
 
-/// What a bot is told to do.
+/// A command for a bot's task.
 #[derive(Debug)]
 pub(super) enum BotCommand {
-    /// Send this.
+    /// Send a frame.
     Call {
-        /// Under which name it is answered.
+        /// The id under which its outcome is reported.
         call_id: String,
-        /// What.
+        /// The frame.
         call: SocketCall,
-        /// Who waits.
+        /// Who waits for the outcome.
         to: ReplyTo,
     },
     /// The trigger has changed.
     Trigger(TriggerWants),
-    /// Let go of the connection.
+    /// Close the connection.
     End(End),
 }
 
-/// How a bot ended.
+/// Why a bot ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Another holder has it now, or is about to.
+    /// Another process holds it now, or is about to.
     HandedOver,
-    /// It is no longer wanted, or is to be started again.
+    /// It is no longer wanted, or is to be restarted.
     Dropped,
 }
 
-/// Who waits for what came of a call.
+/// Who waits for the outcome of a call.
 #[derive(Debug)]
 pub(super) enum ReplyTo {
     /// A runner in this process.
     Here(oneshot::Sender<ApiAnswer>),
-    /// A runner elsewhere, who looks at the table.
+    /// A runner in another process, which reads the table.
     Elsewhere,
 }
 
 impl ReplyTo {
-    /// Tells it, without waiting.
+    /// Reports the outcome, without waiting.
     pub(super) fn tell(self, store: &Store, clock: &Clock, call_id: &str, answer: ApiAnswer) {
         match self {
             // The caller may have given up.
@@ -90,7 +90,7 @@ async fn record(store: Store, clock: Clock, call_id: String, answer: ApiAnswer) 
     }
 }
 
-/// Who is connected here, and who holds the rest.
+/// Which bots are connected here, and which process holds the other shards.
 #[derive(Debug, Default)]
 pub struct SocketRegistry {
     bots: RwLock<HashMap<IntegrationId, UnboundedSender<Box<BotCommand>>>>,
@@ -103,7 +103,7 @@ impl SocketRegistry {
         bots.insert(integration.clone(), orders);
     }
 
-    /// Removes a bot, unless it was connected again meanwhile.
+    /// Removes a bot, unless it has reconnected meanwhile.
     pub(super) fn disconnect(&self, integration: &IntegrationId, orders: &UnboundedSender<Box<BotCommand>>) {
         let mut bots = self.bots.write().unwrap_or_else(PoisonError::into_inner);
         if bots.get(integration).is_some_and(|known| known.same_channel(orders)) {
@@ -111,7 +111,7 @@ impl SocketRegistry {
         }
     }
 
-    /// Gives a bot an order. Gives it back if the bot isn't here.
+    /// Sends a command to a bot. Returns it if the bot isn't connected here.
     pub(super) fn order(&self, integration: &IntegrationId, order: Box<BotCommand>) -> Result<(), Box<BotCommand>> {
         let bots = self.bots.read().unwrap_or_else(PoisonError::into_inner);
         match bots.get(integration) {
@@ -126,7 +126,7 @@ impl SocketRegistry {
         bots.contains_key(integration)
     }
 
-    /// Whether a living process holds a shard. `None`: the table doesn't say.
+    /// Whether a living process holds a shard. `None`: the table can't be read.
     pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
         Some(self.picture(store).await?.holder(shard, now).is_some())
     }
@@ -137,7 +137,7 @@ impl SocketRegistry {
         picture.is_some_and(|it| it.holder(shard, now).is_some_and(|holder| holder != me))
     }
 
-    /// Who holds what, as of a moment ago.
+    /// The shard map, as of a moment ago.
     async fn picture(&self, store: &Store) -> Option<Arc<ShardMap>> {
         let mut seen = self.seen.lock().await;
         if let Some((_, picture)) = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {

@@ -1,5 +1,5 @@
-//! Writes what operators read of connections, in the background: a slow or unavailable table delays no connection, and what is
-//! true when it comes back is what gets written.
+//! Writes the connection status that operators read, in the background: a slow or unavailable table delays no connection, and when it is
+//! available again only the latest status is written.
 
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
@@ -16,50 +16,50 @@ use tracing::{debug, warn};
 
 use crate::world::random;
 
-/// Most writes at the same time.
+/// Most concurrent writes.
 const CONCURRENCY: usize = 16;
 /// Most log entries of one bot that wait for the table.
 const MOST_ENTRIES: usize = 20;
-/// After the table failed.
+/// Pause after the table failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is to be written of one bot.
+/// What is to be written for one bot.
 #[derive(Debug)]
 pub(super) struct StatusUpdate {
-    /// Which.
+    /// The bot.
     pub(super) integration: IntegrationId,
-    /// The fence of who says so.
+    /// The fencing token of the holder that reports it.
     pub(super) fence: u64,
     /// Changes of its status.
     pub(super) changes: Vec<StatusChange>,
-    /// For its log.
+    /// An entry for its log.
     pub(super) entry: Option<LogEntry>,
 }
 
-/// Takes notes, and never waits.
+/// Accepts updates, and never waits.
 #[derive(Debug, Clone)]
 pub(super) struct StatusWriter(UnboundedSender<Option<StatusUpdate>>);
 
 impl StatusWriter {
-    /// Begins to write. The task ends when it was told to and everything is written.
+    /// Starts the writer. Its task ends when it was told to and everything is written.
     pub(super) fn new(store: Store) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, receiver) = unbounded_channel();
         (Self(sender), tokio::spawn(write_all(store, receiver)))
     }
 
-    /// Takes a note.
+    /// Accepts an update.
     pub(super) fn note(&self, note: StatusUpdate) {
-        // Its only error is that the process ends.
+        // Fails only while the process ends.
         let _ = self.0.send(Some(note));
     }
 
-    /// Writes what was noted so far, and takes no more.
+    /// Writes the updates accepted so far, and accepts no more.
     pub(super) fn end(&self) {
         let _ = self.0.send(None);
     }
 }
 
-/// All that waits for one bot.
+/// All updates that wait for one bot.
 #[derive(Debug, Default)]
 struct PendingUpdates {
     fence: u64,
@@ -82,7 +82,7 @@ impl PendingUpdates {
         }
     }
 
-    /// What could not be written, under what has come since.
+    /// Puts back what could not be written, behind what was reported since.
     fn put_back(&mut self, old: Self) {
         if old.fence < self.fence {
             return;
@@ -106,7 +106,7 @@ async fn write_all(store: Store, mut notes: UnboundedReceiver<Option<StatusUpdat
     let mut open = true;
     while open || !pages.is_empty() || !writing.is_empty() {
         while writing.len() < CONCURRENCY {
-            // One write at a time per bot, or an older one could overtake a newer one.
+            // One write at a time per bot, or an older status could overwrite a newer one.
             let Some(id) = pages.keys().find(|id| !busy.contains(*id)).cloned() else {
                 break;
             };
@@ -120,7 +120,7 @@ async fn write_all(store: Store, mut notes: UnboundedReceiver<Option<StatusUpdat
                 Some(None) | None => open = false,
             },
             Some(done) = writing.join_next(), if !writing.is_empty() => {
-                // A panic in there has been printed; that bot's page is gone with it.
+                // A panic in there was logged; that bot's updates are lost with it.
                 let Ok((id, left)) = done else { continue };
                 busy.remove(&id);
                 if let Some(left) = left {
@@ -131,14 +131,14 @@ async fn write_all(store: Store, mut notes: UnboundedReceiver<Option<StatusUpdat
     }
 }
 
-/// Writes a page. Gives what is left of it.
+/// Writes the updates of a bot. Returns what is left of them.
 async fn write(store: Store, id: IntegrationId, mut page: PendingUpdates) -> (IntegrationId, Option<PendingUpdates>) {
     if !page.changes.is_empty() {
         match status::merge_as_holder(&store, &id, page.fence, &page.changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => {
                 debug!(account.id = %id, "a newer holder writes the status");
-                // Events of a connection that should no longer exist are not reported.
+                // Events of a connection that should no longer exist are not written.
                 return (id, None);
             }
             Err(error) => {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_goes_under_what_came_since() {
+    fn failed_updates_do_not_overwrite_newer_ones() {
         let mut newer = PendingUpdates::default();
         newer.add(note(1, vec![state(ConnectionState::Connected)]));
         let mut failed = PendingUpdates::default();

@@ -1,4 +1,4 @@
-//! Holds what this process should hold: looks at the picture, takes, gives, and follows what operators change.
+//! Reconcile loop of a relay's shards: reads the shard map, acquires and releases shards, and applies what operators change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,25 +21,25 @@ use super::shared::RelayShared;
 use super::{Options, heartbeat};
 use crate::metrics;
 
-/// How long one call to the table may take.
+/// Timeout of one call to the table.
 const CALL_WITHIN: Duration = Duration::from_secs(4);
-/// Processes that are dead for so long are forgotten.
+/// Entries of processes dead for so long are deleted.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
-/// After this the next holder says that a shard's connections stand, even if some don't: as long as a first attempt may take.
+/// After this the new holder announces that a shard's connections are up, even if some aren't: as long as a first attempt may take.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is logged how things stand.
+/// How often the state of the connections is logged.
 const REPORT_EVERY: Duration = metrics::PERIOD;
 
-/// Holds shards.
+/// Acquires, holds and releases shards.
 pub(super) struct Supervisor {
     shared: Arc<RelayShared>,
     options: Options,
     n_shards: usize,
     me: Owner,
-    /// Nothing is taken before then.
+    /// No shard is acquired before then.
     take_after: Option<Instant>,
     held: BTreeMap<usize, Shard>,
-    /// Shards that are being given away.
+    /// Shards that are being released.
     going: BTreeMap<usize, JoinHandle<()>>,
     desired_bots: DesiredBots,
     pictures: watch::Sender<Arc<ShardMap>>,
@@ -47,7 +47,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// One that holds nothing yet.
+    /// A supervisor that holds no shard yet.
     pub(super) fn new(shared: Arc<RelayShared>, options: Options) -> Self {
         let world = &shared.world;
         let n_shards = world.queues.urls().relay.len().max(1);
@@ -65,10 +65,10 @@ impl Supervisor {
         }
     }
 
-    /// Holds what it should until `stop` says so, then gives everything away.
+    /// Reconciles until `stop` says so, then releases all shards.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut leaving = false;
-        // Ends with this task, however that ends.
+        // The heartbeat ends with this task, however that ends.
         let mut heartbeats = JoinSet::new();
         heartbeats.spawn(heartbeat::beat(
             Arc::clone(&self.shared),
@@ -90,17 +90,17 @@ impl Supervisor {
                 _ = stop.wait_for(|stop| *stop), if !leaving => {
                     leaving = true;
                     self.shared.gauges.leaving.store(true, Ordering::Relaxed);
-                    info!(shards = self.held.len(), "giving everything away");
+                    info!(shards = self.held.len(), "releasing all shards");
                 }
             }
         }
         heartbeats.shutdown().await;
         if let Err(error) = leases::leave(&self.shared.world.store, &self.me).await {
-            debug!(error = %error, "the heartbeat runs out by itself");
+            debug!(error = %error, "the heartbeat can't be removed; it expires by itself");
         }
     }
 
-    /// One look, and what follows from it. Whether the next should come soon.
+    /// Reads the shard map once and acts on it. Returns whether the next run should come soon.
     async fn reconcile(&mut self, leaving: bool) -> bool {
         self.report();
         self.going.retain(|_, task| !task.is_finished());
@@ -109,17 +109,17 @@ impl Supervisor {
         let picture = match looked {
             Ok(Ok(picture)) => Arc::new(picture),
             Ok(Err(error)) => {
-                warn!(error = %error, "who holds which bots can't be read");
+                warn!(error = %error, "shard map can't be read");
                 return self.look_away(leaving);
             }
             Err(_) => {
-                warn!("who holds which bots can't be read in time");
+                warn!("shard map can't be read in time");
                 return self.look_away(leaving);
             }
         };
         self.pictures.send_replace(Arc::clone(&picture));
         self.drop_lost(&picture);
-        // The table was away for us and so perhaps for the others: they may be as alive as we are, and get the time to say so.
+        // The table was unavailable to this relay and perhaps to the others: they may be alive too, and get time to write a heartbeat.
         if self.shared.lease.saw(life) && life > 1 {
             self.take_after = Some(Instant::now() + self.options.lease);
         }
@@ -142,7 +142,7 @@ impl Supervisor {
         free || picture.living(now).any(|task| task.leaving) || !self.going.is_empty()
     }
 
-    /// The table can't be seen. Held shards are kept, since no other relay can see the table either; a relay that is leaving still leaves.
+    /// The shard map can't be read. Held shards are kept, since no other relay can read the table either; a relay that is leaving still leaves.
     fn look_away(&mut self, leaving: bool) -> bool {
         if leaving {
             let all: Vec<_> = self.held.keys().copied().collect();
@@ -153,7 +153,7 @@ impl Supervisor {
         false
     }
 
-    /// Releases shards that another relay holds now.
+    /// Drops shards that another relay holds now.
     fn drop_lost(&mut self, picture: &ShardMap) {
         let lost = self.held.extract_if(.., |number, shard| {
             let seen = picture.shards.get(number);
@@ -180,7 +180,7 @@ impl Supervisor {
         });
         let holders: Vec<_> = (0..self.n_shards)
             .map(|shard| {
-                // What we have just taken, and what stays ours until another relay takes it.
+                // Shards that were just acquired, and shards that stay ours until another relay acquires them.
                 let ours = self.held.contains_key(&shard) || self.going.contains_key(&shard);
                 let holder = picture.holder(shard, now).map(|owner| owner.node.as_str());
                 holder.or_else(|| ours.then_some(self.me.node.as_str()))
@@ -189,7 +189,7 @@ impl Supervisor {
         shard_plan::plan(&members, &holders, &self.me.node)
     }
 
-    /// Whether another process could take over from us.
+    /// Whether another process could take over from this one.
     fn has_heirs(&self, picture: &ShardMap) -> bool {
         let now = self.shared.world.clock.now();
         picture
@@ -199,7 +199,7 @@ impl Supervisor {
 
     fn give(&mut self, shard: usize, heirs: bool) {
         let Some(held) = self.held.remove(&shard) else { return };
-        info!(shard, "giving the shard away");
+        info!(shard, "releasing the shard");
         let handing = held.hand_over(self.pictures.subscribe(), heirs, self.options.linger);
         self.going.insert(shard, tokio::spawn(handing));
     }
@@ -215,8 +215,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes up what the table says is ours, though we don't have it: the answer to a taking was lost, or a giving failed for too long.
-    /// No other relay may take it while this one is alive.
+    /// Takes back shards that the table assigns to this process but that it doesn't hold: the answer to an acquisition was lost, or a release
+    /// failed for too long. No other relay may acquire them while this one is alive.
     async fn take_back(&mut self, picture: &ShardMap) {
         let ours = picture
             .shards
@@ -239,15 +239,15 @@ impl Supervisor {
         let taking = leases::take(&self.shared.world.store, number, seen, &self.me, now);
         match timeout(CALL_WITHIN, taking).await {
             Ok(Ok(fence)) => {
-                info!(shard = number, fence, "took the shard");
+                info!(shard = number, fence, "acquired the shard");
                 let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
                 let free_since = others.and_then(|seen| self.free_since(seen, picture));
                 self.held
                     .insert(number, Shard::new(&self.shared, number, fence, free_since));
             }
-            Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another was faster"),
-            Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be taken"),
-            Err(_) => warn!(shard = number, "shard can't be taken in time"),
+            Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another relay acquired the shard first"),
+            Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be acquired"),
+            Err(_) => warn!(shard = number, "shard can't be acquired in time"),
         }
     }
 
@@ -258,7 +258,7 @@ impl Supervisor {
             .or_else(|| Some(dead()?.expires_at.before(self.options.lease)))
     }
 
-    /// Follows what operators change.
+    /// Applies what operators have changed.
     async fn follow(&mut self) {
         let shards = self.held.keys().copied().collect();
         let reading = self.desired_bots.refresh(&self.shared.world.store, &shards);
@@ -277,7 +277,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells the holders before us that they may close.
+    /// Announces to the previous holders that they may close their connections.
     async fn say_ready(&mut self) {
         for (number, shard) in &mut self.held {
             if shard.said_ready || !self.desired_bots.is_known(*number) {
@@ -289,8 +289,13 @@ impl Supervisor {
             let saying = leases::ready(&self.shared.world.store, *number, &self.me, shard.fence);
             match timeout(CALL_WITHIN, saying).await {
                 Ok(Ok(()) | Err(StoreError::Conflict)) => shard.said_ready = true,
-                Ok(Err(error)) => warn!(shard = number, error = %error, "can't say that connections stand"),
-                Err(_) => warn!(shard = number, "can't say in time that connections stand"),
+                Ok(Err(error)) => {
+                    warn!(shard = number, error = %error, "can't announce that the shard's connections are up")
+                }
+                Err(_) => warn!(
+                    shard = number,
+                    "can't announce in time that the shard's connections are up"
+                ),
             }
         }
     }
@@ -300,7 +305,7 @@ impl Supervisor {
         let dead = picture.tasks.values();
         for task in dead.filter(|task| now.since(task.expires_at) >= FORGET_AFTER) {
             if let Err(error) = leases::forget(&self.shared.world.store, task).await {
-                debug!(error = %error, "a dead process is forgotten later");
+                debug!(error = %error, "entry of a dead process can't be deleted yet");
             }
         }
     }
@@ -325,7 +330,7 @@ impl Supervisor {
             bots = gauges.bots.load(Ordering::Relaxed),
             connected = gauges.connected.load(Ordering::Relaxed),
             events_waiting = self.shared.inbound_writer.n_waiting(),
-            "connections stand"
+            "state of this relay's connections"
         );
     }
 }

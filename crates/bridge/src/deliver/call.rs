@@ -1,4 +1,4 @@
-//! One call of a delivery: made only if this process and its lease last until it is answered and that is recorded.
+//! One call of a delivery, made only if this process and its lease last until its outcome is recorded.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::connections::relay_call;
 use crate::courier;
 use crate::media::upload;
 
-/// How long a call over a socket may take.
+/// Timeout of a call over a socket.
 const SOCKET_LIMIT: Duration = Duration::from_secs(15);
-/// How long it may take to record what came of a call.
+/// Time reserved for recording the outcome of a call.
 const RECORDING: Duration = Duration::from_secs(3);
 
-/// What came of a call.
+/// Outcome of a call.
 pub(super) enum Sent {
     Answer(ApiAnswer),
     NoToken(TokenError),
@@ -40,7 +40,7 @@ impl ReplyDelivery<'_> {
             Ok(token) => token,
             Err(error) => return Ok(Sent::NoToken(error)),
         };
-        // Only now: getting the token may have taken long, and a new holder of the reply sends it too.
+        // Checked again: fetching the token may have taken long, and a new holder of the reply would send the call too.
         if !self.has_time_for(limit) {
             return Ok(Sent::NoTime);
         }
@@ -54,7 +54,7 @@ impl ReplyDelivery<'_> {
         }))
     }
 
-    /// Whether this process lives until a call that takes so long is answered and that is recorded.
+    /// Whether this process lives until a call with this timeout is answered and its outcome is recorded.
     fn has_time_for(&self, limit: Duration) -> bool {
         self.process_ends
             .is_none_or(|end| Instant::now() + limit + RECORDING < end)
@@ -63,7 +63,7 @@ impl ReplyDelivery<'_> {
     /// Ensures that no other process can hold the reply for as long as the call may take.
     async fn ensure_lease(&mut self, limit: Duration) -> Result<(), DeliverError> {
         if let Some(hold) = &self.hold {
-            // What may take longer than a fresh lease is guarded by the heartbeats that go on beside it.
+            // A call that may take longer than a fresh lease is covered by the heartbeats that renew the lease meanwhile.
             let settings = &self.world.settings;
             let needed = limit.min(settings.lease.saturating_sub(settings.heartbeat));
             if !hold.ensure(needed, settings.heartbeat).await {
@@ -72,7 +72,7 @@ impl ReplyDelivery<'_> {
         }
         let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
         match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
-            // Saving extends it, unless another process was faster.
+            // Saving extends it, unless another process has acquired it.
             true => self.save().await,
             false => Ok(()),
         }

@@ -1,7 +1,7 @@
-//! Files of a final text that are sent as the platform's own, one after the other, once the chat shows the text.
+//! Files of a final text that are sent as native files of the platform, one by one, once the chat shows the text.
 //!
-//! A file that can't be sent is tried in its next form, and in the end it is a link with its name, in a message behind the others.
-//! Each settled file and each accepted call is recorded, so that another process goes on with the next one.
+//! A file that can't be sent is tried in its next form. If none works, it becomes a link with its name, in a message after the others.
+//! Each settled file and each accepted call is recorded, so that another process continues with the next one.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use tracing::info;
 use super::{Plan, ReplyDelivery, Snapshot, compose_code, mode};
 use crate::integration_log;
 
-/// How often in a row a call may fail in passing before its file is given up.
+/// Most transient failures in a row before a form of a file is given up.
 const MAX_FAILURES: usize = 4;
 
-/// More forms than there are.
+/// Index past the last form of a file.
 const NO_FORM: usize = 9;
 
 /// What a call of a delivery shows.
@@ -27,25 +27,25 @@ pub(super) enum Subject {
     Text,
     /// A file.
     File {
-        /// Whether the chat shows it once the call is accepted.
+        /// Whether this is the last call for the file: once it is accepted, the chat shows it.
         is_last: bool,
     },
     /// The message with links to the files that could not be sent.
     Links,
 }
 
-/// What of a snapshot goes into the text.
+/// The part of a snapshot that is shown as text.
 pub(super) struct TextPart<'a> {
     /// The text.
     pub(super) text: Cow<'a, str>,
     /// Files that are links below it.
     pub(super) files: Cow<'a, [ReplyFile]>,
-    /// Whether the chat needs no text at all: files are all there is.
+    /// Whether the chat needs no text: the answer consists of files only.
     pub(super) is_needless: bool,
 }
 
 impl ReplyDelivery<'_> {
-    /// The progress of what a call shows.
+    /// The progress of `subject`.
     pub(super) const fn progress_of(&mut self, subject: Subject) -> &mut Progress {
         match subject {
             Subject::Text => &mut self.record.progress,
@@ -54,7 +54,7 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// What of `look` goes into the text, where other files are sent behind it.
+    /// The part of `look` that is shown as text, where the other files are sent after it.
     pub(super) fn text_part<'w>(&self, look: Snapshot<'w>) -> TextPart<'w> {
         let is_sent = |file: &ReplyFile| self.forms(file).next().is_some();
         if look.stage != Stage::Final || self.sender().is_none() || !look.files.iter().any(is_sent) {
@@ -66,7 +66,7 @@ impl ReplyDelivery<'_> {
         }
         let links: Vec<_> = look.files.iter().filter(|file| !is_sent(file)).cloned().collect();
         let is_blank = look.text.trim().is_empty() && look.notice.is_none() && links.is_empty();
-        // A sign that is shown already must end with some text.
+        // A waiting sign that is shown already must be replaced by some text.
         let text = match is_blank {
             true => {
                 let names: Vec<_> = look.files.iter().map(|file| file.name.as_str()).collect();
@@ -77,18 +77,18 @@ impl ReplyDelivery<'_> {
         TextPart {
             text,
             files: links.into(),
-            // What answers a message may have to end a sign that the platform shows by itself.
+            // An answer to a message may have to end a sign that the platform shows by itself.
             is_needless: is_blank && look.buttons.is_empty() && self.target.message.as_str().is_empty(),
         }
     }
 
-    /// The next call of the files behind the final text. `None`: all of them are there.
+    /// The next call for the files after the final text. `None`: the chat shows all of them.
     pub(super) fn plan_file(&mut self, files: &[ReplyFile], cx: &Context<'_>) -> Option<Plan> {
         let sender = self.sender()?;
         while let Some(file) = files.get(self.record.sent_files.settled) {
             let state = &self.record.sent_files;
             let Some((form, max_bytes)) = self.forms(file).nth(state.refused) else {
-                // What has no form at all is a link in the text already.
+                // A file without any form is a link in the text already.
                 self.settle(state.refused > 0);
                 continue;
             };
@@ -154,7 +154,7 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// What becomes of a file by the verdict on its call: `None` if this form of it is given up, which is recorded with the next call.
+    /// Applies the verdict on a file's call. `None` if this form of the file is given up, which is recorded with the next call.
     pub(super) async fn file_verdict(
         &mut self,
         verdict: Verdict,
@@ -185,14 +185,14 @@ impl ReplyDelivery<'_> {
         integration_log::warn(self.world, bot, "file_not_sent", &message).await;
         self.refuse(&code);
         if is_doubtful(answer) {
-            // In another form it could be there twice.
+            // Sent in another form, it could be there twice.
             self.record.sent_files.refused = NO_FORM;
         }
         None
     }
 
-    /// What becomes of the message with links by the verdict on its call. It may be one more than the platform takes: the answer is
-    /// shown all the same, so that isn't its failure. `None` if it is given up.
+    /// Applies the verdict on the message with links. The platform may allow no further message: the answer is shown all the same, so
+    /// that doesn't make it fail. `None` if the links are given up.
     pub(super) async fn links_verdict(&mut self, verdict: Verdict) -> Option<Verdict> {
         let Verdict::Refused { code } = verdict else {
             return Some(verdict);
@@ -204,7 +204,7 @@ impl ReplyDelivery<'_> {
         None
     }
 
-    /// Gives up the form of the next file that is being tried.
+    /// Gives up the form of the current file that is being tried.
     fn refuse(&mut self, code: &str) {
         info!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "form of a file is given up");
         let state = &mut self.record.sent_files;
@@ -213,7 +213,7 @@ impl ReplyDelivery<'_> {
         self.is_ahead = true;
     }
 
-    /// Goes on to the file behind the next one, which the chat shows, or which is given up.
+    /// Settles the current file, which the chat shows or which is given up, and moves on to the next.
     pub(super) fn settle(&mut self, as_link: bool) {
         let state = &mut self.record.sent_files;
         if as_link {
@@ -226,7 +226,7 @@ impl ReplyDelivery<'_> {
         };
     }
 
-    /// Who sends files into this chat. `None`: all of them are links.
+    /// The connector's file sender, if files can be sent into this chat. `None`: all of them are links.
     fn sender(&self) -> Option<&'static dyn FileSender> {
         if self.is_pulled() {
             return None;

@@ -1,4 +1,4 @@
-//! The final text: brought into the chat with patience, unless a person types `/stop` before it is there whole.
+//! Delivery of the final text: retried until the chat shows it whole, or a person types `/stop` before that.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::{DeliverError, DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::Metric;
 
-/// How long a final text is retried where the target names no end, from when the text was final.
+/// How long a final text is retried if the target has no expiry, from when the text was final.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Longest wait for a platform that the conversation is held for. After a longer one a wake-up goes on.
+/// Longest wait for a platform during which the conversation's lease is held. After a longer one a wake-up continues.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl ReplyDelivery<'_> {
-    /// Brings the final text there, waiting a little and trying again: until `until`, or until the target has run out. What takes
-    /// longer is for another time.
+    /// Shows the final text, with short waits and retries, until `until` or until the target expires. A longer wait is left to a later
+    /// wake-up.
     ///
     /// # Errors
     /// [`DeliverError`] if the record can't be written, or the conversation was lost.
@@ -42,7 +42,7 @@ impl ReplyDelivery<'_> {
                 Some(at) => DeliveryOutcome::NotBefore(at),
                 None => match self.show_in_time(look).await? {
                     Some(shown) => shown,
-                    // By another process, at once.
+                    // Retried by another process, at once.
                     None => return Ok(DeliveryOutcome::NotBefore(self.now())),
                 },
             };
@@ -76,7 +76,7 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// The text with the card's words, and its buttons, if the mode has any: else they are lines of the text.
+    /// The text with the card's text, and its buttons if the mode has any: else the buttons are lines of the text.
     fn final_words(&self) -> (String, Vec<Button>) {
         match super::mode(self.bot).buttons {
             CardButtons::Links | CardButtons::All => {
@@ -89,12 +89,12 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// Whether `/stop` still counts. Not where the platform polls, which may have fetched a recorded answer already.
+    /// Whether `/stop` still has an effect. Not where the platform polls, which may have fetched a recorded answer already.
     fn can_be_stopped(&self) -> bool {
         !self.is_pulled() && !matches!(self.record.outcome, Some(Outcome::Stopped))
     }
 
-    /// Whether a person wants no more of a recorded answer.
+    /// Whether a person has stopped a recorded answer.
     pub(super) fn is_stopped(&self) -> bool {
         self.can_be_stopped() && self.hold.as_ref().is_some_and(LeaseWatch::is_stopped)
     }
@@ -109,21 +109,21 @@ impl ReplyDelivery<'_> {
         self.record.progress != Progress::default()
     }
 
-    /// Until when the platform wants to be left alone: it may have said so to an earlier holder.
+    /// Until when the platform asked for no calls: an earlier holder may have been asked.
     fn is_asked_to_wait(&self) -> Option<Timestamp> {
         let now = self.now();
         let at = self.record.pace.next_at(self.budget(), Stage::Final, now);
         at.filter(|at| *at > now && !self.is_pulled())
     }
 
-    /// When there is no point in trying any more.
+    /// When retrying is pointless.
     fn end(&self) -> Timestamp {
         let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
         self.target.expires_at.unwrap_or_else(patience)
     }
 }
 
-/// Whether a final text has been tried for so long that there is no point in going on, whatever its target says.
+/// Whether a final text has been tried for so long that retrying is pointless, even if its target has not expired.
 #[must_use]
 pub fn is_too_late(record: &ReplyRecord, now: Timestamp) -> bool {
     record.final_at.is_some_and(|at| now > at.after(PATIENCE))

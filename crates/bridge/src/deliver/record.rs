@@ -1,4 +1,4 @@
-//! The record of a reply while it is shown: what is written of it, and how patiently.
+//! Writes the record of a reply while it is shown, with retries where it must not be lost.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::lease_watch::LeaseWatch;
 use crate::reply_writes;
 use crate::world::chance;
 
-/// Least time between two records of a text that only grows: until then a new holder shows again what the chat shows already. A record
-/// spares it that, and nothing else.
+/// Least time between two records of a text that only grows. After a crash within that time, a new holder shows again what the chat shows
+/// already; the record avoids that, and nothing else.
 const BETWEEN_GROWTHS: Duration = Duration::from_secs(30);
-/// Between two tries to record what must not be forgotten.
+/// Between two attempts of a write that must not be lost.
 const BETWEEN_SAVES: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(5),
 };
-/// How often that is tried.
+/// Most attempts of such a write.
 const MAX_SAVES: u32 = 8;
 
 impl ReplyDelivery<'_> {
-    /// Before anything more is sent, the table must know what was.
+    /// Writes what was shown, if the table doesn't have it: required before anything more is sent.
     pub(super) async fn catch_up(&mut self) -> Result<(), DeliverError> {
         match self.is_ahead {
             true => self.save().await,
@@ -35,13 +35,13 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// Whether a holder that knows only the table's record may make the calls that led to `progress` once more.
+    /// Whether a holder that has only the table's record may repeat the calls that led to `progress`.
     pub(super) fn is_repeatable(&self, progress: &Progress) -> bool {
         let saved = self.saved.as_ref().map(|saved| &saved.progress);
         saved.is_some_and(|saved| self.bot.connector.is_repeatable(saved, progress))
     }
 
-    /// The text is about to grow, perhaps behind what an earlier holder has shown and not recorded.
+    /// The text is about to grow, possibly after text that an earlier holder has shown and not recorded.
     pub fn begin_growing(&mut self) {
         let now = self.now();
         if self.saved.is_some() {
@@ -49,12 +49,12 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// Whether growth was recorded so lately that more of it can wait.
+    /// Whether growth was recorded so recently that recording more can wait.
     pub(super) fn is_fresh(&self) -> bool {
         self.now() < self.saved_at.after(BETWEEN_GROWTHS)
     }
 
-    /// Writes what a growing text has come to, for a process that leaves the reply to a later one.
+    /// Records the progress of a growing text, for a process that leaves the reply to a later one.
     ///
     /// # Errors
     /// [`DeliverError`] if it can't be written or belongs to another holder now.
@@ -66,7 +66,7 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// Writes the record as it stands.
+    /// Writes the record.
     ///
     /// # Errors
     /// [`DeliverError`] if it can't be written or belongs to another holder now.
@@ -77,7 +77,7 @@ impl ReplyDelivery<'_> {
         }
         let world = self.world;
         match reply_writes::save(world, self.saved.as_ref(), &mut self.record, now).await {
-            // An earlier write was done and only its answer was lost, if what is there is this holder's.
+            // If the record in the table is this holder's, an earlier write succeeded and only its response was lost.
             Err(StoreError::Conflict) if self.hold.is_some() || self.record.lease.is_some() => {
                 let ours = reply::get(&world.store, &self.record.id, now).await?;
                 let ours = ours.filter(|found| self.has_written(found));
@@ -90,7 +90,7 @@ impl ReplyDelivery<'_> {
         Ok(())
     }
 
-    /// Continues with the record as another writer has left it, if that one has recorded what came of the message and is no later
+    /// Continues with the record as another writer has left it, if that writer has recorded the message's outcome and is not a later
     /// holder. `false` if not.
     ///
     /// # Errors
@@ -118,10 +118,10 @@ impl ReplyDelivery<'_> {
         leases.is_some_and(|(ours, theirs)| ours.owner == theirs.owner && ours.fence == theirs.fence)
     }
 
-    /// The same for what must not be forgotten, for as long as no other process may do it again.
+    /// Like [`Self::save`], but retried for as long as no other process may take over. For progress that must not be lost.
     ///
     /// # Errors
-    /// [`DeliverError`] if it can't be written however often it is tried, or belongs to another holder now.
+    /// [`DeliverError`] if all attempts fail, or it belongs to another holder now.
     pub async fn save_patiently(&mut self) -> Result<(), DeliverError> {
         let mut patience = Patience::new(self.hold.clone());
         loop {
@@ -132,14 +132,14 @@ impl ReplyDelivery<'_> {
         }
     }
 
-    /// With which to write what else must not be forgotten.
+    /// Retries for further writes that must not be lost.
     #[must_use]
     pub fn patience(&self) -> Patience {
         Patience::new(self.hold.clone())
     }
 }
 
-/// How often something is tried to be recorded, at most for as long as the conversation is ours.
+/// Retries of a write, limited in number, and to the time for which this process holds the conversation.
 #[derive(Debug)]
 pub struct Patience {
     hold: Option<LeaseWatch>,
@@ -147,27 +147,27 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Patience of a holder, with its lease if there is one.
+    /// Retries under the holder's lease, if there is one.
     #[must_use]
     pub const fn new(hold: Option<LeaseWatch>) -> Self {
         Self { hold, attempt: 0 }
     }
 
-    /// Waits until the next try of a write that failed.
+    /// Waits until the next attempt of a write that failed.
     ///
     /// # Errors
-    /// [`DeliverError`] if there is none.
+    /// [`DeliverError`] if no attempt is left.
     pub async fn wait(&mut self, message: &MessageId, error: StoreError) -> Result<(), DeliverError> {
         self.attempt += 1;
         if self.attempt >= MAX_SAVES || !matches!(error, StoreError::Unavailable { .. }) {
             return Err(error.into());
         }
-        warn!(event.key = %message, attempt = self.attempt, error = %error, "what came of it can't be recorded yet");
+        warn!(event.key = %message, attempt = self.attempt, error = %error, "outcome can't be recorded yet");
         pause(self.hold.as_ref(), BETWEEN_SAVES.wait(self.attempt, chance())).await
     }
 }
 
-/// Waits, unless the conversation is lost meanwhile.
+/// Waits, unless the conversation's lease is lost meanwhile.
 pub(super) async fn pause(hold: Option<&LeaseWatch>, pause: Duration) -> Result<(), DeliverError> {
     let Some(hold) = hold else {
         sleep(pause).await;

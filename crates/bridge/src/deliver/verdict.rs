@@ -1,4 +1,4 @@
-//! What a platform's answer means for a delivery: recorded progress, another way, a wait, or its end.
+//! What a platform's answer means for a delivery: recorded progress, another way, a wait, or the end.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::metrics::RetrySource;
 use crate::world::chance;
 use crate::{cooldown, courier, delivery_status};
 
-/// Between two tries of a call that failed in passing.
+/// Between two attempts of a call that failed transiently.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(400),
     cap: Duration::from_secs(30),
 };
-/// So many failures of a call in a row are worth the operator's attention.
+/// Failures of a call in a row after which the operator is notified.
 const LASTING_FAILURES: u32 = 3;
 
 impl ReplyDelivery<'_> {
-    /// Records what came of a call. `None`: the delivery goes on.
+    /// Records the outcome of a call. `None`: the delivery goes on.
     pub(super) async fn apply(
         &mut self,
         verdict: Verdict,
@@ -84,13 +84,13 @@ impl ReplyDelivery<'_> {
             _ => *self.progress_of(subject) = progress,
         }
         self.record.pace.sent(self.now());
-        debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply moved on");
+        debug!(account.id = %self.bot.account.integration, event.key = %self.record.message, stage = ?stage, "reply made progress");
         if stage == Stage::Final && subject == Subject::Text && self.ledger_tells {
             self.is_ahead |= !is_repeatable;
             return Ok(());
         }
         match stage {
-            // The platform accepted it: a holder that doesn't know would send it again.
+            // The platform accepted it: a holder that doesn't know that would send it again.
             Stage::Final => self.save_patiently().await,
             Stage::Thinking | Stage::Growing if is_repeatable && self.is_fresh() => Ok(()),
             Stage::Thinking | Stage::Growing => self.save().await,
@@ -106,7 +106,7 @@ impl ReplyDelivery<'_> {
         };
         self.world.rate_limiter.slowed(&self.bot.account.integration, now);
         delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
-        // Once a delivery: a platform that repeats it says nothing new.
+        // Once per delivery: a repetition says nothing new.
         if !std::mem::replace(&mut self.limit_noted, true) {
             delivery_status::note_limit(self.world, &self.record.message, code).await;
         }
@@ -122,7 +122,7 @@ impl ReplyDelivery<'_> {
         }
         self.world.metrics.retry(RetrySource::Platform);
         let wait = BACKOFF.wait(self.failures, chance());
-        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "reply is tried again");
+        warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, attempt = self.failures, "delivery of the reply is retried");
         DeliveryOutcome::NotBefore(self.now().after(wait))
     }
 

@@ -1,4 +1,4 @@
-//! `/agents` and `/agent NAME`: the agents behind a bot, and the choice of one.
+//! `/agents` and `/agent NAME`: list the agents behind a bot, and choose one.
 
 use tieline_core::agent_texts::{self, AgentReply};
 use tieline_core::conversation::{Conversation, ConversationKey};
@@ -39,7 +39,7 @@ impl Arrival<'_> {
         Ok(reply.text(self.bound.integration.language))
     }
 
-    /// `/agent NAME`. What waits stays with the agent that it was said to.
+    /// `/agent NAME`. Pending messages stay with the agent to which they were addressed.
     pub(super) async fn choose_agent(&self, key: &ConversationKey, wanted: &str) -> Result<String, DispatchError> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(String::new());
@@ -62,7 +62,7 @@ impl Arrival<'_> {
         Ok(AgentReply::Chosen(name.clone()).text(language))
     }
 
-    /// The agents among which people may choose, with their names: the trigger's and its routes', or all of the organization.
+    /// The agents among which people may choose, with their names: those of the trigger and its routes, or all of the organization's.
     async fn offered(&self, trigger: &Trigger) -> Result<Vec<(AgentId, String)>, StoreError> {
         let (store, now) = (&self.world.store, self.world.clock.now());
         let mut offered: Vec<(AgentId, String)> = Vec::new();

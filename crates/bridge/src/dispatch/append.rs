@@ -1,4 +1,4 @@
-//! A message for the agent goes into its conversation's mailbox, once.
+//! Appends a message for the agent to its conversation's mailbox, exactly once.
 
 use std::panic::AssertUnwindSafe;
 
@@ -15,18 +15,18 @@ use tracing::warn;
 use super::{Arrival, Attempt, DispatchError, Refusal, Wake};
 use crate::conversation::{Change, Contended, MAX_RACES, update};
 
-/// What became of a message on its way into the mailbox.
+/// Outcome of appending a message to the mailbox.
 enum Appended {
-    /// It is there, by this call or an earlier one.
+    /// It is in the mailbox, by this call or an earlier one.
     InMailbox,
-    /// It isn't in the conversation of this version, so it never was, or has run its course: the ledger knows.
+    /// It isn't in this version of the conversation: it was never appended, or has been processed already. The ledger knows which.
     Unsure(u64),
-    /// There is no room.
+    /// The mailbox is full.
     Full,
 }
 
 impl Arrival<'_> {
-    /// Puts the message into its conversation's mailbox. Gives the wake-up for it.
+    /// Appends the message to its conversation's mailbox. Returns the wake-up for it.
     pub(super) async fn append(
         &self,
         message: &Message,
@@ -45,16 +45,16 @@ impl Arrival<'_> {
         if anew {
             Box::pin(self.end_closing(&after)).await?;
         } else {
-            // What an earlier event left to be ended must not take this message with it.
+            // A failure to end messages of an earlier event must not fail this one.
             let closing = AssertUnwindSafe(Box::pin(self.end_closing(&after))).catch_unwind();
             if !matches!(closing.await, Ok(Ok(()))) {
-                warn!(account.id = %self.envelope.integration, conversation = %id, "messages that left the mailbox are ended later");
+                warn!(account.id = %self.envelope.integration, conversation = %id, "dropped messages can't be ended yet");
             }
         }
         Ok(self.wake_for(&after, trigger, message))
     }
 
-    /// Returns the conversation with the message in it. `None` if it has ended: refused for want of room, or answered by now.
+    /// Returns the conversation with the message in it. `None` if the message has ended: refused because the mailbox is full, or answered by now.
     async fn put_in_mailbox(
         &self,
         message: &Message,
@@ -74,7 +74,7 @@ impl Arrival<'_> {
                 if may_be_done && not_done_at != Some(before.version) {
                     return Change::Leave(Appended::Unsure(before.version));
                 }
-                // A new session has room: what waits is dropped for it.
+                // A new session always has room: pending messages are dropped for it.
                 if !anew && before.pending.len() >= mailbox::MAX_PENDING {
                     return Change::Leave(Appended::Full);
                 }
@@ -99,7 +99,7 @@ impl Arrival<'_> {
         let now = self.world.clock.now();
         let mut after = before.clone();
         after.updated_at = now;
-        // What is no choice ends the menu that waited for one.
+        // A message that is not a choice closes the menu that waited for one.
         after.tasks.choice = None;
         if !self.abilities(message).tasks {
             after.enter_chat();
@@ -113,7 +113,7 @@ impl Arrival<'_> {
             after.close(dropped, MessageState::Dropped);
             after.forget_left();
         }
-        // The part of an album that has its caption decides for all of them.
+        // The part of an album that has the caption decides for all its parts.
         let joined = mailbox::album_session(&after.pending, message.album.as_deref());
         let session = match joined.filter(|_| message.text.is_empty()) {
             Some(session) => session,
@@ -141,14 +141,14 @@ impl Arrival<'_> {
         after
     }
 
-    /// Makes the session of a message the current one. Gives its number.
+    /// Makes the session of a message the current one. Returns its number.
     fn enter_session(&self, after: &mut Conversation, message: &Message, trigger: &Trigger) -> u64 {
         let agent = self.agent_for(after, trigger, message);
         let session = after.resolve_session(&agent, trigger.settings.session_timeout(), self.world.clock.now());
         let number = session.number;
         let present = after.session.as_ref().filter(|old| old.agent != session.agent);
         match present.map(|old| trigger.allows(old)) {
-            // Another one of the trigger's agents: what waits stays with its own.
+            // Another one of the trigger's agents: pending messages stay with theirs.
             Some(true) => after.leave_for(session),
             Some(false) => after.go_over_to(session),
             None => after.session = Some(session),
@@ -156,8 +156,8 @@ impl Arrival<'_> {
         number
     }
 
-    /// Whether the message has run its course already. Asked **after** the conversation was read without it: a run writes the
-    /// ledger first and leaves the conversation second.
+    /// Whether the message has been processed already. Asked **after** the conversation was read without it: a run writes the
+    /// ledger first and removes the message from the conversation second.
     async fn is_done(&self) -> Result<bool, DispatchError> {
         let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
         Ok(record.is_some_and(|record| record.state.is_terminal()))

@@ -1,4 +1,4 @@
-//! A batch of events for the dispatcher: in order within a group, at the same time across groups.
+//! Dispatches a batch of events: in order within a group, concurrently across groups.
 
 use std::future::pending;
 use std::pin::pin;
@@ -20,31 +20,31 @@ use crate::metrics::RetrySource;
 use crate::wakeups;
 use crate::world::{World, chance};
 
-/// Most groups that are dispatched at the same time.
+/// Most groups dispatched concurrently.
 const CONCURRENCY: usize = 32;
-/// How long a wake-up waits for those of other groups, so that one slow group delays no other.
+/// How long a group's wake-up waits to be batched with those of other groups, so that one slow group delays no other.
 const GATHERING: Duration = Duration::from_millis(20);
-/// After a table or a queue failed.
+/// Backoff after a table or a queue failed.
 const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(60),
 };
-/// The same in an outage that lasts: after so many deliveries, about an hour.
+/// After so many deliveries, about an hour, the outage counts as lasting.
 const OUTAGE: u32 = 80;
-/// How long an event waits in it, so that the deliveries that the queue allows last for days.
+/// Backoff in a lasting outage: the deliveries that the queue allows last for days.
 const WHEN_OUT: Backoff = Backoff {
     base: Duration::from_mins(15),
     cap: Duration::from_mins(15),
 };
-/// Delay before an event that fails by itself is retried: it blocks its chat meanwhile.
+/// Delay before an event whose own processing fails is retried: it blocks its chat meanwhile.
 const WHEN_ITS_OWN: Duration = Duration::from_secs(3);
-/// After so many deliveries such an event is given up: some minutes in all, in which a deployment can bring a program that does better.
+/// After so many deliveries such a poison event is given up: after some minutes, in which a deployment may bring a program that can process it.
 const GIVEN_UP: u32 = 40;
 
 /// Dispatches a batch. Returns the ids of the records to retry: in a group, the first failed and all after it. They become visible
-/// again after a while, which grows if it is a table or a queue that fails, instead of after the queue's long time-out.
+/// again after a backoff, which grows if a table or a queue fails, instead of after the queue's long visibility timeout.
 ///
-/// What wakes runners goes to the queue together: calls to it are paid for one by one.
+/// Wake-ups are sent to the queue in one call, since calls are paid for one by one.
 pub async fn dispatch_batch(world: &World, items: Vec<Received<Envelope>>) -> Vec<String> {
     let groups = by_group(items).into_iter().map(|group| dispatch_group(world, group));
     let mut groups = pin!(stream::iter(groups).buffer_unordered(CONCURRENCY));
@@ -95,14 +95,14 @@ fn by_group(items: Vec<Received<Envelope>>) -> Vec<Vec<Received<Envelope>>> {
     groups
 }
 
-/// What came of a group.
+/// Outcome of a group.
 #[derive(Default)]
 struct GroupOutcome {
     /// The records to retry.
     failed: Vec<String>,
-    /// What wakes runners for the conversations that the others belong to.
+    /// Wake-ups for the conversations that the other records belong to.
     wakes: Vec<Wake>,
-    /// The records that are dispatched when the queue has these: the first that needs one, and all after it.
+    /// The records that count as dispatched once the queue has these wake-ups: the first that needs one, and all after it.
     items: Vec<Received<Envelope>>,
 }
 
@@ -110,11 +110,11 @@ async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> GroupO
     let mut taken = GroupOutcome::default();
     let mut waiting = group.into_iter();
     while let Some(item) = waiting.next() {
-        match take_in_one(world, &item).await {
+        match dispatch_record(world, &item).await {
             Ok(wake) => taken.add(item, wake),
             Err(_) if item.attempt >= GIVEN_UP && park(world, &item).await => {}
             Err(delay) => {
-                // All of them: one that stays hidden holds up its group, and so the ones before it.
+                // All of them: a record that stays hidden blocks its group, and so the records before it.
                 let again: Vec<Received<Envelope>> = std::iter::once(item).chain(waiting).collect();
                 join_all(again.iter().map(|item| again_in(world, &item.receipt, delay))).await;
                 taken.failed.extend(again.into_iter().map(|item| item.id));
@@ -128,7 +128,7 @@ async fn dispatch_group(world: &World, group: Vec<Received<Envelope>>) -> GroupO
 impl GroupOutcome {
     fn add(&mut self, item: Received<Envelope>, wake: Option<Wake>) {
         if let Some(wake) = wake {
-            // The later one knows of all that waits.
+            // The later wake-up covers all pending messages.
             self.wakes
                 .retain(|(earlier, _)| earlier.conversation != wake.0.conversation);
             self.wakes.push(wake);
@@ -139,23 +139,23 @@ impl GroupOutcome {
     }
 }
 
-/// Moves a record that can't be read out of the way of its group. `false` if it can be read, or the queue didn't take it.
+/// Moves an unreadable record out of its group. `false` if it is readable, or the queue didn't accept it.
 async fn park(world: &World, item: &Received<Envelope>) -> bool {
     let Some(body) = &item.unreadable else {
         return false;
     };
     let parked = inbound::park(&world.queues, body, &item.group, &item.id).await;
     if let Err(error) = &parked {
-        warn!(error = %error, "event that can't be read stays where it is");
+        warn!(error = %error, "unreadable event can't be moved out of its group");
     }
     parked.is_ok()
 }
 
 /// # Errors
 /// How long to wait before the next try.
-async fn take_in_one(world: &World, item: &Received<Envelope>) -> Result<Option<Wake>, Duration> {
+async fn dispatch_record(world: &World, item: &Received<Envelope>) -> Result<Option<Wake>, Duration> {
     let Some(Envelope::V1(envelope)) = &item.message else {
-        // A deployment may bring a program that can read it. After some more deliveries it moves to the dead letters.
+        // A deployment may bring a program that can read it. After more deliveries it moves to the dead letters.
         error!(queue.attempt = item.attempt, "event on the queue can't be read");
         return Err(WHEN_ITS_OWN);
     };
@@ -192,13 +192,13 @@ async fn take_in_one(world: &World, item: &Received<Envelope>) -> Result<Option<
     }
 }
 
-/// The wait before the next try of what a table or a queue failed.
+/// Backoff after a table or a queue failed.
 fn after_outage(attempt: u32) -> Duration {
     let backoff = if attempt < OUTAGE { WHEN_FAILED } else { WHEN_OUT };
     backoff.wait(attempt, chance())
 }
 
-/// Wakes runners for what groups left in mailboxes. Returns the records to retry: all, if the queue may not have every one.
+/// Sends the wake-ups for messages that groups left in mailboxes. Returns the records to retry: all, if the queue may not have every wake-up.
 async fn wake(world: &World, gathered: Vec<GroupOutcome>) -> Vec<String> {
     let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
     let Err(error) = wakeups::send_watched(world, wakes.into_iter().flatten()).await else {
@@ -218,7 +218,7 @@ async fn wake(world: &World, gathered: Vec<GroupOutcome>) -> Vec<String> {
 
 async fn again_in(world: &World, receipt: &str, delay: Duration) {
     if let Err(error) = inbound::retry_in(&world.queues, receipt, delay).await {
-        warn!(error = %error, "event comes again only after the queue's time-out");
+        warn!(error = %error, "event is retried only after the queue's visibility timeout");
     }
 }
 
@@ -229,10 +229,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_outlasts_an_outage_of_days() {
+    fn retries_of_an_event_last_through_an_outage_of_days() {
         let waits = (1..MAX_RECEIVES).map(after_outage);
         let days = waits.sum::<Duration>().as_secs() / (24 * 3600);
-        // After 14 the queue forgets it.
+        // The queue keeps it for 14 days.
         assert!((4..14).contains(&days), "{days} days");
         let hour = (1..OUTAGE).map(after_outage);
         assert!(hour.sum::<Duration>() <= Duration::from_hours(2));

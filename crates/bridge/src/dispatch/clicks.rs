@@ -1,4 +1,4 @@
-//! Events that are no messages: clicks, opened chats, ratings.
+//! Events other than messages: clicks, opened chats, ratings.
 
 use tieline_core::card;
 use tieline_core::event::{CardAction, ChatKind, Event, Feedback, Message, NEW_SESSION_KEY, WELCOME_KEY};
@@ -20,7 +20,7 @@ impl Arrival<'_> {
         if action.key == WELCOME_KEY {
             return self.greet(action, &message).await.map(|()| None);
         }
-        // A click is worth as much as a word: in a group anyone can click, and a session may be shared.
+        // A click needs the same access as a message: in a group anyone can click, and a session may be shared.
         let refusal = if ours { self.denial(&message).await? } else { None };
         let key = self.key(&message);
         let id = key.id();
@@ -35,8 +35,8 @@ impl Arrival<'_> {
         Ok(None)
     }
 
-    /// A click on a button that says something to the agent is a message of the person who clicked. What it says is read from the card
-    /// that we sent, so a click can only choose among the card's own values.
+    /// A click on a button that sends a text to the agent is a message of the person who clicked. The text is read from the card
+    /// that was sent, so a click can only choose among the card's own values.
     async fn choice(&self, action: CardAction, reply: &ReplyId, button: usize) -> Result<Option<Wake>, DispatchError> {
         let found = reply::get(&self.world.store, reply, self.world.clock.now()).await?;
         let found = found.filter(|found| found.integration == self.envelope.integration);
@@ -50,7 +50,7 @@ impl Arrival<'_> {
             (_, None) => Refusal(Notice::ButtonGone, "unknown_button"),
         };
         let message = message(&action, String::new());
-        // A stranger is told the same as after words, and learns nothing of the card.
+        // A stranger gets the same notice as for a message, and learns nothing about the card.
         let refusal = self.denial(&message).await?.unwrap_or(refusal);
         let id = self.key(&message).id();
         if self.claim(Event::CardAction(action), Some(id.clone())).await?.is_some() {
@@ -59,7 +59,7 @@ impl Arrival<'_> {
         Ok(None)
     }
 
-    /// Sends the trigger's welcome text to a person who opened the chat. A person without access is told nothing: they didn't ask.
+    /// Sends the trigger's welcome text to a person who opened the chat. A person without access gets no notice: they didn't ask.
     async fn greet(&self, opened: CardAction, message: &Message) -> Result<(), DispatchError> {
         let denial = self.denial(message).await?;
         let id = self.key(message).id();
@@ -86,7 +86,7 @@ impl Arrival<'_> {
     }
 }
 
-/// What a person does by a click, as a message.
+/// A click as a message of the person who clicked.
 fn message(action: &CardAction, text: String) -> Message {
     Message {
         id: action.id.clone(),
@@ -102,7 +102,7 @@ fn message(action: &CardAction, text: String) -> Message {
     }
 }
 
-/// In a group an answer's buttons are its asker's. A proactive message to a group has no asker, and its buttons are everybody's.
+/// In a group only the asker may press an answer's buttons. A proactive message to a group has no asker: everyone may press its buttons.
 fn may_press(card: &ReplyRecord, action: &CardAction) -> bool {
     let is_direct = action.target.chat.kind == ChatKind::Direct;
     is_direct || card.asker.as_str().is_empty() || card.asker == action.sender.id

@@ -1,4 +1,4 @@
-//! What people type instead of a question: `/new`, `/stop`, and the commands that only ask for an answer.
+//! Commands that people type instead of a question: `/new`, `/stop`, and those that only ask for information.
 
 use std::time::Duration;
 
@@ -38,10 +38,10 @@ impl Arrival<'_> {
         Ok(None)
     }
 
-    /// Ends the running answer and what waits behind it.
+    /// Ends the running answer and drops the pending messages behind it.
     async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
         let id = key.id();
-        // Before the run hears of it, and may end because of it.
+        // Read before the run is notified, and may end because of it.
         let before = conversation::load_eventual(&self.world.store, &id, self.world.clock.now()).await?;
         let whole = match before.and_then(|before| before.run) {
             Some(run) if self.is_whole(&run).await? => Some(run.id),
@@ -52,7 +52,7 @@ impl Arrival<'_> {
             let Some(mut after) = busy else {
                 return Change::Leave(false);
             };
-            // What is whole, or only closes, is over, and perhaps the person has seen it.
+            // A complete answer, and messages that are only closing, are over: perhaps the person has seen the answer.
             let is_running = after.run.as_ref().is_some_and(|run| whole.as_ref() != Some(&run.id));
             let is_any = is_running || !after.pending.is_empty();
             let waiting = std::mem::take(&mut after.pending);
@@ -63,7 +63,7 @@ impl Arrival<'_> {
             Change::save(after, is_any)
         })
         .await?;
-        // Also what only closes: perhaps an earlier attempt was cut off here.
+        // Also for messages that are only closing: an earlier attempt may have been cut off here.
         if let Some(after) = found.filter(|it| it.run.is_some() || !it.closing.is_empty()) {
             self.world.local_stops.notify(&after);
             wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
@@ -71,12 +71,12 @@ impl Arrival<'_> {
         }
         Ok(match (is_any, turn) {
             (false, Attempt::First) => Notice::NothingToStop,
-            // An earlier attempt has most likely stopped what there was.
+            // An earlier attempt has most likely stopped the run.
             (true, _) | (false, Attempt::Again) => Notice::Stopped,
         })
     }
 
-    /// A new session; then the message's text, if any, is its first input.
+    /// Starts a new session. The message's text, if any, is its first input.
     pub(super) async fn start_session(
         &self,
         message: &Message,

@@ -1,4 +1,4 @@
-//! Redaction of what people ask, before anything of it is kept: see [`tieline_core::redaction`].
+//! Redaction of what people ask, before any of it is stored: see [`tieline_core::redaction`].
 
 use tieline_core::event::Message;
 use tieline_core::redaction::{Detector, Incoming};
@@ -7,7 +7,7 @@ use super::Arrival;
 use crate::integration_log;
 
 impl Arrival<'_> {
-    /// Masks credentials in a question, if the trigger wants that, and says in the integration's log that there were some.
+    /// Masks credentials in a question, if the trigger wants that, and logs to the integration that there were some.
     pub(super) async fn guard(&self, message: &mut Message) {
         let Some(trigger) = &self.bound.trigger else {
             return;

@@ -1,4 +1,4 @@
-//! Dispatch: an event finds its conversation. Never waits for an agent or a platform.
+//! Dispatch: routes an event to its conversation. Never waits for an agent or a platform.
 
 mod agents;
 mod append;
@@ -41,39 +41,39 @@ use crate::{users, wakeups};
 
 pub use poison::give_up;
 
-/// A message that was older than this by the platform's own clock when it came is not answered any more.
+/// A message that was older than this on receipt, by the platform's own clock, is not answered.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an event could not be dispatched. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[from] StoreError),
-    /// The queue.
+    /// The queue failed.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
     /// The event can't be unsealed or read.
     #[error("event can't be read")]
     Unreadable,
-    /// Too many others change the conversation at the same time.
+    /// Too many other writers change the conversation at the same time.
     #[error(transparent)]
     Contended(#[from] Contended),
-    /// A mistake of ours, which must not end what others say in the same batch.
-    #[error("the work panicked")]
+    /// A bug of ours, which must not fail the other events of the same batch.
+    #[error("dispatch panicked")]
     Panicked,
 }
 
-/// Brings one event to its conversation. Doing it again changes nothing.
+/// Dispatches one event to its conversation. Idempotent.
 ///
-/// Gives the wake-up for what lies in the conversation's mailbox now, if it needs one: the event is dispatched only when the queue
-/// has that. It is left to the caller so that several events can share a call.
+/// Returns the wake-up for the conversation's pending messages, if one is needed: the event is dispatched only when the queue
+/// has that. Sending it is left to the caller so that several events can share a call.
 ///
 /// # Errors
 /// [`DispatchError`] if it must be retried.
 pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
-    // Nothing of it is used again: locks are taken though they are poisoned. Boxed, as are its longer branches: they would else lie in one
-    // another on the stack.
+    // Nothing of it is reused after a panic: locks are taken though they are poisoned. Boxed, as are its longer branches: else all their
+    // futures would be nested on the stack.
     let done = AssertUnwindSafe(Box::pin(dispatch_one(world, envelope)))
         .catch_unwind()
         .await;
@@ -103,7 +103,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
 fn open(world: &World, envelope: &EnvelopeV1) -> Result<Event, DispatchError> {
     let opened = world.store.keyring().open(&envelope.event, envelope.message.as_str());
     let bytes = opened.map_err(|error| match error {
-        // Not the event's fault: the queue delivers it again when the keys have been read again.
+        // Not the event's fault: the queue delivers it again once this process has reloaded the keys.
         StoreError::UnknownKey => DispatchError::Store(error),
         _ => DispatchError::Unreadable,
     })?;
@@ -111,7 +111,7 @@ fn open(world: &World, envelope: &EnvelopeV1) -> Result<Event, DispatchError> {
     Ok(stored.into())
 }
 
-/// One event on its way, with what is known of its integration.
+/// An event being dispatched, with its integration.
 struct Arrival<'a> {
     world: &'a World,
     envelope: &'a EnvelopeV1,
@@ -120,20 +120,20 @@ struct Arrival<'a> {
 
 /// What a message asks for.
 enum Intent {
-    /// A message for the agent.
+    /// Put it into the mailbox for the agent.
     Say,
-    /// A new session, with the first input already in the message's text, if there is one.
+    /// Start a new session. The message's text, if any, is its first input.
     New,
-    /// Another command.
+    /// Carry out another command.
     Steer(Command),
-    /// Not to be answered by an agent.
+    /// Refuse it.
     Refuse(Refusal),
-    /// A stranger's, who is shown a code.
+    /// Show the sender, a stranger, a pairing code.
     Pair,
 }
 
 impl Intent {
-    /// Whether an agent is to be asked.
+    /// Whether the message goes to an agent.
     fn is_question(&self, message: &Message) -> bool {
         match self {
             Self::Say => true,
@@ -143,16 +143,16 @@ impl Intent {
     }
 }
 
-/// Which time it is that an event is dispatched.
+/// Whether an event is dispatched for the first time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
-    /// It was not seen before.
+    /// It is new.
     First,
-    /// An earlier attempt began with it and got to an unknown point.
+    /// An earlier attempt started on it and got to an unknown point.
     Again,
 }
 
-/// A wake-up, and after which delay it is to come.
+/// A wake-up, and its delay.
 pub type Wake = (WakeUpV1, Duration);
 
 /// Why a message is refused: the notice for its sender, and the reason in the ledger.
@@ -185,7 +185,7 @@ impl Arrival<'_> {
     }
 
     async fn intent(&self, message: &mut Message) -> Result<Intent, DispatchError> {
-        // By when it came, not by now: we may have kept it, and an operator may redrive it much later.
+        // Judged by its time of receipt, not by now: we may have kept it, and an operator may redrive it much later.
         let received_at = self.envelope.received_at;
         if message
             .sent_at
@@ -214,7 +214,7 @@ impl Arrival<'_> {
         })
     }
 
-    /// What keeps the sender from doing anything here, be it by words or by clicks.
+    /// Why the sender may not use this bot, neither by messages nor by clicks, if they may not.
     async fn denial(&self, message: &Message) -> Result<Option<Refusal>, DispatchError> {
         if !self.bound.integration.enabled {
             return Ok(Some(Refusal(Notice::Disabled, "integration_stopped")));
@@ -256,7 +256,7 @@ impl Arrival<'_> {
         )
     }
 
-    /// Claims the event: once, for as long as the ledger remembers. `None` if it came before and is done.
+    /// Claims the event: once, for as long as the ledger remembers. `None` if it was received before and is done.
     async fn claim(
         &self,
         event: Event,
@@ -290,11 +290,11 @@ impl Arrival<'_> {
         };
         let turn = match message::claim(&self.world.store, &record).await? {
             Claim::New => Attempt::First,
-            // Not done yet: the process that claimed it died on the way, or is this one, asked again.
+            // Not done yet: the process that claimed it died, or this is a retry of the same process.
             Claim::Seen(before) if !before.state.is_terminal() => Attempt::Again,
             Claim::Seen(_) => return Ok(None),
         };
-        // Whatever becomes of the event, its sender has made contact.
+        // However the event ends, its sender has made contact.
         users::ensure(self.world, envelope, self.bound, &sender).await?;
         Ok(Some(turn))
     }
@@ -327,7 +327,7 @@ impl Arrival<'_> {
         self.end(MessageState::Refused, Some(reason)).await
     }
 
-    /// Tells the person something, through a runner: platforms can be slow, and the dispatcher may not be.
+    /// Sends the person a notice through a runner: platforms can be slow, and the dispatcher may not wait for them.
     async fn say(
         &self,
         message: &Message,
@@ -345,7 +345,7 @@ impl Arrival<'_> {
     }
 }
 
-/// Whether a message says nothing. What it quotes may be all that the agent is to look at.
+/// Whether a message is empty. One that only quotes something isn't: the quote may be all that the agent is to look at.
 fn is_empty(message: &Message) -> bool {
     let quotes = |quoted: &Quoted| !quoted.text.is_empty() || !quoted.parts.is_empty();
     let refers = message.quoted.as_ref().is_some_and(quotes) || message.refers_to.is_some();

@@ -1,4 +1,4 @@
-//! What is said in a group and not to the bot, kept for the questions that follow.
+//! Keeps what is said in a group and not to the bot, as context for later questions.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use tracing::info;
 
 use super::{Arrival, DispatchError};
 
-/// How long it is kept at most: longer ago it is no context.
+/// How long it is kept: older messages are no useful context.
 const LIFETIME: Duration = Duration::from_hours(24);
-/// How much of one message is kept, in characters.
+/// Most characters kept of one message.
 const MAX_CHARS: usize = 2000;
 
 impl Arrival<'_> {
-    /// Whether the message is a part of an album that waits for its other parts, one of which was said to the bot. Once it was, it is
-    /// in the ledger.
+    /// Whether the message is a part of an album that waits for its other parts, one of which was addressed to the bot. Once dispatched,
+    /// it is in the ledger.
     pub(super) async fn joins_album(&self, message: &Message) -> Result<bool, DispatchError> {
         if message.album.is_none() {
             return Ok(false);
@@ -31,7 +31,7 @@ impl Arrival<'_> {
             || message::get(store, &self.envelope.message, now).await?.is_some())
     }
 
-    /// Keeps a message for the questions that follow, if its trigger wants that and its sender may use the bot. It gets no notice
+    /// Keeps a message as context for later questions, if its trigger wants that and its sender may use the bot. It gets no notice
     /// and no entry in the ledger.
     pub(super) async fn overhear(&self, message: Message) -> Result<(), DispatchError> {
         let Some(trigger) = &self.bound.trigger else {
@@ -45,7 +45,7 @@ impl Arrival<'_> {
         if text.is_empty() {
             return Ok(());
         }
-        // There is no answer that could carry the warning, so `warn` masks a credential here, too.
+        // There is no answer that could carry the warning, so `warn` masks credentials here, too.
         let masked = match settings.redaction.incoming {
             Incoming::Off => None,
             Incoming::Warn | Incoming::Mask => Detector::new(&settings.redaction.patterns).mask(&text),
@@ -64,12 +64,12 @@ impl Arrival<'_> {
         };
         let life = settings.session_timeout().min(LIFETIME);
         overheard::put(&self.world.store, place, &said, envelope.received_at.after(life)).await?;
-        info!(account.id = %envelope.integration, event.key = %envelope.message, "kept a group message for the questions that follow");
+        info!(account.id = %envelope.integration, event.key = %envelope.message, "kept a group message as context for later questions");
         Ok(())
     }
 }
 
-/// What was said, with a mark for each thing that came with it.
+/// The text of a message, with a mark for each attachment.
 fn words(message: &Message) -> String {
     let text = Some(message.text.clone()).filter(|text| !text.is_empty());
     let lines: Vec<String> = text.into_iter().chain(message.parts.iter().map(Part::mark)).collect();

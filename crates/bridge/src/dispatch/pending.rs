@@ -1,4 +1,4 @@
-//! What waits in a mailbox: it is woken for, or ended before its turn.
+//! Pending messages of a mailbox: decides about wake-ups for them, and ends those that are dropped.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
 impl Arrival<'_> {
-    /// Ends the messages that have left the mailbox without a run. In the ledger only now: no runner can have taken one of them. If this
-    /// process dies, the event that it works on is dispatched again, and so does the next event in the conversation.
+    /// Ends the messages that have left the mailbox without a run. They go to the ledger only now: no runner can have taken one of them. If
+    /// this process dies, a retry of its event ends them, and so does the next event in the conversation.
     pub(super) async fn end_closing(&self, conversation: &Conversation) -> Result<(), DispatchError> {
         if conversation.closing.is_empty() {
             return Ok(());
@@ -54,7 +54,7 @@ impl Arrival<'_> {
         if message::finish(&self.world.store, &closing.message, &ending).await? {
             self.world.metrics.message(&self.bound.integration.platform, state);
         }
-        // Also if it has ended already: the process that ended it may have died before this step.
+        // Also if it has ended already: the process that ended it may have died before sending the notice.
         let notice = match state {
             MessageState::Dropped => Notice::NewSession,
             _ => Notice::Stopped,
@@ -62,7 +62,7 @@ impl Arrival<'_> {
         self.close_sign(closing, conversation, notice).await
     }
 
-    /// Closes what a waiting message shows already: where the platform fetches, its bubble; else the sign that it may have.
+    /// Closes what the chat shows for a pending message already: where the platform polls, its bubble; else the waiting sign that it may have.
     async fn close_sign(
         &self,
         waiting: &Closing,
@@ -89,7 +89,7 @@ impl Arrival<'_> {
         Ok(())
     }
 
-    /// The facts about the bot's mode. `None`: this process doesn't know the platform.
+    /// The facts about the bot's mode. `None`: this process has no connector for the platform.
     fn mode(&self) -> Option<&'static ModeManifest> {
         let integration = &self.bound.integration;
         self.world
@@ -98,7 +98,7 @@ impl Arrival<'_> {
             .mode(integration.mode)
     }
 
-    /// Whether the bot's platform asks for the newest state of a reply.
+    /// Whether the bot's platform polls for the newest state of a reply.
     pub(super) fn is_pulled(&self) -> bool {
         let delivery = self
             .mode()
@@ -106,9 +106,9 @@ impl Arrival<'_> {
         matches!(delivery, Some(Delivery::Pull { .. }))
     }
 
-    /// The wake-up for what waits in the mailbox, unless a runner is at work that will find it there: a run that ends is left on the
-    /// condition that the conversation is as the runner knows it. A runner is watched, so its end is noticed too. What the platform deletes soon
-    /// doesn't wait that long: the runner that is woken for it stores it.
+    /// The wake-up for the pending messages, unless a runner holds the conversation and will find them: it settles a run only on the
+    /// condition that the conversation is unchanged. A runner has a watchdog, so its death is noticed too. Media that the platform deletes
+    /// soon doesn't wait that long: the runner that is woken for the message stores it.
     pub(super) fn wake_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> Option<Wake> {
         let now = self.world.clock.now();
         let delay = match mailbox::due(&conversation.pending, trigger.settings.window(), now) {
@@ -119,7 +119,7 @@ impl Arrival<'_> {
         Some(self.wake(conversation.key.id(), delay))
     }
 
-    /// Whether the message brings something that the platform gives only for minutes.
+    /// Whether the message brings media that the platform serves only for minutes.
     fn is_fleeting(&self, message: &Message) -> bool {
         let brings =
             !message.parts.is_empty() || message.quoted.as_ref().is_some_and(|quoted| !quoted.parts.is_empty());
@@ -127,8 +127,8 @@ impl Arrival<'_> {
         brings && connector.is_some_and(|connector| connector.manifest().media_is_short_lived)
     }
 
-    /// Whether a runner surely has the conversation, and will look at it before it leaves. One that missed heartbeats may be gone, and
-    /// one that took in an agent's callbacks leaves without a look.
+    /// Whether a runner certainly holds the conversation and will look at its mailbox before it releases it. One that missed heartbeats may
+    /// be dead, and one that applied an agent's callbacks releases it without a look.
     fn is_held(&self, conversation: &Conversation, now: Timestamp) -> bool {
         let settings = &self.world.settings;
         let looks = |run: &RunState| run.phase != RunPhase::Deferred;
@@ -143,7 +143,7 @@ impl Arrival<'_> {
         (self.at_its_relay(wake), delay)
     }
 
-    /// The wake-up, for the relay that holds the bot's connection, if that one is to run it.
+    /// Addresses the wake-up to the relay that holds the bot's connection, if that relay is to run it.
     pub(super) fn at_its_relay(&self, wake: WakeUpV1) -> WakeUpV1 {
         let relay = wakeups::relay_of(self.world, self.bound);
         WakeUpV1 { relay, ..wake }

@@ -1,4 +1,4 @@
-//! Strangers who ask to use a bot, and people who approve them or link themselves.
+//! Pairing: strangers who ask to use a bot, and people who approve them or link themselves.
 
 use tieline_core::event::{ChatKind, Message};
 use tieline_core::ids::ConversationId;
@@ -11,7 +11,7 @@ use crate::notices::NoticeReply;
 use crate::pairing::{self, Redeemed};
 
 impl Arrival<'_> {
-    /// Whether a stranger in this chat is shown a code: never in a group, where others would read it.
+    /// Whether a stranger in this chat is shown a pairing code: never in a group, where others would read it.
     pub(super) fn offers_pairing(&self, message: &Message) -> bool {
         let trigger = self.bound.trigger.as_ref();
         let direct = message.target.chat.kind == ChatKind::Direct && !message.sender.id.as_str().is_empty();
@@ -28,7 +28,7 @@ impl Arrival<'_> {
         Ok(pairing::is_admitted(self.world, &record.organization, &record.id, &message.sender.id).await?)
     }
 
-    /// Shows a stranger their code.
+    /// Shows a stranger their pairing code.
     pub(super) async fn offer_pairing(&self, message: &Message, id: &ConversationId) -> Result<(), DispatchError> {
         let (record, sender) = (&self.bound.integration, &message.sender);
         let code = pairing::request(self.world, &record.id, &sender.id, sender.name.as_deref()).await?;

@@ -1,4 +1,4 @@
-//! Events that fail each time, and always will.
+//! Poison events: events whose processing always fails.
 
 use std::panic::AssertUnwindSafe;
 
@@ -16,13 +16,13 @@ use crate::integration_log;
 use crate::notices::NoticeReply;
 use crate::world::World;
 
-/// Ends an event that can't be dispatched: in the ledger and among the dead letters, whence it can be redriven when what
-/// failed is repaired. Its sender is told, if possible. Idempotent.
+/// Ends an event that can't be dispatched: in the ledger and among the dead letters, from which it can be redriven once the cause
+/// is fixed. Sends its sender a notice, if possible. Idempotent.
 ///
 /// # Errors
 /// [`DispatchError`] if it must be retried.
 pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Result<(), DispatchError> {
-    // What failed before may fail here again and must not block it: then no notice is sent.
+    // What failed before may fail here again and must not block this: then no notice is sent.
     let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
     let seen = seen.unwrap_or(Ok(Seen::default()))?;
     let now = world.clock.now();
@@ -77,11 +77,11 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     Ok(())
 }
 
-/// What can be seen of an event.
+/// What could be read of an event.
 struct Seen {
     id: PlatformMessageId,
     bound: Option<Bound>,
-    /// If it is a message: that, and its conversation.
+    /// The message and its conversation, if it is a message.
     asked: Option<(Message, ConversationId)>,
 }
 

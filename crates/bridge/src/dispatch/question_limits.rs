@@ -1,4 +1,4 @@
-//! Limits on questions: quiet hours, and how many one person and one organization may ask in a minute. Commands are never held back.
+//! Limits on questions: quiet hours, and rate limits per person and per organization. They don't apply to commands.
 
 use tieline_core::event::Message;
 use tieline_core::ids::{ConversationId, OrganizationId};
@@ -15,11 +15,11 @@ use crate::integration_log;
 use crate::notices::NoticeReply;
 use crate::world::World;
 
-/// What keeps a question from being asked: the sentence for its sender, and the reason in the ledger.
+/// Why a question is not put to the agent: the notice for its sender, and the reason in the ledger.
 pub(super) struct LimitReached(PeopleReply, &'static str);
 
 impl Arrival<'_> {
-    /// Counts a question, and tells which limit it exceeds. One that was dispatched before is not counted again.
+    /// Counts a question and returns the limit that it exceeds. One that was dispatched before is not counted again.
     pub(super) async fn limit_reached(
         &self,
         message: &Message,
@@ -28,7 +28,7 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(None);
         };
-        // By when it came: the same every time that it is dispatched.
+        // By its time of receipt: the same every time it is dispatched.
         let quiet = trigger.settings.quiet_hours;
         if let Some(hours) = quiet.filter(|hours| hours.contains(self.envelope.received_at)) {
             return Ok(Some(LimitReached(PeopleReply::Quiet(hours), "quiet_hours")));
@@ -61,7 +61,7 @@ impl Arrival<'_> {
         Ok(counted.err().map(|next| next.since(now).as_secs().max(1)))
     }
 
-    /// Tells the sender why the question is not asked, and ends it.
+    /// Sends the sender the notice of the limit, and ends the question.
     pub(super) async fn hold_back(
         &self,
         message: &Message,
@@ -76,7 +76,7 @@ impl Arrival<'_> {
     }
 }
 
-/// How many questions the organization may ask in a minute, as it was a moment ago.
+/// How many questions the organization may ask per minute, as cached.
 async fn organization_limit(world: &World, organization: &OrganizationId) -> Result<Option<u32>, StoreError> {
     let begun = Instant::now();
     if let Some(limit) = world.message_limits.get(organization, begun) {

@@ -1,4 +1,4 @@
-//! `/status` and `/help`: what goes on in a chat, and what can be typed in it.
+//! `/status` and `/help`: the state of a chat, and the commands available in it.
 
 use tieline_core::chat_texts::{self, ChatStatus};
 use tieline_core::conversation::{Conversation, ConversationKey, RunState};
@@ -32,7 +32,7 @@ impl Arrival<'_> {
         let status = ChatStatus {
             agent: agent.as_ref().map(|record| record.agent.name.clone()),
             task: found.tasks.current().map(|task| task.name.clone()),
-            // A session that has been idle for too long has ended, though the next message has yet to begin another.
+            // A session idle for too long has expired, though the next message has yet to start another.
             session: found.session.as_ref().filter(|session| {
                 let agent = agent.as_ref().map(|record| &record.agent.id);
                 let timeout = agent.zip(trigger.map(|trigger| trigger.settings.session_timeout()));
@@ -46,7 +46,7 @@ impl Arrival<'_> {
         Ok(status.text(self.bound.integration.language))
     }
 
-    /// Whether the answer of a run is whole, and can't be stopped any more: the chat may show it already, and the run ends within moments.
+    /// Whether a run's answer is complete and can't be stopped: the chat may show it already, and the run ends within moments.
     pub(super) async fn is_whole(&self, run: &RunState) -> Result<bool, DispatchError> {
         let (store, now) = (&self.world.store, self.world.clock.now());
         let Some(asked) = run.messages.last() else {

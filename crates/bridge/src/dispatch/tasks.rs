@@ -14,7 +14,7 @@ use crate::conversation::{Change, update};
 use crate::notices::NoticeReply;
 
 impl Arrival<'_> {
-    /// What can be typed in the message's chat.
+    /// The commands available in the message's chat.
     pub(super) fn abilities(&self, message: &Message) -> Abilities {
         let direct = message.target.chat.kind == ChatKind::Direct;
         let trigger = self.bound.trigger.as_ref();
@@ -37,7 +37,7 @@ impl Arrival<'_> {
         self.change_tasks(message, key, apply).await.map(drop)
     }
 
-    /// Whether the message was a choice in a menu that waits. If so it is carried out and answered.
+    /// Whether the message was a choice in an open menu. If so it is carried out and answered.
     pub(super) async fn made_choice(&self, message: &Message, key: &ConversationKey) -> Result<bool, DispatchError> {
         if !self.abilities(message).tasks || !message.parts.is_empty() {
             return Ok(false);
@@ -81,7 +81,7 @@ impl Arrival<'_> {
             Change::save(after, Some(reply))
         })
         .await?;
-        // Of an earlier attempt too, which may have died before it ended them.
+        // Also those of an earlier attempt, which may have died before it ended them.
         if let Some(found) = found.filter(|_| reply.is_some()) {
             Box::pin(self.end_closing(&found)).await?;
         }

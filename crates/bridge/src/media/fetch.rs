@@ -1,4 +1,4 @@
-//! Fetches files from platforms and from addresses that agents gave, within the memory budget and in time.
+//! Fetches files from platforms and from addresses that agents gave, within the memory budget and a time limit.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::courier::{self, Download, DownloadError};
 use crate::memory_budget::MemoryPermit;
 use crate::world::World;
 
-/// How often a download may be sent elsewhere.
+/// Most redirects of a download.
 const MAX_REDIRECTS: usize = 3;
-/// MemoryBudget that fetching a file takes at first.
+/// Memory budget first taken for fetching a file.
 const FIRST_ROOM: usize = 1024 * 1024;
 
-/// The file at an address that an agent gave, at most `max` bytes of it. One of ours is read without a detour over the network.
+/// The file at an address that an agent gave, at most `max` bytes of it. A file of ours is read directly, not over the network.
 ///
-/// Boxed: a file of ours may lead back to a call of the platform.
+/// Boxed: fetching a file of ours may call the platform, so the future is recursive.
 pub(super) fn fetch_address<'a>(
     world: &'a World,
     bot: &'a Bot,
@@ -51,7 +51,7 @@ async fn fetch_address_now(
     growing(world, bot, Source::Address(url), max, until).await
 }
 
-/// Downloads a file of at most `max` bytes, for which room was taken, from an address.
+/// Downloads a file of at most `max` bytes from an address. `room` is its memory permit.
 async fn fetch_address_into(
     world: &World,
     bot: &Bot,
@@ -94,7 +94,7 @@ pub(super) async fn fetch_growing(
     growing(world, bot, Source::Part(part), most, until).await
 }
 
-/// Where a file comes from.
+/// Source of a file.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// A part of a message, from its platform.
@@ -103,8 +103,8 @@ enum Source<'a> {
     Address(&'a str),
 }
 
-/// Most files are short, so each gets little room at first: a few long ones, or slow platforms, must not stop all others. A longer one
-/// is asked for again with as much as it told that it needs, and with all that it may have only if it didn't tell.
+/// Most files are short, so each gets a small permit at first: a few long files, or slow platforms, must not block all others. A longer
+/// file is fetched again with the length that it announced, or with the maximum if it announced none.
 async fn growing(
     world: &World,
     bot: &Bot,
@@ -141,7 +141,7 @@ async fn fetch_within(
     }
 }
 
-/// Downloads and decrypts a part of at most `max` bytes, for which room was taken, within `patience`.
+/// Downloads and decrypts a part of at most `max` bytes within `patience`. `room` is its memory permit.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -156,7 +156,7 @@ pub async fn fetch(
     only_too_long(fetch_into(world, bot, part, max, room, patience).await, max)
 }
 
-/// For whom it makes no difference whether the file told how long it is.
+/// Merges both errors of a file that is too long, for callers to whom its announced length doesn't matter.
 fn only_too_long(fetched: Result<Fetched, FetchError>, max: usize) -> Result<Fetched, FetchError> {
     match fetched {
         Err(FetchError::Download(DownloadError::Announced(_))) => Err(DownloadError::TooLong(max).into()),
@@ -198,7 +198,7 @@ async fn download(
     let call = source.download(&located, &cx).ok_or(FetchError::NoLocator)?;
     let open = |download: Download| source.open(&located, download.body, download.disposition.as_deref(), &cx);
     let media = match open(follow(world, bot, call.clone(), max, patience).await?) {
-        // Some platforms refuse with a success status: the refusal is in place of the bytes.
+        // Some platforms refuse with a success status: the refusal is sent in place of the bytes.
         Err(MediaError::TokenExpired) if call.token != TokenPlace::None => {
             courier::forget_token(world, bot).await;
             open(follow(world, bot, call, max, patience).await?)?
@@ -209,7 +209,7 @@ async fn download(
     Ok((media, mime))
 }
 
-/// The type of a part, by its bytes where they tell, else by the platform.
+/// The MIME type of a part, detected from its bytes where possible, else as the platform says.
 pub(super) fn mime_of(bytes: &[u8], part: &Part) -> String {
     let sniffed = infer::get(bytes).map(|kind| kind.mime_type().to_owned());
     sniffed
@@ -217,7 +217,7 @@ pub(super) fn mime_of(bytes: &[u8], part: &Part) -> String {
         .unwrap_or_else(|| "application/octet-stream".to_owned())
 }
 
-/// Downloads, wherever it has moved: some platforms' links lead to a storage elsewhere. Every place passes the same guard.
+/// Downloads and follows redirects: some platforms' links lead to a storage elsewhere. Every address passes the SSRF guard.
 async fn follow(
     world: &World,
     bot: &Bot,
@@ -236,11 +236,11 @@ async fn follow(
     courier::download(world, bot, &call, max, patience).await
 }
 
-/// The same call at another place. What proves who we are stays with whom it was meant for.
+/// The same call at another address. Credentials are only sent to the origin that they are meant for.
 pub(super) fn moved(call: HttpCall, place: &str, allow_plain: bool) -> Option<HttpCall> {
     let from = Url::parse(&call.url).ok()?;
     let mut to = from.join(place).ok()?;
-    // As with the platforms' own links: where plain HTTP is not allowed, its secure sister mostly answers.
+    // As with the platforms' own links: where plain HTTP is not allowed, HTTPS on the same address mostly works.
     if to.scheme() == "http" && !allow_plain {
         to.set_scheme("https").ok()?;
     }
@@ -253,7 +253,7 @@ pub(super) fn moved(call: HttpCall, place: &str, allow_plain: bool) -> Option<Ht
     })
 }
 
-/// Asks for the part's address, on a platform that tells it only when asked.
+/// Requests the part's address, on a platform that reveals it only on request.
 async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchError> {
     for renewed in [false, true] {
         let cx = bot.context(world, None);

@@ -1,4 +1,4 @@
-//! Files that come inside a message instead of behind an address: stored before the message's event is queued.
+//! Files that are received inside an event instead of at an address: stored before the event is queued.
 
 use bytes::Bytes;
 use tieline_core::event::{Event, Part};
@@ -14,7 +14,7 @@ use crate::courier::DownloadError;
 use crate::memory_budget::MemoryPermit;
 use crate::world::World;
 
-/// A file that came inside a message, on its way into the table.
+/// A file received inside a message that is to be stored.
 #[derive(Clone)]
 pub(crate) struct InlineFile {
     id: String,
@@ -30,11 +30,11 @@ impl InlineFile {
     }
 }
 
-/// Takes the files out of an event that came inside it: see [`Part::inline`]. They must be stored before the event is queued.
+/// Moves inline files out of an event: see [`Part::inline`]. They must be stored before the event is queued.
 pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
     let message = match event {
         Event::Message(message) => message,
-        // Of what isn't said to the bot only the words are kept.
+        // Of a message not addressed to the bot only the text is kept.
         Event::Overheard(message) => {
             message.parts.iter_mut().for_each(|part| drop(part.take_inline()));
             return Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
     parts.filter_map(file).collect()
 }
 
-/// Stores files that came inside a message, as long as the message may be answered. Doing it again changes nothing.
+/// Stores inline files for as long as the message may be answered. Idempotent.
 ///
 /// # Errors
 /// The table's.
@@ -73,7 +73,7 @@ pub(crate) async fn store_inline(store: &Store, files: &[InlineFile], now: Times
     Ok(())
 }
 
-/// Reads a file that came inside a message, for which room was taken.
+/// Reads a stored inline file. `room` is its memory permit.
 ///
 /// # Errors
 /// [`FetchError`].

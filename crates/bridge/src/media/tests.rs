@@ -43,7 +43,7 @@ fn check(place: &str, expected: Option<(&str, bool)>) {
 }
 
 #[test]
-fn only_the_same_server_is_told_again_who_asks() {
+fn redirects_send_credentials_only_to_the_same_origin() {
     check("/z", Some(("https://a.example/z", true)));
     check("z", Some(("https://a.example/x/z", true)));
     check("https://b.example/z", Some(("https://b.example/z", false)));
@@ -56,7 +56,7 @@ fn only_the_same_server_is_told_again_who_asks() {
 static SHELF: FakeConnector = FakeConnector { is_short_lived: false };
 static REGISTRY: &[&dyn Connector] = &[&SHELF];
 
-/// A bridge, and a server that answers every request with a head of this many announced bytes and as many that come.
+/// A bridge, and a server that announces this many bytes and sends as many.
 struct Fixture {
     _engine: Embedded,
     world: World,
@@ -102,7 +102,7 @@ async fn fixture(announced: Option<usize>, n_bytes: usize) -> Fixture {
 }
 
 impl Fixture {
-    /// Fetches the file while others have all room but `free` bytes.
+    /// Fetches the file while others hold the whole budget but `free` bytes.
     async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
         let others = self.world.settings.max_passing_bytes - free;
         let _others = self.take_for_others(others).await.unwrap();
@@ -117,7 +117,7 @@ impl Fixture {
         Ok(fetched.bytes.len())
     }
 
-    /// Of two organizations, which may have half of it each.
+    /// Takes permits for two organizations, which may have half of the budget each.
     async fn take_for_others(&self, n_bytes: usize) -> Option<[MemoryPermit; 2]> {
         let take = async |id: &str, n_bytes| {
             let organization = OrganizationId::new(id);
@@ -138,14 +138,14 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn file_that_tells_its_length_takes_no_more_room_than_that() {
+async fn file_of_announced_length_takes_no_more_memory_budget_than_that() {
     let it = fixture(Some(3 * MIB), 3 * MIB).await;
     assert_eq!(it.fetch(3 * MIB).await.unwrap(), 3 * MIB);
     assert!(matches!(it.fetch(2 * MIB).await, Err(FetchError::NoRoom(_))));
 }
 
 #[tokio::test]
-async fn file_that_does_not_tell_takes_what_it_may_have() {
+async fn file_of_unknown_length_takes_its_maximum_memory_budget() {
     let it = fixture(None, 3 * MIB).await;
     assert!(matches!(it.fetch(3 * MIB).await, Err(FetchError::NoRoom(_))));
     let most = it.world.settings.max_file_bytes;
@@ -153,7 +153,7 @@ async fn file_that_does_not_tell_takes_what_it_may_have() {
 }
 
 #[tokio::test]
-async fn file_that_tells_too_great_a_length_is_refused_at_once() {
+async fn file_of_excessive_announced_length_is_refused_at_once() {
     let it = fixture(Some(1024 * MIB), 0).await;
     let most = it.world.settings.max_file_bytes;
     let refused = it.fetch(MIB).await;
@@ -197,7 +197,7 @@ fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
 }
 
 #[tokio::test]
-async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
+async fn inline_file_of_a_message_is_stored_and_read_back() {
     let it = fixture(None, 0).await;
     let png = [&b"\x89PNG\r\n\x1a\n"[..], &[7; 100_000]].concat();
     let mut event = with_inline_picture(&it.bot, &png);
@@ -217,7 +217,7 @@ async fn file_inside_a_message_is_stored_beside_it_and_read_from_there() {
     };
     let early = fetch_inline(&it.world, &id, place, MIB, room().await).await;
     assert!(matches!(early, Err(FetchError::Gone)));
-    // Twice, as after a queue that did not answer.
+    // Twice, as after a queue call without a response.
     for _ in 0..2 {
         store_inline(&it.world.store, &files, it.world.clock.now())
             .await
@@ -256,7 +256,7 @@ async fn a_download_that_trickles_is_given_up() {
     it.world.settings = Arc::new(settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     it.address = listener.local_addr().unwrap();
-    // Fast enough for three windows, then a byte at a time.
+    // Fast enough for three windows, then one byte at a time.
     tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let _ = socket.read(&mut [0; 4096]).await;

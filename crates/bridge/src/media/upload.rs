@@ -15,7 +15,7 @@ pub(crate) async fn send(world: &World, bot: &Bot, call: &HttpCall, token: Optio
     let Body::FileAt { url, max_bytes, .. } = &call.body else {
         return courier::send_with(world, bot, call, token, None).await;
     };
-    // Both within the time that the call may take.
+    // Both steps must fit into the time limit of the call.
     let half = call.timeout / 2;
     match fetch_address(world, bot, url, *max_bytes, half).await {
         Ok(file) => {

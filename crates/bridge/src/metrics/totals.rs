@@ -1,4 +1,4 @@
-//! Totals of this process since its start, and how Prometheus reads them.
+//! Totals of this process since its start, in Prometheus text format.
 //!
 //! Labels are few on purpose: never an integration, a chat or a person.
 //!
@@ -11,14 +11,14 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Labels, Metric};
 
-/// Upper bounds of the buckets of times, in seconds.
+/// Upper bounds of the histogram buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1800.0];
 
 /// Totals of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     series: Mutex<BTreeMap<(Metric, Labels), Series>>,
-    /// Runs that ask an agent at the moment.
+    /// Runs that are calling an agent now.
     pub(crate) runs: AtomicI64,
 }
 
@@ -73,13 +73,13 @@ impl Totals {
         entry.or_insert_with(|| Series::new(metric)).add(value);
     }
 
-    /// Forgets what a gauge was, before all of it is told again.
+    /// Removes the values of a gauge before all of them are set again.
     pub(super) fn forget(&self, metric: Metric) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         series.retain(|(known, _), _| *known != metric);
     }
 
-    /// Writes all of them, each metric with its description.
+    /// Writes all totals, each metric with its description.
     pub(crate) fn write(&self, text: &mut String) {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = None;

@@ -1,8 +1,8 @@
 //! Sessions of the console: a cookie in place of a token.
 //!
-//! The cookie is a sealed value that names the token, so any process can read it and nothing is stored for a session that is open. The
-//! token's item is read with every request: deleting the token ends its sessions. A session that was ended before its time is stored as
-//! ended until then.
+//! The cookie is a sealed value that names the token, so any process can read it and nothing is stored for an open session. The
+//! token's item is read with every request: deleting the token ends its sessions. A session that was ended early is stored as
+//! ended until it would have expired.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::world::{World, random};
 
 /// The cookie's name.
 pub const COOKIE: &str = "tieline_session";
-/// The header that a request with the cookie needs to change something. A form can't send one, and a script of another site may not.
+/// The header that a request with the cookie needs to change something (CSRF protection). A form can't send it, and a script of another site may not.
 pub const GUARD_HEADER: &str = "x-tieline-request";
 /// How long a session lasts.
 pub const LIFETIME: Duration = Duration::from_hours(12);
 
-/// What sealed sessions are about, so that no other sealed text passes for one.
+/// Purpose of sealed sessions, so that no other sealed text is accepted as one.
 const ABOUT: &str = "operator session";
 
-/// A session as it is ended.
+/// Identifies a session to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionName {
     /// Its id.
     pub id: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -39,7 +39,7 @@ pub struct SessionName {
 pub struct OpenedSession {
     /// The cookie's value.
     pub cookie: String,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -54,7 +54,7 @@ struct Grant {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Holder {
-    /// The root token of this digest: another root token ends the session.
+    /// The digest of the root token: changing the root token ends the session.
     Root(String),
     Token {
         organization: OrganizationId,
@@ -62,7 +62,7 @@ enum Holder {
     },
 }
 
-/// Opens a session for an operator who has just proved a token. `None` if no root token is set in this process.
+/// Opens a session for an operator who has just authenticated with a token. `None` if no root token is set in this process.
 ///
 /// # Panics
 /// Never: a grant serializes.
@@ -90,7 +90,7 @@ pub fn open(world: &World, identity: &Identity) -> Option<OpenedSession> {
     })
 }
 
-/// The operator of a session's cookie. `None`: it is no session of ours, is over, or its token is.
+/// Authenticates a session's cookie. `None`: it is invalid or expired, was ended, or its token is no longer valid.
 ///
 /// # Errors
 /// The table's.
@@ -130,7 +130,7 @@ fn root_digest(world: &World) -> Option<String> {
     Some(digest(&[ABOUT, root.expose()]))
 }
 
-/// Ends a session before its time.
+/// Ends a session before it expires.
 ///
 /// # Errors
 /// The table's.

@@ -1,11 +1,11 @@
-//! Strength of a root token: how many guesses it stands at most.
+//! Strength of a root token: an upper bound of its entropy.
 
-/// Least strength of a root token that others than this machine can try.
+/// Least strength of a root token that can be tried from other machines.
 pub const MIN_TOKEN_BITS: u32 = 128;
-/// Least number of different characters of a token that was chosen at random.
+/// Least number of different characters of a randomly chosen token.
 const MIN_DISTINCT: usize = 8;
 
-/// Bits of a token that was chosen at random from the kinds of characters that it has. A token of few different characters was not.
+/// Bits of entropy, if the token was chosen at random from the character classes that it contains. A token of few different characters was not.
 #[must_use]
 pub fn bits(token: &str) -> u32 {
     let mut distinct: Vec<char> = token.chars().collect();
@@ -18,7 +18,7 @@ pub fn bits(token: &str) -> u32 {
     n.saturating_mul(hundredths(&distinct)) / 100
 }
 
-/// Hundredths of a bit of one character, from the kinds that are there.
+/// Hundredths of a bit per character, by the character classes present.
 fn hundredths(distinct: &[char]) -> u32 {
     let has = |kind: fn(&char) -> bool| distinct.iter().any(kind);
     if distinct.iter().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {

@@ -1,22 +1,22 @@
-//! What identifies a run and its conversation at the agent.
+//! The agent's own ids of a run and its conversation.
 
 use tieline_core::conversation::Conversation;
 
 use super::{LeasedConversation, RunError, update};
 use crate::world::World;
 
-/// What identifies a run and its conversation at the agent.
+/// The agent's own ids of a run and its conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AgentRefs {
-    /// The run.
+    /// Id of the run at the agent.
     pub(super) run_ref: Option<String>,
     /// Where to resume reading.
     pub(super) cursor: Option<String>,
-    /// The conversation.
+    /// Id of the conversation at the agent.
     pub(super) conversation_ref: Option<String>,
 }
 
-/// Records what identifies the run and its conversation at the agent, if that is news: another process needs it to cancel and to
+/// Records the agent's ids of the run and its conversation, if they are new: another process needs them to cancel and to
 /// resume, and the session's next run to stay in the conversation.
 pub(super) async fn record_refs(
     world: &World,
@@ -40,7 +40,7 @@ fn apply_refs(conversation: &mut Conversation, refs: &AgentRefs) {
         run.cursor.clone_from(&refs.cursor);
     }
     let number = run.session;
-    // A session that began meanwhile has a conversation of its own.
+    // A session that was started meanwhile has a conversation of its own.
     if let Some(session) = conversation.session_numbered_mut(number)
         && refs.conversation_ref.is_some()
     {

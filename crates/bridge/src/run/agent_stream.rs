@@ -26,18 +26,18 @@ use crate::lease_watch::{LeaseSignal, LeaseWatch};
 use crate::media;
 use crate::world::World;
 
-/// How long before its end a process stops asking and hands over.
+/// How long before its deadline a process stops reading and hands the run over.
 const HAND_OVER_MARGIN: Duration = Duration::from_secs(15);
-/// How long telling an agent to stop may take, with all tries. Only the conversation's next run waits for it.
+/// Time limit for cancelling a run at its agent, with all attempts. Only the conversation's next run waits for it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How asking ended.
+/// How a call to the agent ended.
 pub(super) enum Ended {
-    /// With a result.
+    /// The agent ended with a result.
     Result(Outcome, Option<Notice>),
-    /// It was stopped. The agent must be told, if it may have been asked.
+    /// The run was stopped. The agent must be told, if it may have been called.
     Stopped(Option<CancelRequest>),
-    /// Our time is up; the next process goes on at the cursor.
+    /// This process's time is up; the next process continues at the cursor.
     HandOver,
     /// The agent will call back.
     Deferred,
@@ -45,7 +45,7 @@ pub(super) enum Ended {
     Lost,
 }
 
-/// What the agent has said so far.
+/// What was received from the agent so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StreamState {
     pub(super) draft: Draft,
@@ -55,7 +55,7 @@ pub(super) struct StreamState {
     pub(super) first_text_at: Option<Timestamp>,
 }
 
-/// How reading ended.
+/// How reading the stream ended.
 pub(super) enum Read {
     Completed,
     Failed(AgentFailure),
@@ -66,7 +66,7 @@ pub(super) enum Read {
     Lost,
 }
 
-/// One conversation with the agent's server.
+/// One call to the agent, and its stream of events.
 pub(super) struct AgentStream<'a> {
     pub(super) world: &'a World,
     pub(super) adapter: &'a Adapter,
@@ -78,8 +78,8 @@ pub(super) struct AgentStream<'a> {
 }
 
 impl AgentStream<'_> {
-    /// Reads the agent's stream until it ends, is stopped, or this process's time is up. What identifies run and conversation at the
-    /// agent is recorded before anything that the agent says after it is shown.
+    /// Reads the agent's stream until it ends, is stopped, or this process's time is up. The agent's ids of run and conversation
+    /// are recorded before anything that follows them in the stream is shown.
     pub(super) async fn read(&self, said: &watch::Sender<StreamState>, held: &mut LeasedConversation) -> Read {
         let agent_env = crate::agents::agent_env(self.world);
         let ran_for = self.world.clock.now().since(self.started_at);
@@ -117,7 +117,7 @@ impl AgentStream<'_> {
                 Err(error) => return Read::Failed(unkept(&error)),
             };
             let is_start = matches!(event, AgentEvent::Started { .. });
-            // A cursor covers the text before it. Both are applied at once: a run resumed there would else repeat that text.
+            // A cursor covers the text before it. Both are applied together: else a run resumed there would repeat that text.
             let cursor = match unconstrained(run.next()).now_or_never().flatten() {
                 Some(AgentEvent::Cursor(cursor)) => Some(cursor),
                 event => {
@@ -147,7 +147,7 @@ impl AgentStream<'_> {
             Ok(()) => Ok(()),
             Err(RunError::Lost) => Err(Read::Lost),
             Err(error) => {
-                // The answer counts for more: the run's end records them again.
+                // The answer matters more: the end of the run records them again.
                 warn!(run = %self.request.run, error = %error, "references of the agent's run can't be recorded");
                 Ok(())
             }
@@ -201,7 +201,7 @@ impl AgentStream<'_> {
             cursor,
             ..
         } = said;
-        // Only a run that goes on elsewhere, or by callbacks, may still complete what is held back.
+        // Only a run that continues in another process, or by callbacks, may still complete the text that is held back.
         let goes_on = matches!(ended, Read::TimeUp | Read::Deferred | Read::Lost);
         if !goes_on {
             self.guard.finish(&mut draft);
@@ -246,7 +246,7 @@ impl AgentStream<'_> {
         })
     }
 
-    /// Text and cursor go into one record, so that they can't disagree.
+    /// Text and cursor are stored in one record, so that they can't disagree.
     async fn hand_over(
         &self,
         held: &LeasedConversation,
@@ -256,7 +256,7 @@ impl AgentStream<'_> {
         has_text: bool,
     ) -> Result<Ended, RunError> {
         let resume = run_ref.map(|run_ref| Resume { run_ref, cursor });
-        // A run that the agent has not begun is asked for again.
+        // A run that the agent has not started is requested again.
         let has_begun = resume.is_some() || has_text;
         let goes_on = match &resume {
             Some(resume) => self.adapter.can_resume(resume),
@@ -283,7 +283,7 @@ impl AgentStream<'_> {
         showing.record.resume = resume;
         showing.record.stage = Stage::Growing;
         self.save(showing).await?;
-        info!(run = %held.run().id, "run is handed over");
+        info!(run = %held.run().id, "handed the run over to the next process");
         Ok(Ended::HandOver)
     }
 
@@ -292,7 +292,7 @@ impl AgentStream<'_> {
     }
 }
 
-/// Tells the agent to stop, as far as it can be told in time.
+/// Tells the agent to stop, within a time limit.
 pub(super) async fn cancel(world: &World, agent: &AgentId, cancel: &CancelRequest) {
     let Ok(Some(found)) = agents::look_up(&world.store, &cancel.organization, agent, world.clock.now()).await else {
         return;
@@ -326,7 +326,7 @@ pub(super) const fn apology(failure: &AgentFailure, has_text: bool) -> Notice {
     }
 }
 
-/// The future's output, unless the run is stopped, this process's time is up, or the lease is lost before the agent was asked.
+/// The future's output, unless the run is stopped, this process's time is up, or the lease is lost before the agent was called.
 pub(super) async fn or_interrupted<T>(
     preparing: impl Future<Output = T>,
     hold: &LeaseWatch,
@@ -346,7 +346,7 @@ pub(super) async fn or_interrupted<T>(
 async fn time_up(until: Option<Instant>) {
     match until {
         Some(until) => {
-            // A quarter at most: with a short time-out there must be time to work.
+            // At most a quarter: with a short deadline there must be time to work.
             let left = until.saturating_duration_since(Instant::now());
             sleep_until(until - HAND_OVER_MARGIN.min(left / 4)).await;
         }

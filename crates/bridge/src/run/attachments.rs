@@ -1,5 +1,5 @@
-//! What goes along with a question: pictures with their bytes as far as there is room, everything else by link. What the platform
-//! gives only for minutes is fetched now, so that the link leads somewhere.
+//! Attachments of a question: pictures with their bytes within the memory budget, everything else by link. Media that the platform
+//! serves only for minutes is prefetched now, so that its link works.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use crate::courier::DownloadError;
 use crate::media::{self, FetchError, Fetched, PartRef};
 use crate::world::World;
 
-/// Most pictures of a run, and most bytes of them in sum, that go along with their bytes.
+/// Most pictures of a run that are sent with their bytes. Their total length is limited too.
 const MAX_PICTURES: usize = 16;
 const MAX_PICTURE_BYTES: usize = 8 * 1024 * 1024;
-/// How long fetching a picture may take.
+/// Timeout for fetching one picture.
 const PICTURE_PATIENCE: Duration = Duration::from_secs(30);
-/// How long all of it may take: a person waits for the answer.
+/// Timeout for all attachments: a person waits for the answer.
 const PACKING_PATIENCE: Duration = Duration::from_secs(40);
-/// MemoryBudget that a picture takes at first: most are smaller.
+/// Memory budget first taken for a picture: most are smaller.
 const FIRST_ROOM: usize = 1024 * 1024;
-/// How long a picture waits for room. Others are being fetched and soon take less, or are held as long as a run lasts.
+/// How long a picture waits for memory budget. Other pictures are being fetched and soon need less, or are held as long as a run lasts.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What became of a file that is sent by link.
+/// Outcome of prefetching a file that is sent by link.
 enum Kept {
-    /// It is stored, so its type is known, and its name if the platform tells it.
+    /// It is stored, so its type is known, and its name if the platform reports it.
     Yes { mime: String, name: Option<String> },
-    /// The platform is asked when the link is followed.
+    /// It is fetched from the platform when the link is followed.
     ByLink,
-    /// The platform doesn't give it.
+    /// The platform doesn't serve it.
     Lost,
 }
 
-/// What is packed for one question.
+/// The attachments of one question.
 pub(super) struct Attachments<'a> {
     world: &'a World,
     bot: &'a Bot,
@@ -46,7 +46,7 @@ pub(super) struct Attachments<'a> {
 }
 
 impl<'a> Attachments<'a> {
-    /// Nothing yet. `inline` says whether the agent wants pictures with their bytes.
+    /// None yet. `inline` says whether the agent wants pictures with their bytes.
     pub(super) fn new(world: &'a World, bot: &'a Bot, inline: bool) -> Self {
         Self {
             world,
@@ -57,7 +57,7 @@ impl<'a> Attachments<'a> {
         }
     }
 
-    /// A part as the agent gets it.
+    /// A part as it is sent to the agent.
     pub(super) async fn part(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> AgentPart {
         let (inline, mime, name, unavailable) = match self.picture(record, part, place).await {
             Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name, false),
@@ -77,7 +77,7 @@ impl<'a> Attachments<'a> {
         }
     }
 
-    /// Fetches a file that the platform soon doesn't give any more.
+    /// Prefetches a file that the platform deletes soon.
     async fn keep(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Kept {
         if !self.bot.connector.manifest().media_is_short_lived {
             return Kept::ByLink;
@@ -88,8 +88,8 @@ impl<'a> Attachments<'a> {
             Err(error) => error,
         };
         let account = &self.bot.account.integration;
-        warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be kept");
-        // A longer one than is kept still comes by its link, for as long as the platform gives it.
+        warn!(account.id = %account, event.key = %record.id, error = %error, "part of a message can't be prefetched");
+        // A file too long to be stored is still sent by link, for as long as the platform serves it.
         match error {
             FetchError::Download(DownloadError::TooLong(max)) if max < self.world.settings.max_file_bytes => {
                 Kept::ByLink
@@ -117,11 +117,11 @@ impl<'a> Attachments<'a> {
             }
             Err(error) => {
                 if matches!(error, FetchError::NoRoom(_)) {
-                    // For the others there is none either.
+                    // None of the other pictures would get any either.
                     self.n_pictures_left = 0;
                 }
                 let account = &self.bot.account.integration;
-                warn!(account.id = %account, event.key = %record.id, error = %error, "picture can't be sent along");
+                warn!(account.id = %account, event.key = %record.id, error = %error, "picture can't be sent with its bytes");
                 None
             }
         }

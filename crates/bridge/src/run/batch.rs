@@ -1,4 +1,4 @@
-//! A batch of wake-ups for the runner: all at the same time. One that finds no slot waits here, where the process may, or on the queue.
+//! Runs a batch of wake-ups concurrently. One that finds no slot waits here, if the process may, or on the queue.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::metrics::RetrySource;
 use crate::tenant_slots::{Missing, Slot};
 use crate::world::{World, chance};
 
-/// Between two looks for a place among a tenant's runs.
+/// Backoff between two checks for a free slot.
 const WHEN_FULL: Backoff = Backoff {
     base: Duration::from_millis(1000),
     cap: WHEN_FULL_AT_MOST,
 };
-/// The longest time between two looks for a place.
+/// Longest time between two checks for a free slot.
 pub(crate) const WHEN_FULL_AT_MOST: Duration = Duration::from_secs(10);
-/// How much longer than it waits in this process a wake-up is hidden: if the process dies, another one gets it soon.
+/// How much longer than it waits in this process a wake-up is hidden: if the process dies, another one receives it soon.
 const HIDDEN_LONGER: Duration = Duration::from_secs(10);
-/// After a table or a queue failed.
+/// Backoff after a table or a queue failed.
 const WHEN_FAILED: Backoff = Backoff {
     base: Duration::from_secs(2),
     cap: Duration::from_secs(64),
 };
-/// After so many deliveries a wake-up that waits is replaced by a new one. Well before the queue would give it up.
+/// After so many deliveries a waiting wake-up is replaced by a new one. Well before the queue would move it to the dead letters.
 const MAX_WAITS: u32 = 60;
 
 /// Runs a batch until `until`. Returns the ids of the records to retry.
@@ -68,8 +68,8 @@ async fn run_one(world: &World, mut item: Received<WakeUp>, until: Option<Instan
     Some(item.id)
 }
 
-/// Follows a wake-up that was deleted when it was received: for as long as its watchdog takes to come, if it has one. What is to be done
-/// later goes to `work`.
+/// Processes a wake-up that was deleted on receipt, until its watchdog takes over, if it has one. Retries that are due later are sent
+/// to `work`.
 pub async fn run_accepted(world: &World, wake: WakeUpV1) {
     let until = Instant::now() + world.settings.watchdog;
     let mut granted = None;
@@ -103,14 +103,14 @@ pub async fn run_accepted(world: &World, wake: WakeUpV1) {
     }
 }
 
-/// Leaves an accepted wake-up for `delay`: to its watchdog, if it has one. With another wake-up there would be one more each time.
+/// Leaves an accepted wake-up for `delay`: to its watchdog, if it has one. Sending another wake-up would add one each time.
 pub async fn leave(world: &World, wake: WakeUpV1, delay: Duration) {
     if wake.watch_at.is_none() {
         start_over(world, wake, delay).await;
     }
 }
 
-/// A wake-up's wait for a slot, in this process.
+/// A wake-up's wait for a slot, within this process.
 #[derive(Default)]
 struct Waiting {
     granted: Option<Slot>,
@@ -118,7 +118,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Waits until the wake-up may try again. Else gives the delay after which the queue is to show it again.
+    /// Waits until the wake-up may be retried here. Otherwise returns the delay after which the queue is to deliver it again.
     async fn wait(
         &mut self,
         world: &World,
@@ -149,7 +149,7 @@ impl Waiting {
     }
 }
 
-/// Waits at most for `left` until the wake-up may try again, with a slot if it was granted one. Else gives the delay after which it may.
+/// Waits at most for `left` until the wake-up may be retried, with a slot if it was granted one. The error is the delay before the next attempt.
 async fn wait_for_slot(
     world: &World,
     wake: &WakeUpV1,
@@ -171,7 +171,7 @@ async fn wait_for_slot(
             Ok(None) => Err(crowded),
             Err(_) => Err(Duration::ZERO),
         },
-        // Other processes don't say when they give one back.
+        // Other processes don't announce that they release one.
         Missing::Everywhere => match timeout(left.min(crowded), slots.wait_everywhere(organization, id)).await {
             Ok(Some(())) | Err(_) => Ok(None),
             Ok(None) => Err(crowded),
@@ -179,7 +179,7 @@ async fn wait_for_slot(
     }
 }
 
-/// Replaces a wake-up by a new one: one that waits, for a slot or for a table, must not end among the dead letters. `false` if the queue didn't take it.
+/// Replaces a wake-up by a new one: one that waits for a slot or a table must not end among the dead letters. `false` if the queue didn't accept it.
 async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
     let wake = WakeUp::V1(WakeUpV1 { relay: None, ..wake });
     let sent = work::send(&world.queues, &[(wake, delay)]).await;
@@ -189,9 +189,9 @@ async fn start_over(world: &World, wake: WakeUpV1, delay: Duration) -> bool {
     sent.is_ok()
 }
 
-/// Shows the record again after `delay`, instead of after the queue's long time-out.
+/// Makes the queue deliver the record again after `delay`, instead of after its long visibility timeout.
 async fn again_in(world: &World, receipt: &str, delay: Duration) {
     if let Err(error) = work::retry_in(&world.queues, receipt, delay).await {
-        warn!(error = %error, "wake-up comes again only after the queue's time-out");
+        warn!(error = %error, "wake-up is retried only after the queue's visibility timeout");
     }
 }

@@ -1,4 +1,4 @@
-//! How far the callbacks of an agent are applied to the reply of its run.
+//! Which of an agent's callbacks are applied to the reply of its run.
 
 use tieline_core::conversation::{RunPhase, RunState};
 use tieline_store::reply::{self, ReplyRecord};
@@ -7,13 +7,13 @@ use tieline_store::{message, run};
 use super::RunError;
 use crate::world::World;
 
-/// The number of the last callback that the reply contains.
+/// The sequence number of the last callback that the reply contains.
 pub(super) fn applied(record: &ReplyRecord) -> u64 {
     let cursor = record.resume.as_ref().and_then(|resume| resume.cursor.as_deref());
     cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0)
 }
 
-/// Whether something has come for a run that is not held: the callback's wake-up found its lease held and ended, or died.
+/// Whether a run without a lease holder has unapplied callbacks or a stop: the callback's wake-up found the lease held and ended, or died.
 pub(super) async fn has_news(world: &World, run: &RunState) -> Result<bool, RunError> {
     if run.phase != RunPhase::Deferred {
         return Ok(false);
@@ -22,7 +22,7 @@ pub(super) async fn has_news(world: &World, run: &RunState) -> Result<bool, RunE
         return Ok(true);
     }
     let now = world.clock.now();
-    // Most have not heard anything when they are looked at.
+    // Most runs have no callbacks yet when they are checked.
     let Some(mut head) = run::get_run(&world.store, &run.id, now).await? else {
         return Ok(false);
     };

@@ -1,4 +1,4 @@
-//! Runs whose agent calls back: each wake-up takes in what has arrived, and the watchdog keeps the time. It looks every 15 minutes.
+//! Runs whose agent calls back: each wake-up applies the callbacks received since, and a watchdog checks the run every 15 minutes.
 
 use std::time::Duration;
 
@@ -26,20 +26,20 @@ use crate::deliver::ReplyDelivery;
 use crate::media;
 use crate::world::World;
 
-/// How long an agent that has asked the person may take to say that this was all.
+/// How long an agent that has asked the person a question may take to complete the run.
 const AFTER_QUESTION: Duration = Duration::from_secs(2);
 
-/// What came of taking in.
-enum TakenIn {
+/// Outcome of applying callbacks.
+enum Applied {
     /// The run has ended.
     Ended(Outcome, Option<Notice>),
     /// It was stopped.
     Stopped,
-    /// It goes on, and should be looked at again after this time, if not before.
+    /// It continues, and should be checked again after this time at the latest.
     GoesOn(Option<Duration>),
 }
 
-/// Takes in what has arrived since the last wake-up.
+/// Applies the callbacks received since the last wake-up.
 pub(super) async fn resume(
     world: &World,
     held: &mut LeasedConversation,
@@ -68,16 +68,16 @@ pub(super) async fn resume(
     let mut cancelling = None;
     let is_recorded = showing.record.outcome.is_some();
     if !is_recorded {
-        let (outcome, notice) = match take_in(world, held, &mut showing).await? {
-            TakenIn::Ended(outcome, notice) => {
+        let (outcome, notice) = match apply_callbacks(world, held, &mut showing).await? {
+            Applied::Ended(outcome, notice) => {
                 let notice = incoming_guard::notice(held, &asked, &outcome, notice);
                 (outcome, notice)
             }
-            TakenIn::Stopped => {
+            Applied::Stopped => {
                 cancelling = Some(execute::cancel_request(held, &bot, last, None));
                 (Outcome::Stopped, Some(Notice::Stopped))
             }
-            TakenIn::GoesOn(again) => return Ok(Left::Parked(again)),
+            Applied::GoesOn(again) => return Ok(Left::Parked(again)),
         };
         let mut step = LedgerStep::new(world.clock.now(), "result");
         if let Outcome::Failed(failure) = &outcome {
@@ -89,7 +89,7 @@ pub(super) async fn resume(
     }
     run::close_run(&world.store, &held.run().id).await?;
     if is_recorded {
-        // The process that recorded it died before the end: from here on attempts are counted.
+        // The process that recorded the end died before delivering it: from here on attempts are counted.
         update(world, held, |it| execute::set_phase(it, RunPhase::Delivering)).await?;
     }
     let context = RunContext {
@@ -101,12 +101,12 @@ pub(super) async fn resume(
     context.end(held, showing, ledger, cancelling).await
 }
 
-/// Folds the new events into the reply.
-async fn take_in(
+/// Applies the new events to the reply.
+async fn apply_callbacks(
     world: &World,
     held: &mut LeasedConversation,
     showing: &mut ReplyDelivery<'_>,
-) -> Result<TakenIn, RunError> {
+) -> Result<Applied, RunError> {
     let guard = OutgoingGuard::of(held);
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
@@ -141,13 +141,13 @@ async fn take_in(
             if !waits_for_person || has_waited {
                 break;
             }
-            // It may say its last word behind the question, which would be refused to a run that has ended.
+            // The agent may send its last event after the question; a run that has ended would reject it.
             has_waited = true;
             sleep(AFTER_QUESTION).await;
             continue;
         }
         keep(held, showing, &draft, seq);
-        // The last event and what it means for the run are one write.
+        // The last event and the resulting end of the run are one write.
         if terminal.is_none() && !waits_for_person {
             showing.record.stage = Stage::Growing;
             showing.save().await?;
@@ -164,11 +164,11 @@ async fn take_in(
     if let Some(event) = terminal {
         guard.log(world, held, &held.run().agent, &draft.held_back).await;
         let (outcome, notice) = ending(event, has_text, draft.is_blank());
-        return Ok(TakenIn::Ended(outcome, notice));
+        return Ok(Applied::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
         guard.finish_reply(&mut showing.record);
-        return Ok(TakenIn::Stopped);
+        return Ok(Applied::Stopped);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
         let failure = AgentFailure {
@@ -178,12 +178,12 @@ async fn take_in(
         };
         guard.finish_reply(&mut showing.record);
         let notice = agent_stream::apology(&failure, has_text);
-        return Ok(TakenIn::Ended(Outcome::Failed(failure), Some(notice)));
+        return Ok(Applied::Ended(Outcome::Failed(failure), Some(notice)));
     }
-    show(showing).await.map(TakenIn::GoesOn)
+    show(showing).await.map(Applied::GoesOn)
 }
 
-/// What a start says of the run and its conversation.
+/// The agent's ids in a start event.
 fn refs_of(event: &AgentEvent) -> Option<AgentRefs> {
     let AgentEvent::Started {
         run_ref,
@@ -210,7 +210,7 @@ fn draft_of(record: &ReplyRecord) -> Draft {
     }
 }
 
-/// Text and cursor go into one record, so that they can't disagree.
+/// Text and cursor are stored in one record, so that they can't disagree.
 fn keep(held: &LeasedConversation, showing: &mut ReplyDelivery<'_>, draft: &Draft, seq: u64) {
     showing.record.text.clone_from(&draft.text);
     showing.record.reasoning.clone_from(&draft.reasoning);

@@ -1,4 +1,4 @@
-//! Asks the agent and shows the answer while it grows.
+//! Executes a run: calls the agent and shows the answer while it grows.
 
 use std::time::Duration;
 
@@ -38,27 +38,27 @@ use crate::integration_log;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::World;
 
-/// What stays the same while this process works on a run.
+/// What stays constant while this process works on a run.
 pub(super) struct RunContext<'a> {
-    /// What every run needs.
+    /// The process's clients, settings and clock.
     pub(super) world: &'a World,
     /// The bot that was spoken to.
     pub(super) bot: &'a Bot,
-    /// The messages of the run that are not at their ends.
+    /// The messages of the run that have not ended.
     pub(super) asked: &'a [Asked],
-    /// When this process is cut off, if it is.
+    /// The deadline of this process, if it has one.
     pub(super) until: Option<Instant>,
 }
 
-/// What comes after the agent was asked.
+/// The next step after calling the agent.
 enum Next {
-    /// The result is recorded and goes to the chat; meanwhile the agent is told to stop, if it is to.
+    /// Deliver the recorded result; meanwhile tell the agent to stop, if it must be told.
     Deliver(Option<CancelRequest>),
-    /// Nothing in this process.
+    /// None in this process.
     Leave(Left),
 }
 
-/// Goes on with the run that this process holds: asks the agent unless its result is recorded, then brings the chat there.
+/// Continues the run that this process holds: calls the agent unless its result is recorded, then delivers the reply.
 pub(super) async fn resume(
     world: &World,
     held: &mut LeasedConversation,
@@ -84,7 +84,7 @@ pub(super) async fn resume(
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
-    // The first holder of a run is the first to write its reply, unless an operator redrove its message or it was signed while it waited.
+    // The first holder of a run is the first to write its reply, unless an operator redrove its message or it got a waiting sign.
     let may_be_signed = held.run().may_be_signed && deliver::mode(&bot).waiting_sign != WaitingSign::Nothing;
     let found = match held.run().attempt == 1 && last.record.redrives == 0 && !may_be_signed {
         true => None,
@@ -119,7 +119,7 @@ pub(super) async fn resume(
 }
 
 impl RunContext<'_> {
-    /// Asks the agent, and records what it came to.
+    /// Calls the agent, and records the result.
     async fn ask(
         &self,
         held: &mut LeasedConversation,
@@ -145,17 +145,17 @@ impl RunContext<'_> {
                 Ok(Next::Deliver(None))
             }
             Ended::Stopped(cancel) => {
-                // The chat before the agent, which may take its time to hear of it.
+                // The chat before the agent, which may be slow to respond.
                 let stopped = (Outcome::Stopped, Some(Notice::Stopped));
                 record_result(world, held, showing, stopped, ledger).await?;
                 remember(world, held, asked, &showing.record).await?;
-                // The run's previous holder may have asked the agent.
+                // The run's previous holder may have called the agent.
                 let before = asked.last().filter(|_| held.run().attempt > 1);
                 let before = before.map(|last| cancel_request(held, bot, last, resume));
                 Ok(Next::Deliver(cancel.or(before)))
             }
             Ended::HandOver => {
-                // A process that ended as planned is no failed attempt. Not the first one either: the reply has a record now.
+                // A process that ended as planned is no failed attempt. Not reset to zero either: the reply has a record now.
                 update(world, held, |it| it.run.iter_mut().for_each(|run| run.attempt = 1)).await?;
                 Ok(Next::Leave(Left::Parked(Some(Duration::ZERO))))
             }
@@ -167,7 +167,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Brings the chat to the recorded result, and tells the agent meanwhile if it is to stop.
+    /// Delivers the recorded result, and meanwhile tells the agent to stop, if it must be told.
     pub(super) async fn end(
         &self,
         held: &mut LeasedConversation,
@@ -186,7 +186,7 @@ impl RunContext<'_> {
         };
         let delivering = async {
             let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger)).await;
-            // The agent may take longer to hear of it.
+            // The agent may be slow to respond.
             held.working.pause();
             left
         };
@@ -250,7 +250,7 @@ impl RunContext<'_> {
         };
         let asking = async {
             let read = asking.await;
-            // However it ended: the delivering task goes on until it is told.
+            // However the stream ended: the delivering task continues until it is notified.
             done.notify_one();
             signs_done.notify_one();
             read
@@ -262,7 +262,7 @@ impl RunContext<'_> {
             Ok(read) => read,
             Err(called_away) => return Ok(called_away),
         };
-        // There is no receiver any more.
+        // There is no receiver left.
         let said = said.send_replace(StreamState::default());
         if let Some(at) = said.first_text_at {
             ledger.push(LedgerStep::new(at, "first_text"));
@@ -272,7 +272,7 @@ impl RunContext<'_> {
     }
 }
 
-/// The question of a run whose agent was asked by an earlier process.
+/// The cancel request of a run whose agent was called by an earlier process.
 pub(super) fn cancel_request(
     held: &LeasedConversation,
     bot: &Bot,
@@ -289,7 +289,7 @@ pub(super) fn cancel_request(
     }
 }
 
-/// The messages of the run that are not at their ends yet, with what they say.
+/// The messages of the run that have not ended yet, with their content.
 pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec<Asked>, RunError> {
     let (run, now) = (held.run(), world.clock.now());
     // An earlier holder of the run may have ended some of them.
@@ -331,7 +331,7 @@ pub(super) fn rest(conversation: &mut tieline_core::conversation::Conversation, 
     }
 }
 
-/// The run as the agent knows it, from a process that died before it recorded some text.
+/// The agent's id of the run and its cursor, from a process that died before it recorded any text.
 fn begun(held: &LeasedConversation) -> Option<Resume> {
     let run = held.run();
     let run_ref = run.run_ref.clone()?;
@@ -339,12 +339,12 @@ fn begun(held: &LeasedConversation) -> Option<Resume> {
     Some(Resume { run_ref, cursor })
 }
 
-/// What an earlier process has read, where this one goes on.
+/// The stream state at which this process continues where an earlier one stopped.
 fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
     let Some(resume) = resume else {
         return StreamState::default();
     };
-    // Without a cursor the agent says everything again.
+    // Without a cursor the agent repeats everything.
     let draft = match resume.cursor {
         Some(_) => Draft {
             text: record.text.clone(),
@@ -380,7 +380,7 @@ async fn recall(
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
     let run = held.run();
-    // Messages at their ends say that everything before was done; and without them the turn would be another.
+    // Ended messages show that everything before was done; and without them the turn would be incomplete.
     if asked.len() != run.messages.len() || run.phase == RunPhase::Delivering {
         return Ok(());
     }
@@ -396,7 +396,7 @@ async fn recall(
     remember(world, held, asked, record).await
 }
 
-/// Keeps the turn for agents that keep none: also one that ended early, for the chat shows it and people refer to it.
+/// Stores the transcript turn for agents that keep none: also one that ended early, for the chat shows it and people refer to it.
 async fn remember(
     world: &World,
     held: &LeasedConversation,
@@ -409,7 +409,7 @@ async fn remember(
     Ok(())
 }
 
-/// Makes the agent's result durable. From here on the agent is never asked again.
+/// Makes the agent's result durable. From here on the agent is never called again.
 async fn record_result(
     world: &World,
     held: &LeasedConversation,
@@ -433,7 +433,7 @@ async fn record_result(
     record_final(showing, (outcome, notice)).await
 }
 
-/// Says in the integration's log why the agent failed, in the agent's own words. They hold no secrets and not the question.
+/// Writes the agent's own error message to the integration's log. It contains neither secrets nor the question.
 pub(super) async fn log_failure(world: &World, held: &LeasedConversation, failure: &AgentFailure) {
     let (agent, AgentFailure { code, message, .. }) = (&held.run().agent, failure);
     let integration = &held.conversation.key.integration;
@@ -459,7 +459,7 @@ pub(super) async fn record_final(
     showing.record.notice = notice;
     showing.record.resume = None;
     match showing.save_patiently().await {
-        // What an earlier holder recorded counts: the chat may show some of it already.
+        // A result recorded by an earlier holder takes precedence: the chat may show some of it already.
         Err(DeliverError::Store(StoreError::Conflict)) if Box::pin(showing.adopt_outcome()).await? => Ok(()),
         saved => Ok(saved?),
     }

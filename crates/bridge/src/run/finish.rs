@@ -1,4 +1,4 @@
-//! The end of a run: the chat, the other bubbles, the ledger.
+//! The end of a run: delivers the final text, closes other bubbles, ends the messages in the ledger.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
 
-/// Brings the chat to the final text and the messages to their ends.
+/// Delivers the final text and ends the messages.
 pub(super) async fn deliver(
     world: &World,
     held: &mut LeasedConversation,
@@ -36,7 +36,7 @@ pub(super) async fn deliver(
     until: Option<Instant>,
     mut ledger: Vec<LedgerStep>,
 ) -> Result<Left, RunError> {
-    // Of several messages the first would be ended before the last, and of a failed one an entry is made first.
+    // With several messages the first would be ended before the last, and for a failed one a dead letter is written first.
     if asked.len() == 1 && matches!(showing.record.outcome, Some(Outcome::Completed)) && !showing.is_pulled() {
         showing.let_the_ledger_tell();
     }
@@ -57,7 +57,7 @@ pub(super) async fn deliver(
     let now = world.clock.now();
     match shown {
         DeliveryOutcome::Yes | DeliveryOutcome::Until(_) => ledger.push(LedgerStep::new(now, "delivered")),
-        // The confirmation of `/stop` is all that the chat gets.
+        // The chat shows nothing but the confirmation of `/stop`.
         DeliveryOutcome::Stopped => {}
         DeliveryOutcome::NotBefore(at) if showing.is_pulled() => {
             ledger.push(LedgerStep::new(now, "ready"));
@@ -89,11 +89,11 @@ pub(super) async fn deliver(
     Ok(Left::Finished)
 }
 
-/// The run waits for its platform. That is no attempt that failed.
+/// Parks the run until its platform is ready. That is no failed attempt.
 fn leave_to_the_platform(conversation: &mut Conversation) {
     if let Some(run) = &mut conversation.run {
         run.phase = RunPhase::Delivering;
-        // Never as if it had not been begun.
+        // Not zero, which would mean that it was never started.
         run.attempt = run.attempt.saturating_sub(1).max(1);
     }
 }
@@ -103,20 +103,20 @@ fn fate(record: &ReplyRecord) -> (MessageState, Option<String>) {
         Some(Outcome::Completed) | None => (MessageState::Answered, None),
         Some(Outcome::Failed(failure)) => (MessageState::Failed, Some(failure.code.clone())),
         Some(Outcome::Stopped) => (MessageState::Stopped, None),
-        // By the mapper, before it named the person after all: nothing else refuses a message in its run.
+        // Refused by the mapper, which named the person later: nothing else refuses a message in its run.
         Some(Outcome::Refused) => (MessageState::Refused, Some(message::UNKNOWN_PERSON.to_owned())),
         Some(Outcome::Commanded) => (MessageState::Commanded, None),
     }
 }
 
-/// Whether the platform was told meanwhile that there is nothing more to fetch: the rest is pushed without waiting. Asked after the
-/// result is recorded, so that a poll which ends the fetching later than this sees the result, and has the rest pushed itself.
+/// Whether a poll was told meanwhile that there is nothing more to fetch: then the rest is pushed without waiting. Read after the
+/// result is recorded, so that a poll that closes later than this sees the result, and causes the push itself.
 async fn is_closed(world: &World, record: &ReplyRecord) -> Result<bool, RunError> {
     let found = reply::get(&world.store, &record.id, world.clock.now()).await?;
     Ok(found.is_some_and(|found| found.closed.is_some()))
 }
 
-/// Where the platform polls for the answer, a later wake-up checks whether it did.
+/// Where the platform polls for the answer, sends a later wake-up that checks whether it did.
 async fn look_after_later(
     world: &World,
     held: &LeasedConversation,
@@ -158,12 +158,12 @@ async fn end_all(
             session: Some((session.id.clone(), session.number)),
             steps,
         };
-        // First, so that a message that failed is never without an entry.
+        // Written first, so that a failed message always has a dead letter.
         if state == MessageState::Failed {
             integration_log::dead_letter(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
         }
         let took = now.since(it.record.received_at);
-        // It may be the only record of what the platform accepted: a holder that doesn't know would send it again.
+        // It may be the only record of what the platform accepted: a holder that doesn't know that would send it again.
         let ended = loop {
             match end(world, it, &ending).await {
                 Err(error) => patience.wait(&it.record.id, error).await?,
@@ -206,7 +206,7 @@ fn is_over(asked: &Asked, ending: &Ending) -> bool {
         && ending.steps.iter().any(|step| step.step == "delivered")
         && asked.message.parts.is_empty()
         && quoted.is_none_or(|quoted| quoted.parts.is_empty())
-        // Whether that has files only the platform can tell.
+        // Only the platform knows whether a quoted message has files.
         && asked.message.refers_to.is_none()
 }
 
@@ -236,7 +236,7 @@ pub(super) async fn give_up(
     .await
 }
 
-/// Ends a message whose event can't be read any more.
+/// Ends a message whose stored event can't be read.
 pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Result<(), RunError> {
     error!(account.id = %record.integration, event.key = %record.id, "stored event can't be read");
     integration_log::dead_letter(world, record, "unreadable").await?;
@@ -252,7 +252,7 @@ pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Re
     Ok(())
 }
 
-/// Closes the bubble of a message that ended while it waited: the process that ended it may have died before doing so.
+/// Closes the bubble of a message that ended while it was pending: the process that ended it may have died before doing so.
 pub(super) async fn close_ended(
     world: &World,
     held: &LeasedConversation,
@@ -266,14 +266,14 @@ pub(super) async fn close_ended(
     let Some(bot) = held.open_bot(world) else {
         return Ok(());
     };
-    // What is pushed shows nothing yet but a sign.
+    // Where replies are pushed, the chat shows nothing but a sign yet.
     match deliver::is_pulled(&bot) {
         true => Ok(notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await?),
         false => waiting_signs::remove(world, &bot, record, &held.id(), notice).await,
     }
 }
 
-/// Closes what the merged messages show: their answer stands under the last of them.
+/// Closes what the chat shows for merged messages: their answer is shown with the last of them.
 pub(super) async fn close_merged(
     world: &World,
     held: &LeasedConversation,
@@ -305,7 +305,7 @@ pub(super) async fn close_merged(
     Ok(())
 }
 
-/// Has a reply show what another one shows, unless it has come to something else.
+/// Makes a reply show the answer of another one, unless it has an outcome of its own.
 async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result<(), StoreError> {
     let pointing = |record: ReplyRecord| ReplyRecord {
         same_as: Some(other.clone()),
@@ -317,7 +317,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
         Err(StoreError::Conflict) => {}
         saved => return saved,
     }
-    // We were here before, or its message failed once and was redriven.
+    // An earlier holder wrote it, or its message failed once and was redriven.
     let found = reply::get(&world.store, &id, now).await?;
     let Some(before) = found.filter(|it| it.outcome.is_none() && it.same_as.is_none()) else {
         return Ok(());
@@ -325,7 +325,7 @@ async fn show_same(world: &World, blank: ReplyRecord, other: &ReplyId) -> Result
     reply_writes::save(world, Some(&before), &mut pointing(before.clone()), now).await
 }
 
-/// Keeps the turn for protocols that keep none.
+/// Stores the transcript turn for protocols that keep none.
 pub(super) async fn remember_turn(
     world: &World,
     held: &LeasedConversation,

@@ -1,4 +1,4 @@
-//! Answers to proactive messages: what a person says first in a direct chat after one is told with that message as its quote.
+//! Answers to proactive messages: the person's first message after one in a direct chat goes to the agent with that message as its quote.
 
 use tieline_core::event::{ChatKind, Quoted};
 use tieline_core::message_state::MessageState;
@@ -12,8 +12,8 @@ use crate::quotes;
 use crate::users;
 use crate::world::World;
 
-/// Gives the run's first message the proactive message that it follows, if there is one. Every holder of the run gives the same, since
-/// it is forgotten only when the run has ended.
+/// Adds to the run's first message the proactive message that it follows, if there is one. Every holder of the run finds the same, since
+/// the link is removed only when the run has ended.
 pub(super) async fn find(world: &World, held: &LeasedConversation, asked: &mut [Asked]) -> Result<(), RunError> {
     let key = &held.conversation.key;
     let Some(first) = asked.first_mut().filter(|_| key.chat.kind == ChatKind::Direct) else {
@@ -42,13 +42,13 @@ pub(super) async fn find(world: &World, held: &LeasedConversation, asked: &mut [
     Ok(())
 }
 
-/// Whether the platform did not take it.
+/// Whether the platform refused the proactive message.
 async fn is_refused(world: &World, said: &reply::ReplyRecord) -> Result<bool, RunError> {
     let found = message::get(&world.store, &said.message, world.clock.now()).await?;
     Ok(found.is_some_and(|found| found.state == MessageState::Failed))
 }
 
-/// The run has ended: what is said next follows its answer.
+/// Removes the link when the run has ended: the next message follows the run's answer.
 pub(super) async fn forget(world: &World, asked: &[Asked]) -> Result<(), RunError> {
     for (it, followed) in asked.iter().filter_map(|it| Some((it, it.follows.as_ref()?))) {
         let id = user::id_of(&it.record.integration, &it.message.sender.id);

@@ -1,4 +1,4 @@
-//! What others said in the group since the last question, for the agent: see
+//! What others said in the group since the last question, as context for the agent: see
 //! [`tieline_core::trigger::TriggerSettings::group_context`].
 
 use tieline_store::overheard;
@@ -8,12 +8,12 @@ use super::{LeasedConversation, RunError, speakers};
 use crate::accounts::Bot;
 use crate::world::World;
 
-/// Stands before what others said. In English, as all that agents are told which people don't see.
+/// Precedes what others said. In English, like everything that agents are sent and people don't see.
 const BEFORE: &str = "[Said in this group before, not to you:]";
-/// Stands behind it.
+/// Follows it.
 const BEHIND: &str = "[End of what was said before. The question:]";
 
-/// Gives the run's first message the context of the group, if the run has one. Every holder of the run gives the same.
+/// Adds the group's context to the run's first message, if the run has one. Every holder of the run adds the same.
 pub(super) async fn add(
     world: &World,
     held: &LeasedConversation,

@@ -1,5 +1,5 @@
-//! Credentials in questions that a run meets: the notice below an answer to a message that had one, and quotes, which only the platform can
-//! tell and which are fetched for the run.
+//! Credentials in a run's questions: the notice below the answer to a message that had one, and quotes, which only the platform knows
+//! and which are fetched for the run.
 
 use tieline_core::agent::AgentMessage;
 use tieline_core::notice::Notice;
@@ -9,7 +9,7 @@ use tieline_store::reply::Outcome;
 use super::LeasedConversation;
 use super::request::Asked;
 
-/// The notice of a run, which is the warning about a credential where an answer has no other.
+/// The notice of a run: the warning about a credential, if the answer has no other.
 pub(super) fn notice(
     held: &LeasedConversation,
     asked: &[Asked],
@@ -34,7 +34,7 @@ pub(super) fn notice(
     }
 }
 
-/// Masks credentials in what a question quotes, if the trigger wants that.
+/// Masks credentials in the quote of a question, if the trigger wants that.
 pub(super) fn mask_quote(held: &LeasedConversation, message: &mut AgentMessage) {
     let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
     let redaction = trigger.map(|trigger| &trigger.settings.redaction);

@@ -24,22 +24,22 @@ use crate::tenant_slots::Missing;
 use crate::wakeups;
 use crate::world::World;
 
-/// How long after a lost write the conversation is taken again: the other writer has finished by then.
+/// How long after a lost write the lease is acquired again: the other writer has finished by then.
 const AFTER_LOST_WRITE: Duration = Duration::from_secs(1);
-/// How much time a process must have left to begin with another run.
+/// How much time a process must have left to start another run.
 const AMPLE: Duration = Duration::from_secs(10 * 60);
 
-/// A conversation whose lease is ours, with a run in it.
+/// A conversation whose lease this process holds, with a run in it.
 pub(super) struct LeasedConversation {
     pub(super) conversation: Conversation,
     pub(super) fence: u64,
     pub(super) bound: Option<Bound>,
-    /// What identifies the conversation at the agent, learned in this run.
+    /// The agent's id of the conversation, learned in this run.
     pub(super) conversation_ref: Option<String>,
-    /// Whether the agent's protocol keeps no turns, so that we do. Learned when it is asked.
+    /// Whether the agent's protocol keeps no transcript, so that we do. Learned when it is called.
     pub(super) keeps_turns: bool,
     taking: ClaimGuard,
-    /// The right to work at the tables.
+    /// The slot for work at the tables.
     pub(super) working: Working,
 }
 
@@ -69,7 +69,7 @@ impl LeasedConversation {
             .expect("a held conversation has a run until it is settled")
     }
 
-    /// Whether this is the conversation as we wanted to take it, whatever others have changed since.
+    /// Whether `found` is the conversation under the lease that this process wanted to acquire, whatever others have changed since.
     fn is_in(&self, found: &Conversation) -> bool {
         let run = |conversation: &Conversation| conversation.run.as_ref().map(|run| run.id.clone());
         let lease = |conversation: &Conversation| {
@@ -83,7 +83,7 @@ impl LeasedConversation {
         self.conversation.key.id()
     }
 
-    /// The bot that was spoken to. `None` if it is deleted, or its credentials can't be read.
+    /// The bot of the conversation. `None` if it is deleted, or its credentials can't be read.
     pub(super) fn open_bot(&self, world: &World) -> Option<Bot> {
         let bound = self.bound.as_ref()?;
         accounts::open(world, &bound.integration)
@@ -92,9 +92,9 @@ impl LeasedConversation {
     }
 }
 
-/// What came of taking a conversation.
+/// Outcome of acquiring a conversation's lease.
 pub(super) enum Acquired {
-    /// It is ours.
+    /// This process holds it.
     LeasedConversation(Box<LeasedConversation>),
     /// There is nothing to do.
     Nothing,
@@ -102,14 +102,14 @@ pub(super) enum Acquired {
     Elsewhere(Box<Conversation>),
     /// There is nothing to do before then.
     NotBefore(Timestamp),
-    /// There is no slot for its run now.
+    /// No slot is free for its run.
     Full(Box<Conversation>, Missing),
 }
 
-/// Takes the conversation's lease, if it is free and there is work, and for that one of the `slots`. What a relay elsewhere is to run is
-/// sent on to it, on the queue of its shard: if it dies, the process that takes the shard finds it there.
+/// Acquires the conversation's lease, if it is free and there is work, and one of the `slots` for that. Work for another relay is
+/// forwarded to the queue of its shard: if that relay dies, the process that acquires the shard finds it there.
 ///
-/// For as long as a run is in a conversation, its watch is on its way: a watchdog is sent on before it goes, and before a run begins
+/// While a conversation has a run, a watchdog is in flight: a received one is sent on before it is deleted, and before a run starts
 /// without one, one is sent.
 pub(super) async fn acquire(
     world: &World,
@@ -120,13 +120,13 @@ pub(super) async fn acquire(
     let mut tried: Option<LeasedConversation> = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
-        // Boxed: it would else lie on the stack for as long as the conversation is taken.
+        // Boxed: it would else be on the stack for as long as the lease is being acquired.
         let (before, is_eventual) = match Box::pin(look_at(world, watch, wake, race == 0)).await? {
             Some((before, is_eventual)) => (*before, is_eventual),
             None => return Ok(Acquired::Nothing),
         };
         if let Some(held) = tried.take() {
-            // Then the write was done and only its answer was lost.
+            // The earlier write succeeded and only its response was lost.
             if held.is_in(&before) {
                 return Ok(Acquired::LeasedConversation(Box::new(LeasedConversation {
                     conversation: before,
@@ -135,7 +135,7 @@ pub(super) async fn acquire(
             }
             slots.take_back_work(held.working);
         }
-        // As a watchdog finds it nearly always.
+        // What a watchdog finds nearly always.
         if before.run.is_none() && before.pending.is_empty() {
             return Ok(Acquired::Nothing);
         }
@@ -186,11 +186,11 @@ pub(super) async fn acquire(
         }
         let is_parked = parked_until(&before).is_some();
         let name = match (watched_by, wake.watch_at) {
-            // A parked run's own watch may be far away.
+            // A parked run's own watchdog may be due much later.
             (Some(_), Some(name)) if is_parked && !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
-            // Sent on for as long as the run is there.
+            // It is sent on for as long as the run exists.
             (Some(name), _) if !wake.watch => name,
-            // It goes with the wake-up and is still to come.
+            // It was sent with the wake-up and is still in flight.
             (None, Some(name)) if !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
             _ => watch.begin().await?,
         };
@@ -217,7 +217,7 @@ pub(super) async fn acquire(
     Err(Contended.into())
 }
 
-/// The bot that the conversation is with, if its relay is to run it and is another process.
+/// The bot of the conversation, if its relay is to run it and is another process.
 async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<IntegrationId> {
     let bot = wakeups::relay_of(world, bound?)?;
     let shard = world.shard_of(&bot)?;
@@ -233,13 +233,13 @@ async fn has_news(world: &World, run: Option<&RunState>) -> Result<bool, RunErro
     }
 }
 
-/// Until when a run yields to others. One that is stopped doesn't yield.
+/// Until when a run yields to others. A stopped run doesn't yield.
 fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
     let run = conversation.run.as_ref().filter(|run| run.stop.is_none())?;
     run.rests_until
 }
 
-/// The free conversation as it would be in our hands.
+/// The free conversation as it would be under our lease.
 fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> Result<Conversation, NotDue> {
     let now = world.clock.now();
     let me = &world.settings.owner;
@@ -247,7 +247,7 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     match &mut after.run {
         Some(run) => {
             run.attempt += u32::from(run.phase != RunPhase::Deferred);
-            // It has only waited for a place so far, which isn't the agent's time.
+            // It has only waited for a slot so far, which doesn't count as the agent's time.
             if run.rests_until.take().is_some() {
                 run.started_at = run.started_at.max(now);
             }
@@ -258,7 +258,7 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
             take(&mut after, run, n_taken);
         }
     }
-    // The version grows with every taking, so it serves as the fence.
+    // The version grows with every acquisition, so it serves as the fencing token.
     let expires_at = now.after(world.settings.lease);
     after.lease = Some(Lease {
         owner: me.clone(),
@@ -269,7 +269,7 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     Ok(after)
 }
 
-/// Leaves a finished run: takes what has become due meanwhile, else gives the lease back. One write does both.
+/// Settles a finished run: starts the next one if messages are due, else releases the lease. Either is one write.
 pub(super) async fn settle(
     world: &World,
     held: LeasedConversation,
@@ -288,13 +288,13 @@ pub(super) async fn settle(
     let left = before.run.as_ref().map(|run| run.id.clone());
     for race in 0..MAX_RACES {
         if !before.pending.is_empty() {
-            // It may be bound to another agent since.
+            // It may be bound to another agent by now.
             bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
         }
         let (mut after, wait) = settled(world, &before, bound.as_ref(), conversation_ref.as_ref(), until);
         match conversation::save(&world.store, &before, &mut after).await {
             Ok(()) => {
-                // If we die before, the watchdog finds what waits.
+                // If this process dies before, the watchdog finds the pending messages.
                 if let Some(wait) = wait {
                     work::send(&world.queues, &[(wake_up(&after), wait)]).await?;
                 }
@@ -306,7 +306,7 @@ pub(super) async fn settle(
             Err(StoreError::Conflict) => {
                 crate::pause_after_race(race).await;
                 before = reload(world, &id, fence).await?;
-                // No other process writes under our fencing token: the write was applied and only its answer was lost.
+                // No other process writes under our fencing token: the write was applied and only its response was lost.
                 if before.run.as_ref().map(|run| &run.id) != left.as_ref() {
                     if before.run.is_some() {
                         return Ok(Some(LeasedConversation::new(before, fence, bound, taking, working)));
@@ -321,7 +321,7 @@ pub(super) async fn settle(
     Err(Contended.into())
 }
 
-/// The conversation after its run: with the next one, or without a holder and, if something waits, for how long.
+/// The conversation after its run: with the next one, or without a lease and, if messages are pending, the time until they are due.
 fn settled(
     world: &World,
     before: &Conversation,
@@ -357,18 +357,18 @@ fn settled(
     (after, wait)
 }
 
-/// Whether this process lives long enough for another run. Most agents can't go on elsewhere with an answer that is cut off.
+/// Whether this process lives long enough for another run. Most agents can't resume an interrupted answer.
 fn has_time(until: Option<Instant>) -> bool {
     until.is_none_or(|until| until.saturating_duration_since(Instant::now()) >= AMPLE)
 }
 
-/// The conversation as others have changed it, if its lease is still ours.
+/// The conversation as others have changed it, if this process still holds its lease.
 async fn reload(world: &World, id: &ConversationId, fence: u64) -> Result<Conversation, RunError> {
     let found = conversation::load(&world.store, id, world.clock.now()).await?;
     found.filter(|it| is_held_under(it, fence)).ok_or(RunError::Lost)
 }
 
-/// Compare-and-swap on the leased conversation: rereads and reapplies the change after a lost race.
+/// Compare-and-swap on the leased conversation: reads it again and reapplies the change after a lost race.
 pub(super) async fn update(
     world: &World,
     held: &mut LeasedConversation,
@@ -386,7 +386,7 @@ pub(super) async fn update(
     Ok(())
 }
 
-/// Whether no later holder has taken the conversation than that of this fencing token.
+/// Whether no later holder than that of this fencing token has acquired the conversation.
 fn is_held_under(conversation: &Conversation, fence: u64) -> bool {
     conversation.lease.as_ref().is_some_and(|lease| lease.fence == fence)
 }
@@ -397,7 +397,7 @@ pub(super) async fn release(
     mut held: LeasedConversation,
     again: Option<Duration>,
 ) -> Result<(), RunError> {
-    // First the lease: a wake-up that finds it held ends. If we die in between, the watchdog finds the run.
+    // The lease first: a wake-up that finds it held ends. If this process dies in between, the watchdog finds the run.
     update(world, &mut held, |conversation| conversation.lease = None).await?;
     let is_now = again.is_some_and(|delay| delay.is_zero());
     let again = match !is_now && callback_cursor::has_news(world, held.run()).await? {
@@ -416,8 +416,8 @@ pub(super) async fn release(
     Ok(())
 }
 
-/// Gives back the lease of a conversation that was left because a write was lost, if it is still ours: else the conversation would
-/// wait until the lease runs out.
+/// Releases the lease of a conversation that was abandoned because of a lost write, if this process still holds it: else the
+/// conversation would wait until the lease expires.
 pub(super) async fn give_back(world: &World, id: &ConversationId, fence: u64) -> Result<(), RunError> {
     let me = &world.settings.owner;
     let (found, is_released) = conversations::update::<_, RunError>(world, id, |found| {

@@ -1,4 +1,4 @@
-//! Heartbeat of a conversation's lease while an agent writes; also notices `/stop`, and messages that wait behind the run.
+//! Heartbeat of a conversation's lease while a run is executed; also detects `/stop`, and messages that wait behind the run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::lease_watch::{LeaseKeeper, LeaseSignal, LeaseState, LeaseWatch};
 use crate::local_stops::{self, ListenGuard};
 use crate::world::World;
 
-/// Longest time between two checks of the clock, and between two tries to renew the lease after one failed.
+/// Longest time between two checks of the clock, and between two attempts to renew the lease after one failed.
 const TICK: Duration = Duration::from_secs(2);
 
-/// The task that keeps a lease for one run. Ends when dropped.
+/// The task that renews a lease for one run. Ends when dropped.
 pub(super) struct LeaseHeartbeat {
     hold: LeaseWatch,
     waiting: watch::Receiver<Vec<MessageId>>,
@@ -34,10 +34,10 @@ impl Drop for LeaseHeartbeat {
 }
 
 impl LeaseHeartbeat {
-    /// Begins to keep the lease.
+    /// Starts to renew the lease.
     pub(super) fn start(world: &World, held: &LeasedConversation) -> Self {
         let expires_at = held.conversation.lease.as_ref().map(|lease| lease.expires_at);
-        // It may have been asked to stop before this process acquired it.
+        // The run may have been stopped before this process acquired it.
         let signal = held.run().stop.map_or(LeaseSignal::Nothing, LeaseSignal::Stop);
         let (keeper, hold) = LeaseWatch::new(world.clock, expires_at.unwrap_or_default(), signal);
         let (say_waiting, waiting) = watch::channel(Vec::new());
@@ -62,7 +62,7 @@ impl LeaseHeartbeat {
         }
     }
 
-    /// What tells whether the lease is still ours.
+    /// Watch for the loss of the lease.
     pub(super) const fn hold(&self) -> &LeaseWatch {
         &self.hold
     }
@@ -98,7 +98,7 @@ impl Keeping {
                 () = self.look.notified() => is_nudged = true,
                 () = sleep(settings.stop_poll.min(TICK)) => {}
             }
-            // A machine that slept has not counted the time, but for others it has passed, and by this clock.
+            // A suspended machine has not counted the time, but for other processes it has passed, and by this clock too.
             let now = clock.now();
             if now >= self.say.borrow().good_until {
                 self.lose();
@@ -117,7 +117,7 @@ impl Keeping {
         }
     }
 
-    /// Renews the lease. `false` if the table didn't answer: there is still time to try again.
+    /// Renews the lease. `false` if the table didn't respond: there is still time to retry.
     async fn beat(&self) -> bool {
         let expires_at = self.world.clock.now().after(self.world.settings.lease);
         let owner = &self.world.settings.owner;
@@ -138,13 +138,13 @@ impl Keeping {
     }
 
     async fn look(&self) {
-        // If it fails for long, the heartbeat says so.
+        // If it fails for long, the heartbeat reports it.
         if let Ok(Some(seen)) = conversation::watch(&self.world.store, &self.id).await {
             self.see(seen);
         }
     }
 
-    /// What is read may be a moment old, and then tell of the run before.
+    /// The read is eventually consistent, so it may show the previous run.
     fn see(&self, seen: Watch) {
         if seen.fence > self.fence {
             return self.lose();
@@ -174,9 +174,9 @@ mod tests {
     use super::*;
     use crate::world::Settings;
 
-    /// A dispatcher takes a lease that has less than half of its time left for one whose holder may be gone.
+    /// A dispatcher assumes that the holder of a lease with less than half of its time left may be dead.
     #[test]
-    fn lease_that_is_renewed_in_time_counts_as_held() {
+    fn lease_renewed_in_time_counts_as_held() {
         let owner = Owner {
             node: "one".to_owned(),
             life: "1".to_owned(),

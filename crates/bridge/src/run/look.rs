@@ -1,4 +1,4 @@
-//! Looks at the conversation of a wake-up: with a read that may be out of date, where what follows proves it or comes again.
+//! Reads the conversation of a wake-up: eventually consistent where what follows proves the state or a later look repeats the read.
 
 use tieline_core::conversation::{Conversation, Lease, RunPhase};
 use tieline_core::envelope::WakeUpV1;
@@ -9,8 +9,8 @@ use super::RunError;
 use super::watchdog::Watchdog;
 use crate::world::World;
 
-/// The conversation of a wake-up, and whether it was read as it was a moment ago, which `may_be` allows: saving it then proves that this
-/// was right, and a decision that saves nothing must read it again. `None`: there is nothing to do.
+/// The conversation of a wake-up, and whether the read was eventually consistent, which `may_be` allows: saving it then proves that it was
+/// current, and a decision that saves nothing must read it again. `None`: there is nothing to do.
 pub(super) async fn look_at(
     world: &World,
     watch: &mut Watchdog<'_>,
@@ -24,7 +24,7 @@ pub(super) async fn look_at(
             watch.after_callback(until).await?;
             return Ok(None);
         }
-        if let Some(found) = recent.filter(|it| is_to_be_taken(world, it)) {
+        if let Some(found) = recent.filter(|it| has_unclaimed_messages(world, it)) {
             return Ok(Some((Box::new(found), true)));
         }
     }
@@ -32,8 +32,8 @@ pub(super) async fn look_at(
     Ok(found.map(|found| (Box::new(found), false)))
 }
 
-/// Until when an agent may call back that hasn't, by an eventual read of a watchdog, which comes again: what it misses is found then, and a
-/// callback wakes a runner itself.
+/// Until when an agent may call back that hasn't yet, by an eventually consistent read. Only for a watchdog, which is sent on: it finds later
+/// what it misses now, and a callback wakes a runner itself.
 async fn quiet_until(
     world: &World,
     wake: &WakeUpV1,
@@ -51,18 +51,18 @@ async fn quiet_until(
     Ok((!is_heard).then_some(until))
 }
 
-/// Whether messages wait in a conversation that no process holds.
-fn is_to_be_taken(world: &World, found: &Conversation) -> bool {
+/// Whether messages are pending in a conversation without a lease holder and a run.
+fn has_unclaimed_messages(world: &World, found: &Conversation) -> bool {
     found.run.is_none() && !found.pending.is_empty() && held_by(world, found).is_none()
 }
 
-/// The owner of the conversation's lease, if it has one.
+/// The conversation's lease, if it isn't free for this process.
 pub(super) fn held_by<'a>(world: &World, conversation: &'a Conversation) -> Option<&'a Lease> {
     let (me, now) = (&world.settings.owner, world.clock.now());
     conversation.lease.as_ref().filter(|lease| !lease.is_free(me, now))
 }
 
-/// Until when an agent may call back for a run whose lease was given back. A holder that died had perhaps more to do.
+/// Until when an agent may call back for a run whose lease was released. The holder of an expired lease may have died with work left to do.
 pub(super) fn parked_until(conversation: &Conversation) -> Option<Timestamp> {
     let run = conversation.run.as_ref()?;
     let is_free = conversation.lease.as_ref().is_none_or(Lease::is_given_back);

@@ -1,5 +1,5 @@
-//! What came with messages that wait behind a run, where the platform serves it only for minutes: it is fetched and stored by the runner that comes
-//! by and has nothing else to do.
+//! Prefetches attachments of messages that wait behind a run, where the platform serves them only for minutes: by a runner that was woken for
+//! the conversation and has nothing else to do there.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use crate::media::{self, PartRef};
 use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
 
-/// What waits for longer is kept already, or gone.
+/// Attachments of older messages are stored already, or no longer available.
 const RECENT: Duration = Duration::from_secs(5 * 60);
-/// Most messages that are looked at, the newest: each has its own wake-up.
+/// Most messages examined, the newest: each has its own wake-up.
 const MAX_MESSAGES: usize = 20;
-/// How long all of it may take.
+/// Time limit for all of it.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Stores the attachments of messages that wait in a conversation which another process holds, whose tenant is at its limit, or whose run
-/// waits for its agent or its platform. What can't be kept now is tried again by the run that asks for it. [`Next::Full`] if the
+/// Stores the attachments of pending messages of a conversation which another process holds, whose tenant is at its limit, or whose run
+/// waits for its agent or its platform. If one can't be stored now, the run of its message tries again. [`Next::Full`] if the
 /// tenant occupies too many slots in this process.
 pub(super) async fn keep(
     world: &World,
@@ -41,7 +41,7 @@ pub(super) async fn keep(
     keep_until(world, conversation, end, slots)
         .await
         .unwrap_or_else(|error| {
-            warn!(conversation = %conversation.key.id(), error = %error, "what waits can't be looked at");
+            warn!(conversation = %conversation.key.id(), error = %error, "pending messages can't be read");
             Next::Done
         })
 }
@@ -69,7 +69,7 @@ async fn keep_until(
     if !bot.connector.manifest().media_is_short_lived {
         return Ok(Next::Done);
     }
-    // Many of them, each as long as this may take, would leave no room to other tenants.
+    // Many of them, each as long as this may take, would leave no memory to other tenants.
     slots.pause_work();
     let Some(_slot) = slots.enter(world, &conversation.key.organization, SlotKind::Telling) else {
         return Ok(Next::Full(Missing::Here(SlotKind::Telling)));
@@ -80,7 +80,7 @@ async fn keep_until(
     Ok(Next::Done)
 }
 
-/// The messages of a run without a holder, whose agent wasn't asked.
+/// The messages of a run that no process holds and whose agent wasn't called.
 fn left(conversation: &Conversation, now: Timestamp) -> impl Iterator<Item = &MessageId> {
     let is_free = conversation.lease.as_ref().is_none_or(|lease| lease.expires_at <= now);
     let waits = |run: &&RunState| is_free && run.phase == RunPhase::Calling && now.since(run.started_at) < RECENT;
@@ -104,7 +104,7 @@ async fn keep_parts(world: &World, bot: &Bot, record: &MessageRecord, end: Insta
             return;
         }
         if let Err(error) = media::keep_part(world, bot, &record.id, part, place, patience).await {
-            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "part of a message that waits can't be kept");
+            warn!(account.id = %bot.account.integration, event.key = %record.id, error = %error, "part of a pending message can't be prefetched");
         }
     }
 }

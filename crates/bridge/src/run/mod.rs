@@ -1,8 +1,8 @@
-//! Run: a wake-up becomes an agent's answer in the chat.
+//! Run: turns a wake-up into an agent's answer in the chat.
 //!
-//! The order of durable writes is the whole design. Take (conversation: lease and run, one write) → agent → **result** (reply) →
-//! chat (progress on the reply after every call) → ledger (each message) → leave (conversation: run gone, next run or no lease).
-//! A process that dies anywhere leaves a state from which the next holder of the lease goes on; nothing before it is done again.
+//! The order of durable writes is the whole design. Acquire (conversation: lease and run, one write) → agent → **result** (reply) →
+//! chat (progress on the reply after every call) → ledger (each message) → settle (conversation: run gone, next run or no lease).
+//! A process that dies anywhere leaves a state from which the next lease holder continues; nothing before it is repeated.
 
 mod agent_refs;
 mod agent_stream;
@@ -53,49 +53,49 @@ use crate::deliver::DeliverError;
 use crate::tenant_slots::{Missing, Slot};
 use crate::world::World;
 
-/// Most processes that may begin to work on one run: a run that kills them all is given up.
+/// Most processes that may start to work on one run: a run that kills them all is given up.
 const MAX_ATTEMPTS: u32 = 6;
-/// After so many even its end is not told any more: what kills each process that sends the notice must not block the conversation for ever.
+/// After so many attempts not even the notice of its end is sent: a notice that kills each process that sends it must not block the conversation for ever.
 const LAST_ATTEMPT: u32 = 2 * MAX_ATTEMPTS;
-/// When a run that was taken and has no place among its tenant's is looked at again.
+/// When a run that was started and has no slot among its tenant's is retried.
 const WHEN_FULL: Duration = Duration::from_secs(2);
 
-/// How long a conversation that always has something waiting leaves its slot to others.
+/// How long a conversation that always has messages pending leaves its slot to others.
 const REST: Duration = WHEN_FULL_AT_MOST.saturating_add(Duration::from_secs(1));
 
-/// What becomes of a wake-up.
+/// Outcome of a wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// It has done its work.
+    /// It is done.
     Done,
     /// Retry it after this time.
     Again(Duration),
-    /// Retry it when it can have this slot.
+    /// Retry it when this slot is free.
     Full(Missing),
 }
 
 /// Why a wake-up failed. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The table.
+    /// The table failed.
     #[error("table is unavailable")]
     Store(#[source] StoreError),
-    /// The queue.
+    /// The queue failed.
     #[error("queue is unavailable")]
     Queue(#[from] QueueError),
-    /// Another process holds the conversation now. Not an error to the caller: that process goes on.
+    /// Another process holds the conversation now. Not an error to the caller: that process continues.
     #[error("lease is lost")]
     Lost,
-    /// Too many others change the conversation at the same time.
+    /// Too many other writers change the conversation at the same time.
     #[error(transparent)]
     Contended(#[from] Contended),
-    /// A mistake of ours, which must not end what others run in this process.
-    #[error("the work panicked")]
+    /// A bug of ours, which must not end other runs of this process.
+    #[error("the run panicked")]
     Panicked,
 }
 
 impl RunError {
-    /// Whether a mistake of ours made it, that will most likely make it again, and no outage.
+    /// Whether it is caused by a bug of ours, which will most likely occur again, and not by an outage.
     fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -122,7 +122,7 @@ impl From<StoreError> for RunError {
     }
 }
 
-/// Looks after the conversation of a wake-up until its mailbox is empty, or until `until`: then it hands over. `granted`: a slot that it
+/// Works on the conversation of a wake-up until its mailbox is empty, or hands over at `until`. `granted`: a slot that it
 /// has waited for.
 ///
 /// # Errors
@@ -137,19 +137,19 @@ pub async fn wake(
     let slots = Slots::begin(world, &wake.organization, granted).await;
     let working = async {
         match &wake.reply {
-            // Boxed: the two roads and what lies on them would else lie in one another, and on the stack.
+            // Boxed: else both branches and their futures would be nested on the stack.
             Some(reply) => Box::pin(standalone_reply::deliver(world, &mut watch, wake, reply, until, slots)).await,
             None => Box::pin(work_through(world, &mut watch, wake, until, slots)).await,
         }
     };
-    // Nothing of it is used again: what it held is dropped, and locks are taken though they are poisoned.
+    // Nothing of it is reused after a panic: what it held is dropped, and locks are taken though they are poisoned.
     let done = AssertUnwindSafe(working).catch_unwind().await;
     match done.unwrap_or(Err(RunError::Panicked)) {
         Err(RunError::Lost) => {
-            info!(conversation = %wake.conversation, "left a conversation to its new holder");
+            info!(conversation = %wake.conversation, "conversation is held by another process now");
             Ok(Next::Done)
         }
-        // If it stayed as well there would be one more each time.
+        // If this record stayed on the queue as well, there would be one more each time.
         Ok(Next::Again(_) | Next::Full(_)) if watch.is_sent_on() => Ok(Next::Done),
         Err(error) if watch.is_sent_on() => {
             log_failure(wake, 1, &error);
@@ -206,7 +206,7 @@ async fn work_on(
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
                 release(world, held, again).await?;
-                // Without the lease: the agent may call back any time, or the platform be ready.
+                // After the release: the agent may call back any time, or the platform be ready.
                 return Ok(media_prefetch::keep(world, &conversation, until, slots).await);
             }
             Left::Parked(again) => {
@@ -228,7 +228,7 @@ async fn work_on(
     }
 }
 
-/// Leaves a run whose agent has not been asked yet, since its tenant has no free slot.
+/// Releases a run whose agent has not been called yet, since its tenant has no free slot.
 async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Result<Next, RunError> {
     let until = world.clock.now().after(for_);
     update(world, &mut held, |it| execute::rest(it, until)).await?;
@@ -236,11 +236,11 @@ async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Re
     Ok(Next::Done)
 }
 
-/// How far a run got in this process.
+/// How far this process got with a run.
 enum Left {
-    /// Its messages are at their ends.
+    /// Its messages have ended.
     Finished,
-    /// It goes on later, in whatever process wakes up then.
+    /// It continues later, in whichever process is woken then.
     Parked(Option<Duration>),
 }
 

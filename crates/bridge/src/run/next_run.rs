@@ -1,4 +1,4 @@
-//! Decides which of the messages that wait the next run is for, and for which agent.
+//! Decides which pending messages the next run is for, and for which agent.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::{BusyPolicy, Trigger};
 use tieline_store::config::integration::Bound;
 
-/// No message is due: none at all, or none before then.
+/// No message is due: none is pending, or none is due before then.
 pub(super) struct NotDue(pub(super) Option<Timestamp>);
 
-/// The run of the messages that are due, and how many these are.
+/// The run for the messages that are due, and how many these are.
 pub(super) fn next_run(
     conversation: &Conversation,
     bound: Option<&Bound>,
@@ -29,7 +29,7 @@ pub(super) fn next_run(
     let taken = &conversation.pending[..n_taken];
     let session = taken.first().ok_or(NotDue(None))?.session;
     let current = conversation.session.as_ref();
-    // Of a session whose agent doesn't answer here any more nothing waits: see `rebind`.
+    // A session whose agent no longer answers here has no pending messages: see `rebind`.
     let same = conversation.session_numbered(session);
     let agent: &AgentId = same
         .or(current.filter(|_| trigger.is_none()))
@@ -38,11 +38,12 @@ pub(super) fn next_run(
         .ok_or(NotDue(None))?;
     let messages: Vec<MessageId> = taken.iter().map(|waiting| waiting.message.clone()).collect();
     let first = same.is_some_and(|current| current.runs == 0);
-    // Had it begun before the next message came, that one would have stopped it. What is gathered is not one against the other.
+    // Had the run started before the next message was received, that message would have interrupted it. Messages merged within a window don't
+    // interrupt each other.
     let interrupts = trigger.is_some_and(|trigger| trigger.settings.busy_policy == BusyPolicy::Interrupt);
     let is_outdated = interrupts && window.is_zero() && n_taken < conversation.pending.len();
     let id = run_id(&conversation.key.id(), conversation.version, &messages);
-    // It orders the session's turns, and the run's previous holder may have a clock that is ahead.
+    // It orders the session's turns, and the clock of the run's previous holder may be ahead.
     let started_at = same.map_or(now, |current| current.last_at.max(now));
     let run = RunState {
         first,
@@ -55,7 +56,7 @@ pub(super) fn next_run(
     Ok((run, n_taken))
 }
 
-/// What others said in the group since the last question, if the trigger wants that.
+/// Position of the group messages since the last question, if the trigger wants them as context.
 fn heard(conversation: &Conversation, taken: &[Pending], trigger: &Trigger) -> Option<Heard> {
     if trigger.settings.group_context == 0 || conversation.key.chat.kind != ChatKind::Group {
         return None;
@@ -65,7 +66,7 @@ fn heard(conversation: &Conversation, taken: &[Pending], trigger: &Trigger) -> O
     Some(Heard { from, to })
 }
 
-/// The same for every process that works on the run, another for a message that is run again on purpose.
+/// The same in every process that works on the run; different for a message that is deliberately run again.
 fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -> RunId {
     let version = version.to_string();
     let mut fields = vec![conversation.as_str(), &version];
@@ -73,7 +74,7 @@ fn run_id(conversation: &ConversationId, version: u64, messages: &[MessageId]) -
     RunId::new(format!("run_{}", digest(&fields)))
 }
 
-/// Moves the first `n_taken` messages into `run`; the others wait behind it.
+/// Moves the first `n_taken` messages into `run`; the others stay pending behind it.
 pub(super) fn take(conversation: &mut Conversation, run: RunState, n_taken: usize) {
     conversation.pending.drain(..n_taken);
     for waiting in &mut conversation.pending {
@@ -85,7 +86,7 @@ pub(super) fn take(conversation: &mut Conversation, run: RunState, n_taken: usiz
     conversation.run = Some(run);
 }
 
-/// What waits goes to the agent that is bound now, in a session with that one: it is not told what was said to another.
+/// Moves pending messages to the agent that is bound now, in a session with that agent: it doesn't get what was said to another.
 pub(super) fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
     let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
         return;

@@ -1,4 +1,4 @@
-//! Redaction of what agents say, before it is shown or kept: see [`tieline_core::redaction`].
+//! Redaction of what agents say, before it is shown or stored: see [`tieline_core::redaction`].
 
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft};
 use tieline_core::ids::AgentId;
@@ -14,7 +14,7 @@ use crate::world::World;
 pub(super) struct OutgoingGuard(Option<Detector>);
 
 impl OutgoingGuard {
-    /// As the trigger of the conversation's bot says.
+    /// The guard as set by the trigger of the conversation's bot.
     pub(super) fn of(held: &LeasedConversation) -> Self {
         let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
         let redaction = trigger.map(|trigger| &trigger.settings.redaction);
@@ -65,7 +65,7 @@ impl OutgoingGuard {
         }
     }
 
-    /// Adds to the draft what was held back: the answer has ended, whichever way. Returns whether that is anything.
+    /// Appends the text that was held back to the draft, when the answer has ended in any way. Returns whether there was any.
     pub(super) fn finish(&self, draft: &mut Draft) -> bool {
         let Some(detector) = &self.0 else {
             return false;
@@ -75,14 +75,14 @@ impl OutgoingGuard {
         added(&mut draft.text, &text.finish(detector))
     }
 
-    /// The same for the record of an answer that no process will complete.
+    /// Like [`Self::finish`], for the record of an answer that no process will complete.
     pub(super) fn finish_reply(&self, reply: &mut ReplyRecord) {
         if let Some(detector) = &self.0 {
             reply.text.push_str(&reply.held_back.text.finish(detector));
         }
     }
 
-    /// A failure with its message masked: it is an agent's own, and kept in the ledger.
+    /// A failure with its message masked: the text comes from the agent, and is kept in the ledger.
     pub(super) fn failure(&self, failure: AgentFailure) -> AgentFailure {
         match &self.0 {
             Some(detector) => AgentFailure {
@@ -93,7 +93,7 @@ impl OutgoingGuard {
         }
     }
 
-    /// Says in the integration's log that something was masked.
+    /// Writes to the integration's log that something was masked.
     pub(super) async fn log(&self, world: &World, held: &LeasedConversation, agent: &AgentId, held_back: &HeldBack) {
         let n = held_back.text.n_redacted();
         if n > 0 {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_that_comes_in_pieces_is_never_shown() {
+    fn secret_split_over_events_is_never_shown() {
         let (guard, mut draft) = (guard(), Draft::default());
         for piece in ["The key is sk-a1B2c3", "D4e5F6g7H8", "i9J0k1L2, keep", " it"] {
             guard.apply(&mut draft, &text(piece));

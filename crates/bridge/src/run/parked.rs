@@ -1,4 +1,4 @@
-//! Runs that wait for their agent's callbacks: how they are left, what their chat shows meanwhile, and for how long.
+//! Runs that wait for their agent's callbacks: how they are parked, what their chat shows meanwhile, and for how long.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::{LeasedConversation, RunError, update};
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 use crate::world::World;
 
-/// How long an agent may take if its settings can't be read any more.
+/// Most time for an agent whose settings can't be read any more.
 const DEFAULT_MAX_RUN: Duration = Duration::from_secs(3600);
-/// Shortest time between two tries to show what has come, where the platform doesn't take it.
+/// Shortest time between two attempts to show the draft, where the platform refuses it.
 const BETWEEN_TRIES: Duration = Duration::from_secs(10);
 
-/// Leaves a run to its agent's callbacks. Gives the time after which to look again, if not before. A callback that has arrived by now
+/// Parks a run until its agent calls back. Returns the time after which to look again at the latest. A callback that arrived before this
 /// woke no runner: the process that releases the lease looks for it.
 pub(super) async fn park(
     world: &World,
@@ -33,8 +33,8 @@ pub(super) async fn park(
     show(showing).await
 }
 
-/// Shows what there is, if it is time. Gives the time after which to look again: until then there is something to show, or the
-/// bubble that shows it runs out, as one does that shows no more than that we are at it.
+/// Shows the draft, if it is time. Returns the time after which to look again: by then there is something to show, or the
+/// bubble that shows it expires, even one with nothing but the thinking sign.
 pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Duration>, RunError> {
     if showing.is_pulled() {
         return Ok(None);
@@ -69,7 +69,7 @@ pub(super) async fn show(showing: &mut ReplyDelivery<'_>) -> Result<Option<Durat
     showing.save_growth().await?;
     let again = match shown {
         DeliveryOutcome::NotBefore(at) => Some(at.max(now.after(BETWEEN_TRIES))),
-        // A sign that fades is not worth a wake-up every few seconds.
+        // A fading sign is not worth a wake-up every few seconds.
         DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Stopped | DeliveryOutcome::Never { .. } => {
             showing.record.pace.rotates_at(showing.budget())
         }

@@ -1,4 +1,4 @@
-//! What an agent is asked: the messages of a run, put together.
+//! Builds the request for an agent from the messages of a run.
 
 use std::time::Duration;
 
@@ -24,18 +24,18 @@ use crate::notices::{self, About};
 use crate::world::World;
 use crate::{deliver, names, operator, quotes, users};
 
-/// Most earlier turns that are read for a protocol that keeps none.
+/// Most earlier turns read for a protocol that keeps no transcript.
 const MAX_TURNS: usize = 200;
 /// Most bytes of them.
 const MAX_TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long the agent may call back.
 const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// A message of a run, with its place in the ledger.
+/// A message of a run, with its ledger record.
 pub(super) struct Asked {
     pub(super) record: MessageRecord,
     pub(super) message: Message,
-    /// What others said in the group before: goes along with the run's first message, and is not kept with what was asked.
+    /// What others said in the group before: sent with the run's first message, and not stored with the question.
     pub(super) context: String,
     /// The proactive message that it follows.
     pub(super) follows: Option<Followed>,
@@ -45,12 +45,12 @@ pub(super) struct Asked {
 pub(super) struct Followed {
     /// Its reply.
     pub(super) reply: ReplyId,
-    /// What it said. `None`: it never came into the chat, or is kept no longer.
+    /// What it said. `None`: it was never shown in the chat, or is no longer stored.
     pub(super) quoted: Option<Quoted>,
 }
 
 impl Asked {
-    /// The message's reply before anything of it is shown.
+    /// The message's reply before anything is shown.
     pub(super) fn blank_reply(&self, held: &LeasedConversation) -> ReplyRecord {
         let key = &held.conversation.key;
         notices::blank(&About {
@@ -65,7 +65,7 @@ impl Asked {
     }
 }
 
-/// Puts the request together.
+/// Builds the request.
 pub(super) async fn build(
     world: &World,
     held: &LeasedConversation,
@@ -132,7 +132,7 @@ pub(super) async fn build(
     })
 }
 
-/// What the chat is called, if the platform tells it with the message or when asked.
+/// The chat's name, if the platform sends it with the message or returns it on request.
 async fn chat_name(world: &World, bot: &Bot, message: &Message) -> Option<String> {
     let chat = &message.target.chat;
     match &message.chat_name {
@@ -141,13 +141,13 @@ async fn chat_name(world: &World, bot: &Bot, message: &Message) -> Option<String
     }
 }
 
-/// The integration's name. One that was deleted meanwhile has none.
+/// The integration's name; empty if it was deleted meanwhile.
 fn name_of(held: &LeasedConversation) -> String {
     let bound = held.bound.as_ref();
     bound.map(|bound| bound.integration.name.clone()).unwrap_or_default()
 }
 
-/// The earlier turns that the agent can use, and that there is room for.
+/// The earlier turns that the agent can use, within the size limits.
 async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec<Turn>, RunError> {
     let history = adapter.history();
     let max_turns = history.max_turns.min(MAX_TURNS);
@@ -156,7 +156,7 @@ async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec
     Ok(transcript::latest(&world.store, &session.id, max_turns, max_bytes, now).await?)
 }
 
-/// The session that the run belongs to. An older one than the conversation's newest has lost nothing but its reference.
+/// The session of the run. Of a session older than the conversation's newest only the agent's reference is lost.
 pub(super) fn session_of(held: &LeasedConversation) -> Session {
     let (run, id): (_, ConversationId) = (held.run(), held.id());
     match held.conversation.session_numbered(run.session) {
@@ -227,9 +227,9 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
     }
 }
 
-/// What an agent that keeps nothing will be told was asked: the quote, the text, and a mark for each thing that came with them.
+/// The question as stored for an agent that keeps no transcript: the quote, the text, and a mark for each attachment.
 ///
-/// Never empty for messages that had anything in them.
+/// Never empty for messages with any content.
 pub(super) fn words_of(asked: &[Asked]) -> String {
     let quoted = quoting(asked).or_else(|| following(asked)).map(|(_, quoted)| quoted);
     let quote: String = quoted
@@ -241,7 +241,7 @@ pub(super) fn words_of(asked: &[Asked]) -> String {
     let own_parts = asked.iter().flat_map(|it| &it.message.parts);
     let marks = quoted_parts.iter().chain(own_parts).map(Part::mark);
     let text = Some(text_of(asked)).filter(|text| !text.is_empty());
-    // What a message refers to is fetched for the question and not kept.
+    // A message that is referred to is fetched for the question and not stored.
     let refers = quoted.is_none() && asked.iter().any(|it| it.message.refers_to.is_some());
     let reference = refers.then(|| "[quoted message]".to_owned());
     let lines: Vec<String> = reference.into_iter().chain(text).chain(marks).collect();
@@ -261,19 +261,19 @@ fn text_of(asked: &[Asked]) -> String {
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// The quote that counts: the latest.
+/// The quote to use: the latest.
 fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     let mut latest_first = asked.iter().rev();
     latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
 }
 
-/// The proactive message that the question follows, which counts where no message quotes another one.
+/// The proactive message that the question follows, used if no message has a quote.
 fn following(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     let mut follows = asked.iter();
     follows.find_map(|it| Some((it, it.follows.as_ref()?.quoted.as_ref()?)))
 }
 
-/// What the latest message that refers to another one means, which only the platform can tell.
+/// The message that the latest message with a reference refers to, which only the platform knows.
 async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&'a Asked, Quoted)> {
     let mut latest_first = asked.iter().rev();
     let (it, id) = latest_first.find_map(|it| Some((it, it.message.refers_to.as_ref()?)))?;

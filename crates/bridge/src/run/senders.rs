@@ -1,7 +1,7 @@
-//! Senders of a run's messages as the organization's mapper knows them. Messages of people whom it doesn't know end here, if the
+//! Looks up the senders of a run's messages at the organization's mapper. Messages of people whom it doesn't know end here, if the
 //! organization wants that.
 //!
-//! Here and not in the dispatcher, which never waits for others: a mapper that hangs delays the question that asks for it, and no `/stop`.
+//! Done here and not in the dispatcher, which never waits for others: a slow mapper delays only the question that needs it, and no `/stop`.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -21,7 +21,7 @@ use crate::notices::{self, NoticeReply};
 use crate::world::World;
 use crate::{integration_log, wakeups};
 
-/// Most senders that a mapper is asked about at a time.
+/// Most concurrent calls of a mapper.
 const CONCURRENCY: usize = 8;
 
 /// Ends the messages of people whom the mapper doesn't know, and returns the others.
@@ -77,7 +77,7 @@ async fn refused_senders(
     if due.is_empty() {
         return Ok(refused);
     }
-    // A mapper may be slow, and this process has others to serve.
+    // A mapper may be slow, and other runs of this process need the slot.
     held.working.pause();
     let answers = stream::iter(due.into_iter().map(async |sender| {
         let verdict = mapper::ask(world, record, &sender).await;
@@ -93,7 +93,7 @@ async fn refused_senders(
     Ok(refused)
 }
 
-/// Whether an earlier process has asked the agent: what it answers is shown, whatever the mapper says by now.
+/// Whether an earlier process has called the agent: its answer is shown, whatever the mapper says by now.
 async fn was_asked(world: &World, held: &LeasedConversation, asked: &[Asked]) -> Result<bool, RunError> {
     let run = held.run();
     let Some(last) = asked.last().filter(|last| run.attempt > 1 || last.record.redrives > 0) else {
@@ -108,7 +108,7 @@ async fn was_asked(world: &World, held: &LeasedConversation, asked: &[Asked]) ->
     Ok(found.is_some_and(|found| found.outcome != Some(Outcome::Refused) && is_shown(&found)))
 }
 
-/// The notice first, its wake-up second and the ledger last: a process that dies in between leaves a message that is refused again.
+/// The notice first, its wake-up second and the ledger last: if a process dies in between, the message is refused again.
 async fn refuse(world: &World, held: &LeasedConversation, it: &Asked, text: &str) -> Result<(), RunError> {
     let word = NoticeReply::refused_text(text.to_owned());
     let wake = notices::end_waiting(world, &it.blank_reply(held), word).await?;

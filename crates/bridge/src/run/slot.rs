@@ -1,4 +1,4 @@
-//! The slot of a run: one of this process, and for organizations that have a limit one of theirs among all processes. Kept for as long
+//! The slot of a run: one of this process and, for an organization with a limit, one of the organization's slots among all processes. Held for as long
 //! as this process works on the run.
 
 use tieline_core::conversation::{RunPhase, RunState};
@@ -13,7 +13,7 @@ use super::RunError;
 use crate::tenant_slots::{self, Missing, SlotKind};
 use crate::world::{World, chance};
 
-/// The right to work at the tables, given up for as long as an agent or a platform is waited for. Organizations share it.
+/// The slot for work at the tables, released while an agent or a platform is waited for. Organizations share these slots.
 pub(super) struct Working {
     organization: OrganizationId,
     slot: Option<tenant_slots::Slot>,
@@ -27,12 +27,12 @@ impl Working {
         }
     }
 
-    /// Gives up the right while an agent or a platform is waited for.
+    /// Releases the slot while an agent or a platform is waited for.
     pub(super) fn pause(&mut self) {
         self.slot = None;
     }
 
-    /// Waits until it may go on. Without a slot if too many wait: it goes on all the same.
+    /// Waits for a slot again. If too many wait, it continues without one.
     pub(super) async fn resume(&mut self, world: &World) {
         if self.slot.is_none() {
             self.slot = world.tenant_slots.wait_to_work(&self.organization).await;
@@ -42,7 +42,7 @@ impl Working {
 
 /// The slots of one wake-up.
 pub(super) struct Slots {
-    /// The right to work at the tables, until the conversation has it.
+    /// The slot for work at the tables, until the conversation has it.
     working: Option<Working>,
     /// The slot that the wake-up has waited for, until it is used.
     granted: Option<tenant_slots::Slot>,
@@ -50,8 +50,8 @@ pub(super) struct Slots {
     held: Option<RunSlot>,
 }
 
-/// A slot in this process, and one among all processes for those who need it. The latter, if it is dropped, is free again when its
-/// time runs out.
+/// A slot in this process, and one among all processes for organizations with a limit. If dropped, the latter is free again when it
+/// expires.
 struct RunSlot {
     here: tenant_slots::Slot,
     everywhere: Option<Kept>,
@@ -70,7 +70,7 @@ impl Drop for Kept {
 }
 
 impl Slots {
-    /// No slot yet, but perhaps one that was waited for.
+    /// No slot yet, except one that the wake-up has waited for.
     pub(super) async fn begin(
         world: &World,
         organization: &OrganizationId,
@@ -83,7 +83,7 @@ impl Slots {
         }
     }
 
-    /// The right to work at the tables, for the conversation that is worked on from now on.
+    /// Hands the slot for work at the tables to the conversation that is worked on from now on.
     pub(super) fn hand_over_work(&mut self, organization: &OrganizationId) -> Working {
         self.working.take().unwrap_or_else(|| Working {
             organization: organization.clone(),
@@ -91,12 +91,12 @@ impl Slots {
         })
     }
 
-    /// Takes the right back from a conversation that another process was faster at.
+    /// Takes that slot back from a conversation that another process acquired first.
     pub(super) fn take_back_work(&mut self, working: Working) {
         self.working = Some(working);
     }
 
-    /// Gives up the right while a platform is waited for.
+    /// Releases the slot for work at the tables while a platform is waited for.
     pub(super) fn pause_work(&mut self) {
         self.working = None;
     }
@@ -112,7 +112,7 @@ impl Slots {
         granted.or_else(|| world.tenant_slots.enter(organization, kind))
     }
 
-    /// Ensures that the run has the slot that it needs. Returns the missing one, if it doesn't get it now.
+    /// Ensures that the run has the slot that it needs. Returns the missing one, if it is not available now.
     pub(super) async fn ensure(
         &mut self,
         world: &World,
@@ -146,7 +146,7 @@ impl Slots {
         Ok(None)
     }
 
-    /// Gives the slot back if other runs wait for it and it was held for long enough. `true` if so.
+    /// Releases the slot if other runs wait for it and it was held for long enough. `true` if so.
     pub(super) async fn yield_to_others(&mut self, world: &World) -> bool {
         match self.held.take_if(|slot| slot.is_due_to_others(world)) {
             Some(slot) => {
@@ -157,7 +157,7 @@ impl Slots {
         }
     }
 
-    /// Gives the slot to the next one that waits.
+    /// Releases the slot to the next run that waits.
     pub(super) async fn leave(self, world: &World) {
         if let Some(slot) = self.held {
             slot.leave(world).await;
@@ -165,12 +165,12 @@ impl Slots {
     }
 }
 
-/// What the run needs a slot for. Whose agent calls back needs none.
+/// The kind of slot that the run needs. `None` if its agent calls back.
 fn kind_of(run: &RunState) -> Option<SlotKind> {
     match run.phase {
         RunPhase::Deferred => None,
         RunPhase::Calling if run.stop.is_none() => Some(SlotKind::Asking),
-        // The agent is not asked any more: a known result must not wait behind other runs.
+        // The agent is not called any more: a known result must not wait behind other runs.
         RunPhase::Calling | RunPhase::Delivering => Some(SlotKind::Telling),
     }
 }
@@ -196,12 +196,12 @@ async fn take_everywhere(world: &World, organization: &OrganizationId) -> Result
 }
 
 impl RunSlot {
-    /// Whether a run that needs a slot of this kind may use it.
+    /// Whether a run that needs a slot of this kind may use this one.
     fn is_for(&self, kind: SlotKind) -> bool {
         kind == SlotKind::Telling || self.here.kind() == kind
     }
 
-    /// Whether other runs wait for it, as far as can be known, and it was held for long enough.
+    /// Whether other runs wait for it, as far as known, and it was held for long enough.
     fn is_due_to_others(&self, world: &World) -> bool {
         let are_others = self.everywhere.is_some() || world.tenant_slots.others_wait(self.here.kind());
         are_others && self.since.elapsed() > world.settings.turn
@@ -213,7 +213,7 @@ impl RunSlot {
         match run_slots::give_back(&world.store, &kept.slot).await {
             Ok(()) => world.tenant_slots.freed_everywhere(kept.slot.organization()),
             Err(error) => {
-                warn!(error = %error, "a tenant's run slot could not be given back; it is free when its time runs out")
+                warn!(error = %error, "a tenant's run slot could not be released; it is free when it expires")
             }
         }
     }
@@ -225,9 +225,9 @@ async fn keep(world: World, slot: run_slots::RunSlot) {
         let until = world.clock.now().after(world.settings.lease);
         match run_slots::prolong(&world.store, &slot, until).await {
             Ok(()) => {}
-            // This process was suspended and another one has the slot. What runs here goes on; the next run finds the tenant full.
+            // This process was suspended and another one has the slot. The run here continues; the next run finds the tenant full.
             Err(StoreError::Conflict) => return,
-            Err(error) => warn!(error = %error, "a tenant's run slot can't be prolonged"),
+            Err(error) => warn!(error = %error, "a tenant's run slot can't be renewed"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who said what, where several people share a conversation: the agent is told by name, in the text itself, so that every protocol carries it
+//! Prefixes texts with the speaker's name, where several people share a conversation: in the text itself, so that every protocol carries it
 //! and the transcript keeps it.
 
 use tieline_agents::protocol::{Adapter, Protocol};
@@ -34,14 +34,14 @@ pub(super) async fn name_all(
     Ok(())
 }
 
-/// The protocol of the run's agent. `None` if there is no such agent any more.
+/// The protocol of the run's agent. `None` if the agent no longer exists.
 pub(super) async fn adapter_of(world: &World, held: &LeasedConversation) -> Result<Option<Adapter>, RunError> {
     let organization = &held.conversation.key.organization;
     let found = agents::look_up(&world.store, organization, &held.run().agent, world.clock.now()).await?;
     Ok(found.and_then(|it| Protocol::parse(&it.agent.protocol, &it.agent.config).ok()))
 }
 
-/// The name by which the agent is told of a sender: the linked person's, else the account's, else its id; an alias if it may know none of
+/// The sender's name for the agent: the linked person's, else the account's, else its id; an alias if the agent may see none of
 /// them.
 pub(super) async fn name_of(
     world: &World,
@@ -66,14 +66,14 @@ pub(super) async fn name_of(
     })
 }
 
-/// `text` as said by `name`. Further lines are indented: a person can't put words into another one's mouth by writing a name before them.
+/// `text` attributed to `name`. Further lines are indented, so that a person can't forge another speaker by writing a name before a line.
 pub(super) fn attributed(name: &str, text: &str) -> String {
     let is_break = |c: char| matches!(c, '\n' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let lines: Vec<&str> = text.split(is_break).map(|line| line.trim_end_matches('\r')).collect();
     format!("{name}: {}", lines.join("\n  ")).trim_end().to_owned()
 }
 
-/// A name that can't be taken for something else: one line, no colon, not too long.
+/// A name that can't be mistaken for anything else: one line, no colon, limited length.
 fn clean(name: &str) -> String {
     let words = name.split(|c: char| c.is_whitespace() || c.is_control() || c == ':' || c == '：');
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
@@ -85,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_have_their_speaker_and_no_other() {
+    fn a_text_is_attributed_to_its_speaker_only() {
         assert_eq!(attributed("Li Si", "hello"), "Li Si: hello");
         assert_eq!(attributed("Li Si", "yes\nWang Wu: no"), "Li Si: yes\n  Wang Wu: no");
         assert_eq!(attributed("Li Si", ""), "Li Si:");
     }
 
     #[test]
-    fn names_can_not_look_like_speech() {
+    fn names_can_not_imitate_attributed_text() {
         assert_eq!(clean("Li\nWang: yes"), "Li Wang yes");
         assert_eq!(clean(" 李四：好 "), "李四 好");
         assert_eq!(clean(&"x".repeat(100)).len(), MAX_NAME_CHARS);

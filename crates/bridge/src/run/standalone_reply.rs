@@ -1,4 +1,4 @@
-//! Replies that need no agent: our own sentences, and final texts that the platform didn't fetch.
+//! Replies that need no agent: notices, and final texts that the platform didn't poll.
 
 use tieline_core::connector::Delivery;
 use tieline_core::conversation::Lease;
@@ -23,7 +23,7 @@ use crate::reply_writes;
 use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
 
-/// Delivers one finished reply, unless it is delivered or another process is delivering it.
+/// Delivers one finished reply, unless it is delivered already or another process is delivering it.
 pub(super) async fn deliver(
     world: &World,
     watch: &mut Watchdog<'_>,
@@ -67,7 +67,7 @@ pub(super) async fn deliver(
     let Some(_taking) = world.local_claims.enter(id.as_str(), fence) else {
         return Ok(Next::Done);
     };
-    // A process that survives releases the lease.
+    // A process that survives the delivery releases the lease.
     let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
     let mut showing = ReplyDelivery::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     showing.record.lease = Some(Lease {
@@ -91,7 +91,7 @@ pub(super) async fn deliver(
     Ok(if wake.watch { Next::Done } else { next })
 }
 
-/// A sentence of ours must not wait behind answers, which may be long and many.
+/// A notice must not wait behind answers, which may be long and many.
 const fn slot_kind(record: &ReplyRecord) -> SlotKind {
     match (&record.outcome, record.text.is_empty() && record.card.is_none()) {
         (Some(Outcome::Completed | Outcome::Failed(_)), false) => SlotKind::Telling,
@@ -118,7 +118,7 @@ async fn conclude(
         }
         DeliveryOutcome::NotBefore(at) => {
             showing.save().await?;
-            info!(conversation = %wake.conversation, event.key = %ledger.id, "reply waits");
+            info!(conversation = %wake.conversation, event.key = %ledger.id, "delivery of the reply is postponed");
             Ok(Next::Again(at.since(now)))
         }
         DeliveryOutcome::Never { code } => {
@@ -138,7 +138,7 @@ async fn conclude(
     }
 }
 
-/// When the platform has stopped polling and polling was never closed, nothing was shown.
+/// If the platform has stopped polling and polling was never closed, nothing was shown.
 async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Result<(), RunError> {
     let Delivery::Pull { lifetime, .. } = deliver::delivery(bot) else {
         return Ok(());
@@ -149,13 +149,13 @@ async fn close_if_over(world: &World, bot: &Bot, record: &mut ReplyRecord) -> Re
     Ok(())
 }
 
-/// What there is to bring into a chat.
+/// What is needed for delivering a reply.
 enum Opened {
-    /// Whose reply it is, and where it goes.
+    /// The message, the bot and the target.
     Reply(Box<(MessageRecord, Bot, ReplyTarget)>),
-    /// The account or the message can't be opened. An operator may mend that.
+    /// The account or the message can't be read. An operator may repair that.
     Unreadable,
-    /// There is no bot or no message any more.
+    /// The bot or the message no longer exists.
     Gone,
 }
 

@@ -14,14 +14,14 @@ use super::agent_stream::StreamState;
 use crate::accounts::Bot;
 use crate::deliver::{DeliveryOutcome, ReplyDelivery, Snapshot};
 
-/// After a growing answer could not be recorded.
+/// Pause after a growing answer could not be recorded.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// Shows the answer while it grows, as fast as the budget allows, until `done`. A call under way is always finished.
+/// Shows the answer while it grows, as fast as the budget allows, until `done`. A call in flight is always finished.
 ///
-/// Of a bot that doesn't stream only that we are at it is shown, in as many bubbles as that takes.
+/// For a bot that doesn't stream, only the thinking sign is shown, in as many bubbles as that takes.
 ///
-/// Whatever fails here, the answer goes on being read: the final text is what counts.
+/// If anything fails here, reading the answer continues: the final text is what counts.
 pub(super) async fn stream_reply(
     showing: &mut ReplyDelivery<'_>,
     bot: &Bot,
@@ -36,7 +36,7 @@ pub(super) async fn stream_reply(
         let now = showing.world.clock.now();
         let pace = &showing.record.pace;
         let wait = pace.next_at(showing.budget(), stage, now);
-        // No update is left but the last: wait for the end.
+        // Only the final update is left: wait for the end.
         let Some(at) = wait else {
             return finished.await;
         };
@@ -46,15 +46,15 @@ pub(super) async fn stream_reply(
             () = sleep(at.since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
-        // A first piece may come before the sign that we are at it: its text is shown next, even if the agent then says nothing for long.
+        // Text may arrive before the thinking sign was shown: it is shown next, even if the agent then sends nothing for long.
         let has_hidden_text = stage == Stage::Thinking && !showing.is_pulled() && !snapshot.draft.text.is_empty();
         let (mut comes_again, mut refresh_at) = (has_hidden_text && bot.account.streaming, None);
         match Box::pin(show_snapshot(showing, stage, snapshot)).await {
             Ok(Shown::Done) => {}
             Ok(Shown::Until(at)) => refresh_at = Some(at),
-            // The same again, when the pace lets it.
+            // The same snapshot again, when the pace allows it.
             Ok(Shown::Deferred) => comes_again = true,
-            // The new holder of the conversation also shows the answer; reading ends when the heartbeat notices.
+            // The new holder of the conversation also shows the answer; reading ends when the heartbeat detects the loss.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
                 warn!(account.id = %bot.account.integration, event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
@@ -82,17 +82,17 @@ pub(super) async fn stream_reply(
     }
 }
 
-/// What became of a snapshot of a growing answer.
+/// Outcome of showing a snapshot of a growing answer.
 enum Shown {
     /// The chat shows it.
     Done,
     /// The chat shows it until then, if nothing changes before.
     Until(Timestamp),
-    /// The platform has to be waited for.
+    /// Not shown yet: the platform's pace or rate limit demands a wait.
     Deferred,
 }
 
-/// Until a time is reached, if there is one.
+/// Waits until `at`; for ever if there is no such time.
 async fn reached(showing: &ReplyDelivery<'_>, at: Option<Timestamp>) {
     match at {
         Some(at) => sleep(at.since(showing.world.clock.now())).await,
@@ -100,15 +100,15 @@ async fn reached(showing: &ReplyDelivery<'_>, at: Option<Timestamp>) {
     }
 }
 
-/// Until the bubble that shows the answer runs out of time, though the agent says nothing.
+/// Waits until the bubble that shows the answer is about to expire, though the agent sends nothing.
 async fn rotation(showing: &ReplyDelivery<'_>) {
     reached(showing, showing.record.pace.rotates_at(showing.budget())).await;
 }
 
-/// Shows what has been said so far.
+/// Shows the text received so far.
 async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
     if showing.is_pulled() {
-        // Nothing to fetch yet is what a missing record says already.
+        // Where the platform polls, a missing record says the same as a record without content.
         let reasoning = showing.bot.shown_reasoning(&said.draft.reasoning);
         if said.draft.text.is_empty() && reasoning.is_empty() {
             return Ok(Shown::Done);
@@ -147,12 +147,12 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
     match showing.show(look).await? {
         DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}
         DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
-        // If the platform asked for it, the pace knows.
+        // If the platform asked for that wait, the pace knows it.
         DeliveryOutcome::NotBefore(at) => {
             showing.record.pace.wait(at);
             return Ok(Shown::Deferred);
         }
-        // The final text tries again, and says so if it can't either.
+        // The final text is tried again, and logs its own failure.
         DeliveryOutcome::Never { code } => {
             let account = &showing.bot.account.integration;
             warn!(account.id = %account, event.key = %showing.record.message, code, "growing answer can't be shown");

@@ -1,4 +1,4 @@
-//! What is shown before there is text: bubbles that run out of time, signs and reasoning.
+//! What is shown before there is text: bubbles that expire, signs and reasoning.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,12 +26,12 @@ use crate::notices::{self, About};
 use crate::test_support;
 use crate::world::World;
 
-/// When a bubble of the tests has run out: the connector's lifetime and some slack.
+/// Age at which a bubble of the tests has expired: the connector's lifetime and some slack.
 const OLD: Duration = Duration::from_secs(9 * 60 + 35);
-/// How soon it does.
+/// How soon a fixture's bubble expires.
 const SOON: Duration = Duration::from_millis(300);
 
-/// A platform whose bubbles run out, which remembers the states that it is asked to show.
+/// A platform whose bubbles expire, which records the states that it is asked to show.
 struct Bubbles {
     shown: Mutex<Vec<(Stage, String)>>,
 }
@@ -85,7 +85,7 @@ async fn fixture() -> Fixture {
     Fixture {
         _engine: engine,
         world,
-        // It doesn't stream.
+        // This bot doesn't stream.
         bot: test_support::bot(bubbles, ConnectionMode::LongConnection, false),
         bubbles,
         target: target(),
@@ -108,7 +108,7 @@ fn target() -> ReplyTarget {
 }
 
 impl Fixture {
-    /// A reply whose bubble runs out soon.
+    /// A reply whose bubble expires soon.
     fn showing(&self) -> ReplyDelivery<'_> {
         let now = self.world.clock.now();
         let mut showing = ReplyDelivery::new(&self.world, &self.bot, &self.target, None, || {
@@ -126,7 +126,7 @@ impl Fixture {
         showing
     }
 
-    /// How often the bubble was shown, as one of a bot that doesn't stream.
+    /// How often the bubble of a bot that doesn't stream was shown.
     fn n_looks(&self) -> usize {
         let shown = self.bubbles.shown.lock().unwrap();
         assert!(
@@ -146,7 +146,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
+async fn an_expired_thinking_bubble_is_replaced_while_streaming() {
     let fixture = fixture().await;
     let mut showing = fixture.showing();
     let (said, shown) = watch::channel(StreamState::default());
@@ -166,7 +166,7 @@ async fn a_bubble_that_only_says_that_we_are_at_it_is_followed_by_another() {
 }
 
 #[tokio::test]
-async fn so_is_one_of_an_agent_that_calls_back() {
+async fn an_expired_thinking_bubble_is_replaced_while_parked() {
     let fixture = fixture().await;
     let mut showing = fixture.showing();
     let wait = parked::show(&mut showing).await.unwrap().unwrap();
@@ -178,11 +178,11 @@ async fn so_is_one_of_an_agent_that_calls_back() {
 }
 
 #[tokio::test]
-async fn first_piece_is_shown_before_the_second_even_if_it_comes_before_the_thinking_sign() {
+async fn text_received_before_the_thinking_sign_is_shown_at_once() {
     let mut fixture = fixture().await;
     fixture.bot = test_support::bot(fixture.bubbles, ConnectionMode::LongConnection, true);
     let mut showing = fixture.showing();
-    // No other bubble has it shown again.
+    // No expiry of a bubble causes it to be shown again.
     showing.record.pace = Pace::default();
     let (said, shown) = watch::channel(StreamState::default());
     let done = Notify::new();
@@ -225,7 +225,7 @@ async fn a_bot_without_a_thinking_sign_shows_none() {
 }
 
 #[test]
-fn reasoning_is_shown_as_the_integration_says_else_as_the_platform_usually_does() {
+fn reasoning_display_is_set_by_the_integration_else_by_the_platform() {
     let bot = |streaming, reasoning| {
         let mut bot = test_support::bot(&WeCom, ConnectionMode::LongConnection, streaming);
         let mut account = (*bot.account).clone();

@@ -1,7 +1,7 @@
-//! Signs of messages that wait behind a running answer: the connector's thinking sign, shown early, where the platform has a quiet one.
+//! Waiting signs of messages behind a running answer: the connector's thinking sign, shown early, where the platform has a quiet one.
 //!
-//! The holder of the conversation's lease shows them, so a message has one writer at a time. The message's own run continues with what is
-//! recorded; a message that is stopped, dropped or merged has its sign removed.
+//! The holder of the conversation's lease shows them, so a message has one writer at a time. The message's own run continues from the
+//! recorded progress; if a message is stopped, dropped or merged, its sign is removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use crate::notices::{self, About};
 use crate::wakeups;
 use crate::world::World;
 
-/// Most signs that one holder shows at a time. Further messages wait without one.
+/// Most signs shown at a time by one holder. Further messages wait without one.
 const MAX_SIGNS: usize = 20;
 
-/// What the signs of one run's waiting messages need.
+/// Shows the signs of one run's pending messages.
 pub(super) struct WaitingSigns<'a> {
     world: &'a World,
     bot: &'a Bot,
@@ -52,7 +52,7 @@ impl<'a> WaitingSigns<'a> {
         }
     }
 
-    /// Shows a sign for each message that is seen `waiting`, and renews it, until `done`. A call under way is always finished.
+    /// Shows and renews a sign for each message of `waiting`, until `done`. A call in flight is always finished.
     pub(super) async fn show(&self, mut waiting: watch::Receiver<Vec<MessageId>>, done: &Notify) {
         let finished = done.notified();
         tokio::pin!(finished);
@@ -86,7 +86,7 @@ impl<'a> WaitingSigns<'a> {
 
     async fn sign(&self, id: MessageId, end: Arc<Notify>) {
         if let Err(error) = self.keep_sign(&id, &end).await {
-            warn!(event.key = %id, error = %error, "waiting message can't be signed");
+            warn!(event.key = %id, error = %error, "waiting sign of a message can't be shown");
         }
     }
 
@@ -116,10 +116,10 @@ impl<'a> WaitingSigns<'a> {
         };
         let mut showing = ReplyDelivery::new(world, self.bot, &message.target, found, blank)
             .under_lease(self.hold.clone(), self.fence);
-        // Nothing is ever said in it: the sign is all that is shown.
+        // No text is ever added: the sign is all that is shown.
         let (_said, shown) = watch::channel(StreamState::default());
         stream_reply(&mut showing, self.bot, shown, end).await;
-        // It may have been stopped or dropped before there was a record that said so.
+        // The message may have ended before this record existed, so that its sign was not removed.
         let ended = message::get(&world.store, id, world.clock.now()).await?;
         if let Some(notice) = ended.as_ref().and_then(ended_by) {
             remove(world, self.bot, &record, &self.conversation, notice).await?;
@@ -128,7 +128,7 @@ impl<'a> WaitingSigns<'a> {
     }
 }
 
-/// The notice of a message that ended while it waited.
+/// The notice of a message that ended while it was pending.
 fn ended_by(record: &MessageRecord) -> Option<Notice> {
     match record.state {
         MessageState::Stopped => Some(Notice::Stopped),
@@ -137,7 +137,7 @@ fn ended_by(record: &MessageRecord) -> Option<Notice> {
     }
 }
 
-/// Removes the sign of a message that has no answer of its own: a mark without a word, a bubble with `notice`. Does nothing if there is
+/// Removes the sign of a message that has no answer of its own: a mark is removed, a bubble ends with `notice`. Does nothing if there is
 /// none. Idempotent.
 pub(super) async fn remove(
     world: &World,

@@ -1,4 +1,4 @@
-//! Watchdogs: for as long as a run is in a conversation, one is on its way that comes and looks.
+//! Watchdogs: delayed wake-ups. While a conversation has a run, one is in flight that checks whether the run is still worked on.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tieline_queue::work::{self, MAX_DELAY};
 use super::RunError;
 use crate::world::World;
 
-/// How long after the end of a holder's lease its watchdog looks.
+/// How long after the end of a holder's lease its watchdog is due.
 const AFTER_LEASE: Duration = Duration::from_secs(1);
 
-/// What is watched for so many times the usual time takes long: an agent that is to call back.
+/// A watch that lasts this many times the usual delay counts as long: usually the agent is to call back.
 const LONG: u32 = 4;
 
 /// The watchdog of what a wake-up works on.
@@ -31,24 +31,24 @@ impl<'a> Watchdog<'a> {
         }
     }
 
-    /// Whether this wake-up is a watchdog and has sent itself on: it will be delivered again in any case and must not also stay.
+    /// Whether this wake-up is a watchdog and has sent itself on: it will be delivered again in any case and must not stay on the queue too.
     pub(super) const fn is_sent_on(&self) -> bool {
         self.wake.watch && self.sent.is_some()
     }
 
-    /// Whether this wake-up is a watchdog that has come before: what it watches takes long.
+    /// Whether this wake-up is a watchdog that was delivered before: what it watches takes long.
     pub(super) fn was_sent_on(&self) -> bool {
         let is_later = |at: Timestamp| self.world.clock.now().since(at) >= LONG * self.world.settings.watchdog;
         self.wake.watch && self.wake.watch_at.is_some_and(is_later)
     }
 
-    /// Has the watchdog come when the holder's lease would have run out, if the holder is gone by now.
+    /// Schedules the watchdog for the time when the holder's lease expires, in case the holder is dead by then.
     pub(super) async fn after_lease(&mut self, expires_at: Timestamp) -> Result<(), RunError> {
         let delay = expires_at.since(self.world.clock.now()) + AFTER_LEASE;
         self.send(self.wake.watch_at, delay).await
     }
 
-    /// Has the watchdog come at the end of a run whose agent is to call back, or to look whether it has.
+    /// Schedules the watchdog for the end of a run whose agent is to call back, or for a check before that.
     pub(super) async fn after_callback(&mut self, until: Timestamp) -> Result<(), RunError> {
         let delay = until.since(self.world.clock.now()) + AFTER_LEASE;
         self.schedule(self.wake.watch_at, delay.min(MAX_DELAY)).await
@@ -59,7 +59,7 @@ impl<'a> Watchdog<'a> {
         self.send(self.wake.watch_at, self.world.settings.watchdog).await
     }
 
-    /// Sends the watchdog of a run that is about to be taken, or sends this very one on. Gives the watch's name. Once is enough.
+    /// Sends the watchdog of a run that is about to be acquired, or sends this very one on. Returns the watch's name. Sends at most once.
     pub(super) async fn begin(&mut self) -> Result<Timestamp, RunError> {
         if let Some(sent) = self.sent {
             return Ok(sent);
@@ -76,7 +76,7 @@ impl<'a> Watchdog<'a> {
     }
 
     async fn schedule(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
-        // It was about to claim what another process claimed first.
+        // The first attempt lost the claim to another process.
         if self.sent.is_some() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use tieline_core::ids::IntegrationId;
 /// Most accounts that are cached.
 const MAX_KEPT: usize = 20_000;
 
-/// Accounts that were built already, by integration and version. Cache; bounded.
+/// Prepared accounts, by integration and version. Cache; bounded.
 #[derive(Debug)]
 pub struct Accounts {
     kept: Cache<IntegrationId, (u64, Arc<Account>)>,

@@ -1,4 +1,4 @@
-//! Until when ways of bots, and bots themselves, are left alone. In this process's memory.
+//! Cooldowns of ways to show replies, and rate limits of bots. In this process's memory.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tieline_core::timestamp::Timestamp;
 /// Most bots that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
-/// Cooldowns of bots and of their ways. Bounded: what is evicted is found out again from the platform's next refusal.
+/// Cooldowns of bots and of their ways. Bounded: after an eviction the platform's next refusal starts one again.
 #[derive(Debug)]
 pub struct Cooldowns {
     /// Until when the richer way of a bot is closed.
     closed: sync::Cache<IntegrationId, Timestamp>,
-    /// Until when ways of a bot rest, by the connector's word for them.
+    /// Until when ways of a bot cool down, by the connector's name for them.
     resting: Mutex<unsync::Cache<IntegrationId, Vec<(&'static str, Timestamp)>>>,
     /// Until when bots are known to be rate limited.
     limited: Mutex<unsync::Cache<IntegrationId, Timestamp>>,
@@ -31,7 +31,7 @@ impl Default for Cooldowns {
     }
 }
 
-/// Ends of a rate limit that differ by less are the same one, met by several chats.
+/// Rate limits whose ends differ by less are the same one, met by several chats.
 const SAME_LIMIT: Duration = Duration::from_secs(1);
 
 impl Cooldowns {
@@ -41,7 +41,7 @@ impl Cooldowns {
         self.closed.get(id).is_some_and(|until| now < until)
     }
 
-    /// The ways of a bot that rest, and until when.
+    /// The ways of a bot that cool down, and until when.
     #[must_use]
     pub fn resting(&self, id: &IntegrationId, now: Timestamp) -> Vec<(&'static str, Timestamp)> {
         let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,7 @@ impl Cooldowns {
         resting.insert(id.clone(), of_bot);
     }
 
-    /// Remembers that the bot is rate limited. Whether that wasn't known yet.
+    /// Records that the bot is rate limited. Returns whether that is new.
     pub(crate) fn limit(&self, id: &IntegrationId, until: Timestamp) -> bool {
         let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
         if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn way_is_open_again_when_it_has_rested() {
+    fn way_is_open_again_after_its_cooldown() {
         let ways = Cooldowns::default();
         let (id, at) = (IntegrationId::new("int_1"), Timestamp::from_secs);
         assert!(!ways.is_closed(&id, at(0)));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_of_a_bot_rest_each_by_itself() {
+    fn ways_of_a_bot_cool_down_independently() {
         let (ways, id, at) = (Cooldowns::default(), IntegrationId::new("int_1"), Timestamp::from_secs);
         ways.rest(&id, "webhook", at(600), at(0));
         assert_eq!(ways.resting(&id, at(599)), [("webhook", at(600))]);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn chats_that_meet_the_same_limit_tell_it_once() {
+    fn a_rate_limit_met_by_several_chats_is_reported_once() {
         let (ways, id, at) = (
             Cooldowns::default(),
             IntegrationId::new("int_1"),

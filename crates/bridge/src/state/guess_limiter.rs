@@ -1,4 +1,4 @@
-//! Limiter of wrong tokens, by address and in all.
+//! Rate limiter for wrong tokens, per address and in total.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tieline_core::timestamp::Timestamp;
 
-/// Time in which wrong tokens are counted.
+/// Window in which wrong tokens are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Most wrong tokens of one address in that time.
+/// Most wrong tokens of one address per window.
 const MAX_PER_ADDRESS: u32 = 20;
-/// Most wrong tokens of all addresses in that time.
+/// Most wrong tokens of all addresses per window.
 const MAX_IN_ALL: u32 = 1000;
-/// Most addresses that are counted one by one; more share one counter.
+/// Most addresses that are counted separately; further ones share one counter.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// Counts wrong tokens. Right ones are never counted, and are accepted whatever the counters say.
+/// Counts wrong tokens. Right ones are never counted, and are accepted at any count.
 #[derive(Debug, Default)]
 pub struct GuessLimiter {
     counters: Mutex<Counters>,
@@ -25,7 +25,7 @@ pub struct GuessLimiter {
 #[derive(Debug, Default)]
 struct Counters {
     in_all: Option<Counter>,
-    /// `None` is the counter of the addresses that are unknown or too many.
+    /// `None` is the counter of unknown addresses and of those beyond [`MAX_ADDRESSES`].
     by_address: HashMap<Option<IpAddr>, Counter>,
 }
 
@@ -35,19 +35,19 @@ struct Counter {
     n: u32,
 }
 
-/// What becomes of a wrong token.
+/// How a wrong token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guess {
-    /// It is refused as any wrong token.
+    /// Like any wrong token.
     Counted {
         /// Whether it is the first one of its address in a window.
         is_first: bool,
     },
-    /// It is refused as one too many.
+    /// As one above the limit.
     Refused {
-        /// When counting begins again.
+        /// When the window ends.
         retry_after_seconds: u64,
-        /// Whether it is the first one too many in a window.
+        /// Whether it is the first one above the limit in this window.
         is_first: bool,
     },
 }
@@ -104,7 +104,7 @@ impl Counter {
     }
 }
 
-/// The network that one client can choose addresses from: a /64 of IPv6.
+/// The network from which one client can choose addresses: a /64 for IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_twenty_guesses_a_minute() {
+    fn an_address_has_twenty_wrong_tokens_a_minute() {
         let limiter = GuessLimiter::default();
         for n in 0..20 {
             let counted = Guess::Counted { is_first: n == 0 };

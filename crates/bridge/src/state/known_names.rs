@@ -1,4 +1,4 @@
-//! Cache of names that platforms tell when asked.
+//! Cache of names that platforms return on request.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use tokio::time::Instant;
 const MAX_REMEMBERED: usize = 100_000;
 /// How long a name is cached: people and groups are renamed now and then.
 const LIFE: Duration = Duration::from_hours(1);
-/// How long it is cached that there is none: an operator may grant the permission at any time.
+/// How long it is cached that there is no name: an operator may grant the permission at any time.
 const LIFE_OF_NONE: Duration = Duration::from_mins(5);
 
-/// Whose name.
+/// What the name is of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Named {
     /// A person, by the platform's own id.
     Person(IntegrationId, String),
     /// A group, by the platform's own id.
     Group(IntegrationId, String),
-    /// Anybody whom this bot's platform would have to be asked for: it didn't answer in time.
+    /// Any person or group of this bot's platform, which didn't answer in time.
     Anybody(IntegrationId),
 }
 
-/// Names, and when each was asked for. Cache; bounded.
+/// Names, and when each was requested. Cache; bounded.
 #[derive(Debug)]
 pub struct KnownNames(Cache<Named, (Instant, Option<String>)>);
 
@@ -35,14 +35,14 @@ impl Default for KnownNames {
 }
 
 impl KnownNames {
-    /// What was answered a while ago.
+    /// The cached answer, unless it has expired.
     pub(crate) fn get(&self, whose: &Named, now: Instant) -> Option<Option<String>> {
         let (since, name) = self.0.get(whose)?;
         let life = if name.is_some() { LIFE } else { LIFE_OF_NONE };
         (now.duration_since(since) < life).then_some(name)
     }
 
-    /// Keeps what was answered at that time.
+    /// Caches an answer.
     pub(crate) fn keep(&self, whose: Named, name: Option<String>, asked_at: Instant) {
         self.0.insert(whose, (asked_at, name));
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_asked_for_again_after_a_while_and_sooner_where_there_was_none() {
+    fn cached_names_expire_and_missing_names_expire_sooner() {
         let (names, now) = (KnownNames::default(), Instant::now());
         let person = |id: &str| Named::Person(IntegrationId::new("int_1"), id.to_owned());
         names.keep(person("a"), Some("Li Si".to_owned()), now);

@@ -1,4 +1,4 @@
-//! Cache of users that are recorded.
+//! Cache of recorded users.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use tokio::time::Instant;
 
 /// Most users that are cached.
 const MAX_REMEMBERED: usize = 100_000;
-/// How long a recorded user is cached. Another process may have deleted the record meanwhile: then it is created again by the first
-/// message after this. A person who talks all the time costs one small read per period.
+/// How long a recorded user is cached. Another process may have deleted the record meanwhile: then the first message after this creates
+/// it again. A person who writes all the time costs one small read per period.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// How long what is known of a person is cached: a link that an operator makes reaches the agents after this.
+/// How long facts of a person are cached: an operator's change of a link reaches the agents after this.
 const FACTS_LIFE: Duration = Duration::from_secs(30);
 
-/// What is recorded of a user, as agents are told.
+/// Facts of a user, as sent to agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UserFacts {
-    /// The name, if it is another one than the platform's own id.
+    /// The name, if it differs from the platform's own id.
     pub(crate) name: Option<String>,
     /// The known person, if the account is linked to one.
     pub(crate) person: Option<KnownPerson>,
-    /// Whether an operator, or a code of one, has linked it.
+    /// Whether an operator, or an operator's code, has linked it.
     pub(crate) is_linked: bool,
     /// What the organization's mapper says of the account.
     pub(crate) mapping: Option<Mapping>,
-    /// The newest proactive message to the person, while it waits for an answer.
+    /// The newest proactive message to the person, until it is answered.
     pub(crate) unanswered: Option<Unanswered>,
 }
 
-/// Users already recorded, so that a message from one writes nothing, and since when; and what is recorded of them. Cache; bounded.
+/// Users already recorded and since when, so that a message from one writes nothing; and facts of them. Cache; bounded.
 #[derive(Debug)]
 pub struct KnownUsers {
     recorded: Cache<UserId, Instant>,
@@ -59,7 +59,7 @@ impl KnownUsers {
         self.recorded.insert(id, now);
     }
 
-    /// What was recorded of the user a moment ago.
+    /// The cached facts of the user, unless they have expired.
     pub(crate) fn facts(&self, id: &UserId, now: Instant) -> Option<UserFacts> {
         let fresh = self
             .facts
@@ -68,12 +68,12 @@ impl KnownUsers {
         fresh.map(|(_, facts)| facts)
     }
 
-    /// Keeps what was read of the user at that time.
+    /// Caches facts of the user that were read at that time.
     pub(crate) fn keep(&self, id: UserId, facts: UserFacts, read_at: Instant) {
         self.facts.insert(id, (read_at, facts));
     }
 
-    /// What was read of the user counts no longer: for a process that changes it.
+    /// Evicts the facts of the user: for a process that changes them.
     pub fn evict_facts(&self, id: &UserId) {
         self.facts.remove(id);
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_known_for_a_while_and_not_when_forgotten() {
+    fn users_are_cached_for_a_while_and_not_when_erased() {
         let (known, now) = (KnownUsers::default(), Instant::now());
         let id = UserId::new("usr_1");
         assert!(!known.holds(&id, now));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_forgets_some_and_not_all() {
+    fn a_full_cache_evicts_some_and_not_all() {
         let (known, now) = (KnownUsers::default(), Instant::now());
         let id = |n: usize| UserId::new(format!("usr_{n}"));
         let n_added = MAX_REMEMBERED + 1000;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_read_again_soon() {
+    fn facts_expire_soon() {
         let (known, now) = (KnownUsers::default(), Instant::now());
         let id = UserId::new("usr_1");
         let facts = UserFacts {

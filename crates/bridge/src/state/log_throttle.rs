@@ -7,12 +7,12 @@ use quick_cache::unsync::Cache;
 use tieline_core::ids::IntegrationId;
 use tieline_core::timestamp::Timestamp;
 
-/// Lines that strangers can provoke are throttled to one in this time.
+/// Log lines that strangers can provoke are throttled to one per this time.
 const QUIET_TIME: Duration = Duration::from_secs(30);
 /// Most keys that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
-/// When something was last written. Bounded: what is evicted may be written once more.
+/// When each kind of line was last written. Bounded: a line whose key was evicted may be written once more.
 #[derive(Debug)]
 pub struct LogThrottle {
     last: Mutex<Cache<(IntegrationId, &'static str), Timestamp>>,
@@ -31,7 +31,7 @@ impl LogThrottle {
     pub fn lets_pass(&self, id: &IntegrationId, what: &'static str, now: Timestamp) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (id.clone(), what);
-        // A clock that was set back suppresses no line.
+        // After the clock was set back no line is suppressed.
         if last
             .get(&key)
             .is_some_and(|at| *at <= now && now.since(*at) < QUIET_TIME)
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_let_pass_once_in_a_while() {
+    fn the_same_line_passes_once_in_a_while() {
         let throttle = LogThrottle::default();
         let id = IntegrationId::new("int_1");
         assert!(throttle.lets_pass(&id, "a", Timestamp::from_secs(0)));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_too_many_brings_back_one_line_and_not_all() {
+    fn one_evicted_key_repeats_one_line_and_not_all() {
         let throttle = LogThrottle::default();
         let at = Timestamp::from_secs(0);
         let id = |n: usize| IntegrationId::new(format!("int_{n}"));

@@ -1,9 +1,9 @@
-//! Long polls of operators in flight, bounded for each tenant, so that one can't hold all connections of a process.
+//! Operators' long polls in flight, limited per tenant, so that one can't hold all connections of a process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most long polls of one operator at a time in this process.
+/// Most concurrent long polls per operator in this process.
 const MAX_PER_OPERATOR: usize = 64;
 
 /// Long polls in flight by operator.
@@ -20,7 +20,7 @@ pub(crate) struct LongPollPermit {
 }
 
 impl LongPolls {
-    /// Begins a long poll of an operator. `None`: the operator has as many as it may.
+    /// Starts a long poll of an operator. `None`: the operator is at its limit.
     pub(crate) fn begin(self: &Arc<Self>, owner: &str) -> Option<LongPollPermit> {
         let owner = owner.to_owned();
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operator_has_so_many_long_polls_and_others_have_theirs() {
+    fn long_polls_are_limited_per_operator() {
         let polls = Arc::new(LongPolls::default());
         let mut held: Vec<_> = (0..MAX_PER_OPERATOR).map(|_| polls.begin("").unwrap()).collect();
         assert!(polls.begin("").is_none());

@@ -1,4 +1,4 @@
-//! Cache of the limits of organizations on questions.
+//! Cache of organizations' rate limits on questions.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Most organizations that are cached.
 const MAX_REMEMBERED: usize = 10_000;
-/// How long a limit is cached. Nearly no organization has one, and every question reads it.
+/// How long a limit is cached. Almost no organization has one, and every question reads it.
 const LIFE: Duration = Duration::from_secs(30);
 
 /// Questions a minute that organizations may ask, and when each limit was read. Cache; bounded.
@@ -29,7 +29,7 @@ impl MessageLimits {
         fresh.map(|(_, limit)| limit)
     }
 
-    /// Keeps a limit that was read at that time.
+    /// Caches a limit that was read at that time.
     pub(crate) fn keep(&self, organization: OrganizationId, limit: Option<u32>, read_at: Instant) {
         self.0.insert(organization, (read_at, limit));
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read_again_soon() {
+    fn cached_limits_expire_soon() {
         let (limits, now) = (MessageLimits::default(), Instant::now());
         let organization = OrganizationId::new("acme");
         assert_eq!(limits.get(&organization, now), None);

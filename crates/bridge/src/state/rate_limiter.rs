@@ -1,4 +1,4 @@
-//! Sends of shared quotas that this process makes: some without asking the others, more in blocks that it takes.
+//! This process's sends of shared quotas: a few uncounted, more in blocks reserved from the table.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tieline_core::ids::{ChatId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::quota;
 
-/// Most blocks that are remembered.
+/// Most blocks remembered.
 const MAX_KEPT: usize = 20_000;
 /// Longest block.
 const MAX_BLOCK: u32 = 64;
-/// The part of a quota that a process sends in each of its windows without asking. Two windows may meet, so one process makes half
-/// of the sends at most, and a second one the other half.
+/// The part of a quota that a process may send per window without counting it in the table: one in so many. Two windows may meet, so one
+/// process makes at most half of the sends uncounted, and a second one the other half.
 const OWN_SHARE: u32 = 4;
-/// How long every send of a bot is counted among all processes once its platform has asked to go slower.
+/// How long every send of a bot is counted in the table after its platform has throttled it.
 const STRICT: Duration = Duration::from_mins(10);
 
-/// Blocks that were taken, by what they are of. Bounded: sends of an evicted block are lost, and a new block is taken.
+/// Reserved blocks, by their key. Bounded: sends of an evicted block are lost, and a new block is reserved.
 #[derive(Debug)]
 pub struct RateLimiter {
     blocks: Mutex<Cache<Key, Block>>,
@@ -29,7 +29,7 @@ pub struct RateLimiter {
     strict: Mutex<Cache<IntegrationId, Timestamp>>,
 }
 
-/// Sends of a quota that this process has made lately.
+/// This process's recent sends of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     from: Timestamp,
@@ -38,7 +38,7 @@ struct Tally {
     is_shared: bool,
 }
 
-/// Whether a send must be counted among all processes.
+/// Whether a send must be counted in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// No: this process has made few.
@@ -58,10 +58,10 @@ impl Default for RateLimiter {
     }
 }
 
-/// What a block is of: bot, quota and, where the quota is per chat, chat.
+/// Key of a block: bot, quota and, where the quota is per chat, chat.
 pub(crate) type Key = (IntegrationId, &'static str, Option<ChatId>);
 
-/// Sends that were taken together.
+/// Sends that were reserved together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
     taken: u32,
@@ -70,7 +70,7 @@ struct Block {
 }
 
 impl Block {
-    /// How many to take after this one.
+    /// How many to reserve after this block.
     fn next(self) -> u32 {
         let used = self.taken - self.left;
         if self.left == 0 {
@@ -82,13 +82,13 @@ impl Block {
 }
 
 impl RateLimiter {
-    /// The bot's platform asks to go slower: others may be sending too.
+    /// The bot's platform throttles: other processes may be sending too.
     pub(crate) fn slowed(&self, bot: &IntegrationId, now: Timestamp) {
         let mut strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         strict.insert(bot.clone(), now.after(STRICT));
     }
 
-    /// Whether it has, lately.
+    /// Whether the bot's platform has throttled recently.
     pub(crate) fn is_strict(&self, bot: &IntegrationId, now: Timestamp) -> bool {
         let strict = self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         strict.peek(bot).is_some_and(|until| now < *until)
@@ -97,7 +97,7 @@ impl RateLimiter {
     /// Takes a send over a connection that only this process has.
     ///
     /// # Errors
-    /// The time before which there is none.
+    /// The time of the next send.
     pub(crate) fn take_alone(&self, key: &Key, quota: &Quota, reserve: u32, now: Timestamp) -> Result<(), Timestamp> {
         let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let given_out = alone.get(key).copied().unwrap_or_default();
@@ -105,7 +105,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Whether one more send must be counted among all processes. Those that need not be are few enough for two processes that know
+    /// Whether one more send must be counted in the table. The uncounted ones are few enough for two processes that know
     /// nothing of each other.
     pub(crate) fn tally(&self, key: &Key, quota: &Quota, now: Timestamp) -> Counted {
         let is_strict = self.is_strict(&key.0, now);
@@ -135,7 +135,7 @@ impl RateLimiter {
         counted
     }
 
-    /// Uses a send of a block that is still good. Else tells how many to take.
+    /// Uses a send of a valid block. Else returns how many to reserve.
     pub(crate) fn use_one(&self, key: &Key, now: Timestamp) -> Result<(), u32> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut block) = blocks.get_mut(key) else {
@@ -145,12 +145,12 @@ impl RateLimiter {
             block.left -= 1;
             return Ok(());
         }
-        // One that ran out long ago says nothing about now.
+        // A block that expired long ago says nothing about the current rate.
         let is_recent = now.since(block.until) < Duration::from_secs(5);
         Err(if is_recent { block.next() } else { 1 })
     }
 
-    /// Keeps a block of which one send is used at once.
+    /// Stores a new block, of which one send is used at once.
     pub(crate) fn keep(&self, key: Key, taken: u32, until: Timestamp) {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let left = taken.saturating_sub(1);
@@ -177,21 +177,21 @@ mod tests {
     };
 
     #[test]
-    fn a_process_that_sends_little_is_not_counted_with_others() {
+    fn few_sends_of_a_process_are_not_counted_in_the_table() {
         let limiter = RateLimiter::default();
         let key: Key = (IntegrationId::new("int_1"), "api", None);
         let tally = |secs| limiter.tally(&key, &QUOTA, at(secs));
         assert_eq!((tally(0), tally(9)), (Counted::Alone, Counted::Alone));
         // A new window.
         assert_eq!((tally(10), tally(11)), (Counted::Alone, Counted::Alone));
-        // What it sent alone counts too, once.
+        // The uncounted sends are counted too, once.
         assert_eq!((tally(12), tally(13)), (Counted::Together(2), Counted::Together(0)));
         assert_eq!(tally(22), Counted::Together(0), "for as long as it goes on");
         assert_eq!(tally(32), Counted::Alone);
     }
 
     #[test]
-    fn every_send_counts_once_the_platform_is_slower() {
+    fn every_send_is_counted_after_the_platform_throttled() {
         let limiter = RateLimiter::default();
         let key: Key = (IntegrationId::new("int_1"), "api", None);
         limiter.slowed(&key.0, at(0));
@@ -207,7 +207,7 @@ mod tests {
         let key: Key = (IntegrationId::new("int_1"), "api", None);
         let take = |reserve, secs| limiter.take_alone(&key, &QUOTA, reserve, at(secs));
         assert_eq!(take(0, 0), Ok(()));
-        // Two at once, of which the second is kept for the final text.
+        // Two at once, of which the second is reserved for the final text.
         let wait = take(1, 0).unwrap_err();
         assert!(wait > at(0) && wait <= at(2), "{wait}");
         assert_eq!(take(0, 0), Ok(()));
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(allowance.use_one(&key, at(3)), Err(4));
         allowance.keep(key.clone(), 4, at(9));
         assert_eq!(allowance.use_one(&key, at(4)), Ok(()));
-        // Two of four were used when their time was over.
+        // Two of four were used when the block expired.
         assert_eq!(allowance.use_one(&key, at(10)), Err(2));
         assert_eq!(allowance.use_one(&key, at(100)), Err(1));
     }

@@ -1,16 +1,16 @@
-//! Samples of refused requests.
+//! Sampling of log lines about refused requests.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tieline_core::timestamp::Timestamp;
 
-/// Time in which so many refusals are logged.
+/// Sampling window.
 const WINDOW: Duration = Duration::from_secs(30);
 /// Most lines about refused requests in [`WINDOW`], of all integrations together.
 const MAX_REFUSALS: u32 = 20;
 
-/// Samples of refused requests: strangers can provoke as many as they like, and the log must neither grow with them nor hide them.
+/// Samples refused requests: strangers can provoke any number, and the log must neither grow with them nor hide them.
 #[derive(Debug, Default)]
 pub struct RefusalLog {
     window: Mutex<RefusalWindow>,
@@ -24,10 +24,10 @@ struct RefusalWindow {
 }
 
 impl RefusalLog {
-    /// Whether a refusal is logged: with the number of those that were left out before it.
+    /// Whether a refusal is logged: then the number of those left out before it.
     pub fn sample(&self, now: Timestamp) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back begins a window.
+        // After the clock was set back a new window starts.
         let is_open = window.begun_at.is_some_and(|at| at <= now && now.since(at) < WINDOW);
         if !is_open {
             window.begun_at = Some(now);

@@ -1,4 +1,4 @@
-//! When uses of tokens were last written by this process, so that a busy token costs no write a request.
+//! When this process last wrote uses of tokens, so that a busy token doesn't cost a write per request.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +24,7 @@ impl Default for TokenUses {
 }
 
 impl TokenUses {
-    /// Whether the use of this token is to be written now. Then it isn't again for a while.
+    /// Whether the use of this token is to be written now. If so, it isn't due again for a while.
     pub(crate) fn is_due(&self, token: &str, now: Timestamp) -> bool {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |at: &Timestamp| *at <= now && now.since(*at) < USE_INTERVAL;

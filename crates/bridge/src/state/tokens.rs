@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 /// Most integrations whose tokens are cached.
 const MAX_KEPT: usize = 20_000;
 
-/// Access tokens of platforms, cached until shortly before they expire. One lock per integration, so that a token is asked for once.
-/// Bounded: a token that is evicted is asked for again.
+/// Access tokens of platforms, cached until shortly before they expire. One lock per integration, so that a token is fetched once.
+/// Bounded: an evicted token is fetched again.
 #[derive(Debug)]
 pub struct Tokens {
     slots: Cache<IntegrationId, Slot>,

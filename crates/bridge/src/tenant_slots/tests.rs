@@ -1,4 +1,4 @@
-//! Who gets a slot, and when.
+//! Fairness of slots: which waiter gets one, and when.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn take_all(slots: &Arc<TenantSlots>, organization: &OrganizationId, kind: SlotK
     std::iter::from_fn(|| slots.enter(organization, kind)).collect()
 }
 
-/// Begins to wait for a slot, and gives what takes it.
+/// Starts to wait for a slot, in a task that returns it.
 fn waiting(slots: &Arc<TenantSlots>, organization: &OrganizationId, id: &str) -> tokio::task::JoinHandle<Option<Slot>> {
     let (slots, organization, id) = (Arc::clone(slots), organization.clone(), id.to_owned());
     tokio::spawn(async move { slots.wait(&organization, SlotKind::Asking, &id).await })
@@ -39,7 +39,7 @@ async fn n_waiting(slots: &TenantSlots, n: usize) {
 }
 
 #[test]
-fn an_organization_uses_what_no_other_wants_but_for_the_reserve() {
+fn an_organization_uses_all_idle_slots_except_the_reserve() {
     let slots = slots(64);
     let (loud, quiet) = (organization("loud"), organization("quiet"));
     let loud_has = take_all(&slots, &loud, SlotKind::Asking);
@@ -49,7 +49,7 @@ fn an_organization_uses_what_no_other_wants_but_for_the_reserve() {
 }
 
 #[test]
-fn deliveries_and_confirmations_wait_for_no_agent() {
+fn deliveries_and_confirmations_do_not_wait_for_agents() {
     let slots = slots(16);
     let loud = organization("loud");
     let asking = take_all(&slots, &loud, SlotKind::Asking);
@@ -78,7 +78,7 @@ async fn a_freed_slot_goes_to_the_organization_that_holds_the_fewest() {
 }
 
 #[tokio::test]
-async fn a_slot_of_one_that_gave_up_waiting_goes_to_the_next() {
+async fn a_slot_granted_to_an_abandoned_wait_goes_to_the_next() {
     let slots = slots(2);
     let (loud, quiet) = (organization("loud"), organization("quiet"));
     let taken = take_all(&slots, &loud, SlotKind::Asking);
@@ -95,7 +95,7 @@ async fn a_slot_of_one_that_gave_up_waiting_goes_to_the_next() {
 }
 
 #[tokio::test]
-async fn each_waits_once_and_no_more_than_a_process_can_hold() {
+async fn each_id_waits_once_and_the_number_of_waiters_is_limited() {
     let slots = slots(2);
     let loud = organization("loud");
     let taken = take_all(&slots, &loud, SlotKind::Asking);
@@ -112,7 +112,7 @@ async fn each_waits_once_and_no_more_than_a_process_can_hold() {
 }
 
 #[tokio::test]
-async fn a_slot_among_all_processes_that_is_freed_here_wakes_one_that_waits() {
+async fn a_freed_slot_among_all_processes_wakes_a_waiter_of_this_process() {
     let slots = slots(2);
     let loud = organization("loud");
     let (waits, at) = (Arc::clone(&slots), loud.clone());

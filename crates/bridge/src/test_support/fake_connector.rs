@@ -1,4 +1,4 @@
-//! A platform that does nothing but give files.
+//! A connector that only serves files.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tieline_core::event::Part;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
-/// A platform whose parts are at plain addresses: their locators.
+/// A connector whose locators of parts are plain addresses.
 pub(crate) struct FakeConnector {
-    /// Whether it gives them only for a while.
+    /// Whether it serves them only for a while.
     pub(crate) is_short_lived: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A queue that takes only a part of what it is sent.
+//! Wake-ups over a queue that accepts only a part of what it is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,11 +21,11 @@ use super::{MAX_SENDS, send_watched};
 use crate::test_support;
 use crate::world::World;
 
-/// A way to the queues on which the last message of a batch gets lost, and the sender is told so.
+/// A client on which the last message of a batch gets lost, and is reported as failed.
 #[derive(Debug, Clone)]
 struct Lossy {
     inner: SharedHttpClient,
-    /// How many batches this still happens to.
+    /// How many more batches this happens to.
     n_left: Arc<AtomicU32>,
 }
 
@@ -70,7 +70,7 @@ impl HttpConnector for Way {
     }
 }
 
-/// A process whose watchdogs come at once, over a queue that loses so many.
+/// A process whose watchdogs have no delay, over a queue that fails so many batches.
 async fn scene(n_lost: u32) -> (Embedded, World) {
     let engine = Embedded::in_memory(tieline_embedded::Options::default()).unwrap();
     let lossy = Lossy {
@@ -87,7 +87,7 @@ fn wake() -> [(WakeUpV1, Duration); 1] {
     [(wake, Duration::ZERO)]
 }
 
-/// How many wake-ups and how many watchdogs lie on the queue.
+/// The number of wake-ups and of watchdogs on the queue.
 async fn lying(world: &World) -> (usize, usize) {
     let url = &world.queues.urls().work;
     let found: Vec<Received<WakeUp>> = receive(&world.queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_watchdog_that_the_queue_refused_is_sent_again() {
 }
 
 #[tokio::test]
-async fn whoever_sends_hears_that_the_queue_goes_on_refusing() {
+async fn a_queue_that_keeps_refusing_is_reported_to_the_sender() {
     let (_engine, world) = scene(MAX_SENDS).await;
     let sent = send_watched(&world, wake()).await;
     assert!(matches!(sent, Err(QueueError::Partial { n_failed: 1, .. })), "{sent:?}");
@@ -112,7 +112,7 @@ async fn whoever_sends_hears_that_the_queue_goes_on_refusing() {
 }
 
 #[tokio::test]
-async fn what_is_for_a_relay_goes_to_its_shard_and_the_watchdog_does_not() {
+async fn a_wake_up_for_a_relay_goes_to_its_shard_and_its_watchdog_to_work() {
     let (_engine, mut world) = test_support::world(&[]).await;
     Arc::make_mut(&mut world.settings).watchdog = Duration::ZERO;
     let wake = WakeUpV1 {

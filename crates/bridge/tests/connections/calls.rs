@@ -1,4 +1,4 @@
-//! Frames of runners, here and elsewhere, on their way to the socket.
+//! Frames of runners, in this process and in others, sent over a bot's socket.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
+async fn a_final_frame_of_a_dead_runner_is_not_sent_twice() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -85,7 +85,7 @@ async fn a_last_word_of_a_runner_that_died_is_not_said_twice() {
     assert_eq!(platform.said().len(), 2);
 }
 
-/// A runner that knows no more of a reply than its record says.
+/// A runner that knows no more of a reply than its record.
 async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
     let now = world.clock.now();
     let bound = integration::look_up(&world.store, id, now).await.unwrap().unwrap();
@@ -123,9 +123,9 @@ async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
     shown
 }
 
-/// The answer to its first try is kept for minutes, so that none is lost.
+/// The answer to its first attempt is kept for minutes, so that none is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runner_that_goes_on_does_not_take_an_old_refusal_for_a_new_one() {
+async fn a_resuming_runner_does_not_mistake_an_old_refusal_for_a_new_one() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -181,7 +181,7 @@ async fn without_a_holder_or_a_socket_nothing_is_sent_and_that_is_certain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_acknowledgement_is_uncertain_within_a_quarter_of_a_minute() {
+async fn a_lost_acknowledgement_is_reported_as_unknown_within_15_seconds() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -220,7 +220,7 @@ async fn a_frame_waits_for_a_socket_that_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bot_that_streams_fast_holds_back_no_other_bot_of_its_shard() {
+async fn a_bot_that_streams_fast_delays_no_other_bot_of_its_shard() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let shard = |name: &str| process.world.shard_of(&IntegrationId::new(format!("int_{name}")));
@@ -230,7 +230,7 @@ async fn a_bot_that_streams_fast_holds_back_no_other_bot_of_its_shard() {
     let slow = cluster.wecom(&process.world, &other).await;
     let platform = &cluster.platform;
     until("both connect", async || platform.standing() == 2).await;
-    // Each frame of the fast one waits for the acknowledgement of the frame before it.
+    // Each frame of the fast bot waits for the acknowledgement of the previous frame.
     platform.behave(Manners {
         no_acks: true,
         ..Manners::default()
@@ -243,9 +243,9 @@ async fn a_bot_that_streams_fast_holds_back_no_other_bot_of_its_shard() {
             .spawn(async move { send(&runner, &fast, &format!("piece {n}"), &mut FrameAttempts::default()).await });
     }
     let said_by = |bot: &str| platform.said().iter().filter(|said| said.bot == bot).count();
-    until("it streams", async || said_by("fast") > 0).await;
+    until("the fast bot streams", async || said_by("fast") > 0).await;
     let begun = Instant::now();
     streaming.spawn(async move { send(&runner, &slow, "hello", &mut FrameAttempts::default()).await });
-    until("the other bot is heard", async || said_by(&other) == 1).await;
+    until("the other bot's frame is sent", async || said_by(&other) == 1).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }

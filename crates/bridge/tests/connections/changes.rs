@@ -1,4 +1,4 @@
-//! Operators change things, and connections follow within two seconds.
+//! Changes by operators are applied to connections within two seconds.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use crate::test_cluster::{Process, TestCluster, until};
 
-/// With the timing of a deployment.
+/// A process with the timing of a deployment.
 fn process(cluster: &TestCluster) -> Process {
     cluster.process_with("a", tieline_bridge::connections::Options::default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn started_stopped_bound_and_unbound_bots_are_followed_within_two_seconds() {
+async fn started_stopped_bound_and_unbound_bots_are_applied_within_two_seconds() {
     let cluster = TestCluster::new().await;
     let process = process(&cluster);
     let (store, platform) = (&process.world.store, &cluster.platform);
@@ -49,7 +49,7 @@ async fn started_stopped_bound_and_unbound_bots_are_followed_within_two_seconds(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_connects_anew_without_a_kick() {
+async fn a_restart_reconnects_without_a_kick() {
     let cluster = TestCluster::new().await;
     let process = process(&cluster);
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -67,7 +67,7 @@ async fn a_restart_connects_anew_without_a_kick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_welcome_is_said_over_the_same_connection() {
+async fn a_changed_welcome_is_sent_over_the_same_connection() {
     let cluster = TestCluster::new().await;
     let process = process(&cluster);
     let (store, platform) = (&process.world.store, &cluster.platform);

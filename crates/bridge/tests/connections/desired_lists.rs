@@ -1,4 +1,4 @@
-//! Which lists of bots a relay reads, and what it does while one can't be read or is of an earlier version.
+//! The lists of bots that a relay reads, and its behaviour while one can't be read or was written by an earlier version.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ fn list_of(id: &IntegrationId) -> String {
     format!("LIVE#{}", VirtualShard::of(id).number())
 }
 
-/// Queries of lists by a process, and how often it has read the counters of changes.
+/// The lists that a process has queried, and how often it has read the change counters.
 fn list_reads(cluster: &TestCluster, node: &str) -> (Vec<String>, usize) {
     let reads = cluster.reads.take().into_iter();
     let of_lists = reads.filter(|read| read.node == node && read.partition.starts_with("LIVE"));
-    let (queries, looks): (Vec<_>, Vec<_>) = of_lists.partition(|read| read.operation == "Query");
-    (queries.into_iter().map(|read| read.partition).collect(), looks.len())
+    let (queries, polls): (Vec<_>, Vec<_>) = of_lists.partition(|read| read.operation == "Query");
+    (queries.into_iter().map(|read| read.partition).collect(), polls.len())
 }
 
 async fn set_enabled(world: &World, id: &IntegrationId, enabled: bool) {
@@ -32,7 +32,7 @@ async fn set_enabled(world: &World, id: &IntegrationId, enabled: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_reads_the_list_that_changed_and_no_other() {
+async fn a_relay_reads_the_changed_list_and_no_other() {
     let cluster = TestCluster::new().await;
     let setup = cluster.world("setup");
     let mut bots = Vec::new();
@@ -52,12 +52,12 @@ async fn a_relay_reads_the_list_that_changed_and_no_other() {
     assert_eq!(found, expected, "each list is read once");
 
     sleep(Duration::from_secs(1)).await;
-    let (queries, looks) = list_reads(&cluster, "a");
+    let (queries, polls) = list_reads(&cluster, "a");
     assert_eq!(queries, Vec::<String>::new());
-    assert!(looks > 3, "{looks}");
+    assert!(polls > 3, "{polls}");
 
     set_enabled(&setup, &bots[3], true).await;
-    until("it connects again", async || {
+    until("it reconnects", async || {
         platform.attempts_of("bot3") == 2 && platform.standing() == 6
     })
     .await;
@@ -90,7 +90,7 @@ async fn two_relays_read_the_lists_of_their_own_shards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bots_of_a_list_that_cannot_be_read_stay_while_others_are_followed() {
+async fn bots_of_an_unreadable_list_stay_connected_while_other_lists_are_followed() {
     let cluster = TestCluster::new().await;
     let setup = cluster.world("setup");
     let platform = &cluster.platform;
@@ -103,14 +103,14 @@ async fn bots_of_a_list_that_cannot_be_read_stay_while_others_are_followed() {
     assert_ne!(list_of(&other), list_of(&unread));
     until("the other one connects", async || platform.standing() == 2).await;
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(platform.standing(), 2, "what was known is kept");
+    assert_eq!(platform.standing(), 2, "bots of the unreadable list stay connected");
     cluster.reads.fail(&list_of(&unread), false);
     until("the change is followed", async || platform.standing() == 1).await;
     assert_eq!(platform.attempts_of("bot1"), 1);
 }
 
-/// The lists as a version without virtual shards has left them.
-async fn as_before_virtual_shards(cluster: &TestCluster, ids: &[IntegrationId]) {
+/// Rewrites the lists as a version without virtual shards does.
+async fn rewrite_as_earlier_version(cluster: &TestCluster, ids: &[IntegrationId]) {
     let (dynamo, table) = cluster.config();
     let text = |value: &str| AttributeValue::S(value.to_owned());
     for id in ids {
@@ -129,8 +129,8 @@ async fn as_before_virtual_shards(cluster: &TestCluster, ids: &[IntegrationId]) 
         .unwrap();
 }
 
-/// A process without virtual shards takes a bot off the only list that it knows, and counts the change.
-async fn stop_as_before(cluster: &TestCluster, id: &IntegrationId) {
+/// Removes a bot from the whole list and counts the change, as a process of a version without virtual shards does.
+async fn stop_as_earlier_version(cluster: &TestCluster, id: &IntegrationId) {
     let (dynamo, table) = cluster.config();
     let text = |value: &str| AttributeValue::S(value.to_owned());
     let delete = dynamo.delete_item().table_name(&table);
@@ -154,15 +154,15 @@ async fn an_upgrade_keeps_every_bot_connected() {
     for n in 0..6 {
         bots.push(cluster.wecom(&setup, &format!("bot{n}")).await);
     }
-    as_before_virtual_shards(&cluster, &bots).await;
+    rewrite_as_earlier_version(&cluster, &bots).await;
     let platform = &cluster.platform;
     let _process = cluster.process("a");
     until("all connect", async || platform.standing() == 6).await;
 
-    // Before the lists are complete: by this version, and by the one before.
+    // Changes before the lists are complete: by this version, and by the earlier one.
     set_enabled(&setup, &bots[0], false).await;
     until("a change is followed", async || platform.standing() == 5).await;
-    stop_as_before(&cluster, &bots[1]).await;
+    stop_as_earlier_version(&cluster, &bots[1]).await;
     until("a change by the earlier version is followed", async || {
         platform.standing() == 4
     })
@@ -175,14 +175,14 @@ async fn an_upgrade_keeps_every_bot_connected() {
     cluster.reads.take();
     assert_eq!(platform.standing(), 4);
     for n in 2..6 {
-        assert_eq!(platform.attempts_of(&format!("bot{n}")), 1, "nothing has reconnected");
+        assert_eq!(platform.attempts_of(&format!("bot{n}")), 1, "no bot has reconnected");
     }
     set_enabled(&setup, &bots[2], false).await;
     until("a change is followed", async || platform.standing() == 3).await;
     assert_eq!(list_reads(&cluster, "a").0, [list_of(&bots[2])]);
 
-    // As after a return to the earlier version, and an upgrade again.
-    stop_as_before(&cluster, &bots[3]).await;
+    // As after a rollback to the earlier version and another upgrade.
+    stop_as_earlier_version(&cluster, &bots[3]).await;
     until("a change by the earlier version is followed", async || {
         platform.standing() == 2
     })

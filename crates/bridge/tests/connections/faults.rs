@@ -1,4 +1,4 @@
-//! What can go wrong on the platform's side, and what operators read of it.
+//! Failures on the platform's side, and what operators read of them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::platform::{Manners, Platform};
 use crate::test_cluster::{Process, TestCluster, options, until};
 
-/// As patient as is good for a test.
+/// Short timeouts, for a fast test.
 fn hasty() -> Options {
     Options {
         patience: Patience {
@@ -59,7 +59,7 @@ async fn rival(platform: &Platform, bot: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_credentials_are_told_and_not_tried_again_soon() {
+async fn refused_credentials_are_reported_and_not_retried_soon() {
     let cluster = TestCluster::new().await;
     let platform = &cluster.platform;
     platform.behave(Manners {
@@ -81,7 +81,7 @@ async fn refused_credentials_are_told_and_not_tried_again_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_handshake_is_tried_again_and_logged_once() {
+async fn a_refused_handshake_is_retried_and_logged_once() {
     let cluster = TestCluster::new().await;
     let platform = &cluster.platform;
     platform.behave(Manners {
@@ -108,7 +108,7 @@ async fn a_refused_handshake_is_tried_again_and_logged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_comes_back() {
+async fn a_lost_connection_reconnects() {
     let cluster = TestCluster::new().await;
     let process = cluster.process_with("a", hasty());
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -128,7 +128,7 @@ async fn a_lost_connection_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
+async fn a_kicked_bot_reconnects_once_and_then_only_after_a_restart() {
     let cluster = TestCluster::new().await;
     let process = cluster.process_with("a", hasty());
     let id = cluster.wecom(&process.world, "bot1").await;
@@ -151,14 +151,14 @@ async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(platform.attempts_of("bot1"), 4, "the rival may have it");
-    // Another process knows of it too.
+    // Another process knows it too.
     process.connections.stop().await;
     let next = cluster.process_with("b", hasty());
     until("it holds the bot", async || next.connections.health().bots == 1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(platform.attempts_of("bot1"), 4);
     assert_eq!(next.status(&id).await.reason.as_deref(), Some("kicked"));
-    // An operator forgives.
+    // An operator restarts the bot.
     let record = integration::get(&next.world.store, &id).await.unwrap().unwrap();
     integration::set_enabled(&next.world.store, &record, true, next.world.clock.now())
         .await
@@ -170,7 +170,7 @@ async fn a_kick_is_answered_once_and_the_second_not_before_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_can_not_be_used_are_told() {
+async fn unusable_settings_are_reported() {
     let cluster = TestCluster::new().await;
     let process = cluster.process_with("a", hasty());
     let id = cluster.wecom(&process.world, "bot1").await;

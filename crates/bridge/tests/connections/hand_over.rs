@@ -1,4 +1,4 @@
-//! Several processes: who joins gets a share, who leaves gives away, who dies is replaced.
+//! Several processes: one that joins gets a share of the shards, one that leaves hands over, one that dies is replaced.
 
 use std::collections::HashSet;
 use std::sync::mpsc;
@@ -36,7 +36,7 @@ impl Mortal {
         self.connections.health()
     }
 
-    /// As `kill -9` does it: nothing is finished, nothing is said.
+    /// Like `kill -9`: nothing is finished or reported.
     pub(crate) fn kill(self) {
         drop(self.connections);
         self.runtime.shutdown_background();
@@ -44,7 +44,7 @@ impl Mortal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_joins_gets_a_share_and_nobody_is_kicked_for_it() {
+async fn a_joining_process_gets_a_share_and_no_bot_is_kicked() {
     let cluster = TestCluster::new().await;
     let a = cluster.process("a");
     for n in 0..24 {
@@ -68,7 +68,7 @@ async fn who_joins_gets_a_share_and_nobody_is_kicked_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_gives_away_within_three_seconds_and_no_message_is_lost() {
+async fn a_leaving_process_hands_over_within_three_seconds_without_losing_messages() {
     let cluster = TestCluster::new().await;
     let a = cluster.process("a");
     let mut bots = Vec::new();
@@ -136,7 +136,7 @@ async fn who_leaves_gives_away_within_three_seconds_and_no_message_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_killed_is_replaced_within_its_lease_and_five_seconds() {
+async fn a_killed_process_is_replaced_within_its_lease_and_five_seconds() {
     let cluster = TestCluster::new().await;
     let a = Mortal::start(cluster.world("a"), options());
     let world = cluster.world("setup");

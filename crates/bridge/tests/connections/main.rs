@@ -1,4 +1,4 @@
-//! Long connections, over loopback sockets: who holds what, what is lost when a process dies, and what operators read of it.
+//! Long connections over loopback sockets: which process holds which bots, what is lost when one dies, and what operators read of it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -14,7 +14,7 @@ use crate::test_cluster::{TestCluster, options, until};
 const OUTAGE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_stand_while_the_tables_fail() {
+async fn connections_stay_up_while_the_tables_fail() {
     let cluster = TestCluster::new().await;
     let (a, b) = (cluster.process("a"), cluster.process("b"));
     let mut ids = Vec::new();
@@ -59,7 +59,7 @@ async fn connections_stand_while_the_tables_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shard_is_held_though_the_answer_to_its_taking_was_lost() {
+async fn a_shard_is_held_though_the_response_to_its_acquisition_was_lost() {
     let cluster = TestCluster::new().await;
     cluster.lose_answers(3);
     let a = cluster.process("a");
@@ -76,7 +76,7 @@ async fn a_shard_is_held_though_the_answer_to_its_taking_was_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shard_that_could_not_be_given_away_in_time_is_served_on() {
+async fn a_shard_that_could_not_be_released_in_time_stays_served() {
     let cluster = TestCluster::new().await;
     let impatient = Options {
         linger: Duration::from_millis(200),
@@ -101,7 +101,7 @@ async fn a_shard_that_could_not_be_given_away_in_time_is_served_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_greets_a_platform_after_the_lease_has_run_out() {
+async fn no_connection_is_opened_after_the_lease_has_expired() {
     let cluster = TestCluster::new().await;
     let a = cluster.process("a");
     let platform = &cluster.platform;
@@ -143,7 +143,7 @@ async fn nothing_is_lost_while_the_queues_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_while_the_queues_fail_takes_the_events_along_until_they_are_stored() {
+async fn a_leaving_process_keeps_its_events_until_the_queues_accept_them() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     cluster.wecom(&process.world, "bot1").await;

@@ -1,4 +1,4 @@
-//! A tiny platform: WeCom's frames, where a second connection kicks the first, and DingTalk's, where two may stand.
+//! A tiny platform: WeCom's frames, where a second connection kicks the first, and DingTalk's, where two are allowed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,17 +15,17 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 /// How the platform behaves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manners {
-    /// What a subscription is answered with; 0 accepts.
+    /// The result code of a subscription; 0 accepts.
     pub(crate) subscribed: i64,
     /// Pings and frames of ours are not answered: the socket only looks open.
     pub(crate) deaf: bool,
-    /// The upgrade waits until that is over.
+    /// The upgrade waits until this is cleared.
     pub(crate) slow: bool,
     /// The upgrade is answered with this status.
     pub(crate) handshake: Option<u16>,
-    /// Frames of ours are not acknowledged.
+    /// Our frames are not acknowledged.
     pub(crate) no_acks: bool,
-    /// With which code they are.
+    /// The result code of acknowledgements.
     pub(crate) code: i64,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Said {
 struct Book {
     manners: Manners,
     connections: usize,
-    /// How many sockets were opened, whatever became of them.
+    /// How many sockets were opened in all.
     dialed: usize,
-    /// Standing connections by bot, the newest last.
+    /// Open connections by bot, the newest last.
     standing: HashMap<String, Vec<(usize, UnboundedSender<Message>)>>,
-    /// How many attempts there were by bot.
+    /// How many connection attempts there were by bot.
     attempts: HashMap<String, usize>,
-    /// Bots with more than one connection at once, at any moment.
+    /// Bots that ever had more than one connection at once.
     doubled: Vec<String>,
     kicked: Vec<String>,
     said: Vec<Said>,
@@ -112,7 +112,7 @@ impl Platform {
         self.book.lock().unwrap().said.clone()
     }
 
-    /// Pushes a frame over the bot's newest connection. Whether there was one.
+    /// Pushes a frame over the bot's newest connection. Returns whether there was one.
     pub(crate) fn push(&self, bot: &str, frame: &Value) -> bool {
         self.push_raw(bot, Message::text(frame.to_string()))
     }
@@ -185,7 +185,7 @@ impl Platform {
         )
     }
 
-    /// Closes the bot's newest connection without a word.
+    /// Cuts the bot's newest connection without a close frame.
     pub(crate) fn drop_connection(&self, bot: &str) {
         let mut book = self.book.lock().unwrap();
         if let Some(lines) = book.standing.get_mut(bot) {
@@ -335,7 +335,7 @@ impl Platform {
                 message = lines.recv() => match message {
                     Some(message) => if socket.send(message).await.is_err() { return },
                     None => {
-                        // The last word is on its way; then the line is cut.
+                        // The last frame is in flight; then the connection is cut.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         return;
                     }

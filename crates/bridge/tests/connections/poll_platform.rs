@@ -1,4 +1,4 @@
-//! A tiny platform that is polled: WeChat's calls. A cursor is the number of messages before it; what is behind it comes again.
+//! A tiny platform that is polled: WeChat's calls. A cursor is the number of messages before it; later messages are delivered again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,14 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-/// How long a poll is held.
+/// How long a poll is held open.
 const HOLD: Duration = Duration::from_millis(700);
 
 /// What happened to one bot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BotBook {
     messages: Vec<Value>,
-    /// Polls that are held now, and the most that ever were.
+    /// Polls held open now, and the most that ever were.
     pub(crate) polls: usize,
     pub(crate) most_polls: usize,
     /// Cursors that were presented, the oldest first.
@@ -28,7 +28,7 @@ pub(crate) struct BotBook {
 #[derive(Default)]
 struct Book {
     bots: HashMap<String, BotBook>,
-    /// What every call is answered with instead.
+    /// The answer to every call, in place of the usual one.
     answer: Option<(u16, Value)>,
 }
 
@@ -75,7 +75,7 @@ impl PollPlatform {
             .push(message);
     }
 
-    /// Answers every call with this, or as usual.
+    /// Sets the answer to every call; `None` for the usual answers.
     pub(crate) fn answer(&self, answer: Option<(u16, Value)>) {
         self.lock().answer = answer;
     }

@@ -1,4 +1,4 @@
-//! Long polls: what is lost, what comes twice, and where the next holder goes on.
+//! Long polls: what is lost, what is delivered twice, and where the next holder continues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ async fn polled_messages_reach_the_queue_and_the_status_is_connected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
+async fn messages_are_acknowledged_only_after_the_queue_has_them() {
     let stage = Stage::new().await;
     let process = stage.cluster.process("a");
     stage.add(&process.world, "poll1").await;
@@ -68,7 +68,7 @@ async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
         stage.platform.bot("poll1").polls == 0
     })
     .await;
-    // Longer than a poll is held, so that another one would show.
+    // Longer than a poll is held open, so that another one would show.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let bot = stage.platform.bot("poll1");
     assert!(
@@ -90,7 +90,7 @@ async fn nothing_is_acknowledged_that_the_queue_does_not_have() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_is_followed_by_one_that_goes_on_at_its_cursor() {
+async fn the_successor_of_a_killed_process_continues_at_its_cursor() {
     let stage = Stage::new().await;
     let setup = stage.cluster.world("setup");
     let mortal = Mortal::start(stage.cluster.world("a"), options());
@@ -121,7 +121,7 @@ async fn a_killed_process_is_followed_by_one_that_goes_on_at_its_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_never_poll_at_once_when_a_bot_changes_hands() {
+async fn two_processes_never_poll_at_once_during_a_hand_over() {
     let stage = Stage::new().await;
     let a = stage.cluster.process("a");
     for n in 0..12 {
@@ -151,7 +151,7 @@ async fn two_processes_never_poll_at_once_when_a_bot_changes_hands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_does_not_wait_for_a_held_poll_and_says_goodbye() {
+async fn stopping_does_not_wait_for_a_held_poll_and_makes_the_parting_call() {
     let stage = Stage::new().await;
     let process = stage.cluster.process("a");
     stage.add(&process.world, "poll1").await;
@@ -165,13 +165,13 @@ async fn stopping_does_not_wait_for_a_held_poll_and_says_goodbye() {
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(stage.platform.bot("poll1").stops, 1);
     let left = stage.platform.bot("poll1");
-    // What was fetched is on the queue; what wasn't comes to the next process.
+    // What was fetched is on the queue; what wasn't is delivered to the next process.
     let next = stage.cluster.process("b");
     assert_eq!(next.take_events(5).await.len(), 5, "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ended_login_needs_a_person_and_is_told_once() {
+async fn ended_login_needs_a_person_and_is_reported_once() {
     let stage = Stage::new().await;
     let process = stage.cluster.process("a");
     let id = stage.add(&process.world, "poll1").await;

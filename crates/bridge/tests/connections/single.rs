@@ -1,4 +1,4 @@
-//! One process.
+//! Connections of a single process.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn a_bot_connects_and_its_messages_reach_the_queue() {
     for n in 0..30 {
         assert!(platform.say("bot1", &format!("m{n}"), "你好"));
     }
-    // A message that comes twice is one event.
+    // A message that is delivered twice is one event.
     assert!(platform.say("bot1", "m29", "你好"));
     assert_eq!(process.take_events(30).await.len(), 30);
     let health = process.connections.health();
@@ -46,7 +46,7 @@ async fn a_robot_is_acknowledged_only_after_the_queue_has_its_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_announced_end_brings_the_new_socket_first() {
+async fn an_announced_end_opens_the_new_socket_first() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let id = cluster.dingtalk(&process.world, "ding1").await;
@@ -71,7 +71,7 @@ async fn an_announced_end_brings_the_new_socket_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_takes_in_what_was_on_its_way_and_frees_everything() {
+async fn stopping_stores_events_in_flight_and_releases_everything() {
     let cluster = TestCluster::new().await;
     let process = cluster.process("a");
     let id = cluster.wecom(&process.world, "bot1").await;

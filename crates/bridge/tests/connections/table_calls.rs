@@ -1,4 +1,4 @@
-//! The reads that processes make of the tables: recorded, and failing where a test says so.
+//! Reads of the tables by the processes of a test: recorded, and failed if the test asks for it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -11,17 +11,17 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use serde_json::Value;
 
-/// A read of an item or a part of a partition.
+/// A read of an item, or a query of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TableRead {
-    /// The process.
+    /// Name of the process.
     pub(crate) node: String,
     /// `GetItem` or `Query`.
     pub(crate) operation: String,
     pub(crate) partition: String,
 }
 
-/// The reads so far, and the partitions that can't be read.
+/// The recorded reads, and the partitions whose queries fail.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TableReads {
     made: Arc<Mutex<Vec<TableRead>>>,
@@ -29,12 +29,12 @@ pub(crate) struct TableReads {
 }
 
 impl TableReads {
-    /// Forgets what was read, and returns it.
+    /// Removes and returns the recorded reads.
     pub(crate) fn take(&self) -> Vec<TableRead> {
         std::mem::take(&mut *self.made.lock().unwrap())
     }
 
-    /// Lets queries of a partition fail, or not any more.
+    /// Makes queries of a partition fail, or work again.
     pub(crate) fn fail(&self, partition: &str, fails: bool) {
         let mut failing = self.failing.lock().unwrap();
         if fails {
@@ -44,7 +44,7 @@ impl TableReads {
         }
     }
 
-    /// The way of a process to the tables.
+    /// HTTP client of a process, which records its reads of the tables.
     pub(crate) fn client(&self, node: &str, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(Recording {
             reads: self.clone(),
@@ -53,7 +53,7 @@ impl TableReads {
         })
     }
 
-    /// Records a read. Whether it is to fail.
+    /// Records a request that is a read. Returns whether it must fail.
     fn record(&self, node: &str, request: &HttpRequest) -> bool {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let Some((_, operation @ ("GetItem" | "Query"))) = target.split_once('.') else {
@@ -93,7 +93,7 @@ impl HttpClient for Recording<SharedHttpClient> {
 impl HttpConnector for Recording<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         if self.reads.record(&self.node, &request) {
-            // Not retried by the client.
+            // The SDK does not retry this kind of error.
             return HttpConnectorFuture::ready(Err(ConnectorError::user("the partition can't be read".into())));
         }
         self.inner.call(request)

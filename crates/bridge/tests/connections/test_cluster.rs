@@ -33,7 +33,7 @@ use crate::platform::Platform;
 use crate::table_calls::TableReads;
 
 const SHARDS: usize = 8;
-/// How long anything may take before a test gives up.
+/// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tables and queues, shared by the processes of a test.
@@ -46,14 +46,14 @@ pub(crate) struct TestCluster {
     pub(crate) platform: Platform,
 }
 
-/// Which services answer every changing call with an error, and what else goes wrong.
+/// Which services answer every changing call with an error, and which other faults are injected.
 #[derive(Clone, Default)]
 struct Outage {
     tables: Arc<AtomicBool>,
     queues: Arc<AtomicBool>,
     /// The table of leases doesn't answer.
     shards: Arc<AtomicBool>,
-    /// Of how many writes of a shard's holder the answer gets lost.
+    /// Of how many writes of a shard's holder the response gets lost.
     answers: Arc<AtomicUsize>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Process {
     pub(crate) connections: Arc<Connections>,
 }
 
-/// Fast, so that a test takes no longer than it must.
+/// Short times, for a fast test.
 pub(crate) fn options() -> Options {
     Options {
         heartbeat: Duration::from_millis(300),
@@ -143,23 +143,23 @@ impl TestCluster {
         cluster
     }
 
-    /// The table of the configuration, and a client that keeps no rules.
+    /// A raw client, without the checks of the store, and the name of the table `config`.
     pub(crate) fn config(&self) -> (aws_sdk_dynamodb::Client, String) {
         let (dynamo, _) = clients(self.engine.http_client());
         (dynamo, self.tables.config.clone())
     }
 
-    /// Lets a service fail, or not any more.
+    /// Makes a service fail, or work again.
     pub(crate) fn fail(&self, service: Service, fails: bool) {
         self.outage.of(service).store(fails, Ordering::Relaxed);
     }
 
-    /// Lets every change of a shard's holder fail, or not any more.
+    /// Makes every change of a shard's holder fail, or work again.
     pub(crate) fn fail_shards(&self, fails: bool) {
         self.outage.shards.store(fails, Ordering::Relaxed);
     }
 
-    /// Lets so many changes of shards' holders be done, but their answers get lost.
+    /// Applies the next `n` changes of shards' holders, but loses their responses.
     pub(crate) fn lose_answers(&self, n: usize) {
         self.outage.answers.store(n, Ordering::Relaxed);
     }
@@ -245,7 +245,7 @@ impl TestCluster {
         };
         let now = world.clock.now();
         integration::create(&world.store, new, settings, now).await.unwrap();
-        // Triggers of one agent count on its item, so several at once get in each other's way.
+        // Triggers of one agent are counted on its item, so concurrent writes conflict.
         loop {
             match trigger::create(&world.store, binding(name, &id), Rival::Respect, now).await {
                 Ok(_) => return id,
@@ -292,7 +292,7 @@ impl Process {
     }
 }
 
-/// Takes events off the queue until there are `n`, and then for a moment more, so that one too many shows.
+/// Receives events from the queue until there are `n`, and then for a moment more, so that one too many shows.
 pub(crate) async fn take_events(world: &World, n: usize) -> Vec<String> {
     let url = &world.queues.urls().inbound;
     let mut taken = Vec::new();
@@ -315,7 +315,7 @@ pub(crate) async fn take_events(world: &World, n: usize) -> Vec<String> {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until<F: AsyncFnMut() -> bool>(what: &str, mut is_so: F) -> impl Future<Output = ()> {
     let what = what.to_owned();

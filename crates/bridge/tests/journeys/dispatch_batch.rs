@@ -1,4 +1,4 @@
-//! What can't be taken in comes again soon, with all that waits behind it.
+//! Events that can't be dispatched are retried soon, with all that follow in their group.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tieline_store::message::{self, Filter};
 
 use crate::test_bridge::{TestBridge, web_bot};
 
-/// All that is to be seen, waiting for the first.
+/// Receives `n` events, waiting for the first.
 async fn seen(world: &World, n: usize) -> Vec<Received<Envelope>> {
     let mut all = Vec::new();
     while all.len() < n {
@@ -37,7 +37,7 @@ fn bodies(received: &[Received<Envelope>], group: &str) -> Vec<String> {
     of_group.map(|it| it.unreadable.clone().unwrap()).collect()
 }
 
-/// A person types "hello" into our own page.
+/// A person sends "hello" over our own channel.
 async fn type_in(world: &World, bot: &IntegrationId, chat: &str, id: &str) {
     type_text(world, bot, chat, id, "hello").await;
 }
@@ -54,7 +54,7 @@ async fn type_text(world: &World, bot: &IntegrationId, chat: &str, id: &str, tex
     assert_eq!(answer.status, 200);
 }
 
-/// How many wake-ups lie on `work` for each conversation, without those that come later.
+/// The number of wake-ups on `work` per conversation, without delayed ones.
 async fn wake_ups(world: &World) -> Vec<usize> {
     let found = receive::<WakeUp>(&world.queues, &world.queues.urls().work, MAX_BATCH, Duration::ZERO);
     let mut counted: Vec<(_, usize)> = Vec::new();
@@ -69,7 +69,7 @@ async fn wake_ups(world: &World) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_conversation_is_woken_once_for_what_came_together() {
+async fn a_conversation_is_woken_once_for_messages_of_a_batch() {
     let bridge = TestBridge::new().await;
     let world = bridge.world();
     let bot = web_bot(&world).await;
@@ -82,7 +82,7 @@ async fn a_conversation_is_woken_once_for_what_came_together() {
 }
 
 #[tokio::test]
-async fn a_body_of_one_mebibyte_is_taken_and_dispatched() {
+async fn a_body_of_one_mebibyte_is_accepted_and_dispatched() {
     let bridge = TestBridge::new().await;
     let world = bridge.world();
     let bot = web_bot(&world).await;
@@ -103,7 +103,7 @@ async fn a_body_of_one_mebibyte_is_taken_and_dispatched() {
 }
 
 #[tokio::test]
-async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
+async fn an_event_is_not_done_before_its_wake_up_is_on_the_queue() {
     let bridge = TestBridge::new().await;
     let world = bridge.world();
     let bot = web_bot(&world).await;
@@ -125,7 +125,7 @@ async fn an_event_is_not_dispatched_before_somebody_will_wake_for_it() {
 }
 
 #[tokio::test]
-async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() {
+async fn an_unreadable_event_and_those_behind_it_are_retried_soon_in_order() {
     let bridge = TestBridge::new().await;
     let world = bridge.world();
     for (group, body) in [("a", "first"), ("a", "second"), ("b", "other")] {
@@ -152,7 +152,7 @@ async fn an_unreadable_event_and_those_behind_it_come_again_soon_and_in_order() 
 }
 
 #[tokio::test]
-async fn an_event_that_stays_unreadable_moves_out_of_the_way_of_its_chat() {
+async fn an_event_that_stays_unreadable_moves_to_the_dead_letters() {
     let bridge = TestBridge::new().await;
     let world = bridge.world();
     let inbound = &world.queues.urls().inbound;

@@ -1,4 +1,4 @@
-//! Steps of a message's road, each alone, over tables and queues in the process.
+//! Steps of a message's path, each on its own, over in-process tables and queues.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Access tokens are shared by processes, and only by those that have the same account.
+//! Access tokens are shared between processes, and only for the same account and credentials.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,11 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::test_bridge::TestBridge;
 
-/// A platform that gives out the secret as token, and answers every other call with the token that it carries.
+/// A platform that issues the secret as token, and answers every other call with the token that it carries.
 #[derive(Clone)]
 struct Platform {
     url: String,
-    /// The secrets that tokens were asked for with.
+    /// The secrets with which tokens were requested.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -47,7 +47,7 @@ impl Platform {
                 return;
             }
             let text = String::from_utf8_lossy(&request).into_owned();
-            // A token's request is complete with its body, every other has none.
+            // A token request is complete with its body, every other request has none.
             let ends = if text.starts_with("POST") { "}" } else { "\r\n\r\n" };
             if text.ends_with(ends) {
                 break text;
@@ -116,7 +116,7 @@ async fn carried(world: &World, bot: &Bot, platform: &Platform) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_by_all_processes() {
+async fn a_token_is_fetched_once_by_all_processes() {
     let (bridge, platform) = (TestBridge::new().await, Platform::start().await);
     for _ in 0..2 {
         let world = bridge.world();

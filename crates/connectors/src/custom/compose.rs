@@ -1,8 +1,8 @@
-//! Replies, polled or posted: the same state of the text either way.
+//! Replies, polled or posted: both carry the same state of the text.
 //!
-//! A posted reply is a snapshot of the whole text with a version. That of a text that grows is the time at which it is posted, so that a
-//! process that doesn't know what another one has posted goes on above it, and snapshots needn't be recorded one by one. The final one
-//! has a number of its own above them all: it is the same whichever process posts it.
+//! A posted reply is a snapshot of the whole text with a version. The version of a growing text is the time of its post, so that a
+//! process that doesn't know what another process has posted continues above it, and snapshots needn't be recorded one by one. The
+//! final snapshot has a version above all of them: the same number whichever process posts it.
 
 use std::time::Duration;
 
@@ -20,27 +20,27 @@ use super::manifest::SEND_URL;
 use super::settings::Settings;
 use super::wire::{PostedChat, PostedReply, State};
 
-/// The version of a final snapshot, above every time in milliseconds since 1970 until the year 5138. That of the 90th attempt still is a
-/// whole number in JavaScript.
+/// Version of a final snapshot, above every time in milliseconds since 1970 until the year 5138. Even that of the 90th attempt is a safe
+/// integer in JavaScript.
 const FINAL_VERSION: u64 = 99_999_999_999_999;
-/// Longest text that is posted while it grows, in bytes: each snapshot repeats all of it.
+/// Longest text that is posted while it grows, in bytes: each snapshot repeats the whole text.
 const MAX_GROWING_BYTES: usize = 64 * 1024;
-/// How long a post may take.
+/// Timeout of a post.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How far the program shows a reply.
+/// How much of a reply the program shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Posted {
-    /// How often the reply was begun again. Versions of a later attempt are above those of an earlier one.
+    /// How often the reply was restarted. Versions of a later attempt are above those of an earlier one.
     pub(super) attempt: u64,
-    /// The newest snapshot of this attempt: when it was posted, in milliseconds since 1970, or [`FINAL_VERSION`].
+    /// Latest snapshot of this attempt: time of its post in milliseconds since 1970, or [`FINAL_VERSION`].
     pub(super) snapshot: u64,
     /// A digest of its text.
     pub(super) digest: String,
     /// Whether it is the final one.
     pub(super) done: bool,
-    /// Whether a snapshot had text, after which reasoning is news no more.
+    /// Whether a snapshot had text, after which reasoning is no longer shown.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) has_text: bool,
 }
@@ -50,7 +50,8 @@ impl Posted {
         self.attempt * (FINAL_VERSION + 1) + self.snapshot
     }
 
-    /// What a later holder must know: without the rest it posts the newest snapshot once more, as a newer one.
+    /// The part that must survive a change of the lease holder: without the rest, the next holder posts the latest snapshot again as a
+    /// newer one.
     pub(super) fn lasting(self) -> Self {
         Self {
             snapshot: 0,
@@ -60,7 +61,7 @@ impl Posted {
     }
 }
 
-/// The next step.
+/// The next delivery step.
 pub(super) fn deliver(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
@@ -69,7 +70,7 @@ pub(super) fn deliver(
 ) -> Result<Step, ComposeError> {
     let settings = Settings::of(cx).ok_or(ComposeError::Incomplete { field: "secret" })?;
     let Some(url) = &settings.send_url else {
-        // Polled, where there is a message that the program can ask for.
+        // Polled, if there is a message by which the program can ask for the reply.
         return match desired.proactive {
             true => Err(ComposeError::Incomplete { field: SEND_URL }),
             false => Ok(Step::Done),
@@ -119,7 +120,7 @@ pub(super) fn deliver(
     })
 }
 
-/// A post of a state, signed.
+/// A signed post of a state.
 fn post(
     url: &str,
     desired: &DesiredReply<'_>,
@@ -161,7 +162,7 @@ fn post(
     }
 }
 
-/// What a poll is answered with.
+/// The response to a poll.
 pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     let done = reply.stage == Stage::Final;
     let text = if done || cx.account.streaming {
@@ -176,7 +177,7 @@ pub(super) fn polled<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     }
 }
 
-/// A state of a reply: our sentence is below the text, or replaces it; files are listed beside it.
+/// State of a reply: the notice is below the text, or replaces it; files are listed beside it.
 fn state<'a>(
     text: &'a str,
     done: bool,

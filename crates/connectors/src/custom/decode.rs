@@ -1,4 +1,4 @@
-//! Messages and clicks as events.
+//! Converts messages and clicks to events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use super::wire::{Attachment, AttachmentContent, ChatId as WireChat, Click, Said
 use crate::file_name;
 use crate::mentions::ends_name;
 
-/// The event of a message. `None` if it was said in a group and not to the bot, and the trigger ignores that.
+/// The event of a message. `None` if it was sent in a group without addressing the bot, and the trigger ignores such messages.
 pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Result<Option<Event>, Mistake> {
     let unmentioned = bot_name.and_then(|name| without_mention(&said.text, name));
     let is_addressed = said.chat.kind == ChatKind::Direct || said.mentioned || unmentioned.is_some();
@@ -47,7 +47,7 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
     Ok(Some(cx.event(said, is_addressed)))
 }
 
-/// The event of a click. `None` if it is too old to mean anything.
+/// The event of a click. `None` if it is too old to be acted on.
 pub(super) fn click(clicked: Click, cx: &Context<'_>) -> Option<Event> {
     if clicked.sent_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK) {
         return None;

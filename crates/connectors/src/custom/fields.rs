@@ -1,8 +1,8 @@
-//! Reading JSON from operators' programs: every mistake names its field, and unknown fields are reported.
+//! Parsing of JSON from operators' programs: errors name their field, and unknown fields are reported.
 
 use serde_json::{Map, Value};
 
-/// Most names of unknown fields that are reported.
+/// Largest number of unknown fields that are reported.
 const MAX_REPORTED: usize = 20;
 
 /// A mistake of the sender.
@@ -14,9 +14,9 @@ pub(super) struct Mistake {
     pub(super) rule: &'static str,
 }
 
-/// An object whose fields are taken out one by one.
+/// An object whose fields are removed as they are read.
 pub(super) struct Object {
-    /// Its place: empty, or a path with a dot at its end.
+    /// Its path: empty, or ending with a dot.
     path: String,
     fields: Map<String, Value>,
 }
@@ -41,7 +41,7 @@ impl Object {
         }
     }
 
-    /// A mistake about a field.
+    /// An error about a field.
     pub(super) fn mistake(&self, name: &str, rule: &'static str) -> Mistake {
         Mistake {
             field: format!("{}{name}", self.path),
@@ -64,7 +64,7 @@ impl Object {
         }
     }
 
-    /// Text that must be there and not blank.
+    /// Text that is required and not blank.
     pub(super) fn required(&mut self, name: &str, max: usize) -> Result<String, Mistake> {
         match self.text(name, max)? {
             None => Err(self.mistake(name, "is required")),
@@ -91,7 +91,7 @@ impl Object {
             })
     }
 
-    /// True or false.
+    /// A boolean.
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Mistake> {
         match self.any(name) {
             None => Ok(None),
@@ -100,13 +100,13 @@ impl Object {
         }
     }
 
-    /// Another object.
+    /// A nested object.
     pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Mistake> {
         let path = format!("{}{name}.", self.path);
         self.any(name).map(|value| Self::of(value, path)).transpose()
     }
 
-    /// An object that must be there.
+    /// A nested object that is required.
     pub(super) fn required_object(&mut self, name: &str) -> Result<Self, Mistake> {
         self.object(name)?.ok_or_else(|| self.mistake(name, "is required"))
     }
@@ -125,7 +125,7 @@ impl Object {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    /// Reports the fields that were not read: unknown ones.
+    /// Adds the fields that were not read, which are unknown ones, to `unread`.
     pub(super) fn report_rest(self, unread: &mut Vec<String>) {
         let names = self.fields.keys().map(|name| format!("{}{name}", self.path));
         unread.extend(names.take(MAX_REPORTED.saturating_sub(unread.len())));

@@ -1,4 +1,4 @@
-//! Facts about the interface.
+//! Manifest of custom platforms.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tieline_core::thinking_display::ReasoningDetail;
 /// The endpoint where replies are posted.
 pub(super) const SEND_URL: &str = "sendUrl";
 
-/// Facts about platforms that connect themselves.
+/// Manifest of platforms that connect themselves.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "custom",
     name: "Custom platform",

@@ -1,7 +1,7 @@
-//! Chat platforms that this program doesn't know: they connect themselves, over signed HTTP.
+//! Connector for chat platforms without a connector of their own: they connect themselves, over signed HTTP.
 //!
-//! Messages are posted to us ([`wire`], proved by [`verify`]). Replies are posted to the integration's `sendUrl`, or polled where there is
-//! none ([`compose`]). Signatures follow Standard Webhooks in both directions, with one secret.
+//! Messages are posted to us ([`wire`], authenticated by [`verify`]). Replies are posted to the integration's `sendUrl`, or polled if there
+//! is none ([`compose`]). Signatures follow Standard Webhooks in both directions, with one secret.
 //!
 //! The interface is described in `docs/platforms/custom.md`, with an example in `docs/platforms/custom_example.py`.
 
@@ -35,7 +35,7 @@ use settings::Settings;
 use verify::Authentic;
 use wire::{Poll, Request, State};
 
-/// How long the download of an attachment may take.
+/// Timeout for the download of an attachment.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A platform that connects itself.
@@ -57,7 +57,7 @@ impl Connector for Custom {
     }
 
     fn account_key(&self, _mode: ConnectionMode, _credentials: &Credentials) -> Option<String> {
-        // A secret names no account, and two integrations may share a program.
+        // The secret identifies no account, and two integrations may share a program.
         None
     }
 
@@ -114,7 +114,7 @@ impl PolledReplies for Custom {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match reply {
             Some(reply) => WebhookAnswer::json(&compose::polled(reply, cx)),
-            // Not begun yet.
+            // The reply has not started yet.
             None if cx.account.ids.made("tl-", asked.reply.as_str()) => WebhookAnswer::json(&State {
                 text: "".into(),
                 reasoning: "",
@@ -145,7 +145,7 @@ impl MediaSource for Custom {
     }
 }
 
-/// What comes of a proved request.
+/// Converts an authenticated request to an event and a response.
 fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) -> Result<Received, Mistake> {
     let ignored = |why, code| Ok(Received::ignored(why, wire::not_accepted(code, None)));
     let (event, unread) = match wire::read(authentic.request())? {
@@ -161,7 +161,7 @@ fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) ->
     };
     let (message, reply) = (cx.account.ids.message(event.id()), cx.account.ids.reply(event.id()));
     let answer = match &event {
-        // No reply will come that could be polled.
+        // There will be no reply to poll for.
         Event::Overheard(_) => wire::not_accepted("kept_as_context", None),
         _ => wire::accepted(message, reply, &unread),
     };
@@ -172,7 +172,7 @@ fn received(authentic: &Authentic<'_>, settings: &Settings, cx: &Context<'_>) ->
     })
 }
 
-/// The program has proved itself, so it may ask for any reply of its integration.
+/// The program is authenticated, so it may poll any reply of its integration.
 fn polled(poll: Poll) -> Received {
     Received {
         events: Vec::new(),
@@ -187,7 +187,7 @@ fn polled(poll: Poll) -> Received {
     }
 }
 
-/// The program learns which field is wrong, the operator that something is.
+/// The program gets the name of the invalid field, the operator only the fact.
 fn unreadable(mistake: &Mistake) -> Received {
     Received {
         remark: Some(Remark::Unreadable("a request does not have the documented shape")),

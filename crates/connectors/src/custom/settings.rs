@@ -1,4 +1,4 @@
-//! The credentials and the address for replies, read once.
+//! Settings of an integration: credentials and the URL for replies.
 
 use tieline_core::account::{Credentials, Endpoints, InvalidSetting};
 use tieline_core::connector::Context;
@@ -6,13 +6,13 @@ use tieline_core::webhook_signature::SigningKeys;
 
 use super::manifest::SEND_URL;
 
-/// What an integration's credentials and endpoints are, parsed.
+/// Parsed credentials and endpoints of an integration.
 pub(super) struct Settings {
-    /// What messages are proved with and replies are signed with.
+    /// Keys that verify messages and sign replies.
     pub(super) keys: SigningKeys,
     /// The bot's name in groups, without `@`.
     pub(super) bot_name: Option<String>,
-    /// Where replies are posted. `None`: they are polled.
+    /// URL that replies are posted to. `None`: they are polled.
     pub(super) send_url: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Settings {
         })
     }
 
-    /// What this connector's `prepare` made. `None` only if another connector made it.
+    /// The settings that this connector's `prepare` created. `None` only if another connector's are in the context.
     pub(super) fn of<'a>(cx: &Context<'a>) -> Option<&'a Self> {
         cx.account.prepared.get()
     }

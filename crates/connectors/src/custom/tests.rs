@@ -1,4 +1,4 @@
-//! What vectors can't show: signatures of our own posts, and properties of the proof.
+//! Tests beyond the vectors: signatures of our own posts, and properties of the authentication.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -51,7 +51,7 @@ fn post(account: &Account, text: &str, progress: &Progress) -> HttpCall {
     step(account, Stage::Final, text, progress, NOW_S).0
 }
 
-/// The next post at a time, and what it brings.
+/// The next post at a given time, and the progress after it.
 fn step(account: &Account, stage: Stage, text: &str, progress: &Progress, now_s: i64) -> (HttpCall, Progress) {
     let target = ReplyTarget {
         integration: account.integration.clone(),
@@ -111,14 +111,14 @@ fn posts_are_signed_with_every_secret() {
 }
 
 #[test]
-fn reply_that_is_posted_anew_has_versions_above_the_old_ones() {
+fn restarted_reply_has_versions_above_the_old_ones() {
     let again = Custom.restart(&Progress::default()).unwrap();
     let call = post(&account(), "hello", &again);
     assert_eq!(call.headers[0].1, "tl-1.199999999999999");
 }
 
 #[test]
-fn process_that_knows_an_old_snapshot_only_goes_on_above_all_of_them() {
+fn process_with_an_old_snapshot_continues_above_all_versions() {
     let account = account();
     let grow = |text: &str, from: &Progress, now_s| step(&account, Stage::Growing, text, from, now_s);
     let version = |call: &HttpCall| call.headers[0].1.strip_prefix("tl-1.").unwrap().parse::<u64>().unwrap();
@@ -159,7 +159,7 @@ proptest! {
         let signature = keys.sign("msg_1", NOW_S, body);
         let mut signed = body.to_vec();
         let at = at % signed.len();
-        // In a query every byte is text, so only bits that keep it so are flipped.
+        // A query must stay text, so only those bits are flipped.
         let mask = 1 << (bit % 7);
         signed[at] ^= mask;
         let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &NOW_S.to_string()), ("webhook-signature", &signature)];
@@ -173,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_proved_makes_it_panic(body in "\\PC{0,80}") {
+    fn no_authenticated_body_panics(body in "\\PC{0,80}") {
         let account = account();
         let keys = SigningKeys::read(&["whsec_b2xkIHNlY3JldA=="]).unwrap();
         let signature = keys.sign("msg_1", NOW_S, body.as_bytes());

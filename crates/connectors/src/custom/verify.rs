@@ -1,4 +1,4 @@
-//! The proof that a request comes from the platform's program.
+//! Authentication: verifies that a request comes from the platform's program.
 //!
 //! See [Standard Webhooks/Specification](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 
@@ -7,12 +7,12 @@ use tieline_core::http_types::WebhookRequest;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, SigningKeys, TIMESTAMP_HEADER};
 
-/// How far the time of signing may be from ours, in seconds.
+/// Largest difference between the time of signing and our clock, in seconds.
 const TOLERANCE_S: i64 = 5 * 60;
 /// Longest `webhook-id`, in bytes.
 const MAX_ID: usize = 256;
 
-/// A request that was proved.
+/// An authenticated request.
 pub(super) struct Authentic<'a> {
     request: &'a WebhookRequest,
 }
@@ -24,9 +24,9 @@ impl<'a> Authentic<'a> {
     }
 }
 
-/// Checks a request's signature and age.
+/// Verifies a request's signature and age.
 ///
-/// What is signed is the body; of a `GET`, which has none, the query exactly as in the address.
+/// The signature is over the body; for a `GET`, which has no body, over the query exactly as in the URL.
 pub(super) fn verify<'a>(
     request: &'a WebhookRequest,
     keys: &SigningKeys,

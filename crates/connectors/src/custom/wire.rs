@@ -1,4 +1,4 @@
-//! The interface's JSON. Described for its users in `docs/platforms/custom.md`.
+//! JSON of the interface. Described for its users in `docs/platforms/custom.md`.
 
 use std::borrow::Cow;
 
@@ -19,17 +19,17 @@ const MAX_ID: usize = 256;
 const MAX_NAME: usize = 512;
 const MAX_URL: usize = 4096;
 const MAX_HANDLE: usize = 4096;
-/// Most attachments of a message, and of what it quotes.
+/// Largest number of attachments of a message, and of a quoted message.
 const MAX_PARTS: usize = 20;
 
-/// What a request asks for.
+/// Kinds of requests.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A person said something. With the names of unknown fields.
+    /// A person sent a message. With the names of unknown fields.
     Message(Box<Said>, Vec<String>),
     /// A person clicked on a button of a reply. With the names of unknown fields.
     Click(Box<Click>, Vec<String>),
-    /// The newest state of a reply.
+    /// A poll for the latest state of a reply.
     Poll(Poll),
 }
 
@@ -48,12 +48,12 @@ pub(super) struct Said {
     pub(super) reply_handle: Option<Value>,
 }
 
-/// A person's click on a button that says something to the agent.
+/// A click on a button that sends a text to the agent.
 #[derive(Debug)]
 pub(super) struct Click {
     pub(super) id: String,
     pub(super) reply: String,
-    /// Which one of the reply's buttons, from 0.
+    /// Index of the reply's button, from 0.
     pub(super) button: usize,
     pub(super) chat: ChatId,
     pub(super) sender_id: String,
@@ -62,7 +62,7 @@ pub(super) struct Click {
     pub(super) reply_handle: Option<Value>,
 }
 
-/// Where it was said.
+/// The chat of a message.
 #[derive(Debug)]
 pub(super) struct ChatId {
     pub(super) id: String,
@@ -71,7 +71,7 @@ pub(super) struct ChatId {
     pub(super) name: Option<String>,
 }
 
-/// Something that came with a message.
+/// An attachment of a message.
 #[derive(Debug)]
 pub(super) struct Attachment {
     pub(super) kind: PartKind,
@@ -81,16 +81,16 @@ pub(super) struct Attachment {
     pub(super) content: AttachmentContent,
 }
 
-/// Where an attachment's bytes are.
+/// Location of an attachment's bytes.
 #[derive(Debug)]
 pub(super) enum AttachmentContent {
-    /// At this address.
+    /// At a URL.
     Url(String),
-    /// Here, in base64.
+    /// Inline, in base64.
     Data(String),
 }
 
-/// A request for the newest state of a reply.
+/// A poll for the latest state of a reply.
 #[derive(Debug)]
 pub(super) struct Poll {
     pub(super) reply: String,
@@ -98,7 +98,7 @@ pub(super) struct Poll {
     pub(super) after: Option<u64>,
 }
 
-/// Reads a proved request.
+/// Parses an authenticated request.
 pub(super) fn read(request: &WebhookRequest) -> Result<Request, Mistake> {
     if request.method == "GET" {
         return poll_in_query(request).map(Request::Poll);
@@ -251,7 +251,7 @@ fn attachment(mut part: Object, unread: &mut Vec<String>) -> Result<Attachment, 
     Ok(attachment)
 }
 
-/// The answer to a message that was accepted.
+/// The response to an accepted message.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Accepted<'a> {
@@ -271,7 +271,7 @@ pub(super) fn accepted(message_id: MessageId, reply_id: ReplyId, unread: &[Strin
     })
 }
 
-/// The answer to a proved request that nothing comes of. Its status is success all the same: sending it again would change nothing.
+/// The response to an authenticated request that is ignored. Its status is success, since sending the request again would change nothing.
 pub(super) fn not_accepted(code: &str, mistake: Option<&Mistake>) -> WebhookAnswer {
     let mut answer = serde_json::json!({ "accepted": false, "code": code });
     if let Some(Mistake { field, rule }) = mistake {
@@ -310,7 +310,7 @@ pub(super) struct PostedReply<'a> {
     pub(super) reply_id: &'a str,
     #[serde(flatten)]
     pub(super) state: State<'a>,
-    /// The buttons of a card. Also lines of the text, for programs that show none.
+    /// Buttons of a card. They are also lines of the text, for programs that show no buttons.
     #[serde(skip_serializing_if = "<[Button]>::is_empty")]
     pub(super) buttons: &'a [Button],
     pub(super) chat: PostedChat<'a>,

@@ -1,30 +1,30 @@
-//! Platform answers, sorted by what follows from them.
+//! Classification of platform responses.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tieline_core::http_types::ApiAnswer;
 
-/// What an answer means.
+/// Meaning of a response.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Outcome {
-    /// It worked. The body, for what it says about parts of it.
+    /// Success. With the body, because it may report failed parts.
     Ok(Value),
-    /// Too fast.
+    /// Rate limit exceeded.
     Throttled {
         /// How long to wait.
         after: Duration,
         code: String,
     },
-    /// The access token has run out.
+    /// The access token has expired.
     TokenExpired,
-    /// The platform is at fault.
+    /// A transient fault of the platform.
     Busy(String),
-    /// It never left.
+    /// The request was never sent.
     NotSent,
-    /// It left, and nothing came back.
+    /// The request was sent, but there is no response.
     Lost,
-    /// For good.
+    /// Refused permanently.
     Refused(String),
 }
 
@@ -35,10 +35,10 @@ const THROTTLED: Duration = Duration::from_secs(2);
 /// See [DingTalk Docs/调用频率限制](https://open.dingtalk.com/document/development/call-frequency-limit).
 const ADDRESS_BLOCKED: Duration = Duration::from_secs(60);
 
-/// The code under which card calls refuse for good, with status 500, what is wrong with the template: its key, its variable.
+/// Code with which card calls are refused permanently, with status 500, if the template's key or variable is wrong.
 const CARD_REFUSED: &str = "unknownError";
 
-/// Whether 400 or 401 with this code refuses the credentials, and not something else about the call.
+/// Whether 400 or 401 with this code means refused credentials rather than another problem of the call.
 fn is_credentials_code(code: &str) -> bool {
     matches!(
         code,
@@ -46,8 +46,8 @@ fn is_credentials_code(code: &str) -> bool {
     )
 }
 
-/// The code with which an answer refuses the credentials. `None` for everything else, which may pass by itself or by the operator's
-/// doing: a fault of the platform, an address that isn't on the list, an application that isn't published.
+/// The code with which a response refuses the credentials. `None` for everything else, which may pass or which the operator can fix: a
+/// fault of the platform, an IP address that isn't on the allow list, an application that isn't published.
 pub(super) fn credentials_refused(answer: &ApiAnswer) -> Option<String> {
     let ApiAnswer::Answered { status, .. } = answer else {
         return None;
@@ -62,7 +62,7 @@ pub(super) fn credentials_refused(answer: &ApiAnswer) -> Option<String> {
 }
 
 impl Outcome {
-    /// The same for a call about a card, where one fault of the platform is none.
+    /// Like [`Self::of_api`], for a card call, where one supposed fault of the platform is a permanent refusal.
     pub(super) fn of_card_api(answer: &ApiAnswer) -> Self {
         match Self::of_api(answer) {
             Self::Busy(code) if code == CARD_REFUSED => Self::Refused(code),
@@ -70,7 +70,7 @@ impl Outcome {
         }
     }
 
-    /// Reads an answer of the new API.
+    /// Reads a response of the new API.
     ///
     /// See [DingTalk Docs/全局错误码](https://open.dingtalk.com/document/development/server-api-error-codes-1).
     pub(super) fn of_api(answer: &ApiAnswer) -> Self {
@@ -102,7 +102,7 @@ impl Outcome {
         }
     }
 
-    /// A page of HTML: a gateway, or the block of our address.
+    /// A response without JSON, usually HTML: from a gateway, or because our IP address is blocked.
     fn without_json(status: u16, retry_after_s: Option<u64>) -> Self {
         match status {
             401 => Self::TokenExpired,

@@ -1,4 +1,4 @@
-//! Calls of DingTalk's API that aren't about cards.
+//! Calls of DingTalk's API, except those about cards.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tieline_core::reply::ReplyTarget;
 use super::handle::{Handle, Way};
 use super::plan::Outgoing;
 
-/// The new API.
+/// Base URL of the new API.
 pub(super) const API_BASE: &str = "https://api.dingtalk.com";
-/// The old API.
+/// Base URL of the old API.
 pub(super) const OAPI_BASE: &str = "https://oapi.dingtalk.com";
-/// Where the new API expects the access token.
+/// Header for the access token of the new API.
 const TOKEN_HEADER: &str = "x-acs-dingtalk-access-token";
-/// The vendor's own limit on its side is 3 s; this leaves room for the way.
+/// The vendor's own processing limit is 3 s; this leaves time for the network.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A call of the new API with the access token.
@@ -48,20 +48,20 @@ pub(super) fn open_api(
     }
 }
 
-/// What a message says, in the words of the two ways to send it.
+/// Content of a message, in the formats of the two ways to send it.
 struct Content {
-    /// `msgtype` of a message to the message's own address.
+    /// `msgtype` of a message to a `sessionWebhook`.
     kind: &'static str,
-    /// Its member of that name.
+    /// Value of the field of that name.
     body: Value,
-    /// `msgKey` of a message over the API.
+    /// `msgKey` of a message through the API.
     key: String,
-    /// `msgParam` of it.
+    /// `msgParam` of a message through the API.
     param: Value,
 }
 
 impl Content {
-    /// Markdown, with buttons that open addresses as an action card.
+    /// Markdown; as an action card if there are buttons that open URLs.
     ///
     /// See [DingTalk Docs/消息发送与接收类型](https://open.dingtalk.com/document/development/robot-message-type).
     fn of(outgoing: &Outgoing) -> Self {
@@ -115,7 +115,7 @@ pub(super) fn message(way: &Way, outgoing: &Outgoing, to: &ReplyTarget, cx: &Con
     }
 }
 
-/// Sends a message of one of the API's own kinds: `msgKey` and `msgParam`. None by the message's own address.
+/// Sends a message of a type that only the API has: `msgKey` and `msgParam`. `None` for a `sessionWebhook`.
 pub(super) fn by_api(way: &Way, key: &str, param: &Value, to: &ReplyTarget, cx: &Context<'_>) -> HttpCall {
     match way {
         Way::Direct { user } => direct(user, (key, param), to, cx),

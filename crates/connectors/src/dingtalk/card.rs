@@ -1,4 +1,4 @@
-//! The AI card: the calls that put it up, fill it and end it.
+//! AI cards: the calls that create, fill and finish them.
 //!
 //! See [DingTalk Docs/创建并投放卡片](https://open.dingtalk.com/document/development/create-and-deliver-cards) and
 //! [DingTalk Docs/AI卡片流式更新](https://open.dingtalk.com/document/development/api-streamingupdate).
@@ -28,8 +28,8 @@ mod flow {
     pub(super) const FAILED: &str = "5";
 }
 
-/// The id that we give a card: the reply's, with a mark of the kind of chat, since a click doesn't report it, and of the round, since an
-/// id is never used again.
+/// Our id of a card: the reply's id, with the kind of chat, since a click doesn't report it, and the round, since an id can't be used
+/// twice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CardId {
     pub(super) reply: String,
@@ -37,7 +37,7 @@ pub(super) struct CardId {
 }
 
 impl CardId {
-    /// Reads an id. One that isn't ours stays as it is.
+    /// Parses an id. A foreign id is kept as it is.
     pub(super) fn parse(text: &str) -> Self {
         let marked = text
             .rsplit_once('-')
@@ -75,7 +75,7 @@ fn kind_of(mark: &str) -> Option<ChatKind> {
     round.bytes().all(|digit| digit.is_ascii_digit()).then_some(kind)
 }
 
-/// Says where clicks on cards go to over HTTP.
+/// Registers the URL to which clicks on cards are sent over HTTP.
 ///
 /// See [DingTalk Docs/注册卡片回调地址](https://open.dingtalk.com/document/development/register-card-callback-address).
 pub(super) fn register(callback_url: &str, cx: &Context<'_>) -> HttpCall {
@@ -88,7 +88,7 @@ pub(super) fn register(callback_url: &str, cx: &Context<'_>) -> HttpCall {
     call::api(cx, "register_cards", "POST", "/v1.0/card/callbacks/register", &body)
 }
 
-/// Whether clicks come over HTTP: only templates of one's own have something to click on.
+/// Whether clicks come over HTTP: only custom templates have buttons.
 pub(super) fn clicks_over_http(cx: &Context<'_>) -> bool {
     cx.account.mode == ConnectionMode::Webhook && settings::of(cx).template.kind == TemplateKind::Own
 }
@@ -97,7 +97,7 @@ fn route_key(cx: &Context<'_>) -> String {
     format!("tieline-{}", cx.account.integration)
 }
 
-/// Creates and delivers the card. `None` for a direct chat with a person whom calls can't address.
+/// Creates and delivers the card. `None` for a direct chat with a person whom API calls can't address.
 pub(super) fn create(out_track_id: &str, to: &ReplyTarget, clicks: bool, cx: &Context<'_>) -> Option<HttpCall> {
     let handle = Handle::of(to);
     let robot = handle.robot(cx);
@@ -141,19 +141,19 @@ pub(super) fn create(out_track_id: &str, to: &ReplyTarget, clicks: bool, cx: &Co
     ))
 }
 
-/// Says that text begins.
+/// Sets the state in which text begins.
 pub(super) fn begin(out_track_id: &str, cx: &Context<'_>) -> HttpCall {
     update("begin_text", out_track_id, &public_variables(flow::INPUTING, ""), cx)
 }
 
-/// Shows text. `guid` is new for each call, repeats included.
+/// Streams text into the card. `guid` is new for each call, also for repetitions.
 pub(super) fn stream(out_track_id: &str, frame: &Frame, show_failure: bool, cx: &Context<'_>) -> HttpCall {
     let template = &settings::of(cx).template;
     let is_error = frame.failed && show_failure && template.kind == TemplateKind::Own;
     stream_call("stream_text", out_track_id, &frame.content, frame.last, is_error, cx)
 }
 
-/// Sets the last state of a card of a public template. Its text goes along, unless it was refused.
+/// Sets the final state of a card with a public template. Its text is included unless the platform refused it.
 pub(super) fn settle(out_track_id: &str, frame: &Frame, state_alone: bool, cx: &Context<'_>) -> HttpCall {
     let state = if frame.failed { flow::FAILED } else { flow::FINISHED };
     let variables = match state_alone {
@@ -163,7 +163,7 @@ pub(super) fn settle(out_track_id: &str, frame: &Frame, state_alone: bool, cx: &
     update("settle_card", out_track_id, &variables, cx)
 }
 
-/// Ends a card that took no text, with a line that says where the text is, or that there is none.
+/// Finishes a card that took no text, with a line that says where the text is, or that there is none.
 pub(super) fn mark(out_track_id: &str, is_answered: bool, show_failure: bool, cx: &Context<'_>) -> HttpCall {
     let notice = if is_answered {
         Notice::AnsweredBelow
@@ -184,7 +184,7 @@ fn first_variables(template: &Template, language: Language) -> Value {
     }
 }
 
-/// Every variable each time. The text is in both: cards with an empty `staticMsgContent` were seen to go blank at the end.
+/// All variables, in every call. The text is in both: cards with an empty `staticMsgContent` were seen to go blank at the end.
 fn public_variables(state: &str, content: &str) -> Value {
     json!({
         "flowStatus": state,

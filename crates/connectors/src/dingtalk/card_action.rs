@@ -1,4 +1,4 @@
-//! A click on one of our cards, and what the platform is answered at once.
+//! Clicks on our cards, and the immediate response to the platform.
 //!
 //! See [DingTalk Docs/事件回调](https://open.dingtalk.com/document/development/event-callback-card).
 
@@ -13,17 +13,17 @@ use super::card::CardId;
 use super::handle::Handle;
 use super::wire::{CardCallback, CardContent, CardPrivateData};
 
-/// The click does not have the documented shape.
+/// The click doesn't have the documented format.
 const UNREADABLE: Remark = Remark::Unreadable("the card action does not have the documented shape");
 
-/// A click, and how the card changes by it.
+/// A click, and the change of the card.
 pub(super) struct Click {
     pub(super) event: Event,
-    /// The body of the answer: an empty object changes nothing.
+    /// Body of the response: an empty object changes nothing.
     pub(super) answer: Value,
 }
 
-/// Reads a click. `push` distinguishes pushes: the platform gives a click no id.
+/// Parses a click. `push` is the id of the push: the platform gives a click no id.
 pub(super) fn read(data: &[u8], push: &str, cx: &Context<'_>) -> Result<Click, Remark> {
     let wire: CardCallback = serde_json::from_slice(data).map_err(|_| UNREADABLE)?;
     let (Some(card), Some(user)) = (&wire.out_track_id, &wire.user_id) else {
@@ -73,7 +73,7 @@ fn private_data(content: Option<&Value>) -> Option<CardPrivateData> {
     content.card_private_data
 }
 
-/// Ratings by the ids that buttons of a template have: our setup notes name the first of each, public templates use the others.
+/// Maps button ids of a template to ratings: our setup notes name the first of each, public templates use the others.
 fn rating(key: &str) -> Option<Rating> {
     match key {
         "like" | "feedback_up" => Some(Rating::Up),
@@ -89,7 +89,7 @@ fn comment(params: Option<&Map<String, Value>>) -> String {
     found.unwrap_or_default().to_owned()
 }
 
-/// A rated card shows it: `likeState` to all, `mine` to who rated. Variables are text, whatever they mean.
+/// The variables of a rated card: `likeState` is shown to everyone, `mine` to the person who rated. Variables are always strings.
 fn rated(rating: Rating) -> Value {
     let (state, mine) = match rating {
         Rating::Up => ("1", "true"),
@@ -103,7 +103,7 @@ fn rated(rating: Rating) -> Value {
     })
 }
 
-/// The values of `spaceType` aren't documented: our own mark on the card goes first.
+/// The values of `spaceType` aren't documented, so the kind in our card id takes precedence.
 fn chat(wire: &CardCallback, card: &CardId, user: &str) -> Chat {
     let kind = card.kind.unwrap_or(match wire.space_type.as_deref() {
         Some("IM_ROBOT" | "IM_SINGLE") => ChatKind::Direct,

@@ -1,4 +1,4 @@
-//! Platform answer to verdict.
+//! Converts platform responses to verdicts.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use super::card;
 use super::progress::{Call, CardState, DingTalkProgress, Withheld};
 use super::settings::{self, TemplateKind};
 
-/// So often a call that can be repeated without harm is tried before another way is taken.
+/// Number of attempts of an idempotent call before another way is tried.
 const MAX_TRIES: u8 = 3;
-/// So often a message is halved that the platform finds too long.
+/// How often the message size is halved when the platform finds a message too long.
 const MAX_SHRINKS: u8 = 4;
-/// How long cards are left alone that the platform refuses as such: the rule of the peers' fallback ladder.
+/// Cooldown of cards after the platform refused them as such.
 const CARDS_REST: Duration = Duration::from_mins(30);
-/// How long a `sessionWebhook` is blocked that was used too fast.
+/// Time for which a `sessionWebhook` is blocked after its rate limit was exceeded.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 const WEBHOOK_BLOCK: Duration = Duration::from_secs(600);
 
-/// The way of messages over their `sessionWebhook`, which the platform closes to all of a bot's replies.
+/// Name of the way over a `sessionWebhook`, which the platform closes for all of a bot's replies.
 pub(super) const WEBHOOK: &str = "session_webhook";
 
-/// Classifies the answer to a call that [`super::compose::deliver`] made.
+/// Classifies the response to a call that [`super::compose::deliver`] made.
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     let Planned {
         before,
@@ -97,7 +97,7 @@ fn fall_back(shown: &DingTalkProgress, code: impl Into<String>) -> Verdict {
     }
 }
 
-/// Goes on whatever the outcome; a failure is only logged.
+/// Continues with the next step in any case; a failure is only logged.
 fn advance(outcome: Outcome, after: &DingTalkProgress) -> Verdict {
     match code_of(outcome) {
         Ok(_) => accepted(after),
@@ -105,7 +105,7 @@ fn advance(outcome: Outcome, after: &DingTalkProgress) -> Verdict {
     }
 }
 
-/// The body, or the word for what went wrong.
+/// The body, or the code of the failure.
 fn code_of(outcome: Outcome) -> Result<Value, String> {
     match outcome {
         Outcome::Ok(body) => Ok(body),
@@ -116,7 +116,7 @@ fn code_of(outcome: Outcome) -> Result<Value, String> {
     }
 }
 
-/// A card is created once: the same id again changes nothing, so an answer that was lost may be asked for again.
+/// Creating a card is idempotent: the same id again changes nothing, so it is retried after a lost response.
 fn created(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let unsure = shown.card == CardState::Unsure;
     let is_busy = matches!(outcome, Outcome::Busy(_));
@@ -126,7 +126,7 @@ fn created(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, 
             Some(code) => fall_back(&without_card(shown), code),
         },
         Outcome::Refused(code) if code == "param.cardAlreadyExist" => accepted(after),
-        // The address for clicks may be what is wrong, and the text matters more.
+        // The callback URL for clicks may be the problem, and the text matters more than clicks.
         Outcome::Refused(code) if !shown.no_clicks && card::clicks_over_http(cx) => {
             let shown = DingTalkProgress {
                 no_clicks: true,
@@ -158,7 +158,7 @@ fn created(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, 
     }
 }
 
-/// The text goes as messages. A card that may be there from an earlier try is marked then.
+/// Sends the text as messages. A card that may exist from an earlier attempt is marked afterwards.
 fn without_card(shown: DingTalkProgress) -> DingTalkProgress {
     let state = match shown.card {
         CardState::Unsure => CardState::Stuck,
@@ -167,8 +167,8 @@ fn without_card(shown: DingTalkProgress) -> DingTalkProgress {
     shown.with_card(state)
 }
 
-/// Whether the platform refuses cards as such, not this one: no permission, the month's calls used up, too many calls. Calls beyond
-/// those of a second are no refusal: that limit is reset at once.
+/// Whether the platform refuses all cards, not just this one: permission missing, monthly calls used up, too many calls. The limit per
+/// second doesn't count: it resets at once.
 fn refuses_cards(answer: &ApiAnswer, outcome: &Outcome) -> bool {
     let ApiAnswer::Answered { status, .. } = answer else {
         return false;
@@ -193,7 +193,7 @@ fn closed_to_cards(shown: &DingTalkProgress, code: String, missing: Vec<String>)
     }
 }
 
-/// The permissions that a refused call names.
+/// The permissions that a refused call lacks, as named in the response.
 fn missing_scopes(answer: &ApiAnswer) -> Vec<String> {
     let body = answer.json().unwrap_or_default();
     let scopes = body["accessdenieddetail"]["requiredScopes"].as_array();
@@ -201,7 +201,7 @@ fn missing_scopes(answer: &ApiAnswer) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// `success` only says that the card was made; whether it was delivered is further inside.
+/// `success` only says that the card was created; the delivery's result is nested.
 fn undelivered(body: &Value) -> Option<String> {
     let result = &body["result"];
     let spaces = result["deliverResults"].as_array().or_else(|| result.as_array());
@@ -216,7 +216,7 @@ fn begun(outcome: Outcome, is_final: bool, shown: DingTalkProgress, after: &Ding
     match code_of(outcome.clone()) {
         Ok(_) => accepted(after),
         Err(code) => match outcome {
-            // The last text goes on without: better a spinning sign for a moment than a late answer.
+            // The final text is sent without this step: a spinner that stays a moment longer is better than a late answer.
             Outcome::Refused(_) => fall_back(&shown.with_card(CardState::Muted), code),
             _ if is_final => fall_back(&shown.with_card(CardState::Muted), code),
             _ => Verdict::Retry { code },
@@ -235,7 +235,7 @@ fn framed(
     match code_of(outcome.clone()) {
         Ok(_) => accepted(after),
         Err(code) if is_last => last_frame_failed(outcome, code, shows_failure, shown, cx),
-        // The text so far may be missing from the card, not the last: that one is tried again.
+        // A partial text may be missing from the card, but not the final one, which is retried.
         Err(code) if matches!(outcome, Outcome::Refused(_)) => fall_back(&shown.with_card(CardState::Muted), code),
         Err(code) => Verdict::Retry { code },
     }
@@ -268,13 +268,13 @@ fn last_frame_failed(
     }
 }
 
-/// The text is there already: the state is worth some tries, not the answer.
+/// The text is shown already: setting the state is worth some retries, but must not fail the answer.
 fn settled(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     if let Outcome::Refused(code) = &outcome
         && !is_forbidden(code)
         && !shown.state_alone
     {
-        // It may be the text that is refused, and without its state the card would spin for ever.
+        // The text may be what is refused, and without its final state the card would show its spinner forever.
         let bare = DingTalkProgress {
             state_alone: true,
             ..shown
@@ -289,7 +289,7 @@ fn settled(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, 
     advance(outcome, after)
 }
 
-/// Whether it isn't what the call says that is refused: another one would be too.
+/// Whether the refusal doesn't depend on the call's content: another call would be refused too.
 fn is_forbidden(code: &str) -> bool {
     code.starts_with("Forbidden.")
 }
@@ -298,7 +298,7 @@ const fn is_passing(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Busy(_) | Outcome::NotSent | Outcome::Lost)
 }
 
-/// The card doesn't spin any more, or nothing helps it. If there is no message below it, that is reported now.
+/// The card's spinner is stopped, or can't be. If there is no message below the card, that is reported now.
 fn marked(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, cx: &Context<'_>) -> Verdict {
     let is_own = settings::of(cx).template.kind == TemplateKind::Own;
     if let Outcome::Refused(code) = &outcome
@@ -322,23 +322,23 @@ fn marked(outcome: Outcome, shown: DingTalkProgress, after: &DingTalkProgress, c
     }
 }
 
-/// A message that was due, and what is shown without and with it.
+/// A message that was sent: progress without it and with it.
 struct Sending {
     before: DingTalkProgress,
     after: DingTalkProgress,
-    /// Whether the whole answer can be read behind a link.
+    /// Whether the whole answer can be read through a link.
     has_link: bool,
     now: Timestamp,
 }
 
-/// An answer of the API to a message.
+/// Classifies the API's response to a message.
 fn sent_by_api(outcome: Outcome, sending: &Sending) -> Verdict {
     match outcome {
         Outcome::Ok(body) => delivered(&body, sending),
         Outcome::NotSent => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
-        // A repeated message can't be distinguished from a new one, so it is not repeated on suspicion.
+        // Messages aren't idempotent, so one is not repeated if it may have been sent.
         Outcome::Lost => refused(sending, "no_answer"),
         Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
         Outcome::Busy(code) if may_be_sent(&code) => refused(sending, code),
@@ -354,7 +354,7 @@ fn sent_by_api(outcome: Outcome, sending: &Sending) -> Verdict {
     }
 }
 
-/// There will be no message. A card that takes no text is marked first.
+/// No message can be sent. A card that took no text is marked first.
 fn refused(sending: &Sending, code: impl Into<String>) -> Verdict {
     let code = code.into();
     if sending.before.card != CardState::Stuck {
@@ -367,7 +367,7 @@ fn refused(sending: &Sending, code: impl Into<String>) -> Verdict {
     fall_back(&shown, code)
 }
 
-/// The content is not allowed: a permitted notice says so.
+/// The platform's moderation blocks the content: an allowed notice says so.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 fn withheld(sending: &Sending, code: String) -> Verdict {
@@ -383,7 +383,7 @@ fn withheld(sending: &Sending, code: String) -> Verdict {
     fall_back(&shown, code)
 }
 
-/// A batch call succeeds even if the one person named got nothing.
+/// A batch call succeeds even if its only recipient got nothing.
 fn delivered(body: &Value, sending: &Sending) -> Verdict {
     let has = |list: &str| body[list].as_array().is_some_and(|ids| !ids.is_empty());
     if has("invalidStaffIdList") {
@@ -399,8 +399,8 @@ fn delivered(body: &Value, sending: &Sending) -> Verdict {
     accepted(&sending.after)
 }
 
-/// Whether the platform failed at work that it may have done before: its time of 3 s was up, or it says itself that it doesn't know.
-/// What fails before it, at a gateway, wasn't begun.
+/// Whether the platform failed after it may have sent the message: its processing limit of 3 s was exceeded, or it reports an unknown
+/// outcome. A failure before that, at a gateway, has no effect.
 ///
 /// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
 fn may_be_sent(code: &str) -> bool {
@@ -423,7 +423,7 @@ fn shrunk(sending: &Sending, code: String) -> Verdict {
     fall_back(&shown, code)
 }
 
-/// An answer of a `sessionWebhook`: 200 even if refused, `errcode` decides.
+/// Classifies a response of a `sessionWebhook`: the status is 200 even if refused; `errcode` decides.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
@@ -468,12 +468,12 @@ fn by_errcode(code: i64, sending: &Sending) -> Verdict {
     match code {
         0 => accepted(&sending.after),
         -1 => Verdict::Retry { code: word },
-        // The group is dissolved: no other way helps.
+        // The group is dissolved: no other way works either.
         400_013 => refused(sending, word),
         430_101..=430_104 => withheld(sending, word),
         // Too long.
         460_101 | 101_002 => shrunk(sending, word),
-        // Too fast: the address is blocked for a while, the API is not.
+        // Rate limit exceeded: the `sessionWebhook` is blocked for a while, the API is not.
         410_100 | 130_101 => {
             let rests = sending
                 .before
@@ -490,7 +490,7 @@ fn by_errcode(code: i64, sending: &Sending) -> Verdict {
     }
 }
 
-/// The address is of no use any more: there may be another way.
+/// The `sessionWebhook` is closed for good: another way is tried.
 fn closed(sending: &Sending, code: String) -> Verdict {
     let shown = DingTalkProgress {
         webhook_closed: true,

@@ -1,4 +1,4 @@
-//! What the chat should show, as the next call.
+//! Computes the next call that brings the chat to the desired state.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use super::plan::{self, Due, Frame, Outgoing};
 use super::progress::{Call, CardState, DingTalkProgress, fingerprint};
 use super::settings::{self, TemplateKind};
 
-/// Between two messages of one answer: more than 20 a minute get the robot blocked for ten.
+/// Pause between two messages of one answer: a robot that sends more than 20 a minute is blocked for ten minutes.
 ///
 /// See [DingTalk Docs/自定义机器人发送群消息](https://open.dingtalk.com/document/development/custom-robots-send-group-messages).
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(3);
 
-/// The next call on the way from `done` to `desired`.
+/// The next call that leads from `done` to `desired`.
 pub(super) fn deliver(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
@@ -34,7 +34,7 @@ pub(super) fn deliver(
         Due::Nothing => return Ok(Step::Done),
         Due::Create => match card::create(&card, to, !shown.no_clicks, cx) {
             Some(call) => (call, shown.with_card(CardState::Thinking).with_call(Call::Create)),
-            // No card can be put up here, so only the last text is shown.
+            // There can be no card here, so only the final text is shown.
             None => return Ok(Step::Done),
         },
         Due::Begin => {

@@ -1,4 +1,4 @@
-//! A message to the robot, in our own words. The same over HTTP and over the long connection.
+//! Converts a message to the robot to an event. The same over HTTP and over the long connection.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -13,9 +13,9 @@ use super::settings;
 use super::wire::{Content, RepliedMsg, RichItem, RobotMessage};
 use crate::mentions::ends_name;
 
-/// The message does not have the documented shape.
+/// The message doesn't have the documented format.
 pub(super) const UNREADABLE: Remark = Remark::Unreadable("the message does not have the documented shape");
-/// The organization has used up its pushes: nothing is delivered before the month ends or more are bought.
+/// The organization has used up its pushes: nothing is delivered until the month ends or more are bought.
 const QUOTA_EXHAUSTED: Remark =
     Remark::Unreadable("the organization's monthly allowance of pushed messages is used up: code 20001");
 const QUOTA_CODE: i64 = 20001;
@@ -75,7 +75,7 @@ fn kind_of(wire: &RobotMessage) -> ChatKind {
     }
 }
 
-/// Whether the robot was mentioned or replied to. Where the platform doesn't say, it was: nothing else is pushed.
+/// Whether the robot was mentioned or replied to. Assumed if the platform doesn't say: no other messages are pushed.
 fn is_for_us(wire: &RobotMessage) -> bool {
     wire.is_in_at_list != Some(false) || quotes_us(wire)
 }
@@ -129,7 +129,7 @@ fn said(wire: &RobotMessage, cx: &Context<'_>) -> Result<Said, Remark> {
         "video" => thing(PartKind::Video, &content()?, robot).ok_or(UNREADABLE)?,
         "file" => thing(PartKind::File, &content()?, robot).ok_or(UNREADABLE)?,
         "" => return Err(UNREADABLE),
-        // Without text: the sender is told that it can't be read.
+        // Without text: the sender gets the notice that it can't be read.
         _ => return Ok(Said::default()),
     };
     let text = said.text.trim().to_owned();
@@ -139,7 +139,7 @@ fn said(wire: &RobotMessage, cx: &Context<'_>) -> Result<Said, Remark> {
     Ok(Said { text, ..said })
 }
 
-/// The mention is already cut out of a text; a blank is left where it was.
+/// The platform removes the mention from a text, but leaves a space in its place.
 fn words_of_text(wire: &RobotMessage) -> Result<String, Remark> {
     match (&wire.text, &wire.content) {
         (Some(text), _) => Ok(text.content.clone().unwrap_or_default()),
@@ -148,8 +148,8 @@ fn words_of_text(wire: &RobotMessage) -> Result<String, Remark> {
     }
 }
 
-/// In rich text the mention may be part of the text. The robot's name isn't known here, but where the robot alone is mentioned a leading
-/// mention can only be its own.
+/// In rich text the mention may be part of the text. The robot's name isn't known here, but if only the robot is mentioned, a leading
+/// mention can only be the robot's.
 fn without_mention<'a>(text: &'a str, wire: &RobotMessage) -> &'a str {
     let text = text.trim();
     let users = wire.at_users.as_deref().unwrap_or_default();
@@ -180,7 +180,7 @@ fn rich(items: &[RichItem], robot: &str) -> Said {
     said
 }
 
-/// A message that is one thing. Of a recording the vendor's transcript is the text.
+/// A message that consists of one attachment. For a recording, the platform's transcript becomes the text.
 fn thing(kind: PartKind, content: &Content, robot: &str) -> Option<Said> {
     let code = content
         .download_code
@@ -207,7 +207,7 @@ fn part(kind: PartKind, code: &str, robot: &str) -> Part {
     }
 }
 
-/// What is quoted, if it can be read: of a card only that it was one.
+/// The quoted message, if it can be read: of a card only that it was one.
 fn quoted(wire: &RobotMessage, cx: &Context<'_>) -> Option<Quoted> {
     let replied = replied(wire)?;
     let robot = robot_of(wire, cx);
@@ -254,7 +254,7 @@ fn content_of(content: Option<&Value>) -> Option<Content> {
     Content::deserialize(content?).ok()
 }
 
-/// The robot that received the message: only it may fetch what came with it.
+/// The robot that received the message: only this robot may fetch its attachments.
 fn robot_of<'a>(wire: &'a RobotMessage, cx: &Context<'a>) -> &'a str {
     wire.robot_code
         .as_deref()

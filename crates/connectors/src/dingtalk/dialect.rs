@@ -1,6 +1,6 @@
-//! Common Markdown in DingTalk's two dialects: messages and cards.
+//! Converts common Markdown to DingTalk's two dialects: messages and cards.
 //!
-//! Line by line, so that nothing is lost that isn't understood. Code is left as it is.
+//! Works line by line, so that unknown syntax is kept. Code is unchanged.
 //!
 //! See [DingTalk Docs/消息发送与接收类型](https://open.dingtalk.com/document/development/robot-message-type); for cards, what the
 //! renderer was seen to do.
@@ -19,7 +19,7 @@ pub(super) enum Surface {
     Card,
 }
 
-/// Writes common Markdown for a surface.
+/// Converts common Markdown for a surface.
 pub(super) fn write(text: &str, surface: Surface) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     let mut last: Option<Kind> = None;
@@ -47,7 +47,7 @@ fn show(line: &Line<'_>, surface: Surface) -> String {
     }
 }
 
-/// A lone line break may be swallowed between two lines of a paragraph, and a table needs a blank line before it.
+/// A single line break inside a paragraph may be dropped, and a table needs a blank line before it.
 fn separator(last: Kind, line: &Line<'_>, surface: Surface) -> &'static str {
     match (last, line.kind) {
         (Kind::Paragraph, Kind::Paragraph) => match surface {
@@ -65,7 +65,7 @@ fn joins_quote(last: Kind, kind: Kind, surface: Surface) -> bool {
     surface == Surface::Card && last == Kind::Quote && kind == Kind::Quote
 }
 
-/// The first words of a text, for the list of chats: without marks, on one line.
+/// Title for the list of chats: the first words of a text, without markup, on one line.
 pub(super) fn title(text: &str) -> String {
     const MAX_CHARS: usize = 40;
     let first = text

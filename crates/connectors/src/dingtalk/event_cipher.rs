@@ -1,4 +1,4 @@
-//! How event callbacks are signed and sealed: the scheme of [`crate::callback_cipher`], with more than one receiver.
+//! Signature and encryption of event callbacks: the scheme of [`crate::callback_cipher`], with more than one receiver.
 //!
 //! See [DingTalk Docs/回调事件消息体加解密](https://open.dingtalk.com/document/development/callback-event-message-body-encryption-and-decryption).
 
@@ -9,7 +9,7 @@ use tieline_core::secret::Secret;
 
 use crate::callback_cipher::{CallbackKey, CipherError, signature};
 
-/// Signs, seals and opens the event callbacks of one application.
+/// Signs, encrypts and decrypts the event callbacks of one application.
 pub(super) struct EventCipher {
     token: Secret,
     key: CallbackKey,
@@ -17,11 +17,11 @@ pub(super) struct EventCipher {
     receivers: Vec<String>,
 }
 
-/// What was in an event callback.
+/// A decrypted event callback.
 pub(super) struct Opened {
     /// The event, as JSON.
     pub(super) message: String,
-    /// Whom it was for: the answer is for the same.
+    /// Receiver of the event; the response must name the same.
     pub(super) receiver: String,
 }
 
@@ -35,7 +35,7 @@ impl EventCipher {
         })
     }
 
-    /// Whether `claimed` is the signature of these three. Takes the same time wherever they differ.
+    /// Whether `claimed` is the signature of the other three. Compares in constant time.
     pub(super) fn is_signed(&self, claimed: &str, timestamp: &str, nonce: &str, encrypted: &str) -> bool {
         bool::from(
             self.sign(timestamp, nonce, encrypted)
@@ -44,7 +44,7 @@ impl EventCipher {
         )
     }
 
-    /// Decrypts and reads what is in the envelope.
+    /// Decrypts and parses the envelope.
     pub(super) fn open(&self, encrypted: &str) -> Result<Opened, Rejection> {
         for receiver in &self.receivers {
             let opened = match self.key.open(encrypted, receiver) {
@@ -60,7 +60,7 @@ impl EventCipher {
         Err(Rejection::WrongReceiver)
     }
 
-    /// `content`, sealed and signed as the platform wants its answer. `timeStamp` is spelt with a capital S.
+    /// `content`, encrypted and signed as the platform's response format requires. `timeStamp` has a capital S.
     pub(super) fn answer(
         &self,
         content: &str,

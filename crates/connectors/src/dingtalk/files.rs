@@ -1,4 +1,4 @@
-//! Files of answers: uploaded with the old API, then sent by the robot with the new one.
+//! Files in answers: uploaded with the old API, then sent by the robot with the new one.
 //!
 //! See [DingTalk Docs/上传媒体文件](https://open.dingtalk.com/document/development/upload-media-files) and
 //! [机器人发送消息的消息类型](https://open.dingtalk.com/document/development/robot-message-type).
@@ -18,7 +18,7 @@ use super::handle::Handle;
 use crate::errcode::{self, Codes};
 use crate::file_upload::{self, UploadProgress};
 
-/// What the platform takes.
+/// File limits of the platform.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: Some(FileLimit {
         max_bytes: 20 * 1024 * 1024,
@@ -40,7 +40,7 @@ pub(super) const LIMITS: SentFiles = SentFiles {
     }),
     source: "https://open.dingtalk.com/document/development/upload-media-files",
 };
-/// The codes of the old API. It tells too many calls by 90018 and 88 among others.
+/// Error codes of the old API. 90018 and 88 are among those for an exceeded rate limit.
 const CODES: Codes = Codes {
     token: &[40001, 40014, 42001],
     limits: &[
@@ -57,7 +57,7 @@ const CODES: Codes = Codes {
 pub(super) struct Files;
 
 impl FileSender for Files {
-    /// The message's own address takes no files.
+    /// A `sessionWebhook` accepts no files.
     fn reaches(&self, to: &ReplyTarget, _cx: &Context<'_>) -> bool {
         Handle::of(to).way_by_api(to).is_some()
     }
@@ -134,7 +134,7 @@ fn was_sent(outcome: Outcome, sent: &SentCall<'_>) -> Verdict {
         Outcome::NotSent => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
-        // A repeated message can't be distinguished from a new one, so it is not repeated on suspicion.
+        // Messages aren't idempotent, so one is not repeated if it may have been sent.
         Outcome::Lost => Verdict::Refused {
             code: "no_answer".to_owned(),
         },

@@ -1,4 +1,4 @@
-//! The platform's handle for an answer.
+//! Reply handle: how to reach the chat of a message.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use tieline_core::timestamp::Timestamp;
 
 use super::settings;
 
-/// Hosts that a `sessionWebhook` may name.
+/// Allowed hosts of a `sessionWebhook`.
 const WEBHOOK_HOSTS: &[&str] = &[
     "oapi.dingtalk.com",
     "api.dingtalk.com",
     "oapi.dingtalk.io",
     "api.dingtalk.io",
 ];
-/// So long before its end a `sessionWebhook` is not used any more.
+/// A `sessionWebhook` is no longer used this long before it expires.
 const WEBHOOK_MARGIN: Duration = Duration::from_secs(60);
 
-/// How a chat is reached.
+/// Ways to reach a chat.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Handle {
     /// `sessionWebhook`: its holder can write into the chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) webhook: Option<String>,
-    /// Until when, in milliseconds.
+    /// Expiry of `sessionWebhook`, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) webhook_until: Option<i64>,
-    /// The robot that was spoken to.
+    /// The robot that received the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) robot: Option<String>,
-    /// The `userId` of who asked, if they belong to the organization.
+    /// `userId` of the asker, if they belong to the organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) staff: Option<String>,
 }
 
-/// A way for a message into the chat.
+/// A way to send a message to the chat.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Over the message's own address: costs no call of the month's allowance.
+    /// Through the message's `sessionWebhook`: doesn't count towards the monthly API quota.
     Webhook(String),
     /// Through the API, to one person.
     Direct { user: String },
@@ -50,17 +50,18 @@ pub(super) enum Way {
 }
 
 impl Handle {
-    /// The handle of a target. Empty for a message of our own accord.
+    /// The handle of a target. Empty for a proactive message.
     pub(super) fn of(to: &ReplyTarget) -> Self {
         Self::deserialize(to.handle.value()).unwrap_or_default()
     }
 
-    /// The handle as it travels.
+    /// Serializes the handle.
     pub(super) fn write(&self) -> ReplyHandle {
         ReplyHandle::new(serde_json::to_value(self).expect("text and numbers are JSON"))
     }
 
-    /// Until when the chat can be reached. A group and a colleague can be reached at any time; only for others the address is all.
+    /// Until when the chat can be reached. Groups and members of the organization can always be reached; anyone else only by the
+    /// `sessionWebhook`.
     pub(super) fn expires_at(&self, chat: &Chat) -> Option<Timestamp> {
         let any_time = chat.kind == ChatKind::Group || self.staff.is_some();
         self.webhook_until.filter(|_| !any_time).map(Timestamp::from_millis)
@@ -73,15 +74,15 @@ impl Handle {
             .unwrap_or_else(|| settings::of(cx).robot_code.as_str())
     }
 
-    /// The person whom calls can name, in a direct chat.
+    /// The `userId` that calls can use, in a direct chat.
     pub(super) fn user<'a>(&'a self, to: &'a ReplyTarget) -> Option<&'a str> {
-        // Ids that start so are encrypted: a call can't use them.
+        // Ids with these prefixes are encrypted and can't be used in calls.
         let callable = |id: &&str| !id.is_empty() && !id.starts_with("$:") && !id.starts_with("cid");
         let known = self.staff.as_deref();
         known.or_else(|| [to.asker.as_str(), to.chat.id.as_str()].into_iter().find(callable))
     }
 
-    /// The best way there is. `webhook_closed`: the platform has refused the address.
+    /// The best available way. `webhook_closed`: the platform has refused the `sessionWebhook`.
     pub(super) fn way(&self, to: &ReplyTarget, webhook_closed: bool, cx: &Context<'_>) -> Result<Way, ComposeError> {
         let webhook = self.webhook.as_deref().filter(|_| !webhook_closed);
         let foreign = webhook.is_some_and(|address| !cx.account.may_call(address, WEBHOOK_HOSTS));
@@ -98,7 +99,7 @@ impl Handle {
         }
     }
 
-    /// The way through the API, if there is one.
+    /// The way through the API, if available.
     pub(super) fn way_by_api(&self, to: &ReplyTarget) -> Option<Way> {
         match to.chat.kind {
             ChatKind::Group => Some(Way::Group),

@@ -1,4 +1,4 @@
-//! Facts about DingTalk.
+//! Manifest of DingTalk.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tieline_core::thinking_display::ReasoningDetail;
 use super::call::{API_BASE, OAPI_BASE};
 use super::files;
 
-/// What is known without asking.
+/// Static facts about the platform.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "dingtalk",
     name: "DingTalk",
@@ -111,7 +111,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     login: false,
 };
 
-/// A card template of one's own is optional: a public one is used without.
+/// A custom card template is optional: without it a public one is used.
 const CARD_SETUP: Bilingual = Bilingual {
     en: "Recommended: make a card of the scene \"AI card\" in the card console, tie it to the application, bind its \
                           streaming component to the variable content, publish it and copy its id. Buttons with the ids like and dislike \
@@ -183,7 +183,7 @@ const AES_KEY: Field = Field {
     },
 };
 
-/// An update costs a call of the organization's month (5,000 in the standard edition), so long answers are shown in larger steps.
+/// An update costs a call of the organization's monthly quota (5,000 in the standard edition), so long answers are shown in larger steps.
 const BUDGET: Budget = Budget {
     text: TextLimit {
         max: 12_000,
@@ -206,7 +206,7 @@ const BUDGET: Budget = Budget {
              https://open.dingtalk.com/document/development/the-robot-sends-a-group-message",
 };
 
-/// The limit of one API: of an application, for all its chats together.
+/// Quota of one API: for an application, shared by all its chats.
 const fn per_api(name: &'static str, calls: &'static [&'static str]) -> Quota {
     Quota {
         name,

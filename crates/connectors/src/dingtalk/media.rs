@@ -1,4 +1,4 @@
-//! Things that came with a message: a code, then an address, then the bytes.
+//! Attachments of messages: a download code leads to a URL, and the URL to the bytes.
 //!
 //! See [DingTalk Docs/下载机器人接收消息的文件内容](https://open.dingtalk.com/document/development/download-the-file-content-of-the-robot-receiving-message).
 
@@ -12,10 +12,10 @@ use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use super::api_error::Outcome;
 use super::call;
 
-/// How long a download may take.
+/// Timeout of a download.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Files of messages, behind a download code.
+/// Attachments of messages, identified by a download code.
 #[derive(Debug)]
 pub(super) struct MessageFiles;
 
@@ -43,7 +43,7 @@ impl MediaSource for MessageFiles {
     }
 }
 
-/// Asks for the address. The lifetime of a code isn't documented.
+/// Requests the download URL. The lifetime of a code isn't documented.
 fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     let code = part.locator.get("code")?;
     let robot = part.locator.get("robot")?;
@@ -57,7 +57,7 @@ fn locate(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     ))
 }
 
-/// Reads the address.
+/// Reads the download URL.
 fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part, MediaError> {
     let body = match Outcome::of_api(answer) {
         Outcome::Ok(body) => body,
@@ -76,7 +76,7 @@ fn located(part: &Part, answer: &ApiAnswer, allow_private: bool) -> Result<Part,
     })
 }
 
-/// The address is often written with `http`; the same store answers to `https`.
+/// The URL often has the scheme `http`; the same storage supports `https`.
 fn encrypted(address: &str, allow_private: bool) -> String {
     match address.strip_prefix("http://") {
         Some(rest) if !allow_private => format!("https://{rest}"),
@@ -84,7 +84,7 @@ fn encrypted(address: &str, allow_private: bool) -> String {
     }
 }
 
-/// Fetches the bytes. The address is signed: a header more and it is refused.
+/// Downloads the bytes. The URL is signed: an additional header makes the storage refuse it.
 fn fetch(part: &Part) -> Option<HttpCall> {
     Some(HttpCall {
         name: "media",
@@ -97,7 +97,7 @@ fn fetch(part: &Part) -> Option<HttpCall> {
     })
 }
 
-/// The bytes are plain. The served name ends in `.file` whatever it is, so the name is ours to find.
+/// The bytes are not encrypted. The served name always ends in `.file`, so the name has to be detected.
 fn open(part: &Part, bytes: Vec<u8>) -> Media {
     let name = part.name.clone().or_else(|| {
         let stem = match part.kind {

@@ -110,7 +110,7 @@ impl Connector for DingTalk {
         Some(&tokens::Tokens)
     }
 
-    /// The token itself: it shows that the credentials are right, and costs none of the month's calls.
+    /// Fetches the token: it shows that the credentials are valid, and doesn't count towards the monthly quota.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
             call: tokens::Tokens.request(cx),

@@ -1,4 +1,4 @@
-//! The next change on the way to what the chat should show: a function of the desired text and of what is shown already.
+//! Plans the next change towards the desired state of the chat: a function of the desired reply and of the progress.
 
 use tieline_core::card::{self, Button};
 use tieline_core::connector::Context;
@@ -11,24 +11,24 @@ use super::progress::{CardState, DingTalkProgress, MessagesPlan, Withheld, finge
 use super::settings::{self, TemplateKind};
 use crate::markdown::{self, Cutter, Piece, less_room};
 
-/// How much fits where.
+/// Size limits of a surface.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     surface: Surface,
     chars: usize,
     bytes: usize,
-    /// Bytes as text inside JSON, where quotes and line breaks take two.
+    /// Bytes inside a JSON string, where quotes and line breaks take two.
     escaped: usize,
 }
 
-/// A card. Above this users saw blank ones. See protocol notes on streaming updates.
+/// Limits of a card. Above them users saw blank cards. See protocol notes on streaming updates.
 const CARD: Room = Room {
     surface: Surface::Card,
     chars: 3000,
     bytes: 12_000,
     escaped: 24_000,
 };
-/// A message: split at this, whichever comes first, with room left for the title and the number below 15,000 bytes of `msgParam`.
+/// Limits of a message: whichever is reached first; leaves room for title and number below 15,000 bytes of `msgParam`.
 ///
 /// See [DingTalk Docs/机器人发送群聊消息](https://open.dingtalk.com/document/development/the-robot-sends-a-group-message).
 const MESSAGE: Room = Room {
@@ -37,35 +37,35 @@ const MESSAGE: Room = Room {
     bytes: 12_000,
     escaped: 14_500,
 };
-/// Most reasoning that a card shows, though each line of it is one letter behind its mark.
+/// Longest reasoning that a card shows; it allows for lines of one letter each after the quote mark.
 const MAX_REASONING_BYTES: usize = 750;
-/// A message with buttons, whose addresses need room too.
+/// Limits of a message with buttons, whose URLs need space too.
 const MESSAGE_WITH_BUTTONS: Room = Room {
     bytes: 11_000,
     escaped: 12_000,
     ..MESSAGE
 };
-/// Longest addresses of the buttons of a message together, in bytes: longer ones are links of the text.
+/// Longest total length of a message's button URLs, in bytes: others become links in the text.
 const MAX_ADDRESSES: usize = 2000;
-/// So many messages at most, if the rest can be read behind a link: more would be refused within the minute.
+/// Largest number of messages if the rest can be read through a link: more would exceed the limit per minute.
 const MOST_MESSAGES: usize = 20;
 
-/// The next thing to do.
+/// The next change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Put up a card that shows we are at it.
+    /// Create a card that shows that the bot is working.
     Create,
-    /// Report to the card that text begins: only the public templates want that.
+    /// Set the state in which text begins: only public templates need it.
     Begin,
     /// Show text in the card.
     Frame(Frame),
-    /// Set the card's last state.
+    /// Set the card's final state.
     Settle(Frame),
     /// Send a message.
     Message(Outgoing),
-    /// Take the spinning off a card that takes no text.
+    /// Stop the spinner of a card that takes no text.
     Mark,
-    /// Nothing: the chat shows what is desired.
+    /// Nothing: the chat is in the desired state.
     Nothing,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Due {
 pub(super) struct Frame {
     /// In the card's dialect.
     pub(super) content: String,
-    /// Nothing comes after it, in this card.
+    /// Whether it is the final text of this card.
     pub(super) last: bool,
     /// The run has failed.
     pub(super) failed: bool,
@@ -88,22 +88,22 @@ pub(super) struct Outgoing {
     pub(super) title: String,
     /// In the messages' dialect.
     pub(super) text: String,
-    /// Where it ends in the whole text.
+    /// End of its text in the whole text.
     pub(super) end: usize,
-    /// The plan of this message and those after it, if there are any.
+    /// Plan of this message and those after it, if there are any.
     pub(super) plan: Option<MessagesPlan>,
     /// The buttons below it.
     pub(super) links: Vec<ButtonLink>,
 }
 
-/// A button that opens an address.
+/// A button that opens a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ButtonLink {
     pub(super) label: String,
     pub(super) url: String,
 }
 
-/// What comes next.
+/// The next change.
 pub(super) fn due(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Due {
     let is_final = desired.stage == Stage::Final;
     match shown.card {
@@ -146,7 +146,7 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
     Due::Frame(frame)
 }
 
-/// What the card shows. Text that doesn't fit ends the card with what does; the rest goes as messages, when it is all there.
+/// The card's next text. If the text doesn't fit, the card ends with the part that does; the rest is sent as messages once it is complete.
 fn frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
     let text = body(desired, shown, cx);
     let cutter = Cutter::new(&text);
@@ -173,7 +173,7 @@ fn frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>)
     }
 }
 
-/// The reasoning of an agent that has said nothing yet, as a quotation.
+/// The reasoning of an agent that has sent no text yet, as a block quote.
 fn reasoning(reasoning: &str) -> Frame {
     let quotation = markdown::quotation(tail(reasoning, MAX_REASONING_BYTES));
     Frame {
@@ -184,7 +184,7 @@ fn reasoning(reasoning: &str) -> Frame {
     }
 }
 
-/// What the card showed last, again: as much of the text as it took, though the text may have grown since.
+/// The card's last text once more: the part that the card already has, although the text may have grown since.
 fn last_frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
     let text = body(desired, shown, cx);
     match shown.start(&text) {
@@ -212,7 +212,7 @@ fn fit(cutter: &Cutter<'_>, start: usize, room: Room) -> Piece {
         let escaped = serde_json::Value::from(piece.shown.as_str()).to_string().len();
         if (chars <= room.chars && escaped <= room.escaped) || bytes < LEAST_BYTES {
             if attempt == 0 && bytes < room.bytes && piece.end < cutter.text().len() {
-                // It is shown shorter than it is written.
+                // The rendered text is shorter than the source.
                 bytes = room.bytes;
                 attempt = 1;
                 continue;
@@ -225,22 +225,22 @@ fn fit(cutter: &Cutter<'_>, start: usize, room: Room) -> Piece {
     }
 }
 
-/// Bytes that a piece hardly exceeds: half as many characters again as are shown.
+/// Estimated length of a piece in bytes: one and a half times the characters that are shown.
 fn likely_bytes(cutter: &Cutter<'_>, start: usize, room: Room) -> usize {
     let rest = &cutter.text()[start..];
     let end = rest.char_indices().nth(room.chars + room.chars / 2);
     end.map_or(room.bytes, |(end, _)| end.min(room.bytes))
 }
 
-/// Below this a piece is taken as it is.
+/// A piece below this size is accepted as it is.
 const LEAST_BYTES: usize = 64;
 
-/// All of `text` on a surface, with its fences closed.
+/// All of `text` for a surface, with its fences closed.
 fn whole(text: &str, surface: Surface) -> String {
     markdown::piece(text, 0, usize::MAX, |part| dialect::write(part, surface)).shown
 }
 
-/// The next message. `None` if all is out.
+/// The next message. `None` if all have been sent.
 fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Option<Outgoing> {
     let text = full_text(desired, shown, cx);
     let cutter = Cutter::new(&text);
@@ -293,7 +293,7 @@ fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
     })
 }
 
-/// The messages from `start` on: as many as are counted, so that each later message is cut once.
+/// Plans the messages from `start`, up to the maximum number, so that each later message is cut only once.
 fn plan_messages(
     cutter: &Cutter<'_>,
     start: usize,
@@ -322,7 +322,7 @@ fn plan_messages(
     }
 }
 
-/// What the messages are made of: the whole text, or its replacement if the platform blocks it.
+/// The text of the messages: the whole text, or its replacement if the platform blocks it.
 pub(super) fn full_text(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
     match (shown.withheld, desired.link) {
         (Withheld::No, _) => body(desired, shown, cx),
@@ -338,8 +338,8 @@ fn behind(link: &str, cx: &Context<'_>) -> String {
     format!("{}\n\n{link}", Notice::RestBehindLink.text(cx.account.language))
 }
 
-/// The buttons that the last message has: those that open an address, for the platform reports no click on a message. A reply that is
-/// shown in a streamed card has none.
+/// Buttons of the last message: those that open a URL, because the platform reports no clicks on messages. A reply in a streamed card has
+/// none.
 fn button_links(desired: &DesiredReply<'_>, shown: &DingTalkProgress) -> Vec<ButtonLink> {
     let in_messages = matches!(shown.card, CardState::None | CardState::Refused) && shown.withheld == Withheld::No;
     let links = desired.buttons.iter().filter_map(|button| {
@@ -355,7 +355,7 @@ fn button_links(desired: &DesiredReply<'_>, shown: &DingTalkProgress) -> Vec<But
     }
 }
 
-/// The whole text: the agent's, then what can't be a button, then our sentence, then the files, as links.
+/// The whole text: the agent's text, buttons that can't be shown, the notice, then the files as links.
 pub(super) fn body(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
     let mut body = markdown::without_data(desired.text).into_owned();
     if desired.stage != Stage::Final {
@@ -372,7 +372,7 @@ pub(super) fn body(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Co
     }));
     blocks.extend(desired.files.iter().map(file_link));
     if body.trim().is_empty() {
-        // A card must not be left thinking, and an empty message is refused.
+        // A card must not stay in its thinking state, and an empty message is refused.
         if blocks.is_empty() {
             blocks.push(Notice::EmptyAnswer.text(cx.account.language).to_owned());
         }
@@ -397,7 +397,7 @@ fn file_link(file: &ReplyFile) -> String {
     format!("[{name}]({})", markdown::address(file))
 }
 
-/// The run gave nothing but our sentence that it failed.
+/// Whether the run produced nothing but the notice that it failed.
 fn has_failed(desired: &DesiredReply<'_>) -> bool {
     let failure = matches!(desired.notice, Some(Notice::AgentFailed | Notice::AgentTimedOut));
     desired.stage == Stage::Final && desired.text.trim().is_empty() && failure

@@ -1,4 +1,4 @@
-//! How far a reply is: what of it the chat already shows.
+//! Progress of a reply: what the chat already shows.
 
 use std::time::Duration;
 
@@ -11,72 +11,72 @@ use tieline_core::timestamp::millis;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct DingTalkProgress {
-    /// How often the reply was restarted by an operator.
+    /// How often an operator restarted the reply.
     #[serde(skip_serializing_if = "is_first")]
     pub(super) round: u32,
-    /// The card.
+    /// State of the card.
     pub(super) card: CardState,
-    /// Fingerprint of the newest text that the card took.
+    /// Fingerprint of the latest text that the card accepted.
     pub(super) frame: String,
-    /// The card shows reasoning, and no text yet.
+    /// Whether the card shows reasoning and no text yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) reasons: bool,
-    /// How many bytes of the text are out for good, in the card or in messages.
+    /// Number of bytes of the text that are shown for good, in the card or in messages.
     pub(super) sent: usize,
-    /// Fingerprint of these bytes: if the text was exchanged since, it is sent whole.
+    /// Fingerprint of these bytes: if the text was replaced since, it is sent whole.
     pub(super) head: String,
     /// How many messages were sent.
     pub(super) messages: usize,
-    /// When the last one was.
+    /// Time of the last message.
     #[serde(with = "millis::option")]
     pub(super) last_message_at: Option<Timestamp>,
-    /// The platform has refused the message's own address.
+    /// Whether the platform has refused the `sessionWebhook`.
     pub(super) webhook_closed: bool,
-    /// It was too fast for the message's own address.
+    /// End of the `sessionWebhook`'s cooldown after its rate limit was exceeded.
     #[serde(with = "millis::option")]
     pub(super) webhook_rests_until: Option<Timestamp>,
-    /// How often the platform found a message too long: each time the next is half as long.
+    /// How often the platform found a message too long: each time, the next message is half as long.
     pub(super) shrunk: u8,
-    /// Where the messages begin and end in the text, planned once.
+    /// Boundaries of the messages in the text, planned once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) messages_plan: Option<MessagesPlan>,
-    /// What of the answer the platform doesn't let through.
+    /// The part of the answer that the platform's moderation blocks.
     pub(super) withheld: Withheld,
-    /// Why there will be no message, by the platform's code, while a card is still to be marked.
+    /// Platform code for why there will be no message, while a card still has to be marked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) given_up: Option<String>,
-    /// How often the call that is due has failed.
+    /// Number of failures of the pending call.
     pub(super) tries: u8,
-    /// When it is due again.
+    /// Time of its next attempt.
     #[serde(with = "millis::option")]
     pub(super) hold_until: Option<Timestamp>,
-    /// The template has no state for a failure.
+    /// Whether the template has no state for a failure.
     pub(super) no_failed_state: bool,
-    /// The card's last state is to be set without its text.
+    /// Whether the card's final state is set without its text.
     pub(super) state_alone: bool,
-    /// A card with an address for clicks was refused: perhaps the address isn't registered.
+    /// Whether a card with a callback URL for clicks was refused: perhaps the URL isn't registered.
     pub(super) no_clicks: bool,
-    /// The call that leads to this progress. `None` once its answer is classified.
+    /// The call that leads to this progress. `None` once its response is classified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) call: Option<Call>,
 }
 
-/// The parts of a text that its messages show, the blank ones left out.
+/// Parts of a text, one for each message, without blank ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessagesPlan {
     /// Fingerprint of the text.
     pub(super) text: String,
-    /// How often messages were halved when it was made.
+    /// Value of [`DingTalkProgress::shrunk`] when the plan was made.
     pub(super) shrunk: u8,
-    /// Where each part begins and ends, in bytes.
+    /// Start and end of each part, in bytes.
     pub(super) parts: Vec<(usize, usize)>,
-    /// Whether the parts go to the end of the text.
+    /// Whether the parts cover the text to its end.
     pub(super) is_whole: bool,
 }
 
 impl MessagesPlan {
-    /// The parts from `start` on. `None` if the plan is that of another text, or doesn't say.
+    /// The parts from `start` on. `None` if the plan belongs to another text or doesn't cover `start`.
     pub(super) fn rest(&self, text: &str, shrunk: u8, start: usize) -> Option<&[(usize, usize)]> {
         let next = self.parts.partition_point(|(_, end)| *end <= start);
         let follows = match next.checked_sub(1) {
@@ -89,13 +89,13 @@ impl MessagesPlan {
     }
 }
 
-/// A call, as far as the classification of its answer depends on it.
+/// A call, as far as the classification of its response depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Call {
-    /// Puts up a card.
+    /// Creates a card.
     Create,
-    /// Reports to the card that text begins.
+    /// Sets the state in which text begins.
     Begin {
         /// Whether that text is the final one.
         is_final: bool,
@@ -107,56 +107,56 @@ pub(super) enum Call {
         /// Whether the card is to show that the run has failed.
         shows_failure: bool,
     },
-    /// Sets the card's last state.
+    /// Sets the card's final state.
     Settle,
-    /// Takes the spinning off a card that takes no text.
+    /// Stops the spinner of a card that takes no text.
     Mark,
     /// Sends a message.
     Message {
-        /// Whether it goes to the message's own address, not over the API.
+        /// Whether it is sent to the `sessionWebhook` rather than through the API.
         over_webhook: bool,
-        /// Whether the whole answer can be read behind a link.
+        /// Whether the whole answer can be read through a link.
         has_link: bool,
     },
 }
 
-/// Where the card of a reply is in its life.
+/// State of a reply's card.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CardState {
-    /// There is none yet.
+    /// Not created yet.
     #[default]
     None,
-    /// It was sent, and no answer came: it may be there. Sending it again changes nothing then.
+    /// Created, but without a response: it may exist. Creating it again is idempotent.
     Unsure,
-    /// It shows that we are at it.
+    /// Shows that the bot is working.
     Thinking,
-    /// It takes text.
+    /// Accepts text.
     Writing,
-    /// It has refused a text: only the last one will be tried.
+    /// Refused a text: only the final one will be tried.
     Muted,
-    /// It has the last text; its state is still to be set.
+    /// Has the final text; its state still has to be set.
     Ended,
-    /// It is done.
+    /// Finished.
     Settled,
-    /// There will be none: the text goes as messages.
+    /// There will be no card: the text is sent as messages.
     Refused,
-    /// It takes no more text and must not spin for ever: the text goes as messages, then it is marked.
+    /// Accepts no more text, and its spinner must be stopped: the text is sent as messages, then the card is marked.
     Stuck,
-    /// That is done too.
+    /// Marked, after [`Self::Stuck`].
     Marked,
 }
 
-/// What the platform finds unsafe, and its replacement.
+/// What the platform's moderation blocks, and what is sent instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Withheld {
     /// Nothing.
     #[default]
     No,
-    /// The answer: a link replaces it.
+    /// The answer: a link is sent instead.
     Answer,
-    /// The link too: only a sentence is left.
+    /// The link too: only a sentence is sent.
     Link,
 }
 
@@ -166,14 +166,14 @@ const fn is_first(round: &u32) -> bool {
 }
 
 impl DingTalkProgress {
-    /// What must not be forgotten: without the text that the card shows, which can be shown again in its place.
+    /// The part that must be stored durably: not the text that the card shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         self.sent = 0;
         (self.frame, self.head) = <_>::default();
         Self { call: None, ..self }
     }
 
-    /// The beginning of the next round.
+    /// Progress at the start of the next round.
     pub(super) fn restarted(&self) -> Self {
         Self {
             round: self.round + 1,
@@ -181,7 +181,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// The same with another card state, and nothing held against it.
+    /// Changes the card's state and resets failures.
     pub(super) fn with_card(self, card: CardState) -> Self {
         Self {
             card,
@@ -191,7 +191,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// The same as what the success of `call` leads to.
+    /// Sets the call whose success leads to this progress.
     pub(super) fn with_call(self, call: Call) -> Self {
         Self {
             call: Some(call),
@@ -199,7 +199,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// The same with the message's own address left alone until then.
+    /// Starts the `sessionWebhook`'s cooldown until the given time.
     pub(super) fn with_webhook_at_rest(self, until: Timestamp) -> Self {
         Self {
             webhook_rests_until: self.webhook_rests_until.max(Some(until)),
@@ -207,7 +207,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// The same with `end` bytes of `text` out.
+    /// Records that `end` bytes of `text` are shown.
     pub(super) fn with_sent(self, text: &str, end: usize) -> Self {
         Self {
             sent: end,
@@ -216,7 +216,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// The same after one more failure, held for 2, 4, 8, ... seconds.
+    /// Counts one more failure, with a backoff of 2, 4, 8, ... seconds.
     pub(super) fn held(self, now: Timestamp) -> Self {
         let tries = self.tries.saturating_add(1);
         Self {
@@ -226,7 +226,7 @@ impl DingTalkProgress {
         }
     }
 
-    /// Where the unsent text begins.
+    /// Start of the text that isn't sent yet.
     pub(super) fn start(&self, text: &str) -> usize {
         let same = text.get(..self.sent).is_some_and(|head| fingerprint(head) == self.head);
         if same { self.sent } else { 0 }

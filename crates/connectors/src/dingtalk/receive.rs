@@ -1,4 +1,4 @@
-//! Something proved to events, and to what the platform waits to hear.
+//! Converts authenticated requests to events and to the response that the platform expects.
 
 use serde_json::json;
 use tieline_core::connector::{Answer, Context, Received, Remark};
@@ -13,7 +13,7 @@ use super::{card_action, decode};
 /// Longest robot callback that is read.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Reads what was proved.
+/// Reads an authenticated request.
 pub(super) fn read(authentic: Authentic<'_>, cx: &Context<'_>) -> Received {
     match authentic {
         Authentic::Robot(body) => robot(body, cx),
@@ -22,7 +22,7 @@ pub(super) fn read(authentic: Authentic<'_>, cx: &Context<'_>) -> Received {
     }
 }
 
-/// The answer could be a message into the chat; ours comes later, another way.
+/// The response could be a message to the chat; our answer comes later, in another way.
 fn robot(body: &[u8], cx: &Context<'_>) -> Received {
     if body.len() > MAX_BYTES {
         return Received::unreadable("the message is longer than 256 KiB", WebhookAnswer::empty(413));
@@ -30,7 +30,8 @@ fn robot(body: &[u8], cx: &Context<'_>) -> Received {
     let empty = WebhookAnswer::json(&json!({ "msgtype": "empty" }));
     match decode::message(body, cx) {
         Ok(event) => one(event, empty),
-        // The signature doesn't cover the body, so an unreadable body is answered like a refused one, as the platform's page demands.
+        // The signature doesn't cover the body, so an unreadable body is answered like a refused request, as the platform's documentation
+        // demands.
         Err(remark) if remark == decode::UNREADABLE => without_event(remark, WebhookAnswer::empty(400)),
         Err(remark) => without_event(remark, empty),
     }
@@ -43,7 +44,7 @@ fn card(body: &[u8], pushed_at: &str, cx: &Context<'_>) -> Received {
     }
 }
 
-/// Every event is answered with success, encrypted, for the receiver it came for; else it comes again, or the address is refused.
+/// Every event is answered with success, encrypted for its receiver; otherwise the platform sends it again or disables the URL.
 fn event(opened: &Opened, cipher: &EventCipher, cx: &Context<'_>) -> Received {
     let Ok(event) = serde_json::from_str::<CallbackEvent>(&opened.message) else {
         return Received::unreadable("the event is not JSON", sealed("success", opened, cipher, cx));

@@ -1,4 +1,4 @@
-//! The credentials, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use tieline_core::account::{Credentials, InvalidSetting};
 use tieline_core::connector::Context;
@@ -6,22 +6,22 @@ use tieline_core::secret::Secret;
 
 use super::event_cipher::EventCipher;
 
-/// The vendor staff's public AI card, used without a template of one's own. See protocol notes on AI card templates.
+/// The vendor staff's public AI card, used without a custom template. See protocol notes on AI card templates.
 const PUBLIC_TEMPLATE: &str = "02fcf2f4-5e02-4a85-b672-46d1f715543e.schema";
 /// Public templates whose text is in `msgContent` and whose state is a variable.
 const PUBLIC_TEMPLATES: [&str; 2] = [PUBLIC_TEMPLATE, "382e4302-551d-4880-bf29-a30acfab2e71.schema"];
 
-/// What the connector keeps of an integration's credentials.
+/// Parsed credentials of an integration.
 pub(super) struct Settings {
     /// AppKey.
     pub(super) client_id: String,
     /// AppSecret.
     pub(super) client_secret: Secret,
-    /// The robot, where a message doesn't name it.
+    /// The robot, if a message doesn't name it.
     pub(super) robot_code: String,
-    /// What answers are shown in while they grow.
+    /// Card template in which answers are streamed.
     pub(super) template: Template,
-    /// Only where events are pushed over HTTP.
+    /// `None` unless events are pushed over HTTP.
     pub(super) events: Option<EventCipher>,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Template {
 /// How a template takes its text and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TemplateKind {
-    /// Made in the card console: the streaming call moves the state by itself.
+    /// Created in the card console: the streaming call sets the state.
     Own,
-    /// One of the vendor's: the state is a variable, `flowStatus`.
+    /// One of the vendor's public templates: the state is a variable, `flowStatus`.
     Public,
 }
 
 impl Template {
-    /// The variable that the text streams into.
+    /// Name of the variable that the text streams into.
     pub(super) const fn key(&self) -> &'static str {
         match self.kind {
             TemplateKind::Own => "content",
@@ -84,12 +84,12 @@ pub(super) fn of<'a>(cx: &Context<'a>) -> &'a Settings {
         .expect("accounts of this platform are prepared by this connector")
 }
 
-/// What identifies the bot: the application.
+/// Identifies the bot: its application.
 pub(super) fn account_key(credentials: &Credentials) -> Option<String> {
     optional(credentials, "clientId").map(str::to_owned)
 }
 
-/// Without the blanks and quotes that get copied with a key: the usual cause of a refused login.
+/// Trims the blanks and quotes that get copied with a key: the usual cause of a refused login.
 fn bare(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_half_settings_are_named() {
+    fn missing_and_incomplete_settings_are_named() {
         refused(&[("clientSecret", "s3")], "clientId");
         refused(&[("clientId", "ding1")], "clientSecret");
         refused(&[("clientId", "' '"), ("clientSecret", "s3")], "clientId");

@@ -1,4 +1,4 @@
-//! The long connection: a ticket, a socket, frames, each answered with an acknowledgement.
+//! Long connection ("Stream"): a ticket opens a socket, and every frame is acknowledged.
 //!
 //! See [Developerpedia/Stream 协议](https://opensource.dingtalk.com/developerpedia/docs/learn/stream/protocol).
 
@@ -19,25 +19,25 @@ mod session;
 
 /// Messages to the robot.
 const TOPIC_ROBOT: &str = "/v1.0/im/bot/messages/get";
-/// Messages to a person whom the robot represents. Not subscribed to, but handled alike.
+/// Messages to a person whom the robot represents. Not subscribed to, but handled the same way.
 const TOPIC_DELEGATE: &str = "/v1.0/im/bot/messages/delegate";
 /// Clicks on cards.
 const TOPIC_CARD: &str = "/v1.0/card/instances/callback";
-/// Hosts that the endpoint of a connection may have.
+/// Allowed hosts of a connection's endpoint.
 const SOCKET_HOSTS: &[&str] = &[".dingtalk.com", ".dingtalk.io"];
 
-/// Between two Pings.
+/// Interval between two pings.
 const PING: Duration = Duration::from_secs(20);
-/// How long a Pong may take before the connection is in doubt.
+/// Time limit for a pong, after which the connection is suspected dead.
 const PONG_WITHIN: Duration = Duration::from_secs(5);
-/// A 401 may be a fault of the platform: the first retry comes this soon.
+/// A 401 may be a fault of the platform: delay before the first retry.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// See [`StreamProtocol`].
 pub(super) struct Stream;
 
 impl StreamProtocol for Stream {
-    /// Every attempt asks for a ticket of its own: it lives 90 s and opens one connection.
+    /// Every attempt requests a new ticket: a ticket is valid for 90 s and opens one connection.
     fn begin(&self, cx: &Context<'_>) -> Begin {
         let settings = settings::of(cx);
         let body = json!({
@@ -90,7 +90,7 @@ impl StreamProtocol for Stream {
         Some(FIRST_RETRY)
     }
 
-    /// Shorter was seen to cut healthy connections.
+    /// A shorter interval was seen to cut healthy connections.
     fn keepalive(&self) -> Option<Keepalive> {
         Some(Keepalive {
             every: PING,
@@ -100,8 +100,8 @@ impl StreamProtocol for Stream {
     }
 }
 
-/// Between two attempts while the platform refuses for what only the operator can mend: an address that isn't on the list, an
-/// application that isn't published or not in Stream mode, a used-up month.
+/// Delay between two attempts while the platform refuses for a reason that only the operator can fix: an IP address that isn't on the allow
+/// list, an application that isn't published or not in Stream mode, a used-up monthly quota.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 
 fn refusal(answer: &ApiAnswer, outcome: Outcome) -> Refusal {

@@ -1,4 +1,4 @@
-//! The shared protocol vectors, and properties.
+//! The shared protocol vectors, and property tests.
 
 mod callbacks;
 mod delivery;

@@ -12,16 +12,16 @@ use tieline_core::secret::Secret;
 use super::api_error::{self, Outcome};
 use super::{call, settings};
 
-/// So long before its end a token is renewed.
+/// A token is renewed this long before it expires.
 const RENEWAL: Duration = Duration::from_secs(5 * 60);
-/// Where the platform doesn't say how long a token lives.
+/// Lifetime of a token if the platform doesn't send it.
 const LIFETIME_S: u64 = 7200;
 
 /// See [`TokenExchange`].
 pub(super) struct Tokens;
 
 impl TokenExchange for Tokens {
-    /// Asking again within the lifetime gives the same token; it isn't counted towards the month.
+    /// A repeated request within the lifetime returns the same token; it doesn't count towards the monthly quota.
     fn request(&self, cx: &Context<'_>) -> HttpCall {
         let settings = settings::of(cx);
         let body = json!({ "appKey": settings.client_id, "appSecret": settings.client_secret.expose() });
@@ -37,7 +37,7 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// The token in an answer, and how long it lives.
+/// The token in a response, and its lifetime.
 pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError> {
     let unavailable = |code: &str| TokenError::Unavailable { code: code.to_owned() };
     if let Some(code) = api_error::credentials_refused(answer) {

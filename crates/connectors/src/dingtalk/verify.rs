@@ -1,4 +1,4 @@
-//! Raw request to something proved.
+//! Authentication of raw requests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,31 +12,31 @@ use super::event_cipher::{EventCipher, Opened};
 use super::settings;
 use super::wire::EventEnvelope;
 
-/// How far a robot callback's clock may be from ours, in milliseconds; exactly this much is too far.
+/// Largest allowed clock difference of a robot callback, in milliseconds, exclusive.
 ///
 /// See [DingTalk Docs/接收消息](https://open.dingtalk.com/document/development/receive-message).
 const WINDOW_MS: u64 = 60 * 60 * 1000;
 
-/// A request that DingTalk sent. Only [`prove`] makes one.
+/// A request that DingTalk sent. Created only by [`prove`].
 pub(super) enum Authentic<'a> {
     /// A message to the robot.
     Robot(&'a [u8]),
     /// A subscribed event.
     Event {
-        /// What was in it.
+        /// Its decrypted content.
         opened: Opened,
-        /// What seals the answer.
+        /// The cipher for the response.
         cipher: &'a EventCipher,
     },
     /// A click on a card.
     Card {
         body: &'a [u8],
-        /// When it was pushed, as in the header.
+        /// Time of the push, as in the header.
         pushed_at: &'a str,
     },
 }
 
-/// Proves that DingTalk sent `request`.
+/// Verifies that DingTalk sent `request`.
 ///
 /// A `sign` header means a message to the robot, `x-ddpaas-signature` a click on a card, and a signature in the query an event.
 pub(super) fn prove<'a>(request: &'a WebhookRequest, cx: &Context<'a>) -> Result<Authentic<'a>, Rejection> {
@@ -49,7 +49,7 @@ pub(super) fn prove<'a>(request: &'a WebhookRequest, cx: &Context<'a>) -> Result
     event(request, cx)
 }
 
-/// The signature covers the time alone, so only de-duplication prevents a replay within the hour.
+/// The signature covers only the time, so only deduplication prevents a replay within the hour.
 fn robot<'a>(request: &'a WebhookRequest, cx: &Context<'_>) -> Result<Authentic<'a>, Rejection> {
     let timestamp = required(request, "timestamp")?;
     let sign = required(request, "sign")?;
@@ -70,7 +70,7 @@ fn card<'a>(request: &'a WebhookRequest, cx: &Context<'_>) -> Result<Authentic<'
     })
 }
 
-/// No clock is checked here: the vendor names no limit for this signature.
+/// No time is checked here: the vendor specifies no limit for this signature.
 fn event<'a>(request: &'a WebhookRequest, cx: &Context<'a>) -> Result<Authentic<'a>, Rejection> {
     let value = |name| request.query_value(name).filter(|value| !value.is_empty());
     let signature = value("msg_signature")
@@ -87,7 +87,7 @@ fn event<'a>(request: &'a WebhookRequest, cx: &Context<'a>) -> Result<Authentic<
     Ok(Authentic::Event { opened, cipher })
 }
 
-/// The secret of card callbacks, which we choose when we register their address.
+/// The secret of card callbacks, which we choose when we register their URL.
 pub(super) fn card_secret(cx: &Context<'_>) -> String {
     cx.account.ids.other("tlcs-", "card callbacks")
 }
@@ -123,7 +123,7 @@ fn check_sign(claimed: &str, right: &str) -> Result<(), Rejection> {
     }
 }
 
-/// `sign` of a robot callback. The time is signed as the text that came.
+/// `sign` of a robot callback. The time is signed in its received text form.
 pub(super) fn robot_sign(secret: &str, timestamp: &str) -> String {
     digest(secret, &format!("{timestamp}\n{secret}"))
 }

@@ -1,7 +1,7 @@
-//! DingTalk's JSON, field for field.
+//! DingTalk's JSON.
 //!
-//! Ids and numbers come as text in one document and as numbers in the next, and optional members may be null: what can't be read as
-//! its type counts as absent, so that one odd member doesn't cost the message.
+//! Ids and numbers are text in one document and numbers in the next, and optional fields may be null: a value that can't be read as its
+//! type counts as absent, so that one odd field doesn't cost the message.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -20,7 +20,7 @@ pub(super) struct RobotMessage {
     /// Milliseconds.
     #[serde(deserialize_with = "number")]
     pub(super) create_at: Option<i64>,
-    /// The same, as one vendor sample spells it.
+    /// Same value, in the spelling of one vendor sample.
     #[serde(rename = "createA", deserialize_with = "number")]
     pub(super) create_a: Option<i64>,
     /// `1`: direct, `2`: group.
@@ -32,12 +32,12 @@ pub(super) struct RobotMessage {
     /// The group's name.
     #[serde(deserialize_with = "word")]
     pub(super) conversation_title: Option<String>,
-    /// Encrypted: of no use in calls.
+    /// Encrypted: can't be used in calls.
     #[serde(deserialize_with = "word")]
     pub(super) sender_id: Option<String>,
     #[serde(deserialize_with = "word")]
     pub(super) sender_nick: Option<String>,
-    /// The `userId` of calls. Absent for people outside the organization.
+    /// `userId` for calls. Absent for people outside the organization.
     #[serde(deserialize_with = "word")]
     pub(super) sender_staff_id: Option<String>,
     #[serde(deserialize_with = "word")]
@@ -48,7 +48,7 @@ pub(super) struct RobotMessage {
     pub(super) is_in_at_list: Option<bool>,
     #[serde(deserialize_with = "loose")]
     pub(super) at_users: Option<Vec<AtUser>>,
-    /// A secret: its holder can write into the chat.
+    /// A secret: whoever knows it can write to the chat.
     #[serde(deserialize_with = "word")]
     pub(super) session_webhook: Option<String>,
     /// Milliseconds.
@@ -56,13 +56,13 @@ pub(super) struct RobotMessage {
     pub(super) session_webhook_expired_time: Option<i64>,
     #[serde(deserialize_with = "loose")]
     pub(super) text: Option<Text>,
-    /// Of everything but text. One vendor sample has the words of a text here, as a string.
+    /// Content of every type except text. One vendor sample has the text of a text message here, as a string.
     #[serde(deserialize_with = "loose")]
     pub(super) content: Option<Value>,
-    /// Set when the organization's allowance of pushes is used up; text and content are missing then.
+    /// Set when the organization's monthly pushes are used up; text and content are missing then.
     #[serde(deserialize_with = "number")]
     pub(super) error_code: Option<i64>,
-    /// The same, as the Stream document spells it.
+    /// Same value, in the spelling of the Stream documentation.
     #[serde(deserialize_with = "number")]
     pub(super) err_code: Option<i64>,
 }
@@ -86,7 +86,7 @@ pub(super) struct Text {
     pub(super) replied_msg: Option<RepliedMsg>,
 }
 
-/// What a message quotes. Observed, not documented.
+/// A quoted message. Observed, not documented.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct RepliedMsg {
@@ -98,7 +98,7 @@ pub(super) struct RepliedMsg {
     pub(super) content: Option<Value>,
 }
 
-/// The content of a message that isn't text, and of what is quoted: the members of all types together.
+/// Content of a message that isn't text, and of a quoted message: the fields of all types together.
 ///
 /// See [DingTalk Docs/消息发送与接收类型](https://open.dingtalk.com/document/development/robot-message-type).
 #[derive(Debug, Default, Deserialize)]
@@ -133,12 +133,12 @@ pub(super) struct RichItem {
     /// Absent or `text`, `picture`; in quotes also `at`, `emoji`.
     #[serde(rename = "type", deserialize_with = "word")]
     pub(super) kind: Option<String>,
-    /// The same, in a quote.
+    /// Same value, in a quote.
     #[serde(deserialize_with = "word")]
     pub(super) msg_type: Option<String>,
     #[serde(deserialize_with = "word")]
     pub(super) text: Option<String>,
-    /// The words of an item in a quote.
+    /// Text of an item in a quote.
     #[serde(deserialize_with = "word")]
     pub(super) content: Option<String>,
     #[serde(deserialize_with = "word")]
@@ -171,7 +171,7 @@ pub(super) struct CardCallback {
     pub(super) content: Option<Value>,
 }
 
-/// What a click says.
+/// Data of a click.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CardContent {
@@ -179,7 +179,7 @@ pub(super) struct CardContent {
     pub(super) card_private_data: Option<CardPrivateData>,
 }
 
-/// What was clicked, and what was typed.
+/// The clicked button and the typed input.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CardPrivateData {
@@ -189,7 +189,7 @@ pub(super) struct CardPrivateData {
     pub(super) params: Option<serde_json::Map<String, Value>>,
 }
 
-/// The envelope of an event callback. What is in it is used for its type alone.
+/// The envelope of an event callback. Of its content only the type is used.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventEnvelope {
     pub(super) encrypt: String,
@@ -203,7 +203,7 @@ pub(super) struct EventEnvelope {
 pub(super) struct CallbackEvent {
     #[serde(deserialize_with = "word")]
     pub(super) event_type: Option<String>,
-    /// What the check of a third-party suite wants back.
+    /// Value that the check of a third-party suite expects back.
     #[serde(deserialize_with = "word")]
     pub(super) random: Option<String>,
 }
@@ -227,22 +227,22 @@ pub(super) struct StreamFrame {
 pub(super) struct StreamHeaders {
     #[serde(default, deserialize_with = "word")]
     pub(super) topic: Option<String>,
-    /// Of this push: another one when the same thing is pushed again.
+    /// Id of this push: different when the same content is pushed again.
     #[serde(default, deserialize_with = "word")]
     pub(super) message_id: Option<String>,
-    /// When it was pushed first, in milliseconds.
+    /// Time of the first push, in milliseconds.
     #[serde(default, deserialize_with = "word")]
     pub(super) time: Option<String>,
 }
 
-/// The answer to the call that opens a connection.
+/// The response to the call that opens a connection.
 #[derive(Debug, Deserialize)]
 pub(super) struct Connection {
     pub(super) endpoint: String,
     pub(super) ticket: String,
 }
 
-/// A value of that shape, or nothing.
+/// A value of the expected type, or `None`.
 fn loose<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     Ok(T::deserialize(Value::deserialize(from)?).ok())
 }

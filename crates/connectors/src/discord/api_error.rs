@@ -1,4 +1,4 @@
-//! The platform's error codes, and what each means for a reply.
+//! Error codes of the platform, and their meaning for a reply.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use tieline_core::http_types::ApiAnswer;
 
 use super::wire::ApiBody;
 
-/// A ban by the platform's outer guard, which answers without JSON. It passes when all traffic rests.
+/// Ban by the platform's CDN (Cloudflare), which responds without JSON. It ends if all traffic stops.
 ///
 /// See [Discord Docs/Invalid Request Limit](https://discord.com/developers/docs/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans).
 const BAN: Duration = Duration::from_mins(10);
-/// Longest wait that is believed.
+/// Longest wait that is accepted.
 const MAX_WAIT_S: f64 = 24.0 * 3600.0;
 
-/// What an answer says.
+/// Meaning of a response.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It worked.
+    /// Success.
     Done(ApiBody),
-    /// Nothing came back, a passing fault, or too fast: what to do then.
+    /// No response, a transient fault, or rate limited: with the verdict.
     Later(Verdict),
     /// Refused.
     Refused { meaning: Meaning, code: String },
@@ -28,19 +28,19 @@ pub(super) enum Outcome {
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The interaction's token doesn't work any more, or never did.
+    /// The interaction's token has expired or is invalid.
     TokenGone,
     /// The message was deleted.
     MessageGone,
-    /// Too many changes of a message that is more than an hour old.
+    /// Too many edits of a message that is more than an hour old.
     TooOldToEdit,
-    /// The bot may not read what it would refer to.
+    /// The bot lacks permission to read the message that it refers to.
     NoHistory,
     /// The server's automatic moderation blocks the text.
     Blocked,
     /// The bot's token is wrong or was reset.
     BadToken,
-    /// For good.
+    /// Refused permanently.
     Other,
 }
 
@@ -56,7 +56,7 @@ const fn meaning(code: i64) -> Meaning {
     }
 }
 
-/// Reads an answer.
+/// Reads a response.
 pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     let ApiAnswer::Answered {
         status,
@@ -98,7 +98,7 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     }
 }
 
-/// A limit that isn't global belongs to one route, whose major parameter is the channel or the interaction.
+/// A limit that isn't global applies to one route, whose major parameter is the channel or the interaction.
 ///
 /// See [Discord Docs/Rate limits](https://discord.com/developers/docs/topics/rate-limits#rate-limits).
 const fn scope(body: &ApiBody) -> LimitScope {
@@ -120,7 +120,7 @@ fn refusal_code(status: u16, code: i64) -> String {
     }
 }
 
-/// Never shorter than the platform demands: a request that comes too early counts against the bot.
+/// Never shorter than the platform demands: requests that come too early count against the bot.
 fn seconds(wait: f64) -> Option<Duration> {
     let wait = Duration::try_from_secs_f64(wait.min(MAX_WAIT_S)).ok()?;
     Some(wait + Duration::from_millis(1))

@@ -8,7 +8,7 @@ use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 
 use super::settings::Settings;
 
-/// How long the platform may take over a call.
+/// Timeout of a call.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// The format that the platform demands of clients.
 ///
@@ -29,7 +29,7 @@ pub(super) fn with_token(
     call
 }
 
-/// A call whose address holds the credential.
+/// A call whose URL contains the credential.
 pub(super) fn bare(name: &'static str, method: &'static str, url: String, body: Option<Value>) -> HttpCall {
     HttpCall {
         name,

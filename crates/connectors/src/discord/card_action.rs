@@ -1,16 +1,16 @@
-//! Buttons below an answer: what they carry, and who may press them.
+//! Buttons below an answer: their content, and who may press them.
 
 use serde_json::{Value, json};
 use tieline_core::card;
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::{Language, Notice};
 
-/// What a button does.
+/// Action of a button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     NewSession,
     Stop,
-    /// Says what the card's button of this number says.
+    /// Sends the text of the card's button with this number.
     Choice(u8),
 }
 
@@ -32,11 +32,11 @@ impl Action {
     }
 }
 
-/// The beginning of the `custom_id` of our buttons.
+/// Prefix of the `custom_id` of our buttons.
 const PREFIX: &str = "tl";
-/// The beginning of the word of a choice.
+/// Prefix of a choice's word.
 const CHOICE: &str = "choice";
-/// The field of a reply's handle that says that the interaction has its response already.
+/// Field of a reply handle that says that the interaction has its initial response already.
 pub(super) const ANSWERED: &str = "answered";
 /// Styles of buttons.
 ///
@@ -46,14 +46,14 @@ const SECONDARY: u8 = 2;
 const SUCCESS: u8 = 3;
 const LINK: u8 = 5;
 
-/// What a button carries in its `custom_id`. The platform hands it back under its own signature, and hands back only what a message of
-/// the bot holds, so it needs no proof of its own.
+/// Content of a button's `custom_id`. The platform returns it under its own signature, and only if a message of the bot contains it, so it
+/// needs no signature of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Button<'a> {
     pub action: Action,
-    /// Who may press it: a session may be shared, but an answer has one asker. Empty: everybody in the chat.
+    /// Who may press it: a session may be shared, but an answer has one asker. Empty: everyone in the chat.
     pub asker: &'a str,
-    /// The reply below which it is shown.
+    /// The reply that it is shown below.
     pub reply: &'a str,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn components(
     rows.map(|row| json!({ "type": 1, "components": row })).collect()
 }
 
-/// The components of a message once one of its choices was pressed: that one says so, and none can be pressed any more. `None` if it isn't
+/// The components of a message after one of its choices was pressed: that one is marked, and all are disabled. `None` if `pressed` isn't
 /// among them.
 pub(super) fn marked(components: &Value, pressed: &str) -> Option<Value> {
     let mut marked = components.clone();
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pressed_choice_is_marked_and_the_other_buttons_stay() {
+    fn pressed_choice_is_marked_and_other_buttons_are_kept() {
         let choice = |number: u8| format!("tl:choice{number}:42:tl-1");
         let button = |id: &str, label: &str| json!({ "type": 2, "style": PRIMARY, "label": label, "custom_id": id });
         let link = json!({ "type": 2, "style": LINK, "label": "Log", "url": "https://example.com" });
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn buttons_are_read_back_and_others_are_not() {
+    fn own_buttons_are_parsed_and_foreign_ones_are_not() {
         for action in [Action::NewSession, Action::Stop, Action::Choice(4)] {
             let button = Button {
                 action,

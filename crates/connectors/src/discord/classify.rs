@@ -1,4 +1,4 @@
-//! The platform's answers to delivery calls: what is shown now, and which ways are closed.
+//! Classification of responses to delivery calls: what is shown now, and which ways are closed.
 
 use tieline_core::connector::{Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
@@ -8,14 +8,14 @@ use super::api_error::{self, Meaning, Outcome};
 use super::progress::{CallKind, DiscordProgress, MessageId, digest};
 use super::wire::ApiBody;
 
-/// Classifies the answer to a call of `compose`.
+/// Classifies the response to a call of `compose`.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned { before, on_success } = match sent.read::<DiscordProgress>() {
         Ok(planned) => planned,
         Err(verdict) => return verdict,
     };
     let outcome = api_error::outcome(answer);
-    // The typing indicator only decorates: nothing of it is repeated.
+    // The typing indicator is optional: it is never retried.
     if on_success.call == CallKind::Type {
         return accepted(&on_success);
     }
@@ -42,7 +42,7 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
         CallKind::Send => {
             let Some(id) = body.id else { return missing() };
             shown.bubble.message = Some(MessageId::Channel(id));
-            // An earlier attempt with the same nonce may have got through with less text; then that message was returned.
+            // An earlier attempt with the same nonce may have succeeded with less text; then the platform returned that message.
             if body
                 .content
                 .is_some_and(|content| digest(content.trim_end()) != shown.bubble.text)
@@ -62,7 +62,7 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
     accepted(&shown)
 }
 
-/// Another way, if the refusal leaves one. Each can be taken once, so this ends.
+/// Another way, if the refusal leaves one. Each way is tried once, so this terminates.
 fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Meaning, code: String) -> Verdict {
     let bubble = &mut shown.bubble;
     match meaning {
@@ -74,13 +74,13 @@ fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Me
         Meaning::TooOldToEdit if !bubble.frozen => bubble.frozen = true,
         Meaning::NoHistory if !shown.without_reference => shown.without_reference = true,
         Meaning::Blocked if !shown.withheld => {
-            // The messages before this one stay as they are.
+            // Earlier messages stay unchanged.
             if bubble.message.is_some() && on_success.call != CallKind::Edit {
                 *bubble = bubble.again();
             }
             shown.withheld = true;
         }
-        // Calls below `/webhooks` carry no token of the bot: their 401 is about the interaction's.
+        // Calls below `/webhooks` don't use the bot's token: their 401 is about the interaction's token.
         Meaning::BadToken if !matches!(on_success.call, CallKind::FollowUp | CallKind::EditOriginal) => {
             return Verdict::CredentialsRefused { code };
         }

@@ -1,4 +1,4 @@
-//! Slash commands: what is registered, and the text or action of each.
+//! Slash commands: their registration, and the text or action of each.
 
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
@@ -7,7 +7,7 @@ use tieline_core::http_types::HttpCall;
 use super::settings::{Settings, address};
 use super::{EPHEMERAL, call};
 
-/// Longest question. A slash command has no room for more.
+/// Longest question that a slash command can carry.
 ///
 /// See [Discord Docs/Application Command Option Structure](https://discord.com/developers/docs/interactions/application-commands#application-command-object-application-command-option-structure).
 const MAX_PROMPT: u32 = 6000;
@@ -51,7 +51,7 @@ impl Command {
         }
     }
 
-    /// The text that the command means. `None` for a question without words.
+    /// The text that the command stands for. `None` for a question without text.
     pub(super) fn text(self, prompt: &str) -> Option<String> {
         match self {
             Self::Ask if prompt.is_empty() => None,
@@ -61,7 +61,7 @@ impl Command {
         }
     }
 
-    /// The initial response: the answer comes later. What only the person who asked is interested in, only that person sees.
+    /// The initial response: the answer comes later. Responses that concern only the caller are visible only to them.
     pub(super) fn response(self) -> Value {
         match self {
             Self::Ask | Self::New => json!({ "type": 5 }),
@@ -95,7 +95,7 @@ impl Command {
             "type": 1,
             "description": self.english(),
             "description_localizations": { "zh-CN": self.chinese() },
-            // In servers and in the direct chat with the bot, where the bot itself is installed.
+            // In servers and in the direct chat with the bot, if the bot itself is installed.
             "contexts": [0, 1],
             "integration_types": [0],
         });
@@ -121,7 +121,7 @@ impl Command {
     }
 }
 
-/// Registers the commands: the whole list, so that making the call again changes nothing.
+/// Registers the commands: the whole list, so the call is idempotent.
 ///
 /// See [Discord Docs/Bulk Overwrite Global Application Commands](https://discord.com/developers/docs/interactions/application-commands#bulk-overwrite-global-application-commands).
 pub(super) fn register(cx: &Context<'_>) -> HttpCall {
@@ -136,7 +136,7 @@ pub(super) fn register(cx: &Context<'_>) -> HttpCall {
     )
 }
 
-/// Registers the address that interactions are sent to. The platform tries it out before it answers.
+/// Registers the URL that interactions are sent to. The platform tests it before it responds.
 ///
 /// See [Discord Docs/Edit Current Application](https://discord.com/developers/docs/resources/application#edit-current-application).
 pub(super) fn register_endpoint(callback_url: &str, cx: &Context<'_>) -> HttpCall {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_stand_for_what_can_be_typed() {
+    fn commands_map_to_typed_text() {
         assert_eq!(Command::Ask.text("hi").as_deref(), Some("hi"));
         assert_eq!(Command::Ask.text(""), None);
         assert_eq!(Command::New.text("").as_deref(), Some("/new"));

@@ -1,4 +1,4 @@
-//! Moves into calls, each with the progress that its success leads to.
+//! Converts moves to calls, each with the progress that its success leads to.
 
 use serde_json::{Value, json};
 use tieline_core::connector::Context;
@@ -11,14 +11,14 @@ use super::plan::{Aim, Move, Situation, Way, word};
 use super::progress::{CallKind, DiscordProgress, MessageId, digest, tail};
 use super::settings::{Settings, address, is_snowflake};
 
-/// No link is unfurled: a preview would fetch addresses that an agent was talked into writing.
+/// Suppresses link previews: a preview would fetch URLs that an agent was tricked into writing.
 const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// Longest `nonce`.
 ///
 /// See [Discord Docs/Create Message](https://discord.com/developers/docs/resources/message#create-message).
 pub(super) const MAX_NONCE: usize = 25;
 
-/// The next call on the way from `progress` to `desired`.
+/// The next call that leads from `progress` to `desired`.
 pub(super) fn deliver(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
@@ -66,7 +66,7 @@ fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, DiscordProgress) {
     }
 }
 
-/// The message shows `aim`.
+/// Records that the message shows `aim`.
 fn shown(after: &mut DiscordProgress, situation: &Situation<'_>, aim: &Aim) {
     let bubble = &mut after.bubble;
     bubble.text = digest(&aim.page.text);
@@ -128,10 +128,11 @@ fn edit(situation: &Situation<'_>, aim: &Aim, message: &MessageId) -> HttpCall {
     }
 }
 
-/// What a message shows. Without `allowed_mentions` an agent could be talked into pinging everyone; an edit without it parses them again.
+/// Content of a message. Without `allowed_mentions` an agent could be tricked into pinging everyone; an edit without it parses mentions
+/// again.
 fn content(situation: &Situation<'_>, aim: &Aim) -> Value {
     let desired = situation.desired;
-    // A proactive message has no asker, also if it is to one person.
+    // A proactive message has no asker, even if it is sent to one person.
     let asker = if desired.proactive {
         ""
     } else {
@@ -146,7 +147,7 @@ fn content(situation: &Situation<'_>, aim: &Aim) -> Value {
     })
 }
 
-/// The message that the first message of an answer refers to.
+/// The message that the first message of an answer replies to.
 fn referred_to<'a>(situation: &'a Situation<'_>) -> Option<&'a str> {
     let message = situation.to.message.as_str();
     let is_interaction = situation.to.handle.text("interaction").is_some();
@@ -154,7 +155,7 @@ fn referred_to<'a>(situation: &'a Situation<'_>) -> Option<&'a str> {
     (refers && !message.is_empty()).then_some(message)
 }
 
-/// The same for every attempt at the same message, and for no other.
+/// The nonce: the same for every attempt at a message, different for every message.
 fn nonce(situation: &Situation<'_>) -> String {
     let DiscordProgress { round, bubble, .. } = &situation.shown;
     let subject = format!("{} {} {round}", situation.desired.reply, bubble.number);
@@ -179,7 +180,7 @@ fn by_token(situation: &Situation<'_>, path: &str) -> String {
     )
 }
 
-/// An id or a token as a piece of a path.
+/// Escapes an id or a token as a path segment.
 pub(super) fn segment(id: &str) -> String {
     url::form_urlencoded::byte_serialize(id.as_bytes())
         .collect::<String>()

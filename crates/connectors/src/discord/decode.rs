@@ -1,4 +1,4 @@
-//! Gateway messages into events.
+//! Converts gateway messages to events.
 
 use serde_json::json;
 use tieline_core::connector::{Context, Remark, Unaddressed};
@@ -11,13 +11,13 @@ use super::mentions::{self, Identity};
 use super::settings::{CDN_HOSTS, is_snowflake};
 use super::wire;
 
-/// Message types that people write; all others are announcements of the platform or output of commands.
+/// Message types written by people; all others are announcements of the platform or output of commands.
 ///
 /// See [Discord Docs/Message Types](https://discord.com/developers/docs/resources/message#message-object-message-types).
 const WRITTEN: [u8; 2] = [0, 19];
 /// Channel type of a direct chat.
 const DIRECT: u8 = 1;
-/// The first second of 2015, from which the platform's ids count milliseconds.
+/// Epoch of the platform's ids: start of 2015, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_420_070_400_000;
 
 /// Reads `MESSAGE_CREATE`.
@@ -65,7 +65,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
     Ok(cx.event(said, addressed))
 }
 
-/// Why a message is none of a person to the bot, if so.
+/// Why a message isn't one from a person to the bot, if so.
 fn unwanted(message: &wire::Message, bot: Identity<'_>) -> Option<&'static str> {
     let author = &message.author;
     if author.id == bot.user {
@@ -81,14 +81,14 @@ fn unwanted(message: &wire::Message, bot: Identity<'_>) -> Option<&'static str> 
     }
 }
 
-/// Whether the bot is mentioned, by user or by its own role, or replied to.
+/// Whether the bot is mentioned (by user or by its own role) or replied to.
 fn is_addressed(message: &wire::Message, bot: Identity<'_>) -> bool {
     let replied_to = message.referenced_message.as_ref();
     bot.is_among(&message.body.mentions, &message.mention_roles)
         || replied_to.is_some_and(|message| message.author.id == bot.user)
 }
 
-/// The platform does not always send the channel type; only direct chats are outside a server.
+/// The platform doesn't always send the channel type; only direct chats are outside a server.
 pub(super) fn chat_kind(channel_type: Option<u8>, guild: Option<&str>) -> ChatKind {
     match (channel_type, guild) {
         (Some(DIRECT), _) | (None, None) => ChatKind::Direct,
@@ -96,7 +96,7 @@ pub(super) fn chat_kind(channel_type: Option<u8>, guild: Option<&str>) -> ChatKi
     }
 }
 
-/// A thread is a channel of its own, with its own id, so it is a chat of its own.
+/// A thread is a channel with an id of its own, so it is a chat of its own.
 pub(super) fn chat(kind: ChatKind, channel: String) -> Chat {
     Chat {
         kind,
@@ -105,7 +105,7 @@ pub(super) fn chat(kind: ChatKind, channel: String) -> Chat {
     }
 }
 
-/// The sender under the name that people see in that chat.
+/// The sender, with the name that people see in that chat.
 pub(super) fn sender(user: &wire::User, nick: Option<String>) -> Sender {
     let nick = nick.filter(|nick| !nick.is_empty());
     let name = nick.unwrap_or_else(|| mentions::name_of(user).to_owned());
@@ -115,7 +115,7 @@ pub(super) fn sender(user: &wire::User, nick: Option<String>) -> Sender {
     }
 }
 
-/// When an id was made.
+/// Creation time of an id.
 ///
 /// See [Discord Docs/Snowflakes](https://discord.com/developers/docs/reference#snowflakes).
 pub(super) fn sent_at(id: &str) -> Option<Timestamp> {
@@ -123,7 +123,7 @@ pub(super) fn sent_at(id: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(i64::try_from(id >> 22).ok()? + EPOCH_MS))
 }
 
-/// Attachments at the platform's own addresses; an attachment elsewhere is none of the platform's.
+/// Attachments at the platform's own hosts; others aren't from the platform and are dropped.
 pub(super) fn parts(attachments: impl IntoIterator<Item = wire::Attachment>, cx: &Context<'_>) -> Vec<Part> {
     let ours = attachments
         .into_iter()
@@ -147,7 +147,7 @@ fn part(attachment: wire::Attachment) -> Part {
     }
 }
 
-/// What is replied to, or else what is forwarded.
+/// The message that was replied to, or else forwarded.
 fn quoted(
     replied_to: Option<Box<wire::Referenced>>,
     forwarded: Vec<wire::Snapshot>,
@@ -176,8 +176,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_tell_their_time() {
-        // The example of the platform's own page.
+    fn ids_contain_their_creation_time() {
+        // The example in the platform's documentation.
         let at = sent_at("175928847299117063").map(Timestamp::as_millis);
         assert_eq!(at, Some(1_462_015_105_796));
         assert_eq!(sent_at("mia"), None);

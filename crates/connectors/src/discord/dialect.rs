@@ -1,7 +1,7 @@
-//! Common Markdown in what Discord's messages show. No word is lost.
+//! Converts common Markdown to Discord's dialect. No text is lost.
 //!
-//! Most is the same. Tables, deep headings, task lists, pictures and tilde fences are not known there; double underscores underline
-//! and double bars hide.
+//! Most syntax is the same. Tables, deep headings, task lists, pictures and tilde fences aren't supported; double underscores underline
+//! and double bars hide text.
 //!
 //! See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting) and
 //! [Discord Help/Markdown Text 101](https://support.discord.com/hc/en-us/articles/210298617).
@@ -33,9 +33,9 @@ struct Writer<'a> {
     in_table: bool,
 }
 
-/// The platform knows one fence: three backticks.
+/// The only fence that the platform supports: three backticks.
 const FENCE: &str = "```";
-/// Keeps three backticks in code from ending it. Invisible.
+/// Keeps three backticks inside code from ending it. The added character is invisible.
 const BROKEN_FENCE: &str = "``\u{200b}`";
 
 impl<'a> Writer<'a> {
@@ -91,12 +91,12 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The indentation and the quote marks of a line.
+/// Indentation and quote marks of a line.
 fn before_marks(line: &str) -> &str {
     &line[..line.len() - line.trim_start_matches([' ', '\t', '>']).len()]
 }
 
-/// The marks of a code fence that `body` opens.
+/// The marker of a code fence that `body` opens.
 fn opens(body: &str) -> Option<&str> {
     let mark = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
     let info = body.trim_start_matches(mark);
@@ -109,7 +109,7 @@ fn closes(line: &str, marks: &str) -> bool {
     body.starts_with(marks) && body.trim_start_matches(&marks[..1]).is_empty()
 }
 
-/// Whether `line` is the head of a table: cells, and the rule below it.
+/// Whether `line` is the head of a table: cells, with the rule on the next line.
 fn begins_table(line: &str, next: &str) -> bool {
     let rule = next.lines().next().unwrap_or_default();
     let is_rule = rule.contains('|')
@@ -123,7 +123,7 @@ fn block(line: &str) -> String {
     let before = before_marks(line);
     let body = &line[before.len()..];
     let hashes = body.len() - body.trim_start_matches('#').len();
-    // Three levels of headings are known; the others read as what they are, a line in bold.
+    // Three levels of headings are supported; deeper ones become a line in bold.
     if (4..=6).contains(&hashes) && body[hashes..].starts_with(' ') {
         let title = body[hashes..].trim().trim_matches('*');
         return format!("{before}**{}**", inline(title));
@@ -139,7 +139,7 @@ fn block(line: &str) -> String {
     format!("{before}{}", inline(body))
 }
 
-/// The words of a line, with its code spans and addresses as they are.
+/// The text of a line; code spans and URLs are unchanged.
 fn inline(text: &str) -> String {
     let inline = Inline::read(text);
     let mut out = String::with_capacity(text.len());
@@ -148,7 +148,7 @@ fn inline(text: &str) -> String {
             Part::Text(range) => words(&text[range.clone()], &mut out),
             Part::Code(range) | Part::Address(range) => out.push_str(&text[range.clone()]),
             Part::Open(span) => out.push_str(match inline.spans[*span].kind {
-                // A picture by its address is shown as a link.
+                // A picture is shown as a link to its URL.
                 Kind::Link | Kind::Picture => "[",
                 Kind::Struck => "~~",
             }),
@@ -169,7 +169,7 @@ fn words(text: &str, out: &mut String) {
     out.push_str(rest);
 }
 
-/// What the beginning of `text` is shown as, and how many of its bytes that is. `before` is the character before it.
+/// The replacement for the beginning of `text`, and how many bytes of it are replaced. `before` is the character before it.
 fn special(text: &str, before: Option<char>) -> (&str, usize) {
     let in_word = before.is_some_and(char::is_alphanumeric);
     match text.as_bytes() {
@@ -183,7 +183,7 @@ fn special(text: &str, before: Option<char>) -> (&str, usize) {
     }
 }
 
-/// Whether two underscores after `before` and in front of `after` can end a bold passage.
+/// Whether two underscores between `before` and `after` can end a bold span.
 fn closes_bold(before: Option<char>, after: &str) -> bool {
     before.is_some_and(|c| !c.is_whitespace()) && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
 }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_stays() {
+    fn common_syntax_is_unchanged() {
         let text = "# a\n**b** *c* _d_ ~~e~~\n- f\n  1. g\n> h\n`i` [j](https://e.com)\n";
         check(text, text);
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_other_meaning_are_changed() {
+    fn markup_with_another_meaning_is_replaced() {
         check("__bold__ and __init__.py", "**bold** and **init**.py");
         check("a || b", "a \\|\\| b");
         check("`a || __b__` and ``c ` __d__``", "`a || __b__` and ``c ` __d__``");

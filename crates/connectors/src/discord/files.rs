@@ -1,4 +1,4 @@
-//! Files of answers: attachments of a message of their own. Clients show pictures among them by themselves.
+//! Files in answers: attachments of a separate message. Clients display pictures among them.
 //!
 //! See [Discord Docs/Uploading Files](https://discord.com/developers/docs/reference#uploading-files).
 
@@ -17,7 +17,7 @@ use super::settings::{Settings, address, is_snowflake};
 use super::{call, plan};
 use crate::file_upload;
 
-/// What the platform takes of a bot in a server without boosts.
+/// File limits for a bot in a server without boosts.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: None,
     file: Some(FileLimit {
@@ -31,7 +31,7 @@ pub(super) const LIMITS: SentFiles = SentFiles {
 #[derive(Debug)]
 pub(super) struct Files;
 
-/// How far a file is.
+/// Progress of a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct DiscordFile {
@@ -42,7 +42,7 @@ struct DiscordFile {
 }
 
 impl FileSender for Files {
-    /// The channel of a person who hasn't written is known to the text's delivery only.
+    /// The channel of a person who hasn't written yet is known only to the delivery of the text.
     fn reaches(&self, to: &ReplyTarget, _cx: &Context<'_>) -> bool {
         let channel = to.chat.id.as_str();
         is_snowflake(channel) && (to.chat.kind != ChatKind::Direct || channel != to.asker.as_str())
@@ -69,7 +69,7 @@ impl FileSender for Files {
         };
         match api_error::outcome(answer) {
             Outcome::Done(_) => Verdict::Accepted(sent.on_success.clone()),
-            // What follows up an interaction has no nonce: sent again, it could be there twice.
+            // Follow-ups of an interaction have no nonce: a repeated one could appear twice.
             Outcome::Later(Verdict::Retry { code }) if on_success.by_token && *answer != ApiAnswer::NotSent => {
                 Verdict::Refused { code }
             }

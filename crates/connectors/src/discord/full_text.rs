@@ -5,7 +5,7 @@ use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use crate::markdown;
 
-/// What the messages of a reply show together. The beginning stays the same while the answer grows.
+/// The text that the messages of a reply show together. Its beginning is stable while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     let mut text = markdown::without_data(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
@@ -14,7 +14,7 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
         .map(|notice| notice.referring(desired.reference, language).into_owned());
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
         if !text.is_empty() {
-            // Nothing of ours may end up inside code that the agent left open.
+            // Closes code blocks that the agent left open, so that our text doesn't become code.
             text = markdown::piece(&text, 0, usize::MAX, str::to_owned).shown;
             text.push_str("\n\n");
         }

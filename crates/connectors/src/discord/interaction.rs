@@ -1,4 +1,4 @@
-//! Interactions (slash commands and buttons) into events, and the answer that the platform waits three seconds for.
+//! Converts interactions (slash commands and buttons) to events, and builds the initial response that the platform waits 3 s for.
 
 use serde_json::{Value, json};
 use tieline_core::card::choice_key;
@@ -24,16 +24,16 @@ const COMMAND: u8 = 2;
 const COMPONENT: u8 = 3;
 const AUTOCOMPLETE: u8 = 4;
 
-/// The response that changes the message whose button was pressed.
+/// Response type that updates the message whose button was pressed.
 const UPDATE_MESSAGE: u8 = 7;
 
-/// An interaction as it was read: an event or why there is none, and the initial response.
+/// A parsed interaction: an event or the reason for none, and the initial response.
 ///
 /// See [Discord Docs/Interaction Callback Type](https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-response-object-interaction-callback-type).
 #[derive(Debug, PartialEq)]
 pub(super) struct Decoded {
     pub event: Result<Event, Remark>,
-    /// `None` for an interaction that can't be answered.
+    /// `None` for an interaction that can't be responded to.
     pub response: Option<Value>,
 }
 
@@ -60,7 +60,7 @@ impl Decoded {
     }
 }
 
-/// Reads an interaction, whichever way it came.
+/// Reads an interaction from the gateway or from HTTP.
 pub(super) fn decode(interaction: &Interaction, cx: &Context<'_>) -> Decoded {
     if interaction.kind == PING {
         return Decoded::ignored("PING", json!({ "type": 1 }));
@@ -85,7 +85,7 @@ pub(super) fn decode(interaction: &Interaction, cx: &Context<'_>) -> Decoded {
     }
 }
 
-/// Who did it and where an answer goes.
+/// Who caused the interaction, and where an answer goes.
 struct Origin {
     sender: tieline_core::event::Sender,
     target: ReplyTarget,
@@ -110,13 +110,13 @@ impl Origin {
                 asker: SenderId::new(user.id.clone()),
                 message: PlatformMessageId::new(interaction.id.clone()),
                 handle: handle(interaction, cx.now),
-                // When the token has expired the answer goes into the channel as a message of its own.
+                // After the token has expired, the answer is sent to the channel as a normal message.
                 expires_at: None,
             },
         })
     }
 
-    /// The same, whose interaction `has_response`: the answer is a message of its own.
+    /// Marks the interaction as having its response if `has_response`: the answer is then a message of its own.
     fn answered(mut self, has_response: bool) -> Self {
         if has_response {
             let mut handle = self.target.handle.value().clone();
@@ -135,9 +135,9 @@ fn kind(interaction: &Interaction) -> ChatKind {
     decode::chat_kind(interaction.channel.kind, interaction.guild_id.as_deref())
 }
 
-/// The token answers the interaction without any other credential.
+/// Reply handle: the token responds to the interaction without any other credential.
 fn handle(interaction: &Interaction, now: Timestamp) -> ReplyHandle {
-    // One that seems older than its own token only shows that the clocks differ.
+    // An age above the token's lifetime only shows that the clocks differ.
     let is_plausible = |made_at: &Timestamp| (0..TOKEN_LIFE_MS).contains(&(now.as_millis() - made_at.as_millis()));
     let made_at = decode::sent_at(&interaction.id).filter(is_plausible);
     let until = made_at.unwrap_or(now).as_millis() + TOKEN_LIFE_MS;
@@ -166,7 +166,7 @@ fn command(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Decod
     Decoded::event(said(interaction, origin, text, parts), command.response())
 }
 
-/// The message that a command or a button means.
+/// The message that a command or a button stands for.
 fn said(interaction: &Interaction, origin: Origin, text: String, parts: Vec<Part>) -> Event {
     Event::Message(Message {
         id: PlatformMessageId::new(interaction.id.clone()),
@@ -185,7 +185,7 @@ fn said(interaction: &Interaction, origin: Origin, text: String, parts: Vec<Part
 fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Decoded {
     let custom_id = interaction.data.custom_id.as_str();
     let Some(button) = Button::read(custom_id) else {
-        // Answered without a trace: the button isn't one of ours.
+        // Acknowledged without a visible response: the button isn't one of ours.
         let action = action(interaction, origin, custom_id.to_owned(), String::new());
         return Decoded::event(action, json!({ "type": 6 }));
     };
@@ -230,7 +230,7 @@ fn component(interaction: &Interaction, origin: Origin, cx: &Context<'_>) -> Dec
     }
 }
 
-/// The response that shows on the message what was chosen. Of a message to everybody in a group others may still choose.
+/// The response that marks the chosen button. Below a proactive message in a group, others may still choose.
 fn marked(interaction: &Interaction, button: &Button<'_>) -> Option<Value> {
     if button.asker.is_empty() && kind(interaction) == ChatKind::Group {
         return None;
@@ -251,7 +251,7 @@ fn action(interaction: &Interaction, origin: Origin, key: String, card: String) 
     })
 }
 
-/// A sentence that only the person who acted sees.
+/// An ephemeral notice, visible only to the person who acted.
 fn whispered(notice: Notice, cx: &Context<'_>) -> Value {
     json!({ "type": 4, "data": {
         "content": notice.text(cx.account.language),
@@ -260,7 +260,7 @@ fn whispered(notice: Notice, cx: &Context<'_>) -> Value {
     }})
 }
 
-/// Responds to an interaction that came through the gateway. Its token is the credential.
+/// Responds to an interaction that came through the gateway. The interaction's token is the credential.
 ///
 /// See [Discord Docs/Create Interaction Response](https://discord.com/developers/docs/interactions/receiving-and-responding#create-interaction-response).
 pub(super) fn callback(interaction: &Interaction, response: &Value, cx: &Context<'_>) -> HttpCall {

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of Discord.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub(super) static MANIFEST: Manifest = Manifest {
     name: "Discord",
     docs: "https://discord.com/developers/docs",
     proof: Proof::Platform,
-    // `Retry-After` and the body of a 429 say it.
+    // `Retry-After` and the body of a 429 contain it.
     rate_hint: None,
-    // Addresses of attachments are signed for about a day.
+    // URLs of attachments are signed for about a day.
     media_is_short_lived: false,
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],
@@ -67,7 +67,7 @@ const ENDPOINTS: &[EndpointField] = &[EndpointField {
     default: API,
 }];
 
-/// By the names that the developer portal uses. Their sum is 274878024704.
+/// Names as in the developer portal. Their sum is 274878024704.
 ///
 /// See [Discord Docs/Permissions](https://discord.com/developers/docs/topics/permissions#permissions-bitwise-permission-flags).
 const PERMISSIONS: &[&str] = &[
@@ -79,17 +79,17 @@ const PERMISSIONS: &[&str] = &[
     "Read Message History",
 ];
 
-/// The platform reports its limits with each answer and must not be written into programs; what is fixed here keeps below those that
-/// were observed for edits.
+/// The platform reports its rate limits with each response, and they must not be hard-coded; the values here stay below the limits observed
+/// for edits.
 ///
 /// See [Discord Docs/Rate Limits](https://discord.com/developers/docs/topics/rate-limits).
 const BUDGET: Budget = Budget {
     text: LIMIT,
-    // About five changes in five seconds are let through in a channel, and several answers may grow there.
+    // A channel allows about five edits in five seconds, and several answers may grow in it.
     min_interval: Duration::from_millis(1200),
     slow_after: Duration::from_secs(60),
     slow_interval: Duration::from_secs(2),
-    // While there is no text, the typing indicator is shown again each time the bridge asks: this and its slack of five seconds.
+    // While there is no text, each request of the bridge (after this time plus a slack of five seconds) shows the typing indicator again.
     lifetime: Some(Duration::from_secs(3)),
     max_updates: None,
     quotas: &[],
@@ -128,9 +128,9 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     waiting_sign: WaitingSign::Nothing,
     reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
-    // The platform doesn't report that a person has opened the chat.
+    // The platform doesn't report when a person opens the chat.
     welcome: None,
-    // Both connections of a bot get every event, which is recognized by its id.
+    // Both connections of a bot get every event; events are deduplicated by id.
     two_sockets: true,
     hears_groups: true,
     proactive: true,
@@ -164,7 +164,8 @@ const WEBHOOK: ModeManifest = ModeManifest {
             zh: "使用 /ask：在此模式下机器人只能收到斜杠命令和按钮，收不到普通消息。",
         },
     ],
-    // An interaction's token ends after 15 minutes: the bridge asks again before, so that an answer which still grows can leave it.
+    // An interaction's token expires after 15 minutes: the bridge asks again before that, so that a growing answer can move to another
+    // message.
     budget: Budget {
         lifetime: Some(Duration::from_mins(13)),
         ..BUDGET

@@ -7,7 +7,7 @@ use tieline_core::http_types::HttpCall;
 use super::call;
 use super::settings::CDN_HOSTS;
 
-/// Attachments on the platform's content servers. Their addresses are signed for about a day.
+/// Attachments on the platform's CDN. Their URLs are signed for about a day.
 pub(super) struct Attachments;
 
 impl MediaSource for Attachments {

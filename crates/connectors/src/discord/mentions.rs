@@ -1,10 +1,10 @@
-//! Mentions and custom emoji, from the platform's markup to what a person reads.
+//! Converts mentions and custom emoji from the platform's markup to readable text.
 
 use std::collections::HashMap;
 
 use super::wire::User;
 
-/// Who the bot is: its user, and the roles that the platform manages for it, one per server.
+/// Identity of the bot: its user, and the roles that the platform manages for it, one per server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identity<'a> {
     pub user: &'a str,
@@ -22,7 +22,7 @@ impl Identity<'_> {
     }
 }
 
-/// `text` without mentions of the bot (each with one blank before it), trimmed; other mentions by name, custom emoji by theirs.
+/// Removes mentions of the bot (each with one space before it) and trims; other mentions and custom emoji become their names.
 ///
 /// See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting).
 pub(super) fn readable(text: &str, users: &[User], bot: Identity<'_>) -> String {
@@ -51,7 +51,7 @@ pub(super) fn readable(text: &str, users: &[User], bot: Identity<'_>) -> String 
 /// Longest markup: a custom emoji, whose name has at most 32 characters.
 const MAX_MARKUP: usize = 64;
 
-/// Where the markup that `text` begins with ends; 1 if there is none.
+/// End of the markup at the beginning of `text`; 1 if there is none.
 fn end_of(text: &str) -> usize {
     let inside = text.bytes().take(MAX_MARKUP).skip(1);
     let close = inside.take_while(|byte| *byte != b'<').position(|byte| byte == b'>');
@@ -61,9 +61,9 @@ fn end_of(text: &str) -> usize {
 enum Markup {
     /// A mention of the bot.
     Own,
-    /// What it reads as.
+    /// Readable text of the markup.
     Shown(String),
-    /// Text like any other, or markup that stays.
+    /// Ordinary text, or markup that is kept.
     Text,
 }
 
@@ -95,7 +95,7 @@ fn emoji(inner: &str) -> Option<&str> {
     (is_id && !name.is_empty()).then_some(name)
 }
 
-/// The name that people see.
+/// The user's display name.
 pub(super) fn name_of(user: &User) -> &str {
     let global = user.global_name.as_deref().filter(|name| !name.is_empty());
     global.unwrap_or(&user.username)
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn own_mentions_go_with_one_blank() {
+    fn own_mentions_are_removed_with_one_blank() {
         check("<@500> status", "status");
         check("hey <@!500> and <@42>, look", "hey and @Mia W, look");
         check("<@&600>", "");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_markup_reads_as_people_see_it() {
+    fn other_markup_becomes_readable_text() {
         check(
             "<@42> in <#77> <:party:1> <a:wave:22>",
             "@Mia W in <#77> :party: :wave:",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn angle_brackets_of_other_text_stay() {
+    fn angle_brackets_in_other_text_are_kept() {
         check("a < b > c <<@500>> <https://e.com> <", "a < b > c <> <https://e.com> <");
         check("<::1> <:x:> <@>", "<::1> <:x:> <@>");
     }

@@ -1,7 +1,7 @@
 //! Discord: a bot application, over the gateway or by interactions over HTTP.
 //!
-//! Messages come only through the gateway; slash commands and buttons come either way. Answers go over HTTP: to a message as messages of
-//! the channel, to an interaction with its token as long as that works.
+//! Messages come only through the gateway; slash commands and buttons come either way. Answers are sent over HTTP: to a message as messages
+//! in the channel, to an interaction with its token while that is valid.
 
 mod api_error;
 mod call;
@@ -37,11 +37,11 @@ use tieline_core::stream::StreamProtocol;
 use interaction::Decoded;
 use settings::{BOT_FIELD, CONTENT_FIELD, Settings, address};
 
-/// The message flag of what only one person sees.
+/// Flag of messages that only one person sees.
 ///
 /// See [Discord Docs/Message Flags](https://discord.com/developers/docs/resources/message#message-object-message-flags).
 const EPHEMERAL: u64 = 1 << 6;
-/// The application flags of the Message Content Intent: approved, and switched on in a small application.
+/// Application flags of the Message Content Intent: approved, and enabled in a small application.
 ///
 /// See [Discord Docs/Application Flags](https://discord.com/developers/docs/resources/application#application-object-application-flags).
 const CONTENT_FLAGS: u64 = 1 << 18 | 1 << 19;
@@ -112,7 +112,7 @@ impl Connector for Discord {
         lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
     }
 
-    /// The application itself: it names the bot's user, and its flags say which messages the bot may read.
+    /// Fetches the application: it names the bot's user, and its flags say which messages the bot may read.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         let settings = Settings::of(cx.account);
         let url = address(cx.account, "/applications/@me");
@@ -123,8 +123,8 @@ impl Connector for Discord {
         })
     }
 
-    /// The commands in both modes. The address only where interactions are to come over HTTP: the platform sends them one way, and an
-    /// address takes them away from the gateway.
+    /// The commands in both modes. The URL only if interactions are to come over HTTP: the platform delivers them one way only, and a
+    /// registered URL takes them away from the gateway.
     fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
         let mut calls = vec![commands::register(cx)];
         if cx.account.mode == ConnectionMode::Webhook && !callback_url.is_empty() {
@@ -150,7 +150,7 @@ impl Connector for Discord {
         })
     }
 
-    /// Interactions over HTTP are read whole.
+    /// Interactions over HTTP are never withheld: they arrive complete.
     fn withheld(&self, cx: &Context<'_>) -> Option<Withheld> {
         let is_gateway = cx.account.mode == ConnectionMode::LongConnection;
         let is_off = Settings::of(cx.account).content_intent == Some(false);
@@ -170,7 +170,7 @@ impl Connector for Discord {
     }
 }
 
-/// What the platform waits for. An interaction that can't be read can't be answered either.
+/// The response that the platform waits for. An interaction that can't be read can't be responded to either.
 fn received(decoded: Decoded) -> Received {
     let answer = decoded
         .response

@@ -1,4 +1,4 @@
-//! The pages of an answer: what each message of it shows.
+//! Splits an answer into pages, one for each message.
 
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 use tieline_core::thinking_display::tail;
@@ -6,16 +6,16 @@ use tieline_core::thinking_display::tail;
 use super::dialect;
 use crate::markdown::{Cutter, less_room, next_visible};
 
-/// Longest text of a message. The platform's page says characters; code units of UTF-16 are never fewer.
+/// Longest text of a message. The documentation says characters; the number of UTF-16 code units is never smaller.
 ///
 /// See [Discord Docs/Create Message](https://discord.com/developers/docs/resources/message#create-message).
 pub(super) const LIMIT: TextLimit = TextLimit {
     max: 2000,
     unit: TextUnit::Utf16,
 };
-/// Most reasoning that a message shows, though each line of it is one letter behind its mark.
+/// Longest reasoning that a message shows; it allows for lines of one letter each after the quote mark.
 const MAX_REASONING_BYTES: usize = 750;
-/// Most bytes that a code unit of UTF-16 takes in UTF-8.
+/// Largest number of UTF-8 bytes for one UTF-16 code unit.
 const BYTES_PER_UNIT: usize = 3;
 
 /// One message's text.
@@ -23,15 +23,16 @@ const BYTES_PER_UNIT: usize = 3;
 pub(super) struct Page {
     /// The text in the platform's dialect.
     pub text: String,
-    /// Where in the answer the next page begins.
+    /// Start of the next page in the answer.
     pub end: usize,
     /// Whether there is a next page.
     pub more: bool,
 }
 
-/// The page of `text` that begins at `from`. `None` if nothing but white space is left.
+/// The page of `text` that begins at `from`. `None` if only white space is left.
 ///
-/// `shown` is how far the page is shown already: it never ends before that, so that shown text doesn't move into the next message.
+/// `shown` is the end of the text that the page already shows: the page never ends before it, so that visible text doesn't move to the next
+/// message.
 pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
@@ -53,7 +54,7 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
     None
 }
 
-/// The reasoning of an agent that has said nothing yet, in small print.
+/// The reasoning of an agent that has sent no text yet, in small print.
 pub(super) fn reasoning(reasoning: &str) -> Page {
     let lines = tail(reasoning, MAX_REASONING_BYTES).lines();
     let lines = lines.map(str::trim).filter(|line| !line.is_empty());
@@ -67,7 +68,7 @@ pub(super) fn reasoning(reasoning: &str) -> Page {
     }
 }
 
-/// `text` from `from` to `end` as one message shows it.
+/// `text` from `from` to `end`, in the dialect of one message.
 pub(super) fn rendered(text: &str, from: usize, end: usize) -> String {
     rendered_of(&Cutter::new(text), from, end)
 }
@@ -77,12 +78,12 @@ fn rendered_of(cutter: &Cutter<'_>, from: usize, end: usize) -> String {
     trimmed(&whole, is_in_line(cutter.text(), from)).to_owned()
 }
 
-/// Whether a page that begins at `from` begins within a line, where a space only separated two words.
+/// Whether a page that begins at `from` begins inside a line, where a leading space only separates two words.
 fn is_in_line(text: &str, from: usize) -> bool {
     from > 0 && !text[..from].ends_with('\n')
 }
 
-/// Text without blank lines around it. A space at the beginning of a line is kept: it indents.
+/// Text without leading and trailing blank lines. Leading spaces of a line are kept as indentation.
 fn trimmed(text: &str, in_line: bool) -> &str {
     let is_blank = |c: char| matches!(c, '\n' | '\r') || (in_line && c == ' ');
     text.trim_end().trim_start_matches(is_blank)
@@ -106,7 +107,7 @@ fn cut(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
     }
 }
 
-/// A cut at a good place after `shown` if there is one that fits, else there.
+/// A cut at a good position after `shown` that still fits; otherwise at `shown`.
 fn beyond(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
     let until_shown = rendered_of(cutter, from, shown);
     let room = TextLimit {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn longest_text_is_one_page_and_one_more_character_is_two() {
+    fn longest_text_fits_one_page_and_one_more_character_needs_two() {
         for (unit, width) in [("x", 1), ("中", 1), ("😀", 2)] {
             let fits = unit.repeat(2000 / width);
             assert_eq!(pages(&fits).len(), 1, "{unit}");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_text_stays_in_its_message_when_the_answer_goes_on() {
+    fn shown_text_stays_in_its_message_while_the_answer_grows() {
         let head = format!("{}\n\n{}", "a ".repeat(700), "b ".repeat(280));
         let shown = page(&head, 0, 0).unwrap();
         assert!(!shown.more);
@@ -177,7 +178,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn pages_fit_and_hold_every_word(text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\|\n|\\|--\\|\n|> |😀|__){200,900}") {
+        fn pages_fit_and_contain_every_word(text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\|\n|\\|--\\|\n|> |😀|__){200,900}") {
             let pages = pages(&text);
             prop_assert!(pages.iter().all(|page| LIMIT.fits(&page.text)));
             let all = pages.iter().map(|page| page.text.as_str()).collect::<Vec<_>>().join("\n");
@@ -188,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn growing_pages_never_take_text_back(text in "([a-z]{1,9}[ \n]|\n\n|中文。|😀){300,900}", step in 1usize..400) {
+        fn growing_pages_never_lose_shown_text(text in "([a-z]{1,9}[ \n]|\n\n|中文。|😀){300,900}", step in 1usize..400) {
             let (mut at, mut shown) = (0, 0);
             while at < text.len() {
                 at = (at + step..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! From what is shown to what is desired: the next move.
+//! Plans the next move towards the desired state.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use super::full_text;
 use super::pages::{self, LIMIT, Page};
 use super::progress::{Bubble, DiscordProgress, MessageId, digest};
 
-/// How long a token of an interaction works, with a margin for the last call already taken off.
+/// Lifetime of an interaction's token, minus a margin for the last call.
 ///
 /// See [Discord Docs/Followup Messages](https://discord.com/developers/docs/interactions/receiving-and-responding#followup-messages).
 pub(super) const TOKEN_LIFE_MS: i64 = 15 * 60 * 1000 - 15_000;
-/// The typing indicator lasts ten seconds.
+/// Interval of repeating the typing indicator, which lasts ten seconds.
 ///
 /// See [Discord Docs/Trigger Typing Indicator](https://discord.com/developers/docs/resources/channel#trigger-typing-indicator).
 const TYPING: Duration = Duration::from_secs(7);
-/// How long an initial response may take: the platform waits for three seconds, the rest is for the way there and clocks that differ.
+/// Time limit of an initial response: the platform waits three seconds; the rest allows for network latency and clock differences.
 const RESPONSE_MS: i64 = 5000;
-/// This long before its token expires a message that still grows says that it goes on elsewhere.
+/// Time before its token expires at which a growing message says that the answer continues elsewhere.
 const CLOSING: Duration = Duration::from_secs(105);
 
-/// One call's worth of change.
+/// A change by one call.
 #[derive(Debug, PartialEq)]
 pub(super) enum Move {
     /// Show the typing indicator.
@@ -39,29 +39,29 @@ pub(super) enum Move {
     Edit(Aim, MessageId),
 }
 
-/// How a message is created.
+/// Ways to create a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// By filling in the response that the interaction was promised.
+    /// Fill in the deferred response of the interaction.
     Original,
-    /// As another message with the interaction's token.
+    /// Send a follow-up message with the interaction's token.
     FollowUp,
-    /// In the channel.
+    /// Send it to the channel.
     Channel,
 }
 
-/// What a message should show.
+/// Desired content of a message.
 #[derive(Debug, PartialEq)]
 pub(super) struct Aim {
     pub page: Page,
     pub button: Option<Action>,
-    /// Whether the buttons of the card are below it.
+    /// Whether the card's buttons are below it.
     pub has_card: bool,
-    /// Whether it says that the answer goes on in another message.
+    /// Whether it says that the answer continues in another message.
     pub continued: bool,
 }
 
-/// What is desired, what is shown, and all that decides between them.
+/// The desired reply, the progress, and everything else that the next move depends on.
 pub(super) struct Situation<'a> {
     pub desired: &'a DesiredReply<'a>,
     pub to: &'a ReplyTarget,
@@ -97,7 +97,7 @@ impl<'a> Situation<'a> {
         Ok(situation)
     }
 
-    /// The next move. `None` if everything is as it should be.
+    /// The next move. `None` if the chat is in the desired state.
     pub(super) fn next(&self) -> Option<Move> {
         if self.shown.ending && self.desired.stage != Stage::Final {
             return None;
@@ -117,7 +117,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether this stage shows text at all.
+    /// Whether this stage shows text.
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
@@ -127,7 +127,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether the reasoning stands where the text will begin.
+    /// Whether the reasoning is shown in the place of the text.
     fn shows_reasoning(&self) -> bool {
         let bubble = &self.shown.bubble;
         let untouched = bubble.number == 0 && bubble.end == 0;
@@ -138,14 +138,14 @@ impl<'a> Situation<'a> {
         self.desired.stage != Stage::Final
     }
 
-    /// An interaction shows by itself that it is being answered.
+    /// Interactions need no typing indicator: the deferred response shows that an answer is coming.
     fn is_typing_due(&self) -> bool {
         let rested = |typed_at: Timestamp| self.cx.now.since(typed_at) >= TYPING;
         let nothing_shown = self.shown.bubble.message.is_none();
         !self.desired.proactive && nothing_shown && self.token().is_none() && self.shown.typed_at.is_none_or(rested)
     }
 
-    /// A proactive message may be for a person, whose direct channel isn't known.
+    /// A proactive message may be for a person whose direct channel isn't known.
     fn needs_direct_channel(&self) -> bool {
         let chat = &self.to.chat;
         let names_person = chat.kind == ChatKind::Direct && chat.id.as_str() == self.to.asker.as_str();
@@ -157,9 +157,9 @@ impl<'a> Situation<'a> {
         self.shown.direct.as_deref().unwrap_or(self.to.chat.id.as_str())
     }
 
-    /// The interaction's token, while it works.
+    /// The interaction's token, if usable.
     pub(super) fn token(&self) -> Option<&'a str> {
-        // The response of the interaction is its answer, which another message must not take the place of.
+        // A proactive message must not use up the interaction's deferred response, which is for the answer.
         let is_usable = !self.shown.token_closed && !self.desired.proactive;
         interaction_token(self.to, self.cx).filter(|_| is_usable)
     }
@@ -168,20 +168,20 @@ impl<'a> Situation<'a> {
         token_ends(self.to)
     }
 
-    /// Whether the initial response may still be on its way to the platform, which knows no token before it.
+    /// Whether the platform may not have processed the initial response yet, before which the token is unknown to it.
     pub(super) fn is_token_young(&self) -> bool {
         let known_from = |until: Timestamp| until.as_millis() - TOKEN_LIFE_MS + RESPONSE_MS;
         self.token_ends()
             .is_some_and(|until| self.cx.now.as_millis() < known_from(until))
     }
 
-    /// Whether the token works for so short a time that an answer which grows had better leave it.
+    /// Whether the token expires so soon that a growing answer should stop using it.
     fn is_closing(&self) -> bool {
         self.token_ends()
             .is_some_and(|until| self.cx.now.after(CLOSING) >= until)
     }
 
-    /// Whether the interaction has its response, and promises none.
+    /// Whether the interaction has its response and no deferred one is pending.
     fn is_answered(&self) -> bool {
         self.to.handle.value().get(ANSWERED).is_some()
     }
@@ -204,7 +204,7 @@ impl<'a> Situation<'a> {
         reachable && !bubble.frozen
     }
 
-    /// What the current message should show. `None` if there is no text for it.
+    /// Desired content of the current message. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
         let bubble = &self.shown.bubble;
         let shown = bubble.shown_of(&self.text);
@@ -225,7 +225,7 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// Whether the current message has to say that the answer goes on elsewhere.
+    /// Whether the current message has to say that the answer continues elsewhere.
     fn leaves_token(&self) -> bool {
         let by_token = matches!(
             self.shown.bubble.message,
@@ -259,10 +259,10 @@ impl<'a> Situation<'a> {
         action.filter(|_| is_answer)
     }
 
-    /// Leaves behind messages that are as they should be and can't hold more.
+    /// Moves past messages that are in their desired state and full.
     fn advance(&mut self) {
         if !self.shown.bubble.fits(&self.text) {
-            // The agent has changed what earlier messages show: nothing less than the whole text is right.
+            // The agent has changed text in earlier messages: the whole text has to be sent again.
             self.shown.bubble.start = 0;
             self.shown.bubble.start_tail.clear();
         }
@@ -275,7 +275,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Where the current message ends, if it is finished and something is left for another one.
+    /// End of the current message, if it is finished and text remains for another one.
     fn full_at(&self) -> Option<usize> {
         let bubble = &self.shown.bubble;
         let end = bubble.shown_of(&self.text)?;
@@ -287,7 +287,7 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// An interaction's token, while it works.
+/// The interaction's token, while it is valid.
 pub(super) fn interaction_token<'a>(to: &'a ReplyTarget, cx: &Context<'_>) -> Option<&'a str> {
     let until = token_ends(to)?;
     to.handle.text("interaction").filter(|_| cx.now < until)
@@ -298,12 +298,12 @@ fn token_ends(to: &ReplyTarget) -> Option<Timestamp> {
     Some(Timestamp::from_millis(until))
 }
 
-/// Whether a message shows `aim` already.
+/// Whether a message already shows `aim`.
 fn shows(bubble: &Bubble, aim: &Aim) -> bool {
     bubble.text == digest(&aim.page.text) && bubble.button == word(aim) && bubble.end == aim.page.end
 }
 
-/// How the buttons of a message are remembered.
+/// Word by which a message's buttons are stored.
 pub(super) fn word(aim: &Aim) -> String {
     let own = aim.button.map(Action::word).unwrap_or_default();
     match aim.has_card {

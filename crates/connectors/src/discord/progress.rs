@@ -1,35 +1,35 @@
-//! How far a reply has come, as it is stored between calls.
+//! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
 
-/// Everything that later calls need to know of the earlier ones.
+/// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct DiscordProgress {
-    /// How often an operator had the reply shown again.
+    /// How often an operator restarted the reply.
     #[serde(skip_serializing_if = "is_default")]
     pub round: u32,
-    /// The call whose success leads here.
+    /// The call whose success leads to this progress.
     #[serde(skip_serializing_if = "is_default")]
     pub call: CallKind,
-    /// The final text has begun to be shown, so nothing earlier may be any more.
+    /// Whether the final text has begun to be shown, so no earlier stage may be shown any more.
     #[serde(skip_serializing_if = "is_default")]
     pub ending: bool,
-    /// The bot may not read the channel's history, so its messages can't refer to others.
+    /// Whether the bot lacks permission to read the channel's history, so its messages can't be replies.
     #[serde(skip_serializing_if = "is_default")]
     pub without_reference: bool,
-    /// The interaction's token doesn't work any more.
+    /// Whether the interaction's token has expired or is invalid.
     #[serde(skip_serializing_if = "is_default")]
     pub token_closed: bool,
-    /// The interaction's token was so young at the call that the platform may not have known it yet.
+    /// Whether the interaction's token was so young at the call that the platform may not have known it yet.
     #[serde(skip_serializing_if = "is_default")]
     pub token_young: bool,
-    /// The platform blocks the text itself: a notice replaces it.
+    /// Whether the platform blocks the text: a notice replaces it.
     #[serde(skip_serializing_if = "is_default")]
     pub withheld: bool,
-    /// The direct channel that was opened to a person.
+    /// The direct channel opened for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct: Option<String>,
     /// When the typing indicator was last shown.
@@ -38,7 +38,7 @@ pub(super) struct DiscordProgress {
         skip_serializing_if = "Option::is_none"
     )]
     pub typed_at: Option<Timestamp>,
-    /// The message that is being written.
+    /// The current message.
     pub bubble: Bubble,
 }
 
@@ -47,7 +47,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl DiscordProgress {
-    /// What must not be forgotten: without the text that a message shows, which can be shown again in its place.
+    /// The part that must be stored durably: not the text that a message shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         self.bubble.end = 0;
         (self.bubble.end_tail, self.bubble.text) = <_>::default();
@@ -59,7 +59,7 @@ impl DiscordProgress {
         }
     }
 
-    /// The beginning of the next round.
+    /// Progress at the start of the next round.
     pub(super) fn next_round(&self) -> Self {
         Self {
             round: self.round + 1,
@@ -72,7 +72,7 @@ impl DiscordProgress {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
-    /// None yet.
+    /// No call yet.
     #[default]
     None,
     /// Shows the typing indicator.
@@ -81,9 +81,9 @@ pub(super) enum CallKind {
     OpenDirect,
     /// Creates a message in the channel.
     Send,
-    /// Creates another message with the interaction's token.
+    /// Sends a follow-up message with the interaction's token.
     FollowUp,
-    /// Fills in the response that the interaction was promised.
+    /// Fills in the deferred response of the interaction.
     EditOriginal,
     /// Changes a message.
     Edit,
@@ -95,12 +95,12 @@ pub(super) enum CallKind {
 pub(super) struct Bubble {
     /// Its number, from 0.
     pub number: u32,
-    /// Where in the answer it begins.
+    /// Its start in the answer.
     pub start: usize,
-    /// Digest of the text before `start`, by which a changed answer is noticed.
+    /// Digest of the text before `start`, to detect a changed answer.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub start_tail: String,
-    /// Where in the answer its text ends.
+    /// End of its text in the answer.
     pub end: usize,
     /// Digest of the text before `end`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -111,24 +111,24 @@ pub(super) struct Bubble {
     /// The button that it shows.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub button: String,
-    /// Where it is, once it was sent.
+    /// Its location, once it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
-    /// It says that the answer goes on in another message.
+    /// Whether it says that the answer continues in another message.
     #[serde(skip_serializing_if = "is_default")]
     pub continued: bool,
-    /// The platform refuses further changes of it.
+    /// Whether the platform refuses further edits of it.
     #[serde(skip_serializing_if = "is_default")]
     pub frozen: bool,
 }
 
-/// Where a message is.
+/// Location of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MessageId {
-    /// The response that the interaction was promised.
+    /// The deferred response of the interaction.
     Original,
-    /// A message that was made with the interaction's token.
+    /// A follow-up message of the interaction.
     FollowUp(String),
     /// A message in the channel.
     Channel(String),
@@ -147,7 +147,7 @@ impl Bubble {
         }
     }
 
-    /// The same text once more, in another message.
+    /// The same text again, in another message.
     pub(super) fn again(&self) -> Self {
         Self {
             number: self.number + 1,
@@ -157,19 +157,19 @@ impl Bubble {
         }
     }
 
-    /// Whether it still begins where it did in `text`.
+    /// Whether the text before it in `text` is unchanged.
     pub(super) fn fits(&self, text: &str) -> bool {
         self.start == 0 || (text.is_char_boundary(self.start) && self.start_tail == tail(text, self.start))
     }
 
-    /// How far `text` is shown, if what is shown is still what it says.
+    /// End of the shown part of `text`, if the shown text is still part of it.
     pub(super) fn shown_of(&self, text: &str) -> Option<usize> {
         let is_shown = self.message.is_some() && self.end > self.start && text.is_char_boundary(self.end);
         (is_shown && self.end_tail == tail(text, self.end)).then_some(self.end)
     }
 }
 
-/// Bytes before a position whose digest shows whether an answer is still the same there.
+/// Number of bytes before a position whose digest shows whether the answer changed there.
 const TAIL: usize = 64;
 
 pub(super) fn tail(text: &str, at: usize) -> String {
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_answers_are_noticed() {
+    fn changed_answers_are_detected() {
         let text = "一二三四五六七八九十".repeat(10);
         let bubble = Bubble::default().next(150, &text);
         assert!(bubble.fits(&text) && bubble.fits(&format!("{text} more")));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_still_said_counts_as_shown() {
+    fn only_text_still_in_the_answer_counts_as_shown() {
         let mut bubble = Bubble::default();
         assert_eq!(bubble.shown_of("abc"), None);
         (bubble.end, bubble.end_tail) = (8, tail("one two three", 8));

@@ -1,4 +1,4 @@
-//! Credentials, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use tieline_core::account::{Account, ConnectionMode, Credentials, InvalidSetting};
 use tieline_core::secret::Secret;
@@ -7,18 +7,18 @@ use tieline_core::secret::Secret;
 ///
 /// See [Discord Docs/API Reference](https://discord.com/developers/docs/reference#base-url).
 pub(super) const API: &str = "https://discord.com/api/v10";
-/// Hosts that a gateway answer may name.
+/// Allowed hosts of the gateway's URL.
 pub(super) const GATEWAY_HOSTS: &[&str] = &[".discord.gg"];
 /// Hosts that attachments are downloaded from.
 ///
 /// See [Discord Docs/Signed Attachment CDN URLs](https://discord.com/developers/docs/reference#signed-attachment-cdn-urls).
 pub(super) const CDN_HOSTS: &[&str] = &["cdn.discordapp.com", "media.discordapp.net"];
-/// The field that keeps the bot's own user id, which the probe learns.
+/// Field with the bot's own user id, set by the probe.
 pub(super) const BOT_FIELD: &str = "botUserId";
-/// The field that keeps whether the Message Content Intent is enabled (`yes` or `no`), which the probe learns.
+/// Field that says whether the Message Content Intent is enabled (`yes` or `no`), set by the probe.
 pub(super) const CONTENT_FIELD: &str = "messageContent";
 
-/// One application, as its connector works with it.
+/// Parsed settings of one application.
 pub(super) struct Settings {
     pub token: Secret,
     pub application: String,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     pub(super) fn read(mode: ConnectionMode, credentials: &Credentials) -> Result<Self, InvalidSetting> {
         let token = credentials.require("botToken")?;
-        // The portal's button copies the bare token; tutorials show it with the word of the header before it.
+        // The portal's button copies the bare token; tutorials show it with the header's prefix.
         let token = token.trim().trim_start_matches("Bot ");
         if token.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(invalid("botToken", "must be one word without spaces"));
@@ -69,7 +69,7 @@ impl Settings {
             .expect("an account is handed to the connector that prepared it")
     }
 
-    /// The bot's user id. Until the platform has reported it, the application's id, which it equals for all but old applications.
+    /// The bot's user id. Until the platform has reported it, the application's id, which is the same except for old applications.
     pub(super) fn bot_id(&self) -> &str {
         self.bot.as_deref().unwrap_or(&self.application)
     }
@@ -85,12 +85,12 @@ fn key(text: &str) -> Result<[u8; 32], InvalidSetting> {
     Ok(key)
 }
 
-/// Whether `id` has the shape of the platform's ids: a 64-bit number in decimal.
+/// Whether `id` has the format of the platform's ids: a 64-bit number in decimal.
 pub(super) fn is_snowflake(id: &str) -> bool {
     !id.is_empty() && id.len() <= 20 && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The address of `path` below the account's API base.
+/// URL of `path` below the account's API base.
 pub(super) fn address(account: &Account, path: &str) -> String {
     format!("{}{path}", account.endpoint("apiBase", API))
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn token_is_kept_without_the_word_of_the_header() {
+    fn token_is_stored_without_the_header_prefix() {
         let credentials = [("botToken", " Bot abc.def\n"), ("applicationId", "139")];
         let read = Settings::read(ConnectionMode::LongConnection, &credentials.into_iter().collect()).unwrap();
         assert_eq!(read.token.expose(), "abc.def");

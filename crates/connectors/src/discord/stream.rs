@@ -1,4 +1,4 @@
-//! The gateway: where it is, how a connection begins and how a session goes on after one was lost.
+//! Gateway: its URL, the start of a connection, and the resumption of a session after one was lost.
 //!
 //! See [Discord Docs/Gateway](https://discord.com/developers/docs/events/gateway).
 
@@ -18,15 +18,15 @@ use self::session::Session;
 use super::settings::{GATEWAY_HOSTS, Settings, address};
 use super::{call, wire};
 
-/// The version and the encoding, which the platform never puts into the addresses that it returns.
+/// Version and encoding, which the URLs returned by the platform never contain.
 const QUERY: &str = "/?v=10&encoding=json";
-/// Servers with many channels and roles are described in one message. A longer message would end the connection each time.
+/// Servers with many channels and roles are described in one message. A message above the limit ends the connection, every time.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
-/// The close code that keeps the session: 1000 and 1001 would end it, and with it what it still has to deliver.
+/// Close code that keeps the session resumable: 1000 and 1001 would end it, together with its undelivered events.
 const CLOSE_AND_RESUME: u16 = 4000;
-/// Attempts to resume at the address that the platform named for it.
+/// Number of attempts to resume at the URL that the platform named for it.
 const AT_RESUME_URL: u32 = 2;
-/// Attempts to resume at all; after that the session is given up.
+/// Total number of attempts to resume; after that the session is given up.
 const MOST_RESUMES: u32 = 3;
 
 /// The gateway of a bot.
@@ -52,7 +52,7 @@ impl StreamProtocol for Gateway {
         Ok(socket(&cursor.gateway, &cursor))
     }
 
-    /// Goes on with the session that was saved, or with an intent less than the platform refused.
+    /// Resumes the stored session, or connects without the intent that the platform refused.
     fn resume(&self, cursor: &str, failures: u32, cx: &Context<'_>) -> Option<SocketAddress> {
         let cursor = Cursor::read(cursor)?;
         if failures > MOST_RESUMES || !cx.account.may_call(&cursor.gateway, GATEWAY_HOSTS) {
@@ -61,7 +61,7 @@ impl StreamProtocol for Gateway {
         let Some(session) = &cursor.session else {
             return cursor.without_content.then(|| socket(&cursor.gateway, &cursor));
         };
-        // The intent was switched on or off since: a resumed session would keep the old one.
+        // The intent was enabled or disabled since: a resumed session would keep the old setting.
         if session.has_content != wants_content(cx) {
             return None;
         }
@@ -94,8 +94,8 @@ impl StreamProtocol for Gateway {
     }
 }
 
-/// Whether the Message Content Intent is asked for: only where it is known to be enabled, because the platform refuses the whole
-/// connection otherwise.
+/// Whether to request the Message Content Intent: only if it is known to be enabled, because otherwise the platform refuses the whole
+/// connection.
 fn wants_content(cx: &Context<'_>) -> bool {
     Settings::of(cx.account).content_intent == Some(true)
 }
@@ -133,7 +133,7 @@ fn gateway(answer: &ApiAnswer) -> Result<wire::GatewayBot, Refusal> {
         serde_json::from_slice(body).map_err(|_| passing("gateway_answer_not_readable", None))?;
     let limit = &gateway.session_start_limit;
     if limit.remaining == 0 {
-        // One session more, and the platform ends all of them and replaces the bot's token.
+        // If the bot started one session more, the platform would end all of them and reset the bot's token.
         let reset_after = Duration::from_millis(limit.reset_after);
         return Err(passing("session_start_limit_reached", Some(reset_after)));
     }

@@ -1,4 +1,4 @@
-//! Proof that an interaction request comes from Discord.
+//! Authentication of interaction requests.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use tieline_core::connector::Rejection;
@@ -6,7 +6,7 @@ use tieline_core::http_types::WebhookRequest;
 
 use super::settings::Settings;
 
-/// A request body that Discord has signed. Only [`verify`] makes one.
+/// A request body that Discord has signed. Created only by [`verify`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Authentic<'a>(&'a [u8]);
 
@@ -16,7 +16,7 @@ impl<'a> Authentic<'a> {
     }
 }
 
-/// Checks the Ed25519 signature over the timestamp header and the body, both byte by byte as they came.
+/// Verifies the Ed25519 signature over the timestamp header and the body, both as received.
 ///
 /// See [Discord Docs/Interactions: Security and Authorization](https://discord.com/developers/docs/interactions/overview#setting-up-an-endpoint-validating-security-request-headers).
 pub(super) fn verify<'a>(request: &'a WebhookRequest, settings: &Settings) -> Result<Authentic<'a>, Rejection> {

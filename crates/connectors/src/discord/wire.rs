@@ -1,14 +1,14 @@
-//! Discord's JSON, field for field, as far as it is read.
+//! Discord's JSON: the fields that we use.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// An id that must be a JSON string: as a number it would already have lost digits.
+/// An id. Must be a JSON string: a number would already have lost digits.
 pub(super) type Snowflake = String;
 
-/// A gateway frame. The payload is parsed once its kind is known: most are of no use and some are large.
+/// A gateway frame. The payload is parsed once its type is known: most payloads are unused, and some are large.
 ///
 /// See [Discord Docs/Gateway Event Payload Structure](https://discord.com/developers/docs/events/gateway-events#payload-structure).
 #[derive(Debug, Deserialize)]
@@ -37,7 +37,7 @@ pub(super) struct Ready {
     pub user: User,
 }
 
-/// A server as `GUILD_CREATE` shows it.
+/// A server in `GUILD_CREATE`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Guild {
     #[serde(default)]
@@ -58,7 +58,7 @@ pub(super) struct Role {
     pub tags: RoleTags,
 }
 
-/// Which bot a managed role belongs to.
+/// The bot that a managed role belongs to.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RoleTags {
     #[serde(default)]
@@ -84,7 +84,7 @@ pub(super) struct User {
 pub(super) struct Member {
     #[serde(default)]
     pub nick: Option<String>,
-    /// Absent in messages, whose author is beside the member.
+    /// Absent in messages, which have the author in a field of their own.
     #[serde(default)]
     pub user: Option<User>,
 }
@@ -115,7 +115,7 @@ pub(super) struct Message {
     pub message_snapshots: Vec<Snapshot>,
 }
 
-/// What a message says: the fields that the Message Content Intent covers, and what is needed to read them.
+/// Content of a message: the fields that the Message Content Intent covers, and those needed to read them.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct MessageBody {
     #[serde(default, deserialize_with = "or_default")]
@@ -205,7 +205,7 @@ pub(super) struct InteractionData {
     pub resolved: Resolved,
 }
 
-/// What the options of a slash command refer to.
+/// Objects that the options of a slash command refer to.
 ///
 /// See [Discord Docs/Resolved Data Structure](https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-resolved-data-structure).
 #[derive(Debug, Default, Deserialize)]
@@ -234,7 +234,7 @@ pub(super) struct GatewayBot {
     pub session_start_limit: SessionStartLimit,
 }
 
-/// How many more sessions the bot may start.
+/// Number of sessions that the bot may still start.
 #[derive(Debug, Deserialize)]
 pub(super) struct SessionStartLimit {
     pub remaining: u32,
@@ -254,7 +254,7 @@ pub(super) struct Application {
     pub bot: Option<User>,
 }
 
-/// Fields of API answers: of errors, of rate limits, of messages.
+/// Fields of API responses: errors, rate limits, messages.
 ///
 /// See [Discord Docs/Rate Limits](https://discord.com/developers/docs/topics/rate-limits#exceeding-a-rate-limit).
 #[derive(Debug, Default, Deserialize)]
@@ -272,7 +272,7 @@ pub(super) struct ApiBody {
     pub content: Option<String>,
 }
 
-/// `null` where the platform has withheld a text.
+/// `null` if the platform has withheld a text.
 fn or_default<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
     Option::deserialize(text).map(Option::unwrap_or_default)
 }

@@ -1,4 +1,4 @@
-//! The platform's error codes that we act on. Every other one is permanent.
+//! Error codes of the platform that we act on. All others are permanent refusals.
 //!
 //! See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN),
 //! [发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create) and
@@ -10,18 +10,18 @@ use tieline_core::http_types::ApiAnswer;
 
 use super::wire::ApiBody;
 
-/// What a code asks for.
+/// Meaning of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The access token is not valid any more.
     Token,
-    /// Too fast, or too many at once.
+    /// Rate limit exceeded, or too many concurrent calls.
     Busy,
-    /// The platform's own trouble, or something that is just happening.
+    /// A transient fault of the platform, or an operation in progress.
     Passing,
-    /// The message that is answered is withdrawn, deleted or not visible.
+    /// The message that is replied to is withdrawn, deleted or not visible.
     TargetGone,
-    /// The chat takes no replies in topics.
+    /// The chat doesn't support replies in topics.
     NoTopic,
     /// The chat or the person can't be reached, or not by this bot.
     Unreachable,
@@ -29,27 +29,27 @@ pub(super) enum Meaning {
     Withheld,
     /// The text is too long.
     TooLong,
-    /// More tables or elements than a card holds.
+    /// More tables or elements than a card may have.
     TooManyTables,
-    /// Streaming has ended: it can be switched on again.
+    /// Streaming has ended: it can be enabled again.
     StreamClosed,
     /// A click on the card is being processed.
     Clicking,
-    /// The sequence number, or the idempotency key, is used up: the next one.
+    /// The sequence number or the idempotency key was used before: try the next one.
     Sequence,
-    /// This card takes no more.
+    /// This card accepts no more content.
     CardFull,
-    /// Not this way.
+    /// Any other refusal.
     Other,
 }
 
 /// Success.
 pub(super) const OK: i64 = 0;
-/// Messages to one chat or person come too fast.
+/// Rate limit of messages to one chat or person.
 pub(super) const CHAT_LIMIT: i64 = 230_020;
 /// The bot lacks a permission.
 pub(super) const SCOPE_MISSING: i64 = 99_991_672;
-/// The code under which the platform wraps a card's faults; the fault itself is in the message.
+/// Code that wraps the errors of cards; the actual error is in the message.
 const CARD_FAULT: i64 = 230_099;
 
 pub(super) fn meaning(code: i64, message: &str) -> Meaning {
@@ -57,7 +57,7 @@ pub(super) fn meaning(code: i64, message: &str) -> Meaning {
         99_991_663 | 99_991_664 | 99_991_665 | 99_991_671 => Meaning::Token,
         99_991_400 | 11_232 | CHAT_LIMIT => Meaning::Busy,
         230_049 => Meaning::Passing,
-        // 231003 is the same for reactions.
+        // 231003 is the equivalent for reactions.
         230_011 | 230_019 | 230_050 | 230_110 | 231_003 => Meaning::TargetGone,
         230_071 | 230_072 => Meaning::NoTopic,
         99_991_662 | 99_991_401 | 99_991_403 => Meaning::Unreachable,
@@ -90,21 +90,21 @@ fn card_fault(message: &str) -> Meaning {
     }
 }
 
-/// Whether asking again may help.
+/// Whether a retry may succeed.
 pub(super) fn is_passing(code: i64) -> bool {
     matches!(meaning(code, ""), Meaning::Busy | Meaning::Passing)
 }
 
-/// "Try again", in the answer to a download.
+/// "Try again", in the response to a download.
 ///
 /// See [Feishu Docs/获取消息中的资源文件](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-resource/get).
 const TRY_AGAIN: i64 = 234_019;
-/// The same page's code for a token that isn't accepted.
+/// Code of a refused token, from the same page.
 const UNAUTHORIZED: i64 = 234_002;
 /// The call carried no token, or an unreadable one.
 const NO_TOKEN: i64 = 99_991_661;
 
-/// The body of an answer that says yes.
+/// The body of a successful response.
 pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, MediaError> {
     let ApiAnswer::Answered { status, .. } = answer else {
         return Err(MediaError::Passing);
@@ -116,13 +116,13 @@ pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, MediaError> {
     }
 }
 
-/// What came in place of a file: JSON, as for every call.
+/// Error of a download: JSON in place of the file, as for every call.
 pub(super) fn of_download(status: u16, body: &[u8]) -> MediaError {
     let body: Option<ApiBody> = serde_json::from_slice(body).ok();
     why(status, body.and_then(|body| body.code))
 }
 
-/// What a refusal means. The body speaks first: business errors come with status 400.
+/// Meaning of a refusal. The body takes precedence, because business errors come with status 400.
 fn why(status: u16, code: Option<i64>) -> MediaError {
     match code {
         Some(UNAUTHORIZED | NO_TOKEN) => MediaError::TokenExpired,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_download_says_whether_to_ask_again() {
+    fn refused_download_says_whether_a_retry_may_help() {
         for code in [99_991_663, 99_991_661, 99_991_671, 234_002] {
             check(
                 400,

@@ -1,12 +1,12 @@
-//! Cards, version 2.0. An unknown property is an error there, so each one here is documented.
+//! Cards, version 2.0. They must not contain unknown properties, so each one here is documented.
 //!
 //! See [Feishu Docs/卡片 JSON 2.0 结构](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-structure).
 
 use serde_json::{Value, json};
 
-/// The element that holds the text.
+/// Id of the element with the text.
 pub(super) const TEXT: &str = "stream_md";
-/// Longest line in the list of chats, in characters.
+/// Longest summary for the list of chats, in characters.
 const SUMMARY: usize = 60;
 
 /// A card whose text will be streamed.
@@ -24,7 +24,7 @@ pub(super) fn streaming(text: &str, summary: &str) -> Value {
     card(&config, text, Vec::new())
 }
 
-/// A card that is not being written.
+/// A card that is not streamed.
 pub(super) fn still(text: &str, buttons: Vec<Value>) -> Value {
     let config = json!({ "streaming_mode": false, "update_multi": true, "summary": { "content": summary(text) } });
     card(&config, text, buttons)
@@ -36,12 +36,12 @@ fn card(config: &Value, text: &str, buttons: Vec<Value>) -> Value {
     json!({ "schema": "2.0", "config": config, "body": { "elements": elements } })
 }
 
-/// The settings that end or resume the writing.
+/// Settings that end or resume streaming.
 pub(super) fn settings(open: bool, summary: &str) -> Value {
     json!({ "config": { "streaming_mode": open, "summary": { "content": summary } } })
 }
 
-/// The first words, without marks, for the list of chats.
+/// Summary for the list of chats: the first words, without markup.
 pub(super) fn summary(text: &str) -> String {
     let plain: String = text
         .lines()

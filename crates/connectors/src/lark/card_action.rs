@@ -1,4 +1,4 @@
-//! The value of our buttons: the platform returns it with the click, unchanged.
+//! Value of our buttons: the platform returns it unchanged with a click.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,13 +7,13 @@ use tieline_core::event::{ChatKind, NEW_SESSION_KEY};
 use tieline_core::ids::ReplyId;
 use tieline_core::reply::ReplyTarget;
 
-/// Key of the button that starts a new session. Constant: cards that were sent long ago have it.
+/// Key of the button that starts a new session. Must not change: old cards contain it.
 const NEW_SESSION: &str = "new_session";
 
 /// A click reports neither the kind of chat nor the topic, so the button carries both.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Button {
-    /// What it does.
+    /// Its action.
     #[serde(rename = "tieline")]
     pub key: String,
     /// The reply that the card belongs to.
@@ -23,10 +23,10 @@ pub(super) struct Button {
     pub chat: ChatKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
-    /// Who may press it in a group. Empty: everybody.
+    /// Who may press it in a group. Empty: everyone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub asker: String,
-    /// What it says, for the words that answer a click on a button of a card.
+    /// Its label, for the toast that confirms a click on a card's button.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
 }
@@ -36,7 +36,7 @@ const fn group() -> ChatKind {
 }
 
 impl Button {
-    /// What the platform hands back: the object, or the object as text.
+    /// Parses the value in a click: an object, or an object encoded as text.
     pub(super) fn read(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => serde_json::from_str(text).ok(),
@@ -44,7 +44,7 @@ impl Button {
         }
     }
 
-    /// The button's action, as the key of a core event.
+    /// The button's action, as the key in an event.
     pub(super) fn action(&self) -> &str {
         match self.key.as_str() {
             NEW_SESSION => NEW_SESSION_KEY,

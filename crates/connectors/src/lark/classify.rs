@@ -1,4 +1,4 @@
-//! The platform's answers: what is shown now, and which ways are closed.
+//! Classification of responses: what is shown now, and which ways are closed.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use super::api_error::{self, Meaning};
 use super::progress::{Call, CallKind, LarkProgress, Sign, Way};
 use super::wire::ApiBody;
 
-/// A card can't change while a click on it is processed.
+/// Delay while a click is processed, during which a card can't be changed.
 const CLICK: Duration = Duration::from_secs(1);
-/// How long streamed cards are left alone that the bot has no permission for: as long as on any other platform.
+/// Cooldown of streamed cards that the bot has no permission for: as long as on any other platform.
 const CARDS_REST: Duration = Duration::from_mins(30);
-/// Sequence numbers in a row that may be refused before a card is given up.
+/// Number of consecutive refused sequence numbers after which a card is given up.
 const MAX_REFUSED: u32 = 6;
 /// How often a message is halved because the platform finds it too long.
 const MAX_SHRUNK: u32 = 5;
 
-/// Classifies the answer to a call.
+/// Classifies the response to a call.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned { before, on_success } = match sent.read::<LarkProgress>() {
         Ok(planned) => planned,
@@ -45,12 +45,12 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     match read.meaning {
         None if call.kind == CallKind::CreateCard && read.body.text("card_id").is_none() => refused(read).not_created(),
         Some(meaning) if !call.kind.is_decoration() => refused(read).verdict(meaning),
-        // A decoration that fails is given up.
+        // A failed decoration is given up.
         _ => accepted(on_success, call.kind, &read.body),
     }
 }
 
-/// Progress after success, with the ids that the answer brings.
+/// Progress after success, with the ids in the response.
 fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict {
     shown.call = None;
     let id = |name: &str| body.text(name).map(str::to_owned);
@@ -67,10 +67,10 @@ fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict 
     Verdict::Accepted(Progress::write(&shown))
 }
 
-/// What the platform said.
+/// A parsed response.
 pub(super) struct ReadAnswer {
     pub(super) code: i64,
-    /// `None`: it worked.
+    /// `None`: success.
     pub(super) meaning: Option<Meaning>,
     pub(super) body: ApiBody,
 }
@@ -85,7 +85,7 @@ impl ReadAnswer {
     }
 }
 
-/// Business errors come with status 400, so the body speaks first.
+/// Business errors come with status 400, so the body takes precedence.
 pub(super) fn read_answer(answer: &ApiAnswer) -> Result<ReadAnswer, Verdict> {
     let ApiAnswer::Answered {
         status, retry_after_s, ..
@@ -139,7 +139,7 @@ fn without_code(status: u16, retry_after: Option<Duration>) -> Result<ReadAnswer
 
 /// A call that the platform refused.
 struct Refusal {
-    /// Progress that the call was planned from.
+    /// Progress from which the call was planned.
     shown: LarkProgress,
     call: Call,
     read: ReadAnswer,
@@ -166,7 +166,7 @@ impl Refusal {
         }
     }
 
-    /// Every reply of the bot would be refused so.
+    /// The way is closed: every reply of the bot would be refused.
     fn closed(self) -> Verdict {
         Verdict::Closed {
             progress: Progress::write(&self.shown),
@@ -182,7 +182,7 @@ impl Refusal {
         }
     }
 
-    /// There is no card entity: the text goes as cards in messages.
+    /// The card entity can't be created: the text is sent as cards in messages.
     fn not_created(mut self) -> Verdict {
         self.shown.way = Way::Card;
         if self.read.code == api_error::SCOPE_MISSING {
@@ -193,7 +193,7 @@ impl Refusal {
 
     fn not_patched(mut self, meaning: Meaning) -> Verdict {
         match meaning {
-            // The message is gone or too old for changes: another one.
+            // The message is gone or too old to be changed: a new one is sent.
             Meaning::CardFull | Meaning::TargetGone => {
                 self.shown.bubble = self.shown.bubble.again();
                 self.fall_back()
@@ -202,10 +202,10 @@ impl Refusal {
         }
     }
 
-    /// A message that was refused, by the reason.
+    /// A message was refused: what to do depends on the reason.
     fn not_sent(mut self, meaning: Meaning) -> Verdict {
         match meaning {
-            // The next step knows another target.
+            // The next step uses another target.
             Meaning::TargetGone => {
                 self.shown.gone += 1;
                 self.fall_back()
@@ -218,7 +218,7 @@ impl Refusal {
         }
     }
 
-    /// The remedy for a text that was refused.
+    /// A text was refused: what to do depends on the reason.
     fn not_written(mut self, meaning: Meaning) -> Verdict {
         let shown = &mut self.shown;
         match meaning {
@@ -230,16 +230,16 @@ impl Refusal {
             _ => return self.other_way(),
         }
         if shown.bubble.card.as_ref().is_some_and(|card| !card.sent) {
-            // It would be sent with what was refused.
+            // The refused content would be in it again.
             shown.bubble = shown.bubble.again();
         }
         self.fall_back()
     }
 
-    /// The next way, with the text of this bubble from its beginning.
+    /// Tries the next way, with the text of this bubble from its start.
     fn other_way(mut self) -> Verdict {
         let shown = &mut self.shown;
-        // Without an entity it was the card in a message that was refused.
+        // Without an entity, the refused card was one in a message.
         let closed = match shown.bubble.card {
             Some(_) => shown.way,
             None => shown.way.max(Way::Card),
@@ -251,20 +251,20 @@ impl Refusal {
         self.leave_card();
         self.shown.way = way;
         self.shown.bubble = self.shown.bubble.again();
-        // Once is enough for the operator.
+        // The operator is notified only once.
         if was_streamed && self.read.code == api_error::SCOPE_MISSING {
             return self.closed();
         }
         self.fall_back()
     }
 
-    /// A card in the chat must not say for ever that it is being written.
+    /// A card in the chat must not show forever that it is being written.
     fn leave_card(&mut self) {
         let card = self.shown.bubble.card.take();
         self.shown.left = card.filter(|card| card.sent && card.open);
     }
 
-    /// A change of a card entity that was refused.
+    /// A change of a card entity was refused.
     fn not_changed(mut self, meaning: Meaning) -> Verdict {
         let Some(card) = &mut self.shown.bubble.card else {
             return self.accepted();
@@ -276,18 +276,18 @@ impl Refusal {
                 scope: LimitScope::Chat,
             },
             Meaning::Sequence if card.refused < MAX_REFUSED => {
-                // The sequence was advanced elsewhere, perhaps by us before a crash. Each time a wider step.
+                // The sequence advanced elsewhere, perhaps by this process before a crash. The step doubles each time.
                 card.sequence += 1 << card.refused;
                 card.refused += 1;
                 self.fall_back()
             }
-            // The text is right; only the list of chats may show for a while that it is being written.
+            // The text is complete; only the list of chats may show for a while that the card is being written.
             _ if self.call.kind == CallKind::CloseCard => {
                 card.open = false;
                 self.accepted()
             }
             Meaning::StreamClosed if card.refused < MAX_REFUSED => {
-                // The refused call may have used up its number.
+                // The refused call may have used its sequence number.
                 card.sequence += 1;
                 card.since = None;
                 card.refused += 1;
@@ -298,7 +298,7 @@ impl Refusal {
         }
     }
 
-    /// The card takes no more: it stays as it is, and the rest goes into another one.
+    /// The card accepts no more content: it stays as it is, and the rest goes into another card.
     fn roll(mut self) -> Verdict {
         self.leave_card();
         self.shown.bubble = self.shown.bubble.following();

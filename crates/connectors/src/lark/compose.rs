@@ -1,4 +1,4 @@
-//! Moves into calls.
+//! Converts moves to calls.
 
 use serde_json::{Value, json};
 use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
@@ -11,12 +11,12 @@ use super::progress::{Card, Way, short_digest};
 use super::settings::address;
 use super::{CALL_TIMEOUT, card};
 
-/// The reaction that says: received. One of those in the platform's list.
+/// The reaction that means "received". From the platform's list.
 ///
 /// See [Feishu Docs/表情文案说明](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message-reaction/emojis-introduce).
 const SIGN: &str = "Typing";
 
-/// The next step towards what is desired.
+/// The next step towards the desired state.
 pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, ComposeError> {
     let Some(next) = situation.next(to) else {
         return Ok(Step::Done);
@@ -49,7 +49,7 @@ fn call(next: Move, write: &Write<'_>) -> HttpCall {
     }
 }
 
-/// What a message is: its type, and its content as the text that the platform wants.
+/// A message's type, and its content in the text form that the platform expects.
 struct Content {
     msg_type: &'static str,
     content: String,
@@ -85,7 +85,7 @@ impl Write<'_> {
         Notice::Thinking.text(self.situation.cx.account.language).to_owned()
     }
 
-    /// The same on every repetition of the same call, and on no other.
+    /// Idempotency key: the same on every repetition of a call, different for every other call.
     fn uuid(&self, what: &str) -> String {
         let bubble = self.situation.shown.bubble.number;
         let mut subject = format!("{} {bubble} {what}", self.situation.desired.reply);
@@ -135,8 +135,8 @@ impl Write<'_> {
         self.change("replace_card", "PUT", &path, card, json!({ "card": whole }))
     }
 
-    /// A change of a card entity: numbered, and named so that a repetition is known as one. More text is none: taken for a repetition of
-    /// less, it would never be shown.
+    /// A change of a card entity, with a sequence number and an idempotency key. A change with more text gets a new key: if it were taken
+    /// for a repetition of one with less text, it would never be shown.
     fn change(&self, name: &'static str, method: &'static str, path: &str, card: &Card, mut body: Value) -> HttpCall {
         let sequence = card.next_sequence(self.situation.cx.now);
         let mark = short_digest(&[&body.to_string()]);
@@ -176,7 +176,7 @@ impl Write<'_> {
         }
     }
 
-    /// A new message: a reply where there is something to reply to, so that it stays in its topic.
+    /// A new message: a reply if there is a message to reply to, so that it stays in its topic.
     fn send(&self, name: &'static str, content: &Content) -> HttpCall {
         let shown = &self.situation.shown;
         let stage = if name == "send" && self.situation.grows() {
@@ -187,7 +187,8 @@ impl Write<'_> {
         let mut body = json!({
             "msg_type": content.msg_type,
             "content": content.content,
-            // Another way or place is another message. So is the last word, lest it be taken for a repetition of less.
+            // Another way or target makes another message. So does the final text, so that it isn't taken for a repetition of a shorter
+            // one.
             "uuid": self.uuid(&format!("{name} {} {} {stage}", shown.way.word(), shown.gone)),
         });
         match self.hook {
@@ -205,7 +206,7 @@ impl Write<'_> {
     }
 }
 
-/// What kind of id it is, by how it begins. A message that we start may go to a person.
+/// Type of an id, by its prefix. A proactive message may go to a person.
 pub(super) fn id_type(id: &str) -> &'static str {
     match id.split_once('_') {
         Some(("oc", _)) => "chat_id",
@@ -216,7 +217,7 @@ pub(super) fn id_type(id: &str) -> &'static str {
     }
 }
 
-/// An id as a piece of a path.
+/// Escapes an id as a path segment.
 pub(super) fn segment(id: &str) -> String {
     url::form_urlencoded::byte_serialize(id.as_bytes())
         .collect::<String>()

@@ -1,4 +1,4 @@
-//! What a message says, by its type.
+//! Content of a message, by its type.
 //!
 //! See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).
 
@@ -8,14 +8,14 @@ use tieline_core::event::{Part, PartKind};
 
 use super::wire::{Node, Post};
 
-/// A message's text and the things that came with it. Mentions are still placeholders.
+/// Text and attachments of a message. Mentions are still placeholders.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Content {
     pub text: String,
     pub parts: Vec<Part>,
 }
 
-/// Reads the content of a message. `None` if it isn't what its type promises.
+/// Parses the content of a message. `None` if it doesn't match its type.
 pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Option<Content> {
     let json: Map<String, Value> = serde_json::from_str(content).ok()?;
     let text = |field: &str| json.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -23,7 +23,7 @@ pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Optio
     let content = match message_type {
         "text" => said(text("text")),
         "post" => rich(message_id, json)?,
-        // The platform doesn't give what is in cards: 234043.
+        // The platform doesn't return the content of cards: 234043.
         "interactive" => said(&rich(message_id, json)?.text),
         "image" => with(part(PartKind::Image, "image", "image_key")?),
         "file" => with(part(PartKind::File, "file", "file_key")?),
@@ -59,7 +59,7 @@ fn part(message_id: &str, kind: PartKind, resource: &str, key: &str, name: &str)
     })
 }
 
-/// Recordings are Opus, whatever they are called.
+/// Recordings are Opus, whatever their names say.
 fn voice(part: Part) -> Part {
     Part {
         mime: Some("audio/opus".to_owned()),
@@ -67,7 +67,7 @@ fn voice(part: Part) -> Part {
     }
 }
 
-/// A post, or a card as the platform simplifies it.
+/// A post, or a card in the platform's simplified form.
 fn rich(message_id: &str, json: Map<String, Value>) -> Option<Content> {
     let post = Post::deserialize(Value::Object(unwrapped(json))).ok()?;
     let mut content = Content::default();
@@ -84,7 +84,7 @@ fn rich(message_id: &str, json: Map<String, Value>) -> Option<Content> {
     Some(content)
 }
 
-/// Some clients wrap a post in its locale, as it is sent.
+/// Some clients wrap a post in its locale.
 fn unwrapped(json: Map<String, Value>) -> Map<String, Value> {
     let wrapped = !["title", "content", "elements"]
         .iter()
@@ -120,7 +120,7 @@ fn todo(json: &Map<String, Value>) -> String {
     format!("[todo] {}", summary.unwrap_or_default().text)
 }
 
-/// Words for what is neither text nor a file that can be downloaded.
+/// Text for content that is neither text nor a downloadable file.
 fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> String {
     let told = match message_type {
         "folder" => text("file_name").to_owned(),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn files_say_how_they_are_had() {
+    fn files_have_their_download_locators() {
         let read = read("om_1", "file", r#"{"file_key":"file_v2_x","file_name":"a.pdf"}"#).unwrap();
         assert_eq!(read.parts[0].name.as_deref(), Some("a.pdf"));
         assert_eq!(
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_text_is_named() {
+    fn content_without_text_is_described() {
         check("sticker", &json!({ "file_key": "x" }), "[sticker]", 0);
         check("share_user", &json!({ "user_id": "ou_x" }), "[share_user] ou_x", 0);
         check(
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_content_is_not_read() {
+    fn malformed_content_is_refused() {
         assert_eq!(read("om_1", "text", "{"), None);
         assert_eq!(read("om_1", "image", "{}"), None);
     }

@@ -1,4 +1,4 @@
-//! Authentic payloads into events, and what the platform hears back.
+//! Converts authentic payloads to events, and builds the responses to the platform.
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
@@ -16,22 +16,22 @@ use super::settings::Settings;
 use super::verify::Authentic;
 use super::{content, mentions, wire};
 
-/// What a payload was, and what it made.
+/// A decoded payload.
 #[derive(Debug, PartialEq)]
 pub(super) struct Decoded {
     pub kind: Kind,
-    /// The event, or why there is none.
+    /// The event, or the reason for none.
     pub event: Result<Event, Remark>,
 }
 
-/// The kinds of payload, by what the platform waits for.
+/// Kinds of payloads, by the response that the platform expects.
 #[derive(Debug, PartialEq)]
 pub(super) enum Kind {
-    /// A URL check: the challenge back.
+    /// A URL check: the challenge is returned.
     Check(String),
-    /// An event: a sign that it was taken.
+    /// An event: it is acknowledged.
     Event,
-    /// A callback: this answer, at once.
+    /// A callback: this response is sent at once.
     Callback(Value),
 }
 
@@ -125,18 +125,18 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     Ok(cx.event(said, is_addressed))
 }
 
-/// The event has only the id of a quoted message, and of forwarded ones the id of their container.
+/// The id of a quoted message or, for forwarded messages, of their container: the event has nothing more.
 fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
     let id = match message.message_type.as_str() {
         "merge_forward" => &message.message_id,
-        // Within a topic every message has the topic's first one as its parent.
+        // Inside a topic every message has the topic's first one as its parent.
         _ if !message.thread_id.is_empty() && message.parent_id == message.root_id => return None,
         _ => &message.parent_id,
     };
     (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))
 }
 
-/// A person has opened the chat with the bot, which the platform reports every time. The id holds the chat and the day, so that only
+/// A person opened the chat with the bot. The platform reports this every time, so the event id consists of the chat and the day, and only
 /// the first time of a day is processed.
 fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     if cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
@@ -165,7 +165,7 @@ fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
                 thread: None,
             },
             asker: person,
-            // There is none that is answered.
+            // No message is replied to.
             message: PlatformMessageId::new(""),
             handle: handle(""),
             expires_at: None,
@@ -173,7 +173,7 @@ fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
     }))
 }
 
-/// Anything that isn't a direct chat has more than two sides.
+/// Anything that isn't a direct chat has more than two members.
 fn chat_kind(chat_type: &str) -> ChatKind {
     if chat_type == "p2p" {
         ChatKind::Direct
@@ -190,7 +190,7 @@ fn person(id: &wire::UserId) -> Option<SenderId> {
 
 fn target(message: &wire::Message, kind: ChatKind, asker: SenderId, cx: &Context<'_>) -> ReplyTarget {
     let thread = &message.thread_id;
-    // Where the message itself is withdrawn, the first one of its topic still leads into the topic.
+    // If the message itself is withdrawn, the first message of its topic still leads into the topic.
     let root = if thread.is_empty() { "" } else { &message.root_id };
     ReplyTarget {
         integration: cx.account.integration.clone(),
@@ -244,10 +244,10 @@ fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
     }
 }
 
-/// The `create_time` of a callback is documented in microseconds, that of other events in milliseconds: distinguished by size.
+/// `create_time` of a callback is documented in microseconds, that of other events in milliseconds: distinguished by size.
 const LEAST_MICROS: i64 = 100_000_000_000_000;
 
-/// Whether a callback with this `create_time` is about a click of long ago.
+/// Whether a callback with this `create_time` is about an old click.
 fn is_stale(create_time: &str, cx: &Context<'_>) -> bool {
     let clicked_at = create_time.parse::<i64>().ok();
     let clicked_at = clicked_at.map(|time| if time >= LEAST_MICROS { time / 1000 } else { time });
@@ -287,12 +287,12 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
     }))
 }
 
-/// The words that confirm which button of a card was clicked.
+/// The toast that confirms which button of a card was clicked.
 fn chosen(label: &str) -> Value {
     json!({ "toast": { "type": "success", "content": format!("✓ {label}") } })
 }
 
-/// The words that appear over the chat at once. The action itself is queued like every event.
+/// A toast over the chat, shown at once. The action itself is queued like every event.
 ///
 /// See [Feishu Docs/卡片回传交互回调](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication).
 fn toast(kind: &str, notice: Notice, language: Language) -> Value {

@@ -1,13 +1,13 @@
-//! Common Markdown into what the platform's cards, posts and texts show.
+//! Converts common Markdown to the dialects of the platform's cards, posts and texts.
 //!
-//! The source is kept, but for what would be shown wrongly: see the files below. A fence must be at the start of its line.
+//! The source is kept except for what would be displayed wrongly: see the files below. A fence must be at the start of its line.
 //! See [Feishu Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
 
 use super::inline;
 use super::lists::Lists;
 use super::surface::Surface;
 
-/// `text` as it is written for `surface`. No word is lost.
+/// Converts `text` for `surface`. No text is lost.
 pub(super) fn render(text: &str, surface: Surface) -> String {
     let mut writer = Writer {
         surface,
@@ -26,7 +26,7 @@ pub(super) fn render(text: &str, surface: Surface) -> String {
     writer.out
 }
 
-/// Where the tables of `text` begin, outside code. `in_code`, `in_table`: what the text before it left open.
+/// Start of each table in `text`, outside code. `in_code`, `in_table`: blocks left open by the preceding text.
 pub(super) fn tables(text: &str, mut in_code: bool, mut in_table: bool) -> Vec<usize> {
     let mut found = Vec::new();
     let (mut at, mut fence) = (0, None::<Fence>);
@@ -58,7 +58,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes `line`, with which `rest` begins.
+    /// Writes `line`, the first line of `rest`.
     fn line(&mut self, line: &str, rest: &str) {
         let bare = line.trim_end_matches(['\n', '\r']);
         if self.surface == Surface::Text {
@@ -110,7 +110,7 @@ impl Writer {
 /// Code between two lines of backticks or tildes.
 #[derive(Debug, Clone)]
 struct Fence {
-    /// Its prefix: quote marks stay, indentation goes.
+    /// Its prefix: quote marks are kept, indentation is removed.
     before: String,
     marks: String,
     info: String,
@@ -154,7 +154,7 @@ impl Fence {
         format!("{}{}", self.quote(), "`".repeat(self.marks.len()))
     }
 
-    /// A line of the code, without the indentation that the fence had.
+    /// A line of the code, without the fence's indentation.
     fn content<'a>(&self, line: &'a str) -> &'a str {
         if !self.quote().is_empty() {
             return line;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn fences_stand_at_the_start_of_the_line() {
+    fn fences_are_moved_to_the_start_of_the_line() {
         check(
             Surface::Card,
             "- a\n  ```sh\n  ls <b>\n    -x\n  ```\n<b>",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_become_code_where_there_are_none() {
+    fn tables_become_code_on_surfaces_without_tables() {
         let table = "|a|b|\n|-|-|\n|<i>|2|\n\nend <b>";
         check(Surface::Card, table, "|a|b|\n|-|-|\n|&#60;i>|2|\n\nend &#60;b>");
         check(

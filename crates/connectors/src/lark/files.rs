@@ -1,4 +1,4 @@
-//! Files of answers: uploaded, then sent as a message of their own.
+//! Files in answers: uploaded, then sent as a separate message.
 //!
 //! See [Feishu Docs/上传图片](https://open.feishu.cn/document/server-docs/im-v1/image/create) and
 //! [上传文件](https://open.feishu.cn/document/server-docs/im-v1/file/create).
@@ -19,7 +19,7 @@ use super::plan::{self, Hook};
 use super::settings::address;
 use crate::file_upload;
 
-/// What the platform takes.
+/// File limits of the platform.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: Some(FileLimit {
         max_bytes: 10 * 1024 * 1024,
@@ -50,15 +50,15 @@ pub(super) const SEND_FILE: &str = "send_file";
 #[derive(Debug)]
 pub(super) struct Files;
 
-/// How far a file is.
+/// Progress of a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct LarkFile {
     /// Its key, once it is uploaded.
     key: Option<String>,
-    /// How many messages to hang on turned out to be gone.
+    /// Number of messages to reply to that turned out to be gone.
     gone: u32,
-    /// The chat takes no replies in topics.
+    /// Whether the chat doesn't support replies in topics.
     no_topic: bool,
 }
 
@@ -135,7 +135,7 @@ fn upload(file: &OutgoingFile<'_>, cx: &Context<'_>) -> HttpCall {
     }
 }
 
-/// The platform's word for a file, by its name. Audio and video would need another message.
+/// The platform's type of a file, by its name. Audio and video would need another kind of message.
 fn file_type(name: &str) -> &'static str {
     match file_upload::extension(name).as_deref() {
         Some("pdf") => "pdf",
@@ -151,7 +151,7 @@ fn send(file: &OutgoingFile<'_>, key: &str, shown: &LarkFile, cx: &Context<'_>) 
         FileForm::Picture => ("image", json!({ "image_key": key })),
         FileForm::File => ("file", json!({ "file_key": key })),
     };
-    // Another place is another message.
+    // Another target makes another message.
     let subject = format!("{} {} {}", file.subject(), shown.gone, shown.no_topic);
     let mut body = json!({
         "msg_type": kind,

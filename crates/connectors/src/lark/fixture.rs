@@ -1,4 +1,4 @@
-//! What the tests of this folder share: the platform's vectors and an account.
+//! Test fixtures of this folder: the platform's vectors and an account.
 
 use serde_json::Value;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -12,7 +12,7 @@ use super::Lark;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_760_000_010_000);
 
-/// The vectors that came with the platform's notes.
+/// The vectors from the platform's protocol notes.
 pub(super) fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/upstream.json")).unwrap()
 }
@@ -27,7 +27,7 @@ pub(super) fn list<'a>(vectors: &'a Value, name: &str, n: usize) -> &'a [Value] 
     list
 }
 
-/// An account of the vectors' app, with more credentials.
+/// An account of the vectors' app, with additional credentials.
 pub(super) fn account(mode: ConnectionMode, more: &[(&str, &str)]) -> Account {
     let fixed = [
         ("appId", "cli_a1b2c3d4e5f60718"),

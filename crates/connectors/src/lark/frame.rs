@@ -1,7 +1,8 @@
-//! The long connection's binary frames: protobuf, proto2, package `pbbp2`.
+//! Binary frames of the long connection: protobuf, proto2, package `pbbp2`.
 //!
-//! Fields are `required` where the vendor's schema says so: they are written even when they are zero, else the platform's decoder
-//! refuses the frame. See the official client's [ws/pbbp2.pb.go](https://github.com/larksuite/oapi-sdk-go/blob/v3_main/ws/pbbp2.pb.go).
+//! Fields are `required` where the vendor's schema says so: they are written even if they are zero, because otherwise the platform's
+//! decoder refuses the frame. See the official client's
+//! [ws/pbbp2.pb.go](https://github.com/larksuite/oapi-sdk-go/blob/v3_main/ws/pbbp2.pb.go).
 
 use prost::Message as _;
 
@@ -63,12 +64,12 @@ impl Frame {
         Some(&header.value)
     }
 
-    /// A header that holds a number.
+    /// A header with a numeric value.
     pub(super) fn number(&self, key: &str) -> Option<usize> {
         self.header(key)?.parse().ok()
     }
 
-    /// The acknowledgement of this frame: the same frame with all its headers, how long it took, and another payload.
+    /// The acknowledgement of this frame: the same frame with all its headers, the processing time, and another payload.
     pub(super) fn answered(mut self, payload: &str, took_ms: u128) -> Self {
         self.headers.push(header("biz_rt", &took_ms.to_string()));
         self.payload = Some(payload.as_bytes().to_vec());

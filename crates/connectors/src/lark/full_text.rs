@@ -1,4 +1,4 @@
-//! The whole text of a reply, in common Markdown: the answer, a sentence of ours, links to files.
+//! Whole text of a reply, in common Markdown: the answer, a notice, links to files.
 
 use tieline_core::card;
 use tieline_core::notice::{Language, Notice};
@@ -6,7 +6,7 @@ use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
 
 use crate::markdown;
 
-/// What is to be shown. The beginning stays the same while the answer grows.
+/// The text to be shown. Its beginning is stable while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
     let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
@@ -15,20 +15,20 @@ pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
         .map(|notice| sentence(&notice.referring(desired.reference, language)));
     for paragraph in notice.into_iter().chain((!files.is_empty()).then(|| files.join("\n"))) {
         if !full_text.is_empty() {
-            // Nothing of ours may end up inside code that the agent left open.
+            // Closes code blocks that the agent left open, so that our text doesn't become code.
             full_text = markdown::piece(&full_text, 0, usize::MAX, str::to_owned).shown;
             full_text.push_str("\n\n");
         }
         full_text.push_str(&paragraph);
     }
     if desired.stage == Stage::Final && full_text.trim().is_empty() {
-        // A card must not be left thinking.
+        // A card must not stay in its thinking state.
         full_text = sentence(Notice::EmptyAnswer.text(language));
     }
     full_text
 }
 
-/// The same with the buttons as lines of the text.
+/// The whole text, with the buttons as lines of the text.
 pub(super) fn whole_with_buttons(desired: &DesiredReply<'_>, language: Language) -> String {
     let text = card::below(desired.text, &card::button_lines(desired.buttons, language));
     whole(
@@ -48,7 +48,7 @@ pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String
     }
 }
 
-/// A single line end may be joined to a space, so there are two.
+/// A single line end may be rendered as a space, so there are two.
 fn sentence(text: &str) -> String {
     text.replace('\n', "\n\n")
 }
@@ -64,7 +64,7 @@ mod tests {
     use tieline_core::ids::ReplyId;
 
     #[test]
-    fn blank_answer_is_told_at_the_end() {
+    fn blank_answer_ends_with_a_notice() {
         let reply = ReplyId::new("tl-1");
         let blank = |stage| DesiredReply {
             reply: &reply,

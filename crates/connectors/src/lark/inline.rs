@@ -1,7 +1,8 @@
-//! One line of Markdown outside code: tags, links, images.
+//! Converts one line of Markdown outside code: tags, links, images.
 //!
-//! A card reads tags (`<at>`, `<font>`, ...) of which a wrong one fails the whole card, shows images by key only, and links to
-//! http and https only. See [Feishu Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
+//! A card parses tags (`<at>`, `<font>`, ...), and an invalid one fails the whole card; it shows images by key only, and links to http and
+//! https only. See [Feishu
+//! Docs/富文本组件](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-json-v2-components/content-components/rich-text).
 
 use std::ops::Range;
 
@@ -30,7 +31,7 @@ pub(super) fn rewritten(line: &str, surface: Surface) -> String {
     writer.out
 }
 
-/// A text message shows Markdown as it is, and reads tags all the same.
+/// Converts a line of a text message, which shows Markdown source but parses tags.
 fn text_message(line: &str, out: &mut String) {
     let mut at = 0;
     while let Some(next) = line[at..].find('<') {
@@ -47,14 +48,14 @@ fn text_message(line: &str, out: &mut String) {
     out.push_str(&line[at..]);
 }
 
-/// How a span that is open is shown.
+/// Rendering of an open span.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// As a link that may be followed.
     Link,
-    /// Its words, and the address after them.
+    /// As its label, followed by the URL.
     Words,
-    /// As it is written.
+    /// As its source.
     Source,
 }
 
@@ -62,7 +63,7 @@ struct Writer<'a> {
     inline: &'a Inline<'a>,
     surface: Surface,
     open: Vec<Shown>,
-    /// How many of those are not shown as they are written.
+    /// How many of the open spans are not rendered as their source.
     n_links: usize,
     out: String,
 }
@@ -93,11 +94,11 @@ impl Writer<'_> {
         }
     }
 
-    /// A link that may be followed, else the words and the address, if that says anything. An image is a link here: images are shown by key
-    /// only.
+    /// A link that may be followed; otherwise the label and the URL, if that is meaningful. An image is treated as a link: images are shown
+    /// by key only.
     fn open(&mut self, at: usize) {
         let span = &self.inline.spans[at];
-        // What may begin a tag is written unchanged.
+        // Anything that may begin a tag is written unchanged.
         let is_safe = span.kind != Kind::Struck && !span.address.contains('<');
         let shown = match is_safe {
             false => Shown::Source,
@@ -144,7 +145,7 @@ impl Writer<'_> {
             let rest = &line[at..];
             at += match rest.as_bytes() {
                 [b'\\', escaped, ..] if escaped.is_ascii_punctuation() && at + 2 <= end => self.copied(rest, 2),
-                // It may go on in the next line. An image that isn't a key fails the whole card.
+                // It may continue in the next line. An image that isn't a key fails the whole card.
                 [b'!', b'[', ..] if at + 2 <= end => {
                     self.out.push_str(self.disarmed_image());
                     2
@@ -167,11 +168,11 @@ fn angle(text: &str, surface: Surface, out: &mut String) -> usize {
         out.push_str(if surface.is_card() { "<br>" } else { "\n" });
         return len;
     }
-    // Of a link only the words may be left, and they would make a tag of it.
+    // Of a link perhaps only the label is kept, whose text could complete a tag.
     let tag = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?' | '[' | '<'));
     match (tag, surface) {
         (true, Surface::Card | Surface::CardWithoutTables) => out.push_str("&#60;"),
-        // Posts and texts know no entities: an invisible space breaks the tag.
+        // Posts and texts support no entities: an invisible space breaks the tag.
         (true, _) => out.push_str("<\u{200b}"),
         (false, _) => out.push('<'),
     }
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn card_tags_are_disarmed_outside_code() {
+    fn card_tags_are_escaped_outside_code() {
         check(
             Surface::Card,
             "<at id=all></at> a < b",
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn images_become_links_and_other_schemes_words() {
+    fn images_become_links_and_other_schemes_become_text() {
         check(
             Surface::Card,
             "![a cat](https://a.b/c.png \"t\")",
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link_stays() {
+    fn non_links_are_unchanged() {
         check(
             Surface::Card,
             "a[0] = [1, 2](x y) !important [",

@@ -1,9 +1,9 @@
-//! Addresses.
+//! URLs in Markdown.
 
-/// Longest address.
+/// Longest URL.
 const MAX_LEN: usize = 2048;
 
-/// The address in `<https://…>`.
+/// The URL in `<https://…>`.
 pub(super) fn auto(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('<').filter(|rest| is_web(rest))?;
     let ends = |byte: u8| byte == b'>' || byte == b'<' || byte.is_ascii_whitespace();
@@ -12,7 +12,7 @@ pub(super) fn auto(text: &str) -> Option<&str> {
     (rest.as_bytes()[end] == b'>' && !address.contains(char::is_whitespace)).then_some(address)
 }
 
-/// Whether a client follows it.
+/// Whether clients follow the URL.
 pub(super) fn is_web(address: &str) -> bool {
     ["https://", "http://"].iter().any(|scheme| {
         let start = address.get(..scheme.len());

@@ -1,6 +1,6 @@
-//! Indentation of lists: the platform wants four spaces a level, agents write two, three or four.
+//! Indentation of lists: the platform requires four spaces per level; agents write two, three or four.
 
-/// The levels of the list that the last lines were in, by their indentation.
+/// Levels of the current list, by their indentation.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     levels: Vec<usize>,
@@ -8,7 +8,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The line with the indentation of its level.
+    /// The line with its level's indentation.
     pub(super) fn indented(&mut self, line: &str) -> String {
         let bare = line.trim_start();
         let indent = width(&line[..line.len() - bare.len()]);
@@ -26,7 +26,7 @@ impl Lists {
         match self.levels.len() {
             0 => line.to_owned(),
             _ if indent == 0 => line.to_owned(),
-            // Text that goes on below its item.
+            // Text that continues below its item.
             level => format!("{}{bare}", " ".repeat(4 * (level - 1) + 2)),
         }
     }
@@ -35,7 +35,7 @@ impl Lists {
         while self.levels.last().is_some_and(|last| indent < *last) {
             self.levels.pop();
         }
-        // One space more is no level of its own.
+        // One additional space doesn't make another level.
         if self.levels.last().is_none_or(|last| indent >= last + 2) {
             self.levels.push(indent);
         }

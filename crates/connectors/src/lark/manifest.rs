@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of Lark and Feishu.
 
 use std::time::Duration;
 
@@ -100,15 +100,15 @@ const BUDGET: Budget = Budget {
         max: MAX_CARD,
         unit: TextUnit::Bytes,
     },
-    // Ten changes of a card a second are allowed. Each is a call with all of the text so far, which the client types out: while a text is
-    // short, two a second read well; later fewer do.
+    // A card allows ten changes a second. Each is a call with the whole text so far, which the client displays as if typed: for a short
+    // text, two a second read well; later, fewer do.
     min_interval: Duration::from_millis(500),
     slow_after: Duration::from_secs(5),
     slow_interval: Duration::from_millis(1200),
-    // The connector switches streaming on again before its 10 minutes are over; a card takes changes for 14 days.
+    // The connector enables streaming again before its 10 minutes are over; a card can be changed for 14 days.
     lifetime: None,
     max_updates: None,
-    // The platform's own hint looks after the 1000 calls a minute that each API allows besides.
+    // The limit of 1000 calls a minute for each API is covered by the platform's own rate hint.
     quotas: &[
         Quota {
             name: "messages to one person or group",
@@ -126,15 +126,15 @@ const BUDGET: Budget = Budget {
         api("calls of card/update", &["replace_card"]),
         api("calls of image/create", &[files::UPLOAD_PICTURE]),
         api("calls of file/create", &[files::UPLOAD_FILE]),
-        // Text that is streamed into a card isn't counted.
+        // Text streamed into a card isn't counted.
     ],
     source: "https://open.feishu.cn/document/ukTMukTMukTM/uUzN04SN3QjL1cDN",
 };
 
-/// Calls that put a message into a chat, be it as a reply.
+/// Calls that send a message to a chat, including replies.
 const MESSAGES: &[&str] = &["send", "send_card", files::SEND_FILE];
 
-/// What each API allows a bot.
+/// Quota of one API for a bot.
 const fn api(name: &'static str, calls: &'static [&'static str]) -> Quota {
     Quota {
         name,
@@ -240,7 +240,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
 mod tests {
     use super::*;
 
-    /// The scopes of the quotas that count a call.
+    /// Scopes of the quotas that count a call.
     #[track_caller]
     fn check(call: &str, expected: &[QuotaScope]) {
         let counting = BUDGET.quotas.iter().filter(|quota| quota.counts(call));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_messages_count_in_a_chat_and_streamed_text_nowhere() {
+    fn only_messages_count_per_chat_and_streamed_text_is_free() {
         for message in ["send", "send_card"] {
             check(message, &[QuotaScope::Chat, QuotaScope::Account]);
         }

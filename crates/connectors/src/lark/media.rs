@@ -14,7 +14,7 @@ use super::settings::address;
 use super::{api_error, quote};
 use crate::disposition;
 
-/// Up to 100 MB are given.
+/// Timeout. Files may have up to 100 MB.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Message resources and quoted messages of the platform.
@@ -30,7 +30,7 @@ impl MediaSource for Resources {
         api_error::of_download(status, body)
     }
 
-    /// The bytes are plain; the name is in the header, if the message didn't give it.
+    /// The bytes are not encrypted; the name is in the header, if the message doesn't have it.
     fn open(
         &self,
         part: &Part,

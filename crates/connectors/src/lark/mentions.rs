@@ -1,11 +1,11 @@
-//! Who is mentioned, and the placeholder in the text.
+//! Mentions, and their placeholders in the text.
 
 use super::wire::Mention;
 
 /// Whether the bot itself is among `mentions`.
 ///
-/// Its open id decides. As long as it is unknown, a mention of any bot counts: without the permission to read all group
-/// messages only those that mention this bot arrive.
+/// Its open id decides. While that is unknown, a mention of any bot counts: without the permission to read all group messages,
+/// only those that mention this bot arrive.
 ///
 /// See [Feishu Docs/获取机器人信息](https://open.feishu.cn/document/ukTMukTMukTM/uAjMxEjLwITMx4CMyETM).
 pub(super) fn is_bot(mention: &Mention, bot: Option<&str>) -> bool {
@@ -15,7 +15,7 @@ pub(super) fn is_bot(mention: &Mention, bot: Option<&str>) -> bool {
     }
 }
 
-/// `text` without the mentions of the bot, and with names in place of the other placeholders.
+/// `text` without the mentions of the bot, and with names instead of the other placeholders.
 pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -32,7 +32,7 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
             out.push('@');
             out.push_str(&mention.name);
         } else if out.is_empty() || out.ends_with(char::is_whitespace) {
-            // The space that followed the mention goes with it.
+            // The space after the mention is removed with it.
             rest = rest.strip_prefix(' ').unwrap_or(rest);
         }
     }
@@ -40,7 +40,7 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
     out.replace("@_all", "@all").trim().to_owned()
 }
 
-/// The mention whose whole placeholder `text` begins with: `@_user_10` is not `@_user_1`.
+/// The mention whose complete placeholder begins `text`: `@_user_10` is not `@_user_1`.
 fn mentioned<'a>(text: &str, mentions: &'a [Mention]) -> Option<&'a Mention> {
     mentions.iter().find(|mention| {
         let after = text.strip_prefix(mention.key.as_str());
@@ -85,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_stays() {
+    fn non_placeholders_are_unchanged() {
         check("a@_b @_user_3 @_user_11", "a@_b @_user_3 @_user_11");
         check("@_all look", "@all look");
     }
 
     #[test]
-    fn known_bot_is_told_by_id_and_an_unknown_one_by_type() {
+    fn known_bot_is_recognized_by_id_and_an_unknown_one_by_type() {
         let other = mention("@_user_1", "ou_other", "bot", "Other");
         assert!(!is_bot(&other, Some("ou_bot")));
         assert!(is_bot(&other, None));

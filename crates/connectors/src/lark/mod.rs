@@ -1,6 +1,6 @@
 //! Lark and Feishu: a self-built app, over webhook or long connection.
 //!
-//! Both ways bring the same payloads, so they meet in `decode`. What is answered goes over HTTP, as a card whose text is streamed.
+//! Both ways bring the same payloads, which `decode` handles. Answers go over HTTP, as a card whose text is streamed.
 
 mod api_error;
 mod card;
@@ -52,7 +52,7 @@ use plan::Situation;
 use settings::Settings;
 use verify::Proved;
 
-/// How long the platform may take over a call.
+/// Timeout of a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The connector of Lark and Feishu.
@@ -125,7 +125,7 @@ impl Connector for Lark {
         Some(&tokens::Tokens)
     }
 
-    /// Who the bot is: it changes nothing, and without the bot's own id mentions of it can't be distinguished from others.
+    /// Fetches the bot's identity: without side effects, and without the bot's own id, mentions of it can't be distinguished from others.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
             call: HttpCall {
@@ -187,7 +187,7 @@ fn received(decoded: Decoded) -> Received {
     }
 }
 
-/// What the official handlers answer to an event.
+/// The official handlers' response to an event.
 fn taken() -> Value {
     json!({ "msg": "success" })
 }

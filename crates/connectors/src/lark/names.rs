@@ -1,4 +1,4 @@
-//! Names of people and groups, which events don't carry. An app without the permissions to read them gets none, and works without.
+//! Names of people and groups, which events don't contain. An app without permission to read them works without names.
 //!
 //! See [Feishu Docs/获取单个用户信息](https://open.feishu.cn/document/server-docs/contact-v3/user/get) and
 //! [获取群信息](https://open.feishu.cn/document/server-docs/group/chat/get-2).
@@ -11,7 +11,7 @@ use tieline_core::ids::{ChatId, SenderId};
 use super::compose::segment;
 use super::{CALL_TIMEOUT, settings, tokens};
 
-/// Asks for names.
+/// Fetches names.
 #[derive(Debug)]
 pub(super) struct Names;
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_where_the_app_may_know_them() {
+    fn names_are_read_if_the_app_has_permission() {
         let account = fixture::account(tieline_core::account::ConnectionMode::Webhook, &[]);
         let cx = fixture::context(&account, Timestamp::from_secs(0));
         let person = Names.person(&SenderId::new("ou_a/b"), &cx).unwrap();
@@ -84,7 +84,7 @@ mod tests {
         );
         let told = json!({ "code": 0, "data": { "user": { "open_id": "ou_a", "name": "李四" } } });
         assert_eq!((person.read)(&answered(&told)).as_deref(), Some("李四"));
-        // Without the permission for names the user has none.
+        // Without the permission for names, the user has none.
         let untold = json!({ "code": 0, "data": { "user": { "open_id": "ou_a" } } });
         assert_eq!((person.read)(&answered(&untold)), None);
         let refused = json!({ "code": 41_050, "msg": "no user authority error" });

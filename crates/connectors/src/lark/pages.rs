@@ -1,4 +1,4 @@
-//! Cuts an answer into what one message holds.
+//! Splits an answer into pages, one for each message.
 
 use super::dialect;
 use super::surface::Surface;
@@ -12,15 +12,15 @@ const MAX_TABLES: usize = 3;
 /// One message's text.
 #[derive(Debug, PartialEq)]
 pub(super) struct Page {
-    /// The text in the platform's words.
+    /// The text in the platform's dialect.
     pub text: String,
-    /// Where in the answer the next page begins.
+    /// Start of the next page in the answer.
     pub end: usize,
     /// Whether there is a next page.
     pub more: bool,
 }
 
-/// The bytes that `text` takes inside a card inside a request: JSON in JSON, so escapes are escaped.
+/// Size of `text` in bytes inside a card inside a request: JSON in JSON, so escapes are escaped.
 pub(super) fn weight(text: &str) -> usize {
     let of = |c: char| match c {
         '"' | '\\' => 4,
@@ -31,7 +31,7 @@ pub(super) fn weight(text: &str) -> usize {
     text.chars().map(of).sum()
 }
 
-/// The reasoning of an agent that has said nothing yet, as a quotation.
+/// The reasoning of an agent that has sent no text yet, as a block quote.
 pub(super) fn reasoning(reasoning: &str, max: usize, surface: Surface) -> Option<Page> {
     let page = page(&markdown::quotation(reasoning), 0, max, surface)?;
     Some(Page {
@@ -41,14 +41,14 @@ pub(super) fn reasoning(reasoning: &str, max: usize, surface: Surface) -> Option
     })
 }
 
-/// The page of `text` that begins at `from` and weighs at most `max`. `None` if nothing but white space is left.
+/// The page of `text` that begins at `from`, with a weight of at most `max`. `None` if only white space is left.
 pub(super) fn page(text: &str, mut from: usize, max: usize, surface: Surface) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
     while visible_at < text.len() {
         let until = end_of_tables(&cutter, from, max, surface);
         let piece = cut(&cutter, until, from, max, surface);
-        // Inside a line a space at the beginning only separated two words.
+        // Inside a line, a leading space only separates two words.
         let in_line = from > 0 && !text[..from].ends_with('\n');
         let shown = piece
             .shown
@@ -69,7 +69,7 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, surface: Surface) ->
     None
 }
 
-/// The heaviest piece that is light enough. The cutter counts bytes, so it is asked for fewer until the weight is right.
+/// The largest piece within the weight limit. The cutter counts bytes, so it is called with smaller sizes until the weight is right.
 fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, surface: Surface) -> Piece {
     let mut bytes = max;
     let mut attempt = 0;
@@ -84,20 +84,20 @@ fn cut(cutter: &Cutter<'_>, until: usize, from: usize, max: usize, surface: Surf
     }
 }
 
-/// Where the page must end for its tables' sake: before the first one that is too many.
+/// End of the page required by the table limit: before the first table that is too many.
 fn end_of_tables(cutter: &Cutter<'_>, from: usize, max: usize, surface: Surface) -> usize {
     let text = cutter.text();
     if surface != Surface::Card {
         return text.len();
     }
-    // A page has no more of the source than its limit; the rest of its last line decides whether that begins a table.
+    // A page contains no more of the source than its limit; the rest of its last line decides whether that line begins a table.
     let near = (from + max..text.len()).find(|at| text.is_char_boundary(*at));
     let reach = near.map_or(text.len(), |near| end_of_lines(text, near, 2));
     let ahead = &text[from..reach];
     if !ahead.contains('|') {
         return text.len();
     }
-    // A table that goes on from the page before is one of them.
+    // A table that continues from the previous page counts too.
     let goes_on = text[..from].lines().next_back().is_some_and(|line| line.contains('|'));
     let begins = dialect::tables(ahead, cutter.is_in_code(from), cutter.is_in_table(from));
     begins
@@ -108,7 +108,7 @@ fn end_of_tables(cutter: &Cutter<'_>, from: usize, max: usize, surface: Surface)
         .unwrap_or(text.len())
 }
 
-/// Where the line at `at` and those after it end, `n` lines in all.
+/// End of the `n` lines from `at` on.
 fn end_of_lines(text: &str, at: usize, n: usize) -> usize {
     let lines = text[at..].split_inclusive('\n').take(n);
     at + lines.map(str::len).sum::<usize>()
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_end_at_paragraphs_and_weigh_what_requests_weigh() {
+    fn pages_end_at_paragraphs_and_respect_the_request_weight() {
         check("one two three\n\nfour five", 22, &["one two three", "four five"]);
         check("一二三四五六七八", 12, &["一二三四", "五六七八"]);
         check(&"\"".repeat(16), 40, &[&"\"".repeat(10), &"\"".repeat(6)]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_go_on_count() {
+    fn continued_tables_count() {
         let rows = "|row of the first table|\n".repeat(6);
         let text = format!("|h|\n|-|\n{rows}\n{}", "|h|\n|-|\n|1|\n\n".repeat(3));
         for page in pages(&text, 200, Surface::Card) {
@@ -183,7 +183,7 @@ mod tests {
         ]
     }
 
-    /// Numbered marks among everything else, so that losing one shows.
+    /// Numbered marks among other content, so that a lost one is detected.
     fn text() -> impl Strategy<Value = String> {
         prop::collection::vec(piece(), 0..120).prop_map(|pieces| {
             let numbered = pieces.iter().enumerate();
@@ -215,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn outside_code_no_tag_is_left(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
+        fn no_tag_remains_outside_code(text in "([a-z <>/=!:\\[\\]()\n|-]|<at id=all>|<font>|\\[t\\]\\(|\\[t\\]\\(<|https://){0,80}") {
             for page in pages(&text, 300, Surface::Card) {
                 let page = page.replace("<br>", "");
                 let mut after = page.split('<').skip(1);
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_comes_to_an_end(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, surface in surface()) {
+        fn paging_of_any_text_terminates(text in "\\PC{0,200}|[`|\\-\n \\[\\](<!]{0,200}", max in 40usize..100, surface in surface()) {
             prop_assert!(pages(&text, max, surface).len() <= text.len());
         }
 

@@ -1,23 +1,23 @@
-//! Puts together what the platform sends in several frames. Bounded in number, bytes and time.
+//! Reassembles messages that the platform sends in several frames. Bounded in number, bytes and time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tieline_core::timestamp::Timestamp;
 
-/// Most parts of one message.
+/// Largest number of parts of one message.
 const MAX_PARTS: usize = 1024;
-/// Most bytes of one message, and of all that are incomplete together.
+/// Largest size of one message, and of all incomplete messages together.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Most messages that are incomplete at a time.
+/// Largest number of incomplete messages.
 const MAX_SETS: usize = 64;
-/// How long the official clients wait for the rest.
+/// How long the official clients wait for the missing parts.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which message a part belongs to: its transport id and its trace.
+/// Identifies a part's message: its transport id and its trace.
 type Key = (String, String);
 
-/// Messages of which a part is missing.
+/// Incomplete messages.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     sets: BTreeMap<Key, Set>,
@@ -36,7 +36,7 @@ impl Set {
 }
 
 impl Parts {
-    /// Takes part `seq` of `sum`. Gives the whole as soon as nothing is missing. A repeated part takes the place of the first.
+    /// Adds part `seq` of `sum`. Returns the message once it is complete. A repeated part replaces the earlier one.
     pub(super) fn add(&mut self, key: Key, seq: usize, sum: usize, bytes: Vec<u8>, now: Timestamp) -> Option<Vec<u8>> {
         self.expire(now);
         if seq >= sum || sum > MAX_PARTS {
@@ -45,7 +45,7 @@ impl Parts {
         if sum == 1 {
             return Some(bytes);
         }
-        // One that changes its number of parts is another message under the same id.
+        // A different number of parts means another message with the same id.
         if self.sets.get(&key).is_some_and(|set| set.slots.len() != sum) {
             self.sets.remove(&key);
         }
@@ -66,12 +66,12 @@ impl Parts {
         None
     }
 
-    /// Drops what has waited too long.
+    /// Drops messages that have waited too long.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.sets.retain(|_, set| now < set.since.after(PATIENCE));
     }
 
-    /// When the first one has waited too long.
+    /// When the oldest incomplete message expires.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         self.sets.values().map(|set| set.since.after(PATIENCE)).min()
     }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_dropped() {
+    fn expired_incomplete_messages_are_dropped() {
         let mut parts = Parts::default();
         assert_eq!(parts.add(key("m"), 0, 2, vec![1], NOW), None);
         assert_eq!(parts.expires_at(), Some(NOW.after(PATIENCE)));
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_with_repeats_gives_the_whole(
+        fn any_order_with_repeats_gives_the_whole_message(
             (whole, order) in (1usize..9).prop_flat_map(|n| (
                 prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), n),
                 prop::collection::vec(0..n, 0..20),

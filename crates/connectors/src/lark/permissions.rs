@@ -1,4 +1,4 @@
-//! Which permissions an app has been granted.
+//! Permissions that an app has been granted.
 //!
 //! See [Feishu Docs/查询租户授权状态](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/application-v6/scope/list).
 
@@ -9,7 +9,7 @@ use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use super::manifest::PERMISSIONS;
 use super::{CALL_TIMEOUT, settings, tokens};
 
-/// Scopes that contain others: a bot needs only one of each pair. The scopes of single APIs name them.
+/// Scopes that include others: a bot needs only one of each pair. The documentation of single APIs lists them.
 const CONTAINS: &[(&str, &str)] = &[
     ("im:message.p2p_msg", "im:message.p2p_msg:readonly"),
     ("im:message.group_at_msg", "im:message.group_at_msg:readonly"),
@@ -19,7 +19,7 @@ const CONTAINS: &[(&str, &str)] = &[
     ("im:message:send", "im:message:send_as_bot"),
     ("im:message", "im:message.reactions:write_only"),
 ];
-/// The state of a scope that was granted.
+/// State of a granted scope.
 const GRANTED: i64 = 1;
 
 #[derive(Deserialize)]
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn granted_scopes_are_not_missing_nor_what_they_contain() {
+    fn granted_scopes_and_those_they_contain_are_not_missing() {
         let all: Vec<_> = PERMISSIONS.iter().map(|name| (*name, GRANTED)).collect();
         assert_eq!(missing(&all), Some(Vec::new()));
         assert_eq!(missing(&[]), Some(PERMISSIONS.to_vec()));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_tells_nothing() {
+    fn refused_query_reports_nothing() {
         let body = json!({ "code": 212_100, "msg": "app not install" })
             .to_string()
             .into_bytes();

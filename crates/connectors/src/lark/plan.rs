@@ -1,4 +1,4 @@
-//! From what is shown to what is desired: the next move.
+//! Plans the next move towards the desired state.
 
 use std::time::Duration;
 
@@ -11,45 +11,45 @@ use super::pages::{self, Page};
 use super::progress::{Call, CallKind, Card, LarkProgress, Sign, Way, short_digest};
 use super::surface::Surface;
 
-/// Heaviest text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
+/// Largest weight of the text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
 ///
 /// See [Feishu Docs/发送消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/create).
 pub(super) const MAX_CARD: usize = 20_000;
-/// Heaviest text message; 150 KB are documented.
+/// Largest weight of a text message; 150 KB are documented.
 const MAX_TEXT: usize = 100_000;
-/// However often the platform finds the text too long, it won't get shorter than this.
+/// Lower bound of a message's size, however often the platform finds the text too long.
 const LEAST: usize = 600;
-/// Streaming ends by itself 10 minutes after it was switched on.
+/// Time after which streaming is enabled again, since it ends by itself 10 minutes after it was enabled.
 ///
 /// See [Feishu Docs/流式更新卡片](https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/streaming-updates-openapi-overview).
 const STREAMING: Duration = Duration::from_secs(8 * 60);
-/// Least time between two replacements of a card in a message; the official plugin's figure.
+/// Shortest interval between two replacements of a card in a message; the official plugin's value.
 const REPLACING: Duration = Duration::from_millis(1500);
 
-/// One call's worth of change.
+/// A change by one call.
 #[derive(Debug, PartialEq)]
 pub(super) enum Move {
-    /// Say: received.
+    /// Add the reaction that means "received".
     React,
-    /// Take that back.
+    /// Remove the reaction.
     Unreact(String),
-    /// Make a card entity that shows this.
+    /// Create a card entity with this content.
     Create(Aim),
-    /// Put the entity into the chat.
+    /// Send the entity to the chat.
     SendCard(Card),
     /// Stream this into the card.
     Write(Card, Aim),
-    /// Let the card take text again.
+    /// Enable streaming again.
     Reopen(Card),
-    /// End the writing.
+    /// End streaming.
     Close(Card, Aim),
-    /// End the writing of a card that was given up.
+    /// End streaming of a card that was given up.
     CloseLeft(Card),
-    /// Put this in place of the whole card, which isn't being written any more.
+    /// Replace the content of the whole card, which isn't streaming any more.
     Replace(Card, Aim),
-    /// Send a message that shows this.
+    /// Send a message with this content.
     Send(Aim),
-    /// Put this in place of the card in that message.
+    /// Replace the card in that message.
     Patch(String, Aim),
 }
 
@@ -71,19 +71,19 @@ impl Move {
     }
 }
 
-/// What a bubble should show.
+/// Desired content of a bubble.
 #[derive(Debug, PartialEq)]
 pub(super) struct Aim {
     pub page: Page,
-    /// Whether a button for a new session is below.
+    /// Whether a button for a new session is below it.
     pub button: bool,
-    /// Whether the buttons of the card are below.
+    /// Whether the card's buttons are below it.
     pub has_card: bool,
-    /// Digest that distinguishes it from any other aim.
+    /// Digest of the content, different for any other aim.
     pub mark: String,
 }
 
-/// What is desired, what is shown, and all that decides between them.
+/// The desired reply, the progress, and everything else that the next move depends on.
 pub(super) struct Situation<'a> {
     pub desired: &'a DesiredReply<'a>,
     pub cx: &'a Context<'a>,
@@ -99,14 +99,14 @@ impl<'a> Situation<'a> {
     ) -> Result<Self, UnreadableProgress> {
         let mut shown: LarkProgress = done.read()?;
         if desired.plain && shown.bubble.card.is_none() {
-            // A card that is written is written to its end.
+            // A card that was started is finished.
             shown.way = shown.way.max(Way::Card);
         }
         let language = cx.account.language;
         let full_text = match (shown.withheld, shown.way.edits()) {
             (true, _) => full_text::withheld(desired, language),
             (false, true) => full_text::whole(desired, language),
-            // What isn't a card has no buttons.
+            // Only cards have buttons.
             (false, false) => full_text::whole_with_buttons(desired, language),
         };
         let mut situation = Self {
@@ -119,7 +119,7 @@ impl<'a> Situation<'a> {
         Ok(situation)
     }
 
-    /// The next move. `None` if everything is as it should be.
+    /// The next move. `None` if the chat is in the desired state.
     pub(super) fn next(&self, to: &ReplyTarget) -> Option<Move> {
         if self.shown.ending && self.desired.stage != Stage::Final {
             return None;
@@ -136,7 +136,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// What the current bubble should show. `None` if there is no text for it.
+    /// Desired content of the current bubble. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
         let (max, surface) = (self.max(), self.surface());
         let page = match self.shows_reasoning() {
@@ -160,7 +160,7 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// The progress once the platform has accepted the call of `next`, but for the ids that its answer brings.
+    /// Progress after the platform accepted the call of `next`, without the ids in its response.
     pub(super) fn after(&self, next: &Move) -> LarkProgress {
         let mut after = self.shown.clone();
         after.ending |= !self.grows();
@@ -188,7 +188,7 @@ impl<'a> Situation<'a> {
             }
             Move::Send(aim) => {
                 self.show(&mut after, aim);
-                // An earlier try may have got through unnoticed with less text; then this one is taken for its repetition.
+                // An earlier attempt may have succeeded unnoticed with less text; then this one is taken for its repetition.
                 if self.grows() {
                     after.bubble.mark.clear();
                 }
@@ -209,14 +209,14 @@ impl<'a> Situation<'a> {
             .shows(&self.full_text, aim.page.end, &aim.mark, self.cx.now);
     }
 
-    /// A change of the card entity.
+    /// Records a change of the card entity.
     fn change(&self, after: &mut LarkProgress, kind: CallKind) {
         let Some(card) = &mut after.bubble.card else {
             return;
         };
         card.sequence = card.next_sequence(self.cx.now);
         match kind {
-            // Being switched on again is no success yet: the text must go through.
+            // Enabling streaming again is not a success yet: the text must be accepted.
             CallKind::ReopenCard => {
                 card.since = Some(self.cx.now);
                 card.open = true;
@@ -246,29 +246,29 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether this isn't the last word yet.
+    /// Whether this isn't the final text yet.
     pub(super) fn grows(&self) -> bool {
         self.desired.stage != Stage::Final
     }
 
-    /// Whether this stage shows text at all.
+    /// Whether this stage shows text.
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
             Stage::Thinking => self.shows_reasoning(),
-            // What can't be changed is only sent at the end.
+            // Messages that can't be edited are only sent at the end.
             Stage::Growing => self.cx.account.streaming && !self.desired.proactive && self.shown.way.edits(),
         }
     }
 
-    /// Whether the reasoning stands where the text will begin.
+    /// Whether the reasoning is shown in the place of the text.
     fn shows_reasoning(&self) -> bool {
         let bubble = &self.shown.bubble;
         let untouched = bubble.number == 0 && bubble.end == 0 && self.shown.way.edits();
         self.grows() && untouched && self.full_text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
-    /// Whether the message gets no answer of its own, and has nothing but the sign: see
+    /// Whether the message gets no answer of its own, only the reaction: see
     /// [`tieline_core::connector::WaitingSign::Mark`].
     fn ends_without_a_word(&self) -> bool {
         let DesiredReply {
@@ -305,7 +305,7 @@ impl<'a> Situation<'a> {
         if !card.sent {
             return Some(Move::SendCard(card.clone()));
         }
-        // The sign goes as soon as there is something to read.
+        // The reaction is removed as soon as there is something to read.
         if let Some(tidy) = self.tidy() {
             return Some(tidy);
         }
@@ -338,7 +338,7 @@ impl<'a> Situation<'a> {
         (possible && due).then(|| Move::Patch(message.to_owned(), aim))
     }
 
-    /// Removes what was only there for the time being.
+    /// Removes temporary content.
     fn tidy(&self) -> Option<Move> {
         if let Sign::Put(reaction) = &self.shown.sign {
             return Some(Move::Unreact(reaction.clone()));
@@ -346,10 +346,10 @@ impl<'a> Situation<'a> {
         self.shown.left.clone().map(Move::CloseLeft)
     }
 
-    /// Leaves behind what is shown as it should be and can't hold more.
+    /// Moves past bubbles that are in their desired state and full.
     fn advance(&mut self) {
         if !self.shown.bubble.fits(&self.full_text) {
-            // The agent has changed what earlier messages already show: nothing less than the whole text is right.
+            // The agent has changed text in earlier messages: the whole text has to be sent again.
             self.shown.bubble.start = 0;
         }
         if !self.shows_text() {
@@ -360,7 +360,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether the current bubble is finished and something is left for another one.
+    /// Whether the current bubble is finished and text remains for another one.
     fn is_full(&self) -> bool {
         let bubble = &self.shown.bubble;
         let sent = match &bubble.card {
@@ -371,28 +371,28 @@ impl<'a> Situation<'a> {
         if !sent || rest.trim().is_empty() || bubble.end <= bubble.start {
             return false;
         }
-        // What can't be changed is finished once it is sent.
+        // A message that can't be edited is finished once it is sent.
         !self.shown.way.edits()
             || bubble.message.as_deref() == Some("")
             || self.aim().is_some_and(|aim| aim.page.more && aim.mark == bubble.mark)
     }
 }
 
-/// Whether there is a message that is answered.
+/// Whether there is a message to reply to.
 fn answers(desired: &DesiredReply<'_>, to: &ReplyTarget) -> bool {
     !desired.proactive && !to.message.as_str().is_empty()
 }
 
-/// What a new message hangs on.
+/// What a new message replies to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Hook<'a> {
-    /// The message that is answered, or the first one of its topic.
+    /// The message of the asker, or the first one of its topic.
     Message(&'a str),
-    /// Nothing: it is sent into the chat.
+    /// No message: it is sent to the chat.
     Chat(&'a str),
 }
 
-/// What a new message hangs on, after so many turned out to be gone. A reply never leaves its topic.
+/// What a new message replies to, after `gone` candidates turned out to be deleted. A reply never leaves its topic.
 pub(super) fn hook(to: &ReplyTarget, gone: u32) -> Result<Hook<'_>, ComposeError> {
     let chat = Hook::Chat(to.chat.id.as_str());
     let message = to.message.as_str();
@@ -405,7 +405,7 @@ pub(super) fn hook(to: &ReplyTarget, gone: u32) -> Result<Hook<'_>, ComposeError
     }
 }
 
-/// Confirmations and failures, after which a new session is what the person may want.
+/// Confirmations and failures, after which the person may want a new session.
 const fn offers_new_session(notice: Notice) -> bool {
     matches!(notice, Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut)
 }

@@ -1,50 +1,50 @@
-//! How far a reply has come, as it is stored between calls.
+//! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
 
-/// Everything that later calls need to know of the earlier ones.
+/// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct LarkProgress {
-    /// How often the reply was restarted by an operator.
+    /// How often an operator restarted the reply.
     #[serde(skip_serializing_if = "is_first")]
     pub round: u32,
     pub way: Way,
-    /// How many of the messages that the reply could hang on turned out to be gone.
+    /// Number of messages to reply to that turned out to be deleted.
     pub gone: u32,
-    /// The chat takes no replies in topics.
+    /// Whether the chat doesn't support replies in topics.
     pub no_topic: bool,
     pub sign: Sign,
-    /// The platform refuses the text itself: a notice replaces it.
+    /// Whether the platform refuses the text: a notice replaces it.
     pub withheld: bool,
-    /// The platform refuses the tables: they are shown as code.
+    /// Whether the platform refuses the tables: they are shown as code.
     pub plain_tables: bool,
-    /// How often the platform found the text too long: each time messages become half as long.
+    /// How often the platform found the text too long: each time, messages become half as long.
     pub shrunk: u32,
-    /// The final text has begun to be shown, so nothing earlier may be any more.
+    /// Whether the final text has begun to be shown, so no earlier stage may be shown any more.
     pub ending: bool,
     pub bubble: Bubble,
-    /// A card that was given up and still says that it is being written.
+    /// A card that was given up and still shows that it is being written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Card>,
-    /// The call that leads to this progress. `None` once its answer is classified.
+    /// The call that leads to this progress. `None` once its response is classified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
 }
 
-/// A call, as far as the classification of its answer depends on it.
+/// A call, as far as the classification of its response depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Call {
     pub kind: CallKind,
-    /// Whether what the bubble shows without this call is still part of the text, so that the rest can follow in another card.
+    /// Whether the bubble's text before this call is still part of the answer, so that the rest can follow in another card.
     #[serde(default)]
     pub leads_on: bool,
 }
 
-/// What a call does.
+/// Kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
@@ -55,7 +55,7 @@ pub(super) enum CallKind {
     WriteCard,
     ReopenCard,
     CloseCard,
-    /// Ends the writing of a card that was given up.
+    /// Ends streaming of a card that was given up.
     CloseLeft,
     ReplaceCard,
     /// Sends a message.
@@ -65,7 +65,7 @@ pub(super) enum CallKind {
 }
 
 impl CallKind {
-    /// Whether it only decorates, so that nothing of it is repeated.
+    /// Whether it is only a decoration, which is never retried.
     pub(super) const fn is_decoration(self) -> bool {
         matches!(self, Self::React | Self::Unreact | Self::CloseLeft)
     }
@@ -77,7 +77,7 @@ const fn is_first(round: &u32) -> bool {
 }
 
 impl LarkProgress {
-    /// What must not be forgotten: without the text that a bubble shows, which can be shown again in its place.
+    /// The part that must be stored durably: not the text that a bubble shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         let bubble = &mut self.bubble;
         (bubble.end, bubble.changed_at) = (0, None);
@@ -85,7 +85,7 @@ impl LarkProgress {
         if let Some(card) = &mut bubble.card {
             (card.sequence, card.refused) = (0, 0);
         }
-        // A sign that is gone can be removed again. That the end has begun the record's stage says too.
+        // A removed reaction can be removed again. The record's stage also says whether the end has begun.
         if let Sign::Put(_) = self.sign {
             self.sign = Sign::Gone;
         }
@@ -96,8 +96,8 @@ impl LarkProgress {
         }
     }
 
-    /// The progress that `planned` was planned from: without what its call shows, but after finished messages, with the way that was
-    /// chosen.
+    /// The progress that `planned` was planned from: without the content of its call, but after finished messages, and with the chosen
+    /// way.
     pub(super) fn before_call(self, planned: &Self) -> Self {
         let bubble = if planned.bubble.number == self.bubble.number {
             Bubble {
@@ -120,7 +120,7 @@ impl LarkProgress {
         }
     }
 
-    /// The beginning of the next round.
+    /// Progress at the start of the next round.
     pub(super) fn restarted(&self) -> Self {
         Self {
             round: self.round + 1,
@@ -129,18 +129,18 @@ impl LarkProgress {
     }
 }
 
-/// How text is shown. Each way is the fall-back of the one before.
+/// How text is shown. Each way is the fallback of the one before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
-    /// While it grows a card entity whose text is streamed; what is final from the start is a card in a message.
+    /// A growing text is streamed into a card entity; a text that is final from the start is a card in a message.
     #[default]
     Stream,
-    /// A card in a message, which is replaced as a whole while the text grows.
+    /// A card in a message, replaced as a whole while the text grows.
     Card,
-    /// A post at the end.
+    /// A post, sent at the end.
     Post,
-    /// A text at the end.
+    /// A text, sent at the end.
     Text,
 }
 
@@ -154,7 +154,7 @@ impl Way {
         }
     }
 
-    /// Whether what was sent can be changed.
+    /// Whether a sent message can be edited.
     pub(super) const fn edits(self) -> bool {
         matches!(self, Self::Stream | Self::Card)
     }
@@ -169,37 +169,37 @@ impl Way {
     }
 }
 
-/// The reaction that says: received.
+/// State of the reaction that means "received".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Sign {
     #[default]
     Not,
-    /// It is there, under this id.
+    /// It was added, with this id.
     Put(String),
-    /// It was removed, or could not be set.
+    /// It was removed, or could not be added.
     Gone,
 }
 
-/// One message of the reply: the one that is being written.
+/// The current message of the reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Bubble {
-    /// The how-many-th, from 0.
+    /// Its number, from 0.
     pub number: u32,
-    /// Where in the answer it begins.
+    /// Its start in the answer.
     pub start: usize,
-    /// Digest of what precedes that, to detect an answer which changed there.
+    /// Digest of the text before `start`, to detect a changed answer.
     pub tail: String,
-    /// Where in the answer what it shows ends.
+    /// End of its text in the answer.
     pub end: usize,
-    /// Digest of what precedes that, for the same reason.
+    /// Digest of the text before `end`, to detect a changed answer.
     pub end_tail: String,
-    /// What it shows.
+    /// Digest of its content.
     pub mark: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
-    /// The message, once it was sent. Empty if the platform didn't return its id.
+    /// Id of the message, once it was sent. Empty if the platform didn't return it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     #[serde(with = "tieline_core::timestamp::millis::option")]
@@ -217,7 +217,7 @@ impl Bubble {
         }
     }
 
-    /// The same text once more, as another message.
+    /// The same text again, as another message.
     pub(super) fn again(&self) -> Self {
         Self {
             number: self.number + 1,
@@ -237,7 +237,7 @@ impl Bubble {
         }
     }
 
-    /// It shows `full_text` up to `end` now.
+    /// Records that it now shows `full_text` up to `end`.
     pub(super) fn shows(&mut self, full_text: &str, end: usize, mark: &str, now: Timestamp) {
         self.end = end;
         self.end_tail = tail(full_text, end);
@@ -245,12 +245,12 @@ impl Bubble {
         self.changed_at = Some(now);
     }
 
-    /// Whether what it shows is still what `full_text` says there, so that the rest can follow it.
+    /// Whether its text is still part of `full_text`, so that the rest can follow it.
     pub(super) fn leads_on(&self, full_text: &str) -> bool {
         self.end > self.start && full_text.is_char_boundary(self.end) && self.end_tail == tail(full_text, self.end)
     }
 
-    /// Whether it still begins where it did in `full_text`.
+    /// Whether the text before it in `full_text` is unchanged.
     pub(super) fn fits(&self, full_text: &str) -> bool {
         full_text.is_char_boundary(self.start) && (self.start == 0 || self.tail == tail(full_text, self.start))
     }
@@ -261,26 +261,27 @@ impl Bubble {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Card {
     pub id: String,
-    /// The last number used: all changes of a card are counted together.
+    /// Last used sequence number: all changes of a card are numbered together.
     pub sequence: u32,
-    /// When it was made.
+    /// When it was created.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub made_at: Option<Timestamp>,
-    /// Numbers in a row that were not taken.
+    /// Number of consecutive refused sequence numbers.
     pub refused: u32,
-    /// Whether it is in the chat.
+    /// Whether it was sent to the chat.
     pub sent: bool,
-    /// Whether it is being written: it says so in the list of chats.
+    /// Whether the list of chats shows that it is being written.
     pub open: bool,
-    /// Since when it takes text. `None` if it has stopped.
+    /// Since when it is streaming. `None` if streaming has ended.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub since: Option<Timestamp>,
 }
 
 impl Card {
-    /// The number of the next change: by the time since it was made, so that it is higher than those of a holder that recorded no numbers.
+    /// Sequence number of the next change: based on the card's age, so that it is above those of an earlier lease holder that recorded
+    /// none.
     ///
-    /// A card can be changed for 14 days, whose milliseconds the platform's 32 bits hold.
+    /// A card can be changed for 14 days; that many milliseconds fit into the platform's 32 bits.
     ///
     /// See [Feishu Docs/更新卡片实体](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/cardkit-v1/card/update).
     pub(super) fn next_sequence(&self, now: Timestamp) -> u32 {
@@ -289,7 +290,7 @@ impl Card {
     }
 }
 
-/// Bytes before a position whose digest shows whether the answer is still the same there.
+/// Number of bytes before a position whose digest shows whether the answer changed there.
 const TAIL: usize = 64;
 
 fn tail(full_text: &str, start: usize) -> String {
@@ -310,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bubble_notices_that_the_text_before_it_changed() {
+    fn bubble_detects_changed_text_before_it() {
         let full_text = "一二三四五六七八九十".repeat(10);
         let bubble = Bubble::default().next(150, &full_text);
         assert!(bubble.fits(&full_text));
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_still_said_leads_on() {
+    fn only_unchanged_text_can_be_continued() {
         let mut bubble = Bubble::default();
         assert!(!bubble.leads_on("abc"));
         bubble.shows("one two three", 8, "", Timestamp::from_secs(0));

@@ -1,4 +1,4 @@
-//! What a message quotes or forwards: the event has only an id.
+//! Quoted and forwarded messages: the event has only their id.
 //!
 //! See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
 
@@ -15,7 +15,7 @@ use super::settings::{Settings, address};
 use super::wire::{Mention, ToldMention, ToldMessage, UserId};
 use super::{CALL_TIMEOUT, api_error, mentions};
 
-/// The call that asks what a message says.
+/// The call that fetches a message.
 pub(super) fn call(id: &PlatformMessageId, cx: &Context<'_>) -> HttpCall {
     let path = format!("/open-apis/im/v1/messages/{}", segment(id.as_str()));
     HttpCall {
@@ -29,7 +29,7 @@ pub(super) fn call(id: &PlatformMessageId, cx: &Context<'_>) -> HttpCall {
     }
 }
 
-/// What the message says, or the messages that were forwarded in it, in their order.
+/// The content of the message, or of the messages forwarded in it, in order.
 pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>) -> Result<Quoted, MediaError> {
     let body = api_error::accepted(answer)?;
     let items = body.data.get("items").and_then(Value::as_array);
@@ -60,14 +60,14 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
     })
 }
 
-/// A card of an app, mostly our own answer: the platform returns only that newer clients can show it, and the agent knows what it said.
+/// A card of an app, usually our own answer: the platform only returns that newer clients can show it, and the agent knows its answer.
 fn is_answer_of_an_app(item: &ToldMessage) -> bool {
     item.msg_type == "interactive" && item.sender.sender_type == "app"
 }
 
-/// A forwarded message as a line of its own, with who said it. Its files can't be downloaded: 234043.
+/// A forwarded message as one line with its sender. Its files can't be downloaded: 234043.
 fn child(item: &ToldMessage, bot: Option<&str>) -> Option<String> {
-    // A container within a container represents its own children, which follow.
+    // A container inside a container stands for its children, which follow.
     if item.upper_message_id.is_empty() || item.msg_type == "merge_forward" {
         return None;
     }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_message_is_read_as_a_received_one_is() {
+    fn quoted_message_is_parsed_like_a_received_one() {
         let text = told(
             200,
             &items(&[item("om_1", "", "text", &json!({ "text": "@_user_1 order 42" }))]),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_messages_stand_in_their_order_without_files() {
+    fn forwarded_messages_keep_their_order_without_files() {
         let all = items(&[
             item(
                 "om_1",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_says_why() {
+    fn fetch_errors_of_quotes_name_their_cause() {
         assert_eq!(told(200, &items(&[])), Err(MediaError::Gone));
         assert_eq!(
             told(400, &json!({ "code": 230_110, "msg": "deleted" })),

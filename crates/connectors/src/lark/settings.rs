@@ -1,4 +1,4 @@
-//! What the credentials hold, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use sha2::{Digest as _, Sha256};
 use tieline_core::account::{Account, ConnectionMode, Credentials, InvalidSetting};
@@ -10,17 +10,17 @@ use tieline_core::secret::Secret;
 pub(super) const FEISHU: &str = "https://open.feishu.cn";
 /// Lark's open API.
 pub(super) const LARK: &str = "https://open.larksuite.com";
-/// Hosts that a bootstrap answer may name.
+/// Allowed hosts of the bootstrap response's URL.
 pub(super) const HOSTS: &[&str] = &[".feishu.cn", ".larksuite.com"];
-/// The field that keeps the bot's own id, learned from the platform.
+/// Field with the bot's own id, fetched from the platform.
 pub(super) const BOT_FIELD: &str = "botOpenId";
 
-/// One app, as its connector works with it.
+/// Parsed settings of one app.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub app_id: String,
     pub app_secret: Secret,
-    /// The platform's own address for the app's domain.
+    /// Base URL of the app's domain.
     pub api: &'static str,
     pub verification_token: Option<Secret>,
     pub encryption: Option<Encryption>,
@@ -59,7 +59,7 @@ impl Settings {
             encryption: credentials.get("encryptKey").map(Encryption::new),
             bot: credentials.get(BOT_FIELD).map(str::to_owned),
         };
-        // One of them must be there, or nothing could prove that a request is the platform's.
+        // One of them is required; otherwise no request could be authenticated.
         let provable = settings.verification_token.is_some() || settings.encryption.is_some();
         if mode == ConnectionMode::Webhook && !provable {
             return Err(InvalidSetting {
@@ -90,7 +90,7 @@ fn domain(word: &str) -> Result<&'static str, InvalidSetting> {
     }
 }
 
-/// The address of an API below the account's base.
+/// URL of an API below the account's base.
 pub(super) fn address(account: &Account, path: &str) -> String {
     let base = account.endpoint("apiBase", Settings::of(account).api);
     format!("{base}{path}")

@@ -25,17 +25,17 @@ use super::settings::{HOSTS, Settings, address};
 use super::verify::Authentic;
 use super::wire::{ApiBody, ClientConfig};
 
-/// After a ping something must be heard within this time, or the connection is dead.
+/// Longest silence after a ping before the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(30);
-/// The platform delivers an event again this long after it went unacknowledged.
+/// The platform redelivers an event this long after it went unacknowledged.
 const REDELIVERY: Duration = Duration::from_secs(15);
-/// A callback that isn't answered in this time is lost, and the person has seen an error.
+/// A callback that isn't answered within this time is lost, and the person has seen an error.
 const CALLBACK_PATIENCE: Duration = Duration::from_secs(3);
-/// Too many connections: leaked ones time out.
+/// Wait after "too many connections": leaked ones time out.
 const CROWDED: Duration = Duration::from_secs(300);
 /// Upper bound of the random delay before the first reconnect.
 const FIRST_DELAY_S: i64 = 5;
-/// Unconfirmed deliveries kept at most; older ones are dropped.
+/// Largest number of unconfirmed deliveries; older ones are dropped.
 const MAX_PENDING: usize = 4096;
 
 /// The payloads of acknowledgements.
@@ -127,15 +127,15 @@ fn crowded(code: i64) -> Refusal {
 
 /// One connection.
 struct Session {
-    /// Goes into every ping.
+    /// Sent in every ping.
     service: i32,
     config: ClientConfig,
     pinged_at: Option<Timestamp>,
-    /// The first ping after which nothing was heard yet.
+    /// Time of the first ping after which nothing was received.
     waiting_since: Option<Timestamp>,
     up: bool,
     parts: Parts,
-    /// Frames whose events are on their way into the queue, with what will acknowledge them.
+    /// Frames whose events are being stored in the queue, with what will acknowledge them.
     pending: BTreeMap<u64, Pending>,
     next_token: u64,
 }
@@ -173,7 +173,7 @@ impl Session {
         Some(self.pinged_at?.after(Duration::from_secs(interval)))
     }
 
-    /// When the silence after a ping has lasted too long. `None` as soon as something was heard.
+    /// When the silence after a ping is too long. `None` once something was received.
     fn dead_at(&self) -> Option<Timestamp> {
         Some(self.waiting_since?.after(SILENCE))
     }
@@ -267,7 +267,7 @@ impl StreamSession for Session {
             SocketFrame::Text(_) => None,
         };
         let Some(frame) = frame else {
-            return unreadable("frame is not what the protocol promises");
+            return unreadable("frame does not match the protocol");
         };
         let mut effects = self.heard();
         match frame.method {
@@ -307,7 +307,7 @@ impl StreamSession for Session {
     }
 
     fn on_call(&mut self, call_id: &str, _call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
-        // This connection only receives: replies go over HTTP.
+        // This connection only receives; replies go over HTTP.
         vec![Effect::Answer {
             call_id: call_id.to_owned(),
             answer: ApiAnswer::NotSent,
@@ -316,7 +316,7 @@ impl StreamSession for Session {
 }
 
 impl Session {
-    /// A little chance, so that all connections of a deployment don't come back at once.
+    /// A random delay, so that the connections of a deployment don't all reconnect at once.
     fn first_delay(&self, cx: &Context<'_>) -> Duration {
         let bound = self.config.reconnect_nonce.clamp(0, FIRST_DELAY_S).unsigned_abs() * 1000;
         let chance = u64::from(u16::from_le_bytes([cx.random[0], cx.random[1]]));

@@ -1,13 +1,13 @@
-//! The surfaces that show text: they read different parts of Markdown.
+//! Surfaces that show text: each supports a different part of Markdown.
 
-/// What a text is shown on.
+/// A surface that shows text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Surface {
     /// A card's markdown element.
     Card,
-    /// A card that has refused its tables: they are shown as code.
+    /// A card whose tables were refused: they are shown as code.
     CardWithoutTables,
-    /// A post's `md` node, which knows no tables.
+    /// A post's `md` node, which doesn't support tables.
     Post,
     /// A text message.
     Text,

@@ -12,12 +12,12 @@ use super::settings::{Settings, address};
 use super::wire::ApiBody;
 use super::{CALL_TIMEOUT, api_error};
 
-/// With less than this left the platform gives a new token, and the old one stays valid until its end.
+/// When a token is renewed: with less than this left the platform returns a new one, and the old one stays valid until it expires.
 ///
 /// See [Feishu Docs/自建应用获取 tenant_access_token](https://open.feishu.cn/document/ukTMukTMukTM/ukDNz4SO0MjL5QzM/auth-v3/auth/tenant_access_token_internal).
 const RENEWAL: Duration = Duration::from_secs(30 * 60);
 
-/// Gets tokens for a self-built app.
+/// Fetches tokens for a self-built app.
 #[derive(Debug)]
 pub(super) struct Tokens;
 
@@ -49,7 +49,7 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// The body of an answer that says yes.
+/// The body of a successful response.
 pub(super) fn accepted(answer: &ApiAnswer) -> Result<ApiBody, TokenError> {
     let ApiAnswer::Answered { status, .. } = answer else {
         return Err(unavailable("unreachable"));

@@ -1,4 +1,4 @@
-//! Proves that a request is the platform's: signature, cipher, token, app.
+//! Authentication of requests: signature, cipher, token, app.
 
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt as _, KeyIvInit as _};
@@ -16,12 +16,12 @@ use super::settings::{Encryption, Settings};
 const BLOCK: usize = 16;
 const SIGNATURE: &str = "x-lark-signature";
 
-/// A payload that the platform sent. Only this file and the long connection make one.
+/// An authentic payload. Created only by this file and by the long connection.
 #[derive(Debug)]
 pub(super) struct Authentic(Map<String, Value>);
 
 impl Authentic {
-    /// A payload that came over the long connection: the connection itself is the proof.
+    /// A payload from the long connection, which is authenticated itself.
     pub(super) fn from_connection(payload: Map<String, Value>) -> Self {
         Self(payload)
     }
@@ -31,7 +31,7 @@ impl Authentic {
     }
 }
 
-/// What a genuine request holds.
+/// Content of an authenticated request.
 #[derive(Debug)]
 pub(super) enum Proved {
     Payload(Authentic),
@@ -40,7 +40,7 @@ pub(super) enum Proved {
     Unreadable(&'static str),
 }
 
-/// Checks in the order that the platform's pages ask for.
+/// Verifies a request, in the order that the platform's documentation requires.
 ///
 /// See [Feishu Docs/将事件发送至开发者服务器](https://open.feishu.cn/document/ukTMukTMukTM/uYDNxYjL2QTM24iN0EjN/event-subscription-configure-/choose-a-subscription-mode/send-notifications-to-developers-server).
 pub(super) fn verify(request: &WebhookRequest, settings: &Settings) -> Result<Proved, Rejection> {
@@ -73,7 +73,7 @@ fn encrypted(
     settings: &Settings,
 ) -> Result<Proved, Rejection> {
     if let Err(rejection) = signature(request, encryption) {
-        // The platform leaves URL checks unsigned: the one thing that may go on, and only with the right token.
+        // The platform doesn't sign URL checks: only these may be unsigned, and only with the right token.
         return url_check(encrypt, encryption, settings).ok_or(rejection);
     }
     let text = decrypt(encrypt, &encryption.key)?;
@@ -96,7 +96,7 @@ fn url_check(encrypt: &str, encryption: &Encryption, settings: &Settings) -> Opt
     (is_check && proved).then_some(Proved::Payload(Authentic(payload)))
 }
 
-/// Whether the payload carries the token. One that differs is refused, one that is absent is for the caller to judge.
+/// Whether the payload contains the token. A wrong token is refused; for a missing one, the caller decides.
 fn has_right_token(payload: &Map<String, Value>, settings: &Settings) -> Result<bool, Rejection> {
     let header = payload.get("header").and_then(|header| header.get("token"));
     let sent = header.or_else(|| payload.get("token")).and_then(Value::as_str);
@@ -132,7 +132,7 @@ fn signature(request: &WebhookRequest, encryption: &Encryption) -> Result<(), Re
     signed::<Sha256>(request, encryption.text.expose())
 }
 
-/// Compares the signature with the digest of timestamp, nonce, secret and the body's very bytes.
+/// Verifies the signature over timestamp, nonce, secret and the raw body.
 fn signed<D: Digest>(request: &WebhookRequest, secret: &str) -> Result<(), Rejection> {
     let header = |name| request.header(name).ok_or(Rejection::Missing(name));
     let mut hash = D::new();
@@ -149,7 +149,7 @@ fn signed<D: Digest>(request: &WebhookRequest, secret: &str) -> Result<(), Rejec
     }
 }
 
-/// AES-256-CBC with the vector in front, PKCS7 padding of which every byte is checked.
+/// AES-256-CBC with the IV in front; every byte of the PKCS7 padding is checked.
 fn decrypt(encrypt: &str, key: &[u8; 32]) -> Result<Vec<u8>, Rejection> {
     let mut raw = STANDARD
         .decode(encrypt)

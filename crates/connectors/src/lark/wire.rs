@@ -1,4 +1,4 @@
-//! The platform's JSON, field for field. Unknown fields are ignored; null is the same as absent.
+//! The platform's JSON. Unknown fields are ignored; null counts as absent.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ pub(super) struct CardEvent {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Action {
-    /// What the button carried: an object, or a string.
+    /// The button's value: an object, or a string.
     #[serde(default)]
     pub value: Value,
 }
@@ -144,7 +144,7 @@ pub(super) struct Post {
     pub content: Vec<Vec<Node>>,
 }
 
-/// A piece of a post's line. The tag says which fields count.
+/// A node of a post's line. The tag decides which fields are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Node {
@@ -168,7 +168,7 @@ pub(super) struct Node {
     pub language: String,
 }
 
-/// A message as the API returns it. Of what was forwarded: the container, then its children.
+/// A message as the API returns it. For forwarded messages: the container, then its children.
 ///
 /// See [Feishu Docs/获取指定消息的内容](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/get).
 #[derive(Debug, Default, Deserialize)]
@@ -220,7 +220,7 @@ pub(super) struct ToldMention {
     pub name: String,
 }
 
-/// The frame that every answer of the open API has.
+/// Envelope of every response of the open API.
 ///
 /// See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN).
 #[derive(Debug, Default, Deserialize)]
@@ -231,10 +231,10 @@ pub(super) struct ApiBody {
     pub msg: String,
     #[serde(deserialize_with = "or_default")]
     pub data: BTreeMap<String, Value>,
-    /// Top-level in the answer about the bot.
+    /// Top-level in the response about the bot.
     #[serde(deserialize_with = "or_default")]
     pub bot: BTreeMap<String, Value>,
-    /// Top-level in the answer that brings a token.
+    /// Top-level in the response with a token.
     #[serde(deserialize_with = "or_default")]
     pub tenant_access_token: String,
     #[serde(deserialize_with = "or_default")]
@@ -243,7 +243,7 @@ pub(super) struct ApiBody {
     pub error: ApiFault,
 }
 
-/// What a refusal adds.
+/// Additional data of a refusal.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ApiFault {
@@ -260,7 +260,7 @@ pub(super) struct PermissionViolation {
 }
 
 impl ApiBody {
-    /// The permissions that a refused call needs, if the answer names them. Older answers do it in the message alone, among other words.
+    /// The permissions that a refused call lacks, if the response names them. Older responses have them only inside the message's text.
     pub(super) fn missing_scopes(&self) -> Vec<String> {
         let listed = self.error.permission_violations.iter().map(|it| it.subject.as_str());
         let mut names: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
@@ -283,13 +283,13 @@ impl ApiBody {
         scopes
     }
 
-    /// A text of the answer's data.
+    /// A text field of the response's data.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.data.get(field)?.as_str().filter(|text| !text.is_empty())
     }
 }
 
-/// `im:message:send_as_bot`, say.
+/// Whether `word` looks like a scope, for example `im:message:send_as_bot`.
 fn is_scope(word: &str) -> bool {
     word.contains(':')
         && word
@@ -297,11 +297,11 @@ fn is_scope(word: &str) -> bool {
             .all(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
-/// What the long connection keeps to, from the bootstrap answer or a pong.
+/// Parameters of the long connection, from the bootstrap response or a pong.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct ClientConfig {
-    /// -1: for ever.
+    /// -1: unlimited.
     pub reconnect_count: i64,
     /// Seconds between attempts.
     pub reconnect_interval: i64,

@@ -1,4 +1,4 @@
-//! Cutting Markdown so that each piece reads as it did in the whole.
+//! Splits Markdown into pieces that each render as in the whole.
 
 use tieline_core::split::{TextLimit, TextUnit, split_first};
 
@@ -7,19 +7,19 @@ use tieline_core::split::{TextLimit, TextUnit, split_first};
 pub(crate) struct Piece {
     /// The piece in the platform's dialect.
     pub(crate) shown: String,
-    /// Where in the whole text the next piece begins.
+    /// Start of the next piece in the whole text.
     pub(crate) end: usize,
 }
 
-/// Most backticks or tildes of a fence. Every piece of the code behind it repeats them, so more of them would leave no room for the code.
+/// Longest fence in backticks or tildes. Every piece of the code repeats the fence, so a longer one would leave no space for the code.
 const MAX_FENCE_MARKS: usize = 64;
-/// Most bytes of quote marks and blanks before a fence, and of what may follow it on its line. A line is looked at again for each piece that
-/// begins within it, so no more than this of it may count.
+/// Longest prefix of quote marks and blanks before a fence, and longest rest of its line, in bytes. A line is scanned again for each
+/// piece that begins inside it, so no more than this of it may matter.
 const MAX_AROUND_FENCE: usize = 1024;
-/// Room below which no cut is looked for: one character must always fit.
+/// Smallest size for which a cut is searched: one character must always fit.
 const LEAST_ROOM: usize = 8;
-/// Attempts to hit the limit in proportion to the excess. After them the room is halved each time, so that the attempts are few
-/// whatever the text.
+/// Number of attempts that shrink the piece in proportion to the excess. After them the size is halved each time, so that there are few
+/// attempts for any text.
 const PROPORTIONAL_ATTEMPTS: u32 = 6;
 
 /// The piece of `text` that begins at `from`: [`Cutter::piece`] for a text of which one piece is wanted.
@@ -27,12 +27,12 @@ pub(crate) fn piece(text: &str, from: usize, max_bytes: usize, render: impl Fn(&
     Cutter::new(text).piece(from, max_bytes, render)
 }
 
-/// Where the first visible character of `text` from `from` on is; the end of `text` if there is none.
+/// Position of the first visible character of `text` at or after `from`; the end of `text` if there is none.
 pub(crate) fn next_visible(text: &str, from: usize) -> usize {
     text.len() - text[from..].trim_start().len()
 }
 
-/// The room for the next attempt, after `attempt` attempts of which the last one gave too much: `fair` in proportion, below `last`.
+/// Size for the next attempt, after `attempt` attempts of which the last one gave too much: `fair` in proportion, below `last`.
 pub(crate) fn less_room(attempt: u32, fair: usize, last: usize) -> usize {
     if attempt <= PROPORTIONAL_ATTEMPTS {
         fair.min(last.saturating_sub(1))
@@ -41,8 +41,8 @@ pub(crate) fn less_room(attempt: u32, fair: usize, last: usize) -> usize {
     }
 }
 
-/// The same where `bytes` were allowed and `taken` of the source were measured as `size`, of which `max` are allowed. At first in
-/// proportion to what was allowed, then to what was taken, which may be far less.
+/// Size for the next attempt, if `bytes` were allowed and `taken` bytes of the source were measured as `size`, of which `max` are allowed.
+/// At first in proportion to what was allowed, then to what was taken, which may be far less.
 pub(crate) fn less_of_piece(attempt: u32, bytes: usize, taken: usize, max: usize, size: usize) -> usize {
     let (attempt, last) = match attempt.checked_sub(PROPORTIONAL_ATTEMPTS) {
         None | Some(0) => (attempt, bytes),
@@ -51,7 +51,7 @@ pub(crate) fn less_of_piece(attempt: u32, bytes: usize, taken: usize, max: usize
     less_room(attempt, last * max / size, last).max(1)
 }
 
-/// A text and where its code and tables are, so that any piece of it is cut in time that depends on the piece alone.
+/// A text with an index of its code and tables, so that any piece of it is cut in time that depends only on the piece.
 pub(crate) struct Cutter<'a> {
     text: &'a str,
     /// The fences that begin (`Some`) or end (`None`) with the line before a position, in order.
@@ -63,14 +63,14 @@ pub(crate) struct Cutter<'a> {
 struct TableRows<'a> {
     head: &'a str,
     rule: &'a str,
-    /// Where the first row begins.
+    /// Start of the first row.
     start: usize,
-    /// Where the last row ends.
+    /// End of the last row.
     end: usize,
 }
 
 impl<'a> Cutter<'a> {
-    /// Reads `text` once.
+    /// Indexes `text`, in one pass.
     pub(crate) fn new(text: &'a str) -> Self {
         let mut fences = Vec::new();
         let mut tables = Vec::new();
@@ -117,8 +117,8 @@ impl<'a> Cutter<'a> {
         self.table_head(at).is_some()
     }
 
-    /// Where the words begin behind more than `bytes` of quote marks and blanks, which show nothing but take long to be rendered; `from`
-    /// where there are fewer.
+    /// Skips more than `bytes` of quote marks and blanks, which show nothing but are slow to render: returns the position of the text after
+    /// them, or `from` if there are fewer.
     pub(crate) fn past_quote_marks(&self, from: usize, bytes: usize) -> usize {
         let rest = self.text[from..].bytes();
         let n_marks = rest
@@ -135,15 +135,15 @@ impl<'a> Cutter<'a> {
         self.text
     }
 
-    /// The piece that begins at `from` and takes at most `max_bytes` once `render` has made it the platform's.
+    /// The piece that begins at `from`, and whose rendering by `render` has at most `max_bytes`.
     ///
-    /// A code fence that is cut is closed here and reopened in the next piece; a table's head is repeated. The cut is at a paragraph, else a
-    /// line, else a space, else between characters. `from` is 0 or the `end` of a piece before.
+    /// A cut code fence is closed here and reopened in the next piece; a table's head is repeated. Cuts at a paragraph, else a line, else a
+    /// space, else between characters. `from` is 0 or the `end` of the previous piece.
     pub(crate) fn piece(&self, from: usize, max_bytes: usize, render: impl Fn(&str) -> String) -> Piece {
         self.piece_within(self.text.len(), from, max_bytes, render)
     }
 
-    /// The same of the text up to `until`.
+    /// Like [`Self::piece`], for the text up to `until`.
     pub(crate) fn piece_within(
         &self,
         until: usize,
@@ -181,7 +181,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// What a piece that begins at `at` must begin with.
+    /// The prefix that a piece beginning at `at` needs.
     fn opening(&self, at: usize) -> Option<String> {
         match self.open_fence(at) {
             Some(fence) => Some(format!("{}{}\n", fence.quote, fence.line)),
@@ -189,7 +189,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// What a piece that ends at `end` must end with.
+    /// The suffix that a piece ending at `end` needs.
     fn closing(&self, end: usize) -> String {
         match self.open_fence(end) {
             Some(fence) => {
@@ -222,7 +222,7 @@ impl<'a> Cutter<'a> {
     }
 }
 
-/// A line without its end. By bytes, because a text may have a million lines.
+/// A line without its line break. Works on bytes, because a text may have a million lines.
 fn without_line_break(line: &str) -> &str {
     let kept = match line.as_bytes() {
         [.., b'\r', b'\n'] => line.len() - 2,
@@ -237,13 +237,13 @@ fn without_line_break(line: &str) -> &str {
 pub(super) struct Fence<'a> {
     /// The quote marks before it, if it is in a quote.
     quote: &'a str,
-    /// The opening line without what precedes it.
+    /// The opening line without its prefix.
     line: &'a str,
     /// Its backticks or tildes.
     marks: &'a str,
 }
 
-/// The code fence that is open after `line`, if `open` was before it.
+/// The code fence that is open after `line`; `open` is the one before it.
 pub(super) fn after_line<'a>(open: Option<Fence<'a>>, line: &'a str) -> Option<Fence<'a>> {
     let before = line.bytes().take(MAX_AROUND_FENCE + 1);
     let n_before = before.take_while(|byte| matches!(byte, b' ' | b'\t' | b'>')).count();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn more_quote_marks_than_a_piece_takes_are_passed_but_not_in_code() {
+    fn excess_quote_marks_are_skipped_outside_code() {
         let marks = "> ".repeat(100);
         let text = format!("{marks}word");
         assert_eq!(Cutter::new(&text).past_quote_marks(0, 64), marks.len());
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_far_from_a_fence_on_its_line_does_not_make_one() {
+    fn marks_far_into_a_line_do_not_make_a_fence() {
         let far = " ".repeat(MAX_AROUND_FENCE + 1);
         assert!(after_line(None, &format!("{far}```")).is_none());
         assert!(after_line(None, &format!("```{far}a")).is_none());
@@ -371,7 +371,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_fit_and_hold_every_word(
+        fn pieces_fit_and_contain_every_word(
             text in "([a-z]{1,9}[ \n]|```\n|中文。|\\| a \\| b \\|\n|\\|---\\|\n|> |😀){0,60}",
             max_bytes in 64usize..200,
         ) {

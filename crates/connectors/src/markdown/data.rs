@@ -1,18 +1,18 @@
-//! Pictures and files that an answer carries inside itself, as addresses that begin with `data:`.
+//! Inline pictures and files in an answer: URLs that begin with `data:`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::cut::after_line;
 
-/// How such an address begins, with the end of the words before it.
+/// Beginning of such a URL, with the end of its label.
 const BEGINNING: &str = "](data:";
 
-/// `text` with nothing left of its `data:` addresses but their beginning: `![a plot](data:image/)`, which a dialect shows by its words.
+/// Shortens the `data:` URLs in `text` to their beginning: `![a plot](data:image/)`, which a dialect shows by its label.
 ///
-/// Before anything is cut: no chat shows such an address, and it is longer than a message. Code is left alone.
-/// The beginning of a text gives the beginning of what the text gives, so what is noted of a growing one stays true: an address is
-/// closed where the text ends, and a backtick that nothing closes makes code of the rest of its line.
+/// Done before anything is cut: no chat displays such a URL, and it is longer than a message. Code is unchanged.
+/// The function maps a prefix of a text to a prefix of the result, so progress of a growing text stays valid: an unfinished URL is closed
+/// at the end of the text, and an unclosed backtick makes the rest of its line code.
 pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
     if !text.contains(BEGINNING) {
         return text.into();
@@ -31,7 +31,7 @@ pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// What is to go, closing brackets included.
+/// Ranges to remove, including closing brackets.
 fn data(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut fence = None;
@@ -66,7 +66,7 @@ fn in_line(line: &str, start: usize, found: &mut Vec<Range<usize>>) {
     }
 }
 
-/// How long the code is that `text` begins with. It doesn't go on in the next line.
+/// Length of the code span that `text` begins with. It doesn't continue in the next line.
 fn code_span(text: &str) -> usize {
     let run = |text: &str| text.len() - text.trim_start_matches('`').len();
     let ticks = run(text);
@@ -82,10 +82,10 @@ fn code_span(text: &str) -> usize {
     text.len()
 }
 
-/// What is to go of the address, if `text` begins with the end of words that have one.
+/// Range of the URL to remove, if `text` begins with the end of a label followed by such a URL.
 fn address(text: &str) -> Option<Range<usize>> {
     let rest = text.strip_prefix(BEGINNING)?;
-    // A type, parameters or the data itself: else it may be the argument of a call.
+    // A type, parameters or the data itself must follow; otherwise this may be the argument of a function call.
     let kind = rest.find(|c: char| !c.is_ascii_alphanumeric())?;
     if !rest[kind..].starts_with(['/', ';', ',']) {
         return None;
@@ -108,7 +108,7 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
-/// Length of the title between an address and its closing bracket, with both. Everything that is left, if that may still become a title.
+/// Length of the title between a URL and its closing bracket, including both. All of the rest, if that may still become a title.
 fn title(text: &str) -> usize {
     let body = text.trim_start_matches([' ', '\t']);
     let after = match body.chars().next() {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_words_and_the_kind_are_left() {
+    fn only_label_and_media_type_remain() {
         check("a ![b](data:image/png;base64,AA+/=) c", "a ![b](data:image/) c");
         check("[f](data:text/csv,1,2)[g](data:,x)", "[f](data:text/)[g](data:,)");
         check(
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_go_too_and_other_words_stay() {
+    fn titles_are_removed_and_other_text_is_kept() {
         check("![b](data:image/png,A \"t\") c", "![b](data:image/) c");
         check("![b](data:image/png,A 't' )", "![b](data:image/)");
         check("![b](data:image/png,A ) c", "![b](data:image/) c");
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn address_that_has_not_ended_is_closed() {
+    fn unfinished_url_is_closed() {
         check("a ![b](data:image/png;bas", "a ![b](data:image/)");
         check("a ![b](data:image/png,A \"t", "a ![b](data:image/)");
         check("a ![b](data:image", "a ![b](data:image");
     }
 
     #[test]
-    fn code_and_other_text_stays() {
+    fn code_and_other_text_are_unchanged() {
         for text in [
             "```\n![b](data:image/png,A)\n```",
             "> ~~~\n> ![b](data:image/png,A)",
@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn beginning_gives_the_beginning(
+        fn prefix_gives_a_prefix_of_the_result(
             text in "(!\\[[a-z`]{0,2}\\]\\(data:|[a-z说]|/|;|,|\\(|\\)|\"|'| |\n|\n```|~~~|`{1,3}|\\\\|\\]|> |\r\n){0,40}",
         ) {
             let whole = without_data(&text);

@@ -1,10 +1,10 @@
-//! Files of an answer as links, where a platform takes no bytes by address.
+//! Files of an answer as links, for platforms to which files can't be uploaded.
 
 use std::borrow::Cow;
 
 use tieline_core::reply::ReplyFile;
 
-/// `text` with its files below it, a line each; pictures as pictures. `text` stays the beginning, to the byte.
+/// Appends the files to `text`, one per line; pictures as pictures. The result begins with exactly `text`.
 pub(crate) fn with_files<'a>(text: &'a str, files: &[ReplyFile]) -> Cow<'a, str> {
     if files.is_empty() {
         return text.into();
@@ -20,7 +20,7 @@ fn line(file: &ReplyFile) -> String {
     format!("{picture}[{name}]({})", address(file))
 }
 
-/// The address of `file` as written in a link: a bracket or a space would end it.
+/// URL of `file`, escaped for a link: a bracket or a space would end it.
 pub(crate) fn address(file: &ReplyFile) -> String {
     file.url.replace('(', "%28").replace(')', "%29").replace(' ', "%20")
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_stand_below_the_text() {
+    fn files_are_below_the_text() {
         let file = |url: &str, name: &str, mime: &str| ReplyFile {
             url: url.to_owned(),
             name: name.to_owned(),

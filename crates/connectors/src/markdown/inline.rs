@@ -1,10 +1,10 @@
-//! Inline elements of one line of common Markdown: code, addresses, links, pictures, struck-out text.
+//! Parser for inline elements of one line of common Markdown: code, URLs, links, pictures, strikethrough.
 
 use std::ops::Range;
 
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd};
 
-/// What an element is.
+/// Kind of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `[label](address)`.
@@ -15,34 +15,34 @@ pub(crate) enum Kind {
     Struck,
 }
 
-/// An element that has a label, which may hold other elements.
+/// An element with a label, which may contain other elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span<'a> {
     pub(crate) kind: Kind,
-    /// All of it in the line.
+    /// Range of the whole element in the line.
     pub(crate) whole: Range<usize>,
-    /// Its label in the line.
+    /// Range of its label in the line.
     pub(crate) label: Range<usize>,
-    /// Its address as written, without brackets and title. Empty for struck-out text.
+    /// Its URL as written, without brackets and title. Empty for strikethrough.
     pub(crate) address: &'a str,
 }
 
-/// A part of a line. The parts of a line, joined, are the line.
+/// A part of a line. The concatenated parts are the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Text, tags and escapes included.
+    /// Text, including tags and escapes.
     Text(Range<usize>),
     /// A code span with its backticks.
     Code(Range<usize>),
     /// `<https://…>` with its brackets.
     Address(Range<usize>),
-    /// The beginning of the span with this index, up to its label.
+    /// The start of the span with this index, up to its label.
     Open(usize),
     /// The end of the span with this index, after its label.
     Close(usize),
 }
 
-/// One line of common Markdown, read as the inside of a paragraph.
+/// One line of common Markdown, parsed as the content of a paragraph.
 #[derive(Debug)]
 pub(crate) struct Inline<'a> {
     pub(crate) line: &'a str,
@@ -50,11 +50,11 @@ pub(crate) struct Inline<'a> {
     pub(crate) parts: Vec<Part>,
 }
 
-/// Put before a line, so that it is read as a paragraph and not as a list, a heading or code.
+/// Prefix that makes a line parse as a paragraph rather than a list, a heading or code.
 const PARAGRAPH: &str = ".";
 
 impl<'a> Inline<'a> {
-    /// Reads `line`, which has no line end.
+    /// Parses `line`, which has no line break.
     pub(crate) fn read(line: &'a str) -> Self {
         let mut reader = Reader {
             inline: Self {
@@ -76,13 +76,13 @@ impl<'a> Inline<'a> {
         reader.inline
     }
 
-    /// The source of a span's end, after its label.
+    /// Source of a span's end, after its label.
     pub(crate) fn tail(&self, span: usize) -> &'a str {
         let span = &self.spans[span];
         &self.line[span.label.end..span.whole.end]
     }
 
-    /// The source of a span's label.
+    /// Source of a span's label.
     pub(crate) fn label(&self, span: usize) -> &'a str {
         &self.line[self.spans[span].label.clone()]
     }
@@ -90,9 +90,9 @@ impl<'a> Inline<'a> {
 
 struct Reader<'a> {
     inline: Inline<'a>,
-    /// Up to where the line is in `parts`.
+    /// Position in the line up to which `parts` is complete.
     at: usize,
-    /// Spans that are open.
+    /// Open spans, innermost last.
     open: Vec<Open>,
 }
 
@@ -100,7 +100,7 @@ struct Open {
     span: usize,
     /// Index of its `Part::Open`.
     part: usize,
-    /// Up to where its label is known to go.
+    /// Position up to which its label is known to extend.
     label_end: usize,
 }
 
@@ -128,7 +128,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Something in the label of the innermost open span ends here.
+    /// Records that something in the label of the innermost open span ends here.
     fn note(&mut self, end: usize) {
         if let Some(open) = self.open.last_mut() {
             let whole_end = self.inline.spans[open.span].whole.end;
@@ -199,13 +199,13 @@ impl Reader<'_> {
                 self.inline.parts.push(Part::Close(open.span));
                 self.at = whole.end;
             }
-            // Not written as it is read: text.
+            // Its source can't be mapped to a span: it stays text.
             None => self.inline.parts[open.part] = Part::Text(whole.start..span.label.start),
         }
     }
 }
 
-/// The address in the round brackets of a link.
+/// The URL in the round brackets of a link.
 fn address(inner: &str) -> &str {
     let inner = inner.trim();
     match inner.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_element_is_text() {
+    fn unmatched_markup_is_text() {
         for line in [
             "a[0] = [1, 2](x y) [ref][1] ~5 ~6~",
             "\\[a\\](b) `[a](b)` ``c`",
@@ -283,7 +283,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_the_line(line in "([a-z ]|\\[|\\]|\\(|\\)|!|~~?|`{1,3}|<|>|\\\\|https://|\\*\\*?|\r|- |> |#|中|😀){0,40}") {
+        fn concatenated_parts_are_the_line(line in "([a-z ]|\\[|\\]|\\(|\\)|!|~~?|`{1,3}|<|>|\\\\|https://|\\*\\*?|\r|- |> |#|中|😀){0,40}") {
             let inline = Inline::read(&line);
             prop_assert_eq!(source(&inline), line.as_str());
             let mut open = Vec::new();

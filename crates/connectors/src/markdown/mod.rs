@@ -1,4 +1,4 @@
-//! Common Markdown, as agents write it: cutting it into pieces that are each complete Markdown, files as links, nothing that carries its bytes itself.
+//! Common Markdown, as agents write it: splitting into complete pieces, files as links, removal of inline `data:` URLs.
 
 mod cut;
 mod data;

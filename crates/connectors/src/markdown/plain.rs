@@ -1,29 +1,29 @@
-//! Common Markdown as text, for chats that show little or nothing of it.
+//! Converts common Markdown to text, for chats that show little or no Markdown.
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-/// What a chat shows beyond bare text.
+/// What a chat shows beyond plain text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlainStyle {
-    /// Whether headings, bold, inline code and quotes keep their marks.
+    /// Whether headings, bold, inline code and quotes keep their markup.
     pub(crate) marks: bool,
-    /// How a link is written.
+    /// Format of links.
     pub(crate) links: LinkStyle,
 }
 
-/// How a link is written.
+/// Format of links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkStyle {
-    /// `<a href="address">words</a>`.
+    /// `<a href="url">label</a>`.
     Anchor,
-    /// `[words](address)`.
+    /// `[label](url)`.
     Markdown,
 }
 
-/// Deepest level of a list that is indented more than the one around it.
+/// Deepest level of a list that is indented further than its parent.
 const MAX_INDENT: usize = 20;
 
-/// `text` in that style. No word is lost; rows of a table become lines of `head: cell`.
+/// Converts `text` to that style. No text is lost; rows of a table become lines of `head: cell`.
 pub(crate) fn plain(text: &str, style: PlainStyle) -> String {
     let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
     let mut writer = Writer::new(style);
@@ -37,10 +37,10 @@ pub(crate) fn plain(text: &str, style: PlainStyle) -> String {
 struct Writer {
     style: PlainStyle,
     out: String,
-    /// The number of the next item of each open list; `None` for bullets.
+    /// Number of the next item of each open list; `None` for bullets.
     lists: Vec<Option<u64>>,
     quotes: usize,
-    /// Where the words of each open link begin, and where it leads.
+    /// Start of the label of each open link, and its URL.
     links: Vec<(usize, String)>,
     table: Table,
 }
@@ -180,7 +180,7 @@ impl Writer {
         self.gap(2);
     }
 
-    /// A link around the words written since it began. Only web addresses lead anywhere from a chat.
+    /// Writes a link around the label written since its start. Only web URLs become links.
     fn link(&mut self) {
         let Some((start, address)) = self.links.pop() else {
             return;
@@ -213,7 +213,7 @@ impl Writer {
         }
     }
 
-    /// Writes text, with quote marks before each line that begins in a quote.
+    /// Writes text, with quote marks before each line inside a quote.
     fn say(&mut self, text: &str) {
         for line in text.split_inclusive('\n') {
             if self.quotes > 0 && (self.out.is_empty() || self.out.ends_with('\n')) {
@@ -223,7 +223,7 @@ impl Writer {
         }
     }
 
-    /// Ends the line, and leaves an empty one if `line_breaks` is 2.
+    /// Ends the line; if `line_breaks` is 2, adds an empty one.
     fn gap(&mut self, line_breaks: usize) {
         if self.out.is_empty() {
             return;
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_go_or_stay() {
+    fn markup_is_removed_or_kept_by_style() {
         check(
             "# Title\n\n**bold** *it* ~~no~~ `code`\nnext",
             "Title\n\nbold it no code\nnext",
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_keep_their_signs() {
+    fn lists_keep_their_markers() {
         let shown = "before\n\n• a\n  1. b\n  2. c\n• d\n\nafter";
         check("before\n\n- a\n  1. b\n  2. c\n- d\n\nafter", shown, shown);
         check("- [ ] a\n- [x] b", "• ☐ a\n• ☑ b", "• ☐ a\n• ☑ b");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_on_or_are_words() {
+    fn web_links_are_kept_and_others_become_text() {
         check(
             "[docs](https://e.com/?q=\"a\") <https://e.com> ![chart](https://e.com/a.png)",
             "<a href=\"https://e.com/?q=%22a%22\">docs</a> https://e.com <a href=\"https://e.com/a.png\">chart</a>",

@@ -1,11 +1,11 @@
-//! Refusals of the Bot API, by what they mean for us.
+//! Refusals of the Bot API, classified by their meaning.
 
 use serde::Deserialize as _;
 use tieline_core::http_types::ApiAnswer;
 
 use super::wire::ApiBody;
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub meaning: Meaning,
@@ -18,35 +18,35 @@ pub(super) struct ApiError {
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The call never reached the platform, or its gateway did not pass it on.
+    /// The call never reached the platform, or its gateway did not forward it.
     NotDone,
-    /// The platform may or may not have acted on the call.
+    /// The platform may or may not have executed the call.
     Uncertain,
-    /// Too fast.
+    /// Rate limit exceeded.
     TooFast,
     /// The token is wrong or revoked.
     BadToken,
-    /// The server doesn't know the method or the token: it says 404 to both.
+    /// The server doesn't know the method or the token: it responds 404 to both.
     UnknownMethod,
     /// The group has become this supergroup.
     Migrated(i64),
     /// An edit that would change nothing.
     NotModified,
-    /// The formatting is refused.
+    /// The formatting (entities) is refused.
     BadEntities,
     /// The text is too long.
     TooLong,
     /// The text is empty.
     Empty,
-    /// The message that is answered is gone.
+    /// The message that is replied to is gone.
     NothingToReplyTo,
-    /// The message that is edited is gone or can't be edited any more.
+    /// The edited message is gone or can't be edited any more.
     NotEditable,
-    /// For good: blocked, removed, no rights, chat or topic gone, or anything that isn't known.
+    /// Refused permanently: blocked, removed, no rights, chat or topic gone, or any unknown refusal.
     Refused,
 }
 
-/// Texts of refusals with status 400, in lower case, and what they mean. The first match counts.
+/// Texts of refusals with status 400, in lower case, and their meaning. The first match wins.
 ///
 /// See [telegram-bot-api Client.cpp](https://github.com/tdlib/telegram-bot-api/blob/master/telegram-bot-api/Client.cpp), `fail_query_with_error`.
 const TEXTS: &[(&str, Meaning, &str)] = &[
@@ -86,7 +86,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("can't initiate conversation", "not_started"),
 ];
 
-/// Reads an answer: the result, or why there is none.
+/// Reads a response: the result, or the error.
 pub(super) fn result(answer: &ApiAnswer) -> Result<serde_json::Value, ApiError> {
     let ApiAnswer::Answered {
         status, retry_after_s, ..
@@ -141,7 +141,7 @@ fn meaning(status: u16, body: &ApiBody) -> (Meaning, Option<&'static str>) {
         429 => (Meaning::TooFast, Some("rate_limited")),
         502 | 503 => (Meaning::NotDone, None),
         500..=599 => (Meaning::Uncertain, None),
-        // A success that says no, or a status of a proxy.
+        // A success status with `ok: false`, or a status from a proxy.
         _ => (Meaning::Refused, None),
     }
 }

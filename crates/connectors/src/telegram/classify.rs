@@ -1,4 +1,4 @@
-//! The platform's answers: what is shown now, and which ways are closed.
+//! Classification of responses: what is shown now, and which ways are closed.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tieline_core::reply::Progress;
 use super::api_error::{self, ApiError, Meaning};
 use super::progress::{Call, TelegramProgress, Way};
 
-/// How long drafts are left alone that the server doesn't know: a server of an operator's own may be older than they are.
+/// Cooldown of drafts if the server doesn't support them: a self-hosted server may be too old.
 const DRAFTS_REST: Duration = Duration::from_mins(30);
-/// Waits before the same message is sent again of which it isn't known whether it got through. After the last one it is given up:
-/// the platform has no idempotency keys, so each attempt may show the message once more.
+/// Waits before a message with an unknown outcome is sent again. After the last one it is given up: the platform has no idempotency keys,
+/// so each attempt may duplicate the message.
 const UNCERTAIN_WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
-/// How often messages become half as long because the platform finds them too long.
+/// How often messages are halved because the platform finds them too long.
 const MAX_SHRUNK: u32 = 4;
 
-/// Reads the answer to a call.
+/// Classifies the response to a call.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     let Planned {
         mut before,
@@ -37,7 +37,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>)
         }
         Err(error) => error,
     };
-    // The final text is on its way, whatever became of this call.
+    // The final text has begun to be sent, whatever the result of this call.
     before.ending |= next.ending;
     let failed = Failed {
         next,
@@ -62,7 +62,7 @@ struct Failed<'a> {
 }
 
 impl Failed<'_> {
-    /// Nothing is repeated for the sake of what only decorates.
+    /// Decorations are never retried.
     fn decoration(self) -> Verdict {
         match self.error.meaning {
             Meaning::TooFast | Meaning::Migrated(_) | Meaning::BadToken => self.text(),
@@ -101,7 +101,7 @@ impl Failed<'_> {
                 self.before.unquoted = true;
                 self.fall_back()
             }
-            // Nothing that the platform would show.
+            // The platform would show nothing of this text.
             Meaning::Empty => {
                 self.next.bubble.message = Some(0);
                 Verdict::Accepted(Progress::write(&self.next))
@@ -110,7 +110,7 @@ impl Failed<'_> {
         }
     }
 
-    /// An edit shows the same however often it is made.
+    /// Edits are idempotent.
     fn edit(mut self) -> Verdict {
         match self.error.meaning {
             Meaning::Uncertain => self.retry(),
@@ -123,13 +123,13 @@ impl Failed<'_> {
         }
     }
 
-    /// What a refusal means for any call that shows text.
+    /// Handles a refusal of any call that shows text.
     fn text(mut self) -> Verdict {
         match self.error.meaning {
             Meaning::TooFast => Verdict::SlowDown {
                 retry_after: self.error.retry_after_s.map(Duration::from_secs),
                 code: self.error.code,
-                // The answer doesn't say whether the chat's limit or the bot's was met.
+                // The response doesn't say whether the chat's or the bot's limit was exceeded.
                 scope: LimitScope::Bot,
             },
             Meaning::BadToken => Verdict::CredentialsRefused { code: self.error.code },

@@ -1,4 +1,4 @@
-//! Moves into calls of the Bot API.
+//! Converts moves to calls of the Bot API.
 
 use serde_json::{Value, json};
 use tieline_core::card::{Action, Button, choice_key};
@@ -12,7 +12,7 @@ use super::plan::{Aim, Move, Situation};
 use super::progress::{Call, TelegramProgress};
 use super::settings;
 
-/// The next step towards what is desired.
+/// The next step towards the desired state.
 pub(super) fn step(situation: &Situation<'_>) -> Result<Step, ComposeError> {
     let Some(next) = situation.next() else {
         return Ok(Step::Done);
@@ -30,7 +30,7 @@ pub(super) fn step(situation: &Situation<'_>) -> Result<Step, ComposeError> {
     })
 }
 
-/// The progress once the platform has accepted the move.
+/// Progress after the platform accepted the move.
 fn after(next: &Move, situation: &Situation<'_>) -> TelegramProgress {
     let now = situation.cx.now;
     let mut shown = situation.shown.clone();
@@ -96,7 +96,7 @@ fn call(next: &Move, situation: &Situation<'_>) -> HttpCall {
     }
 }
 
-/// The chat, and the topic in it.
+/// Parameters for the chat, and the topic in it.
 fn place(situation: &Situation<'_>) -> Value {
     let ReplyTarget { chat, .. } = situation.to;
     let mut place = json!({ "chat_id": chat_id(situation) });
@@ -110,7 +110,7 @@ fn place(situation: &Situation<'_>) -> Value {
     place
 }
 
-/// A number, or the name of a public group.
+/// A numeric id, or the name of a public group.
 fn chat_id(situation: &Situation<'_>) -> Value {
     let id = situation.to.chat.id.as_str();
     match situation.shown.chat.or_else(|| id.parse().ok()) {
@@ -128,7 +128,7 @@ fn with_text(mut parameters: Value, situation: &Situation<'_>, aim: &Aim) -> Val
     parameters
 }
 
-/// Adds what a message has besides its text. An edit without the button removes it.
+/// Adds everything besides the text: reply, buttons. An edit without the button removes it.
 fn with_trimmings(mut parameters: Value, situation: &Situation<'_>, aim: &Aim) -> Value {
     parameters["link_preview_options"] = json!({ "is_disabled": true });
     let mut rows = Vec::new();
@@ -164,7 +164,7 @@ fn send(situation: &Situation<'_>, aim: &Aim) -> Value {
     parameters
 }
 
-/// The message that a group is shown as answered. In a private chat it is clear.
+/// The message to reply to in a group. In a private chat it is obvious.
 fn answered(situation: &Situation<'_>) -> Option<i64> {
     let first = situation.shown.bubble.number == 0 && !situation.shown.unquoted;
     let message = situation.to.message.as_str().parse().ok();
@@ -183,11 +183,11 @@ fn draft(situation: &Situation<'_>, aim: &Aim) -> Value {
     parameters
 }
 
-/// The same for every draft of a message, so that changes are animated. Never 0.
+/// The same id for every draft of a message, so that changes are animated. Never 0.
 fn draft_id(situation: &Situation<'_>) -> u32 {
     let subject = format!("{} {}", situation.desired.reply, situation.shown.bubble.number);
     let id = situation.cx.account.ids.other("draft_", &subject);
-    // FNV-1a over an id that is a keyed hash already.
+    // FNV-1a over an id that is already a keyed hash.
     let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });

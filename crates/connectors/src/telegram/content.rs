@@ -1,4 +1,4 @@
-//! What a message holds: text, media, and what is put into words.
+//! Content of a message: text, media, and other content described as text.
 
 use serde_json::json;
 use tieline_core::event::{Part, PartKind};
@@ -14,7 +14,7 @@ pub(super) fn text(message: &Message) -> (&str, &[Entity]) {
     (message.caption.as_deref().unwrap_or_default(), entities)
 }
 
-/// Everything that a message says, in words.
+/// All content of a message as text.
 pub(super) fn words(message: &Message) -> String {
     let (text, _) = text(message);
     if text.is_empty() {
@@ -24,7 +24,7 @@ pub(super) fn words(message: &Message) -> String {
     }
 }
 
-/// Kinds of content that are neither text nor a file, in words. Empty if there is none.
+/// Description of content that is neither text nor a file. Empty if there is none.
 pub(super) fn in_words(message: &Message) -> String {
     if let Some(venue) = &message.venue {
         return format!("[venue: {}, {}{}]", venue.title, venue.address, position(message));

@@ -1,4 +1,4 @@
-//! Updates into events.
+//! Converts updates to events.
 
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
@@ -13,29 +13,29 @@ use tieline_core::timestamp::Timestamp;
 use super::settings::Settings;
 use super::{content, mentions, wire};
 
-/// The command that clients send when a person opens the bot for the first time.
+/// Command that clients send when a person opens the bot for the first time.
 ///
 /// See [Bot features/Global commands](https://core.telegram.org/bots/features#global-commands).
 const START: &str = "/start";
-/// The command of the Stop button of a draft.
+/// Command of a draft's Stop button.
 const STOP: &str = "/stop";
-/// Field of a reply handle: the callback query that has to be answered first.
+/// Field of a reply handle: the callback query that must be answered first.
 pub(super) const CALLBACK: &str = "callback";
-/// The field of a reply's handle with the words that answer the press.
+/// Field of a reply handle: the text for answering the callback query.
 pub(super) const CHOSEN: &str = "chosen";
-/// Longest label of a pressed button in these words: 200 characters are allowed, and the label comes from the client.
+/// Longest label of a pressed button in that text: 200 characters are allowed, and the label comes from the client.
 ///
 /// See [Bot API/answerCallbackQuery](https://core.telegram.org/bots/api#answercallbackquery).
 const MAX_LABEL: usize = 60;
 
-/// One update, read.
+/// A decoded update.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    /// Absent if the update has none, so that it can't be confirmed by it.
+    /// `None` if the update has no id, so it can't be confirmed.
     pub update_id: Option<i64>,
-    /// The event, or why there is none.
+    /// The event, or the reason for none.
     pub event: Result<Event, Remark>,
-    /// A button press that no reply will answer: the client shows a progress bar until it is answered.
+    /// A button press without a reply: the client shows a progress bar until the query is answered.
     pub unanswered_query: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Decoded {
     }
 }
 
-/// Reads one update. Never an error: an update that is refused would come again and hold up its chat.
+/// Decodes one update. Never fails: a refused update would be delivered again and block its chat.
 pub(super) fn update(update: Value, cx: &Context<'_>) -> Decoded {
     let update_id = update.get("update_id").and_then(Value::as_i64);
     let Ok(update) = wire::Update::deserialize(update) else {
@@ -89,7 +89,7 @@ fn parsed<T: DeserializeOwned>(value: Value, error: &'static str) -> Result<T, R
 
 fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> Result<Event, Remark> {
     if message.business_connection_id.is_some() || message.guest_query_id.is_some() {
-        // Its chat has the id of the person's own chat with the bot, but isn't that chat.
+        // The chat's id is that of the person's own chat with the bot, but it isn't that chat.
         return Err(Remark::Ignored("message of a business or guest chat"));
     }
     let kind = chat_kind(&message.chat).ok_or(Remark::Ignored("message in a channel"))?;
@@ -105,7 +105,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
     }
     let is_reply = replied(&message).is_some_and(|to| is_own(to, bot));
     let is_addressed = kind == ChatKind::Direct || addressed.mentioned || is_reply;
-    // Of an album only the part with the caption mentions the bot.
+    // In an album only the part with the caption mentions the bot.
     if !is_addressed && cx.unaddressed == Unaddressed::Ignored && message.media_group_id.is_none() {
         return Err(Remark::Ignored("group message that doesn't mention the bot"));
     }
@@ -166,7 +166,7 @@ fn chat_kind(chat: &wire::Chat) -> Option<ChatKind> {
     chat_kind_of(&chat.kind)
 }
 
-/// The chat, with the thread only where it is a topic: elsewhere the field names a chain of replies.
+/// The chat. The thread id is used only for topics: elsewhere the field identifies a chain of replies.
 fn chat(kind: ChatKind, message: &wire::Message) -> Chat {
     let topic = message.is_topic_message.unwrap_or_default();
     let thread = message.message_thread_id.filter(|_| topic);
@@ -177,7 +177,7 @@ fn chat(kind: ChatKind, message: &wire::Message) -> Chat {
     }
 }
 
-/// The person. An anonymous administrator is the chat that they speak for: the user is the same for all of them.
+/// The sender. An anonymous administrator is represented by their chat, since the user is the same for all of them.
 fn sender(message: &wire::Message) -> Result<Sender, Remark> {
     if let Some(chat) = &message.sender_chat {
         return Ok(Sender {
@@ -210,7 +210,7 @@ fn person(user: &wire::User) -> Sender {
     }
 }
 
-/// The message that is answered. Every message of a topic refers to the one that created it: that is no answer.
+/// The message that is replied to. Every message of a topic refers to the message that created the topic, which is not a reply.
 fn replied(message: &wire::Message) -> Option<&wire::Message> {
     let replied = message.reply_to_message.as_deref()?;
     replied.forum_topic_created.is_none().then_some(replied)
@@ -243,7 +243,7 @@ fn target(chat: Chat, asker: &Sender, message: String, handle: Value, cx: &Conte
     }
 }
 
-/// A press of a button. Its answer is the first call of our reply; what gets no reply has to be answered at once.
+/// A button press. Our reply's first call answers the query; without a reply, it has to be answered at once.
 fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
     let query: wire::CallbackQuery = match parsed(query, "button press does not have the documented shape") {
         Ok(query) => query,
@@ -280,7 +280,7 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
     }
 }
 
-/// What the pressed button of a card says, for the words that appear over the chat. `None` for other buttons.
+/// Label of a card's pressed button, for the toast over the chat. `None` for other buttons.
 fn chosen(message: &wire::Message, data: &str) -> Option<String> {
     read_choice_key(data)?;
     let mut buttons = message.reply_markup.as_ref()?.inline_keyboard.iter().flatten();
@@ -291,7 +291,7 @@ fn chosen(message: &wire::Message, data: &str) -> Option<String> {
     ))
 }
 
-/// The Stop button of a draft is the command. Drafts exist in private chats only, whose id is the person's.
+/// A press of a draft's Stop button acts as the command. Drafts exist in private chats only, whose id is the person's.
 fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: &Context<'_>) -> Event {
     let sender = Sender {
         id: SenderId::new(stopped.chat.id.to_string()),
@@ -318,7 +318,7 @@ fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: 
     })
 }
 
-/// What happened to the bot's membership of a chat.
+/// A change of the bot's membership in a chat.
 fn membership(member: Value) -> Remark {
     let Ok(member) = parsed::<wire::ChatMemberUpdated>(member, "") else {
         return Remark::Unreadable("membership does not have the documented shape");

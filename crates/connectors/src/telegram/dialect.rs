@@ -1,27 +1,27 @@
-//! Common Markdown into a message's text and its entities.
+//! Converts common Markdown to a message's text and entities.
 //!
-//! Entities instead of HTML or MarkdownV2: nothing needs escaping, no markup can be cut or left open, and the length that the platform
-//! limits is the length of the text. See [Bot API/Formatting options](https://core.telegram.org/bots/api#formatting-options).
+//! Entities instead of HTML or MarkdownV2: nothing needs escaping, no markup can be cut or left open, and the platform's length limit
+//! applies to the text alone. See [Bot API/Formatting options](https://core.telegram.org/bots/api#formatting-options).
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
 
 use super::table::Table;
 
-/// Deepest level of a list that is indented more than the one around it.
+/// Deepest level of a list that is indented further than its parent.
 const MAX_INDENT: usize = 20;
 
-/// A text as the platform shows it.
+/// A rendered text.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Rendered {
     pub text: String,
-    /// Length of the text in UTF-16 code units, the platform's measure.
+    /// Length of the text in UTF-16 code units, as the platform counts.
     pub units: usize,
     /// `MessageEntity` objects.
     pub entities: Vec<Value>,
 }
 
-/// `markdown` in the platform's words. No word is lost; inline markup that is still open is text unless `growing`.
+/// Renders `markdown`. No text is lost; unclosed inline markup stays text unless `growing`.
 pub(super) fn render(markdown: &str, growing: bool) -> Rendered {
     let mended = growing.then(|| super::mend::mended(markdown));
     let source = mended.as_deref().unwrap_or(markdown);
@@ -33,13 +33,13 @@ pub(super) fn render(markdown: &str, growing: bool) -> Rendered {
     writer.finish()
 }
 
-/// An entity that has begun.
+/// An open entity.
 struct Open {
     kind: &'static str,
-    /// Where it begins, in UTF-16 code units.
+    /// Its start, in UTF-16 code units.
     start: usize,
     extra: Option<(&'static str, String)>,
-    /// A link's address that can't be a link: it follows in words.
+    /// URL of a link that can't be followed: it is written after the label.
     address: Option<String>,
 }
 
@@ -47,13 +47,13 @@ struct Open {
 struct Writer {
     out: Rendered,
     open: Vec<Open>,
-    /// Line ends that are due before the next words.
+    /// Line breaks that are due before the next text.
     breaks: usize,
-    /// Of each list that is open: the next number, or none for bullets.
+    /// For each open list: the next number, or `None` for bullets.
     lists: Vec<Option<u64>>,
-    /// Quotes that are open. Only the outermost is an entity: they can't be nested.
+    /// Number of open quotes. Only the outermost is an entity: they can't be nested.
     quotes: usize,
-    /// Whether a list item's mark or the beginning of a quote was just written: the first block begins there.
+    /// Whether a list marker or the beginning of a quote was just written: the first block begins there.
     at_start: bool,
     table: Option<Table>,
 }
@@ -171,7 +171,7 @@ impl Writer {
         self.at_start = true;
     }
 
-    /// A block begins: with an empty line before it, or on a line of its own.
+    /// Begins a block: after an empty line, or on a line of its own.
     fn block(&mut self, breaks: usize) {
         if !self.at_start {
             self.breaks = self.breaks.max(breaks);
@@ -187,7 +187,7 @@ impl Writer {
         self.push(text);
     }
 
-    /// Line ends before an entity are no part of it.
+    /// Writes pending line breaks: those before an entity are not part of it.
     fn write_breaks(&mut self) {
         if !self.out.text.is_empty() {
             for _ in 0..self.breaks {
@@ -232,7 +232,7 @@ impl Writer {
         let (start, address) = (open.start, open.address.take());
         let url = open.extra.as_ref().map(|(_, url)| url.clone());
         if let Some(url) = url.filter(|_| self.out.units == start) {
-            // A picture without words, or a link without any.
+            // A picture or a link without a label.
             self.words(&url);
         }
         self.close();
@@ -258,7 +258,7 @@ impl Writer {
         self.out.entities.push(entity);
     }
 
-    /// The last line end of a code block is markup.
+    /// Removes the last line break of a code block, which is markup.
     fn trim_code(&mut self) {
         let start = self.open.last().map_or(0, |open| open.start);
         if self.out.units > start && self.out.text.ends_with('\n') {
@@ -276,7 +276,7 @@ impl Writer {
         }
     }
 
-    /// The platform trims messages, so entities end where the words end.
+    /// Ends entities where the text ends, because the platform trims messages.
     fn finish(mut self) -> Rendered {
         while !self.open.is_empty() {
             self.close();
@@ -293,7 +293,7 @@ impl Writer {
     }
 }
 
-/// The length of a text in the platform's measure.
+/// Length of a text as the platform counts.
 pub(super) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
@@ -316,7 +316,7 @@ fn language(kind: &CodeBlockKind<'_>) -> Option<(&'static str, String)> {
     Some(("language", word.to_owned()))
 }
 
-/// Other schemes are refused or do things on the person's device.
+/// Whether a URL may become a link. Other schemes are refused or trigger actions on the person's device.
 fn is_followable(address: &str) -> bool {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
     ["http", "https", "mailto"]
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_the_web_only() {
+    fn only_web_links_are_kept() {
         check(
             "[docs](https://a.b/c) <https://a.b> [file](tg://x) ![](https://a.b/i.png)",
             "docs https://a.b file (tg://x) https://a.b/i.png",
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_apart() {
+    fn blocks_are_separated() {
         check(
             "# Title\ntext\n\n- one\n  - two\n- three\n\n1. x\n2. y\n\n> quote\n> > deep\n\nend",
             "Title\n\ntext\n\n• one\n  • two\n• three\n\n1. x\n2. y\n\nquote\n\ndeep\n\nend",
@@ -413,7 +413,7 @@ mod tests {
         fn no_word_is_lost(text in "([a-z]{1,6} |[*_~`]{1,3}|🧪|\n|\n\n|> |- |```\n|# ){0,40}") {
             let rendered = render(&text, false).text;
             let letters = |text: &str| text.chars().filter(char::is_ascii_lowercase).collect::<String>();
-            // The language of a code block is no word of the text.
+            // The language of a code block is not part of the text.
             if !text.contains("```") && !text.contains("~~~") {
                 prop_assert_eq!(letters(&rendered), letters(&text));
             }

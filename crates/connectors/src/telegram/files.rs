@@ -1,4 +1,4 @@
-//! Files of answers: pictures as photos, others as documents, each in one call.
+//! Files in answers: pictures as photos, others as documents, each in one call.
 //!
 //! See [Telegram Docs/sendPhoto](https://core.telegram.org/bots/api#sendphoto) and
 //! [sendDocument](https://core.telegram.org/bots/api#senddocument).
@@ -17,7 +17,7 @@ use super::api_error::{self, Meaning};
 use super::settings;
 use crate::file_upload;
 
-/// What the platform takes.
+/// File limits of the platform.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: Some(FileLimit {
         max_bytes: 10_000_000,
@@ -34,11 +34,11 @@ pub(super) const LIMITS: SentFiles = SentFiles {
 #[derive(Debug)]
 pub(super) struct Files;
 
-/// How far a file is.
+/// Progress of a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct TelegramFile {
-    /// The supergroup that the group has become.
+    /// Id of the supergroup that the group has become.
     chat: Option<i64>,
 }
 
@@ -74,7 +74,7 @@ impl FileSender for Files {
                 progress: Progress::write(&TelegramFile { chat: Some(chat) }),
                 code,
             },
-            // The platform has no idempotency keys: sent again, it could be there twice.
+            // The platform has no idempotency keys: a repeated file could appear twice.
             _ => Verdict::Refused { code },
         }
     }

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of Telegram.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     docs: "https://core.telegram.org/bots/api",
     proof: Proof::Platform,
     rate_hint: None,
-    // A file's id works for as long as the bot exists.
+    // A file's id is valid for as long as the bot exists.
     media_is_short_lived: false,
     tasks_from_outside: false,
     modes: &[WEBHOOK, LONG_CONNECTION],
@@ -55,7 +55,7 @@ const BUDGET: Budget = Budget {
     lifetime: None,
     max_updates: None,
     quotas: &[
-        // Growing texts leave room for final ones.
+        // Growing texts leave quota for final ones.
         Quota {
             name: "growing texts in a group",
             scope: QuotaScope::Chat,
@@ -151,7 +151,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
     welcome: Some(BUDGET.text),
-    // A second poller ends the first one's request.
+    // A second poller aborts the first one's request.
     two_sockets: false,
     hears_groups: true,
     proactive: true,
@@ -164,7 +164,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
 mod tests {
     use super::*;
 
-    /// The scopes of the quotas that count a call.
+    /// Scopes of the quotas that count a call.
     #[track_caller]
     fn check(call: &str, expected: &[QuotaScope]) {
         let counting = BUDGET.quotas.iter().filter(|quota| quota.counts(call));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_texts_in_a_group_leave_room_for_final_ones() {
+    fn growing_texts_in_a_group_leave_quota_for_final_ones() {
         check("send", &[QuotaScope::Account]);
         check("draft", &[QuotaScope::Account]);
         check("group_send", &[QuotaScope::Chat, QuotaScope::Account]);

@@ -12,10 +12,10 @@ use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use super::api_error::{self, Meaning};
 use super::settings;
 
-/// Up to 20 MB are given.
+/// Timeout. Files may have up to 20 MB.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Files that the platform keeps: an id gives a path, and the path the bytes.
+/// Files stored by the platform: an id leads to a path, and the path to the bytes.
 #[derive(Debug)]
 pub(super) struct Files;
 
@@ -56,7 +56,7 @@ fn located(part: &Part, answer: &ApiAnswer) -> Result<Part, MediaError> {
         _ => MediaError::Gone,
     })?;
     let path = file.get("file_path").and_then(Value::as_str);
-    // A path that leads out of the bot's folder isn't one of the platform's.
+    // A path that leaves the bot's folder doesn't come from the platform.
     let path = path.filter(|path| !path.split('/').any(|folder| folder.is_empty() || folder == ".."));
     let path = path.ok_or(MediaError::Incomplete("a path"))?;
     let name = path.rsplit('/').next().map(str::to_owned);

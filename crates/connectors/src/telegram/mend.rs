@@ -1,8 +1,8 @@
-//! Inline markup that a growing text has opened and not yet closed.
+//! Closes inline markup that a growing text has opened but not closed yet.
 
-/// `text` with the open bold and code of its last paragraph closed, and without the beginning of markup at its end.
+/// Closes open bold and code in the last paragraph of `text`, and removes incomplete markup at its end.
 ///
-/// So a growing text shows its formatting at once, and no marks that vanish with the next words.
+/// So a growing text shows its formatting at once, and no markup characters that vanish with the next words.
 pub(super) fn mended(text: &str) -> String {
     let start = text.rfind("\n\n").map_or(0, |at| at + 2);
     let last = &text[start..];
@@ -19,7 +19,7 @@ pub(super) fn mended(text: &str) -> String {
     format!("{words}{closed_by_end}")
 }
 
-/// The marks that are open at the end of a paragraph, the outermost first.
+/// Open markup at the end of a paragraph, the outermost first.
 fn open_marks(paragraph: &str) -> Vec<&'static str> {
     let (mut in_code, mut in_bold) = (false, false);
     let mut rest = paragraph;

@@ -1,4 +1,4 @@
-//! Whether a text speaks to the bot, and the text without that.
+//! Detects whether a text addresses the bot, and removes the mention.
 //!
 //! See [Bot API/MessageEntity](https://core.telegram.org/bots/api#messageentity): offsets count UTF-16 code units.
 
@@ -7,10 +7,10 @@ use std::ops::Range;
 use super::settings::Settings;
 use super::wire::Entity;
 
-/// Most entities that are looked at. The platform's own limit is 100 for what it renders.
+/// Largest number of entities that are examined. The platform renders at most 100.
 const MAX_ENTITIES: usize = 500;
 
-/// What a text's entities say about the bot.
+/// Result of reading a text's entities.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
     /// The text without mentions of the bot, trimmed.
@@ -23,7 +23,7 @@ pub(super) struct Addressed {
 
 /// Reads `text` with its entities. An entity whose range is not inside the text is skipped.
 pub(super) fn read(text: &str, entities: &[Entity], bot: &Settings) -> Addressed {
-    // Most texts have no entities.
+    // Optimization: most texts have no entities.
     let offsets = if entities.is_empty() {
         Vec::new()
     } else {
@@ -65,7 +65,7 @@ fn is_user(entity: &Entity, bot: &Settings) -> bool {
     user.is_some() && user == bot.bot_id
 }
 
-/// The byte offset of each UTF-16 code unit of `text` and of its end. `None` within a character.
+/// Byte offset of each UTF-16 code unit of `text` and of its end. `None` inside a character.
 fn byte_offsets(text: &str) -> Vec<Option<usize>> {
     let mut offsets = Vec::with_capacity(text.len() + 1);
     for (at, c) in text.char_indices() {
@@ -83,7 +83,7 @@ fn byte_range(entity: &Entity, offsets: &[Option<usize>]) -> Option<Range<usize>
     (range.start < range.end).then_some(range)
 }
 
-/// `text` without the ranges, which are sorted and may overlap. Of two spaces that meet at a cut one stays.
+/// `text` without the ranges, which are sorted and may overlap. Where two spaces meet at a cut, one is kept.
 fn without(text: &str, cuts: &[Range<usize>]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -156,7 +156,7 @@ mod tests {
             entity("mention", i64::MAX, i64::MAX),
             entity("mention", -1, 3),
             entity("mention", 5, -5),
-            // Within the emoji.
+            // Inside the emoji.
             entity("text_mention", 1, 3),
         ];
         check("🧪 @demo_bot", &hostile, "🧪 @demo_bot", false);

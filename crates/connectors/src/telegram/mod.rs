@@ -1,6 +1,6 @@
 //! Telegram: a bot, over webhook or long polling.
 //!
-//! Both ways bring the same updates, so they meet in `decode`. Answers go over HTTP: a draft or an edited message while the text grows.
+//! Both ways bring the same updates, which `decode` handles. Answers go over HTTP: as a draft or an edited message while the text grows.
 
 mod api_error;
 mod classify;
@@ -88,7 +88,7 @@ impl Connector for Telegram {
         lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
     }
 
-    /// Asks who the bot is: without its user name mentions of it in groups can't be distinguished from others.
+    /// Fetches the bot's identity: without its user name, mentions of it in groups can't be distinguished from others.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         Some(Probe {
             call: settings::call(cx.account, "get_me", "getMe", &json!({})),
@@ -126,13 +126,13 @@ impl Connector for Telegram {
     }
 }
 
-/// Always 200: an update that is refused would be delivered again and hold up its chat for a day.
+/// Always 200: a refused update would be delivered again and block its chat for a day.
 fn received(decoded: decode::Decoded) -> Received {
     let (event, remark) = match decoded.event {
         Ok(event) => (Some(event), None),
         Err(remark) => (None, Some(remark)),
     };
-    // The answer to a request may be a call: of those whose result doesn't matter.
+    // The response to the request may be a call. Used for a call whose result doesn't matter.
     let answer = match decoded.unanswered_query {
         Some(query) => WebhookAnswer::json(&json!({ "method": "answerCallbackQuery", "callback_query_id": query })),
         None => WebhookAnswer::empty(200),

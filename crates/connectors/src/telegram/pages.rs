@@ -1,4 +1,4 @@
-//! Cuts a reply into messages.
+//! Splits a reply into messages.
 
 use serde_json::json;
 use tieline_core::thinking_display::tail;
@@ -10,20 +10,20 @@ use crate::markdown::{Cutter, less_of_piece, next_visible};
 ///
 /// See [Bot API/sendMessage](https://core.telegram.org/bots/api#sendmessage).
 pub(super) const MAX_UNITS: usize = 4096;
-/// Most bytes of UTF-8 that one UTF-16 code unit takes.
+/// Largest number of UTF-8 bytes for one UTF-16 code unit.
 const BYTES_PER_UNIT: usize = 3;
 
 /// One message's text.
 #[derive(Debug, PartialEq)]
 pub(super) struct Page {
     pub shown: Rendered,
-    /// Where in the full_text the next page begins.
+    /// Start of the next page in `full_text`.
     pub end: usize,
     /// Whether there is a next page.
     pub more: bool,
 }
 
-/// The page of `full_text` that begins at `from`, of at most `max` units. `None` if nothing but white space is left.
+/// The page of `full_text` that begins at `from`, of at most `max` units. `None` if only white space is left.
 pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
     let cutter = Cutter::new(full_text);
     let mut visible_at = next_visible(full_text, from);
@@ -44,7 +44,7 @@ pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) 
     None
 }
 
-/// The reasoning of an agent that has said nothing yet, as a quotation that can be unfolded.
+/// The reasoning of an agent that has sent no text yet, as an expandable block quote.
 pub(super) fn reasoning(reasoning: &str) -> Page {
     let text = tail(reasoning, MAX_UNITS).to_owned();
     let units = dialect::units(&text);
@@ -60,7 +60,7 @@ pub(super) fn reasoning(reasoning: &str) -> Page {
     }
 }
 
-/// The longest piece that fits. The cutter counts bytes of Markdown, so it is asked for fewer until the message fits.
+/// The longest piece that fits. The cutter counts bytes of Markdown, so it is called with smaller sizes until the message fits.
 fn cut(cutter: &Cutter<'_>, from: usize, max: usize, growing: bool) -> (Rendered, usize) {
     let mut attempt = 0;
     let mut bytes = max * BYTES_PER_UNIT;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn code_goes_on_as_code() {
+    fn cut_code_continues_as_code() {
         let first = page("```sh\none two\nthree four\n```", 0, 14, false).unwrap();
         assert_eq!(
             (first.shown.text.as_str(), first.shown.entities.len(), first.more),

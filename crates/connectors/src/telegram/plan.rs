@@ -1,4 +1,4 @@
-//! The next move from what a chat shows to what it should show.
+//! Plans the next move towards the desired state of a chat.
 
 use std::time::Duration;
 
@@ -13,51 +13,51 @@ use super::full_text;
 use super::pages::{self, MAX_UNITS, Page};
 use super::progress::{Bubble, TelegramProgress, Way, short_digest};
 
-/// The typing sign fades after 5 s.
+/// Interval of repeating the typing indicator, which fades after 5 s.
 ///
 /// See [Bot API/sendChatAction](https://core.telegram.org/bots/api#sendchataction).
 const TYPING: Duration = Duration::from_secs(4);
-/// A draft fades after 30 s.
+/// Interval of repeating a draft, which fades after 30 s.
 ///
 /// See [Bot API/sendMessageDraft](https://core.telegram.org/bots/api#sendmessagedraft).
 const DRAFT: Duration = Duration::from_secs(20);
-/// Least time between two edits in a group, where 20 messages a minute are allowed to all of the bot's replies together.
+/// Shortest interval between two edits in a group, where all of the bot's replies together may send 20 messages a minute.
 ///
 /// See [Bots FAQ/My bot is hitting limits](https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this).
 const GROUP_EDITS: Duration = Duration::from_secs(4);
-/// However often the platform finds the text too long, messages won't get shorter than this.
+/// Lower bound of a message's length, however often the platform finds the text too long.
 const MIN_UNITS: usize = 256;
 
-/// One call's worth of change, or a wait for it.
+/// A change by one call, or a wait for it.
 #[derive(Debug, PartialEq)]
 pub(super) enum Move {
     /// End the progress bar of the button that was pressed.
     AnswerQuery(String),
     /// Show that the bot is typing.
     Typing,
-    /// Show this in a draft.
+    /// Show this content in a draft.
     Draft(Aim),
-    /// Send a message that shows this.
+    /// Send a message with this content.
     Send(Aim),
-    /// Let the message show this.
+    /// Edit the message to show this content.
     Edit(i64, Aim),
-    /// Nothing before this time.
+    /// Do nothing before this time.
     Wait(Timestamp),
 }
 
-/// What a bubble should show.
+/// Desired content of a bubble.
 #[derive(Debug, PartialEq)]
 pub(super) struct Aim {
     pub page: Page,
     /// Whether a button for a new session is below it.
     pub button: bool,
-    /// Whether the buttons of the card are below it.
+    /// Whether the card's buttons are below it.
     pub has_card: bool,
-    /// Digest that distinguishes it from any other aim.
+    /// Digest of the content, different for any other aim.
     pub mark: String,
 }
 
-/// What is desired, what is shown, and all that decides between them.
+/// The desired reply, the progress, and everything else that the next move depends on.
 pub(super) struct Situation<'a> {
     pub desired: &'a DesiredReply<'a>,
     pub to: &'a ReplyTarget,
@@ -88,7 +88,7 @@ impl<'a> Situation<'a> {
         Ok(situation)
     }
 
-    /// The next move. `None` if the chat shows what it should.
+    /// The next move. `None` if the chat is in the desired state.
     pub(super) fn next(&self) -> Option<Move> {
         if let Some(query) = self.to.handle.text(CALLBACK).filter(|_| !self.shown.query_answered) {
             return Some(Move::AnswerQuery(query.to_owned()));
@@ -110,7 +110,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// What the current bubble should show. `None` if there is no text for it.
+    /// Desired content of the current bubble. `None` if there is no text for it.
     fn aim(&self) -> Option<Aim> {
         let max = (MAX_UNITS >> self.shown.shrunk.min(8)).max(MIN_UNITS);
         let page = match self.shows_reasoning() {
@@ -135,7 +135,7 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// Whether this isn't the last word yet.
+    /// Whether this isn't the final text yet.
     pub(super) fn grows(&self) -> bool {
         self.desired.stage != Stage::Final
     }
@@ -144,7 +144,7 @@ impl<'a> Situation<'a> {
         self.to.chat.kind == ChatKind::Group
     }
 
-    /// Whether this stage shows text at all.
+    /// Whether this stage shows text.
     fn shows_text(&self) -> bool {
         match self.desired.stage {
             Stage::Final => true,
@@ -153,7 +153,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether the reasoning stands where the text will begin.
+    /// Whether the reasoning is shown in the place of the text.
     fn shows_reasoning(&self) -> bool {
         let bubble = &self.shown.bubble;
         let untouched = bubble.number == 0 && bubble.end == 0;
@@ -164,7 +164,7 @@ impl<'a> Situation<'a> {
         self.grows() && !self.is_group() && self.shown.way == Way::Best
     }
 
-    /// The typing sign, again and again until there is text.
+    /// The typing indicator, repeated until there is text.
     fn typing(&self) -> Option<Move> {
         let bubble = &self.shown.bubble;
         let untouched = bubble.number == 0 && bubble.message.is_none() && bubble.draft.is_empty();
@@ -174,7 +174,7 @@ impl<'a> Situation<'a> {
         Some(self.due(self.shown.typing_at, TYPING).map_or(Move::Typing, Move::Wait))
     }
 
-    /// A draft that shows the newest text, again before it fades.
+    /// A draft with the latest text, repeated before it fades.
     fn draft(&self, aim: Aim) -> Move {
         let bubble = &self.shown.bubble;
         if bubble.draft != aim.mark {
@@ -193,15 +193,15 @@ impl<'a> Situation<'a> {
         Some(wait.map_or(Move::Edit(message, aim), Move::Wait))
     }
 
-    /// When something that was last done `at` is due again. `None`: now.
+    /// When an action that was last done `at` is due again. `None`: now.
     fn due(&self, at: Option<Timestamp>, every: Duration) -> Option<Timestamp> {
         at.map(|at| at.after(every)).filter(|due| *due > self.cx.now)
     }
 
-    /// Leaves behind what is shown as it should be and can't hold more.
+    /// Moves past bubbles that are in their desired state and full.
     fn advance(&mut self) {
         if !self.shown.bubble.fits(&self.full_text) {
-            // The agent has changed what earlier messages show: nothing less than the whole text is right.
+            // The agent has changed text in earlier messages: the whole text has to be sent again.
             self.shown.bubble.start = 0;
         }
         if !self.shows_text() {
@@ -212,7 +212,7 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether the current bubble is finished and something is left for another one.
+    /// Whether the current bubble is finished and text remains for another one.
     fn is_full(&self) -> bool {
         let bubble: &Bubble = &self.shown.bubble;
         let rest = self.full_text.get(bubble.end..).unwrap_or_default();
@@ -221,14 +221,14 @@ impl<'a> Situation<'a> {
         }
         match bubble.message {
             None => false,
-            // Without its id a message can't be changed.
+            // A message can't be edited without its id.
             Some(0) => true,
             Some(_) => self.aim().is_some_and(|aim| aim.page.more && aim.mark == bubble.mark),
         }
     }
 }
 
-/// Confirmations and failures, after which a new session is what the person may want.
+/// Confirmations and failures, after which the person may want a new session.
 const fn offers_new_session(notice: Notice) -> bool {
     matches!(notice, Notice::NewSession | Notice::AgentFailed | Notice::AgentTimedOut)
 }

@@ -1,49 +1,49 @@
-//! How far a reply has come, as it is stored between calls.
+//! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
 
-/// Everything that later calls need to know of earlier ones.
+/// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct TelegramProgress {
-    /// Where the group has moved, if it became a supergroup meanwhile.
+    /// Id of the supergroup, if the group became one in the meantime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<i64>,
     pub way: Way,
-    /// The platform refuses the formatting: plain text from now on.
+    /// Whether the platform refuses the formatting: from then on, plain text is sent.
     pub plain: bool,
-    /// The message that is answered is gone: nothing is quoted.
+    /// Whether the message to reply to is gone: from then on, messages are no replies.
     pub unquoted: bool,
-    /// How often the platform found the text too long: each time messages become half as long.
+    /// How often the platform found the text too long: each time, messages become half as long.
     pub shrunk: u32,
-    /// Sends in a row whose outcome isn't known. The platform has no idempotency keys.
+    /// Number of consecutive sends with unknown outcome. The platform has no idempotency keys.
     pub uncertain: u32,
-    /// Before this time the same send is not repeated.
+    /// Time before which the send is not repeated.
     #[serde(
         with = "tieline_core::timestamp::millis::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub retry_at: Option<Timestamp>,
-    /// The press of a button that this reply follows is answered.
+    /// Whether the callback query of the button press was answered.
     pub query_answered: bool,
-    /// When the chat was last shown that the bot is typing.
+    /// When the typing indicator was last shown.
     #[serde(
         with = "tieline_core::timestamp::millis::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub typing_at: Option<Timestamp>,
-    /// The final text has begun to be shown, so nothing earlier may be any more.
+    /// Whether the final text has begun to be shown, so no earlier stage may be shown any more.
     pub ending: bool,
     pub bubble: Bubble,
-    /// What the call is that leads here. Only between `deliver` and `classify`.
+    /// The call that leads to this progress. Set only between `deliver` and `classify`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
 }
 
 impl TelegramProgress {
-    /// What must not be forgotten: without the text that a message or its draft shows, which can be shown again in its place.
+    /// The part that must be stored durably: not the text that a message or its draft shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         let bubble = &mut self.bubble;
         (bubble.end, bubble.changed_at) = (0, None);
@@ -57,18 +57,18 @@ impl TelegramProgress {
     }
 }
 
-/// How text is shown while it grows.
+/// How a growing text is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
-    /// In a draft where the chat is private, else in a message that is edited.
+    /// In a draft if the chat is private, else in an edited message.
     #[default]
     Best,
-    /// In a message that is edited.
+    /// In an edited message.
     Edit,
 }
 
-/// The calls that `classify` reads answers of.
+/// Calls whose responses `classify` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Call {
@@ -79,22 +79,22 @@ pub(super) enum Call {
     Edit,
 }
 
-/// One message of the reply: the one that is being written.
+/// The current message of the reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Bubble {
     /// Its number among the messages of the reply, from 0.
     pub number: u32,
-    /// Where in the full_text it begins, and a digest of what is before that, so that an answer that changed there is noticed.
+    /// Its start in `full_text`, and a digest of the text before it, to detect a changed answer.
     pub start: usize,
     pub start_digest: String,
-    /// Where in the full_text what it shows ends.
+    /// End of its text in `full_text`.
     pub end: usize,
-    /// Digest of what it shows.
+    /// Digest of its content.
     pub mark: String,
-    /// Digest of what its draft shows.
+    /// Digest of its draft's content.
     pub draft: String,
-    /// The message, once it was sent. 0 if the platform didn't give its id.
+    /// Id of the message, once it was sent. 0 if the platform didn't return it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<i64>,
     #[serde(
@@ -115,7 +115,7 @@ impl Bubble {
         }
     }
 
-    /// The same text once more, as another message.
+    /// The same text again, as another message.
     pub(super) fn again(&self) -> Self {
         Self {
             number: self.number + 1,
@@ -125,14 +125,14 @@ impl Bubble {
         }
     }
 
-    /// Whether it still begins where it did in `full_text`.
+    /// Whether the text before it in `full_text` is unchanged.
     pub(super) fn fits(&self, full_text: &str) -> bool {
         let inside = self.start == 0 || full_text.is_char_boundary(self.start);
         inside && (self.start == 0 || self.start_digest == before(full_text, self.start))
     }
 }
 
-/// Bytes before a position whose digest shows whether the answer is still the same there.
+/// Number of bytes before a position whose digest shows whether the answer changed there.
 const DIGESTED: usize = 64;
 
 fn before(full_text: &str, at: usize) -> String {

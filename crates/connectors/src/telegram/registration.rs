@@ -1,4 +1,4 @@
-//! Registration when the integration starts: our callback address, and the bot's menu of commands.
+//! Registration when the integration starts: callback URL and command menu.
 
 use serde_json::json;
 use tieline_core::account::{Account, ConnectionMode};
@@ -6,7 +6,7 @@ use tieline_core::http_types::HttpCall;
 
 use super::{settings, verify};
 
-/// Kinds of update that are used. The list replaces the one before, and others are not sent.
+/// Kinds of updates that we use. The list replaces the previous one; other updates are not sent.
 ///
 /// See [Bot API/Update](https://core.telegram.org/bots/api#update).
 pub(super) const UPDATES: [&str; 4] = [
@@ -15,10 +15,10 @@ pub(super) const UPDATES: [&str; 4] = [
     "my_chat_member",
     "stopped_message_generation",
 ];
-/// Parallel requests that the platform may make.
+/// Largest number of parallel requests from the platform.
 const MAX_CONNECTIONS: u32 = 40;
 
-/// The bot's menu: command, what it does in English and in Chinese.
+/// Command menu of the bot: command, description in English and in Chinese.
 const COMMANDS: [(&str, &str, &str); 4] = [
     ("new", "Start a new session", "开始新会话"),
     ("stop", "Stop the running answer", "停止正在生成的回答"),
@@ -26,7 +26,7 @@ const COMMANDS: [(&str, &str, &str); 4] = [
     ("help", "Show all commands", "查看所有命令"),
 ];
 
-/// The calls, in order. Updates that wait at the platform are kept.
+/// The calls, in order. Updates pending at the platform are kept.
 pub(super) fn calls(callback_url: &str, account: &Account) -> Vec<HttpCall> {
     let webhook = || {
         let parameters = json!({
@@ -44,7 +44,7 @@ pub(super) fn calls(callback_url: &str, account: &Account) -> Vec<HttpCall> {
         .collect()
 }
 
-/// The menu that clients show in a language; without one, that of all others.
+/// Menu for clients in a language; without one, the default menu.
 ///
 /// See [Bot API/setMyCommands](https://core.telegram.org/bots/api#setmycommands).
 fn menu(account: &Account, language: Option<&str>) -> HttpCall {

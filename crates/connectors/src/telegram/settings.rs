@@ -1,4 +1,4 @@
-//! Credentials, read once, and the addresses of API methods.
+//! Settings of an integration, parsed from its credentials, and URLs of API methods.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use tieline_core::secret::Secret;
 ///
 /// See [Bot API/Making requests](https://core.telegram.org/bots/api#making-requests).
 pub(super) const API: &str = "https://api.telegram.org";
-/// The credential that keeps the bot's id, learned with `getMe`.
+/// Credential field with the bot's id, set from `getMe`.
 pub(super) const BOT_ID: &str = "botId";
-/// The credential that keeps the bot's user name, learned with `getMe`.
+/// Credential field with the bot's user name, set from `getMe`.
 pub(super) const BOT_USERNAME: &str = "botUsername";
-/// The credential that keeps whether the bot receives everything that is said in groups (`yes` or `no`), learned with `getMe`.
+/// Credential field that says whether the bot receives all messages in groups (`yes` or `no`), set from `getMe`.
 pub(super) const READS_GROUPS: &str = "readsGroups";
-/// Longest wait for the answer to a call that is no long poll.
+/// Timeout of a call other than a long poll.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One bot, as its connector works with it.
+/// Parsed settings of one bot.
 #[derive(Debug)]
 pub(super) struct Settings {
     token: Secret,
-    /// The bot's user id: a token begins with it.
+    /// The bot's user id, with which the token begins.
     pub bot_id: Option<i64>,
     /// The bot's user name without `@`, once the platform has reported it.
     pub username: Option<String>,
-    /// Whether the bot receives everything that is said in groups, once the platform has reported it.
+    /// Whether the bot receives all messages in groups, once the platform has reported it.
     pub reads_groups: Option<bool>,
 }
 
@@ -71,14 +71,14 @@ pub(super) fn call(account: &Account, name: &'static str, method: &str, paramete
     }
 }
 
-/// The address of a method, or of a file with the prefix `/file`. It holds the token, so it is never logged.
+/// URL of a method, or of a file with the prefix `/file`. Contains the token, so it is never logged.
 pub(super) fn url(account: &Account, prefix: &str, path: &str) -> String {
     let base = account.endpoint("apiBase", API);
     let token = path_safe(Settings::of(account).token.expose(), b"");
     format!("{base}{prefix}/bot{token}/{}", path_safe(path, b"/"))
 }
 
-/// `text` as part of a path. Whatever has a meaning in an address is escaped, `kept` characters excepted.
+/// Escapes `text` for a path, except for the characters in `kept`.
 fn path_safe(text: &str, kept: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! Long polling: updates are fetched, put on the queue, and only then confirmed by the offset of the next fetch.
+//! Long polling: updates are fetched, put on the queue, and only then confirmed by the offset of the next poll.
 //!
 //! See [Bot API/getUpdates](https://core.telegram.org/bots/api#getupdates).
 
@@ -17,19 +17,19 @@ use super::api_error::{self, ApiError, Meaning};
 use super::registration::UPDATES;
 use super::{decode, settings};
 
-/// How long the platform holds a fetch open that finds nothing.
+/// How long the platform holds an empty poll open.
 const POLL: Duration = Duration::from_secs(30);
-/// How much longer the client waits for the answer.
+/// Additional time that the client waits for the response.
 const POLL_SLACK: Duration = Duration::from_secs(15);
-/// Most updates of a fetch: their answer has to stay below 1 MiB, and one update takes up to 60 KB.
+/// Largest number of updates in a response: it must stay below 1 MiB, and one update takes up to 60 KB.
 const MAX_UPDATES: u32 = 16;
-/// How long the queue may take before the same updates are fetched again.
+/// Time limit for the queue to store updates, before they are fetched again.
 const STORING: Duration = Duration::from_secs(30);
-/// After a week without updates the platform goes on with a random, perhaps lower, update id.
+/// How long a stored offset is valid: after a week without updates the platform continues with a random, perhaps lower, update id.
 const OFFSET_LIFE: Duration = Duration::from_hours(6 * 24);
-/// Waits after another program has fetched the bot's updates. After the last one the bot is given up to it.
+/// Waits after another program fetched the bot's updates. After the last one, the bot is left to that program.
 const CONFLICT_WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
-/// Conflicts that are further apart have nothing to do with each other.
+/// Conflicts further apart than this are unrelated.
 const CONFLICT_MEMORY: Duration = Duration::from_secs(120);
 
 /// The platform's long connection.
@@ -58,18 +58,18 @@ impl StreamProtocol for LongPolling {
     }
 }
 
-/// Which updates are confirmed, as it is kept between sessions.
+/// Confirmed updates, stored between sessions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Cursor {
-    /// The first update that isn't.
+    /// The first unconfirmed update.
     offset: Option<i64>,
-    /// When the last one came.
+    /// When the last update arrived.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     at: Option<Timestamp>,
 }
 
-/// What the fetch in flight asks for.
+/// Purpose of the request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fetch {
     Updates,
@@ -78,7 +78,7 @@ enum Fetch {
     WebhookRemoval,
 }
 
-/// Updates that are on their way into the queue.
+/// Updates that are being stored in the queue.
 #[derive(Debug)]
 struct Storing {
     token: u64,
@@ -94,9 +94,9 @@ struct Session {
     in_flight: Option<Fetch>,
     storing: Option<Storing>,
     last_token: u64,
-    /// Button presses that get no reply.
+    /// Button presses without a reply.
     queries: Vec<String>,
-    /// When updates are fetched again after a wait.
+    /// When polling resumes after a wait.
     resume_at: Option<Timestamp>,
     conflicts: usize,
     last_conflict: Option<Timestamp>,
@@ -128,7 +128,7 @@ impl StreamSession for Session {
         if self.wake_at().is_none_or(|at| at > cx.now) {
             return Vec::new();
         }
-        // What the queue did not accept in time is fetched again: it isn't confirmed.
+        // Updates that the queue did not store in time are fetched again, since they aren't confirmed.
         self.storing = None;
         vec![self.poll(cx)]
     }
@@ -160,7 +160,7 @@ impl Session {
         Effect::Fetch(call)
     }
 
-    /// Fetches updates. The first time without waiting for one, so that it shows at once whether the platform accepts us.
+    /// Fetches updates. The first poll returns at once, to show whether the platform accepts the bot.
     fn poll(&mut self, cx: &Context<'_>) -> Effect {
         let wait = if self.is_up { POLL } else { Duration::ZERO };
         let mut parameters = json!({
@@ -179,7 +179,7 @@ impl Session {
         self.fetch(Fetch::Updates, call)
     }
 
-    /// Fetches updates once every button press that gets no reply is answered.
+    /// Polls again once every button press without a reply is answered.
     fn go_on(&mut self, cx: &Context<'_>) -> Effect {
         let Some(query) = self.queries.pop() else {
             return self.poll(cx);
@@ -245,14 +245,14 @@ impl Session {
         effects
     }
 
-    /// Everything before the cursor is in the queue or of no use: the next fetch says so to the platform.
+    /// Everything before the cursor is stored or irrelevant: the next poll confirms it to the platform.
     fn confirm(&mut self, cursor: Cursor, cx: &Context<'_>) -> Vec<Effect> {
         let note = serde_json::to_string(&cursor).expect("a cursor serializes as JSON");
         self.cursor = cursor;
         vec![Effect::SaveCursor(note), self.go_on(cx)]
     }
 
-    /// An answer that can't be read, for its length or for one update in it, is fetched in smaller pieces, down to the one update.
+    /// A response that can't be read, because of its length or of one update in it, is fetched in smaller pieces, down to a single update.
     /// That one is skipped.
     fn shorten(&mut self, body: &[u8], cx: &Context<'_>) -> Vec<Effect> {
         if self.limit > 1 {
@@ -287,7 +287,7 @@ impl Session {
         }
     }
 
-    /// Normal for a moment while an instance hands over to the next one; else another program has the bot.
+    /// Normal for a moment while an instance hands over to the next one; otherwise another program uses the bot.
     fn other_poller(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         let is_new = self.last_conflict.is_none_or(|at| cx.now.since(at) > CONFLICT_MEMORY);
         self.conflicts = if is_new { 0 } else { self.conflicts };
@@ -302,7 +302,7 @@ impl Session {
         ))]
     }
 
-    /// A webhook that is our own, of the time before the mode was changed, goes. Another one belongs to another program.
+    /// A webhook of our own, left from before the mode was changed, is deleted. Any other belongs to another program.
     fn webhook_info(&mut self, answer: &ApiAnswer, cx: &Context<'_>) -> Effect {
         let info = match api_error::result(answer) {
             Ok(info) => info,
@@ -327,11 +327,11 @@ fn is_own_webhook(url: &str, account: &Account) -> bool {
     url.trim_end_matches('/').ends_with(&path)
 }
 
-/// Why updates can't be fetched though the token is right.
+/// Why updates can't be fetched although the token is valid.
 enum Conflict {
-    /// A webhook is set, or was set just now.
+    /// A webhook is set, or was just set.
     Webhook,
-    /// Another program fetches them too.
+    /// Another program polls too.
     Poller,
 }
 
@@ -349,7 +349,7 @@ fn conflict(answer: &ApiAnswer) -> Option<Conflict> {
     })
 }
 
-/// The body of a success that is no JSON.
+/// The body of a success response that isn't JSON.
 fn unreadable(answer: &ApiAnswer) -> Option<&[u8]> {
     match answer {
         ApiAnswer::Answered { status: 200, body, .. } if answer.json().is_none() => Some(body),

@@ -1,6 +1,6 @@
-//! Tables as aligned text: messages have none.
+//! Renders tables as aligned text: messages have no tables.
 
-/// Widest column that others are aligned to.
+/// Largest column width for alignment.
 const MAX_WIDTH: usize = 32;
 
 /// The cells of a table.
@@ -26,7 +26,7 @@ impl Table {
         }
     }
 
-    /// The table, a rule below its first row.
+    /// The table, with a rule below its first row.
     pub(super) fn text(&self) -> String {
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let of_column = |at: usize| self.rows.iter().filter_map(move |row| Some(width(row.get(at)?)));
@@ -50,7 +50,7 @@ fn line(row: &[String], widths: &[usize]) -> String {
     cells.join(" | ").trim_end().to_owned()
 }
 
-/// Columns of a fixed-width font: CJK and emoji take two.
+/// Width in columns of a fixed-width font: CJK characters and emoji take two.
 fn width(text: &str) -> usize {
     text.chars().map(|c| if c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }

@@ -1,4 +1,4 @@
-//! Proof that a webhook request comes from the platform: the secret that we registered with the webhook.
+//! Authentication of webhook requests by the secret that we registered with the webhook.
 //!
 //! See [Bot API/setWebhook](https://core.telegram.org/bots/api#setwebhook), `secret_token`.
 
@@ -9,10 +9,10 @@ use tieline_core::secret::Secret;
 
 use super::settings::Settings;
 
-/// The header that carries the secret.
+/// Header with the secret.
 const HEADER: &str = "x-telegram-bot-api-secret-token";
 
-/// The body of a request that carried the secret.
+/// The body of a request with the right secret.
 pub(super) struct Authentic<'a>(&'a [u8]);
 
 impl<'a> Authentic<'a> {
@@ -21,7 +21,7 @@ impl<'a> Authentic<'a> {
     }
 }
 
-/// The webhook's secret: a keyed hash of the bot's id, so that every instance knows it and a renewed token keeps it.
+/// The webhook's secret: a keyed hash of the bot's id, so every instance can compute it, and it survives a new token.
 pub(super) fn secret(account: &Account) -> Secret {
     let bot = Settings::of(account).bot_id.map(|id| id.to_string());
     Secret::new(account.ids.other("tl_", bot.as_deref().unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! Updates and API answers, field for field. Optional fields of a shape that isn't known are absent: the API grows.
+//! JSON of updates and API responses. Optional fields of an unknown format count as absent: the API grows.
 //!
 //! See [Bot API/Available types](https://core.telegram.org/bots/api#available-types).
 
@@ -122,7 +122,7 @@ pub(super) struct TextQuote {
     pub text: String,
 }
 
-/// What photos, documents, voice messages and all other media have in common.
+/// Common fields of photos, documents, voice messages and all other media.
 ///
 /// See [Bot API/Document](https://core.telegram.org/bots/api#document).
 #[derive(Debug, Deserialize)]
@@ -134,7 +134,7 @@ pub(super) struct File {
     pub mime_type: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub file_size: Option<u64>,
-    /// Only of stickers.
+    /// Only for stickers.
     #[serde(default, deserialize_with = "lenient")]
     pub emoji: Option<String>,
 }
@@ -240,7 +240,7 @@ pub(super) struct ResponseParameters {
     pub migrate_to_chat_id: Option<i64>,
 }
 
-/// The value if it has the expected shape.
+/// The value, or `None` if it doesn't have the expected format.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(T::deserialize(value).ok())

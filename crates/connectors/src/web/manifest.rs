@@ -1,4 +1,4 @@
-//! Facts about the channel.
+//! Manifest of the web channel.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tieline_core::connector::{CardButtons, Delivery, Manifest, Merged, ModeManif
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
-/// Facts about our own chat page.
+/// Manifest of our own chat page.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "web",
     name: "Web chat",
@@ -36,12 +36,12 @@ pub(super) static MANIFEST: Manifest = Manifest {
         waiting_sign: WaitingSign::Nothing,
         reasoning: ReasoningDetail::Hidden,
         budget: Budget {
-            // The reader is ours and takes whatever an agent may say.
+            // The reader is our own and accepts everything that an agent may send.
             text: TextLimit {
                 max: MAX_ANSWER_BYTES,
                 unit: TextUnit::Bytes,
             },
-            // A reader looks every 15 to 200 ms.
+            // Readers poll every 15 to 200 ms.
             min_interval: Duration::from_millis(100),
             slow_after: Duration::from_secs(30),
             slow_interval: Duration::from_millis(300),

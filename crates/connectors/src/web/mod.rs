@@ -1,7 +1,7 @@
 //! Our own chat page: the console's playground and `tieline chat`.
 //!
-//! The caller is an operator, proved by the bridge before we are asked. A message is posted as JSON; the growing reply is fetched, by waiting
-//! for a version newer than the last one seen. Nothing is pushed.
+//! The caller is an operator, authenticated by the bridge. A message is posted as JSON; the growing reply is fetched by long polling for
+//! a version newer than the last one seen. Nothing is pushed.
 
 mod manifest;
 mod wire;
@@ -19,7 +19,7 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, Rep
 use crate::markdown;
 use wire::{Accepted, Said, State};
 
-/// Our own chat page.
+/// Connector of our own chat page.
 #[derive(Debug, Clone, Copy)]
 pub struct Web;
 
@@ -73,7 +73,7 @@ impl PolledReplies for Web {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match reply {
             Some(reply) => state(reply, cx).answer(),
-            // Not begun yet.
+            // The reply has not started yet.
             None if cx.account.ids.made("tl-", asked.reply.as_str()) => State::default().answer(),
             None => WebhookAnswer::problem(404, "reply_not_found", "There is no such reply."),
         }
@@ -117,7 +117,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
     }
 }
 
-/// The reply as its reader sees it: our sentence is below the text, or in its place.
+/// The reply as its reader gets it: the notice is below the text, or replaces it.
 fn state<'a>(reply: &'a ReplyView, cx: &Context<'_>) -> State<'a> {
     let done = reply.stage == Stage::Final;
     let text = match done {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_state_shows_text_and_our_sentences() {
+    fn latest_state_shows_text_and_notices() {
         let failed = Notice::AgentFailed.text(Language::English);
         check(Stage::Thinking, "", None, true, "");
         check(Stage::Growing, "Hel", None, true, "Hel");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn own_reply_that_has_not_begun_is_empty_and_others_are_not_found() {
+    fn own_reply_not_started_yet_is_empty_and_unknown_ones_are_not_found() {
         let account = account();
         let own = account.ids.reply(&PlatformMessageId::new("m1"));
         let answer = Web.answer_poll(&asked(own.as_str()), None, &context(&account));

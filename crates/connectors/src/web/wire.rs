@@ -1,4 +1,4 @@
-//! The channel's JSON.
+//! JSON of the web channel.
 
 use std::borrow::Cow;
 
@@ -21,14 +21,14 @@ pub(super) struct Said {
     pub(super) message_id: Option<String>,
 }
 
-/// A mistake of the caller, which is reported: the caller is authenticated.
+/// An error of the caller, which is reported in detail, since the caller is authenticated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Mistake {
     /// The body is not a JSON object.
     Body,
-    /// There is no such field.
+    /// Unknown field.
     Unknown(String),
-    /// The field can't be that.
+    /// Invalid value of a field.
     Invalid(&'static str, &'static str),
 }
 
@@ -46,12 +46,12 @@ impl Mistake {
     }
 }
 
-/// Reads a posted message.
+/// Parses a posted message.
 pub(super) fn read(body: &[u8]) -> Result<Said, Mistake> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(Mistake::Body);
     };
-    // First: a misspelt field is better news than the one that is missing for it.
+    // Checked first: a misspelt field explains why a required one is missing.
     if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         return Err(Mistake::Unknown(unknown.clone()));
     }
@@ -86,7 +86,7 @@ fn id(text: String, name: &'static str) -> Result<String, Mistake> {
     Ok(text)
 }
 
-/// The answer to a posted message.
+/// The response to a posted message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Accepted {
@@ -100,7 +100,7 @@ impl Accepted {
     }
 }
 
-/// The newest state of a reply.
+/// The latest state of a reply.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct State<'a> {
     pub(super) text: Cow<'a, str>,

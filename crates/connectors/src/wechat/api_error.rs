@@ -1,4 +1,4 @@
-//! Answers of the platform, sorted by what follows from them.
+//! Classification of responses.
 //!
 //! See [openclaw-weixin/docs/protocol.md](https://github.com/Tencent/openclaw-weixin/blob/main/docs/protocol.md).
 
@@ -12,34 +12,34 @@ use super::wire::Envelope;
 const LOGIN_ENDED: i64 = -14;
 /// The reply window is closed, its messages are used up, or the context token is not valid.
 const WINDOW_CLOSED: i64 = -2;
-/// Too many calls.
+/// Rate limit exceeded.
 const RATE_LIMIT: i64 = -12;
 /// The platform is busy.
 const BUSY: i64 = -1;
-/// A front end gave up waiting for the platform.
+/// A front-end proxy timed out while waiting for the platform.
 const TIMED_OUT: u16 = 524;
 
-/// What an answer means.
+/// Meaning of a response.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
-    /// It worked.
+    /// Success.
     Ok(Value),
     /// The login has ended.
     LoggedOut(String),
-    /// The platform takes nothing more for this message of the person.
+    /// The platform accepts no more replies to this message of the person.
     WindowClosed,
-    /// Too fast.
+    /// Rate limit exceeded.
     RateLimited,
-    /// The platform did not answer in time, as it does not where a call is held.
+    /// The platform did not answer in time, which is normal for a held call.
     TimedOut,
-    /// A passing fault.
+    /// A transient fault.
     Transient(String),
-    /// For good.
+    /// Refused permanently.
     Refused(String),
 }
 
 impl Outcome {
-    /// Reads an answer. Errors of the API come with status 200.
+    /// Reads a response. Errors of the API come with status 200.
     pub(super) fn of(answer: &ApiAnswer) -> Self {
         match answer {
             ApiAnswer::NotSent => Self::Transient("unreachable".to_owned()),

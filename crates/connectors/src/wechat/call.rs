@@ -1,4 +1,4 @@
-//! How every call is dressed: headers, client version, bearer token.
+//! Common parts of every call: headers, client version, bearer token.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tieline_core::http_types::{Body, HttpCall, TokenPlace};
 
 use super::settings::{self, Login};
 
-/// The version of the vendor's own client that we speak like. An older one makes the phone ask for an upgrade.
+/// The vendor client's version that we implement. An older one makes the phone ask for an upgrade.
 ///
 /// See [openclaw-weixin/package.json](https://github.com/Tencent/openclaw-weixin/blob/main/package.json).
 const CLIENT_VERSION: (u32, u32, u32) = (2, 4, 9);
-/// The same as text.
+/// [`CLIENT_VERSION`] as text.
 const CHANNEL_VERSION: &str = "2.4.9";
 /// For the vendor's statistics.
 const BOT_AGENT: &str = concat!("Tieline/", env!("CARGO_PKG_VERSION"));
@@ -35,13 +35,13 @@ pub(super) fn post(name: &'static str, path: &str, mut body: Value, timeout: Dur
         url: settings::api(cx, path),
         headers,
         body: Body::Json(body.to_string()),
-        // It lives as long as the login: there is none to fetch.
+        // The token is valid as long as the login, so there is no token call.
         token: TokenPlace::None,
         timeout,
     }
 }
 
-/// The headers of a POST, but for the bot's token.
+/// Headers of a POST, except for the bot's token.
 pub(super) fn post_headers(cx: &Context<'_>) -> Vec<(String, String)> {
     let mut headers = app_headers();
     headers.push(("AuthorizationType".to_owned(), "ilink_bot_token".to_owned()));
@@ -50,7 +50,7 @@ pub(super) fn post_headers(cx: &Context<'_>) -> Vec<(String, String)> {
     headers
 }
 
-/// The headers of every call. Without them the platform answers that the session has ended.
+/// Headers of every call. Without them the platform responds that the session has ended.
 pub(super) fn app_headers() -> Vec<(String, String)> {
     let (major, minor, patch) = CLIENT_VERSION;
     vec![
@@ -67,12 +67,12 @@ const fn client_version(major: u32, minor: u32, patch: u32) -> u32 {
     major * 65536 + minor * 256 + patch
 }
 
-/// The decimal text of a random number, in base64.
+/// A random number as decimal text, in base64.
 fn uin(random: u32) -> String {
     STANDARD.encode(random.to_string())
 }
 
-/// A value as a piece of a query.
+/// Escapes a value for a query.
 pub(super) fn encoded(value: &str) -> String {
     url::form_urlencoded::byte_serialize(value.as_bytes())
         .collect::<String>()
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_values_are_as_the_vendor_writes_them() {
+    fn header_values_match_the_vendor_client() {
         let vectors: Value = serde_json::from_str(include_str!("vectors/ilink.json")).unwrap();
         for row in vectors["headers"]["x_wechat_uin"].as_array().unwrap() {
             let number = u32::try_from(row["uint32"].as_u64().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! AES-128-ECB with PKCS#7, as the media CDN uses it on whole files.
+//! AES-128-ECB with PKCS#7, with which the media CDN encrypts whole files.
 //!
 //! See [openclaw-weixin/src/cdn/aes-ecb.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/cdn/aes-ecb.ts).
 
@@ -10,7 +10,7 @@ use tieline_core::connector::MediaError;
 
 const BLOCK: usize = 16;
 
-/// A key, in any of the forms in which the platform writes it.
+/// A key, in any of the platform's formats.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key([u8; BLOCK]);
 
@@ -22,7 +22,7 @@ impl Key {
         Ok(Self(key))
     }
 
-    /// Base64, of the key itself or of its hexadecimal digits.
+    /// Base64 of the key itself, or of its hexadecimal digits.
     pub(super) fn from_base64(text: &str) -> Result<Self, MediaError> {
         let bytes = STANDARD
             .decode(text)
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_and_keys_are_errors() {
+    fn malformed_files_and_keys_are_errors() {
         for row in vectors()["media_invalid"].as_array().unwrap() {
             let result = match row["aes_key"].as_str() {
                 Some(key) => Key::from_base64(key).map(drop),

@@ -1,4 +1,4 @@
-//! Answers to the calls of a reply.
+//! Classification of responses to a reply's calls.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::api_error::Outcome;
 use super::plan::{CallKind, Typing, WeChatProgress};
 use super::wire::BotConfig;
 
-/// After a refusal that may pass. Earlier tries make it worse.
+/// Wait after a refusal that may be transient. Earlier attempts make it worse.
 const BEFORE_REPEAT: Duration = Duration::from_secs(5);
-/// After the platform said that we are too fast.
+/// Cooldown after the platform reported an exceeded rate limit.
 const SLOW_DOWN: Duration = Duration::from_secs(30);
 
-/// Classifies an answer.
+/// Classifies a response.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     let Planned {
         before,
@@ -28,7 +28,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>)
     let outcome = Outcome::of(answer);
     match after.call {
         CallKind::Message => message(outcome, before, sent, cx),
-        // Of what only decorates nothing is repeated.
+        // Decorations are never retried.
         CallKind::Ticket => Verdict::Accepted(Progress::write(&WeChatProgress {
             typing: ticket(outcome),
             ..after
@@ -72,7 +72,7 @@ fn message(outcome: Outcome, before: WeChatProgress, sent: &SentCall<'_>, cx: &C
     }
 }
 
-/// The platform says the same of a window that has closed and of a moment when it is busy, and punishes tries. So there is one more.
+/// The platform responds the same for a closed window and for being busy, and punishes retries. So there is one retry.
 fn window_closed(before: WeChatProgress, cx: &Context<'_>) -> Verdict {
     let code = "window_closed".to_owned();
     if before.repeats {

@@ -1,4 +1,4 @@
-//! What comes next in the chat as calls.
+//! Converts the next change to calls.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::plan::{self, Due, WeChatProgress};
 use super::wire::{FINISHED, FROM_BOT, item_type};
 use super::{call, stream};
 
-/// How long the platform may take to accept a message.
+/// Timeout for sending a message.
 const SEND: Duration = Duration::from_secs(15);
 const TYPING: Duration = Duration::from_secs(10);
-/// `status` of the typing sign.
+/// `status` of the typing indicator.
 const TYPING_ON: u8 = 1;
 const TYPING_OFF: u8 = 2;
 
@@ -27,7 +27,7 @@ pub(super) fn step(
     cx: &Context<'_>,
 ) -> Result<Step, ComposeError> {
     let shown: WeChatProgress = progress.read()?;
-    // Without it the platform accepts a message and does not show it.
+    // Without the token the platform accepts a message but does not show it.
     let token = to.handle.text(CONTEXT_TOKEN);
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         return Err(ComposeError::Incomplete { field: CONTEXT_TOKEN });
@@ -70,7 +70,7 @@ fn message(
     let body = json!({ "msg": {
         "from_user_id": "",
         "to_user_id": to.asker.as_str(),
-        // The same in a repetition, so that the platform can recognize it.
+        // The same on repetition, so that the platform can deduplicate it.
         "client_id": cx.account.ids.other("tieline-", &subject),
         "message_type": FROM_BOT,
         "message_state": FINISHED,

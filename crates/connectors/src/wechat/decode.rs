@@ -1,4 +1,4 @@
-//! Messages of `getupdates` as events.
+//! Converts messages of `getupdates` to events.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use super::media::Locator;
 use super::settings::Login;
 use super::wire::{CdnMedia, FROM_BOT, FROM_USER, Item, RefMessage, WeixinMessage, item_type};
 
-/// How long after a message of a person the bot may answer it.
+/// How long after a person's message the bot may answer it.
 ///
 /// See the platform's rules in [微信 ClawBot 功能使用条款](https://mp.weixin.qq.com/s/eze9tUMh94B7cURgtqgSOQ).
 const REPLY_WINDOW: Duration = Duration::from_hours(24);
-/// Field of the reply handle: what the platform ties an answer to its conversation with.
+/// Field of the reply handle: the token by which the platform assigns an answer to its conversation.
 pub(super) const CONTEXT_TOKEN: &str = "contextToken";
 
-/// A message, with the marks by which its copies are recognized.
+/// A message, with fingerprints for detecting its copies.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) message: Message,
-    /// Digests that a copy under another `message_id` shares.
+    /// Digests that a copy with another `message_id` shares.
     pub(super) fingerprints: Vec<String>,
 }
 
-/// Reads one element of `msgs`.
+/// Decodes one element of `msgs`.
 pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
-    let wire =
-        WeixinMessage::deserialize(raw).map_err(|_| Remark::Unreadable("message is not of the documented shape"))?;
+    let wire = WeixinMessage::deserialize(raw)
+        .map_err(|_| Remark::Unreadable("message does not have the documented shape"))?;
     match wire.message_type {
         None | Some(FROM_USER) => {}
         Some(FROM_BOT) => return Err(Remark::Ignored("own message")),
@@ -88,7 +88,7 @@ pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
     Ok(Decoded { message, fingerprints })
 }
 
-/// What a message says.
+/// Content of a message.
 #[derive(Default)]
 struct Said {
     text: String,
@@ -96,7 +96,7 @@ struct Said {
     quoted: Option<Quoted>,
 }
 
-/// Reads the items. One that is not known or not of its shape is left out.
+/// Reads the items. Unknown or malformed items are skipped.
 fn said(items: &[Value]) -> Said {
     let items: Vec<Item> = items.iter().filter_map(|item| Item::deserialize(item).ok()).collect();
     let text = items
@@ -166,7 +166,7 @@ const fn voice_mime(encode_type: i64) -> Option<&'static str> {
     }
 }
 
-/// Text for the agent in place of a quote that has only an id: the platform has no call that returns it.
+/// Text for the agent in place of a quote that has only an id: the platform has no call for fetching it.
 const UNAVAILABLE: &str = "(The quoted message is not available.)";
 
 fn quoted(reference: &RefMessage) -> Option<Quoted> {
@@ -189,7 +189,7 @@ fn quoted(reference: &RefMessage) -> Option<Quoted> {
     })
 }
 
-/// Copies come with another `message_id` but with the sender's own id, or the time and words, of the first.
+/// Copies have another `message_id`, but the sender's own id, or the time and text, of the first.
 fn fingerprints(wire: &WeixinMessage, sender: &str, said: &Said) -> Vec<String> {
     let client = wire.client_id.as_deref().filter(|id| !id.is_empty());
     let client = client.map(|id| short(&["client", sender, id]));
@@ -200,7 +200,7 @@ fn fingerprints(wire: &WeixinMessage, sender: &str, said: &Said) -> Vec<String> 
     client.into_iter().chain(content).collect()
 }
 
-/// A digest long enough to distinguish the latest few messages of one person.
+/// A digest long enough to distinguish the latest messages of one person.
 fn short(fields: &[&str]) -> String {
     digest(fields).chars().take(12).collect()
 }

@@ -1,4 +1,4 @@
-//! Common Markdown as the phone shows it: bold, code, tables and headings to the fourth level stay, the rest reads as plain text.
+//! Converts common Markdown for the phone: bold, code, tables and headings up to level four stay, the rest becomes plain text.
 //!
 //! See [openclaw-weixin/src/messaging/markdown-filter.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/messaging/markdown-filter.ts).
 
@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::markdown::{Inline, Kind, Part};
 
-/// Writes common Markdown for the phone. Code is left as it is.
+/// Converts common Markdown for the phone. Code is unchanged.
 pub(super) fn write(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut fence = None;
@@ -25,7 +25,7 @@ pub(super) fn write(text: &str) -> String {
     out
 }
 
-/// The mark of a code fence and its length.
+/// Character and length of a code fence.
 fn fence_marks(line: &str) -> Option<(char, usize)> {
     let body = line.trim_start_matches([' ', '\t', '>']);
     let mark = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
@@ -33,7 +33,7 @@ fn fence_marks(line: &str) -> Option<(char, usize)> {
     (length >= 3).then_some((mark, length))
 }
 
-/// Headings of the fifth and sixth level are shown with their marks.
+/// Removes the marks of headings of level five and six, which the phone would show.
 fn without_deep_heading(line: &str) -> &str {
     let body = line.trim_start_matches('#');
     let level = line.len() - body.len();
@@ -65,9 +65,9 @@ fn write_line(line: &str, out: &mut String) {
     out.push_str(&line[bare.len()..]);
 }
 
-/// A picture becomes its words and its address.
+/// A picture becomes its label and its URL.
 fn name_picture(words: &str, address: &str, out: &mut String) {
-    // What carries its own bytes has no address that could be opened.
+    // A `data:` URL can't be opened.
     if !address.is_empty() && !address.starts_with("data:") {
         if !words.is_empty() {
             out.push_str(": ");
@@ -94,7 +94,7 @@ fn words(line: &str, range: Range<usize>, out: &mut String) {
     }
 }
 
-/// One mark on both sides: the words stay. Two marks are bold, which is shown; a mark inside a word is no markup.
+/// Removes single marks around text. Double marks are bold, which is supported; a mark inside a word is no markup.
 fn italic(text: &str, before: char, out: &mut String) -> Option<usize> {
     let mark = text.chars().next()?;
     let run = text.len() - text.trim_start_matches(mark).len();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_phone_shows_stays() {
+    fn supported_markup_is_kept() {
         for text in [
             "# One\n#### Four\n**bold** and __bold__\n",
             "- a\n- b\n\n1. c",
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_becomes_words() {
+    fn unsupported_markup_becomes_text() {
         check("##### Five\n###### Six", "Five\nSix");
         check("这是*重点*和_强调_。", "这是重点和_强调_。");
         check("an *important* and _urgent_ matter", "an important and urgent matter");
@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_are_never_lost(text in "([a-z]{1,6}|[ \n*_`!#\\[\\]()|>-]|中文){0,60}") {
+        fn no_word_is_lost(text in "([a-z]{1,6}|[ \n*_`!#\\[\\]()|>-]|中文){0,60}") {
             let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
             prop_assert_eq!(letters(&write(&text)), letters(&text));
         }

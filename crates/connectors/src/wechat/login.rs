@@ -18,14 +18,14 @@ use super::wire::{QrCode, QrStatus};
 
 /// How long a code can be scanned.
 const CODE_LIVES: Duration = Duration::from_mins(5);
-/// How long the status call is held.
+/// How long the platform holds the status call.
 const HOLD: Duration = Duration::from_secs(35);
 const START: Duration = Duration::from_secs(15);
 
-/// The login of the platform.
+/// Login of the platform.
 pub(super) struct QrLogin;
 
-/// The handle of a code, and where to ask for its state.
+/// Handle of a code, and the host for its status.
 #[derive(Serialize, Deserialize)]
 struct Ticket {
     code: String,
@@ -34,7 +34,7 @@ struct Ticket {
 
 impl ScanLogin for QrLogin {
     fn start(&self, signed_out: bool, cx: &Context<'_>) -> HttpCall {
-        // With a token of a login that has ended the person would count as logged in, and the bot would stay as it is.
+        // With the token of an ended login, the person would count as logged in, and the bot would stay logged out.
         let known = Login::of(cx.account).filter(|_| !signed_out);
         let tokens: Vec<&str> = known.iter().map(|login| login.bot_token.expose()).collect();
         HttpCall {
@@ -95,7 +95,7 @@ impl ScanLogin for QrLogin {
         let status = QrStatus::deserialize(accepted(answer)?).map_err(|_| fault("bad_shape"))?;
         Ok(match &*status.status {
             "wait" => LoginProgress::Waiting,
-            // Spelled so by the platform, as `binded_redirect` is.
+            // The platform's spelling, as in `binded_redirect`.
             "scaned" => LoginProgress::Scanned,
             "need_verifycode" => LoginProgress::VerifyCodeNeeded,
             "verify_code_blocked" | "expired" => LoginProgress::Expired,
@@ -121,10 +121,10 @@ impl Ticket {
     }
 }
 
-/// The same code is known at another host.
+/// The same code at another host.
 fn moved(ticket: &str, host: &str, cx: &Context<'_>) -> LoginProgress {
     let ticket = Ticket::read(ticket, cx);
-    // A host and perhaps a port: anything more would change the path.
+    // A host with an optional port: anything else would change the path.
     let is_host = !host.is_empty() && !host.contains(['/', '?', '#', '@', '\\']);
     let scheme = if login_base(cx.account).starts_with("http:") {
         "http"

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of personal WeChat.
 
 use std::time::Duration;
 
@@ -65,9 +65,9 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     waiting_sign: WaitingSign::Nothing,
     reasoning: ReasoningDetail::Hidden,
     budget: BUDGET,
-    // The platform doesn't report that a person has opened the chat.
+    // The platform doesn't report when a person opens the chat.
     welcome: None,
-    // Two pollers of one token would share the messages between them.
+    // Two pollers with one token would each get only a part of the messages.
     two_sockets: false,
     hears_groups: false,
     proactive: false,
@@ -78,13 +78,13 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
 
 const BUDGET: Budget = Budget {
     text: TEXT,
-    // Nothing is shown of a growing text but the typing sign.
+    // Of a growing text only the typing indicator is shown.
     min_interval: TYPING_LIFE,
     slow_after: Duration::from_hours(24),
     slow_interval: TYPING_LIFE,
     lifetime: None,
     max_updates: None,
-    // Ten messages for each message of the person: counted on the reply. No limit in time is documented.
+    // Ten messages for each message of the person, counted in the reply's progress. No time limit is documented.
     quotas: &[],
     source: "https://github.com/Tencent/openclaw-weixin/blob/main/docs/protocol.md, src/messaging/send.ts, and the platform's rules, \
              https://mp.weixin.qq.com/s/eze9tUMh94B7cURgtqgSOQ",

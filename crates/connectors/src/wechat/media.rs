@@ -1,4 +1,4 @@
-//! Files of messages: where they lie on the CDN and how they are opened.
+//! Attachments of messages: their location on the CDN, and their decryption.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::cipher::{self, Key};
 use super::settings::{CDN_BASE, HOSTS};
 use super::wire::CdnMedia;
 
-/// How long a download may take.
+/// Timeout of a download.
 const DOWNLOAD: Duration = Duration::from_secs(60);
 
-/// Where a file lies, and its key.
+/// Location and key of a file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Locator {
     param: String,
@@ -32,7 +32,7 @@ pub(super) struct Locator {
 }
 
 impl Locator {
-    /// `None` if the file lies nowhere.
+    /// `None` if the file has no location.
     pub(super) fn new(media: CdnMedia, hex_key: Option<String>) -> Option<Self> {
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let locator = Self {
@@ -60,7 +60,7 @@ impl Locator {
         }
     }
 
-    /// The address that the platform named, if it is the platform's; else the CDN's for the file's parameter.
+    /// The URL that the platform returned, if it is at one of the platform's hosts; else the CDN's URL for the file's parameter.
     fn address(&self, account: &Account) -> Option<String> {
         if let Some(url) = self.url.as_ref().filter(|url| account.may_call(url, HOSTS)) {
             return Some(url.clone());
@@ -71,7 +71,7 @@ impl Locator {
     }
 }
 
-/// The call that downloads a part.
+/// The call for downloading a part.
 pub(super) fn download(part: &Part, account: &Account) -> Option<HttpCall> {
     Some(HttpCall {
         name: "download",
@@ -84,12 +84,12 @@ pub(super) fn download(part: &Part, account: &Account) -> Option<HttpCall> {
     })
 }
 
-/// The plain bytes of a downloaded part.
+/// Decrypts a downloaded part.
 pub(super) fn open(part: &Part, body: Vec<u8>) -> Result<Media, MediaError> {
     let locator = Locator::of(part).ok_or(MediaError::Incomplete("address"))?;
     let bytes = match locator.key()? {
         Some(key) => cipher::decrypt(key, body)?,
-        // Only pictures may be there in the clear.
+        // Only pictures may be unencrypted.
         None if part.kind == PartKind::Image => body,
         None => return Err(MediaError::Incomplete("key")),
     };

@@ -1,6 +1,6 @@
 //! Personal WeChat: a bot that a person adds to their contacts by scanning a QR code (iLink, "ClawBot").
 //!
-//! Messages are fetched by a long poll and answered over HTTP. Only the person who scanned the code talks to the bot.
+//! Messages are fetched by long polling and answered over HTTP. Only the person who scanned the code can talk to the bot.
 //!
 //! See [openclaw-weixin](https://github.com/Tencent/openclaw-weixin), the vendor's own client.
 
@@ -51,7 +51,7 @@ impl Connector for WeChat {
         Ok(Prepared::new(Login::read(credentials)))
     }
 
-    /// The person: one person has one bot, and a new login gives it another id.
+    /// The person's id: a person has one bot, and a new login gives the bot another id.
     fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
         credentials.get(settings::USER_ID).map(str::to_owned)
     }

@@ -1,7 +1,7 @@
-//! What of a reply is in the chat, and what comes next.
+//! Progress of a reply, and the plan of its next change.
 //!
-//! A message of a person opens a window of a day and about ten answers, and nothing that was sent can be changed. So there is no
-//! streaming: the typing sign while the agent works, then the whole text in as few messages as it takes.
+//! A person's message opens a window of a day and about ten answers, and sent messages can't be edited. So there is no streaming: the
+//! typing indicator while the agent works, then the whole text in as few messages as possible.
 
 use std::time::Duration;
 
@@ -15,87 +15,87 @@ use tieline_core::timestamp::{Timestamp, millis};
 use super::dialect;
 use crate::markdown::{self, Cutter, Piece, less_room};
 
-/// Longest text of one message. The vendor splits at 4000, but phones were seen to cut from about 2000 on. 1800 characters are less
-/// than 8 KiB in any script.
+/// Longest text of one message. The vendor's client splits at 4000, but phones were seen to cut from about 2000 on. 1800 characters are
+/// less than 8 KiB in any script.
 ///
 /// See [openclaw-weixin/src/messaging/send.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/messaging/send.ts).
 pub(super) const TEXT: TextLimit = TextLimit {
     max: 1800,
     unit: TextUnit::Chars,
 };
-/// Most messages of one reply. The platform takes about ten for each message of the person.
+/// Largest number of messages in one reply. The platform accepts about ten for each message of the person.
 const MOST_MESSAGES: u32 = 9;
-/// Between two messages of one reply.
+/// Pause between two messages of one reply.
 const BETWEEN_MESSAGES: Duration = Duration::from_millis(1200);
-/// How long the typing sign is shown.
+/// How long the typing indicator is shown.
 pub(super) const TYPING_LIFE: Duration = Duration::from_secs(5);
 
-/// How far a reply has come.
+/// Progress of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct WeChatProgress {
-    /// The call that led here.
+    /// The call that led to this progress.
     pub(super) call: CallKind,
     pub(super) typing: Typing,
-    /// When the typing sign was last shown. `None`: it is not shown.
+    /// When the typing indicator was last shown. `None`: it is not shown.
     #[serde(with = "millis::option")]
     pub(super) typing_since: Option<Timestamp>,
-    /// Messages of the text that were sent.
+    /// Number of sent messages of the text.
     pub(super) messages: u32,
-    /// How much of the text they show, in bytes.
+    /// End of the text that they show, in bytes.
     pub(super) end: usize,
-    /// The next message is not sent before then.
+    /// Time before which the next message is not sent.
     #[serde(with = "millis::option")]
     pub(super) not_before: Option<Timestamp>,
-    /// Whether a message was refused that may be sent once more.
+    /// Whether a message was refused that may be retried once.
     pub(super) repeats: bool,
 }
 
-/// What a call is for.
+/// Purpose of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
     /// Sends a part of the text.
     #[default]
     Message,
-    /// Asks for the ticket of the typing sign.
+    /// Fetches the ticket of the typing indicator.
     Ticket,
-    /// Shows or hides the typing sign.
+    /// Shows or hides the typing indicator.
     Typing,
 }
 
-/// What is known of the typing sign.
+/// State of the typing indicator's ticket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Typing {
-    /// Not asked yet.
+    /// Not requested yet.
     #[default]
     Unknown,
-    /// The ticket for it.
+    /// The ticket.
     Ticket(String),
-    /// The platform gives none.
+    /// The platform returns none.
     Unavailable,
 }
 
-/// What comes next.
+/// The next change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Ticket,
-    /// Shows or hides the typing sign.
+    /// Shows or hides the typing indicator.
     Typing {
         ticket: String,
         on: bool,
     },
     Message {
         text: String,
-        /// How much of the whole text is shown then, in bytes.
+        /// End of the text that is shown after it, in bytes.
         end: usize,
     },
     Wait(Timestamp),
     Nothing,
 }
 
-/// What comes next.
+/// The next change.
 pub(super) fn due(desired: &DesiredReply<'_>, shown: &WeChatProgress, cx: &Context<'_>) -> Due {
     if desired.stage != Stage::Final {
         return typing(shown, cx.now);
@@ -130,7 +130,7 @@ fn typing(shown: &WeChatProgress, now: Timestamp) -> Due {
     }
 }
 
-/// The progress once the platform has accepted what is due.
+/// Progress after the platform accepted the change.
 pub(super) fn after(due: &Due, shown: &WeChatProgress, now: Timestamp) -> WeChatProgress {
     let mut after = shown.clone();
     match due {
@@ -151,7 +151,7 @@ pub(super) fn after(due: &Due, shown: &WeChatProgress, now: Timestamp) -> WeChat
     after
 }
 
-/// The next message of the text. `None` if all of it is sent.
+/// The next message of the text. `None` if all has been sent.
 fn message(full_text: &str, link: Option<&str>, shown: &WeChatProgress, cx: &Context<'_>) -> Option<Due> {
     let cutter = Cutter::new(full_text);
     let piece = next_piece(&cutter, shown.end)?;
@@ -162,7 +162,7 @@ fn message(full_text: &str, link: Option<&str>, shown: &WeChatProgress, cx: &Con
             end: piece.end,
         });
     }
-    // There is room for one message only, and more text than that.
+    // Only one more message may be sent, and the text is longer than that.
     let language = cx.account.language;
     let text = match link {
         Some(link) => format!("{}\n{link}", Notice::RestBehindLink.text(language)),
@@ -194,7 +194,7 @@ fn next_piece(cutter: &Cutter<'_>, from: usize) -> Option<Piece> {
 /// The piece of the text from `start` that fits into one message.
 fn fit(cutter: &Cutter<'_>, start: usize) -> Piece {
     let mut attempt = 0;
-    // No character takes more than four bytes.
+    // A character has at most four bytes.
     let mut bytes = TEXT.max * 4;
     loop {
         let piece = cutter.piece(start, bytes, dialect::write);
@@ -208,7 +208,7 @@ fn fit(cutter: &Cutter<'_>, start: usize) -> Piece {
     }
 }
 
-/// The whole text: the agent's, then our sentence, then its files as links.
+/// The whole text: the agent's, then the notice, then its files as links.
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let text = markdown::without_data(desired.text);
     let notice = desired
@@ -217,7 +217,7 @@ fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let mut full_text = match (text.trim().is_empty(), notice) {
         (true, Some(notice)) => notice.into_owned(),
         (false, Some(notice)) => {
-            // A fence that the text leaves open would take our sentence in.
+            // An open code fence would include the notice.
             let closed = markdown::piece(&text, 0, usize::MAX, str::to_owned).shown;
             format!("{closed}\n\n{notice}")
         }

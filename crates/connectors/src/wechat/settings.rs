@@ -1,26 +1,26 @@
-//! The account that a login obtained, and the hosts that the platform may name.
+//! Credentials obtained by the login, and allowed hosts.
 
 use tieline_core::account::{Account, Credentials};
 use tieline_core::connector::Context;
 use tieline_core::secret::Secret;
 
-/// The address that every login begins at, and of the API unless the login names another.
+/// Base URL for every login, and of the API unless the login names another.
 pub(super) const API_BASE: &str = "https://ilinkai.weixin.qq.com";
 /// The media CDN.
 pub(super) const CDN_BASE: &str = "https://novac2c.cdn.weixin.qq.com/c2c";
-/// Hosts of the platform, for addresses that it returns.
+/// Hosts of the platform, allowed in URLs that it returns.
 pub(super) const HOSTS: &[&str] = &[".weixin.qq.com", ".wechat.com"];
 
-/// Field of the obtained credentials: the bot's bearer token. A password.
+/// Credential field: the bot's bearer token. Secret.
 pub(super) const BOT_TOKEN: &str = "botToken";
-/// Field of the obtained credentials: the bot's own id, `...@im.bot`.
+/// Credential field: the bot's own id, `...@im.bot`.
 pub(super) const BOT_ID: &str = "botId";
-/// Field of the obtained credentials: the person who scanned the code, `...@im.wechat`.
+/// Credential field: the person who scanned the code, `...@im.wechat`.
 pub(super) const USER_ID: &str = "userId";
-/// Field of the obtained credentials: the address of the API for this bot.
+/// Credential field: base URL of the API for this bot.
 pub(super) const BASE_URL: &str = "baseUrl";
 
-/// What a login obtained. `None` in an account that has never logged in.
+/// Result of a login. `None` for an account that has never logged in.
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) bot_token: Secret,
@@ -29,7 +29,7 @@ pub(super) struct Login {
 }
 
 impl Login {
-    /// Reads the obtained credentials, all or none.
+    /// Parses the credentials, all or none.
     pub(super) fn read(credentials: &Credentials) -> Option<Self> {
         Some(Self {
             bot_token: Secret::new(credentials.get(BOT_TOKEN)?),
@@ -44,7 +44,7 @@ impl Login {
     }
 }
 
-/// The address of an API call: at the host that the login named, if it may be called.
+/// URL of an API call: at the host that the login named, if that host is allowed.
 pub(super) fn api(cx: &Context<'_>, path: &str) -> String {
     let named = Login::of(cx.account).and_then(|login| login.base_url.as_deref());
     let base = named
@@ -53,7 +53,7 @@ pub(super) fn api(cx: &Context<'_>, path: &str) -> String {
     format!("{base}{path}")
 }
 
-/// Where a login begins.
+/// Base URL for a login.
 pub(super) fn login_base(account: &Account) -> &str {
     account.endpoint("apiBase", API_BASE)
 }

@@ -1,6 +1,6 @@
-//! The long poll `getupdates` as a state machine.
+//! State machine of the long poll `getupdates`.
 //!
-//! What an answer delivered is not delivered again, whatever cursor is presented: the next call, and the new cursor, wait for the queue.
+//! Delivered messages are not delivered again with any cursor, so the next call and the new cursor wait until the queue has stored them.
 //!
 //! See [openclaw-weixin/src/monitor/monitor.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/monitor/monitor.ts).
 
@@ -24,28 +24,28 @@ use super::settings::Login;
 use super::wire::Updates;
 use super::{call, decode};
 
-/// How long the platform holds a call, unless it says otherwise.
+/// How long the platform holds a call, unless it specifies another time.
 const HOLD: Duration = Duration::from_secs(35);
-/// Longest hold that is believed: a connection shows a sign of life at least that often.
+/// Longest hold that is accepted: a connection must show activity at least that often.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
-/// How much longer a call is waited for. With the hold itself the answer would be lost that comes at its end.
+/// Additional time that a call waits: without it, a response at the end of the hold would be lost.
 const MARGIN: Duration = Duration::from_secs(10);
-/// How long the other calls may take.
+/// Timeout of the other calls.
 const CALL: Duration = Duration::from_secs(10);
-/// Two polls begin at least so far apart where the first brought nothing.
+/// Shortest interval between the starts of two polls if the first returned nothing.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-/// After an error.
+/// Wait after an error.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
-/// After [`MOST_ERRORS`] in a row.
+/// Wait after [`MOST_ERRORS`] consecutive errors.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Errors in a row after which the connection counts as lost.
+/// Number of consecutive errors after which the connection counts as lost.
 const MOST_ERRORS: u32 = 3;
-/// Polls in a row without an answer, after which another call must show that the platform is alive.
+/// Number of consecutive polls without a response, after which another call must prove that the platform is alive.
 const MOST_SILENT: u32 = 3;
-/// How long the queue may be away. The platform would not deliver again.
+/// How long the queue may be unavailable. The platform would not deliver the messages again.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 
-/// The protocol.
+/// Long-poll protocol.
 pub(super) struct LongPoll;
 
 impl StreamProtocol for LongPoll {
@@ -77,30 +77,30 @@ impl StreamProtocol for LongPoll {
 /// The call in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fetch {
-    /// Reports to the platform that the bot is online.
+    /// Reports that the bot is online.
     Start,
     Updates,
-    /// Asks for something at hand, to see that the platform is alive.
+    /// A cheap call that proves that the platform is alive.
     Probe,
-    /// Reports to the platform that the bot goes offline.
+    /// Reports that the bot goes offline.
     Stop,
 }
 
 struct Session {
     cursor: Cursor,
-    /// Whether the cursor is as it was last handed over for keeping.
+    /// Whether the current cursor was saved.
     is_saved: bool,
     in_flight: Fetch,
     hold: Duration,
     begun_at: Timestamp,
-    /// When the next poll begins, where it waits.
+    /// When the next poll starts, if it is delayed.
     fetch_at: Option<Timestamp>,
     is_up: bool,
-    /// Polls without an answer, in a row.
+    /// Number of consecutive polls without a response.
     silent: u32,
-    /// Errors in a row.
+    /// Number of consecutive errors.
     errors: u32,
-    /// Of the delivery that the queue is asked to take.
+    /// Token of the delivery that is being stored in the queue.
     token: u64,
 }
 
@@ -157,7 +157,7 @@ impl StreamSession for Session {
 }
 
 impl Session {
-    /// Whatever the outcome, the poll shows more.
+    /// Continues with a poll in any case: its result shows the state.
     fn started(&mut self, outcome: &Outcome, cx: &Context<'_>) -> Vec<Effect> {
         let mut effects = match outcome {
             Outcome::Ok(_) => self.alive(),
@@ -230,7 +230,7 @@ impl Session {
         events
     }
 
-    /// The cursor, if it has changed.
+    /// Saves the cursor, if it has changed.
     fn keep_cursor(&mut self) -> Vec<Effect> {
         match std::mem::replace(&mut self.is_saved, true) {
             true => Vec::new(),
@@ -253,7 +253,7 @@ impl Session {
         Vec::new()
     }
 
-    /// A held call that ends without an answer is an empty poll. Several in a row may also be a platform that is dead.
+    /// A held call without a response is an empty poll. Several in a row may also mean that the platform is down.
     fn silence(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         self.silent += 1;
         let user = Login::of(cx.account).map(|login| login.user_id.as_str());
@@ -288,7 +288,7 @@ impl Session {
     }
 }
 
-/// Asks for the ticket of the typing sign.
+/// Fetches the ticket of the typing indicator.
 pub(super) fn config(name: &'static str, user: &str, context_token: Option<&str>, cx: &Context<'_>) -> HttpCall {
     let mut body = json!({ "ilink_user_id": user });
     if let Some(token) = context_token {

@@ -1,4 +1,4 @@
-//! The vendor's shapes, row by row of `vectors/ilink.json`.
+//! Tests of the vendor's formats, row by row of `vectors/ilink.json`.
 
 use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -75,7 +75,7 @@ fn read(row: &Value) -> Result<Message, Remark> {
 }
 
 #[test]
-fn messages_are_read_to_the_last_digit() {
+fn messages_are_parsed_as_in_the_vectors() {
     for row in vectors()["accept"].as_array().unwrap() {
         let (name, expect) = (&row["id"], &row["expect"]);
         let message = read(row).unwrap_or_else(|remark| panic!("{name}: {remark:?}"));
@@ -112,7 +112,7 @@ fn check_part(part: &tieline_core::event::Part, expected: &Value, name: &Value) 
         expected["encrypt_query_param"].as_str().unwrap()
     );
     assert_eq!(call.url, expected["url"].as_str().unwrap_or(&address), "{name}");
-    // Encrypted with the key that the vector names.
+    // Encrypted with the vector's key.
     let media = vectors()["media"][1].clone();
     assert_eq!(expected["key_hex"], media["key_hex"]);
     let body = hex::decode(media["ciphertext_hex"].as_str().unwrap()).unwrap();
@@ -121,9 +121,9 @@ fn check_part(part: &tieline_core::event::Part, expected: &Value, name: &Value) 
 }
 
 #[test]
-fn what_is_no_message_for_the_bot_is_left_out() {
+fn messages_not_for_the_bot_are_ignored() {
     for row in vectors()["hostile"].as_array().unwrap() {
-        // Copies are recognized by the session.
+        // Copies are detected by the session.
         if row.get("precondition").is_some() {
             continue;
         }
@@ -134,14 +134,14 @@ fn what_is_no_message_for_the_bot_is_left_out() {
 }
 
 #[test]
-fn nobody_is_answered_before_the_login() {
+fn no_reply_is_sent_before_the_login() {
     let account = account(&[], &[]);
     let body = vectors()["accept"][0]["body"].clone();
     assert!(decode::read(body, &context(&account)).is_err());
 }
 
 #[test]
-fn quoted_words_and_pictures_are_told() {
+fn quoted_text_and_pictures_are_passed_on() {
     let mut row = vectors()["accept"][0].clone();
     row["body"]["item_list"][0]["ref_msg"] =
         json!({ "message_item": { "type": 1, "text_item": { "text": "before" } } });
@@ -154,7 +154,7 @@ fn quoted_words_and_pictures_are_told() {
 }
 
 #[test]
-fn answers_mean_what_the_vendor_says() {
+fn responses_are_classified_as_documented() {
     for row in vectors()["responses"].as_array().unwrap() {
         let outcome = Outcome::of(&answer(row));
         let expected = match row["expect"]["outcome"].as_str().unwrap() {
@@ -163,7 +163,7 @@ fn answers_mean_what_the_vendor_says() {
             "retry" => matches!(outcome, Outcome::Transient(_)),
             "empty" => outcome == Outcome::TimedOut,
             "queue_until_next_inbound" => outcome == Outcome::WindowClosed,
-            // The login reads them further.
+            // The login interprets them further.
             _ => true,
         };
         assert!(expected, "{}: {outcome:?}", row["id"]);
@@ -171,7 +171,7 @@ fn answers_mean_what_the_vendor_says() {
 }
 
 #[test]
-fn addresses_of_the_platform_are_followed_and_others_are_not() {
+fn only_the_platform_s_urls_are_followed() {
     let base = |named: &str, own: &[(&str, &str)]| {
         let account = account(&[("botToken", "t"), ("userId", "u"), ("baseUrl", named)], own);
         super::settings::api(&context(&account), "/x")

@@ -1,4 +1,4 @@
-//! The platform's JSON, field for field.
+//! The platform's JSON.
 //!
 //! See [openclaw-weixin/docs/protocol.md](https://github.com/Tencent/openclaw-weixin/blob/main/docs/protocol.md) and
 //! [src/api/types.ts](https://github.com/Tencent/openclaw-weixin/blob/main/src/api/types.ts).
@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What every answer may hold. Success may omit both codes; errors come with status 200.
+/// Common fields of every response. Success may omit both codes; errors come with status 200.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Envelope {
@@ -25,9 +25,9 @@ impl Envelope {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Updates {
-    /// Read one by one, so that one that can't be read loses no other.
+    /// Parsed one by one, so that an unreadable one loses no other.
     pub(super) msgs: Vec<Value>,
-    /// The new cursor; empty: the old one stays.
+    /// The new cursor; if empty, the old one stays valid.
     pub(super) get_updates_buf: String,
     /// How long the next call is held.
     pub(super) longpolling_timeout_ms: i64,
@@ -48,7 +48,7 @@ pub(super) struct WeixinMessage {
     pub(super) context_token: Option<String>,
 }
 
-/// An id: a number of 64 bits without sign, or its decimal text.
+/// An id: an unsigned 64-bit number, or its decimal text.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Id {
@@ -65,11 +65,11 @@ impl Id {
     }
 }
 
-/// `message_type` of a message that a person wrote.
+/// `message_type` of a person's message.
 pub(super) const FROM_USER: i64 = 1;
-/// `message_type` of a message that a bot wrote.
+/// `message_type` of a bot's message.
 pub(super) const FROM_BOT: i64 = 2;
-/// `message_state` of a whole message.
+/// `message_state` of a complete message.
 pub(super) const FINISHED: i64 = 2;
 
 /// `type` of an item.
@@ -111,7 +111,7 @@ pub(super) struct ImageItem {
 pub(super) struct VoiceItem {
     pub(super) media: Option<CdnMedia>,
     pub(super) encode_type: Option<i64>,
-    /// What was said, if the platform has transcribed it.
+    /// The platform's transcript, if there is one.
     pub(super) text: Option<String>,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct VoiceItem {
 pub(super) struct FileItem {
     pub(super) media: Option<CdnMedia>,
     pub(super) file_name: Option<String>,
-    /// Bytes, as decimal text.
+    /// Size in bytes, as decimal text.
     pub(super) len: Option<Id>,
 }
 
@@ -128,7 +128,7 @@ pub(super) struct VideoItem {
     pub(super) media: Option<CdnMedia>,
 }
 
-/// Where a file lies on the CDN, and its key.
+/// Location of a file on the CDN, and its key.
 #[derive(Debug, Deserialize)]
 pub(super) struct CdnMedia {
     #[serde(default)]
@@ -138,7 +138,7 @@ pub(super) struct CdnMedia {
     pub(super) full_url: Option<String>,
 }
 
-/// What a message quotes: the item itself, or only its id.
+/// A quote: the quoted item itself, or only its id.
 #[derive(Debug, Deserialize)]
 pub(super) struct RefMessage {
     pub(super) message_item: Option<Value>,
@@ -151,7 +151,7 @@ pub(super) struct RefMessage {
 pub(super) struct QrCode {
     /// The handle for the status poll.
     pub(super) qrcode: String,
-    /// The text of the image.
+    /// Content of the QR code.
     pub(super) qrcode_img_content: String,
 }
 
@@ -171,6 +171,6 @@ pub(super) struct QrStatus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct BotConfig {
-    /// Empty: the typing sign is not available.
+    /// Empty: the typing indicator is not available.
     pub(super) typing_ticket: String,
 }

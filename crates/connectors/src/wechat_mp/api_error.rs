@@ -1,4 +1,4 @@
-//! Answers of the API, sorted by what follows from them.
+//! Classification of API responses.
 //!
 //! See [WeChat Docs/全局返回码](https://developers.weixin.qq.com/doc/offiaccount/Getting_Started/Global_Return_Code.html).
 
@@ -9,12 +9,12 @@ use tieline_core::http_types::ApiAnswer;
 use crate::errcode::Codes;
 pub(super) use crate::errcode::Outcome;
 
-/// After "too many calls this minute".
+/// Cooldown after "too many calls this minute".
 const RATE_PAUSE: Duration = Duration::from_secs(10);
-/// After "too many calls today": the count is reset at midnight, or by the operator.
+/// Cooldown after "too many calls today": the count is reset at midnight, or by the operator.
 const QUOTA_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// The platform's codes that we act on.
+/// Error codes that we act on.
 pub(super) mod code {
     pub(in super::super) const BAD_CREDENTIAL: i64 = 40001;
     pub(in super::super) const BAD_TOKEN: i64 = 40014;
@@ -32,7 +32,7 @@ pub(super) mod code {
     pub(in super::super) const CONTENT_NOT_ALLOWED: i64 = 87014;
 }
 
-/// The codes that lead to something else than a refusal. Where there is no `errcode` the call has succeeded.
+/// Codes that are not permanent refusals. Without an `errcode` the call succeeded.
 const CODES: Codes = Codes {
     token: &[code::BAD_CREDENTIAL, code::BAD_TOKEN, code::TOKEN_EXPIRED],
     limits: &[(code::DAILY_QUOTA, QUOTA_PAUSE), (code::MINUTE_QUOTA, RATE_PAUSE)],
@@ -40,12 +40,12 @@ const CODES: Codes = Codes {
     may_be_absent: true,
 };
 
-/// Reads an answer.
+/// Reads a response.
 pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     Outcome::of(answer, &CODES)
 }
 
-/// A code as the operator reads it: with words where the platform's number has a cause that can be removed.
+/// An error code for the operator: with words if it has a cause that can be removed.
 pub(super) fn named(code: i64) -> String {
     let words = match code {
         code::BAD_APP_ID => "_wrong_app_id",

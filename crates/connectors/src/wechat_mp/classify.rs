@@ -1,4 +1,4 @@
-//! What the platform's answer to a call means for the reply.
+//! Classification of the response to a call.
 
 use tieline_core::connector::{LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
@@ -7,7 +7,7 @@ use tieline_core::reply::Progress;
 use super::api_error::{Outcome, named, outcome};
 use super::compose::{CallKind, OfficialAccountProgress};
 
-/// Classifies the answer to a call of [`super::compose::deliver`].
+/// Classifies the response to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned {
         before,
@@ -23,7 +23,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     message(outcome, sent.on_success)
 }
 
-/// What the answer to a call means that sends a message.
+/// Classifies the response to a call that sends a message.
 pub(super) fn message(outcome: Outcome, on_success: &Progress) -> Verdict {
     match outcome {
         Outcome::Ok(_) => Verdict::Accepted(on_success.clone()),
@@ -34,13 +34,13 @@ pub(super) fn message(outcome: Outcome, on_success: &Progress) -> Verdict {
             scope: LimitScope::Bot,
         },
         Outcome::Passing(code) => Verdict::Retry { code },
-        // A repeated message can't be distinguished from a new one, and each counts, so it is not repeated on suspicion.
+        // Messages aren't idempotent and each one counts, so one is not repeated if it may have been sent.
         Outcome::Lost(code) => Verdict::Refused { code },
         Outcome::Refused { code } => Verdict::Refused { code: named(code) },
     }
 }
 
-/// The sign that we are typing never holds an answer up: whatever refuses it, there is none for this reply.
+/// The typing indicator never delays an answer: after any refusal this reply has none.
 fn typed(outcome: Outcome, before: OfficialAccountProgress, after: &OfficialAccountProgress) -> Verdict {
     let code = match outcome {
         Outcome::Ok(_) | Outcome::Lost(_) => return Verdict::Accepted(Progress::write(after)),

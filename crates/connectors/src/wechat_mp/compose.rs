@@ -1,4 +1,4 @@
-//! From what the chat should show to the next call: typing while the agent works, then customer-service messages.
+//! Computes the next call towards the desired state: typing while the agent works, then customer-service messages.
 //!
 //! See [WeChat Docs/发送客服消息](https://developers.weixin.qq.com/doc/service/api/customer/message/api_sendcustommessage) and
 //! [WeChat Docs/客服输入状态](https://developers.weixin.qq.com/doc/service/api/customer/message/api_typing).
@@ -24,9 +24,9 @@ pub(super) const TEXT: TextLimit = TextLimit {
     max: 2048,
     unit: TextUnit::Bytes,
 };
-/// Messages that a person who wrote may be sent: error 45047 beyond.
+/// Number of messages that may be sent to a person after their message: error 45047 beyond.
 const MESSAGES: u64 = 5;
-/// How long the sign that we are typing is shown is 15 s; it is renewed when it is this old.
+/// Age at which the typing indicator is renewed; it is shown for 15 s.
 const TYPING_LIFE: Duration = Duration::from_secs(12);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const STYLE: PlainStyle = PlainStyle {
@@ -34,33 +34,33 @@ const STYLE: PlainStyle = PlainStyle {
     links: LinkStyle::Anchor,
 };
 
-/// How far a reply is.
+/// Progress of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct OfficialAccountProgress {
-    /// What the newest call does.
+    /// Kind of the latest call.
     pub(super) call: CallKind,
-    /// When the typing sign was last sent.
+    /// When the typing indicator was last sent.
     #[serde(with = "millis::option")]
     pub(super) typing_since: Option<Timestamp>,
-    /// The platform takes no such sign here.
+    /// Whether the platform refuses the typing indicator here.
     pub(super) no_typing: bool,
-    /// How many bytes of the text are sent.
+    /// Number of bytes of the text that are sent.
     pub(super) sent: usize,
-    /// Digest of these bytes: if the text was exchanged since, all of it is sent.
+    /// Digest of these bytes: if the text was replaced since, all of it is sent.
     pub(super) head: String,
-    /// How many messages were sent.
+    /// Number of messages sent.
     pub(super) messages: u64,
 }
 
-/// What a call does.
+/// Kinds of calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
     /// Sends text.
     #[default]
     Text,
-    /// Shows that we are typing.
+    /// Shows the typing indicator.
     Typing,
 }
 
@@ -109,7 +109,7 @@ fn typing(to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) ->
     call("typing", "/cgi-bin/message/custom/typing", &body, &on_success, cx)
 }
 
-/// All that is to be said: the answer, its files as links, our sentence.
+/// The whole text: the answer, its files as links, the notice.
 pub(super) fn full_text(
     text: &str,
     files: &[ReplyFile],
@@ -130,7 +130,7 @@ pub(super) fn full_text(
     full_text
 }
 
-/// The next message. `None` if all is sent.
+/// The next message. `None` if all has been sent.
 fn next_piece(
     full_text: &str,
     shown: &OfficialAccountProgress,
@@ -158,7 +158,7 @@ fn next_piece(
     None
 }
 
-/// The piece from `from` on that must be the last one, with where the rest can be read.
+/// The piece from `from` on that must be the last one, with a link to the rest.
 pub(super) fn last_piece(full_text: &str, from: usize, link: Option<&str>, language: Language) -> String {
     last_piece_of(&Cutter::new(full_text), from, link, language)
 }
@@ -182,7 +182,7 @@ fn plain_piece(cutter: &Cutter<'_>, from: usize, max_bytes: usize) -> Piece {
 }
 
 impl OfficialAccountProgress {
-    /// Where the unsent text begins.
+    /// Start of the text that isn't sent yet.
     fn start(&self, full_text: &str) -> usize {
         let is_same = full_text
             .get(..self.sent)

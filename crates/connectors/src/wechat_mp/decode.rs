@@ -1,4 +1,4 @@
-//! What a proved callback says.
+//! Converts authenticated callbacks to events.
 //!
 //! See [WeChat Docs/接收普通消息](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html) and
 //! [WeChat Docs/接收事件推送](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_event_pushes.html).
@@ -16,7 +16,7 @@ use super::verify::Authentic;
 use crate::xml::{self, Fields};
 use crate::xml_message;
 
-/// How long and with how many messages what a person did may be answered.
+/// How long, and with how many messages, an action of a person may be answered.
 ///
 /// See [WeChat Docs/客服消息](https://developers.weixin.qq.com/doc/offiaccount/Customer_Service/Customer_Service_Messages.html).
 #[derive(Clone, Copy)]
@@ -34,38 +34,38 @@ const AFTER_CLICK: Window = Window {
     messages: 3,
 };
 
-/// What a callback says.
+/// A decoded callback.
 pub(super) enum Decoded {
-    /// For the agent, or for the dispatcher.
+    /// An event for the agent or for the dispatcher.
     Event(Box<Event>),
-    /// A person follows the account from now on.
+    /// A person has started to follow the account.
     Followed {
         /// The person.
         follower: String,
-        /// The account's own name on the platform.
+        /// The account's id on the platform.
         account: String,
     },
-    /// Nothing for us.
+    /// Nothing to process.
     Nothing(Remark),
 }
 
 const IGNORED: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Ignored(reason));
 const UNREADABLE: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Unreadable(reason));
 
-/// The names of the two sides of a callback: the person's and the account's.
+/// Ids of the two sides of a callback: the person's and the account's.
 pub(super) fn sides(callback: &Authentic) -> (String, String) {
     let fields = xml::read(callback.message()).unwrap_or_default();
     let side = |name: &str| fields.text(name).to_owned();
     (side("FromUserName"), side("ToUserName"))
 }
 
-/// When the person did what a callback is about, if it says so.
+/// Time of the person's action, if the callback contains it.
 pub(super) fn created_at(callback: &Authentic) -> Option<Timestamp> {
     let fields = xml::read(callback.message()).ok()?;
     xml_message::created_at(&fields)
 }
 
-/// Reads a callback.
+/// Decodes a callback.
 pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
     let Ok(fields) = xml::read(authentic.message()) else {
         return UNREADABLE("the callback is not the documented XML");
@@ -114,7 +114,7 @@ impl Callback<'_> {
         })))
     }
 
-    /// A message of a type that can't be read has neither words nor parts, which the sender is told.
+    /// Text of a message. A message of an unsupported type has neither text nor parts, of which the sender is notified.
     fn words(&self, kind: &str) -> String {
         match kind {
             "voice" => self.fields.text("Recognition").to_owned(),
@@ -122,7 +122,7 @@ impl Callback<'_> {
         }
     }
 
-    /// A recording whose words the platform has recognized is those words.
+    /// Attachment of a message. A recording that the platform has transcribed counts as text.
     fn part(&self, kind: &str) -> Option<Part> {
         let (kind, mime) = match kind {
             "image" => (PartKind::Image, None),
@@ -152,14 +152,14 @@ impl Callback<'_> {
                 follower: self.person.to_owned(),
                 account: self.fields.text("ToUserName").to_owned(),
             },
-            // An entry of the account's menu may carry our key.
+            // An entry of the account's menu may have our key.
             "CLICK" if key == NEW_SESSION_KEY => self.action(key),
             _ => IGNORED("an event that we don't use"),
         }
     }
 
     fn action(&self, key: &str) -> Decoded {
-        // Events have no id.
+        // Events have no id, so one is derived.
         let names = ["FromUserName", "CreateTime", "Event", "EventKey"];
         let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
         Decoded::Event(Box::new(Event::CardAction(CardAction {

@@ -1,4 +1,4 @@
-//! Pictures of answers: uploaded as temporary media, then sent as customer-service messages. There is no message for other files.
+//! Pictures in answers: uploaded as temporary media, then sent as customer-service messages. Other files can't be sent.
 //!
 //! See [WeChat Docs/新增临时素材](https://developers.weixin.qq.com/doc/offiaccount/Asset_Management/New_temporary_materials.html).
 
@@ -16,7 +16,7 @@ use super::settings::{ReplyWay, Settings, address};
 use crate::file_upload::{self, UploadProgress};
 use crate::{errcode, temporary_media};
 
-/// What the platform takes.
+/// File limits of the platform.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: Some(FileLimit {
         max_bytes: 10 * 1024 * 1024,
@@ -31,7 +31,7 @@ pub(super) const LIMITS: SentFiles = SentFiles {
 pub(super) struct Pictures;
 
 impl FileSender for Pictures {
-    /// What answers a callback is text.
+    /// A reply in the response to a callback can only be text.
     fn reaches(&self, _to: &ReplyTarget, cx: &Context<'_>) -> bool {
         Settings::of(cx.account).way == ReplyWay::CustomerService
     }

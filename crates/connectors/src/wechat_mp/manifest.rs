@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of Official Accounts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::compose::TEXT;
 use super::files;
 use super::settings::API_BASE;
 
-/// Facts about Official Accounts.
+/// Manifest of Official Accounts.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "wechat_mp",
     name: "WeChat Official Account (微信公众号)",
@@ -111,7 +111,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(60),
         slow_interval: Duration::from_secs(1),
-        // The sign that we are typing is shown for 15 s.
+        // The typing indicator is shown for 15 s.
         lifetime: Some(Duration::from_secs(10)),
         max_updates: None,
         quotas: &[],

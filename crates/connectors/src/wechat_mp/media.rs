@@ -1,4 +1,4 @@
-//! Pictures, recordings and films of messages, behind an id that is valid for three days.
+//! Pictures, recordings and videos of messages, behind an id that is valid for three days.
 //!
 //! See [WeChat Docs/获取临时素材](https://developers.weixin.qq.com/doc/offiaccount/Asset_Management/Get_temporary_materials.html).
 
@@ -15,7 +15,7 @@ use crate::temporary_media;
 pub(super) struct TemporaryMedia;
 
 impl MediaSource for TemporaryMedia {
-    /// Of a film the API gives an address.
+    /// For a video the API returns a URL.
     fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
         if part.kind != PartKind::Video {
             return None;
@@ -32,7 +32,7 @@ impl MediaSource for TemporaryMedia {
         if let Some(url) = part.locator["url"].as_str() {
             return Some(public(url));
         }
-        // Accounts without the API for answers lack this one too, but a picture is also at a public address.
+        // Accounts without the reply API lack the media API too, but a picture is also at a public URL.
         match (Settings::of(cx.account).way, part.locator["picture"].as_str()) {
             (ReplyWay::Passive, Some(picture)) => Some(public(picture)),
             _ => by_id(part, cx),
@@ -59,7 +59,7 @@ fn by_id(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     Some(temporary_media::download(url, TokenPlace::Query("access_token")))
 }
 
-/// The platform writes addresses with `http`; the same servers answer to `https`.
+/// The platform writes URLs with `http`; the same servers support `https`.
 fn secure(url: &str, allow_private: bool) -> String {
     match url.strip_prefix("http://") {
         Some(rest) if !allow_private => format!("https://{rest}"),

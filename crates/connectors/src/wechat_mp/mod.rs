@@ -1,7 +1,7 @@
-//! WeChat Official Accounts (微信公众号): callbacks in XML, plain or sealed, and customer-service messages out.
+//! WeChat Official Accounts (微信公众号): callbacks in XML, plain or encrypted, and customer-service messages out.
 //!
-//! Accounts whose customer-service API is closed (error 48001, subscription accounts above all) can only answer the callback itself: see
-//! [`poll_reply`]. Which kind an account is, the platform is asked once: see [`tokens::probe`].
+//! Accounts whose customer-service API is closed (error 48001, mostly subscription accounts) can only reply in the response to the
+//! callback: see [`poll_reply`]. The kind of an account is probed once: see [`tokens::probe`].
 //!
 //! See [WeChat Docs/接收普通消息](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html).
 
@@ -33,7 +33,7 @@ use decode::Decoded;
 use settings::{ReplyWay, Settings};
 use verify::{Authentic, Proved};
 
-/// WeChat Official Accounts.
+/// Connector of WeChat Official Accounts.
 #[derive(Debug, Clone, Copy)]
 pub struct OfficialAccount;
 
@@ -81,7 +81,7 @@ impl Connector for OfficialAccount {
         match Settings::of(cx.account).way {
             ReplyWay::CustomerService => compose::deliver(desired, to, progress, cx),
             ReplyWay::Passive if desired.proactive => Err(ComposeError::Expired),
-            // The platform fetches it with the next delivery of the message, or the person reads it behind the link.
+            // The platform fetches the reply with its next delivery of the message, or the person reads it through the link.
             ReplyWay::Passive => Ok(Step::Done),
         }
     }
@@ -111,7 +111,7 @@ impl Connector for OfficialAccount {
     }
 }
 
-/// The answer that means "received, the reply comes by the API".
+/// The response that means "received, the reply comes through the API".
 fn success() -> WebhookAnswer {
     WebhookAnswer::text("success")
 }

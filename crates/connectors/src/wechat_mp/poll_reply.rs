@@ -1,8 +1,8 @@
-//! Replies in the answer to the callback itself, for accounts that have no other way.
+//! Replies in the response to the callback itself, for accounts that have no other way.
 //!
-//! The platform waits 5 s, cuts the connection and delivers the same message again, three times in all. So the first two deliveries
-//! are held until the answer is there, or longer than the platform waits; the third is answered in time, if need be with the link to
-//! where the answer will be.
+//! The platform waits 5 s, closes the connection and delivers the same message again, three times in total. So the first two deliveries
+//! are held until the answer is complete, or longer than the platform waits; the third is answered in time, if necessary with a link to
+//! the future answer.
 //!
 //! See [WeChat Docs/被动回复用户消息](https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Passive_user_reply_message.html).
 
@@ -23,14 +23,14 @@ use super::verify::Authentic;
 use crate::xml::cdata;
 use crate::xml_callback::{self, passive};
 
-/// From this age on a delivery is the third: they come after 0, 5 and 10 s.
+/// Age from which a delivery is the third one: they arrive after 0, 5 and 10 s.
 const LAST_DELIVERY: Duration = Duration::from_secs(9);
-/// How long a delivery is held that comes again: a little longer than the platform waits.
+/// How long a delivery is held that will be repeated: a little longer than the platform waits.
 const HOLD: Duration = Duration::from_millis(5300);
-/// How long the last one is held: there must be time left for the answer.
+/// How long the last delivery is held: leaves time for sending the response.
 const LAST_HOLD: Duration = Duration::from_millis(4200);
 
-/// What the answer to a callback needs of the callback.
+/// Data of the callback that its response needs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
@@ -40,7 +40,7 @@ struct Envelope {
     sealed: bool,
 }
 
-/// The request for the reply to an event, as long as the platform waits.
+/// The poll request for an event's reply, for as long as the platform waits.
 pub(super) fn poll(event: &Event, callback: &Authentic, cx: &Context<'_>) -> PollRequest {
     let age = created_at(callback).map_or(Duration::ZERO, |at| cx.now.since(at));
     let hold = if age < LAST_DELIVERY { HOLD } else { LAST_HOLD };
@@ -54,7 +54,7 @@ pub(super) fn poll(event: &Event, callback: &Authentic, cx: &Context<'_>) -> Pol
     }
 }
 
-/// The welcome of a person who follows the account. It takes none of the messages that the platform counts.
+/// The welcome for a new follower. It doesn't count towards the platform's message quota.
 pub(super) fn welcome(
     text: &str,
     follower: &str,
@@ -109,7 +109,7 @@ impl PolledReplies for PassiveReplies {
         }
     }
 
-    /// The answer will be behind the link.
+    /// The answer will be available through the link.
     fn answer_unrecorded(&self, asked: &PollRequest, link: &str, cx: &Context<'_>) -> WebhookAnswer {
         let language = cx.account.language;
         let (thinking, whole) = (Notice::Thinking.text(language), Notice::RestBehindLink.text(language));

@@ -1,4 +1,4 @@
-//! The credentials, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use tieline_core::account::{Account, Credentials, InvalidSetting};
 use tieline_core::secret::Secret;
@@ -6,31 +6,31 @@ use tieline_core::secret::Secret;
 use crate::callback_cipher::CallbackKey;
 use crate::xml_callback::CallbackKeys;
 
-/// The platform's own address.
+/// Base URL of the platform's API.
 pub(super) const API_BASE: &str = "https://api.weixin.qq.com";
-/// The field in which the probe keeps whether the account may send customer-service messages: `yes` or `no`.
+/// Field in which the probe stores whether the account may send customer-service messages: `yes` or `no`.
 pub(super) const CUSTOMER_SERVICE_FIELD: &str = "customerService";
 
-/// What the connector keeps of an integration's credentials.
+/// Parsed credentials of an integration.
 pub(super) struct Settings {
     pub(super) app_id: String,
     pub(super) app_secret: Secret,
     /// The token that callbacks are signed with.
     pub(super) token: Secret,
-    /// What sealed callbacks are opened with. With a key only sealed ones are accepted.
+    /// Keys that decrypt callbacks. With a key, only encrypted callbacks are accepted.
     pub(super) keys: Option<CallbackKeys>,
     /// How replies reach people.
     pub(super) way: ReplyWay,
-    /// Whether the platform hasn't been asked yet which way is open.
+    /// Whether the available way hasn't been probed yet.
     pub(super) is_way_unknown: bool,
 }
 
-/// How replies reach people.
+/// Ways in which replies reach people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyWay {
-    /// By the customer-service API.
+    /// Through the customer-service API.
     CustomerService,
-    /// As the answer to the callback.
+    /// In the response to the callback.
     Passive,
 }
 
@@ -78,7 +78,7 @@ impl Settings {
     }
 }
 
-/// The console makes keys of letters and digits; older accounts have other characters of base64 too.
+/// The console generates keys of letters and digits; older accounts have other base64 characters too.
 fn key_of(key: &str) -> Result<CallbackKey, InvalidSetting> {
     let key = (key.len() == 43).then(|| CallbackKey::parse_file_key(key)).flatten();
     key.ok_or(InvalidSetting {
@@ -87,7 +87,7 @@ fn key_of(key: &str) -> Result<CallbackKey, InvalidSetting> {
     })
 }
 
-/// An address of the API.
+/// URL of an API path.
 pub(super) fn address(account: &Account, path: &str) -> String {
     format!("{}{path}", account.endpoint("apiBase", API_BASE))
 }
@@ -123,12 +123,12 @@ mod tests {
             assert_eq!(with(field, wrong).err().map(|error| error.field), Some(field));
         }
         assert!(with("encodingAesKey", "").unwrap().keys.is_none());
-        // The last character carries two spare bits.
+        // The last character has two spare bits.
         assert!(with("encodingAesKey", "T7YSCg85Zh+b+xeCpd3p2fQ2BRhNG6wKza8nXfkEPuh").is_ok());
     }
 
     #[test]
-    fn operator_decides_about_the_way_else_the_platform() {
+    fn reply_way_is_set_by_the_operator_or_else_probed() {
         let way = |field: &str, value: &str| {
             let settings = with(field, value).unwrap();
             (settings.way, settings.is_way_unknown)

@@ -1,4 +1,4 @@
-//! What a vector can't show: tokens, the probe, media, sealed answers, properties of what is sent.
+//! Tests beyond the vectors: tokens, the probe, media, encrypted responses, properties of what is sent.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -60,7 +60,7 @@ fn answered(body: &str) -> ApiAnswer {
 }
 
 #[test]
-fn token_is_the_stable_one_and_never_forced() {
+fn stable_token_is_requested_and_never_forced() {
     let account = account(&[]);
     let cx = context(&account);
     let call = tokens::Tokens.request(&cx);
@@ -88,7 +88,7 @@ fn token_is_the_stable_one_and_never_forced() {
 }
 
 #[test]
-fn probe_tells_which_kind_of_account_it_is() {
+fn probe_detects_the_kind_of_account() {
     let unknown = account(&[]);
     let probe = OfficialAccount.probe(&context(&unknown)).unwrap();
     assert!(probe.is_needed);
@@ -111,13 +111,13 @@ fn probe_tells_which_kind_of_account_it_is() {
 }
 
 #[test]
-fn sealed_welcome_opens_again() {
+fn encrypted_welcome_decrypts() {
     let account = account(&[("encodingAesKey", KEY)]);
     let cx = context(&account);
     let settings = super::Settings::of(&account);
     let keys = settings.keys.as_ref().unwrap();
     let event = "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>event</MsgType><Event>subscribe</Event></xml>";
-    // The form of an answer is also that of a callback.
+    // Responses and callbacks have the same format.
     let callback = keys.seal(event, "n1", &cx);
     let fields = xml::read(&callback.body).unwrap();
     let request = WebhookRequest {
@@ -156,7 +156,7 @@ fn part(kind: PartKind, locator: serde_json::Value) -> Part {
 }
 
 #[test]
-fn media_comes_by_id_pictures_also_from_their_public_address() {
+fn media_is_fetched_by_id_and_pictures_by_public_url_too() {
     let locator = serde_json::json!({ "media": "m+1", "picture": "http://mmbiz.qpic.cn/a" });
     let picture = part(PartKind::Image, locator);
     let address = |account: &Account| {
@@ -170,7 +170,7 @@ fn media_comes_by_id_pictures_also_from_their_public_address() {
 }
 
 #[test]
-fn films_are_located_first() {
+fn videos_are_located_first() {
     let account = account(&[]);
     let cx = context(&account);
     let film = part(PartKind::Video, serde_json::json!({ "media": "m1" }));
@@ -194,7 +194,7 @@ fn films_are_located_first() {
 
 proptest! {
     #[test]
-    fn only_message_fits_whatever_it_says(
+    fn single_message_fits_for_any_text(
         pieces in prop::collection::vec("\n\n|```\n[a-z]{9}\n```\n|汉字{1,40}。|😀|[a-z]{3,9} |- [a-z]{4}\n", 1..30),
         times in 1usize..60,
     ) {

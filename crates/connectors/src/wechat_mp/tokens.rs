@@ -1,4 +1,4 @@
-//! Access tokens, and the question what the account may do.
+//! Access tokens, and the probe of what the account may do.
 //!
 //! See [WeChat Docs/获取稳定版接口调用凭据](https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken).
 
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Tokens;
 
 impl TokenExchange for Tokens {
-    /// Never forced: other programs may use the account's token too, and a forced renewal would take it from them.
+    /// Never a forced renewal: other programs may use the account's token too, and forcing would invalidate it for them.
     fn request(&self, cx: &Context<'_>) -> HttpCall {
         let settings = Settings::of(cx.account);
         let body = json!({
@@ -39,7 +39,7 @@ impl TokenExchange for Tokens {
     fn read(&self, answer: &ApiAnswer, cx: &Context<'_>) -> Result<AccessToken, TokenError> {
         let body = match outcome(answer) {
             Outcome::Ok(body) => body,
-            // There is no token in this call: its code means the secret.
+            // This call has no token: the code means the secret.
             Outcome::TokenExpired => return Err(refused(code::BAD_CREDENTIAL)),
             Outcome::Refused { code } => return Err(refused(code)),
             Outcome::SlowDown { code, .. } | Outcome::Passing(code) | Outcome::Lost(code) => {
@@ -50,7 +50,7 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// A typing sign for no receiver. The refusal shows whether the account may send customer-service messages at all.
+/// Probes with a typing indicator for no receiver. The refusal shows whether the account may send customer-service messages at all.
 pub(super) fn probe(cx: &Context<'_>) -> Probe {
     let body = json!({ "touser": "", "command": "Typing" }).to_string();
     let url = address(cx.account, "/cgi-bin/message/custom/typing");
@@ -70,9 +70,9 @@ fn read_probe(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
         Outcome::Refused {
             code: code @ (code::IP_NOT_ALLOWED | code::BAD_APP_ID | code::BAD_APP_SECRET | code::SECRET_FROZEN),
         } => Err(refused(code)),
-        // A gateway's own answer says nothing about the account; the token before it was given.
+        // A gateway's response says nothing about the account; the token call before it succeeded.
         Outcome::Refused { code: 400..=499 } => Ok(Credentials::default()),
-        // There is no such person, which is only looked at where the call is permitted.
+        // The receiver doesn't exist, which is checked only if the call is permitted.
         Outcome::Ok(_) | Outcome::Refused { .. } => may("yes"),
         Outcome::TokenExpired => Err(unavailable("token_expired")),
         Outcome::SlowDown { code, .. } | Outcome::Passing(code) | Outcome::Lost(code) => Err(unavailable(&code)),

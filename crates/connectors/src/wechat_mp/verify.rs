@@ -1,4 +1,4 @@
-//! Proves that the platform sent a callback, and opens a sealed one.
+//! Authentication and decryption of callbacks.
 //!
 //! See [WeChat Docs/接入指南](https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/Access_Overview.html) and
 //! [WeChat Docs/消息加解密](https://developers.weixin.qq.com/doc/oplatform/developers/dev/push/encryption.md).
@@ -13,20 +13,21 @@ use super::settings::Settings;
 use crate::callback_cipher::Opened;
 use crate::xml_callback::{SignedQuery, is_signature, required, sealed_part};
 
-/// How far a signature may be from our clock. The plain one doesn't cover the body, so it must not be good for long.
+/// Largest difference between the time of a signature and our clock. Plain callbacks' signatures don't cover the body, so they must expire
+/// soon.
 const MAX_AGE: Duration = Duration::from_secs(10 * 60);
 /// Longest body that is read.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A request that is proved to come from the platform.
+/// An authenticated request.
 pub(super) enum Proved {
-    /// The platform checks the address: this text back, and nothing else.
+    /// A check of the callback URL: exactly this text is returned.
     Challenge(String),
     /// A message or an event.
     Callback(Authentic),
 }
 
-/// A callback that is proved to come from the platform. Only this file makes one.
+/// An authenticated callback. Created only by this file.
 pub(super) struct Authentic {
     content: Content,
     nonce: String,
@@ -46,7 +47,7 @@ impl Authentic {
         }
     }
 
-    /// Whether it came sealed, and so must be answered.
+    /// Whether it was encrypted, so its response must be too.
     pub(super) const fn is_sealed(&self) -> bool {
         matches!(self.content, Content::Opened(_))
     }
@@ -57,7 +58,7 @@ impl Authentic {
     }
 }
 
-/// Checks the signature and its time.
+/// Verifies the signature and its time.
 pub(super) fn verify(request: &WebhookRequest, settings: &Settings, cx: &Context<'_>) -> Result<Proved, Rejection> {
     if request.body.len() > MAX_BODY_BYTES {
         return Err(Rejection::Malformed("the body is longer than 64 KiB"));
@@ -71,7 +72,7 @@ pub(super) fn verify(request: &WebhookRequest, settings: &Settings, cx: &Context
             return Ok(Proved::Challenge(echo));
         }
         (Some(keys), _) => {
-            // Not proved yet; but what isn't signed for its body is no reason to read it.
+            // Not authenticated yet; but a body without a signature must not be read.
             required(request, "msg_signature")?;
             Content::Opened(keys.open(&sealed_part(&request.body)?, &query, request)?)
         }

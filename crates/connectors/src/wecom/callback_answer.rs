@@ -1,4 +1,4 @@
-//! Answers to callbacks over HTTP: sealed like the callback itself.
+//! Responses to callbacks over HTTP: encrypted like the callbacks themselves.
 
 use serde::Serialize;
 use tieline_core::connector::Context;
@@ -10,13 +10,13 @@ use super::verify::BOT;
 use super::wire::{Say, SayContent, SealedAnswer};
 use crate::callback_cipher;
 
-/// Longest welcome. The vendor gives no number for it; this is the one for the texts of its other products.
+/// Longest welcome. The vendor specifies no limit; this is the limit of texts in its other products.
 pub(super) const MAX_WELCOME: TextLimit = TextLimit {
     max: 2048,
     unit: TextUnit::Bytes,
 };
 
-/// Seals an answer. The nonce is the callback's own, the time is ours.
+/// Encrypts a response, with the callback's nonce and the current time.
 pub(super) fn sealed(body: &impl Serialize, nonce: &str, keys: &WebhookKeys, cx: &Context<'_>) -> WebhookAnswer {
     let message = serde_json::to_vec(body).expect("wire types serialize as JSON");
     let mut random = [0; 16];
@@ -32,11 +32,11 @@ pub(super) fn sealed(body: &impl Serialize, nonce: &str, keys: &WebhookKeys, cx:
         timestamp,
         nonce,
     };
-    // The vendor's own sample answers as plain text.
+    // The vendor's own sample responds with the content type of plain text.
     WebhookAnswer::text(serde_json::to_vec(&answer).expect("wire types serialize as JSON"))
 }
 
-/// The welcome of a person who opens the chat, if there is one.
+/// The welcome for a person who opens the chat, if one is configured.
 pub(super) fn welcome<'a>(cx: &Context<'a>) -> Option<Say<'a>> {
     let text = cx.welcome.map(str::trim).filter(|text| !text.is_empty())?;
     let (content, _) = split_first(text, MAX_WELCOME);

@@ -1,4 +1,4 @@
-//! Clicks on the buttons of our cards: what a clicked card becomes.
+//! Clicks on buttons of our cards, and the updates of the clicked cards.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use tieline_core::notice::Notice;
 use super::wire::{CardLink, CardTitle, NoticeCard, UpdateCard};
 use crate::template_card;
 
-/// Where a click on a card of ours leads: a card must lead somewhere.
+/// Link of our cards: a card must have one.
 const CARD_LINK: CardLink = CardLink {
     kind: 1,
     url: "https://work.weixin.qq.com",
 };
 
-/// What the card becomes whose button was clicked, if the button is one of ours.
+/// Update of the card whose button was clicked, if the button is one of ours.
 pub(super) fn update<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
     if let Some(chosen) = template_card::chosen(key) {
         return saying(chosen.into(), card);
@@ -25,7 +25,7 @@ pub(super) fn update<'a>(key: &str, card: &'a str, cx: &Context<'_>) -> Option<U
         .flatten()
 }
 
-/// What the card becomes whose button was clicked too long ago.
+/// Update of a card whose button was clicked too late.
 pub(super) fn stale<'a>(card: &'a str, cx: &Context<'_>) -> Option<UpdateCard<'a>> {
     saying(words(Notice::StaleClick, cx), card)
 }
@@ -34,7 +34,7 @@ fn words(notice: Notice, cx: &Context<'_>) -> Cow<'static, str> {
     notice.text(cx.account.language).into()
 }
 
-/// A card without a button, in place of the one that was clicked.
+/// A card without buttons that replaces the clicked one.
 fn saying<'a>(title: Cow<'static, str>, card: &'a str) -> Option<UpdateCard<'a>> {
     (!card.is_empty()).then_some(UpdateCard {
         response_type: "update_template_card",

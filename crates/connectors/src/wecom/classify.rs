@@ -1,4 +1,4 @@
-//! What came of a call.
+//! Classification of responses.
 //!
 //! See [WeCom Docs/全局错误码](https://developer.work.weixin.qq.com/document/path/90313) and
 //! [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
@@ -17,7 +17,7 @@ use super::socket_progress::{CallKind, CardState, SocketCallInFlight, SocketProg
 /// A wait that lets a limit of 30 a minute recover.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
 
-/// The platform's codes that we act on.
+/// Error codes that we act on.
 mod code {
     pub(super) const OK: i64 = 0;
     pub(super) const BUSY: i64 = -1;
@@ -28,16 +28,16 @@ mod code {
     pub(super) const CODE_SPENT: i64 = 60140;
     pub(super) const CHAT_UNKNOWN: i64 = 93006;
     pub(super) const ALREADY_ANSWERED: i64 = 846_606;
-    /// Too many messages; or no message was ever sent to the bot there.
+    /// Rate limit exceeded; or no message was ever sent to the bot in that chat.
     pub(super) const SEND_LIMIT: i64 = 846_607;
     /// The id of a card was used before.
     pub(super) const TASK_ID_USED: i64 = 42014;
-    /// Older than 10 minutes.
+    /// The stream is older than 10 minutes.
     pub(super) const STREAM_TOO_OLD: i64 = 846_608;
     pub(super) const NOT_SUBSCRIBED: i64 = 846_609;
 }
 
-/// Classifies the answer to a call.
+/// Classifies the response to a call.
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     match cx.account.mode {
         ConnectionMode::Webhook => match sent.read() {
@@ -63,12 +63,12 @@ fn over_socket(planned: Planned<SocketProgress>, answer: &ApiAnswer, cx: &Contex
     }
 }
 
-/// `response_url` works once, so a lost answer makes "spent" mean "delivered".
+/// `response_url` works once, so after a lost response "spent" means "delivered".
 fn responded(answer: &ApiAnswer, before: Once) -> Verdict {
     let code = match answer {
         ApiAnswer::NotSent => return retry("not sent"),
         ApiAnswer::Unknown => return perhaps_taken(before, "no answer"),
-        // It may have failed after the work; what fails before it, at a gateway, wasn't begun.
+        // The platform may have failed after delivering; a failure before that, at a gateway, has no effect.
         ApiAnswer::Answered {
             status: status @ (500 | 504),
             ..
@@ -91,7 +91,7 @@ fn responded(answer: &ApiAnswer, before: Once) -> Verdict {
     }
 }
 
-/// Remembered at once, so that "spent" is understood from now on and nothing is said another way as well.
+/// Stored at once, so that "spent" is interpreted correctly from now on, and nothing is sent in another way as well.
 fn perhaps_taken(before: Once, code: &str) -> Verdict {
     if before.unsure() {
         return retry(code);
@@ -102,7 +102,7 @@ fn perhaps_taken(before: Once, code: &str) -> Verdict {
     }
 }
 
-/// Progress around the one call that may be made to `response_url`, in either mode.
+/// Progress around the single call to `response_url`, in either mode.
 enum Once {
     Polled(Rest),
     Pushed(SocketProgress),
@@ -146,7 +146,7 @@ fn framed(
     let in_bubble = call.kind != CallKind::Message;
     let code = errcode(answer);
     match code {
-        // There is a connection again, so the next absence is another one. Said once more at once, for only this way is it remembered.
+        // The connection is back, so its next absence is a new one. Retried at once, because only that stores this fact.
         code::BUSY | code::VERSION_CONFLICT | code::RATE | code::CONCURRENCY | code::SEND_LIMIT
             if before.absent_since.is_some() =>
         {
@@ -159,15 +159,15 @@ fn framed(
         code::BUSY | code::VERSION_CONFLICT | code::NOT_SUBSCRIBED => retry(&code.to_string()),
         code::SEND_LIMIT if call.is_proactive => Verdict::Refused { code: code.to_string() },
         code::RATE | code::CONCURRENCY | code::SEND_LIMIT => slow_down(code, answer),
-        // The bubble got no other frame than its end, so it has it if it is known.
+        // The bubble got only its final frame; if the platform knows the bubble, it has that frame.
         code::STREAM_TOO_OLD if in_bubble && before.has_only_its_end() => accepted(&then),
-        // A card's own id is accepted once: if the answer to the first time was lost, it has worked.
+        // A card's id is accepted once: if the first response was lost, the first call succeeded.
         code::TASK_ID_USED if call.kind == CallKind::Card && before.card == CardState::Unsure => accepted(&then),
         _ if call.kind == CallKind::Card => Verdict::FallBack {
             progress: Progress::write(&before.without_card()),
             code: code.to_string(),
         },
-        // What is shown already can't be shown otherwise.
+        // The text is shown already, so no other way is needed.
         _ if before.complete => accepted(&then),
         _ => elsewhere(code, in_bubble, before),
     }
@@ -177,8 +177,8 @@ fn accepted(then: &SocketProgress) -> Verdict {
     Verdict::Accepted(Progress::write(then))
 }
 
-/// A bubble shows the same frame once, however often it comes, and nothing after its end: what ends it comes again as it was. A message of
-/// its own may come twice: better than never, but not without end.
+/// Repeated frames of a bubble are idempotent, but after its end a bubble accepts nothing new: its final frame is repeated unchanged. A
+/// separate message may be duplicated: better than never delivered, but the number of attempts is limited.
 fn unacknowledged(kind: CallKind, before: SocketProgress, then: SocketProgress, cx: &Context<'_>) -> Verdict {
     let perhaps = match kind {
         CallKind::End => before.perhaps_closed(then),
@@ -202,7 +202,7 @@ fn unacknowledged(kind: CallKind, before: SocketProgress, then: SocketProgress, 
     }
 }
 
-/// There is no connection. One that comes back soon is the best way; how long a last word has waited for it is remembered.
+/// There is no connection. Waiting is best if it comes back soon; the progress records how long a final text has waited.
 fn without_socket(call: SocketCallInFlight, before: SocketProgress, cx: &Context<'_>) -> Verdict {
     if !call.is_final || before.complete || before.absent_since.is_some() {
         return retry("not sent");
@@ -216,7 +216,7 @@ fn without_socket(call: SocketCallInFlight, before: SocketProgress, cx: &Context
     }
 }
 
-/// What can't be said this way is said another, while there is one.
+/// Chooses another way after this one failed, if there is one.
 fn elsewhere(code: i64, in_bubble: bool, before: SocketProgress) -> Verdict {
     let fresh_bubble = before.bubble.is_none();
     let after = before.without_bubble();
@@ -235,7 +235,7 @@ fn elsewhere(code: i64, in_bubble: bool, before: SocketProgress) -> Verdict {
     }
 }
 
-/// The answer's code. One without it is a success.
+/// The response's code. A response without one is a success.
 fn errcode(answer: &ApiAnswer) -> i64 {
     let code = answer
         .json()
@@ -255,7 +255,7 @@ fn slow_down(code: i64, answer: &ApiAnswer) -> Verdict {
     Verdict::SlowDown {
         retry_after: Some(asked.unwrap_or(RATE_PAUSE)),
         code: code.to_string(),
-        // The send limit is counted per conversation.
+        // The send limit applies per conversation.
         scope: match code {
             code::SEND_LIMIT => LimitScope::Chat,
             _ => LimitScope::Bot,

@@ -1,4 +1,4 @@
-//! From what the chat should show to the next call.
+//! Computes the next call towards the desired state.
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Context;
@@ -21,18 +21,18 @@ pub(super) fn deliver(
     }
 }
 
-/// How far a reply is that the platform fetches: whether the rest was pushed.
+/// Progress of a polled reply: whether the rest was pushed.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Rest {
-    /// The platform took it.
+    /// The platform accepted it.
     #[serde(default)]
     pub(super) pushed: bool,
-    /// It may have: the answer got lost.
+    /// The platform may have accepted it: the response was lost.
     #[serde(default)]
     pub(super) unsure: bool,
 }
 
-/// The rest that the stream didn't show goes by `response_url`, once.
+/// Sends the rest that the stream didn't show by `response_url`, once.
 fn after_polls(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,

@@ -1,4 +1,4 @@
-//! What a proved callback says, in our own words. The same over HTTP and over the long connection.
+//! Converts authenticated callbacks to events. The same over HTTP and over the long connection.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::mentions;
 use super::settings::Settings;
 use super::wire::{Callback, Content, EventBody, Link};
 
-/// How long `response_url` works.
+/// How long `response_url` is valid.
 ///
 /// See [WeCom Docs/主动回复消息](https://developer.work.weixin.qq.com/document/path/101138).
 const RESPONSE_URL_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -23,59 +23,59 @@ const RESPONSE_URL_LIFE: Duration = Duration::from_secs(60 * 60);
 ///
 /// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
 const REQ_ID_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the platform asks for the state of a stream.
+/// How long the platform polls the state of a stream.
 ///
 /// See [WeCom Docs/接收消息](https://developer.work.weixin.qq.com/document/path/100719), 流式消息刷新.
 pub(super) const POLLED: Duration = Duration::from_secs(6 * 60);
 
-/// How a callback came, and so how it is answered.
+/// Transport of a callback, which decides how it is answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way<'a> {
-    /// Over HTTP: the answer is polled for.
+    /// Over HTTP: the answer is polled.
     Webhook {
-        /// When the platform signed the request.
+        /// Time of the request's signature.
         signed_at: Timestamp,
     },
-    /// Over the socket: the answer repeats this id.
+    /// Over the socket: the answer has the same `req_id`.
     Socket {
         /// The callback's `req_id`.
         req_id: &'a str,
     },
 }
 
-/// What a callback says.
+/// A decoded callback.
 #[derive(Debug, PartialEq)]
 pub(super) enum Heard {
     /// A message.
     Message(Box<Message>),
-    /// The platform asks for the newest state of a stream.
+    /// A poll for the latest state of a stream.
     Poll {
-        /// The id that we chose.
+        /// The id that we chose for the stream.
         stream: String,
-        /// Who asks.
+        /// The person on whose behalf the platform polls.
         asker: SenderId,
     },
     /// A person opened the direct chat, for the first time today.
     Entered,
     /// A person clicked on a card.
     Clicked(Box<CardAction>),
-    /// The same, more than a day ago.
+    /// A click on a card more than a day ago.
     ClickedLongAgo {
         /// The card.
         card: String,
     },
     /// A person rated an answer.
     Rated(Feedback),
-    /// Another client has taken the long connection.
+    /// Another client has taken over the long connection.
     Kicked,
-    /// Nothing for us.
+    /// Nothing to process.
     Nothing(Remark),
 }
 
 const IGNORED: fn(&'static str) -> Heard = |reason| Heard::Nothing(Remark::Ignored(reason));
 const UNREADABLE: fn(&'static str) -> Heard = |reason| Heard::Nothing(Remark::Unreadable(reason));
 
-/// Reads the JSON of a callback.
+/// Decodes the JSON of a callback.
 pub(super) fn decode(json: &[u8], way: Way<'_>, cx: &Context<'_>) -> Heard {
     match std::str::from_utf8(json).map(serde_json::from_str) {
         Ok(Ok(callback)) => read(callback, way, cx),
@@ -90,7 +90,7 @@ fn read(mut callback: Callback<'_>, way: Way<'_>, cx: &Context<'_>) -> Heard {
         return IGNORED("the callback is for another bot");
     }
     if let Way::Webhook { signed_at } = way {
-        // Both are the platform's own; by the older one a stale callback is recognized.
+        // Both times are the platform's own; the older one detects stale callbacks.
         let signed_at_s = signed_at.as_secs();
         callback.create_time = Some(callback.create_time.map_or(signed_at_s, |at| at.min(signed_at_s)));
     }
@@ -175,7 +175,7 @@ fn happened(
     }
 }
 
-/// A click's `req_id` takes nothing but the card's update: what is said about it is a message of its own.
+/// A click's `req_id` accepts nothing but the card's update: an answer to it is a separate message.
 ///
 /// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463), error 846605.
 fn refused_streams(target: ReplyTarget) -> ReplyTarget {
@@ -199,7 +199,7 @@ fn said(mut callback: Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<
         return Heard::Nothing(remark);
     }
     let mut quoted = Gathered::default();
-    // A quote that can't be read is only context that is missing.
+    // An unreadable quote only means less context.
     let quote = callback.quote.take().and_then(|content| quoted.add(content).ok());
     let text = match target.chat.kind {
         ChatKind::Direct => gathered.text,
@@ -235,7 +235,7 @@ fn sender(target: &ReplyTarget) -> Sender {
     }
 }
 
-/// Where the answer goes. `None` for a group without its id.
+/// The reply target. `None` for a group without its id.
 fn target(callback: &Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<'_>) -> Option<ReplyTarget> {
     let chat = match (callback.chattype.as_str(), callback.chatid.some()) {
         ("group", None) => return None,
@@ -276,7 +276,7 @@ fn target(callback: &Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<'
     })
 }
 
-/// Text and files of a message, in the person's order.
+/// Text and files of a message, in the sender's order.
 #[derive(Default)]
 struct Gathered {
     text: String,
@@ -285,7 +285,7 @@ struct Gathered {
 
 impl Gathered {
     fn add(&mut self, content: Content<'_>) -> Result<(), Remark> {
-        let missing = Remark::Unreadable("the message lacks what its type promises");
+        let missing = Remark::Unreadable("the message lacks the content of its type");
         match content.msgtype.as_str() {
             "text" => self.say(content.text.ok_or(missing)?.content.as_str()),
             "voice" => self.say(content.voice.ok_or(missing)?.content.as_str()),
@@ -294,7 +294,7 @@ impl Gathered {
             "video" => self.attach(PartKind::Video, &content.video.ok_or(missing)?),
             "mixed" => {
                 for item in content.mixed.ok_or(missing)?.msg_item {
-                    // One strange item doesn't spoil the others.
+                    // An invalid item doesn't affect the others.
                     let _ = self.add(item);
                 }
             }

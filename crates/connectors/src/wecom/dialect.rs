@@ -1,4 +1,4 @@
-//! Common Markdown in the bot's dialect.
+//! Converts common Markdown to the bot's dialect.
 //!
 //! The dialect is close to common Markdown, so the source is patched where they differ and kept everywhere else.
 //! See [WeCom Docs/主动回复消息](https://developer.work.weixin.qq.com/document/path/101138).
@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
 
-/// Deepest quote that is shown as one.
+/// Deepest level of nested quotes that the platform shows.
 const QUOTE_LEVELS: usize = 3;
 
-/// `text` in the bot's dialect. No word is lost.
+/// Converts `text` to the bot's dialect. No text is lost.
 pub(super) fn render(text: &str) -> String {
     let (mut edits, code) = read(text);
     edits.extend(deep_quotes(text, &code));
@@ -18,9 +18,9 @@ pub(super) fn render(text: &str) -> String {
     defused(&apply(text, edits))
 }
 
-/// Text in which nothing starts a reasoning block.
+/// Prevents text from starting a reasoning block.
 ///
-/// A literal `<think` would; a zero-width space after the `<` keeps it text.
+/// A literal `<think` would start one; a zero-width space after the `<` keeps it text.
 pub(super) fn defused(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -43,7 +43,7 @@ fn apply(text: &str, edits: Vec<Edit>) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     let mut at = 0;
     for (range, new) in edits {
-        // What lies in something that is replaced as a whole goes with it.
+        // Edits inside a range that is replaced as a whole are dropped.
         if range.start < at {
             continue;
         }
@@ -55,14 +55,14 @@ fn apply(text: &str, edits: Vec<Edit>) -> String {
     out
 }
 
-/// A block of code.
+/// A code block.
 struct Code {
     range: Range<usize>,
     /// Depth of quotes around it.
     quotes: usize,
 }
 
-/// What is to be patched in `text`, and its blocks of code, in order.
+/// The edits that `text` needs, and its code blocks, in order.
 fn read(text: &str) -> (Vec<Edit>, Vec<Code>) {
     let options =
         Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS | Options::ENABLE_FOOTNOTES;
@@ -90,7 +90,7 @@ fn read(text: &str) -> (Vec<Edit>, Vec<Code>) {
             Event::Start(Tag::TableRow) => cells = 0,
             Event::Start(Tag::TableCell) if !range.is_empty() || source.contains('|') => cells += 1,
             Event::End(TagEnd::TableRow) => short_row(columns - cells.min(columns), source, &range, &mut edits),
-            // The parser's own copy of a tag lacks the marks of quotes and lists that begin its further lines: only the source has its length.
+            // The parser's copy of a tag lacks the quote and list markers of its continuation lines: only the source range has its length.
             Event::InlineHtml(_) => tag(source, range, &mut edits),
             Event::Html(_) => html(source, range.start, &mut edits),
             Event::Start(Tag::CodeBlock(_)) => {
@@ -104,21 +104,21 @@ fn read(text: &str) -> (Vec<Edit>, Vec<Code>) {
     (edits, code)
 }
 
-/// Strike marks are shown as they are: away with them.
+/// Removes strikethrough markup, which would be shown literally.
 fn unmark(source: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     let marks = source.len() - source.trim_start_matches('~').len();
     edits.push((range.start..range.start + marks, String::new()));
     edits.push((range.end - marks..range.end, String::new()));
 }
 
-/// `[^1]: text` would be read as the target of a link without its caret.
+/// `[^1]: text` without its caret would be parsed as the target of a link.
 fn note(name: &str, source: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     if let Some(head) = source.find("]:").filter(|_| source.starts_with("[^")) {
         edits.push((range.start..range.start + head + 2, format!("[{name}]")));
     }
 }
 
-/// Headings that are underlined get their `#` instead.
+/// Underlined headings become headings with `#`.
 fn underlined(level: HeadingLevel, source: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     let body = source.trim_end();
     let Some((title, underline)) = body.rsplit_once('\n') else {
@@ -137,13 +137,13 @@ fn underlined(level: HeadingLevel, source: &str, range: &Range<usize>, edits: &m
     edits.push((range.start + title.len()..range.start + body.len(), String::new()));
 }
 
-/// The replacement of a picture that can't be shown.
+/// Replacement of a picture that can't be shown.
 fn alternative(source: &str) -> String {
     let words = source.strip_prefix("![").and_then(|rest| rest.split_once(']'));
     words.map_or_else(String::new, |(words, _)| words.to_owned())
 }
 
-/// Only `[text](address)` is a link here, and `data:` leads nowhere.
+/// Only `[text](url)` is supported as a link, and `data:` URLs lead nowhere.
 fn link(kind: LinkType, address: &str, text: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     let target = format!("]({address})");
     let last = range.end - 1;
@@ -154,7 +154,7 @@ fn link(kind: LinkType, address: &str, text: &str, range: &Range<usize>, edits: 
                 edits.push((range.start + at..range.end, target));
             }
         }
-        // The parser leaves the empty brackets out of the range.
+        // The parser excludes the empty brackets from the range.
         LinkType::Collapsed if text[range.end..].starts_with("[]") => edits.push((last..range.end + 2, target)),
         LinkType::Shortcut | LinkType::Collapsed => edits.push((last..range.end, target)),
         LinkType::Inline if address.starts_with("data:") => {
@@ -167,7 +167,7 @@ fn link(kind: LinkType, address: &str, text: &str, range: &Range<usize>, edits: 
     }
 }
 
-/// A row with fewer cells than columns breaks the table.
+/// Pads a row that has fewer cells than columns, which would break the table.
 fn short_row(missing: usize, source: &str, range: &Range<usize>, edits: &mut Vec<Edit>) {
     if missing > 0 {
         let end = range.start + source.trim_end().len();
@@ -176,7 +176,7 @@ fn short_row(missing: usize, source: &str, range: &Range<usize>, edits: &mut Vec
     }
 }
 
-/// Tags that only say how text looks or is arranged. Others may well be text (`Vec<T>`), so they stay.
+/// Tags for style and layout. Others may be text (`Vec<T>`), so they stay.
 const LOOKS: [&str; 24] = [
     "u", "s", "del", "ins", "p", "div", "span", "font", "center", "sub", "sup", "small", "big", "mark", "details",
     "summary", "section", "article", "kbd", "code", "ul", "ol", "label", "abbr",
@@ -188,7 +188,7 @@ fn tag(source: &str, range: Range<usize>, edits: &mut Vec<Edit>) {
     }
 }
 
-/// A line of a block, which may hold several tags.
+/// Handles a line of an HTML block, which may contain several tags.
 fn html(source: &str, start: usize, edits: &mut Vec<Edit>) {
     let mut at = 0;
     while let Some(open) = source[at..].find('<').map(|found| at + found) {
@@ -214,7 +214,7 @@ fn replacement(tag: &str) -> Option<&'static str> {
     }
 }
 
-/// Quotes deeper than the platform shows lose their surplus marks.
+/// Removes surplus marks of quotes nested deeper than the platform shows.
 fn deep_quotes(text: &str, code: &[Code]) -> Vec<Edit> {
     let mut edits = Vec::new();
     let mut code = code.iter().peekable();
@@ -231,7 +231,7 @@ fn deep_quotes(text: &str, code: &[Code]) -> Vec<Edit> {
     edits
 }
 
-/// The quote marks before a line. In code so many at most: what follows them is the code's own.
+/// The quote marks before a line; in code at most `most`, since further ones belong to the code.
 fn quote_marks(line: &str, most: Option<usize>) -> &str {
     let marks = &line[..line.len() - line.trim_start_matches(['>', ' ']).len()];
     let Some(most) = most else { return marks };
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_platform_knows_stays() {
+    fn supported_syntax_is_unchanged() {
         for text in [
             "# Title\n\n**bold** *italic* `code` [t](https://e.com) ![i](https://e.com/a.png)\n\n---\n",
             "- a\n  - b\n1. c\n\n> q\n>> r\n>>> s\n",
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_and_links_are_written_out() {
+    fn footnotes_and_links_are_written_out() {
         check("Fact[^1].\n\n[^1]: Source.", "Fact[1].\n\n[1] Source.");
         check("<https://e.com/x>", "[https://e.com/x](https://e.com/x)");
         check(
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_go_on_in_the_next_line_are_replaced_whole() {
+    fn multi_line_tags_are_replaced_whole() {
         check("> a <b\n> x=说>z", "> a **z");
         check("1. a <b\n   title=\"说\">x", "1. a **x");
         check("- a <span\n  id=\"x>y\">z", "- a z");
@@ -323,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_marks_are_defused() {
+    fn reasoning_marks_are_escaped() {
         check("say <think>x</think>", "say <\u{200b}think>x<\u{200b}/think>");
         check("`<THINK>` <thi", "`<\u{200b}THINK>` <thi");
     }
 
-    /// What people read, without marks.
+    /// Visible text, without markup.
     fn letters(text: &str) -> String {
         let plain = text.replace("<br>", "").replace("[x]", "");
         plain.chars().filter(|c| c.is_alphanumeric()).collect()

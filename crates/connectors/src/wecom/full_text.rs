@@ -1,4 +1,4 @@
-//! Content of a bubble or a message: a part of the agent's text in the bot's dialect, with our sentences below it.
+//! Content of a bubble or a message: a part of the agent's text in the bot's dialect, with our notices below it.
 
 use std::borrow::Cow;
 
@@ -13,23 +13,23 @@ use crate::markdown::{Piece, piece};
 ///
 /// See [WeCom Docs/被动回复消息](https://developer.work.weixin.qq.com/document/path/101031).
 pub(super) const MAX_BYTES: usize = 20480;
-/// What a bubble without text shows: moving dots.
+/// Content of a bubble without text: an animation of dots.
 ///
 /// See the official plugin, `WecomTeam/wecom-openclaw-plugin`, `src/const.ts`.
 pub(super) const DOTS: &str = "<think></think>";
 
-/// The text from `from` on, while it grows. Moving dots while it is blank.
+/// The growing text from `from` on. Animated dots while it is blank.
 pub(super) fn growing(text: &str, from: usize) -> String {
     let shown = piece(text, from, MAX_BYTES, render).shown;
     if is_blank(&shown) { DOTS.to_owned() } else { shown }
 }
 
-/// What a bubble shows before the text begins.
+/// Content of a bubble before the text begins.
 pub(super) fn thinking(reasoning: &str) -> String {
     format!("<think>{}</think>", defused(reasoning))
 }
 
-/// As much of the text from `from` on as fits, and that it goes on elsewhere.
+/// The part of the text from `from` on that fits, with a note that it continues in another message.
 pub(super) fn part(text: &str, from: usize, language: Language) -> Piece {
     let sentence = Notice::Continued.text(language);
     let piece = piece(text, from, room_above(sentence), render);
@@ -39,14 +39,14 @@ pub(super) fn part(text: &str, from: usize, language: Language) -> Piece {
     }
 }
 
-/// As much of the text from `from` on as fits in a message that is followed by another.
+/// The part of the text from `from` on that fits into a message that is followed by another.
 pub(super) fn message(text: &str, from: usize) -> Piece {
     piece(text, from, MAX_BYTES, render)
 }
 
-/// The text from `from` on, with `tail` below it. Too long for one message if `end` is not the end of the text.
+/// The text from `from` on, with `tail` below it. It doesn't fit into one message if `end` is not the end of the text.
 ///
-/// Never blank: a blank end is ignored by the platform, and the bubble spins on.
+/// Never blank: the platform ignores a blank end, and the bubble's spinner would stay.
 pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> Piece {
     let piece = piece(text, from, room_above(tail), render);
     let shown = match (is_blank(&piece.shown), tail.is_empty()) {
@@ -58,7 +58,7 @@ pub(super) fn last(text: &str, from: usize, tail: &str, language: Language) -> P
     Piece { shown, end: piece.end }
 }
 
-/// The text from `from` on in the only message that is left; what doesn't fit is behind the link. `None` if there is nothing to say.
+/// The text from `from` on in the only remaining message, with a link to what doesn't fit. `None` if there is nothing to send.
 pub(super) fn only(text: &str, from: usize, desired: &DesiredReply<'_>, language: Language) -> Option<String> {
     let tail = sentence(desired.notice, desired.reference, language);
     if nothing_left(text, from, &tail) {
@@ -73,7 +73,7 @@ pub(super) fn only(text: &str, from: usize, desired: &DesiredReply<'_>, language
     Some(last(text, from, &tail, language).shown)
 }
 
-/// Where what doesn't fit can be read.
+/// Note with a link to the rest of the text.
 pub(super) fn behind(link: Option<&str>, language: Language) -> String {
     match link {
         Some(link) => format!("{}[{link}]({link})", Notice::RestBehindLink.text(language)),
@@ -81,17 +81,17 @@ pub(super) fn behind(link: Option<&str>, language: Language) -> String {
     }
 }
 
-/// Whether everything is shown already, and there is no sentence of ours to add.
+/// Whether everything is shown already, and there is no notice to add.
 pub(super) fn nothing_left(text: &str, from: usize, tail: &str) -> bool {
     from > 0 && tail.is_empty() && is_blank(&text[from..])
 }
 
-/// Our sentence, if any.
+/// Our notice, if any.
 pub(super) fn sentence(notice: Option<Notice>, reference: Option<Reference>, language: Language) -> Cow<'static, str> {
     notice.map_or_else(Cow::default, |notice| notice.referring(reference, language))
 }
 
-/// Whether a person would see nothing.
+/// Whether nothing of the text would be visible.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c == '\u{200b}')
 }
@@ -126,7 +126,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
-        /// Also where the dialect makes the text longer: padded rows, written-out links, defused marks.
+        /// Also if the dialect makes the text longer: padded rows, written-out links, escaped reasoning marks.
         #[test]
         fn parts_fit_and_lose_nothing(
             pieces in prop::collection::vec("<think>[a-z]{4}|\n\n|\\| [a-z] \\| b \\| c \\|\n\\|--\\|--\\|--\\|\n\\| d\n\\| e\n\n|```\n[a-z]{9}\n|<https://e\\.com/[a-z]{3}>|汉字{1,40}。|😀|[a-z]{3,9} ", 1..40),

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of WeCom bots.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::decode::POLLED;
 use super::full_text::MAX_BYTES;
 use super::{poll_reply, socket_reply};
 
-/// Facts about WeCom bots.
+/// Manifest of WeCom bots.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "wecom",
     name: "WeCom AI bot (企业微信智能机器人)",
@@ -28,7 +28,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     modes: &[LONG_CONNECTION, WEBHOOK],
 };
 
-/// Where the long connection leads.
+/// URL of the long connection.
 ///
 /// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
 pub(super) const WS_URL: &str = "wss://openws.work.weixin.qq.com";
@@ -106,7 +106,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Full,
     budget: Budget {
         text: TEXT,
-        // 30 messages a minute and chat, and every refresh may count: 10 in the first 10 s, then 20 a minute.
+        // 30 messages per minute and chat, and every refresh may count: 10 in the first 10 s, then 20 a minute.
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(10),
         slow_interval: Duration::from_secs(3),
@@ -190,7 +190,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Full,
     budget: Budget {
         text: TEXT,
-        // What the polls find: they come about every second, and each record is a write of all the text.
+        // What the polls fetch: they come about every second, and each record writes the whole text.
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(5),
         slow_interval: Duration::from_secs(3),

@@ -1,4 +1,4 @@
-//! Files that people send: behind a link that is valid 5 minutes, sealed with the callback's key or one of their own.
+//! Attachments of messages: behind a link that is valid for 5 minutes, encrypted with the callback's key or with one of their own.
 //!
 //! See [WeCom Docs/接收消息](https://developer.work.weixin.qq.com/document/path/100719).
 
@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::callback_cipher::CallbackKey;
 use crate::disposition;
 
-/// Files are at most 100 MB; the link works for 5 minutes.
+/// Timeout. Files have at most 100 MB; the link is valid for 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Files of messages, behind a signed link.
@@ -35,7 +35,7 @@ impl MediaSource for MessageFiles {
     }
 }
 
-/// The download. The link is signed: it needs no token, and it may name any host of an object storage.
+/// The download call. The link is signed: it needs no token, and its host can be any object storage.
 fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     let url = part.locator.get("url")?.as_str()?;
     let secure = url.starts_with("https://") || (cx.account.allow_private && url.starts_with("http://"));
@@ -50,14 +50,14 @@ fn download(part: &Part, cx: &Context<'_>) -> Option<HttpCall> {
     })
 }
 
-/// Opens what was downloaded.
+/// Decrypts a downloaded file.
 fn open(part: &Part, body: Vec<u8>, disposition: Option<&str>, cx: &Context<'_>) -> Result<Media, MediaError> {
     let own = match part.locator.get("key").and_then(|key| key.as_str()) {
         Some(key) => Some(CallbackKey::parse_file_key(key).ok_or(MediaError::Incomplete("a key of 32 bytes"))?),
         None => None,
     };
     let callback = || Some(&Settings::of(cx)?.webhook.as_ref()?.key);
-    // Without a key the bytes would be passed on sealed, which is worse than no file.
+    // Without a key the agent would get encrypted bytes, which is worse than no file.
     let key = own
         .as_ref()
         .or_else(callback)

@@ -1,11 +1,11 @@
-//! Taking the mention of the bot out of a group message.
+//! Removes the mention of the bot from a group message.
 
 use crate::mentions::ends_name;
 
 /// `text` without the mention of the bot, trimmed.
 ///
-/// The payload doesn't say which word names the bot, so it is looked for by its configured name, which may hold spaces; without one, or
-/// if it doesn't occur, the first word that starts with `@` is taken. People don't always leave a space after it.
+/// The payload doesn't say which word is the bot's name, so its configured name is searched, which may contain spaces; without one, or
+/// if it doesn't occur, the first word that starts with `@` is taken. People don't always type a space after it.
 pub(super) fn strip<'a>(text: &'a str, bot_name: Option<&str>) -> std::borrow::Cow<'a, str> {
     let named =
         bot_name.and_then(|name| named(text, name, char::is_whitespace).or_else(|| named(text, name, ends_ours)));
@@ -14,7 +14,7 @@ pub(super) fn strip<'a>(text: &'a str, bot_name: Option<&str>) -> std::borrow::C
     };
     let (before, after) = (text[..start].trim(), text[end..].trim());
     match (before, after) {
-        // Of a word that only begins with the name the rest may be all that was said.
+        // Of a word that only begins with the name, the rest may be the whole message.
         ("", "") => bot_name
             .and_then(|name| text[start + 1..].strip_prefix(name))
             .unwrap_or_default()
@@ -25,7 +25,7 @@ pub(super) fn strip<'a>(text: &'a str, bot_name: Option<&str>) -> std::borrow::C
     }
 }
 
-/// Position of `@name`, followed by nothing or by what `ends` it.
+/// Position of `@name`, followed by the end of the text or by a character for which `ends` is true.
 fn named(text: &str, name: &str, ends: fn(char) -> bool) -> Option<(usize, usize)> {
     text.match_indices('@').find_map(|(start, _)| {
         let rest = text[start + 1..].strip_prefix(name)?;
@@ -34,7 +34,7 @@ fn named(text: &str, name: &str, ends: fn(char) -> bool) -> Option<(usize, usize
     })
 }
 
-/// Whether the name is whole before this: `bot` isn't `bot2`, but Chinese is written without spaces.
+/// Whether the name ends before this character: `bot` isn't `bot2`, but Chinese is written without spaces.
 const fn ends_ours(next: char) -> bool {
     !next.is_ascii_alphanumeric() && next != '_'
 }
@@ -78,14 +78,14 @@ mod tests {
         check("@bot2 hi", Some("bot"), "hi");
         check("@bot_2 hi", Some("bot"), "hi");
         check("@小助手2号是谁", Some("小助手"), "2号是谁");
-        // Rather the name itself than a longer one that begins with it.
+        // The exact name takes precedence over a longer one that begins with it.
         check("@小助手长 和 @小助手 说", Some("小助手"), "@小助手长 和 说");
         check("@小助手，帮我 查", None, "，帮我 查");
         check("@Helper: hi", Some("Renamed"), ": hi");
     }
 
     #[test]
-    fn without_a_name_the_first_word_goes() {
+    fn without_a_name_the_first_word_is_removed() {
         check("@Helper 你好 @Bob", None, "你好 @Bob");
         check("  @Helper\n/new", None, "/new");
         check("你好 @Helper", None, "你好");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mention_stays() {
+    fn non_mentions_are_unchanged() {
         check("mail a@b.c now", None, "mail a@b.c now");
         check("@Helpers hi", Some("Helper"), "hi");
         check("an @ alone", None, "an @ alone");

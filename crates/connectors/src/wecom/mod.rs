@@ -1,8 +1,8 @@
 //! WeCom (企业微信) AI bots, by callback URL or over the long connection.
 //!
-//! By callback URL every answer is sealed and the platform fetches the growing reply by asking again, for 6 minutes; the rest goes once by
-//! `response_url`. Over the long connection we push frames on the socket. Both read the same JSON ([`decode`]) and write the same dialect
-//! ([`dialect`]); what is shown where is decided in [`poll_reply`] and [`socket_reply`].
+//! With a callback URL, every response is encrypted, and the platform polls the growing reply for 6 minutes; the rest is sent once by
+//! `response_url`. Over the long connection we push frames on the socket. Both use the same JSON ([`decode`]) and the same dialect
+//! ([`dialect`]); [`poll_reply`] and [`socket_reply`] decide what is shown where.
 //!
 //! See [WeCom Docs/智能机器人概述](https://developer.work.weixin.qq.com/document/path/101039).
 
@@ -46,7 +46,7 @@ use decode::{Heard, Way};
 use settings::{Settings, WebhookKeys};
 use verify::Authentic;
 
-/// WeCom.
+/// Connector of WeCom bots.
 #[derive(Debug, Clone, Copy)]
 pub struct WeCom;
 
@@ -65,7 +65,7 @@ impl Connector for WeCom {
     }
 
     fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
-        // A bot has one mode at a time, so the same bot in two modes is a mistake too.
+        // A bot has one mode at a time, so two integrations with the same bot in different modes conflict too.
         credentials.get("botId").map(str::to_owned)
     }
 
@@ -148,7 +148,7 @@ impl PolledReplies for WeCom {
     }
 }
 
-/// The reply as it is shown: see [`markdown::without_data`].
+/// The reply without inline data: see [`markdown::without_data`].
 fn without_data(reply: &ReplyView) -> Cow<'_, ReplyView> {
     match markdown::without_data(&reply.text) {
         Cow::Borrowed(_) => Cow::Borrowed(reply),
@@ -160,10 +160,10 @@ fn webhook_keys<'a>(cx: &Context<'a>) -> Option<&'a WebhookKeys> {
     Settings::of(cx)?.webhook.as_ref()
 }
 
-/// Why a click is not acted upon.
+/// Why a click is ignored.
 const LONG_AGO: &str = "click of more than a day ago";
 
-/// A callback and what the platform waits to hear. An empty body means "received".
+/// Converts a callback to an event and the response to the platform. An empty body means "received".
 fn received(authentic: &Authentic, keys: &WebhookKeys, cx: &Context<'_>) -> Received {
     let nonce = authentic.nonce();
     let event = |event: Event, answer: Answer| Received {

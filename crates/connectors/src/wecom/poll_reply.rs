@@ -1,7 +1,7 @@
-//! What a stream shows that the platform asks for, where it ends, and what is left to push.
+//! Polled replies: what each poll of a stream shows, where the stream ends, and what is left to push.
 //!
-//! The platform asks until an answer says `finish`, or for 6 minutes. Exactly one answer ends the stream; what it shows is decided once
-//! ([`ends`]), kept by the bridge as the reply's `closed`, and from then on shown by every further poll ([`ended`]) and left out of what
+//! The platform polls until a response says `finish`, or for 6 minutes. Exactly one response ends the stream; its content is decided once
+//! ([`ends`]), stored by the bridge as the reply's `closed`, and from then on shown by every further poll ([`ended`]) and left out of what
 //! is pushed ([`rest_from`]).
 
 use std::time::Duration;
@@ -20,19 +20,19 @@ use super::settings::WebhookKeys;
 use super::wire::{Say, SayFeedback, SayStream};
 use crate::markdown;
 
-/// When we end a stream ourselves: half a minute before the platform stops asking.
+/// Age at which we end a stream: half a minute before the platform stops polling.
 pub(super) const LIFETIME: Duration = Duration::from_secs(5 * 60 + 30);
-/// What the stream ended with. Kept in the reply's record.
+/// Final state of the stream. Stored in the reply's record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Ending {
-    /// How many bytes of the agent's text the stream shows.
+    /// Number of bytes of the agent's text that the stream shows.
     shown: usize,
-    /// A digest of those bytes: if the agent takes them back, all of its text is pushed.
+    /// Digest of those bytes: if the agent replaces them, all of its text is pushed.
     digest: String,
-    /// Whether the stream shows the last word too, so that nothing is left.
+    /// Whether the stream shows the end of the reply too, so nothing is left.
     last: bool,
-    /// Whether the last word is where the rest can be read, for nothing can follow.
+    /// Whether the stream ends with a link to the rest, because nothing can follow.
     linked: bool,
 }
 
@@ -62,7 +62,7 @@ impl Ending {
     }
 }
 
-/// What the stream ends with, if the state `reply` can't be followed by a newer one.
+/// Final state of the stream, if no newer state of `reply` can follow in it.
 pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
     let closed = ends_above_rest(reply, streaming, language, now)?;
     if reply.rest_follows || !leaves_rest(&closed) {
@@ -78,7 +78,7 @@ pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: 
     Some(Ending::linked(text, full_text::last(text, 0, &tail, language).end))
 }
 
-/// The same if what it doesn't show follows.
+/// Final state of the stream, if the part that it doesn't show will follow.
 fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: Timestamp) -> Option<Progress> {
     if reply.stage == Stage::Final {
         let text = &*markdown::with_files(&reply.text, &reply.files);
@@ -100,11 +100,11 @@ fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: 
         return Some(Ending::at(text, first.end, false));
     }
     let over = now.since(reply.received_at) >= LIFETIME;
-    // All that was shown: a shown text never shrinks.
+    // Everything that was shown: a stream's text must never shrink.
     over.then(|| Ending::at(text, text.len(), false))
 }
 
-/// The content of the stream while it is open.
+/// Content of the open stream.
 pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
     match streaming {
         true if full_text::is_blank(&reply.text) => full_text::thinking(&reply.reasoning),
@@ -113,10 +113,10 @@ pub(super) fn growing(reply: &ReplyView, streaming: bool) -> String {
     }
 }
 
-/// The content of the stream that ended with `closed`.
+/// Content of the stream that ended with `closed`.
 pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) -> String {
     let Ok(ending) = closed.read::<Ending>() else {
-        // What the stream shows is unknown; `deliver` reports it.
+        // The stream's final state can't be read; `deliver` reports it.
         return Notice::Expired.text(language).to_owned();
     };
     let text = &*markdown::with_files(&reply.text, &reply.files);
@@ -137,18 +137,18 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
     full_text::part(part, 0, language).shown
 }
 
-/// Whether there is more to say than the stream showed. So, too, where that can't be read: `deliver` reports it.
+/// Whether there is more to send than the stream showed. Also true if `closed` can't be read: `deliver` reports it.
 pub(super) fn leaves_rest(closed: &Progress) -> bool {
     closed.read::<Ending>().map_or(true, |ending| !ending.last)
 }
 
-/// Where in the text that which is left to push begins. `None` if the stream showed the last word.
+/// Start of the text that is left to push. `None` if the stream showed everything.
 pub(super) fn rest_from(text: &str, closed: &Progress) -> Result<Option<usize>, UnreadableProgress> {
     let ending: Ending = closed.read()?;
     Ok((!ending.last).then(|| ending.part(text).map_or(0, str::len)))
 }
 
-/// The state of a stream, for the callback that began it or one that asks for it.
+/// The state of a stream, as the response to the callback that began it or to a poll.
 pub(super) fn answer(
     asked: &PollRequest,
     reply: Option<&ReplyView>,
@@ -176,7 +176,7 @@ pub(super) fn answer(
     sealed(&Say::Stream { stream }, &asked.note, keys, cx)
 }
 
-/// What the stream ends with, if it ends with this answer.
+/// Final state of the stream, if this response ends it.
 pub(super) fn ending(asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
     if reply.asker != asked.asker {
         return None;

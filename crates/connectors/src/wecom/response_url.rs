@@ -1,4 +1,4 @@
-//! `response_url`: the address of a message to which one answer can be pushed, whether or not there is a connection.
+//! `response_url`: the URL of a message to which one answer can be posted, with or without a connection.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tieline_core::reply::{ComposeError, ReplyTarget};
 
 use super::wire::{Say, SayContent};
 
-/// The platform's own host: the only one that `response_url` may name.
+/// The platform's own host, the only one allowed in a `response_url`.
 const HOSTS: [&str; 1] = ["qyapi.weixin.qq.com"];
-/// How long to wait for the answer of a call.
+/// Timeout of a call.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The name of the call.
+/// Name of the call.
 const NAME: &str = "respond";
 
-/// The call to `response_url`. It works once, for an hour.
+/// The call to `response_url`. It works once, within an hour.
 ///
 /// See [WeCom Docs/主动回复消息](https://developer.work.weixin.qq.com/document/path/101138).
 pub(super) fn call(content: &str, to: &ReplyTarget, cx: &Context<'_>) -> Result<ApiCall, ComposeError> {

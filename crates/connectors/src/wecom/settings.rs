@@ -1,4 +1,4 @@
-//! The credentials, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use tieline_core::account::{ConnectionMode, Credentials, InvalidSetting};
 use tieline_core::connector::Context;
@@ -6,17 +6,17 @@ use tieline_core::secret::Secret;
 
 use crate::callback_cipher::CallbackKey;
 
-/// What an account's credentials are, parsed.
+/// Parsed credentials of an account.
 pub(super) struct Settings {
     /// Only in webhook mode.
     pub(super) webhook: Option<WebhookKeys>,
     /// The bot's name in groups, without `@`.
     pub(super) bot_name: Option<String>,
-    /// The bot's id, where it is known.
+    /// The bot's id, if known.
     pub(super) bot_id: Option<String>,
 }
 
-/// What callbacks are proved and opened with.
+/// Keys that authenticate and decrypt callbacks.
 pub(super) struct WebhookKeys {
     pub(super) token: Secret,
     pub(super) key: CallbackKey,
@@ -42,7 +42,7 @@ impl Settings {
         })
     }
 
-    /// What this connector's `prepare` made. `None` only if another connector made it.
+    /// The settings that this connector's `prepare` created. `None` only if another connector's are in the context.
     pub(super) fn of<'a>(cx: &Context<'a>) -> Option<&'a Self> {
         cx.account.prepared.get()
     }

@@ -1,4 +1,4 @@
-//! How far a reply over the long connection is, as it is stored between calls.
+//! Progress of a reply over the long connection, stored between calls.
 
 use std::time::Duration;
 
@@ -12,59 +12,59 @@ use tieline_core::timestamp::Timestamp;
 use super::full_text;
 use crate::markdown::Piece;
 
-/// How long after an unacknowledged message no other is sent, longer each time: a dead connection is noticed and replaced meanwhile.
+/// Wait after an unacknowledged message before the next one, longer each time: meanwhile a dead connection is detected and replaced.
 const DOUBT: Duration = Duration::from_secs(15);
-/// Attempts to send a message that is never acknowledged.
+/// Number of attempts to send a message that is never acknowledged.
 const MAX_SENDS: u32 = 4;
 
-/// How far a reply is.
+/// Progress of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SocketProgress {
-    /// The way that is open.
+    /// The way that is used now.
     pub(super) way: Way,
-    /// Bytes of the text that finished bubbles and messages show.
+    /// Number of bytes of the text in finished bubbles and messages.
     pub(super) from: usize,
-    /// A digest of those bytes: if the agent takes them back, its text is shown again.
+    /// Digest of those bytes: if the agent replaces them, its text is shown again.
     pub(super) digest: String,
-    /// How many bubbles were finished or given up.
+    /// Number of bubbles that were finished or given up.
     pub(super) bubbles: u32,
-    /// The bubble that is open.
+    /// The open bubble.
     pub(super) bubble: Option<Bubble>,
-    /// Everything is shown.
+    /// Whether everything is shown.
     pub(super) complete: bool,
-    /// `response_url` may have been used: the answer got lost.
+    /// Whether `response_url` may have been used: the response was lost.
     pub(super) unsure: bool,
-    /// `response_url` was used in place of the socket.
+    /// Whether `response_url` was used in place of the socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) url_used: bool,
-    /// `response_url` was refused: what waits for a connection goes on waiting.
+    /// Whether `response_url` was refused: a text that waits for a connection keeps waiting.
     pub(super) url_closed: bool,
-    /// Since when the last word has waited for a connection.
+    /// Since when the final text has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
-    /// A message of its own that was not acknowledged.
+    /// A separate message that was not acknowledged.
     pub(super) doubt: Option<Doubt>,
-    /// The end of a bubble that was not acknowledged.
+    /// Final frame of a bubble that was not acknowledged.
     pub(super) closing: Option<Closing>,
-    /// Everything is shown, but not in the bubble, which still waits for it.
+    /// Whether everything is shown, but outside the bubble, which still needs its final frame.
     pub(super) left_open: bool,
-    /// How the card with the buttons is.
+    /// State of the card with the buttons.
     #[serde(skip_serializing_if = "is_due")]
     pub(super) card: CardState,
-    /// The call that leads to this progress. `None` once its answer is classified.
+    /// The call that leads to this progress. `None` once its response is classified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) call: Option<SocketCallInFlight>,
 }
 
-/// How far the card is that follows the text, if there are buttons.
+/// State of the card that follows the text, if there are buttons.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CardState {
     /// Not sent.
     #[default]
     Due,
-    /// Sent, and perhaps not arrived.
+    /// Sent, but perhaps not delivered.
     Unsure,
     /// Sent.
     Sent,
@@ -77,14 +77,14 @@ fn is_due(state: &CardState) -> bool {
     *state == CardState::Due
 }
 
-/// A call, as far as the classification of its answer depends on it.
+/// A call, as far as the classification of its response depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SocketCallInFlight {
     pub(super) kind: CallKind,
     /// Whether the text is final.
     pub(super) is_final: bool,
-    /// Whether the message answers no other.
+    /// Whether the message is proactive, not a reply.
     pub(super) is_proactive: bool,
 }
 
@@ -98,15 +98,15 @@ impl SocketCallInFlight {
     }
 }
 
-/// What a call does.
+/// Kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
-    /// Shows text in a bubble that may go on growing.
+    /// Shows text in a bubble that may continue to grow.
     Grow,
     /// Ends a bubble.
     End,
-    /// Sends a message of its own.
+    /// Sends a separate message.
     Message,
     /// Sends the card with the buttons.
     Card,
@@ -114,58 +114,58 @@ pub(super) enum CallKind {
     Respond,
 }
 
-/// The end of a bubble that may or may not have arrived. If it has, nothing more is shown there, so it is repeated as it was.
+/// Final frame of a bubble with unknown outcome. If it arrived, the bubble accepts nothing more, so it is repeated unchanged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Closing {
-    /// Up to where the bubble then shows the text.
+    /// End of the text that the bubble shows after it.
     pub(super) end: usize,
-    /// A digest of the text up to there.
+    /// Digest of the text up to `end`.
     pub(super) digest: String,
-    /// Whether it is the last word.
+    /// Whether it is the end of the whole reply.
     pub(super) complete: bool,
 }
 
-/// A message that may or may not have arrived.
+/// A message with unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Doubt {
-    /// How often it was sent.
+    /// Number of attempts.
     pub(super) times: u32,
-    /// When it may be sent again.
+    /// Time of the next attempt.
     #[serde(with = "tieline_core::timestamp::millis")]
     pub(super) until: Timestamp,
 }
 
-/// A bubble that still grows.
+/// An open bubble.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Bubble {
     #[serde(with = "tieline_core::timestamp::millis")]
     pub(super) began: Timestamp,
-    /// Up to where it shows the text.
+    /// End of the text that it shows.
     pub(super) end: usize,
-    /// A digest of the text up to there.
+    /// Digest of the text up to `end`.
     pub(super) digest: String,
-    /// A digest of what it shows.
+    /// Digest of its content.
     pub(super) content: String,
 }
 
-/// The ways to the chat, the best first.
+/// Ways to the chat, the best first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Way {
-    /// A bubble that grows.
+    /// A growing bubble.
     #[default]
     Stream,
-    /// Messages of their own, once the text is whole.
+    /// Separate messages, once the text is complete.
     Send,
     /// `response_url`, once.
     Url,
 }
 
 impl SocketProgress {
-    /// What must not be forgotten: without the text that an open bubble shows, which can be shown again in its place.
+    /// The part that must be stored durably: not the text that an open bubble shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         if let Some(bubble) = &mut self.bubble {
             bubble.end = 0;
@@ -174,7 +174,7 @@ impl SocketProgress {
         Self { call: None, ..self }
     }
 
-    /// The open bubble is lost: what it shows stays, the rest goes elsewhere.
+    /// Gives up the open bubble: its text stays, the rest is sent elsewhere.
     pub(super) fn without_bubble(mut self) -> Self {
         self.closing = None;
         if let Some(bubble) = self.bubble.take() {
@@ -185,18 +185,18 @@ impl SocketProgress {
         self
     }
 
-    /// The bubble that a lost frame may have opened: it is open from now on, and whatever it shows is sent again. `None` if the frame
-    /// was not a bubble's first, or its last as well.
+    /// Progress if a lost frame may have opened the bubble: it counts as open, and all of its content is sent again. `None` if the frame
+    /// was not a bubble's first, or was its last as well.
     ///
-    /// Only a bubble's very first frame may carry `feedback`, so the next one must not, or it might be refused for good.
+    /// Only a bubble's very first frame may have `feedback`, so the next one must not have it: it might be refused for good.
     pub(super) fn perhaps_opened(&self, mut then: Self) -> Option<Self> {
         let bubble = then.bubble.as_mut().filter(|_| self.bubble.is_none())?;
         bubble.content.clear();
         Some(then)
     }
 
-    /// The reply after a lost frame that ends the bubble: until it is known to have arrived, it is all that is sent. `None` if that is
-    /// remembered already.
+    /// Progress after a lost final frame of the bubble: until it is acknowledged, nothing else is sent. `None` if that is
+    /// stored already.
     pub(super) fn perhaps_closed(&self, then: Self) -> Option<Self> {
         let closing = Closing {
             end: then.from,
@@ -210,12 +210,12 @@ impl SocketProgress {
         })
     }
 
-    /// Whether a lost frame has shown the last word, for all that is known: the platform has a bubble by now of which it got no other.
+    /// Whether a lost final frame must have been delivered: the platform knows the bubble, and got no other frame of it.
     pub(super) fn has_only_its_end(&self) -> bool {
         self.bubble.is_none() && self.closing.is_some()
     }
 
-    /// The card was refused: its buttons are to be said in a message.
+    /// The card was refused: its buttons have to be sent in a message.
     pub(super) fn without_card(self) -> Self {
         Self {
             card: CardState::Refused,
@@ -225,7 +225,7 @@ impl SocketProgress {
         }
     }
 
-    /// Everything was shown another way. A bubble that is open stays so until it gets its end.
+    /// Everything was shown in another way. An open bubble still needs its final frame.
     pub(super) fn used_url(self) -> Self {
         Self {
             complete: true,
@@ -235,8 +235,8 @@ impl SocketProgress {
         }
     }
 
-    /// A message of its own was sent and not acknowledged. `None` if that has happened so often that one of them must have arrived:
-    /// the chat shows each that did.
+    /// A separate message was sent and not acknowledged. `None` after so many attempts that one of them must have arrived; the chat
+    /// shows each one that did.
     pub(super) fn in_doubt(self, now: Timestamp) -> Option<Self> {
         let times = self.doubt.map_or(1, |doubt| doubt.times + 1);
         let until = now.after(DOUBT * times);
@@ -246,7 +246,7 @@ impl SocketProgress {
         })
     }
 
-    /// There is a connection.
+    /// Records that there is a connection.
     pub(super) fn present(self) -> Self {
         Self {
             absent_since: None,
@@ -254,8 +254,8 @@ impl SocketProgress {
         }
     }
 
-    /// The outcome of `response_url`, used in place of a missing connection: the socket's ways are still open, so unless
-    /// the words may have been shown, they wait for a connection again.
+    /// Verdict on `response_url` used in place of a missing connection: the socket's ways are still open, so unless the text may
+    /// have been delivered, it waits for a connection again.
     pub(super) fn back_to_socket(self, verdict: Verdict) -> Verdict {
         let (url_closed, code) = match verdict {
             verdict if self.way == Way::Url => return verdict,
@@ -269,7 +269,7 @@ impl SocketProgress {
         }
     }
 
-    /// This, as what the success of a call leads to. A call that is answered had a connection.
+    /// This progress as the result of a successful call. A call with a response had a connection.
     pub(super) fn after(self, kind: CallKind, desired: &DesiredReply<'_>) -> Progress {
         Progress::write(&Self {
             call: Some(SocketCallInFlight::new(kind, desired)),
@@ -277,7 +277,7 @@ impl SocketProgress {
         })
     }
 
-    /// The same for a call to `response_url`, which needs no connection.
+    /// Like [`Self::after`], for a call to `response_url`, which needs no connection.
     pub(super) fn after_response(self, desired: &DesiredReply<'_>) -> Progress {
         let call = SocketCallInFlight::new(CallKind::Respond, desired);
         Progress::write(&Self {
@@ -292,13 +292,13 @@ impl SocketProgress {
         self
     }
 
-    /// Where the part of `text` begins that isn't shown yet.
+    /// Start of the part of `text` that isn't shown yet.
     pub(super) fn rest_of(&self, text: &str) -> usize {
         let same = |part: &&str| self.from == 0 || ids::digest(&[part]) == self.digest;
         text.get(..self.from).filter(same).map_or(0, str::len)
     }
 
-    /// What isn't shown yet as far as `end`, as the end of a bubble that goes on elsewhere; nothing of it, if the agent took it back.
+    /// The unshown text up to `end`, as the end of a bubble that continues elsewhere; nothing of it if the agent replaced it.
     pub(super) fn part_up_to(&self, text: &str, end: usize, digest: &str, language: Language) -> Piece {
         let from = self.rest_of(text);
         let same = |part: &&str| part.len() >= from && ids::digest(&[part]) == digest;

@@ -1,8 +1,8 @@
-//! Replies over the long connection: bubbles that grow, one after the other if need be.
+//! Replies over the long connection: growing bubbles, one after the other if necessary.
 //!
-//! A turn's frames carry the callback's `req_id`. A bubble is a stream id: it takes the whole text so far in every frame, ends with `finish`,
-//! and lives at most 10 minutes and 20480 bytes; what goes on after that gets a bubble of its own. Where a bubble is refused, the text goes
-//! as messages of its own; where those are refused, by `response_url`.
+//! Frames of a turn have the callback's `req_id`. A bubble is a stream id: every frame contains its whole text so far, the last one has
+//! `finish`, and it is limited to 10 minutes and 20480 bytes; the rest gets another bubble. If a bubble is refused, the text is sent as
+//! separate messages; if those are refused, by `response_url`.
 //!
 //! See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
 
@@ -22,19 +22,19 @@ use super::{full_text, response_url};
 use crate::markdown::{self, Piece};
 use crate::template_card;
 
-/// When we end a bubble ourselves: half a minute before the platform refuses its frames.
+/// Age at which we end a bubble: half a minute before the platform refuses its frames.
 pub(super) const LIFETIME: Duration = Duration::from_secs(9 * 60 + 30);
-/// An intermediate state that waited this long is old news.
+/// Wait after which an intermediate state is outdated.
 const FRESH: Duration = Duration::from_secs(15);
-/// A last word that can't be sent for this long is asked for again by the runner.
+/// Time after which the runner composes an unsent final text again.
 const LAST_WORD: Duration = Duration::from_secs(60);
 
-/// A last word that has waited so long for a connection goes by `response_url`, if there is one.
+/// Time that a final text waits for a connection before it is sent by `response_url`, if there is one.
 const ABSENT: Duration = Duration::from_secs(30);
 
-/// The name of a call that shows a bubble.
+/// Name of the call that updates a bubble.
 const STREAM: &str = "stream";
-/// The name of a call that sends a message of its own.
+/// Name of the call that sends a separate message.
 const SEND: &str = "send";
 
 /// The next step.
@@ -48,7 +48,7 @@ pub(super) fn deliver(
     let has_card = has_card(to, &shown);
     let language = cx.account.language;
     let text = template_card::with_other_buttons(desired.text, desired.buttons, has_card, language);
-    // The one call to `response_url` has no card behind it.
+    // `response_url` allows one call, so no card can follow.
     let whole = template_card::with_other_buttons(desired.text, desired.buttons, false, language);
     let alone = &DesiredReply {
         text: &whole,
@@ -75,14 +75,14 @@ pub(super) fn deliver(
     }
 }
 
-/// Whether buttons are shown in a card. Cards are documented for direct chats, and `response_url` is for one call only.
+/// Whether buttons are shown in a card. Cards are documented for direct chats, and `response_url` allows only one call.
 ///
 /// See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
 fn has_card(to: &ReplyTarget, shown: &SocketProgress) -> bool {
     to.chat.kind == ChatKind::Direct && shown.way != Way::Url && !shown.url_used && shown.card != CardState::Refused
 }
 
-/// The card with the buttons, below the text that is complete.
+/// Sends the card with the buttons, below the complete text.
 fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let task = cx.account.ids.other("tl_", desired.reply.as_str());
     let card = template_card::choices(desired.reply, desired.buttons, &task, cx);
@@ -97,11 +97,11 @@ fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
     own_message(body, to, then.after(CallKind::Card, desired), cx)
 }
 
-/// A message that answers none.
+/// A proactive message.
 fn own_message(mut body: Value, to: &ReplyTarget, on_success: Progress, cx: &Context<'_>) -> Step {
     let chat = &to.chat;
     body["chatid"] = chat.id.as_str().into();
-    // Absent, the platform would guess.
+    // Without it the platform would guess.
     body["chat_type"] = if chat.kind == ChatKind::Direct { 1 } else { 2 }.into();
     Step::Call {
         call: ApiCall::Socket(SocketCall {
@@ -115,7 +115,7 @@ fn own_message(mut body: Value, to: &ReplyTarget, on_success: Progress, cx: &Con
     }
 }
 
-/// Brings the open bubble, or a new one, to the newest state.
+/// Updates the open bubble, or a new one, to the latest state.
 fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
     if desired.stage == Stage::Final {
@@ -165,7 +165,7 @@ fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Co
     show(desired, req_id, shown, text, from, cx)
 }
 
-/// The open bubble's newest state, if it is another than the one that it shows.
+/// Shows the latest state in the open bubble, if it differs from what the bubble shows.
 fn show(
     desired: &DesiredReply<'_>,
     req_id: &str,
@@ -175,11 +175,11 @@ fn show(
     cx: &Context<'_>,
 ) -> Step {
     let blank = full_text::is_blank(&text[from..]);
-    // After a bubble that showed all there was, another begins only with more.
+    // After a bubble that showed everything, another begins only when there is more text.
     if blank && shown.bubble.is_none() && from > 0 {
         return Step::Done;
     }
-    // A late "thinking" doesn't take back what is there.
+    // A late thinking state must not replace text.
     let back = blank && shown.bubble.as_ref().is_some_and(|bubble| bubble.end > from);
     let content = if blank && !desired.reasoning.is_empty() {
         full_text::thinking(desired.reasoning)
@@ -203,7 +203,7 @@ fn show(
     frame(desired, req_id, &shown, &content, false, then, cx)
 }
 
-/// The end of the bubble that was not acknowledged, as it was. The last word is composed again: it doesn't change any more.
+/// Repeats the unacknowledged final frame of a bubble unchanged. The end of the whole reply is composed again, since it is stable.
 fn close_again(
     desired: &DesiredReply<'_>,
     req_id: &str,
@@ -219,7 +219,7 @@ fn close_again(
     Some(turn_over(desired, req_id, shown, text, &part, cx))
 }
 
-/// The end of a bubble that was left open when everything was shown another way, while it still takes one.
+/// Sends the final frame of a bubble that was left open when everything was shown in another way, while the bubble still accepts one.
 fn close_left(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let young = |bubble: &&Bubble| cx.now.since(bubble.began) < LIFETIME;
     let Some(bubble) = shown.bubble.as_ref().filter(young) else {
@@ -235,7 +235,7 @@ fn close_left(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, c
     frame(desired, req_id, &shown, &part.shown, true, then, cx)
 }
 
-/// Ends the bubble with a part of the text; the rest gets a bubble of its own.
+/// Ends the bubble with a part of the text; the rest goes into another bubble.
 fn turn_over(
     desired: &DesiredReply<'_>,
     req_id: &str,
@@ -289,12 +289,12 @@ fn frame(
     }
 }
 
-/// A frame as the session accepts it. The session makes a missing `req_id`.
+/// A frame in the form that the session accepts. The session creates a missing `req_id`.
 fn envelope(cmd: &str, req_id: Option<&str>, body: &Value) -> Value {
     json!({ "cmd": cmd, "reqId": req_id, "body": body })
 }
 
-/// The next part of the final text as a message of its own.
+/// Sends the next part of the final text as a separate message.
 fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx: &Context<'_>) -> Step {
     let language = cx.account.language;
     let text = &*markdown::with_files(desired.text, desired.files);
@@ -321,18 +321,18 @@ fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
     own_message(body, to, then.after(CallKind::Message, desired), cx)
 }
 
-/// Whether the last word may go by `response_url`, though the ways over the socket are open. Not while a bubble may show it already.
+/// Whether the final text may be sent by `response_url` although the socket's ways are open. Not while a bubble may show it already.
 fn may_leave_socket(shown: &SocketProgress, to: &ReplyTarget, cx: &Context<'_>) -> bool {
     shown.closing.is_none() && !shown.url_closed && may_respond(to, cx) && response_url::address(to, cx).is_ok()
 }
 
-/// Whether there is a `response_url` that is still good.
+/// Whether there is a valid `response_url`.
 fn may_respond(to: &ReplyTarget, cx: &Context<'_>) -> bool {
     let until = to.handle.value().get("responseUrlUntil").and_then(Value::as_i64);
     until.is_some_and(|until| until > cx.now.as_millis())
 }
 
-/// Everything that isn't shown yet by `response_url`. `after_bubble`: what the open bubble shows is left out.
+/// Sends everything that isn't shown yet by `response_url`. `after_bubble`: without what the open bubble shows.
 fn respond(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,

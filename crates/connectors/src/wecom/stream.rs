@@ -1,4 +1,4 @@
-//! The long connection: subscribe, answer for our life with pings, hand callbacks on, send what runners want sent.
+//! Long connection: subscribes, pings, delivers callbacks, and sends the frames of runners.
 //!
 //! See [WeCom Docs/智能机器人长连接](https://developer.work.weixin.qq.com/document/path/101463).
 
@@ -20,20 +20,20 @@ use super::wire::SocketFrame;
 use super::{LONG_AGO, callback_answer, card_action};
 use lanes::Lanes;
 
-/// How long the answer to our subscription may take.
+/// Timeout for the response to our subscription.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(10);
-/// How often we ping.
+/// Interval of pings.
 const PING: Duration = Duration::from_secs(30);
-/// How long the answer to a ping may take before the connection is in doubt.
+/// Time limit for the response to a ping, after which the connection is suspected dead.
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(5);
-/// After this many pings without an answer the next one isn't sent: the socket is dead, however open it looks.
+/// Number of unanswered pings after which the connection counts as dead, even if the socket seems open.
 const MISSED: u32 = 2;
-/// Nothing is delivered twice here, so an event is worth a long try.
+/// Events are not redelivered here, so storing them is tried for long.
 const STORED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
-/// Bad bot id or secret; long connection not switched on for the bot.
+/// Wrong bot id or secret; long connection not enabled for the bot.
 const WRONG_CREDENTIALS: [i64; 2] = [853_000, 846_601];
-/// We are not subscribed, whatever we think.
+/// The platform doesn't know our subscription.
 const NOT_SUBSCRIBED: i64 = 846_609;
 
 /// The long-connection protocol.
@@ -75,12 +75,12 @@ struct Session {
 
 #[derive(Default)]
 enum Phase {
-    /// The socket is not open yet, or we are done with it.
+    /// The socket is not open yet, or no longer used.
     #[default]
     Idle,
-    /// We asked to be subscribed.
+    /// The subscription was sent.
     Subscribing { req_id: String, give_up_at: Timestamp },
-    /// Callbacks come, pings go.
+    /// Subscribed: callbacks arrive, pings are sent.
     Up {
         ping_at: Timestamp,
         unanswered: Vec<String>,
@@ -160,7 +160,7 @@ impl StreamSession for Session {
     }
 
     fn on_stored(&mut self, _token: u64, _cx: &Context<'_>) -> Vec<Effect> {
-        // The platform wants no acknowledgement.
+        // The platform expects no acknowledgement.
         Vec::new()
     }
 
@@ -185,7 +185,7 @@ impl Session {
             Heard::Message(message) => effects.push(self.deliver(Event::Message(*message), cx)),
             Heard::Rated(feedback) => effects.push(self.deliver(Event::Feedback(feedback), cx)),
             Heard::Clicked(click) => {
-                // Within 5 s, so it can't wait for the queue: else the button keeps its pending look.
+                // Must be sent within 5 s, so it can't wait for the queue; otherwise the button stays in its pending state.
                 let update = card_action::update(&click.key, &click.card, cx);
                 effects.extend(update.map(|update| frame("aibot_respond_update_msg", req_id, &json!(update))));
                 effects.push(self.deliver(Event::CardAction(*click), cx));
@@ -200,7 +200,7 @@ impl Session {
                 effects.extend(welcome.map(|welcome| frame("aibot_respond_welcome_msg", req_id, &json!(welcome))));
             }
             Heard::Kicked => {
-                // Coming back by ourselves would kick the other client, and so on for ever.
+                // Reconnecting automatically would kick the other client, and so on forever.
                 self.phase = Phase::Idle;
                 effects.extend(self.lanes.fail());
                 effects.push(Effect::Kicked);
@@ -232,7 +232,7 @@ impl Session {
             Phase::Up { doubts, .. } => {
                 let doubtful = code == Some(NOT_SUBSCRIBED);
                 *doubts += u32::from(doubtful);
-                // Once may be a moment's confusion after a reconnect.
+                // A single occurrence may be transient after a reconnect.
                 let lost = doubtful && *doubts > 1;
                 let mut effects = self.lanes.answered(req_id, code, text);
                 if lost {
@@ -288,13 +288,13 @@ fn unreadable(reason: &'static str) -> Vec<Effect> {
     vec![Effect::Remark(Remark::Unreadable(reason))]
 }
 
-/// A frame of ours.
+/// An outgoing frame.
 fn frame(cmd: &str, req_id: &str, body: &serde_json::Value) -> Effect {
     let frame = json!({ "cmd": cmd, "headers": { "req_id": req_id }, "body": body });
     Effect::Send(Frame::Text(frame.to_string()))
 }
 
-/// Frames may hold control characters raw, which no strict parser takes: then they become spaces.
+/// Frames may contain raw control characters, which strict parsers refuse: these are replaced by spaces.
 ///
 /// See the official SDK, `WecomTeam/aibot-node-sdk` 1.0.7, which deletes them.
 fn repaired(text: &str) -> Cow<'_, str> {

@@ -1,4 +1,4 @@
-//! The connector through its public trait, with callbacks sealed here.
+//! Tests of the connector through its public trait, with callbacks encrypted here.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn signed_at(time: &str, message: &Value) -> WebhookRequest {
 }
 
 #[test]
-fn the_signed_time_is_a_number_and_not_ahead() {
+fn signed_time_must_be_a_number_and_not_ahead() {
     let account = account(&[]);
     let try_time = |time: &str| WeCom.receive(&signed_at(time, &text_message()), &at(&account, 0));
     for wrong in ["", "soon", "1.5e9", "+1760000000", "99999999999999999999999"] {
@@ -84,7 +84,7 @@ fn the_signed_time_is_a_number_and_not_ahead() {
 }
 
 #[test]
-fn a_message_is_as_old_as_its_signature() {
+fn message_time_is_that_of_its_signature() {
     let account = account(&[]);
     let sent_at = |signed: i64, created: Option<i64>| {
         let mut message = text_message();
@@ -99,13 +99,13 @@ fn a_message_is_as_old_as_its_signature() {
     };
     let (now, old) = (START.as_secs(), START.as_secs() - 2 * 24 * 3600);
     assert_eq!(sent_at(now, None), now);
-    // A recorded callback stays old, whichever of the two tells it.
+    // A replayed callback stays old, whichever of the two times shows it.
     assert_eq!(sent_at(old, None), old);
     assert_eq!(sent_at(old, Some(now)), old);
     assert_eq!(sent_at(now, Some(old)), old);
 }
 
-/// What is sealed in an answer, after its signature was checked as the platform does it.
+/// Decrypts a response, after checking its signature as the platform does.
 fn opened(answer: &WebhookAnswer) -> Value {
     let outer: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(outer["nonce"], NONCE);
@@ -159,7 +159,7 @@ fn view(stage: Stage, text: &str) -> ReplyView {
     }
 }
 
-/// A poll as the bridge answers it: what closes the fetching is recorded first.
+/// Answers a poll as the bridge does: the state that ends polling is stored first.
 fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
     let mut asked = newest(&receive(&text_message(), account));
     asked.first = false;
@@ -170,7 +170,7 @@ fn poll(view: &mut ReplyView, account: &Account, seconds: u64) -> Value {
     opened(&WeCom.answer_poll(&asked, Some(view), &cx))["stream"].clone()
 }
 
-/// What is pushed once the fetching ended.
+/// The text that is pushed after polling has ended.
 fn pushed(view: &ReplyView, link: Option<&str>, account: &Account, seconds: u64) -> Option<String> {
     let received = receive(&text_message(), account);
     let reply = account.ids.reply(&message(&received).id);
@@ -226,7 +226,7 @@ fn first_answer_shows_dots_and_repeats_on_redelivery() {
 }
 
 #[test]
-fn polls_show_the_text_grow_and_end() {
+fn polls_show_growing_and_final_text() {
     let account = account(&[]);
     let grown = poll(&mut view(Stage::Growing, "Hel"), &account, 3);
     assert_eq!((&grown["content"], &grown["finish"]), (&json!("Hel"), &json!(false)));
@@ -238,7 +238,7 @@ fn polls_show_the_text_grow_and_end() {
 }
 
 #[test]
-fn without_streaming_only_the_last_word_is_shown() {
+fn without_streaming_only_the_final_text_is_shown() {
     let mut account = account(&[]);
     account.streaming = false;
     assert_eq!(
@@ -262,7 +262,7 @@ fn reasoning_shows_until_the_text_begins() {
 }
 
 #[test]
-fn files_stand_below_the_last_word() {
+fn files_are_below_the_final_text() {
     let account = account(&[]);
     let mut reply = view(Stage::Final, "Here:");
     reply.files = vec![tieline_core::reply::ReplyFile {
@@ -282,9 +282,9 @@ fn files_stand_below_the_last_word() {
     );
 }
 
-/// Whole bodies and queries, as they go over HTTP.
+/// Complete bodies and queries, as sent over HTTP.
 #[test]
-fn published_bodies_are_read_and_written() {
+fn published_samples_round_trip() {
     let account = account(&[]);
     let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
     let named = |list: &str, name: &str| {
@@ -325,7 +325,7 @@ fn published_bodies_are_read_and_written() {
 }
 
 #[test]
-fn nobody_else_sees_an_answer() {
+fn only_the_asker_can_poll_an_answer() {
     let account = account(&[]);
     let mut other = view(Stage::Final, "secret");
     other.asker = SenderId::new("wangwu");
@@ -336,7 +336,7 @@ fn nobody_else_sees_an_answer() {
 }
 
 #[test]
-fn unknown_streams_end_and_ours_wait() {
+fn unknown_streams_end_and_own_streams_wait() {
     let account = account(&[]);
     let mut asked = newest(&receive(&text_message(), &account));
     asked.first = false;
@@ -349,22 +349,22 @@ fn unknown_streams_end_and_ours_wait() {
 }
 
 #[test]
-fn before_time_runs_out_the_stream_ends_and_the_rest_is_pushed() {
+fn stream_ends_before_polling_stops_and_the_rest_is_pushed() {
     let account = account(&[]);
     let mut growing = view(Stage::Growing, "One.\n\nTwo and");
     assert_eq!(poll(&mut growing, &account, 329)["finish"], false);
     let ended = poll(&mut growing, &account, 330);
     assert_eq!(ended["finish"], true);
-    // Nothing that was shown is taken back.
+    // Text that was shown is never removed.
     assert_eq!(ended["content"], "One.\n\nTwo and\n\n(Continued in the next message.)");
-    // Later polls get the same, whatever came since.
+    // Later polls get the same, even if the text has grown.
     growing.text.push_str(" three.");
     assert_eq!(poll(&mut growing, &account, 340), ended);
     assert_eq!(pushed(&growing, None, &account, 600).unwrap().trim(), "three.");
 }
 
 #[test]
-fn what_nobody_fetched_is_pushed_whole() {
+fn reply_never_polled_is_pushed_whole() {
     let account = account(&[]);
     let mut late = view(Stage::Final, "Late answer");
     late.closed = Some(Progress::default());
@@ -376,7 +376,7 @@ fn what_nobody_fetched_is_pushed_whole() {
 }
 
 #[test]
-fn text_that_was_taken_back_is_pushed_anew() {
+fn replaced_text_is_pushed_again() {
     let account = account(&[]);
     let mut reply = view(Stage::Growing, "First thought.\n\nMore");
     poll(&mut reply, &account, 331);
@@ -389,7 +389,7 @@ fn text_that_was_taken_back_is_pushed_anew() {
 }
 
 #[test]
-fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
+fn long_text_continues_below_and_excess_text_is_linked() {
     let account = account(&[]);
     let paragraph = "汉".repeat(300) + "。\n\n";
     let mut reply = view(Stage::Final, paragraph.repeat(30).trim_end());
@@ -416,7 +416,7 @@ fn long_text_goes_on_below_and_what_is_too_long_is_linked() {
 }
 
 #[test]
-fn what_nothing_can_follow_ends_with_a_link() {
+fn reply_without_a_follow_up_ends_with_a_link() {
     let account = account(&[]);
     let whole = ("汉".repeat(300) + "。\n\n").repeat(60);
     for (stage, seconds) in [(Stage::Final, 10), (Stage::Growing, 10), (Stage::Growing, 331)] {
@@ -433,7 +433,7 @@ fn what_nothing_can_follow_ends_with_a_link() {
             "{content}"
         );
         assert!(text.starts_with(content.split("\n\nThe whole").next().unwrap()));
-        // The text goes on; what was the last answer stays it, and nothing is pushed.
+        // The text continues; the final response stays the same, and nothing is pushed.
         reply.text.push_str(" and an end");
         assert_eq!(poll(&mut reply, &account, seconds + 1)["content"], content);
         assert_eq!(pushed(&reply, reply.link.as_deref(), &account, seconds + 2), None);
@@ -444,7 +444,7 @@ fn what_nothing_can_follow_ends_with_a_link() {
 }
 
 #[test]
-fn a_rest_follows_where_it_may_be_sent() {
+fn rest_is_pushed_only_if_allowed() {
     let account = account(&[]);
     let mut to = message(&receive(&text_message(), &account)).target.clone();
     assert!(WeCom.can_push(&to, &at(&account, 10)));
@@ -455,14 +455,14 @@ fn a_rest_follows_where_it_may_be_sent() {
     assert!(!WeCom.can_push(&to, &at(&account, 10)));
 }
 
-/// A picture of 100 kB inside an answer, and where in it the address ends.
+/// A picture of 100 kB inside an answer, and the position where its URL ends.
 fn answer_with_a_picture() -> (String, usize) {
     let begins = format!("See ![chart](data:image/png;base64,{}", "AAAA".repeat(25_000));
     (format!("{begins}) above."), begins.len())
 }
 
 #[test]
-fn picture_inside_an_answer_is_fetched_as_its_words() {
+fn inline_picture_is_polled_as_its_label() {
     let account = account(&[]);
     let (text, end) = answer_with_a_picture();
     for shown in [40, 30_000, end] {
@@ -480,7 +480,7 @@ fn picture_inside_an_answer_is_fetched_as_its_words() {
 }
 
 #[test]
-fn picture_inside_an_answer_is_pushed_as_its_words() {
+fn inline_picture_is_pushed_as_its_label() {
     let mut account = account(&[]);
     account.mode = ConnectionMode::LongConnection;
     let mut to = message(&receive(&text_message(), &account)).target.clone();
@@ -534,7 +534,7 @@ fn code_is_closed_and_reopened_across_messages() {
 }
 
 #[test]
-fn last_word_is_never_blank() {
+fn final_text_is_never_blank() {
     let account = account(&[]);
     assert_eq!(
         poll(&mut view(Stage::Final, " \n"), &account, 3)["content"],
@@ -587,7 +587,7 @@ fn foreign_response_urls_are_not_called() {
 }
 
 #[test]
-fn group_mentions_go_and_direct_ones_stay() {
+fn group_mentions_are_removed_and_direct_ones_are_kept() {
     let account = account(&[("botName", "My Helper")]);
     let mut said = text_message();
     said["text"]["content"] = "@My Helper /new plan".into();
@@ -600,7 +600,7 @@ fn group_mentions_go_and_direct_ones_stay() {
 }
 
 #[test]
-fn a_callback_of_another_shape_is_unreadable() {
+fn malformed_callback_is_unreadable() {
     for strange in [
         json!({ "a": 1 }),
         json!({ "msgtype": "text", "msgid": "m", "text": { "content": "hi" } }),
@@ -619,7 +619,7 @@ fn another_bots_callback_is_ignored() {
 }
 
 #[test]
-fn files_open_with_the_callback_key() {
+fn files_decrypt_with_the_callback_key() {
     let account = account(&[]);
     let vectors: Value = serde_json::from_str(include_str!("vectors/crypto.json")).unwrap();
     let vectors = vectors["media"].as_array().unwrap();
@@ -654,7 +654,7 @@ proptest! {
         prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_ok());
         let mut flipped = request.clone();
         if field == 0 {
-            // Inside the base64, so that the body stays JSON.
+            // Flips bits only inside the base64, so that the body stays JSON.
             let inner = 12..request.body.len() - 2;
             let byte = inner.start + at_byte.index(inner.len());
             flipped.body[byte] ^= 1 << bit;
@@ -670,14 +670,14 @@ proptest! {
     }
 
     #[test]
-    fn any_request_is_survived(query in "\\PC{0,60}", body in prop::collection::vec(any::<u8>(), 0..200), get in any::<bool>()) {
+    fn any_request_is_handled_without_panic(query in "\\PC{0,60}", body in prop::collection::vec(any::<u8>(), 0..200), get in any::<bool>()) {
         let account = account(&[]);
         let request = WebhookRequest { method: if get { "GET" } else { "POST" }.into(), query, headers: Vec::new(), body };
         prop_assert!(WeCom.receive(&request, &at(&account, 0)).is_err());
     }
 
     #[test]
-    fn any_proved_json_is_survived(kind in "text|image|mixed|voice|file|video|stream|event|link", payload in "\\PC{0,20}", shape in 0usize..6) {
+    fn any_authenticated_json_is_handled_without_panic(kind in "text|image|mixed|voice|file|video|stream|event|link", payload in "\\PC{0,20}", shape in 0usize..6) {
         let account = account(&[]);
         let mut said = text_message();
         said["msgtype"] = kind.clone().into();
@@ -696,7 +696,7 @@ proptest! {
     }
 
     #[test]
-    fn stream_and_push_add_up(text in "([a-z]{1,30}[ \n]|中{1,200}。|\n\n){0,400}", stop in 0usize..40000, seconds in 0u64..360) {
+    fn stream_and_push_together_show_the_whole_text(text in "([a-z]{1,30}[ \n]|中{1,200}。|\n\n){0,400}", stop in 0usize..40000, seconds in 0u64..360) {
         let account = account(&[]);
         let mut stop = stop.min(text.len());
         while !text.is_char_boundary(stop) {

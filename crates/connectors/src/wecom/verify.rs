@@ -1,4 +1,4 @@
-//! Proves that the platform sent a callback, and opens it.
+//! Authentication and decryption of callbacks.
 
 use serde_json::Error;
 use subtle::ConstantTimeEq as _;
@@ -10,15 +10,15 @@ use super::settings::WebhookKeys;
 use super::wire;
 use crate::callback_cipher::{self, CipherError, Opened};
 
-/// The receiver of what is sealed for a bot of one's own company: empty.
+/// Receiver of content encrypted for a bot of one's own company: empty.
 ///
 /// See [WeCom Docs/回调和回复的加解密方案](https://developer.work.weixin.qq.com/document/path/101033).
 pub(super) const BOT: &str = "";
 
-/// How far ahead of our clock a signature may be, in seconds.
+/// Largest time by which a signature may be ahead of our clock, in seconds.
 const MAX_AHEAD_S: i64 = 60 * 60;
 
-/// A callback that is proved to come from the platform. Only this file makes one.
+/// An authenticated callback. Created only by this file.
 pub(super) struct Authentic {
     opened: Opened,
     signed_at: Timestamp,
@@ -27,28 +27,28 @@ pub(super) struct Authentic {
 }
 
 impl Authentic {
-    /// What was sealed.
+    /// The decrypted content.
     pub(super) fn message(&self) -> &[u8] {
         self.opened.message()
     }
 
-    /// When the platform signed it.
+    /// Time of the signature.
     pub(super) const fn signed_at(&self) -> Timestamp {
         self.signed_at
     }
 
-    /// The request's own nonce, which the answer repeats.
+    /// The request's nonce, which the response repeats.
     pub(super) fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// Whether the platform only wants to see that we can open it.
+    /// Whether the platform only checks that we can decrypt.
     pub(super) const fn is_challenge(&self) -> bool {
         self.challenge
     }
 }
 
-/// Checks the signature, opens, and checks when it was signed. How old a callback may be is for the dispatcher to say: an old one is
+/// Verifies the signature, decrypts, and checks the time of the signature. The dispatcher limits the age of a callback: an old one is
 /// acknowledged and refused.
 pub(super) fn verify(request: &WebhookRequest, keys: &WebhookKeys, now: Timestamp) -> Result<Authentic, Rejection> {
     let parameter = |name: &'static str| request.query_value(name).ok_or(Rejection::Missing(name));

@@ -1,4 +1,4 @@
-//! The platform's JSON, field for field. Field names are the vendor's.
+//! The platform's JSON. Field names are the vendor's.
 //!
 //! See [WeCom Docs/接收消息](https://developer.work.weixin.qq.com/document/path/100719),
 //! [WeCom Docs/接收事件](https://developer.work.weixin.qq.com/document/path/101027) and
@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// A text field. Absent, null and empty are the same; a number counts as its digits.
+/// A text field. Absent, null and empty are equivalent; a number counts as its digits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
@@ -70,14 +70,14 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// The outer body of a callback: only `encrypt` matters.
+/// The outer body of a callback: only `encrypt` is used.
 #[derive(Deserialize)]
 pub(super) struct Sealed<'a> {
     #[serde(borrow, default)]
     pub(super) encrypt: Text<'a>,
 }
 
-/// The outer body of an answer. It is `msgsignature` here, `msg_signature` in the query.
+/// The outer body of a response. The field is `msgsignature` here, but `msg_signature` in the query.
 #[derive(Serialize)]
 pub(super) struct SealedAnswer<'a> {
     pub(super) encrypt: &'a str,
@@ -86,7 +86,7 @@ pub(super) struct SealedAnswer<'a> {
     pub(super) nonce: &'a str,
 }
 
-/// A callback: message, poll or event. The same over HTTP, once opened, and over the long connection.
+/// A callback: message, poll or event. The same over HTTP, once decrypted, and over the long connection.
 #[derive(Debug, Deserialize)]
 pub(super) struct Callback<'a> {
     #[serde(borrow, default)]
@@ -130,7 +130,7 @@ pub(super) struct Callback<'a> {
 }
 
 impl<'a> Callback<'a> {
-    /// What was said, apart from who, where and when.
+    /// Takes the content of the message, without sender, chat and time.
     pub(super) fn take_content(&mut self) -> Content<'a> {
         Content {
             msgtype: self.msgtype.clone(),
@@ -144,7 +144,7 @@ impl<'a> Callback<'a> {
     }
 }
 
-/// What was said: in a message, in a quote, in an item of a mixed message.
+/// Content of a message, of a quote, or of an item in a mixed message.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Content<'a> {
     #[serde(borrow, default)]
@@ -164,7 +164,7 @@ pub(super) struct Content<'a> {
     pub(super) video: Option<Link<'a>>,
 }
 
-/// Who did it. The id is opaque and may hold `+ / =`.
+/// The person who acted. The id is opaque and may contain `+ / =`.
 #[derive(Debug, Deserialize)]
 pub(super) struct From<'a> {
     #[serde(borrow, default)]
@@ -188,21 +188,21 @@ pub(super) struct Link<'a> {
     pub(super) aeskey: Text<'a>,
 }
 
-/// Text and pictures in the person's order.
+/// Text and pictures in the sender's order.
 #[derive(Debug, Deserialize)]
 pub(super) struct Mixed<'a> {
     #[serde(borrow, default)]
     pub(super) msg_item: Vec<Content<'a>>,
 }
 
-/// A poll: the id is the one we chose.
+/// A poll, with the stream id that we chose.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stream<'a> {
     #[serde(borrow, default)]
     pub(super) id: Text<'a>,
 }
 
-/// An event. Samples nest the payload under the event's type, the vendor's own types have it flat: both occur.
+/// An event. In the samples the payload is nested under the event's type, in the vendor's own types it is flat: both occur.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventBody<'a> {
     #[serde(borrow, default)]
@@ -224,7 +224,7 @@ pub(super) struct EventBody<'a> {
 }
 
 impl<'a> EventBody<'a> {
-    /// The click of a `template_card_event`.
+    /// The click in a `template_card_event`.
     pub(super) fn into_card_click(self) -> CardClick<'a> {
         self.template_card_event.unwrap_or(CardClick {
             event_key: self.event_key,
@@ -232,7 +232,7 @@ impl<'a> EventBody<'a> {
         })
     }
 
-    /// The rating of a `feedback_event`.
+    /// The rating in a `feedback_event`.
     pub(super) fn into_rated(self) -> Rated<'a> {
         self.feedback_event.unwrap_or(Rated {
             id: self.id,
@@ -254,10 +254,10 @@ pub(super) struct CardClick<'a> {
 /// Thumbs up or down.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rated<'a> {
-    /// The `feedback.id` that we gave.
+    /// The `feedback.id` that we sent.
     #[serde(borrow, default)]
     pub(super) id: Text<'a>,
-    /// 1 accurate, 2 inaccurate, 3 taken back.
+    /// 1 accurate, 2 inaccurate, 3 withdrawn.
     #[serde(borrow, default, rename = "type")]
     pub(super) kind: Text<'a>,
     #[serde(borrow, default)]
@@ -271,7 +271,7 @@ pub(super) struct Rated<'a> {
 pub(super) struct SocketFrame<'a> {
     #[serde(borrow, default)]
     pub(super) cmd: Text<'a>,
-    /// Refusals of a malformed frame come without.
+    /// Absent in refusals of a malformed frame.
     #[serde(borrow)]
     headers: Option<SocketHeaders<'a>>,
     #[serde(borrow)]
@@ -292,28 +292,28 @@ struct SocketHeaders<'a> {
     req_id: Text<'a>,
 }
 
-/// What we say: an answer to a callback, the body of a frame, the body of a call to `response_url`.
+/// Outgoing content: response to a callback, body of a frame, body of a call to `response_url`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "msgtype", rename_all = "snake_case")]
 pub(super) enum Say<'a> {
-    /// Only to `enter_chat`.
+    /// Only in response to `enter_chat`.
     Text {
         /// The text.
         text: SayContent<'a>,
     },
-    /// An answer that grows.
+    /// A growing answer.
     Stream {
-        /// The whole of it so far.
+        /// The stream's state.
         stream: SayStream<'a>,
     },
-    /// A message of its own.
+    /// A separate message.
     Markdown {
         /// The text.
         markdown: SayContent<'a>,
     },
 }
 
-/// A text of ours.
+/// Outgoing text.
 #[derive(Debug, Serialize)]
 pub(super) struct SayContent<'a> {
     pub(super) content: &'a str,
@@ -322,7 +322,7 @@ pub(super) struct SayContent<'a> {
 /// The state of a stream.
 #[derive(Debug, Serialize)]
 pub(super) struct SayStream<'a> {
-    /// Ours, the same for one bubble.
+    /// Chosen by us, the same for all frames of one bubble.
     pub(super) id: &'a str,
     pub(super) finish: bool,
     /// The whole text so far.
@@ -332,14 +332,14 @@ pub(super) struct SayStream<'a> {
     pub(super) feedback: Option<SayFeedback<'a>>,
 }
 
-/// Asks the platform to show thumbs.
+/// Requests rating buttons.
 #[derive(Debug, Serialize)]
 pub(super) struct SayFeedback<'a> {
-    /// Comes back in `feedback_event`. At most 256 bytes.
+    /// Returned in `feedback_event`. At most 256 bytes.
     pub(super) id: &'a str,
 }
 
-/// What a clicked card becomes: answer to a `template_card_event`.
+/// Update of a clicked card: response to a `template_card_event`.
 #[derive(Debug, Serialize)]
 pub(super) struct UpdateCard<'a> {
     /// `update_template_card`.
@@ -347,7 +347,7 @@ pub(super) struct UpdateCard<'a> {
     pub(super) template_card: NoticeCard<'a>,
 }
 
-/// A card with a sentence on it.
+/// A card with a sentence.
 ///
 /// See [WeCom Docs/模板卡片类型](https://developer.work.weixin.qq.com/document/path/101032).
 #[derive(Debug, Serialize)]
@@ -356,7 +356,7 @@ pub(super) struct NoticeCard<'a> {
     pub(super) card_type: &'static str,
     pub(super) main_title: CardTitle<'a>,
     pub(super) card_action: CardLink,
-    /// The clicked card's.
+    /// Task id of the clicked card.
     pub(super) task_id: &'a str,
 }
 
@@ -366,10 +366,10 @@ pub(super) struct CardTitle<'a> {
     pub(super) title: Cow<'a, str>,
 }
 
-/// Where a click on a card leads. Required.
+/// Link of a card. Required.
 #[derive(Debug, Serialize)]
 pub(super) struct CardLink {
-    /// 1: an address.
+    /// 1: a URL.
     #[serde(rename = "type")]
     pub(super) kind: u8,
     pub(super) url: &'static str,

@@ -1,4 +1,4 @@
-//! Answers of the API, sorted by what follows from them.
+//! Classification of API responses.
 //!
 //! See [WeCom Docs/全局错误码](https://developer.work.weixin.qq.com/document/path/90313).
 
@@ -9,14 +9,14 @@ use tieline_core::http_types::ApiAnswer;
 use crate::errcode::Codes;
 pub(super) use crate::errcode::Outcome;
 
-/// The limits are counted by the minute.
+/// Cooldown after an exceeded rate limit. Limits are counted per minute.
 ///
 /// See [WeCom Docs/访问频率限制](https://developer.work.weixin.qq.com/document/path/90312).
 const RATE_PAUSE: Duration = Duration::from_secs(30);
-/// A wait that lets calls that run at the same time end.
+/// Wait that lets concurrent calls end.
 const CONCURRENCY_PAUSE: Duration = Duration::from_secs(2);
 
-/// The platform's codes that we act on.
+/// Error codes that we act on.
 pub(super) mod code {
     pub(in super::super) const BAD_TOKEN: i64 = 40014;
     pub(in super::super) const TOKEN_EXPIRED: i64 = 42001;
@@ -30,7 +30,7 @@ pub(super) mod code {
     pub(in super::super) const NO_RECEIVER: i64 = 81013;
 }
 
-/// The codes that lead to something else than a refusal.
+/// Codes that are not permanent refusals.
 const CODES: Codes = Codes {
     token: &[code::BAD_TOKEN, code::TOKEN_EXPIRED],
     limits: &[(code::RATE, RATE_PAUSE), (code::CONCURRENCY, CONCURRENCY_PAUSE)],
@@ -38,12 +38,12 @@ const CODES: Codes = Codes {
     may_be_absent: false,
 };
 
-/// Reads an answer.
+/// Reads a response.
 pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     Outcome::of(answer, &CODES)
 }
 
-/// A code as the operator reads it: with words where the platform's number has a cause that the operator can remove.
+/// An error code for the operator: with words if it has a cause that the operator can remove.
 pub(super) fn named(code: i64) -> String {
     let words = match code {
         code::NOT_PERMITTED => "_not_permitted",

@@ -1,4 +1,4 @@
-//! The card with the button that starts a new session, and what becomes of it when it was clicked.
+//! The card with the button that starts a new session, and its update after a click.
 //!
 //! See [WeCom Docs/发送应用消息, 模板卡片](https://developer.work.weixin.qq.com/document/path/90236) and
 //! [WeCom Docs/更新模版卡片消息](https://developer.work.weixin.qq.com/document/path/94888).
@@ -16,7 +16,7 @@ use crate::template_card;
 use crate::xml::cdata;
 use crate::xml_callback::passive;
 
-/// The card. `round` distinguishes a card that is sent once more from the one before: a task id is accepted once for ever.
+/// The card. `round` distinguishes a repeated card from the one before: a task id is accepted only once.
 pub(super) fn new_session(reply: &ReplyId, round: u32, notice: Notice, cx: &Context<'_>) -> Value {
     let language = cx.account.language;
     json!({
@@ -27,30 +27,30 @@ pub(super) fn new_session(reply: &ReplyId, round: u32, notice: Notice, cx: &Cont
     })
 }
 
-/// The card's own id, once for ever.
+/// The card's task id, unique forever.
 pub(super) fn task_id(reply: &ReplyId, round: u32, cx: &Context<'_>) -> String {
     cx.account.ids.other("tl_", &format!("{reply}/{round}"))
 }
 
-/// What the clicked button becomes: words that can't be clicked.
+/// Replacement of the clicked button: text that can't be clicked.
 pub(super) fn clicked(notice: Notice, cx: &Context<'_>) -> Value {
     json!({ "replace_name": notice.text(cx.account.language) })
 }
 
-/// The answer to a click that came too late: its button says so.
+/// The response to a click that came too late: the button's text says so.
 ///
 /// See [WeCom Docs/被动回复消息格式](https://developer.work.weixin.qq.com/document/path/90241).
 pub(super) fn too_late(clicker: &str, callback: &Authentic, cx: &Context<'_>) -> WebhookAnswer {
     said(Notice::Expired.text(cx.account.language), clicker, callback, cx)
 }
 
-/// The answer to a click on a button of a card: the button says that it was chosen. `None` for other clicks.
+/// The response to a click on a card's button: the button's text says that it was chosen. `None` for other clicks.
 pub(super) fn chosen(action: &CardAction, callback: &Authentic, cx: &Context<'_>) -> Option<WebhookAnswer> {
     let words = template_card::chosen(&action.key)?;
     Some(said(&words, action.sender.id.as_str(), callback, cx))
 }
 
-/// What the clicked button becomes: these words.
+/// Replaces the clicked button by this text.
 fn said(words: &str, clicker: &str, callback: &Authentic, cx: &Context<'_>) -> WebhookAnswer {
     let keys = &Settings::of(cx.account).keys;
     let words = cdata(words);

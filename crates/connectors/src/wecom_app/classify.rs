@@ -1,4 +1,4 @@
-//! What the platform's answer to a call means for the reply.
+//! Classification of responses to a reply's calls.
 
 use serde_json::Value;
 use tieline_core::connector::{Context, LimitScope, Planned, SentCall, Verdict};
@@ -8,7 +8,7 @@ use tieline_core::reply::Progress;
 use super::api_error::{Outcome, code, named, outcome};
 use super::compose::{AppProgress, CallKind};
 
-/// Classifies the answer to a call of [`super::compose::deliver`].
+/// Classifies the response to a call of [`super::compose::deliver`].
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     let Planned {
         before,
@@ -29,7 +29,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
             scope: LimitScope::Bot,
         },
         Outcome::Passing(code) => Verdict::Retry { code },
-        // Remembered before it is sent again, so that a duplicate is recognized.
+        // Stored before it is sent again, so that a duplicate is detected.
         Outcome::Lost(code) if before.unsure_since.is_none() => Verdict::FallBack {
             progress: Progress::write(&AppProgress {
                 unsure_since: Some(cx.now),
@@ -47,7 +47,7 @@ fn refused(code: i64, before: AppProgress, after: &AppProgress) -> Verdict {
         code,
         code::IP_NOT_ALLOWED | code::NOT_PERMITTED | code::NOT_VISIBLE | code::NO_RECEIVER
     );
-    // A task id and a response code are accepted once: if the answer to the first time was lost, it has worked.
+    // A task id and a response code are accepted once: if the first response was lost, the first call succeeded.
     let is_used_up = match after.call {
         CallKind::Text => false,
         CallKind::Card => code == code::TASK_ID_USED,

@@ -1,4 +1,4 @@
-//! From what the chat should show to the next call.
+//! Computes the next call towards the desired state.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use super::settings::{Settings, address};
 use crate::markdown::{self, Cutter, LinkStyle, PlainStyle};
 use crate::template_card;
 
-/// Longest text of one message. The platform cuts what is longer.
+/// Longest text of one message. The platform truncates longer ones.
 ///
 /// See [WeCom Docs/发送应用消息](https://developer.work.weixin.qq.com/document/path/90236).
 pub(super) const TEXT: TextLimit = TextLimit {
     max: 2048,
     unit: TextUnit::Bytes,
 };
-/// Most messages of one answer; the last one leads to the rest. A member gets at most 30 a minute, and what is more is dropped
-/// without a word.
+/// Largest number of messages in one answer; the last one links to the rest. A member gets at most 30 a minute; further ones are silently
+/// dropped.
 const MAX_MESSAGES: u32 = 30;
-/// How long to wait for the answer of a call.
+/// Timeout of a call.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
-/// Added to the time since a lost call, so that the check against duplicates surely reaches back to it.
+/// Added to the time since a lost call, so that the platform's duplicate check certainly covers it.
 const CHECK_MARGIN: Duration = Duration::from_secs(60);
-/// Longest interval of that check.
+/// Longest interval of the duplicate check.
 const MAX_CHECK: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// The names of the calls.
@@ -39,33 +39,33 @@ pub(super) const SEND: &str = "send";
 pub(super) const SEND_FILE: &str = "send_file";
 const SEND_CARD: &str = "send_card";
 const UPDATE_CARD: &str = "update_card";
-/// Calls that put a message into the chat.
+/// Calls that send a message to the chat.
 pub(super) const MESSAGES: [&str; 3] = [SEND, SEND_CARD, SEND_FILE];
 
-/// How far a reply is.
+/// Progress of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct AppProgress {
-    /// How often the reply was started again by an operator.
+    /// How often an operator restarted the reply.
     pub(super) round: u32,
-    /// What the newest call does.
+    /// Kind of the latest call.
     pub(super) call: CallKind,
-    /// Cards don't work here: the words go as text.
+    /// Whether cards don't work here: the notice is sent as text.
     pub(super) no_cards: bool,
-    /// The card says it all.
+    /// Whether a card shows everything.
     pub(super) done: bool,
-    /// How many bytes of the text are sent.
+    /// Number of bytes of the text that are sent.
     pub(super) sent: usize,
-    /// Digest of these bytes: if the text was exchanged since, all of it is sent.
+    /// Digest of these bytes: if the text was replaced since, all of it is sent.
     pub(super) head: String,
-    /// How many messages were sent.
+    /// Number of messages sent.
     pub(super) messages: u32,
-    /// When the answer to the call that is due was lost.
+    /// Since when the outcome of the pending call is unknown, because its response was lost.
     #[serde(with = "millis::option")]
     pub(super) unsure_since: Option<Timestamp>,
 }
 
-/// What a call does.
+/// Kinds of calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CallKind {
@@ -74,11 +74,11 @@ pub(super) enum CallKind {
     Text,
     /// Sends a card.
     Card,
-    /// Changes the card that was clicked.
+    /// Updates the clicked card.
     Update,
 }
 
-/// The next step. Until the answer is whole there is nothing to show: what is sent can't be changed.
+/// The next step. Until the answer is complete nothing is shown, because sent messages can't be edited.
 pub(super) fn deliver(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
@@ -110,7 +110,7 @@ pub(super) fn deliver(
     Ok(card.map_or(Step::Done, |card| send_card(&card, member, &shown, cx)))
 }
 
-/// A reply that is shown once more.
+/// Progress of a reply that is sent again.
 pub(super) fn restart(before: &Progress) -> Result<Progress, UnreadableProgress> {
     let before: AppProgress = before.read()?;
     Ok(Progress::write(&AppProgress {
@@ -119,7 +119,7 @@ pub(super) fn restart(before: &Progress) -> Result<Progress, UnreadableProgress>
     }))
 }
 
-/// The one member of the chat. Several receivers are told apart by `|`, and `@all` is everybody: neither is a chat.
+/// The only member of the chat. `|` separates several receivers, and `@all` is everyone: neither is a chat.
 pub(super) fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
     let member = to.chat.id.as_str();
     let is_one = !member.is_empty() && !member.contains('|') && !member.starts_with('@');
@@ -128,7 +128,7 @@ pub(super) fn member(to: &ReplyTarget) -> Result<&str, ComposeError> {
         .ok_or(ComposeError::Incomplete { field: "userid" })
 }
 
-/// The confirmation of a new session: in the card that was clicked, else in a card of its own.
+/// Confirms a new session: in the clicked card, otherwise in a separate card.
 fn card(
     desired: &DesiredReply<'_>,
     to: &ReplyTarget,
@@ -166,7 +166,7 @@ fn send_card(card: &Value, member: &str, shown: &AppProgress, cx: &Context<'_>) 
     )
 }
 
-/// All that is to be said: the answer, its files as links, our sentence.
+/// The whole text: the answer, its files as links, the notice.
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     let answer = markdown::without_data(desired.text);
     let mut full_text = markdown::with_files(answer.trim_end(), desired.files).into_owned();
@@ -186,7 +186,7 @@ fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
     full_text
 }
 
-/// The next message, and where it ends in the full_text. `None` if all is sent.
+/// The next message, and its end in `full_text`. `None` if all has been sent.
 fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Context<'_>) -> Option<(String, usize)> {
     let style = style(cx);
     let render = |part: &str| markdown::plain(part, style);
@@ -214,7 +214,7 @@ fn next_piece(full_text: &str, shown: &AppProgress, link: Option<&str>, cx: &Con
     None
 }
 
-/// Text is shown wherever members read it, in WeChat too, and links in it work. Markdown is shown in the WeCom clients only.
+/// Plain text is shown in all clients, including WeChat, with working links. Markdown is shown in WeCom clients only.
 fn style(cx: &Context<'_>) -> PlainStyle {
     match Settings::of(cx.account).sends_markdown {
         true => PlainStyle {
@@ -229,7 +229,7 @@ fn style(cx: &Context<'_>) -> PlainStyle {
 }
 
 impl AppProgress {
-    /// The progress once a call has shown all that is left.
+    /// Progress after a call that showed everything that was left.
     fn done_by(&self, kind: CallKind) -> Self {
         Self {
             call: kind,
@@ -239,7 +239,7 @@ impl AppProgress {
         }
     }
 
-    /// Where the unsent text begins.
+    /// Start of the text that isn't sent yet.
     fn start(&self, full_text: &str) -> usize {
         let is_same = full_text
             .get(..self.sent)
@@ -257,7 +257,7 @@ fn send_text(content: &str, covered: &str, member: &str, shown: AppProgress, cx:
         "agentid": settings.agent_id,
     });
     body[kind] = json!({ "content": content });
-    // Only for a repetition of a call whose answer was lost: else an answer that happens to be the same as one before would be dropped.
+    // Only for repeating a call whose response was lost: otherwise an answer that equals an earlier one would be dropped.
     if let Some(since) = shown.unsure_since {
         let reach = (cx.now.since(since) + CHECK_MARGIN).min(MAX_CHECK);
         body["enable_duplicate_check"] = json!(1);

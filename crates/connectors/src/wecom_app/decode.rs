@@ -1,4 +1,4 @@
-//! What a proved callback says.
+//! Converts authenticated callbacks to events.
 //!
 //! See [WeCom Docs/消息格式](https://developer.work.weixin.qq.com/document/path/90239) and
 //! [WeCom Docs/事件格式](https://developer.work.weixin.qq.com/document/path/90240).
@@ -17,26 +17,26 @@ use super::verify::Authentic;
 use crate::xml::{self, Fields};
 use crate::xml_message;
 
-/// After this a click does nothing.
+/// Age from which a click is ignored.
 const MAX_CLICK_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a callback says.
+/// A decoded callback.
 pub(super) enum Decoded {
-    /// For the agent, or for the dispatcher.
+    /// An event for the agent or for the dispatcher.
     Event(Box<Event>),
-    /// A click that reached us much later.
+    /// A click that arrived much too late.
     LateClick {
-        /// The member.
+        /// The member who clicked.
         clicker: String,
     },
-    /// Nothing for us.
+    /// Nothing to process.
     Nothing(Remark),
 }
 
 const IGNORED: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Ignored(reason));
 const UNREADABLE: fn(&'static str) -> Decoded = |reason| Decoded::Nothing(Remark::Unreadable(reason));
 
-/// Reads a callback.
+/// Decodes a callback.
 pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
     let Ok(fields) = xml::read(authentic.message()) else {
         return UNREADABLE("the callback is not the documented XML");
@@ -51,7 +51,7 @@ pub(super) fn decode(authentic: &Authentic, cx: &Context<'_>) -> Decoded {
     let callback = Callback {
         fields: &fields,
         member,
-        // Both are the platform's own; by the older one a stale callback is recognized.
+        // Both times are the platform's own; the older one detects stale callbacks.
         sent_at: xml_message::created_at(&fields).map_or(authentic.signed_at(), |at| at.min(authentic.signed_at())),
         cx,
     };
@@ -78,7 +78,7 @@ impl Callback<'_> {
         Decoded::Event(Box::new(Event::Message(Message {
             sender: xml_message::sender(self.member),
             sent_at: Some(self.sent_at),
-            // A message of a type that can't be read has neither text nor parts, which the sender is told.
+            // A message of an unsupported type has neither text nor parts, of which the sender is notified.
             text: xml_message::text(self.fields, kind),
             parts: self.part(kind).into_iter().collect(),
             quoted: None,
@@ -114,13 +114,13 @@ impl Callback<'_> {
                 clicker: self.member.to_owned(),
             },
             "template_card_event" => self.action(key, json!({ "responseCode": self.fields.text("ResponseCode") })),
-            // An entry of the application's menu may carry our key.
+            // An entry of the application's menu may have our key.
             "click" if key == NEW_SESSION_KEY => self.action(key, json!({})),
             _ => IGNORED("an event that we don't use"),
         }
     }
 
-    /// The platform reports each opening of the chat; the id holds member and day, so that only the first of a day is answered.
+    /// The platform reports every opening of the chat; the event id consists of member and day, so only the first of a day is answered.
     fn entered(&self) -> Decoded {
         if self.cx.welcome.is_none_or(|welcome| welcome.trim().is_empty()) {
             return IGNORED("chat was opened, and the trigger has no welcome");
@@ -132,13 +132,13 @@ impl Callback<'_> {
             sender: xml_message::sender(self.member),
             key: WELCOME_KEY.to_owned(),
             card: String::new(),
-            // It answers no message.
+            // No message is replied to.
             target: self.target(PlatformMessageId::new(""), json!({})),
         })))
     }
 
     fn action(&self, key: &str, handle: serde_json::Value) -> Decoded {
-        // Events have no id, and two of one second may differ in any of these.
+        // Events have no id, so one is derived. Two events of the same second may differ in any of these.
         let names = ["FromUserName", "CreateTime", "AgentID", "Event", "EventKey", "TaskId"];
         let id = PlatformMessageId::new(digest(&names.map(|name| self.fields.text(name))));
         Decoded::Event(Box::new(Event::CardAction(CardAction {

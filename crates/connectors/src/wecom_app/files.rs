@@ -1,4 +1,4 @@
-//! Files of answers: uploaded as temporary media, then sent as a message.
+//! Files in answers: uploaded as temporary media, then sent as a message.
 //!
 //! See [WeCom Docs/上传临时素材](https://developer.work.weixin.qq.com/document/path/90253).
 
@@ -16,7 +16,7 @@ use super::settings::{Settings, address};
 use crate::file_upload::{self, UploadProgress};
 use crate::{errcode, temporary_media};
 
-/// What the platform takes.
+/// File limits of the platform.
 pub(super) const LIMITS: SentFiles = SentFiles {
     picture: Some(FileLimit {
         max_bytes: 10 * 1024 * 1024,
@@ -28,7 +28,7 @@ pub(super) const LIMITS: SentFiles = SentFiles {
     }),
     source: "https://developer.work.weixin.qq.com/document/path/90253",
 };
-/// How far back a message that is sent again is recognized, in seconds: the platform's longest.
+/// Interval of the duplicate check for repeated messages, in seconds: the platform's maximum.
 const CHECK_S: u32 = 4 * 60 * 60;
 
 /// Uploads and sends files.
@@ -45,7 +45,7 @@ impl FileSender for Files {
                 "touser": member,
                 "msgtype": kind,
                 "agentid": Settings::of(cx.account).agent_id,
-                // Each upload has a key of its own, so only a repetition of this very call is dropped.
+                // Each upload has a key of its own, so only a repetition of this call is dropped.
                 "enable_duplicate_check": 1,
                 "duplicate_check_interval": CHECK_S,
             });
@@ -74,7 +74,7 @@ impl FileSender for Files {
                 code,
                 scope: LimitScope::Bot,
             },
-            // The check against duplicates makes a repetition harmless.
+            // Safe to retry because of the duplicate check.
             Outcome::Passing(code) | Outcome::Lost(code) => Verdict::Retry { code },
             Outcome::Refused { code } => Verdict::Refused { code: named(code) },
         }

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of WeCom applications.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::compose::{MESSAGES, TEXT};
 use super::files;
 use super::settings::API_BASE;
 
-/// Facts about WeCom applications.
+/// Manifest of WeCom applications.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "wecom_app",
     name: "WeCom application (企业微信自建应用)",
@@ -121,13 +121,13 @@ const WEBHOOK: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: TEXT,
-        // Nothing is shown before the answer is whole.
+        // Nothing is shown before the answer is complete.
         min_interval: Duration::from_secs(1),
         slow_after: Duration::from_secs(60),
         slow_interval: Duration::from_secs(1),
         lifetime: None,
         max_updates: None,
-        // What is more is dropped with a success answer, so it must not be sent.
+        // Messages above the limit are dropped with a success response, so they must not be sent.
         quotas: &[
             Quota {
                 name: "wecom_app_minute",

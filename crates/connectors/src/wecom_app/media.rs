@@ -1,4 +1,4 @@
-//! Pictures, recordings and films of messages.
+//! Pictures, recordings and videos of messages.
 //!
 //! See [WeCom Docs/获取临时素材](https://developer.work.weixin.qq.com/document/path/90254).
 

@@ -1,7 +1,7 @@
-//! WeCom (企业微信) self-built applications: sealed XML callbacks in, messages over the API out.
+//! WeCom (企业微信) self-built applications: encrypted XML callbacks in, messages over the API out.
 //!
-//! An application talks with members one by one. It can't change what it has sent, so nothing is shown until the answer is whole; then
-//! it goes as text, in as many messages as it takes.
+//! An application chats with members one to one. It can't edit sent messages, so nothing is shown until the answer is complete; then it is
+//! sent as text, in as many messages as necessary.
 //!
 //! See [WeCom Docs/接收消息与事件](https://developer.work.weixin.qq.com/document/path/90238).
 
@@ -33,7 +33,7 @@ use decode::Decoded;
 use settings::Settings;
 use verify::Proved;
 
-/// WeCom applications.
+/// Connector of WeCom applications.
 #[derive(Debug, Clone, Copy)]
 pub struct WeComApp;
 
@@ -51,7 +51,7 @@ impl Connector for WeComApp {
         Settings::read(credentials).map(Prepared::new)
     }
 
-    /// The application's number is unique within its company only.
+    /// The application's number is unique only within its company.
     fn account_key(&self, _mode: ConnectionMode, credentials: &Credentials) -> Option<String> {
         let (company, application) = (credentials.get("corpId")?, credentials.get("agentId")?);
         Some(format!("{}/{}", company.trim(), application.trim()))

@@ -1,4 +1,4 @@
-//! The credentials, read once.
+//! Settings of an integration, parsed from its credentials.
 
 use tieline_core::account::{Account, Credentials, InvalidSetting};
 use tieline_core::secret::Secret;
@@ -6,20 +6,20 @@ use tieline_core::secret::Secret;
 use crate::callback_cipher::CallbackKey;
 use crate::xml_callback::CallbackKeys;
 
-/// The platform's own address.
+/// Base URL of the platform's API.
 pub(super) const API_BASE: &str = "https://qyapi.weixin.qq.com";
 
-/// What the connector keeps of an integration's credentials.
+/// Parsed credentials of an integration.
 pub(super) struct Settings {
-    /// The company.
+    /// The company's id.
     pub(super) corp_id: String,
     /// The application's number within the company.
     pub(super) agent_id: u32,
     /// The application's secret.
     pub(super) secret: Secret,
-    /// What callbacks are proved and opened with.
+    /// Keys that authenticate and decrypt callbacks.
     pub(super) keys: CallbackKeys,
-    /// Whether answers are sent as Markdown, which only the WeCom clients show.
+    /// Whether answers are sent as Markdown, which only WeCom clients show.
     pub(super) sends_markdown: bool,
 }
 
@@ -69,7 +69,7 @@ impl Settings {
     }
 }
 
-/// An address of the API.
+/// URL of an API path.
 pub(super) fn address(account: &Account, path: &str) -> String {
     format!("{}{path}", account.endpoint("apiBase", API_BASE))
 }

@@ -1,4 +1,4 @@
-//! What a vector can't show: tokens, media, sealed answers byte by byte, and properties of what is sent.
+//! Tests beyond the vectors: tokens, media, encrypted responses byte by byte, and properties of what is sent.
 
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -63,7 +63,7 @@ fn answered(body: &str) -> ApiAnswer {
 }
 
 #[test]
-fn passive_answer_is_sealed_as_the_vendor_does_it() {
+fn passive_answer_is_encrypted_as_documented() {
     let account = account();
     let mut cx = context(&account);
     hex::decode_to_slice("30303636383630303131383036313234", &mut cx.random[..16]).unwrap();
@@ -78,7 +78,7 @@ fn passive_answer_is_sealed_as_the_vendor_does_it() {
 }
 
 #[test]
-fn token_is_asked_for_with_escaped_values_and_renewed_early() {
+fn token_is_requested_with_escaped_values_and_renewed_early() {
     let account = account();
     let cx = context(&account);
     let call = tokens::Tokens.request(&cx);
@@ -105,7 +105,7 @@ fn token_is_asked_for_with_escaped_values_and_renewed_early() {
 }
 
 #[test]
-fn probe_names_an_address_that_is_not_trusted() {
+fn probe_names_an_untrusted_ip_address() {
     let account = account();
     let probe = WeComApp.probe(&context(&account)).unwrap();
     assert_eq!(probe.call.token, TokenPlace::Query("access_token"));
@@ -163,7 +163,7 @@ fn applications_of_one_company_are_different_accounts() {
     assert_eq!(key(&account.credentials).as_deref(), Some("ww7f3a9c1e5b2d4068/1000002"));
 }
 
-/// All messages of an answer, each accepted.
+/// All messages of an answer, each of them accepted.
 fn sent(text: &str, link: Option<&str>) -> Vec<String> {
     let account = account();
     let cx = context(&account);
@@ -220,7 +220,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn messages_fit_are_not_blank_and_lose_nothing(
+    fn messages_fit_are_not_blank_and_lose_no_text(
         pieces in prop::collection::vec("\n\n|```\n[a-z]{9}\n```\n|汉字{1,40}。|😀|[a-z]{3,9} |- [a-z]{4}\n|\\*\\*[a-z]{5}\\*\\*", 1..30),
         times in 1usize..60,
     ) {

@@ -1,4 +1,4 @@
-//! Access tokens, and the check of the credentials.
+//! Access tokens, and the credentials check.
 //!
 //! See [WeCom Docs/获取access_token](https://developer.work.weixin.qq.com/document/path/91039).
 
@@ -41,8 +41,8 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// Asks about the application itself: this shows that company, secret and number belong together and, unlike asking for a token, that
-/// our address is among the trusted ones.
+/// Fetches the application's details: this shows that company, secret and number belong together and, unlike the token call, that our
+/// IP address is trusted.
 ///
 /// See [WeCom Docs/获取指定的应用详情](https://developer.work.weixin.qq.com/document/path/90227).
 pub(super) fn probe(cx: &Context<'_>) -> Probe {
@@ -50,7 +50,7 @@ pub(super) fn probe(cx: &Context<'_>) -> Probe {
     Probe {
         call: get("probe", address(cx.account, &path), TokenPlace::Query("access_token")),
         read: |answer| match (outcome(answer), answer) {
-            // A proxy with a fixed address may let only the calls through that are needed; the token before it was given.
+            // A proxy with a fixed IP address may forward only the necessary calls; the token call before it succeeded.
             (Outcome::Ok(_), _) | (_, ApiAnswer::Answered { status: 404 | 405, .. }) => Ok(Credentials::default()),
             (other, _) => Err(failure(other)),
         },

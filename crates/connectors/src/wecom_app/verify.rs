@@ -1,4 +1,4 @@
-//! Proves that the platform sent a callback, and opens it.
+//! Authentication and decryption of callbacks.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::settings::Settings;
 use crate::callback_cipher::Opened;
 use crate::xml_callback::{SignedQuery, required, sealed_part};
 
-/// How far ahead of our clock a signature may be.
+/// Largest time by which a signature may be ahead of our clock.
 const MAX_AHEAD: Duration = Duration::from_secs(60 * 60);
 
-/// A request that is proved to come from the platform.
+/// An authenticated request.
 pub(super) enum Proved {
-    /// The platform checks the address: these bytes back, and nothing else.
+    /// A check of the callback URL: exactly these bytes are returned.
     Challenge(Vec<u8>),
     /// A message or an event.
     Callback(Authentic),
 }
 
-/// A callback that is proved to come from the platform. Only this file makes one.
+/// An authenticated callback. Created only by this file.
 pub(super) struct Authentic {
     opened: Opened,
     signed_at: Timestamp,
@@ -29,12 +29,12 @@ pub(super) struct Authentic {
 }
 
 impl Authentic {
-    /// The XML that was sealed.
+    /// The decrypted XML.
     pub(super) fn message(&self) -> &[u8] {
         self.opened.message()
     }
 
-    /// When the platform signed it.
+    /// Time of the signature.
     pub(super) const fn signed_at(&self) -> Timestamp {
         self.signed_at
     }
@@ -45,7 +45,7 @@ impl Authentic {
     }
 }
 
-/// Checks the signature, then opens. How old a callback may be is for the dispatcher to say: an old one is acknowledged and refused.
+/// Verifies the signature, then decrypts. The dispatcher limits the age of a callback: an old one is acknowledged and refused.
 pub(super) fn verify(request: &WebhookRequest, settings: &Settings, cx: &Context<'_>) -> Result<Proved, Rejection> {
     let query = SignedQuery::read(request)?;
     let is_challenge = request.method == "GET";

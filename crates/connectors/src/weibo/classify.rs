@@ -1,4 +1,4 @@
-//! What came of a chunk or a file.
+//! Classification of the outcome of a chunk or a file.
 
 use tieline_core::connector::{Planned, SentCall, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED, FILE_TOO_LARGE};
@@ -7,7 +7,7 @@ use tieline_core::reply::Progress;
 use super::api_error;
 use super::progress::WeiboProgress;
 
-/// Classifies the answer to a call.
+/// Classifies the outcome of a call.
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     match sent.call {
         ApiCall::Socket(_) => chunk(sent, answer),
@@ -15,7 +15,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-/// A chunk was read by the platform, or counts as read; or its connection ended first.
+/// Classifies the outcome of a chunk: read by the platform (or assumed so), or in doubt because its connection ended.
 fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned {
         before,
@@ -28,7 +28,7 @@ fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
         ApiAnswer::NotSent => retry("not_sent"),
         ApiAnswer::Unknown if before.doubt.as_deref() == Some(&after) => retry("unconfirmed"),
-        // Remembered before anything else is sent: whatever comes next under the same key must be the same.
+        // Stored before anything else is sent: the next frame with the same key must have the same content.
         ApiAnswer::Unknown => Verdict::FallBack {
             progress: Progress::write(&WeiboProgress {
                 doubt: Some(Box::new(after)),
@@ -43,7 +43,7 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let status = match answer {
         ApiAnswer::Answered { status, .. } => *status,
         ApiAnswer::NotSent => return retry("not_sent"),
-        // Sent again it could be there twice.
+        // A repeated file could appear twice.
         ApiAnswer::Unknown => return as_link(sent, "no_answer".to_owned()),
     };
     let body = answer.json().unwrap_or_default();
@@ -53,7 +53,7 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     match (status, api_error::code_in(&body)) {
         (200..=299, Some(0)) if has_ids => Verdict::Accepted(sent.on_success.clone()),
         (_, Some(api_error::TOKEN_EXPIRED)) => Verdict::TokenExpired,
-        // Limits are daily ones, too long to wait for.
+        // Limits include daily ones, which are too long to wait for.
         (_, Some(api_error::LIMIT)) | (FILE_NOT_FETCHED | FILE_TOO_LARGE | 429, _) => as_link(sent, code),
         (_, Some(api_error::SERVER)) => retry(&code),
         (status, _) if api_error::is_passing(status) => retry(&code),
@@ -61,7 +61,7 @@ fn file(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-/// The file is given up and shown as a link.
+/// Gives up sending the file and shows it as a link.
 fn as_link(sent: &SentCall<'_>, code: String) -> Verdict {
     let Ok(mut after) = sent.on_success.read::<WeiboProgress>() else {
         return Verdict::unreadable_progress();

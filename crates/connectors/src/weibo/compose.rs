@@ -1,7 +1,7 @@
-//! Replies as chunks: each adds to the text of its message, in order, until the last one closes it.
+//! Replies as chunks: each is appended to the text of its message, in order, until the last one closes the message.
 //!
-//! Nothing can be edited or taken back. Where an agent rewrites what is shown already, the open message is closed and the whole final
-//! text follows as a correction. There is no sign of thinking, and an empty message would stay: the first chunk has text.
+//! Nothing can be edited or deleted. If an agent changes text that is shown already, the open message is closed and the whole final
+//! text follows as a correction. There is no thinking state, and an empty message would stay, so the first chunk has text.
 //!
 //! See `src/outbound-stream.ts` and `src/send.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
 
@@ -21,15 +21,15 @@ use super::settings::{Settings, is_uid};
 use super::wire;
 use crate::markdown;
 
-/// An intermediate chunk that waited this long for a connection is composed again, with what has been added since.
+/// Wait for a connection after which an intermediate chunk is composed again, with the text added since.
 const FRESH: Duration = Duration::from_secs(15);
-/// The same for a chunk of a final text.
+/// Wait for a connection after which a chunk of a final text is composed again.
 const LAST_WORD: Duration = Duration::from_secs(60);
-/// How long sending a file may take.
+/// Timeout for sending a file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest file that is sent as one, in bytes. No limit is documented; the vendor's client accepts as much.
+/// Largest file that is sent as a file, in bytes. No limit is documented; this is the vendor client's.
 const MAX_FILE_BYTES: usize = 5 * 1024 * 1024;
-/// Room in a message below which nothing is put into it: one character may take two units.
+/// Remaining space in a message below which nothing is added to it: one character may take two units.
 const LEAST_ROOM: usize = 2;
 
 /// The next step.
@@ -43,7 +43,7 @@ pub(super) fn deliver(
     let settings = Settings::of(cx).filter(|_| to.chat.kind == ChatKind::Direct && is_uid(uid));
     let settings = settings.ok_or(ComposeError::Incomplete { field: "user id" })?;
     let mut shown: WeiboProgress = progress.read()?;
-    // Files carry no recipient: they go to the owner of the credentials, not to the asker.
+    // Files have no recipient: they go to the owner of the credentials, not to the asker.
     let sends_files = settings.owner_uid.as_deref() == Some(uid);
     let chunk = |shown: &WeiboProgress, text: &str, is_final| {
         let next = next_chunk(shown.clone(), text, is_final)?;
@@ -77,7 +77,7 @@ fn links(desired: &DesiredReply<'_>, shown: &WeiboProgress) -> String {
     markdown::with_files("", &files.collect::<Vec<_>>()).into_owned()
 }
 
-/// The whole text with our sentence below it, and links to the files unless they are sent as files.
+/// The whole text with the notice below it, and links to the files unless they are sent as files.
 fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_>) -> Cow<'a, str> {
     let text = markdown::without_data(desired.text);
     let files = if sends_files { &[] } else { desired.files };
@@ -97,13 +97,13 @@ fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_
     }
 }
 
-/// A chunk that comes next.
+/// The next chunk.
 struct NextChunk {
-    /// The progress before it.
+    /// Progress before it.
     before: WeiboProgress,
-    /// The progress after it.
+    /// Progress after it.
     after: WeiboProgress,
-    /// Where its text begins.
+    /// Start of its text.
     start: usize,
 }
 
@@ -124,7 +124,7 @@ impl NextChunk {
                 name: "chunk".to_owned(),
                 lane: format!("chat {uid}"),
                 frame: wire::send_message(uid, &message, before.chunks, text, is_last),
-                // Each adds to the one before it, so none can be left out.
+                // Each chunk is appended to the one before it, so none can be skipped.
                 replaceable: false,
                 expires_at: cx.now.after(patience),
             }),
@@ -133,7 +133,7 @@ impl NextChunk {
     }
 }
 
-/// The chunk that brings the chat nearer to `text`. `None` if it shows all of it that can be shown now.
+/// The chunk that brings the chat closer to `text`. `None` if everything that can be shown now is shown.
 fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<NextChunk> {
     if let Some(doubt) = before.doubt.take() {
         if is_same_so_far(&before, &doubt, text) {
@@ -144,7 +144,7 @@ fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<N
                 start,
             });
         }
-        // Its message can't be closed either: whether the next number is right is not known.
+        // Its message can't be closed either, because the next chunk number is unknown.
         before = is_final.then(|| before.anew())?;
     }
     let is_right = match is_final {
@@ -152,7 +152,7 @@ fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<N
         false => before.is_open_part_of(text),
     };
     if !is_right {
-        // A text that still grows may come back to what is shown.
+        // A growing text may still return to what is shown.
         let anew = is_final.then(|| before.anew())?;
         if before.chunks > 0 {
             // Closed as it is, so that the whole final text can follow.
@@ -178,7 +178,7 @@ fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<N
     Some(NextChunk { before, after, start })
 }
 
-/// How much of the rest of `text` the next chunk takes, and whether it closes the message.
+/// The part of the rest of `text` for the next chunk, and whether it closes the message.
 fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str, bool) {
     let rest = &text[before.end..];
     let room = MAX_MESSAGE

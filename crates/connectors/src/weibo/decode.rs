@@ -1,4 +1,4 @@
-//! The server's frames as events.
+//! Converts the server's frames to events.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,26 +18,26 @@ const MAX_IMAGE_BYTES: usize = 10 * 1024 * 1024;
 const MAX_FILE_BYTES: usize = 5 * 1024 * 1024;
 /// Types of pictures that the vendor's client accepts.
 const IMAGE_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
-/// Most attachments of one message.
+/// Largest number of attachments of one message.
 const MAX_PARTS: usize = 32;
-/// Longest message id that is used as it is, in bytes.
+/// Longest message id that is used unchanged, in bytes.
 const MAX_ID: usize = 128;
 
-/// What a frame says.
+/// A decoded frame.
 pub(super) enum Heard {
-    /// A person said something. The remark is about attachments that can't be used.
+    /// A message from a person. The remark is about unusable attachments.
     Said(Box<Event>, Option<Remark>),
-    /// The server asks for a sign of life.
+    /// A ping of the server.
     Ping,
-    /// The server gives one.
+    /// A pong of the server.
     Pong,
-    /// The server has received a chunk. Its id is the server's own: only the order identifies it.
+    /// An acknowledgement of a chunk. Its id is the server's own: only the order identifies the chunk.
     Received,
-    /// Nothing to deliver.
+    /// Nothing to process.
     Nothing(Remark),
 }
 
-/// Reads a text frame.
+/// Decodes a text frame.
 pub(super) fn decode(text: &str, cx: &Context<'_>) -> Heard {
     let text = text.trim();
     if text == "pong" {
@@ -114,13 +114,13 @@ fn event(id: String, said: &Said, text: String, parts: Vec<Part>, cx: &Context<'
             asker: sender,
             message: id,
             handle: ReplyHandle::default(),
-            // No reply window is known.
+            // No reply window is documented.
             expires_at: None,
         },
     }
 }
 
-/// The id of a message without one: the same whenever the same message comes again.
+/// Id for a message without one: the same whenever the message is redelivered.
 fn derived_id(said: &Said, input: &str) -> String {
     let text = |text: &str| serde_json::to_string(text).expect("a text serializes as JSON");
     let timestamp = said.timestamp.map_or_else(|| "null".to_owned(), |at| at.to_string());
@@ -133,12 +133,12 @@ fn derived_id(said: &Said, input: &str) -> String {
     format!("weibo_inbound_{}", &hex::encode(Sha1::digest(identity))[..16])
 }
 
-/// What the parts of a message come to.
+/// Text and attachments of a message.
 #[derive(Default)]
 struct Contents {
     lines: Vec<String>,
     parts: Vec<Part>,
-    /// Why an attachment is missing, the latest reason.
+    /// The latest reason for a dropped attachment.
     dropped: Option<Remark>,
 }
 
@@ -164,7 +164,7 @@ impl Contents {
 }
 
 fn part(kind: PartKind, name: Option<String>, source: Source, max_bytes: usize) -> Result<Part, &'static str> {
-    // Before decoding: what is too large isn't worth the work.
+    // Checked before decoding, to save the work for oversized data.
     if source.data.len() > max_bytes.div_ceil(3) * 4 {
         return Err("an attachment is too large");
     }

@@ -1,4 +1,4 @@
-//! Facts about the platform.
+//! Manifest of Weibo direct messages.
 //!
 //! Weibo publishes no specification of this channel. The facts are those of the vendor's own client,
 //! [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo) 2.2.12.
@@ -14,11 +14,11 @@ use tieline_core::connector::{
 use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
-/// Where the socket leads. The vendor's client uses `ws://` on the same host; an unencrypted connection is the operator's choice.
+/// URL of the socket. The vendor's client uses `ws://` on the same host; an unencrypted connection is the operator's choice.
 pub(super) const WS_URL: &str = "wss://open-im.api.weibo.com/ws/stream";
-/// Where tokens come from.
+/// URL of the token call.
 pub(super) const TOKEN_URL: &str = "https://open-im.api.weibo.com/open/auth/ws_token";
-/// Where files are sent.
+/// Base URL for sending files.
 pub(super) const API_BASE: &str = "https://open-im.api.weibo.com";
 
 /// Longest text of one frame. The vendor's clients send 1800 to 2000 characters.
@@ -26,13 +26,13 @@ pub(super) const MAX_FRAME: TextLimit = TextLimit {
     max: 1800,
     unit: TextUnit::Utf16,
 };
-/// Longest text of one message: no limit is documented, and about this much is known to arrive.
+/// Longest text of one message: no limit is documented; messages of about this length are known to arrive.
 pub(super) const MAX_MESSAGE: TextLimit = TextLimit {
     max: 4000,
     unit: TextUnit::Utf16,
 };
 
-/// Facts about Weibo direct messages.
+/// Manifest of Weibo direct messages.
 pub(super) static MANIFEST: Manifest = Manifest {
     platform: "weibo",
     name: "Weibo direct messages (微博私信)",
@@ -115,17 +115,18 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
     reasoning: ReasoningDetail::Hidden,
     budget: Budget {
         text: MAX_MESSAGE,
-        // A frame per 300 to 500 ms. No rate limit is documented.
+        // One frame every 300 to 500 ms. No rate limit is documented. A frame can't be repeated, so each one is recorded: a table write.
+        // People read later text more slowly than it is written, so it is sent in fewer and longer frames.
         min_interval: Duration::from_millis(400),
-        slow_after: Duration::from_secs(60),
-        slow_interval: Duration::from_secs(1),
+        slow_after: Duration::from_secs(5),
+        slow_interval: Duration::from_millis(1200),
         lifetime: None,
         max_updates: None,
         quotas: &[],
         source: "https://github.com/wecode-ai/openclaw-weibo",
     },
     welcome: None,
-    // One connection per AppId: whether a second one is given the messages too is not documented.
+    // One connection per AppId: whether a second one gets the messages too is not documented.
     two_sockets: false,
     hears_groups: false,
     proactive: true,

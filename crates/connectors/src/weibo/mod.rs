@@ -1,7 +1,7 @@
-//! Weibo (微博) direct messages, over the long connection that 微博龙虾助手 gives its users.
+//! Weibo (微博) direct messages, over the long connection that 微博龙虾助手 offers its users.
 //!
-//! Only one-to-one chats. Answers are shown as chunks that add to a message ([`compose`]); nothing can be edited or taken
-//! back. Files come inside messages; they are sent over HTTP, only to the owner of the credentials.
+//! Only one-to-one chats. Answers are sent as chunks that are appended to a message ([`compose`]); nothing can be edited or deleted.
+//! Incoming files are inside messages; outgoing ones are sent over HTTP, only to the owner of the credentials.
 //!
 //! See [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo), the vendor's own client.
 
@@ -31,7 +31,7 @@ use tieline_core::stream::StreamProtocol;
 use progress::WeiboProgress;
 use settings::Settings;
 
-/// Weibo direct messages.
+/// Connector of Weibo direct messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Weibo;
 

@@ -1,39 +1,39 @@
-//! How far a chat shows a reply.
+//! Progress of a reply in the chat.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids;
 
-/// How far a chat shows a reply.
+/// Progress of a reply in the chat.
 ///
-/// A message grows by chunks, which add to its text; it is closed with the last of them, and the text goes on in the next message.
+/// A message grows by chunks, which are appended to its text; the last one closes it, and the text continues in the next message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WeiboProgress {
-    /// Which of the reply's messages is open, or comes next.
+    /// Number of the open message, or of the next one.
     pub(super) message: u32,
-    /// How many chunks the open message has. 0: none is open.
+    /// Number of chunks in the open message. 0: none is open.
     pub(super) chunks: u32,
-    /// Where in the text each closed message ends.
+    /// End of each closed message in the text.
     pub(super) closed: Vec<usize>,
     /// A chain of digests of the closed messages' texts.
     pub(super) closed_digest: String,
-    /// Up to where the open message shows the text.
+    /// End of the text that the open message shows.
     pub(super) end: usize,
-    /// A digest of the open message's text.
+    /// Digest of the open message's text.
     pub(super) open_digest: String,
-    /// Whether the final text begins with what is shown. Checked once: it doesn't change any more.
+    /// Whether the final text begins with what is shown. Checked once, since a final text doesn't change.
     pub(super) verified: bool,
-    /// What of the final reply comes next.
+    /// What follows next in the final reply.
     pub(super) phase: Phase,
-    /// How many of the files are sent or given up.
+    /// Number of files that are sent or given up.
     pub(super) files: usize,
-    /// Those of them that were given up and are shown as links.
+    /// Files that were given up and are shown as links.
     pub(super) as_links: Vec<usize>,
-    /// Progress with a chunk that may have been sent or not. It is sent again as it was: by its key the platform recognizes it.
+    /// Progress with a chunk of unknown outcome. It is sent again unchanged: the platform deduplicates by its key.
     pub(super) doubt: Option<Box<WeiboProgress>>,
 }
 
-/// What of a final reply comes next.
+/// Phases of a final reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Phase {
@@ -44,17 +44,17 @@ pub(super) enum Phase {
     Files,
     /// Links to the files that could not be sent.
     Links,
-    /// Nothing.
+    /// Nothing more.
     Done,
 }
 
 impl WeiboProgress {
-    /// Where the open message's text begins.
+    /// Start of the open message's text.
     pub(super) fn from(&self) -> usize {
         self.closed.last().copied().unwrap_or(0)
     }
 
-    /// Whether the open message's text is still at its place in `text`.
+    /// Whether the open message's text is unchanged in `text`.
     pub(super) fn is_open_part_of(&self, text: &str) -> bool {
         let open = text.get(self.from()..self.end);
         open.is_some_and(|open| open.is_empty() || digest_of(open) == self.open_digest)
@@ -72,7 +72,7 @@ impl WeiboProgress {
         chain == self.closed_digest && self.is_open_part_of(text)
     }
 
-    /// The progress after a chunk that shows `text` up to `end`.
+    /// Progress after a chunk that shows `text` up to `end`.
     pub(super) fn with_chunk(&self, text: &str, end: usize) -> Self {
         Self {
             chunks: self.chunks + 1,
@@ -83,7 +83,7 @@ impl WeiboProgress {
         }
     }
 
-    /// The progress once the open message is closed.
+    /// Progress after the open message is closed.
     pub(super) fn closed(mut self, text: &str) -> Self {
         let part = &text[self.from()..self.end];
         self.closed_digest = ids::digest(&[&self.closed_digest, part]);
@@ -94,7 +94,7 @@ impl WeiboProgress {
         self
     }
 
-    /// The progress of a text that begins in a message of its own.
+    /// Progress of a text that starts over in a new message.
     pub(super) fn anew(&self) -> Self {
         Self {
             message: self.message + 1,
@@ -105,7 +105,7 @@ impl WeiboProgress {
         }
     }
 
-    /// The progress once this phase is over.
+    /// Progress at the start of the next phase.
     pub(super) fn next_phase(self, sends_files: bool) -> Self {
         let phase = match self.phase {
             Phase::Text if sends_files => Phase::Files,

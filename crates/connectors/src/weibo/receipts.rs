@@ -1,4 +1,4 @@
-//! Which of the written chunks the platform has read.
+//! Tracks which of the written chunks the platform has read.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::stream::{Effect, Frame};
 use tieline_core::timestamp::Timestamp;
 
-/// How long a server that has confirmed nothing yet may take for its first confirmation.
+/// Time limit for the first confirmation of a server that has confirmed nothing yet.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
-/// The same for a server that confirms: the connection is dead after that.
+/// Time limit for the confirmations of a server that confirms: after that, the connection counts as dead.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Chunks that were written and not confirmed yet, with the pings between them, in the order of writing.
+/// Written chunks that are not confirmed yet, with the pings between them, in the order of writing.
 #[derive(Default)]
 pub(super) struct Receipts {
     outstanding: VecDeque<Outstanding>,
@@ -24,7 +24,7 @@ enum Outstanding {
     Ping,
 }
 
-/// How the server confirms what it has read.
+/// Ways in which a server confirms what it has read.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Manner {
     /// Not known yet.
@@ -34,12 +34,12 @@ enum Manner {
     Acknowledges,
     /// It answers pings, and reads in order.
     AnswersPings,
-    /// Not at all: what is written counts as sent.
+    /// It doesn't: whatever is written counts as sent.
     Silent,
 }
 
 impl Receipts {
-    /// A chunk is being written.
+    /// Records a chunk that is being written.
     pub(super) fn on_call(&mut self, call_id: &str, now: Timestamp) -> Vec<Effect> {
         let call_id = call_id.to_owned();
         let patience = match self.manner {
@@ -56,12 +56,12 @@ impl Receipts {
         vec![ping()]
     }
 
-    /// A ping is being written.
+    /// Records a ping that is being written.
     pub(super) fn pinged(&mut self) {
         self.outstanding.push_back(Outstanding::Ping);
     }
 
-    /// The server has read the oldest chunk.
+    /// The server acknowledged the oldest chunk.
     pub(super) fn on_ack(&mut self) -> Option<Effect> {
         self.manner = Manner::Acknowledges;
         let is_chunk = |it: &Outstanding| matches!(it, Outstanding::Chunk { .. });
@@ -69,7 +69,7 @@ impl Receipts {
         self.outstanding.remove(at).and_then(answer)
     }
 
-    /// The server has read everything that was written before the oldest ping.
+    /// The server answered the oldest ping, so it has read everything written before.
     pub(super) fn on_pong(&mut self) -> Vec<Effect> {
         let is_ping = |it: &Outstanding| matches!(it, Outstanding::Ping);
         let Some(at) = self.outstanding.iter().position(is_ping) else {
@@ -82,7 +82,7 @@ impl Receipts {
         read
     }
 
-    /// Some chunk may be due. The error is why the connection is of no use any more.
+    /// Checks for overdue chunks. The error says why the connection counts as dead.
     pub(super) fn on_time(&mut self, now: Timestamp) -> Result<Vec<Effect>, &'static str> {
         if self.wake_at().is_none_or(|due_at| due_at > now) {
             return Ok(Vec::new());
@@ -94,7 +94,7 @@ impl Receipts {
         Ok(self.outstanding.drain(..).filter_map(answer).collect())
     }
 
-    /// When the oldest chunk is due.
+    /// When the oldest chunk is overdue.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.outstanding.iter().find_map(|it| match it {
             Outstanding::Chunk { due_at, .. } => Some(*due_at),
@@ -102,7 +102,7 @@ impl Receipts {
         })
     }
 
-    /// The connection is gone: whether the rest was read is not known.
+    /// The connection is closed: whether the other chunks were read is unknown.
     pub(super) fn on_close(&mut self) -> Vec<Effect> {
         let unknown = |it| match it {
             Outstanding::Chunk { call_id, .. } => Some(Effect::Answer {
@@ -133,7 +133,7 @@ fn answered(call_id: String) -> Effect {
     }
 }
 
-/// Asks the server for a pong, which proves that it has read what was written before.
+/// Sends a ping, whose pong proves that the server has read everything written before.
 pub(super) fn ping() -> Effect {
     Effect::Send(Frame::Text(r#"{"type":"ping"}"#.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The credentials and addresses, read once.
+//! Settings of an integration, parsed from its credentials and endpoints.
 
 use tieline_core::account::{Credentials, Endpoints, InvalidSetting};
 use tieline_core::connector::Context;
@@ -7,17 +7,17 @@ use url::Url;
 
 use super::manifest::{API_BASE, TOKEN_URL, WS_URL};
 
-/// What an integration's credentials and endpoints are, parsed.
+/// Parsed credentials and endpoints of an integration.
 pub(super) struct Settings {
-    /// Kept as text: it looks like a number and isn't one.
+    /// Stored as text: it looks like a number but isn't one.
     pub(super) app_id: String,
     pub(super) app_secret: Secret,
-    /// The person whose chat the credentials belong to, if the operator says so: only that chat may be sent files.
+    /// The owner of the credentials, if the operator configured it: files can be sent only to that chat.
     pub(super) owner_uid: Option<String>,
-    /// Where the socket leads, without the query.
+    /// URL of the socket, without the query.
     pub(super) ws_url: Url,
     pub(super) token_url: String,
-    /// Where files are sent.
+    /// Base URL for sending files.
     pub(super) api_base: String,
 }
 
@@ -33,7 +33,7 @@ impl Settings {
         let token_url = address(endpoints, "tokenUrl", TOKEN_URL)?;
         let api_base = match endpoints.get("apiBase") {
             Some(base) => base.trim_end_matches('/').to_owned(),
-            // A private deployment's token must not go to the public one.
+            // A private deployment's token must not be sent to the public one.
             None if endpoints.contains_key("tokenUrl") => token_url.origin().ascii_serialization(),
             None => API_BASE.to_owned(),
         };
@@ -47,7 +47,7 @@ impl Settings {
         })
     }
 
-    /// What this connector's `prepare` made. `None` only if another connector made it.
+    /// The settings that this connector's `prepare` created. `None` only if another connector's are in the context.
     pub(super) fn of<'a>(cx: &Context<'a>) -> Option<&'a Self> {
         cx.account.prepared.get()
     }
@@ -61,7 +61,7 @@ fn address(endpoints: &Endpoints, name: &'static str, default: &str) -> Result<U
     })
 }
 
-/// Whether a text is a user id: decimal digits, at most as many as 64 bits have.
+/// Whether a text is a user id: decimal digits, no more than a 64-bit number has.
 pub(super) fn is_uid(text: &str) -> bool {
     (1..=20).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())
 }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn files_go_where_tokens_come_from() {
+    fn files_are_sent_to_the_token_host() {
         let base = |endpoints| read(&[("appId", "1"), ("appSecret", "s")], endpoints).unwrap().api_base;
         assert_eq!(base(&[]), API_BASE);
         assert_eq!(

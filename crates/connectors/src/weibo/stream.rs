@@ -1,7 +1,7 @@
-//! The long connection: authorized by its address, kept alive by pings of its own.
+//! Long connection: authorized by its URL, kept alive by pings of its own.
 //!
-//! Whether the platform acknowledges what is written is not documented: its simulator does, and every server answers pings. A chunk counts as
-//! sent once an acknowledgement or the pong of a later ping proves that it was read; a connection that ends before leaves it in doubt.
+//! Whether the platform acknowledges frames is not documented: its simulator does, and every server answers pings. A chunk counts as sent
+//! once an acknowledgement or the pong of a later ping proves that it was read; a connection that ends before leaves its outcome unknown.
 //!
 //! See `src/client.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
 
@@ -16,26 +16,26 @@ use super::decode::{self, Heard};
 use super::receipts::{Receipts, ping};
 use super::settings::Settings;
 
-/// How often we ping.
+/// Interval of pings.
 const PING: Duration = Duration::from_secs(30);
-/// Without a pong for so long the connection is dead: a ping and ten seconds for its answer.
+/// Time without a pong after which the connection counts as dead: one ping interval and ten seconds.
 const PONG_WITHIN: Duration = Duration::from_secs(40);
-/// Nothing is delivered twice, so an event is worth a long try.
+/// Events are not redelivered, so storing them is tried for long.
 const STORED_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// Longest message: a picture of 10 MiB in base64, and its envelope.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
-/// The client's version, which the platform notes.
+/// Client version, which the platform logs.
 const VERSION: &str = concat!("tieline-", env!("CARGO_PKG_VERSION"));
-/// The wait after a close that means a wrong configuration: trying again soon changes nothing.
+/// Wait after a close that means wrong configuration: an earlier retry would not help.
 const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
 
-/// Close codes that we act on. Every other one is a fault that passes.
+/// Close codes that we act on. All others are transient faults.
 mod close {
     /// Invalid path, missing parameters, a token of another app.
     pub(super) const MISCONFIGURED: [u16; 3] = [4000, 4001, 4003];
     /// The token is not valid.
     pub(super) const INVALID_TOKEN: u16 = 4002;
-    /// The same in words, with whatever code.
+    /// Text that means the same with any code.
     pub(super) const INVALID_TOKEN_WORDS: &str = "invalid token";
 }
 
@@ -115,7 +115,7 @@ impl StreamSession for Session {
             ping_at: cx.now.after(PING),
             dead_at: cx.now.after(PONG_WITHIN),
         });
-        // The address has authorized us. A greeting may follow or not.
+        // The URL has authorized us. A greeting may or may not follow.
         vec![Effect::Up, Effect::Heard]
     }
 
@@ -173,7 +173,7 @@ impl StreamSession for Session {
     }
 
     fn on_stored(&mut self, _token: u64, _cx: &Context<'_>) -> Vec<Effect> {
-        // The platform wants no acknowledgement.
+        // The platform expects no acknowledgement.
         Vec::new()
     }
 

@@ -1,4 +1,4 @@
-//! The shared protocol vectors, through the connector's public face.
+//! The shared protocol vectors, through the connector's public interface.
 
 use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
@@ -123,11 +123,11 @@ fn accepted_frames_are_delivered() {
 }
 
 #[test]
-fn hostile_frames_deliver_nothing_and_end_nothing() {
+fn hostile_frames_are_ignored_and_keep_the_connection() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("hostile") {
-        // Whether a message came before is for the ledger to know.
+        // Duplicates are detected by the ledger.
         if vector.get("precondition").is_some() {
             continue;
         }
@@ -143,7 +143,7 @@ fn hostile_frames_deliver_nothing_and_end_nothing() {
             .collect();
         let outcome = match (&vector["expect"]["outcome"], effects.len()) {
             (outcome, 1) if outcome == "heartbeat" => outcome.clone(),
-            // It confirms a chunk, if one was written.
+            // Confirms a chunk, if one was written.
             (outcome, 1) if vector["expect"]["reason"] == "ack" => outcome.clone(),
             (_, 1) => panic!("{}: {effects:?}", vector["id"]),
             _ if sent == [vector["response"].clone()] => json!("respond"),
@@ -157,7 +157,7 @@ fn hostile_frames_deliver_nothing_and_end_nothing() {
 }
 
 #[test]
-fn tokens_are_read_and_their_refusals_told_apart() {
+fn token_responses_and_refusals_are_classified() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("tokens") {
@@ -182,7 +182,7 @@ fn tokens_are_read_and_their_refusals_told_apart() {
             ("permanent_error", Err(TokenError::Refused { .. })) => {
                 assert!(matches!(probed, Err(TokenError::Refused { .. })));
             }
-            // When it is tried again is for the supervisor to say.
+            // The supervisor decides when to retry.
             ("retry", Err(TokenError::Unavailable { .. })) => {}
             (_, read) => panic!("{}: {read:?}", vector["id"]),
         }
@@ -202,7 +202,7 @@ fn token_request_names_the_app_as_text() {
 }
 
 #[test]
-fn replies_go_out_as_the_vectors_say() {
+fn replies_match_the_vectors() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("outbound") {
@@ -249,7 +249,7 @@ fn replies_go_out_as_the_vectors_say() {
             frames.push(call.frame);
             progress = on_success;
         }
-        // The message's id is ours to choose, and one for all of its chunks.
+        // We choose the message's id; all of its chunks have the same.
         let id = frames[0]["payload"]["messageId"].clone();
         let mut expected = vector["frames"].clone();
         for frame in expected.as_array_mut().unwrap() {
@@ -260,7 +260,7 @@ fn replies_go_out_as_the_vectors_say() {
 }
 
 #[test]
-fn closes_lead_to_what_the_vectors_say() {
+fn close_codes_are_handled_as_in_the_vectors() {
     let account = account();
     let cx = context(&account);
     for vector in vectors("close") {
@@ -284,7 +284,7 @@ fn closes_lead_to_what_the_vectors_say() {
 }
 
 #[test]
-fn refused_handshakes_ask_for_another_token() {
+fn refused_handshakes_request_another_token() {
     let account = account();
     let refused = |status| {
         Weibo

@@ -1,4 +1,4 @@
-//! Access tokens. They authorize the socket's handshake and the sending of files.
+//! Access tokens, for the socket's handshake and for sending files.
 //!
 //! See `src/token.ts` of [`wecode-ai/openclaw-weibo`](https://github.com/wecode-ai/openclaw-weibo).
 
@@ -12,11 +12,11 @@ use tieline_core::secret::Secret;
 use super::api_error;
 use super::settings::Settings;
 
-/// How long the answer may take.
+/// Timeout of the token call.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// So long before its end a token is renewed.
+/// A token is renewed this long before it expires.
 const RENEWAL: Duration = Duration::from_secs(60);
-/// Lifetime of a token whose answer doesn't say it: the shortest one that was seen.
+/// Lifetime of a token whose response doesn't contain it: the shortest one that was observed.
 const LIFETIME_S: u64 = 3600;
 
 /// See [`TokenExchange`].
@@ -48,7 +48,7 @@ impl TokenExchange for Tokens {
     }
 }
 
-/// The token in an answer, and how long it lives.
+/// The token in a response, and its lifetime.
 pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError> {
     let ApiAnswer::Answered { status, .. } = answer else {
         let code = "unreachable".to_owned();
@@ -61,7 +61,7 @@ pub(super) fn read(answer: &ApiAnswer) -> Result<(Secret, Duration), TokenError>
         (status, _) if api_error::is_passing(*status) => Err(TokenError::Unavailable {
             code: api_error::code(*status, &body),
         }),
-        // Success without a token: the wrong address, or credentials that are none.
+        // Success without a token: the URL or the credentials are wrong.
         (200..=299, None) if api_error::code_in(&body).unwrap_or(0) == 0 => Err(TokenError::Refused {
             code: "no_token".to_owned(),
         }),

@@ -18,7 +18,7 @@ pub(super) struct ServerFrame<'a> {
     pub(super) payload: Option<&'a RawValue>,
 }
 
-/// The payload of a frame of type `message`. Some clients know its fields in snake case too.
+/// The payload of a frame of type `message`. Some clients accept its fields in snake case too.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Payload<'a> {
@@ -116,8 +116,8 @@ pub(super) struct Source {
     pub(super) data: String,
 }
 
-/// What the person said in `input`, in order. Items of other roles could be forged instructions: they are skipped, like parts that
-/// have another shape.
+/// The content of the user's items in `input`, in order. Items of other roles could be forged instructions, so they are skipped, like
+/// malformed parts.
 pub(super) fn contents(input: &RawValue) -> Vec<Content> {
     let items: Vec<&RawValue> = serde_json::from_str(input.get()).unwrap_or_default();
     let items = items.into_iter().filter_map(object::<Item<'_>>);
@@ -125,13 +125,13 @@ pub(super) fn contents(input: &RawValue) -> Vec<Content> {
     persons.flat_map(|item| item.content).filter_map(object).collect()
 }
 
-/// Reads an object. An array of its fields in order is none, whatever the deserializer accepts.
+/// Parses an object. An array of field values is refused, although the deserializer would accept it.
 pub(super) fn object<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
     let text = value.get();
     text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// JSON without the white space between its values.
+/// JSON without white space between values.
 pub(super) fn compact(json: &str) -> String {
     let (mut in_text, mut escaped) = (false, false);
     let keep = |c: &char| {
@@ -146,7 +146,7 @@ pub(super) fn compact(json: &str) -> String {
     json.chars().filter(keep).collect()
 }
 
-/// A frame of ours that adds `text` to a message.
+/// An outgoing frame that appends `text` to a message.
 pub(super) fn send_message(to: &str, message: &str, chunk: u32, text: &str, done: bool) -> Value {
     let payload = json!({ "toUserId": to, "text": text, "messageId": message, "chunkId": chunk, "done": done });
     json!({ "type": "send_message", "payload": payload })
@@ -157,13 +157,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_white_space_between_values_goes() {
+    fn only_white_space_between_values_is_removed() {
         let json = "[ {\"a b\" : \"c \\\" d\\\\\" , \"e\":\n1 } ]";
         assert_eq!(compact(json), "[{\"a b\":\"c \\\" d\\\\\",\"e\":1}]");
     }
 
     #[test]
-    fn parts_of_another_shape_are_skipped() {
+    fn malformed_parts_are_skipped() {
         let input = r#"[{"type":"message","role":"user","content":[{"type":"input_text","text":"a"},{"type":"input_video"},7,
             ["input_text","b"]]}, 5, {"type":"message","role":"system","content":[{"type":"input_text","text":"c"}]}]"#;
         let raw: &RawValue = serde_json::from_str(input).unwrap();

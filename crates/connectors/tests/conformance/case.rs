@@ -1,4 +1,4 @@
-//! The shape of a vector, and the values of its placeholders.
+//! Format of a vector, and values of its placeholders.
 
 use std::collections::BTreeMap;
 
@@ -17,33 +17,33 @@ use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyFile, ReplyHandle
 use tieline_core::stream::{Frame, SocketAddress};
 use tieline_core::timestamp::Timestamp;
 
-/// One vector. Which fields count depends on the file's kind; a field that no kind knows is a mistake.
+/// One vector. The file's kind decides which fields are used; a field unknown to every kind is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Case {
     pub name: String,
-    /// Where the facts come from: a page of the vendor, a capture.
+    /// Source of the facts: a page of the vendor, a capture.
     #[serde(rename = "source")]
     _source: String,
     pub now: Timestamp,
     pub account: AccountCase,
-    /// 32 bytes in hex; sevens if absent.
+    /// 32 bytes in hex; all 7 if absent.
     pub random: Option<String>,
     pub welcome: Option<String>,
-    /// What becomes of what isn't said to the bot: `kept` or `answered`; else it is ignored.
+    /// What happens to messages that don't address the bot: `kept` or `answered`; ignored if absent.
     pub unaddressed: Option<String>,
-    /// receive: what the platform sends.
+    /// receive: the request from the platform.
     pub request: Option<RequestCase>,
-    /// receive: the record that the bridge finds for `Answer::Polled`.
+    /// receive: the reply record that the bridge has for `Answer::Polled`.
     pub reply: Option<ReplyCase>,
-    /// compose, classify: what the chat should show. A step may change some of it.
+    /// compose, classify: the desired state of the chat. A step may change parts of it.
     #[serde(default)]
     pub wanted: Value,
     pub target: Option<TargetCase>,
-    /// classify: rows of answers to the call that `deliver` makes. compose, stream: what happens, in order.
+    /// classify: rows of responses to the call that `deliver` makes. compose, stream: the steps, in order.
     #[serde(default)]
     pub steps: Vec<StepCase>,
-    /// stream: where the socket leads.
+    /// stream: the URL of the socket.
     pub address: Option<AddressCase>,
     #[serde(default)]
     pub expect: Value,
@@ -71,10 +71,10 @@ pub(crate) struct RequestCase {
     query: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// A string is sent as it is, anything else as JSON.
+    /// A string is sent unchanged, anything else as JSON.
     #[serde(default)]
     body: Value,
-    /// Bytes that are not text.
+    /// A binary body.
     body_hex: Option<String>,
 }
 
@@ -126,7 +126,7 @@ struct PulledCase {
     closed: Option<Progress>,
 }
 
-/// Text as it is, or something short many times.
+/// Literal text, or a short text repeated many times.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -173,33 +173,33 @@ struct ChatCase {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StepCase {
     pub now: Option<Timestamp>,
-    /// compose: fields of `wanted` that change here, and stay changed.
+    /// compose: fields of `wanted` that change here, for this and later steps.
     #[serde(default)]
     pub wanted: Value,
-    /// compose, classify: what the platform answers to the call.
+    /// compose, classify: the platform's response to the call.
     pub answer: Option<AnswerCase>,
-    /// compose, classify: what `classify` says.
+    /// compose, classify: the verdict of `classify`.
     pub verdict: Option<Value>,
     /// stream: the socket opens.
     #[serde(default)]
     pub open: bool,
-    /// stream: a frame comes.
+    /// stream: a frame arrives.
     pub frame: Option<FrameCase>,
-    /// stream: the time of `wake_at` has come.
+    /// stream: the time of `wake_at` is reached.
     #[serde(default)]
     pub time: bool,
-    /// stream: the events of this token are in the queue.
+    /// stream: the events of this token are stored in the queue.
     pub stored: Option<u64>,
-    /// stream: a runner wants something sent.
+    /// stream: a runner sends a call.
     pub call: Option<CallCase>,
-    /// stream: the answer to the call of a long poll.
+    /// stream: the response to a long poll's call.
     pub fetched: Option<AnswerCase>,
     /// stream: the platform closes the socket with this code.
     pub closed: Option<u16>,
-    /// stream: we are about to close.
+    /// stream: we are about to close the connection.
     #[serde(default)]
     pub close: bool,
-    /// stream: when the session wants to be woken after this step.
+    /// stream: the time at which the session wants to be woken after this step.
     pub wake_at: Option<Timestamp>,
     /// compose: the step of `deliver`. stream: the effects.
     #[serde(default)]
@@ -231,7 +231,7 @@ pub(crate) enum AnswerCase {
 pub(crate) struct AnsweredCase {
     status: Option<u16>,
     retry_after_s: Option<u64>,
-    /// A string is the body as it is, anything else is JSON.
+    /// A string is the body itself, anything else is JSON.
     #[serde(default)]
     body: Value,
 }
@@ -350,7 +350,7 @@ impl ReplyCase {
     }
 }
 
-/// What [`DesiredReply`] borrows from.
+/// Owned data that a [`DesiredReply`] borrows.
 pub(crate) struct WantedOwned {
     reply: ReplyId,
     case: WantedCase,
@@ -358,7 +358,7 @@ pub(crate) struct WantedOwned {
 }
 
 impl WantedOwned {
-    /// Without `reply` the reply is the one that the account's mint makes for the target's message.
+    /// Without `reply`, the reply's id is the one that the account derives from the target's message.
     pub(crate) fn new(wanted: &Value, target: &ReplyTarget, account: &Account) -> Result<Self, String> {
         let mut case = WantedCase::deserialize(wanted).map_err(|error| format!("wanted: {error}"))?;
         let reply = case.reply.take();

@@ -1,4 +1,4 @@
-//! Vectors whose bytes are changed on the way: nothing that a platform sends, and nothing that a connector may die of.
+//! Fuzzing with mutated vectors: input that no platform sends, but that must not make a connector panic.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ use tieline_core::stream::Frame;
 use crate::case::{Case, StepCase};
 use crate::walk;
 
-/// What reads numbers, texts and structures is most easily surprised by.
+/// Byte sequences that are most likely to confuse parsers of numbers, texts and structures.
 const SURPRISES: [&[u8]; 8] = [
     b"null",
     b"-1",
@@ -27,7 +27,7 @@ const SURPRISES: [&[u8]; 8] = [
     b"\xff",
 ];
 
-/// A vector of something that comes in.
+/// A vector of incoming data.
 struct Vector {
     kind: &'static str,
     connector: &'static dyn Connector,
@@ -58,7 +58,7 @@ fn cases(path: &Path) -> Vec<Value> {
     }
 }
 
-/// One change: where, what, and a byte for it.
+/// One mutation: position, kind, and a byte for it.
 type Change = (Index, u8, u8);
 
 fn mangle(bytes: &mut Vec<u8>, changes: &[Change]) {
@@ -115,7 +115,7 @@ fn receive(connector: &dyn Connector, case: &Case, place: Index, changes: &[Chan
         0 => request.query = mangled_text(request.query, changes),
         _ => mangle(&mut request.body, changes),
     }
-    // Whatever it is: an event, or why there is none.
+    // Any result is fine: an event, or the reason for none.
     let _ = connector.receive(&request, &cx);
 }
 
@@ -154,7 +154,7 @@ fn stream(connector: &dyn Connector, case: &Case, place: Index, changes: &[Chang
 }
 
 proptest! {
-    // `PROPTEST_CASES=1000000` tries more.
+    // `PROPTEST_CASES=1000000` runs more cases.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(6000)))]
 
     #[test]

@@ -119,7 +119,7 @@ pub(crate) fn answer(answer: &Answer) -> Value {
     }
 }
 
-/// A body that is JSON shows twice: as `body` and as `json`.
+/// A JSON body is shown twice: as `body` and as `json`.
 pub(crate) fn webhook_answer(answer: &WebhookAnswer) -> Value {
     json!({
         "status": answer.status,
@@ -304,7 +304,7 @@ pub(crate) fn effect(effect: &Effect) -> Value {
     }
 }
 
-/// A text frame that is JSON shows twice: as `text` and as `json`.
+/// A text frame with JSON is shown twice: as `text` and as `json`.
 fn frame(frame: &Frame) -> Value {
     match frame {
         Frame::Text(text) => json!({ "text": text, "json": serde_json::from_str::<Value>(text).ok() }),
@@ -320,7 +320,8 @@ fn api_answer(answer: &ApiAnswer) -> Value {
     }
 }
 
-/// Where `actual` differs from `expected`. Fields that `expected` doesn't name are free; null is also "absent"; `"*"` is anything else.
+/// The first difference between `actual` and `expected`. Fields that `expected` omits are ignored; null also matches absence; `"*"` matches
+/// any other value.
 pub(crate) fn difference(expected: &Value, actual: &Value) -> Option<String> {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => expected.iter().find_map(|(key, value)| {

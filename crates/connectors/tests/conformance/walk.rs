@@ -1,4 +1,4 @@
-//! Plays one vector. `Err` says where it went wrong; `Ok` what was seen, for the list of what each folder must show.
+//! Executes one vector. `Err` says what failed; `Ok` what it covered, for the list of what each folder must cover.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tieline_core::stream::{Begin, Effect, SocketAddress, StreamSession};
 use crate::case::{Case, StepCase, WantedOwned};
 use crate::show;
 
-/// Words for what a vector has shown: `text`, `part`, `rejected`, `accepted`, ...
+/// Words for what a vector has covered: `text`, `part`, `rejected`, `accepted`, ...
 pub(crate) type Seen = Vec<String>;
 
 pub(crate) fn play(kind: &str, connector: &dyn Connector, case: Case) -> Result<Seen, String> {
@@ -81,7 +81,7 @@ fn receive(connector: &dyn Connector, mut case: Case, account: &Account) -> Resu
     Ok(seen)
 }
 
-/// What a poll is answered, and what it closes with, as the bridge does it.
+/// The response to a poll, and the final state that it stores, as in the bridge.
 fn poll(connector: &dyn Connector, newest: &PollRequest, mut reply: Option<ReplyView>, cx: &Context<'_>) -> Value {
     if let Some(reply) = reply.as_mut().filter(|reply| reply.closed.is_none()) {
         reply.closed = connector
@@ -96,7 +96,7 @@ fn poll(connector: &dyn Connector, newest: &PollRequest, mut reply: Option<Reply
     shown
 }
 
-/// The wanted of a step: the case's, with the step's changes, which stay for the steps after it.
+/// Applies a step's changes to the desired state, for this and later steps.
 fn change(wanted: &mut Value, step: &StepCase) {
     if let (Value::Object(wanted), Value::Object(changes)) = (wanted, &step.wanted) {
         wanted.extend(changes.clone());
@@ -107,7 +107,7 @@ fn target(case: &Case, account: &Account) -> Result<ReplyTarget, String> {
     Ok(case.target.as_ref().ok_or("`target` is missing")?.build(account))
 }
 
-/// Progress as another process finds it.
+/// Progress as another process reads it.
 fn stored(progress: &Progress) -> Result<Progress, String> {
     let text = serde_json::to_string(progress).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
@@ -149,7 +149,7 @@ fn compose(connector: &dyn Connector, case: &Case, account: &Account) -> Result<
     Ok(seen)
 }
 
-/// Each step is one answer to the same first call.
+/// Each step is a response to the same first call.
 fn classify(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
     let to = target(case, account)?;
     let owned = WantedOwned::new(&case.wanted, &to, account)?;
@@ -177,7 +177,7 @@ fn classify(connector: &dyn Connector, case: &Case, account: &Account) -> Result
     Ok(seen)
 }
 
-/// Without steps `expect` is the beginning: `{begin, address}`, the latter read from the `answer` of the only step, if any.
+/// Without steps, `expect` describes the begin: `{begin, address}`, the latter read from the `answer` of the only step, if any.
 fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<Seen, String> {
     let protocol = connector.stream().ok_or("the connector has no long connection")?;
     let cx = case.context(account, None);
@@ -212,7 +212,7 @@ fn stream(connector: &dyn Connector, case: &Case, account: &Account) -> Result<S
     Ok(seen)
 }
 
-/// Where the connection of a case leads. `None`: its steps are answers to the call that asks for it.
+/// The socket address of a case's connection. `None`: its steps are responses to the call that requests the address.
 pub(crate) fn address(case: &Case, begin: Begin) -> Option<SocketAddress> {
     match (&case.address, begin) {
         (Some(address), _) => Some(address.build()),
@@ -226,7 +226,7 @@ pub(crate) fn address(case: &Case, begin: Begin) -> Option<SocketAddress> {
     }
 }
 
-/// Rows of answers to the call that asks for the address.
+/// Rows of responses to the call that requests the address.
 fn begin_by_asking(
     protocol: &dyn tieline_core::stream::StreamProtocol,
     case: &Case,
@@ -281,7 +281,7 @@ pub(crate) fn drive(
     Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `fetched`, `closed`, `close`")
 }
 
-/// The vectors of a file: one, or a list.
+/// The vectors in a file: one, or a list.
 pub(crate) fn read(text: &str) -> Result<Vec<Case>, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let cases = match value {

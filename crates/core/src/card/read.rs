@@ -1,4 +1,4 @@
-//! Reads a card strictly, field by field, so that each mistake is reported with its place.
+//! Reads a card strictly, field by field, so that each mistake is reported with its path.
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -30,10 +30,10 @@ pub enum CardError {
     /// A field that cards don't have.
     #[error("{0} is not a field of a card")]
     Unknown(String),
-    /// A field is missing or can't be what it claims.
+    /// A field is missing or invalid.
     #[error("{field} {reason}")]
     Field {
-        /// Where, as in `card.buttons[2].url`.
+        /// Its path, as in `card.buttons[2].url`.
         field: String,
         /// What is wrong with it, to follow the name in a sentence.
         reason: String,
@@ -81,7 +81,7 @@ fn button(path: String, value: &Value, allow_http: bool) -> Result<Button, CardE
     Ok(Button { text, action })
 }
 
-/// The button of a choice that an agent offers. `None` if it doesn't fit one.
+/// The button for a choice that an agent offers. `None` if it exceeds the limits of a button.
 pub(super) fn choice(choice: &str) -> Option<Button> {
     let text = choice.trim();
     let fits = !text.is_empty() && text.chars().count() <= MAX_LABEL && !text.contains(char::is_control);
@@ -91,7 +91,7 @@ pub(super) fn choice(choice: &str) -> Option<Button> {
     })
 }
 
-/// An object whose fields are taken one by one.
+/// An object whose fields are removed one by one.
 struct Object<'a> {
     path: String,
     rest: Map<String, Value>,
@@ -120,7 +120,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A field. `null` is none.
+    /// Removes a field. `null` counts as absent.
     fn take(&mut self, name: &str) -> Option<&'a Value> {
         self.rest.remove(name);
         self.whole.get(name).filter(|value| !value.is_null())
@@ -193,7 +193,7 @@ impl<'a> Object<'a> {
             .collect()
     }
 
-    /// Nothing may be left.
+    /// Fails if a field is left.
     fn end(self) -> Result<(), CardError> {
         match self.rest.into_iter().next() {
             Some((name, _)) => Err(CardError::Unknown(format!("{}.{name}", self.path))),

@@ -111,7 +111,7 @@ fn choices_that_fit_become_buttons() {
 }
 
 #[test]
-fn block_stands_outside_of_open_code() {
+fn block_is_appended_outside_of_open_code() {
     assert_eq!(below("", "b"), "b");
     assert_eq!(below("a\n", "b"), "a\n\n\nb");
     assert_eq!(below("```\na", "b"), "```\na\n```\n\nb");

@@ -6,7 +6,7 @@ use crate::http_types::{AccessToken, ApiAnswer, HttpCall};
 
 /// Exchange of credentials for short-lived access tokens.
 pub trait TokenExchange: Sync {
-    /// The call that gets one.
+    /// The call that requests a token.
     fn request(&self, cx: &Context<'_>) -> HttpCall;
 
     /// Reads the answer.
@@ -19,13 +19,13 @@ pub trait TokenExchange: Sync {
 /// Why there is no access token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The credentials are wrong: asking again changes nothing.
+    /// The credentials are wrong: a retry changes nothing.
     #[error("the platform refuses the credentials: code {code}")]
     Refused {
         /// The platform's code.
         code: String,
     },
-    /// A passing fault.
+    /// A transient failure.
     #[error("no access token: {code}")]
     Unavailable {
         /// The platform's code, or what happened.
@@ -33,13 +33,13 @@ pub enum TokenError {
     },
 }
 
-/// A call that shows whether the credentials work, and how its answer is read.
+/// A call that shows whether the credentials work, and the reader of its answer.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// The call. It changes nothing on the platform.
     pub call: HttpCall,
-    /// Reads the answer: facts about the bot (its own id, by which mentions of it are recognized, say). They are kept beside the
-    /// credentials and passed to [`super::Connector::prepare`] from then on; connectors must work, if less well, without them.
+    /// Reads the answer: facts about the bot (its own id, by which mentions of it are recognized, say). They are stored beside the
+    /// credentials and passed to [`super::Connector::prepare`] from then on; connectors must work without them, if less well.
     pub read: fn(&ApiAnswer) -> Result<Credentials, TokenError>,
     /// Whether such a fact is still unknown, so that messages are read less well than they could be.
     pub is_needed: bool,

@@ -1,4 +1,4 @@
-//! Files of answers that are sent as the platform's own pictures and files, one after the other, once the text is shown.
+//! Files of answers sent as native pictures and files of the platform, one by one, once the text is shown.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ use crate::http_types::{ApiAnswer, HttpCall};
 use crate::ids::ReplyId;
 use crate::reply::{ComposeError, Progress, ReplyFile, ReplyTarget};
 
-/// Sends files of answers as the platform's own. A file that isn't sent so is a link with its name.
+/// Sends files of answers as native files. A file that isn't sent that way is a link with its name.
 pub trait FileSender: Sync {
-    /// Whether files can be sent there. `false`: all of them are links.
+    /// Whether files can be sent to this target. `false`: all of them are links.
     fn reaches(&self, to: &ReplyTarget, cx: &Context<'_>) -> bool {
         let _ = (to, cx);
         true
     }
 
-    /// The next call on the way from `progress` of this file to the chat showing it.
+    /// The next call from `progress` of this file towards the chat showing it.
     ///
     /// # Errors
-    /// [`ComposeError`] if no call can get there: the file is then a link.
+    /// [`ComposeError`] if no call can show it: the file is then a link.
     fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError>;
 
-    /// Classifies the answer to such a call. What is refused for good ([`Verdict::Refused`]) refuses this form of the file only.
+    /// Classifies the answer to such a call. [`Verdict::Refused`] refuses only this form of the file.
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict;
 }
 
@@ -30,33 +30,33 @@ pub trait FileSender: Sync {
 pub struct FileCall {
     /// The call.
     pub call: HttpCall,
-    /// The file's progress once the platform has accepted it, but for the ids that its answer brings.
+    /// The file's progress once the platform has accepted it, without the ids from its answer.
     pub on_success: Progress,
-    /// Whether the chat shows the file then: `on_success` is not looked at again.
+    /// Whether the chat shows the file after this call: then `on_success` is not read again.
     pub is_last: bool,
 }
 
-/// A file that is to be sent.
+/// A file to be sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OutgoingFile<'a> {
     /// The reply that it belongs to.
     pub reply: &'a ReplyId,
-    /// Where it is sent.
+    /// The target.
     pub to: &'a ReplyTarget,
     /// Its number among the reply's files.
     pub number: usize,
-    /// For which redrive of its message the reply is shown: another one sends the file again.
+    /// The redrive of its message for which the reply is shown: another redrive sends the file again.
     pub redrive: u32,
     /// The file.
     pub file: &'a ReplyFile,
-    /// What it is sent as.
+    /// The form in which it is sent.
     pub form: FileForm,
-    /// Most bytes that it may have in that form.
+    /// Most bytes allowed in that form.
     pub max_bytes: usize,
 }
 
 impl OutgoingFile<'_> {
-    /// A text that no other file, and no other form of this one, has: idempotency keys are derived from it.
+    /// A text unique to this file and form: idempotency keys are derived from it.
     #[must_use]
     pub fn subject(&self) -> String {
         let Self {
@@ -70,7 +70,7 @@ impl OutgoingFile<'_> {
     }
 }
 
-/// What a file is sent as.
+/// The form in which a file is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileForm {
@@ -80,18 +80,18 @@ pub enum FileForm {
     File,
 }
 
-/// What a mode sends as the platform's own pictures and files.
+/// Which files a mode sends as native pictures and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SentFiles {
     /// Pictures. `None`: they are sent as files.
     pub picture: Option<FileLimit>,
     /// Files. `None`: they are links.
     pub file: Option<FileLimit>,
-    /// Where the numbers come from. Empty where nothing is sent.
+    /// Source of the numbers. Empty where nothing is sent.
     pub source: &'static str,
 }
 
-/// Which files are sent in a form.
+/// Limits of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileLimit {
     /// Most bytes.
@@ -101,14 +101,14 @@ pub struct FileLimit {
 }
 
 impl SentFiles {
-    /// Nothing: all files are links.
+    /// No native files: all files are links.
     pub const NONE: Self = Self {
         picture: None,
         file: None,
         source: "",
     };
 
-    /// The forms in which `file` may be sent, the best one first, with the most bytes that each takes.
+    /// The forms in which `file` may be sent, the best one first, with the most bytes allowed in each.
     pub fn forms(&self, file: &ReplyFile) -> impl Iterator<Item = (FileForm, usize)> {
         let mime = mime(file);
         let is_picture = mime.starts_with("image/");
@@ -122,7 +122,7 @@ impl SentFiles {
     }
 }
 
-/// MIME types by the end of a name, for files whose agent tells none.
+/// MIME types by file name extension, for files whose agent gives none.
 const BY_NAME: &[(&str, &str)] = &[
     ("png", "image/png"),
     ("jpg", "image/jpeg"),
@@ -144,7 +144,7 @@ const BY_NAME: &[(&str, &str)] = &[
     ),
 ];
 
-/// The MIME type of a file, without parameters: as the agent tells it, else by the end of its name or address.
+/// The MIME type of a file, without parameters: as the agent says, else by the extension of its name or address.
 fn mime(file: &ReplyFile) -> String {
     let told = file
         .mime
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn type_that_is_not_told_is_read_from_name_or_address() {
+    fn missing_type_is_derived_from_name_or_address() {
         let mime_of = |url: &str, name: &str, told: &str| {
             mime(&ReplyFile {
                 url: url.into(),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn picture_that_is_none_for_the_platform_is_a_file() {
+    fn picture_of_an_unsupported_type_is_a_file() {
         let all = SentFiles {
             picture: Some(FileLimit {
                 max_bytes: 1,

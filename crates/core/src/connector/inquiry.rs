@@ -1,8 +1,8 @@
-//! What a platform can be asked, or has told, about why a bot hears less than it could.
+//! Calls that ask a platform why a bot receives less than it could, and what they report.
 
 use crate::http_types::{ApiAnswer, HttpCall};
 
-/// A question to which address the platform delivers, and how its answer is read.
+/// A call that asks for the platform's delivery address, and the reader of its answer.
 #[derive(Debug, Clone)]
 pub struct AddressQuestion {
     /// The call. It changes nothing on the platform.
@@ -11,7 +11,7 @@ pub struct AddressQuestion {
     pub read: fn(&ApiAnswer) -> Option<String>,
 }
 
-/// A question which of the permissions in the manifest the bot doesn't have, and how its answer is read.
+/// A call that asks which permissions of the manifest the bot lacks, and the reader of its answer.
 #[derive(Debug, Clone)]
 pub struct PermissionQuestion {
     /// The call. It changes nothing on the platform.
@@ -20,11 +20,11 @@ pub struct PermissionQuestion {
     pub read: fn(&ApiAnswer) -> Option<Vec<&'static str>>,
 }
 
-/// Messages that a platform keeps from a bot because of one of its settings there.
+/// Messages that a platform withholds from a bot because of one of its settings there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
-    /// What is said in groups, but for commands, replies to the bot and mentions of it.
+    /// Group messages except commands, replies to the bot and mentions of it.
     GroupMessages,
-    /// The text of what is said in groups without a mention of the bot.
+    /// The text of group messages without a mention of the bot.
     UnmentionedText,
 }

@@ -9,22 +9,22 @@ use crate::budget::Budget;
 use crate::split::TextLimit;
 use crate::thinking_display::ReasoningDetail;
 
-/// Facts about a platform. Abilities are data, so that nothing outside the folder asks for a platform's name.
+/// Facts about a platform. Abilities are data, so that no code outside the folder needs the platform's name.
 #[derive(Debug, Clone, Copy)]
 pub struct Manifest {
-    /// The word used in the API and in addresses.
+    /// The name used in the API and in addresses.
     pub platform: &'static str,
-    /// The name people know.
+    /// The display name.
     pub name: &'static str,
-    /// Where the vendor documents it.
+    /// The vendor's documentation.
     pub docs: &'static str,
-    /// Who proves that a request is genuine.
+    /// How requests are authenticated.
     pub proof: Proof,
     /// The header, in lower case, that says in how many seconds a limit is reset, where that isn't `Retry-After`.
     pub rate_hint: Option<&'static str>,
-    /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't state.
+    /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't document.
     pub media_is_short_lived: bool,
-    /// Whether tasks are made outside only and bound to the chat from there, as the platform's own task systems do it.
+    /// Whether tasks can only be created outside and bound to the chat from there, as in the platform's own task systems.
     pub tasks_from_outside: bool,
     /// Connection modes, the recommended one first.
     pub modes: &'static [ModeManifest],
@@ -38,12 +38,12 @@ impl Manifest {
     }
 }
 
-/// Who proves that a request is genuine.
+/// How requests are authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// The connector, by the platform's signature.
+    /// By the connector, with the platform's signature.
     Platform,
-    /// The bridge, by an operator's token: our own channel.
+    /// By the bridge, with an operator's token: our own channel.
     Operator,
 }
 
@@ -62,11 +62,11 @@ pub struct ModeManifest {
     pub permissions: &'static [&'static str],
     /// How a reply reaches the chat. See [`ModeManifest::delivery_with`].
     pub delivery: Delivery,
-    /// What becomes of the replies of messages that were merged into a later one.
+    /// How the replies of messages that were merged into a later one are closed.
     pub merged: Merged,
-    /// The sign of a message that waits behind a running answer.
+    /// The waiting sign of a message behind a running answer.
     pub waiting_sign: WaitingSign,
-    /// How much of an agent's reasoning an integration shows that doesn't say.
+    /// How much of an agent's reasoning is shown if the integration doesn't set it.
     pub reasoning: ReasoningDetail,
     /// Limits on what we send.
     pub budget: Budget,
@@ -74,15 +74,15 @@ pub struct ModeManifest {
     pub welcome: Option<TextLimit>,
     /// Whether a new connection may be opened before the old one is closed. `false` where the platform kicks the old one.
     pub two_sockets: bool,
-    /// Whether the platform delivers what is said in groups without mentioning the bot, to a bot that may read it.
+    /// Whether the platform delivers group messages without a mention to a bot that may read them.
     pub hears_groups: bool,
-    /// Whether the bot can speak without being asked.
+    /// Whether the bot can send messages that answer none.
     pub proactive: bool,
-    /// Which buttons of cards its connector shows as buttons.
+    /// Which buttons of cards its connector shows as native buttons.
     pub buttons: CardButtons,
-    /// What of an agent's files is sent as the platform's own ([`super::Connector::files`]). The others are links.
+    /// Which files of agents are sent as native files ([`super::Connector::files`]). The others are links.
     pub sent_files: SentFiles,
-    /// Whether credentials are obtained by scanning a code instead of being typed in.
+    /// Whether credentials are obtained by scanning a QR code instead of being typed in.
     pub login: bool,
 }
 
@@ -101,14 +101,14 @@ impl ModeManifest {
     }
 }
 
-/// Which buttons of cards are shown as buttons. The others are lines of the text.
+/// Which buttons of cards are shown as native buttons. The others are lines of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CardButtons {
     /// None.
     None,
     /// Those that open an address.
     Links,
-    /// All: a click on one that says something to the agent is reported.
+    /// All: a click on one that sends a text to the agent is reported.
     All,
 }
 
@@ -117,9 +117,9 @@ pub enum CardButtons {
 pub struct Field {
     /// Its name in `credentials`.
     pub name: &'static str,
-    /// Whether it is masked in every answer.
+    /// Whether it is masked in every response.
     pub secret: bool,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub required: bool,
     /// One sentence: where to find it on the platform.
     pub help: Bilingual,
@@ -137,28 +137,28 @@ pub struct EndpointField {
 /// How a reply reaches the chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// We call the platform.
+    /// We call the platform (push).
     Push,
-    /// The platform asks for the newest state; what it can't fetch in time is pushed.
+    /// The platform polls for the newest state; what it can't poll in time is pushed.
     Pull {
-        /// How long after the message the platform asks.
+        /// How long after the message the platform polls.
         lifetime: Duration,
-        /// Whether something can be pushed when the platform has stopped asking.
+        /// Whether a push is possible after the platform has stopped polling.
         push_after: bool,
     },
-    /// Push, for an integration that sets this endpoint; without it the platform asks for the newest state.
+    /// Push, for an integration that sets this endpoint; without it the platform polls for the newest state.
     PushTo {
         /// The endpoint's name.
         endpoint: &'static str,
-        /// How long after the message the platform asks.
+        /// How long after the message the platform polls.
         lifetime: Duration,
     },
 }
 
-/// What becomes of the replies of messages that were merged into a later one.
+/// How the replies of messages that were merged into a later one are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merged {
-    /// Nothing was shown for them, so nothing needs closing.
+    /// Nothing is shown for them, so nothing needs closing.
     Nothing,
     /// Each closes with a short "answered below".
     Note,
@@ -166,12 +166,12 @@ pub enum Merged {
     SameAnswer,
 }
 
-/// The sign that a message waits behind a running answer. It is the connector's thinking sign, shown early.
+/// The sign that a message waits behind a running answer: the connector's thinking sign, shown early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitingSign {
-    /// None: the platform has no quiet one, or the running answer's sign stands for the whole chat.
+    /// None: the platform has no quiet sign, or the running answer's sign covers the whole chat.
     Nothing,
-    /// A mark on the message. A final reply that says nothing removes it without a word, where the chat shows nothing else of it.
+    /// A mark on the message. A final reply without text removes it silently, if the chat shows nothing else of the reply.
     Mark,
     /// A bubble, which must end with some text.
     Bubble,

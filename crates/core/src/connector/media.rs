@@ -7,7 +7,7 @@ use crate::ids::PlatformMessageId;
 
 /// Download of attachments and of quoted messages.
 pub trait MediaSource: Sync {
-    /// For a platform that gives a part's address only on request: the question, answered with the part and a locator that
+    /// For a platform that reveals a part's address only on request: the lookup, answered with the part and a locator that
     /// [`MediaSource::download`] accepts. `None`: the locator is complete.
     fn locate<'a>(&self, part: &'a Part, cx: &Context<'a>) -> Option<Lookup<'a, Part>> {
         let _ = (part, cx);
@@ -17,7 +17,7 @@ pub trait MediaSource: Sync {
     /// The call that downloads a part. `None` if the locator is not one of this platform.
     fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall>;
 
-    /// Reads why a download wasn't answered with the bytes, from the answer's status and the beginning of its body.
+    /// Reads why a download was refused, from the response's status and the beginning of its body.
     fn refused(&self, status: u16, body: &[u8]) -> MediaError {
         let _ = (status, body);
         MediaError::Gone
@@ -41,18 +41,18 @@ pub trait MediaSource: Sync {
         })
     }
 
-    /// For a platform that gives only the id of a quoted or forwarded message: the question for its content.
+    /// For a platform that sends only the id of a quoted or forwarded message: the lookup of its content.
     fn quote<'a>(&self, id: &'a PlatformMessageId, cx: &Context<'a>) -> Option<Lookup<'a, Quoted>> {
         let _ = (id, cx);
         None
     }
 }
 
-/// A question to the platform about a part or a message, and how its answer is read.
+/// A call that asks the platform about a part or a message, and the reader of its answer.
 pub struct Lookup<'a, T> {
-    /// The question.
+    /// The call.
     pub call: HttpCall,
-    /// Reads the answer. [`MediaError`] if it doesn't hold what was asked for.
+    /// Reads the answer. [`MediaError`] if it doesn't contain what was asked for.
     pub read: LookupReader<'a, T>,
 }
 
@@ -72,7 +72,7 @@ impl<T> std::fmt::Debug for Lookup<'_, T> {
 pub struct Media {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The file name, if it is known now.
+    /// The file name, if the download revealed it.
     pub name: Option<String>,
 }
 
@@ -85,13 +85,13 @@ pub enum MediaError {
     /// The locator lacks something.
     #[error("media locator lacks {0}")]
     Incomplete(&'static str),
-    /// The platform doesn't give it: expired, deleted, not ours.
-    #[error("the platform does not give the media")]
+    /// The platform doesn't serve it: expired, deleted, not accessible to the bot.
+    #[error("the platform does not serve the media")]
     Gone,
-    /// The access token has run out: get another and repeat.
-    #[error("the access token has run out")]
+    /// The access token has expired: get a new one and retry.
+    #[error("the access token has expired")]
     TokenExpired,
-    /// A passing fault: repeat, backing off.
+    /// A transient failure: retry with backoff.
     #[error("the media can't be fetched at the moment")]
     Passing,
 }

@@ -1,4 +1,4 @@
-//! Names of people and chats that a platform tells only when asked.
+//! Names of people and chats that a platform reveals only on request.
 
 use super::Context;
 use crate::http_types::{ApiAnswer, HttpCall};
@@ -6,18 +6,18 @@ use crate::ids::{ChatId, SenderId};
 
 /// Names of people and chats.
 pub trait NameSource: Sync {
-    /// The question what a person is called. `None` where the platform can't be asked.
+    /// The call that asks for a person's name. `None` if the platform can't be asked.
     fn person(&self, id: &SenderId, cx: &Context<'_>) -> Option<NameQuestion>;
 
-    /// The question what a group is called. `None` where the platform can't be asked.
+    /// The call that asks for a group's name. `None` if the platform can't be asked.
     fn group(&self, id: &ChatId, cx: &Context<'_>) -> Option<NameQuestion>;
 }
 
-/// A question for a name, and how its answer is read.
+/// A call that asks for a name, and the reader of its answer.
 #[derive(Debug, Clone)]
 pub struct NameQuestion {
     /// The call. It changes nothing on the platform.
     pub call: HttpCall,
-    /// Reads the answer. `None` if it holds no name: the bot may not know it.
+    /// Reads the answer. `None` if it contains no name: the bot may lack the permission.
     pub read: fn(&ApiAnswer) -> Option<String>,
 }

@@ -1,22 +1,22 @@
-//! What a webhook request brings, or why it is rejected.
+//! Result of a webhook request: its events and answer, or its rejection.
 
 use super::{PollRequest, Remark};
 use crate::event::Event;
 use crate::http_types::WebhookAnswer;
 
-/// Both halves of a webhook request: what happened, and what the platform waits to hear.
+/// Both results of a verified webhook request: its events, and the answer that the platform waits for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// The events to process, in order.
     pub events: Vec<Event>,
-    /// What the platform is answered, after the events are in the queue.
+    /// The answer to the platform, sent after the events are on the queue.
     pub answer: Answer,
     /// Why there is no event, for the integration's log.
     pub remark: Option<Remark>,
 }
 
 impl Received {
-    /// Nothing happened; the platform gets `answer`.
+    /// No event; the platform gets `answer`.
     #[must_use]
     pub fn only(answer: WebhookAnswer) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl Received {
         }
     }
 
-    /// Nothing that we use; the platform gets `answer`.
+    /// An event that we don't use; the platform gets `answer`.
     #[must_use]
     pub fn ignored(reason: &'static str, answer: WebhookAnswer) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Received {
         }
     }
 
-    /// Proved but unreadable; the platform gets its success answer.
+    /// Verified but unreadable; the platform gets its success answer.
     #[must_use]
     pub fn unreadable(reason: &'static str, answer: WebhookAnswer) -> Self {
         Self {
@@ -50,25 +50,25 @@ impl Received {
 /// The answer to a webhook request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// Known at once.
+    /// Fixed.
     Fixed(WebhookAnswer),
     /// The newest state of a reply: the bridge looks it up, [`super::PolledReplies::answer_poll`] writes it.
     Polled(PollRequest),
 }
 
-/// Why a request is not proved to come from the platform. To the caller all look the same.
+/// Why a request can't be proved to come from the platform. The caller gets the same response for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Something that proves it is not there.
+    /// A part of the proof is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// The signature is another one.
+    /// The signature is wrong.
     #[error("signature does not match")]
     BadSignature,
-    /// Too old or too far ahead.
+    /// The timestamp is too old or too far in the future.
     #[error("request is {age_s} s old, limit {limit_s} s")]
     Stale {
-        /// Age in seconds; negative if it is ahead.
+        /// Age in seconds; negative if it is in the future.
         age_s: i64,
         /// The limit in seconds.
         limit_s: i64,
@@ -79,7 +79,7 @@ pub enum Rejection {
     /// Signed for another receiver.
     #[error("payload is for another receiver")]
     WrongReceiver,
-    /// What must be read before the proof can't be read.
+    /// A part that must be read before the proof can't be read.
     #[error("request does not have the documented shape: {0}")]
     Malformed(&'static str),
 }

@@ -1,4 +1,4 @@
-//! How a platform's answer to a call is classified.
+//! Classification of a platform's answer to a call.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::http_types::ApiCall;
 use crate::reply::{Progress, UnreadableProgress};
 
-/// A call that was made, with the progress before it and the progress that its success leads to.
+/// A call that was made, with the progress before it and on success.
 #[derive(Debug, Clone, Copy)]
 pub struct SentCall<'a> {
     /// The call.
@@ -41,74 +41,74 @@ impl SentCall<'_> {
 pub struct Planned<T> {
     /// Progress before the call.
     pub before: T,
-    /// Progress once the platform has accepted it, but for the ids that its answer brings.
+    /// Progress once the platform has accepted it, without the ids from its answer.
     pub on_success: T,
 }
 
-/// What came of a call.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// It worked (or had worked before): go on from here.
+    /// It succeeded (or had succeeded before): continue from here.
     Accepted(Progress),
-    /// This way is closed; the progress says so, and the next step takes another.
+    /// This way of showing the reply is closed; the progress says so, and the next step takes another.
     FallBack {
-        /// From where to go on.
+        /// The progress to continue from.
         progress: Progress,
-        /// Why, for the log: the platform's code.
+        /// The platform's code, for the log.
         code: String,
     },
-    /// This way is closed for the bot, not for this reply alone: it isn't tried again before it has rested. See [`crate::reply::DesiredReply::plain`].
+    /// This way is closed for the bot's other replies too: it isn't tried again before a cooldown is over. See [`crate::reply::DesiredReply::plain`].
     Closed {
-        /// From where to go on.
+        /// The progress to continue from.
         progress: Progress,
-        /// Why, for the log: the platform's code.
+        /// The platform's code, for the log.
         code: String,
-        /// For how long.
+        /// The cooldown.
         rest: Duration,
-        /// Permissions that the bot lacks, if that is why, in the platform's words.
+        /// Permissions that the bot lacks, if that is the cause, as the platform names them.
         missing: Vec<String>,
     },
-    /// One way is closed for the bot's other replies too, for a while; the progress says so for this one.
+    /// One way is closed for the bot's other replies too, during a cooldown; the progress says so for this one.
     /// See [`super::Connector::with_resting_way`].
     Resting {
-        /// From where to go on.
+        /// The progress to continue from.
         progress: Progress,
-        /// Why, for the log: the platform's code.
+        /// The platform's code, for the log.
         code: String,
-        /// The way, in the connector's own word.
+        /// The way, as the connector names it.
         way: &'static str,
-        /// For how long.
+        /// The cooldown.
         rest: Duration,
     },
-    /// Too fast. Nothing is lost: wait and ask again.
+    /// Rate limited. Nothing is lost: wait and retry.
     SlowDown {
         /// How long the platform asks us to wait.
         retry_after: Option<Duration>,
         /// The platform's code.
         code: String,
-        /// What the limit is counted for.
+        /// To what the limit applies.
         scope: LimitScope,
     },
-    /// The access token has run out: get another and repeat.
+    /// The access token has expired: get a new one and retry.
     TokenExpired,
-    /// A passing fault: repeat, backing off.
+    /// A transient failure: retry with backoff.
     Retry {
         /// The platform's code, or what happened.
         code: String,
     },
-    /// For good.
+    /// Refused for good.
     Refused {
         /// The platform's code.
         code: String,
     },
-    /// For good, and so will every other call be: the credentials themselves are refused, not an access token that has run out.
+    /// Refused for good, like every other call: the credentials themselves are refused, not an expired access token.
     CredentialsRefused {
         /// The platform's code.
         code: String,
     },
 }
 
-/// What a platform counts a rate limit for, as far as its answer says.
+/// To what a platform's rate limit applies, as far as its answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitScope {
     /// All calls of the bot, or the answer doesn't say.
@@ -118,7 +118,7 @@ pub enum LimitScope {
 }
 
 impl LimitScope {
-    /// The word used in test vectors.
+    /// The name used in test vectors.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 use crate::trigger::Trigger;
 
 impl Conversation {
-    /// The agent of a message that the trigger's routes give to `routed`: the one that was chosen for the session comes first.
+    /// The agent that answers a message routed to `routed`: the agent chosen for the session takes precedence.
     #[must_use]
     pub fn answering_agent<'a>(&'a self, trigger: &Trigger, routed: &'a AgentId, now: Timestamp) -> &'a AgentId {
         let timeout = trigger.settings.session_timeout();
@@ -19,7 +19,7 @@ impl Conversation {
         chosen.map_or(routed, |session| &session.agent)
     }
 
-    /// A person chooses the agent. The present session stays if it is with that one, else a new one begins: an agent is not told what was
+    /// A person chooses the agent. The current session stays if it is with that agent, else a new one starts: an agent doesn't get what was
     /// said to another. Choosing it again changes nothing.
     pub fn choose_agent(&mut self, agent: &AgentId, timeout: Duration, now: Timestamp) {
         self.tasks.choice = None;
@@ -33,13 +33,13 @@ impl Conversation {
         }
     }
 
-    /// A session with another agent begins. What waits and runs in the present one ends there.
+    /// Starts a session with another agent. Pending and running messages of the current one end there.
     pub fn leave_for(&mut self, session: Session) {
         self.leaving.extend(self.session.replace(session));
         self.forget_left();
     }
 
-    /// Forgets sessions that were left and in which nothing waits or runs any more.
+    /// Removes sessions that were left and have no pending or running messages any more.
     pub fn forget_left(&mut self) {
         let Self {
             leaving, pending, run, ..
@@ -50,7 +50,7 @@ impl Conversation {
         });
     }
 
-    /// Whether a message at `now` would still belong to the session: in a task none is idle too long, nor while something waits or runs.
+    /// Whether a message at `now` would still belong to the session: in a task none is idle too long, nor while messages are pending or running.
     fn is_going_on(&self, session: &Session, timeout: Duration, now: Timestamp) -> bool {
         let stays = self.tasks.current.is_some() || self.run.is_some() || !self.pending.is_empty();
         stays || session.goes_on(&session.agent, timeout, now)
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn choice_begins_a_session_with_another_agent_only() {
+    fn choosing_starts_a_session_only_with_another_agent() {
         let mut it = conversation();
         it.session = Some(it.next_session(&agent("own"), at(0)));
         it.choose_agent(&agent("own"), HOUR, at(1));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_keeps_its_session_and_its_agent() {
+    fn pending_messages_keep_their_session_and_agent() {
         let mut it = conversation();
         let mut first = it.next_session(&agent("own"), at(0));
         first.conversation_ref = Some("thread_1".into());

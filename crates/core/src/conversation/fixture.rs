@@ -1,4 +1,4 @@
-//! What tests of conversations begin with.
+//! Fixtures for tests of conversations.
 
 use super::{Conversation, ConversationKey};
 use crate::event::{Chat, ChatKind};
@@ -6,7 +6,7 @@ use crate::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
 use crate::timestamp::Timestamp;
 use crate::trigger::SessionScope;
 
-/// A direct chat's, without messages.
+/// The conversation of a direct chat, without messages.
 pub(crate) fn conversation() -> Conversation {
     let chat = Chat {
         kind: ChatKind::Direct,

@@ -1,4 +1,4 @@
-//! Tasks of a direct chat: named, long-lived sessions beside the chat session, and the menus with which a person chooses one.
+//! Tasks of a direct chat: named, long-lived sessions beside the chat session, and the menus for choosing one.
 
 mod change;
 mod sessions;
@@ -14,9 +14,9 @@ use crate::timestamp::Timestamp;
 
 pub use change::TaskChange;
 
-/// How long a menu waits for the person's choice.
+/// How long a menu stays open.
 pub const CHOICE_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Most tasks of one conversation. One more takes the place of the one that was not used for the longest time.
+/// Most tasks of one conversation. A further one replaces the least recently used one.
 pub const MAX_TASKS: usize = 50;
 /// Most tasks that a menu lists.
 pub const MAX_LISTED: usize = 9;
@@ -26,26 +26,26 @@ pub const MAX_NAME_CHARS: usize = 60;
 /// A task: a named session that survives `/new` and idle timeouts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its number. Unique within the conversation, never used again.
+    /// Its number. Unique within the conversation, never reused.
     pub number: u32,
-    /// Its name. Unique within the conversation, whatever the case.
+    /// Its name. Unique within the conversation, ignoring case.
     pub name: String,
     /// Its session, unless it is the current task: then its session is the conversation's. `None` too before its first message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
 }
 
-/// A menu that waits for the person's choice.
+/// An open menu.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// What is chosen.
     pub kind: ChoiceKind,
-    /// When the menu stops waiting.
+    /// When the menu closes.
     #[serde(with = "crate::timestamp::millis")]
     pub until: Timestamp,
 }
 
-/// What a menu asks.
+/// What a menu offers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChoiceKind {
@@ -59,16 +59,16 @@ pub enum ChoiceKind {
     BindName,
 }
 
-/// The last command that changed the tasks. A redelivered command is recognized by it and changes nothing again.
+/// The last command that changed the tasks. A redelivered command is recognized by it and changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// The command's message.
     pub message: MessageId,
-    /// What its sender is told.
+    /// The reply to its sender.
     pub reply: TaskReply,
 }
 
-/// The tasks of a conversation, and what is being chosen.
+/// The tasks of a conversation, and its open menu.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskBook {
@@ -80,19 +80,19 @@ pub struct TaskBook {
     /// The chat's session while a task is current.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<Session>,
-    /// The menu that waits, if any.
+    /// The open menu, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
     /// The last command that was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
-    /// The highest session number that was given out while there were tasks.
+    /// The highest session number given out while there were tasks.
     pub last_session: u64,
     /// How many tasks there have been.
     pub n_made: u32,
 }
 
-/// Where people may make tasks.
+/// Where people may create tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskOrigin {
     /// In the chat.
@@ -108,14 +108,14 @@ impl TaskBook {
         self.find(self.current?)
     }
 
-    /// The menu that waits at `now`.
+    /// The menu that is open at `now`.
     #[must_use]
     pub fn choice_at(&self, now: Timestamp) -> Option<&ChoiceKind> {
         let choice = self.choice.as_ref().filter(|choice| choice.until > now)?;
         Some(&choice.kind)
     }
 
-    /// What the sender of `message` was told, if it was the last command that was applied.
+    /// The reply to `message`, if it was the last command applied.
     #[must_use]
     pub fn applied_to(&self, message: &MessageId) -> Option<&TaskReply> {
         let applied = self.applied.as_ref().filter(|applied| applied.message == *message)?;
@@ -138,7 +138,7 @@ impl TaskBook {
         self.find(number).map(|task| task.name.clone()).unwrap_or_default()
     }
 
-    /// The sessions that are kept aside while another is current.
+    /// The sessions kept aside while another one is current.
     pub(crate) fn parked(&self) -> impl Iterator<Item = &Session> {
         self.tasks
             .iter()
@@ -152,7 +152,7 @@ impl TaskBook {
     }
 }
 
-/// The name of a task as it is kept: in one line, without control characters, bounded. `None` if nothing is left.
+/// The normalized name of a task: one line, without control characters, bounded. `None` if it is empty.
 #[must_use]
 pub fn clean_name(text: &str) -> Option<String> {
     let words: Vec<&str> = text

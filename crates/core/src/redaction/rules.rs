@@ -1,13 +1,13 @@
-//! What credentials look like.
+//! The built-in rules for credentials.
 
 use std::ops::Range;
 
-/// A kind of token that is known by how it begins.
+/// A kind of token recognized by its prefix.
 struct Token {
     prefix: &'static str,
     /// Least characters after the prefix.
     least: usize,
-    /// Characters it has besides letters and digits.
+    /// Characters allowed besides letters and digits.
     marks: &'static [u8],
 }
 
@@ -19,7 +19,7 @@ const KEY: &[u8] = b"_-";
 const DOTTED: &[u8] = b"_-.";
 const BASE64: &[u8] = b"+/=";
 
-/// Tokens by vendor. The lengths are somewhat less than what the vendors make, so that older and cut ones are found too.
+/// Tokens by vendor. The lengths are somewhat less than what the vendors issue, so that older and truncated ones are found too.
 const TOKENS: &[Token] = &[
     token("sk-", 20, KEY),      // OpenAI, Anthropic, DeepSeek, OpenRouter
     token("sk_live_", 16, b""), // Stripe
@@ -52,7 +52,7 @@ const TOKENS: &[Token] = &[
     token("eyJ", 40, DOTTED),    // JSON Web Token; see `is_jwt`
 ];
 
-/// Names before a value that make it a secret, in lower case.
+/// Names that make the value after them a secret, in lower case.
 const NAMES: &[&str] = &[
     "password",
     "passwd",
@@ -74,7 +74,7 @@ const NAMES: &[&str] = &[
     "密钥",
 ];
 
-/// Least characters of a value that a name makes a secret.
+/// Least characters of a value after such a name.
 const LEAST_VALUE: usize = 8;
 /// Most characters between such a name and its `=` or `:`, as in `secret_access_key`.
 const MAX_REST_OF_NAME: usize = 24;
@@ -89,19 +89,19 @@ const KEY_BEGIN: &str = "-----BEGIN ";
 const KEY_END: &str = "-----END ";
 const KEY_KIND: &str = "PRIVATE KEY-----";
 
-/// Longest first line of a private key behind its `BEGIN`.
+/// Longest first line of a private key after its `BEGIN`.
 const MAX_KEY_HEAD: usize = 40;
 
-/// Least characters of a word that is a line of a private key.
+/// Least characters of a word that counts as a line of a private key.
 const LEAST_KEY_LINE: usize = 24;
 
-/// Private keys as PEM. Returns where one begins that ends with the text, so that more of it may follow.
+/// Finds private keys in PEM format. Returns where one starts that reaches the end of the text, so that more of it may follow.
 ///
-/// A key whose last line is missing is one all the same, as far as its characters go: a person may have copied too little. A first line that
-/// nothing like a key follows is a mention.
+/// A key whose last line is missing still counts, up to its last character: a person may have copied too little. A first line that
+/// is followed by nothing like a key is a mere mention.
 pub(super) fn private_keys(text: &str, spans: &mut Vec<Range<usize>>) -> Option<usize> {
     let bytes = text.as_bytes();
-    // Where the characters of a key end that the last key is among: of many keys in a row, each would read to the same place.
+    // End of the key characters around the last key found: with many keys in a row, each would be read to the same position.
     let (mut from, mut reach) = (0, 0);
     while let Some(at) = text[from..].find(KEY_BEGIN) {
         let start = from + at;
@@ -137,20 +137,20 @@ pub(super) fn private_keys(text: &str, spans: &mut Vec<Range<usize>>) -> Option<
     None
 }
 
-/// Base64, the headers of encrypted keys, and line breaks, also as JSON writes them.
+/// Base64, headers of encrypted keys, and line breaks, also as escaped in JSON.
 const fn is_of_key(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || byte.is_ascii_whitespace()
         || matches!(byte, b'+' | b'/' | b'=' | b'-' | b':' | b',' | b'\\')
 }
 
-/// Tokens that are known by how they begin, and Telegram's, which are known by their middle.
+/// Finds tokens recognized by their prefix, and Telegram's, which are recognized by their middle.
 pub(super) fn tokens(text: &str, spans: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
     for token in TOKENS {
         let mut read_to = 0;
         for (start, _) in text.match_indices(token.prefix) {
-            // Within what was read, nothing begins; so no character is read twice.
+            // No token starts within what was read; so no character is read twice.
             if start < read_to || start > 0 && is_key(bytes[start - 1]) {
                 continue;
             }
@@ -181,7 +181,7 @@ pub(super) fn tokens(text: &str, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// A sentence may end behind a token.
+/// A full stop after a token may end a sentence.
 fn without_full_stop(bytes: &[u8], end: usize) -> usize {
     let n_stops = bytes[..end].iter().rev().take_while(|byte| **byte == b'.').count();
     end - n_stops
@@ -192,10 +192,10 @@ fn is_jwt(text: &str) -> bool {
     parts.len() >= 3 && parts[1].starts_with("eyJ") && parts[2].len() >= 8
 }
 
-/// Values that a name before them makes secrets: `password=…`, `Authorization: Bearer …`, and the password in an address.
+/// Finds values that a name before them makes secrets: `password=…`, `Authorization: Bearer …`, and the password in an address.
 pub(super) fn named_values(text: &str, spans: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
-    // Same length: only ASCII changes.
+    // Same length: only ASCII is changed.
     let lower = text.to_ascii_lowercase();
     for name in NAMES {
         let mut read_to = 0;
@@ -237,7 +237,7 @@ pub(super) fn named_values(text: &str, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Where the value begins of a name that ends at `at`.
+/// Where the value starts of a name that ends at `at`.
 fn value_of(bytes: &[u8], at: usize, is_scheme: bool) -> Option<usize> {
     let blank = |byte: u8| byte == b' ' || byte == b'\t';
     let quote = |byte: u8| b"\"'`*".contains(&byte);
@@ -260,7 +260,7 @@ fn value_of(bytes: &[u8], at: usize, is_scheme: bool) -> Option<usize> {
     Some(at)
 }
 
-/// Words are no passwords, and what stands for one is none.
+/// Plain words are no passwords, nor are placeholders.
 fn is_secret_value(value: &[u8]) -> bool {
     let has = |kind: fn(&u8) -> bool| value.iter().any(kind);
     let is_placeholder =
@@ -272,7 +272,7 @@ fn is_of_value(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"'`,;".contains(&byte)
 }
 
-/// Numbers of payment cards: their digits, in groups or not, that pass the check of ISO/IEC 7812-1.
+/// Finds numbers of payment cards: their digits, grouped or not, that pass the check of ISO/IEC 7812-1.
 pub(super) fn card_numbers(text: &str, spans: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -283,7 +283,7 @@ pub(super) fn card_numbers(text: &str, spans: &mut Vec<Range<usize>>) {
         }
         let (end, digits) = digit_groups(bytes, at);
         let is_apart = (at == 0 || !is_key(bytes[at - 1])) && bytes.get(end).is_none_or(|byte| !is_key(*byte));
-        // Payment cards begin with 2 to 6; times in milliseconds begin with 1.
+        // Payment cards start with 2 to 6; times in milliseconds start with 1.
         let is_card = CARD_DIGITS.contains(&digits.len()) && (2..=6).contains(&digits[0]) && passes(&digits);
         if is_apart && is_card {
             spans.push(at..end);

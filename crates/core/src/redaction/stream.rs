@@ -1,4 +1,4 @@
-//! Redaction of a text that comes in pieces: what may be the beginning of a credential is held back until that is known.
+//! Streaming redaction: text that may be the beginning of a credential is held back until that is decided.
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use super::{Detector, MARK};
 const MAX_WORD_BYTES: usize = 8 * 1024;
 /// Longest line, or private key, that is held back until it ends.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-/// How much of a long line is kept for what follows in it.
+/// How much of a long line is kept as context for what follows in it.
 const CONTEXT_BYTES: usize = 256;
-/// A text that is held back, with its context, up to this length is read again for each piece.
+/// Up to this length a text that is held back, with its context, is scanned again for each piece.
 const EAGER_BYTES: usize = 1024;
-/// A longer one is read again when it has grown by one part of so many: all readings together then grow with the text alone.
+/// A longer one is scanned again when it has grown by one part in so many: the total time is then linear in the length of the text.
 const GROWTH: usize = 8;
 
-/// Redacts a text that comes in pieces. What it returns, joined, is what [`Detector::mask`] makes of the whole, but for
-/// marks beside each other. Prints without its text, which may be a credential.
+/// Redacts a text that arrives in pieces. Its output, joined, equals the result of [`Detector::mask`] for the whole text, except for
+/// adjacent marks. Prints without its text, which may be a credential.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redactor {
-    /// The text from the beginning of the line on that isn't released whole.
+    /// The text from the beginning of the current line, which isn't released whole.
     line: String,
-    /// How much of it is released, in bytes.
+    /// How many bytes of it are released.
     released: usize,
-    /// How much of it came after it was read last, in bytes.
+    /// How many bytes of it arrived after the last scan.
     #[serde(default)]
     unread: usize,
     /// How many credentials were masked.
@@ -40,7 +40,7 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// What is held back of an answer that grows, where another process goes on.
+/// The text held back of a growing answer, stored for the next process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldBack {
     /// Of the text.
@@ -88,7 +88,7 @@ impl Redactor {
         shown
     }
 
-    /// Replaces all that came before by a text. Returns what may be shown of it.
+    /// Replaces everything before by a text. Returns what may be shown of it.
     #[must_use]
     pub fn replace(&mut self, detector: &Detector, text: &str) -> String {
         self.clear();
@@ -102,7 +102,7 @@ impl Redactor {
         self.unread = 0;
     }
 
-    /// Up to where no further piece can change what is found.
+    /// The position up to which no further piece can change the result.
     fn decided(&self, detector: &Detector) -> usize {
         let text = &self.line;
         let line = text.rfind('\n').map_or(0, |at| at + 1);
@@ -119,7 +119,7 @@ impl Redactor {
         }
     }
 
-    /// Returns everything before `end` that wasn't released, with marks.
+    /// Returns everything before `end` that wasn't released yet, with marks.
     fn release(&mut self, detector: &Detector, end: usize) -> String {
         let mut shown = String::new();
         if end <= self.released {
@@ -146,7 +146,7 @@ impl Redactor {
         shown
     }
 
-    /// Drops what is released, but for the line that goes on; of a long one, only its end is kept.
+    /// Drops what is released, except for the current line; of a long one, only its end is kept.
     fn forget_lines(&mut self) {
         let released = &self.line[..self.released];
         let mut from = released.rfind('\n').map_or(0, |at| at + 1);
@@ -158,14 +158,14 @@ impl Redactor {
     }
 }
 
-/// Where the last word begins that may go on: of ASCII characters without white space, or digits in groups.
+/// Where the last word starts that may continue: ASCII characters without white space, or digits in groups.
 fn word(text: &str) -> usize {
     let bytes = text.as_bytes();
     let before = |end: usize, is_of_word: fn(&u8) -> bool| {
         end - bytes[..end].iter().rev().take_while(|byte| is_of_word(byte)).count()
     };
     let mut start = before(bytes.len(), u8::is_ascii_graphic);
-    // The groups of a card number. Its longest has seven of three digits; the rest are numbers in a sentence.
+    // The groups of a card number. The longest has seven of three digits; more are numbers in a sentence.
     for _ in 0..8 {
         let head = &bytes[..start];
         let begins_with_digit = bytes.get(start).is_none_or(u8::is_ascii_digit);

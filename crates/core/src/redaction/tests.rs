@@ -52,7 +52,7 @@ fn values_are_masked_by_their_names() {
 }
 
 #[test]
-fn what_only_looks_like_one_stays() {
+fn texts_that_only_look_like_credentials_stay() {
     for text in [
         "How do I reset my password: is there a page?",
         "password: ${DB_PASSWORD_2024}",
@@ -80,7 +80,7 @@ fn card_numbers_are_masked() {
 fn private_keys_are_masked_whole() {
     let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\nAAAA\n-----END RSA PRIVATE KEY-----";
     masked(&format!("here:\n{key}\nthanks"), "here:\n[redacted]\nthanks");
-    // What broke off is a key all the same, and what is only mentioned is none.
+    // A truncated key is masked all the same, and a mere mention is not.
     let half = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nAASC";
     masked(&format!("here: {half}"), "here: [redacted]");
     masked(&format!("here: {half}\n。谢谢"), "here: [redacted]\n。谢谢");
@@ -147,7 +147,7 @@ fn words_are_shown_as_they_end() {
 }
 
 #[test]
-fn snapshot_takes_the_place_of_what_was_said() {
+fn snapshot_replaces_the_earlier_text() {
     let (detector, mut redactor) = (Detector::default(), Redactor::default());
     let _ = redactor.push(&detector, "password: hun");
     assert_eq!(redactor.replace(&detector, "all is well "), "all is well ");
@@ -188,7 +188,7 @@ fn long_hostile_texts_take_little_time() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test measures time")]
 fn long_hostile_answers_take_little_time() {
-    // The second one's pattern would read the line to its end for each of its characters.
+    // The second one's pattern would read to the end of the line for each of its characters.
     let own = Detector::new(&["[a-z]*!|[a-z]".into()]);
     for (detector, piece) in [
         (&Detector::default(), "a"),
@@ -217,7 +217,7 @@ fn line_full_of_matches_is_masked_to_its_end() {
     );
 }
 
-/// Marks beside each other as one: credentials without anything between them may be masked together or apart.
+/// Adjacent marks as one: credentials without anything between them may be masked together or apart.
 fn once(text: &str) -> String {
     let mut text = text.to_owned();
     while text.contains("[redacted][redacted]") {
@@ -228,7 +228,7 @@ fn once(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn pieces_give_what_the_whole_gives(
+    fn pieces_yield_the_same_as_the_whole_text(
         words in proptest::collection::vec(
             prop_oneof![
                 "[a-z ,.\n]{0,12}", Just(JWT.to_owned()), Just("password: hunter22".to_owned()), Just("4111 1111 1111 1111".to_owned()),

@@ -1,6 +1,6 @@
-//! Calls with the SDK's own types, without its client, HTTP and JSON in between: these take more time than the tables themselves.
+//! Calls with the SDK's own types, but without its client, HTTP and JSON: these take more time than the tables themselves.
 //!
-//! Only what single items and queries need; conditions and filters as expressions, not in the API's older form.
+//! Supports only what single items and queries need; conditions and filters as expressions, not in the API's legacy form.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl DirectTables {
             .build())
     }
 
-    /// Asks for a page of a partition.
+    /// Reads one page of a partition.
     ///
     /// # Errors
     /// Those of the API.
@@ -119,7 +119,7 @@ impl DirectTables {
             expression_attribute_names: asked.expression_attribute_names,
             expression_attribute_values: asked.expression_attribute_values.map(stored_item),
             scan_index_forward: asked.scan_index_forward.unwrap_or(true),
-            // What is no number of items is refused as none is.
+            // A negative limit becomes 0, which the engine refuses as well.
             limit: asked.limit.map(|limit| usize::try_from(limit).unwrap_or_default()),
             exclusive_start_key: asked.exclusive_start_key.map(stored_item),
             select: asked.select.as_ref().map(name),
@@ -184,7 +184,7 @@ fn older_form() -> Error {
     GetItemError::generic(meta("ValidationException", "conditions are expressions here")).into()
 }
 
-/// As the SDK would have read it from the answer of a server.
+/// The error as the SDK would have read it from a server's response.
 fn sdk_error(operation: &'static str, error: DynoxideError) -> Error {
     if error.status_code() >= 500 {
         errors::log(operation, &error);
@@ -204,7 +204,7 @@ fn sdk_error(operation: &'static str, error: DynoxideError) -> Error {
             let unknown = ResourceNotFoundException::builder().message(message).meta(meta);
             Error::ResourceNotFoundException(unknown.build())
         }
-        // The SDK has a type for no other error of these calls.
+        // The SDK has no error type for the other errors of these calls.
         _ => GetItemError::generic(meta).into(),
     }
 }
@@ -267,7 +267,7 @@ fn stored(value: AttributeValue) -> Stored {
         AttributeValue::Bs(all) => Stored::BS(all.into_iter().map(Blob::into_inner).collect()),
         AttributeValue::L(values) => Stored::L(values.into_iter().map(stored).collect()),
         AttributeValue::M(values) => Stored::M(stored_item(values)),
-        // A type that the service may get one day: the tables refuse what says that it is null and isn't.
+        // A type that the service may add one day. The tables refuse `NULL: false`.
         _ => Stored::NULL(false),
     }
 }

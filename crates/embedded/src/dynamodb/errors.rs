@@ -1,4 +1,4 @@
-//! The engine's errors as DynamoDB writes them.
+//! The engine's errors in DynamoDB's format.
 
 use dynoxide::DynoxideError;
 
@@ -6,7 +6,7 @@ use crate::Answer;
 
 const ENVELOPE: &str = "1 validation error detected: ";
 
-/// The answer that tells the caller of `operation` about `error`.
+/// The response that reports `error` to the caller of `operation`.
 pub(super) fn answer(operation: &str, error: DynoxideError) -> Answer {
     let status = error.status_code();
     if status >= 500 {
@@ -16,12 +16,12 @@ pub(super) fn answer(operation: &str, error: DynoxideError) -> Answer {
     Answer::of(status, enveloped(operation, error).to_json())
 }
 
-/// Tells the log, and nobody else: what the storage says is ours, not the caller's.
+/// Logs a storage error and keeps it from the caller: it is about our storage, not about the caller's request.
 pub(super) fn log(operation: &str, error: &DynoxideError) {
     tracing::error!(%error, operation, "table storage failed");
 }
 
-/// The engine leaves it to its own server to put some validation errors in the envelope that DynamoDB has for three operations.
+/// Adds the envelope that DynamoDB puts around some validation errors of three operations. The engine leaves this to its own HTTP server.
 pub(super) fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
     match error {
         DynoxideError::EnvelopedValidation(message) => match operation {
@@ -36,7 +36,7 @@ pub(super) fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError 
 
 /// The error for a request that could not be read.
 ///
-/// The engine's request types check themselves while they are read, and mark what DynamoDB calls a validation error.
+/// The engine's request types validate themselves while they are deserialized, and mark what DynamoDB calls a validation error.
 pub(super) fn of_reading(error: &serde_json::Error) -> DynoxideError {
     let text = error.to_string();
     let message = without_position(&text);
@@ -59,7 +59,7 @@ pub(super) fn of_reading(error: &serde_json::Error) -> DynoxideError {
     if is_validation.iter().any(|sign| message.contains(sign)) {
         return DynoxideError::ValidationException(message.to_owned());
     }
-    // Position only: the parser's text may quote the item.
+    // Position only: the parser's message may quote the item.
     let position = format!("malformed request at line {}, column {}", error.line(), error.column());
     DynoxideError::SerializationException(position)
 }

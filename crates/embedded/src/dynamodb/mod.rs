@@ -1,7 +1,7 @@
-//! DynamoDB by the engine of the crate `dynoxide-rs`.
+//! DynamoDB, by the engine of the crate `dynoxide-rs`.
 //!
-//! The engine speaks request and answer types of its own, which are read from and written as the protocol's JSON; what it leaves to
-//! its own HTTP server is done here: naming operations (`calls`), spelling errors (`errors`), remembering tokens (`tokens`).
+//! The engine has request and response types of its own, which are converted from and to the protocol's JSON. What it leaves to its own
+//! HTTP server is done here: operation names (`calls`), error formats (`errors`), idempotency tokens (`tokens`).
 
 mod calls;
 mod direct;
@@ -26,7 +26,7 @@ pub(crate) fn operation(target: &str) -> Option<&str> {
     tables.or_else(|| target.strip_prefix("DynamoDBStreams_20120810."))
 }
 
-/// The operations that change nothing.
+/// Operations that change nothing.
 const READS: [&str; 13] = [
     "BatchGetItem",
     "DescribeStream",
@@ -63,9 +63,9 @@ impl Tables {
         };
         let db = db.map_err(OpenError::Tables)?;
         match durability {
-            // The engine's only way to `PRAGMA synchronous = NORMAL`; the rest of what this sets is SQLite's default.
+            // The engine's only way to set `PRAGMA synchronous = NORMAL`; everything else that this call sets is SQLite's default.
             Durability::ProcessCrash => db.disable_bulk_loading().map_err(OpenError::Tables)?,
-            // As the engine opens it: `FULL`.
+            // The engine opens the file with `FULL`.
             Durability::PowerLoss => {}
         }
         let (desk, thread) = match thread {
@@ -92,7 +92,7 @@ impl Tables {
         }
     }
 
-    /// Has `run` done with the engine.
+    /// Runs `run` on the engine.
     async fn run<A: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Worker) -> worker::Result<A> + Send + 'static,
@@ -100,19 +100,19 @@ impl Tables {
         self.desk.run(run).await
     }
 
-    /// Has the engine end after what was asked so far, without waiting for it.
+    /// Makes the engine stop after the calls queued so far, without waiting for it.
     pub(crate) fn stop(&self) {
         self.desk.close();
     }
 
-    /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
+    /// Finishes the calls queued so far, then closes the file. Blocks until that is done.
     pub(crate) fn close(&self) {
         self.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("table storage ended in a panic");
+            tracing::error!("table storage thread panicked");
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_the_tables_is_told() {
+    async fn a_panic_of_the_tables_is_reported() {
         let ended = watch::Sender::new(false);
         let own = (StorageThread::Own, Alive::new(ended.clone()));
         let tables = Tables::open(None, Durability::ProcessCrash, own).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_tables_and_streams_are_known() {
+    fn targets_of_tables_and_streams_are_recognized() {
         assert_eq!(operation("DynamoDB_20120810.PutItem"), Some("PutItem"));
         assert_eq!(operation("DynamoDBStreams_20120810.GetRecords"), Some("GetRecords"));
         assert_eq!(operation("AmazonSQS.SendMessage"), None);

@@ -1,7 +1,7 @@
-//! Which transactions were carried out lately, so that one sent twice is carried out once. In memory.
+//! Idempotency tokens of recent transactions, so that a transaction sent twice is executed once. In memory.
 //!
-//! The engine has such a memory too, but walks through all of it for each transaction, and the SDK gives every transaction a token.
-//! Like the engine's it ends with the process.
+//! The engine has such a cache too, but scans all of it for each transaction, and the SDK sends a token with every transaction.
+//! Like the engine's, this one is lost with the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 /// See [DynamoDB API/TransactWriteItems](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html), `ClientRequestToken`.
 const WINDOW: Duration = Duration::from_secs(600);
-/// The longest token there is; one that is longer is the engine's to refuse.
+/// Longest allowed token; a longer one is left for the engine to refuse.
 pub(super) const MAX_TOKEN_CHARS: usize = 36;
 
 type Hash = [u8; 16];
 
-/// A token and what it was used for.
+/// A token, and what it was used for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
     token: Hash,
@@ -70,7 +70,7 @@ impl Tokens {
     }
 }
 
-/// Adds `value` in a form that doesn't depend on the order of an object's fields.
+/// Adds `value` to the hash in a form that doesn't depend on the order of an object's fields.
 fn digest(sha: &mut Sha256, value: &Value) {
     match value {
         Value::Object(fields) => {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_stands_for_its_writes_for_ten_minutes() {
+    fn a_token_deduplicates_its_writes_for_ten_minutes() {
         let (mut tokens, start) = (Tokens::default(), Instant::now());
         let first = Use::new("t", &json!([{"a": 1, "b": ["x"]}]));
         assert_eq!(tokens.look_up(first, start), Seen::Never);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_one_spelling_differ_by_type() {
+    fn equal_spellings_of_different_types_hash_differently() {
         let hash = |value| Use::new("t", &value).writes;
         assert_ne!(hash(json!("1")), hash(json!(1)));
         assert_ne!(hash(json!(["a", "b"])), hash(json!(["ab"])));

@@ -1,7 +1,7 @@
-//! Where the tables are worked on: usually on two threads, one that does what is asked, one that sweeps out what has expired.
+//! Storage threads of the tables: usually two, one that executes calls and one that deletes expired items.
 //!
-//! The engine lets one caller in at a time and blocks the others. On the runtime's threads that made callers wait for seconds under
-//! load; one queue before one thread overtakes no caller and blocks nothing else.
+//! The engine executes one call at a time and blocks the other callers. On the runtime's threads that made callers wait for seconds under
+//! load. One thread behind a FIFO queue serves callers in order and blocks nothing else.
 
 use std::fmt;
 use std::io;
@@ -19,18 +19,18 @@ use crate::alive::Alive;
 /// How often expired items are deleted. Readers check expiry themselves.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// How long the end waits for a sweep under way, which the engine can't interrupt. One that is cut off spoils nothing: each item is
-/// deleted in a transaction of its own, and the next sweep finds the rest.
+/// Time that closing waits for a running sweep, which the engine can't interrupt. Cutting a sweep off is safe: each item is deleted in a
+/// transaction of its own, and the next sweep finds the rest.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) type Result<T> = std::result::Result<T, DynoxideError>;
 
-/// Where callers hand in what they ask.
+/// Where callers' jobs are executed.
 #[derive(Debug)]
 pub(super) enum Desk {
-    /// At the thread of the tables.
+    /// On the storage thread.
     Thread(Sender<Job>),
-    /// Nowhere: they do it themselves, one at a time.
+    /// On the callers' own threads, one at a time.
     Callers(Mutex<Worker>),
 }
 
@@ -44,7 +44,7 @@ impl Desk {
         }))
     }
 
-    /// Has `run` done. It is done even if the caller goes away meanwhile.
+    /// Executes `run`, even if the caller is dropped meanwhile.
     pub(super) async fn run<A: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Worker) -> Result<A> + Send + 'static,
@@ -60,7 +60,7 @@ impl Desk {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Ends the thread after what was asked so far.
+    /// Ends the thread after the jobs queued so far.
     pub(super) fn close(&self) {
         if let Self::Thread(jobs) = self {
             // Closed before: nothing is left to stop.
@@ -74,7 +74,7 @@ pub(super) enum Job {
     Close,
 }
 
-/// What there is to work with.
+/// The engine and what its thread needs.
 pub(super) struct Worker {
     pub(super) db: Database,
     pub(super) tokens: Tokens,
@@ -96,8 +96,8 @@ impl fmt::Debug for Job {
 
 pub(super) fn start(db: Database, alive: Alive) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
     start_sweeping(db, alive, SWEEP_EVERY, |db| match db.sweep_ttl() {
-        Ok(n_deleted) => tracing::debug!(n_deleted, "swept out expired items"),
-        Err(error) => tracing::warn!(%error, "expired items could not be swept out"),
+        Ok(n_deleted) => tracing::debug!(n_deleted, "deleted expired items"),
+        Err(error) => tracing::warn!(%error, "expired items could not be deleted"),
     })
 }
 
@@ -128,9 +128,9 @@ fn start_sweeping(
     let working = thread("dynamodb").spawn(move || {
         let _alive = alive;
         work(worker, &taken);
-        // The sweeper has the files open too: a waiter for the worker's end finds them closed, unless a sweep is under way.
+        // The sweeper has the files open too: a waiter for the worker's end finds them closed, unless a sweep is still running.
         if let Err(RecvTimeoutError::Timeout) = swept.recv_timeout(SWEEP_PATIENCE) {
-            tracing::debug!("a sweep is cut off");
+            tracing::debug!("closing without waiting for a running sweep");
         }
     })?;
     Ok((jobs, working))
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_sweep_does_not_hold_up_the_end() {
+    fn a_long_sweep_does_not_delay_closing() {
         let (tell, begun) = channel();
         let (_end, ended) = channel::<()>();
         let sweep = move |_: &Database| {
@@ -164,7 +164,7 @@ mod tests {
         begun.recv().unwrap();
         let asked = Instant::now();
         jobs.send(Job::Close).unwrap();
-        // The sweep ends when this test does.
+        // The sweep ends when this test drops its end.
         worker.join().unwrap();
         assert!(asked.elapsed() >= SWEEP_PATIENCE);
     }

@@ -1,4 +1,4 @@
-//! What becomes of a delivery: the message is deleted, or its time is changed.
+//! End of a delivery: the message is deleted, or its visibility timeout is changed.
 
 use super::engine_state::{EngineState, Failure, Outcome};
 use super::error::{Code, FailedEntry, Refusal};
@@ -9,14 +9,14 @@ use super::wire::EntryId;
 /// See [SQS API/ChangeMessageVisibility](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html).
 pub(super) const MAX_VISIBILITY_S: i64 = 43_200;
 
-/// One thing to do with one delivery.
+/// One operation on one delivery.
 #[derive(Debug)]
 pub(super) enum Settlement {
     Delete,
     Extend { visibility_s: i64 },
 }
 
-/// The entries of a batch, each with the refusal it earned before it came here.
+/// The entries of a batch. An entry that was refused while the request was parsed has its refusal.
 pub(super) type Settlements = Vec<(String, Result<(String, Settlement), Refusal>)>;
 
 impl EngineState {
@@ -69,7 +69,7 @@ impl EngineState {
             let reason = "The receipt handle has expired.";
             return Err(Refusal::invalid("ReceiptHandle", handle, reason).into());
         }
-        // A standard queue takes an old handle without a word, and the newer delivery stays.
+        // A standard queue accepts an old handle silently, and the newer delivery stays.
         if is_current {
             queue.ready_queue.remove(receipt.seq);
             self.disk.remove_message(receipt.seq)?;

@@ -1,4 +1,4 @@
-//! Queues as such: created, described, changed, emptied, removed.
+//! Operations on whole queues: create, describe, change, purge, delete.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const MAX_LISTED: usize = 1_000;
 pub(super) type Page = (Vec<String>, Option<String>);
 
 impl EngineState {
-    /// Gives the new queue's name, or an existing one's if nothing that was asked for differs.
+    /// Returns the new queue's name, or an existing queue's if no requested attribute differs.
     pub(super) fn create_queue(&mut self, request: wire::CreateQueue, now_ms: i64) -> Outcome<String> {
         let name = request.queue_name;
         check_name(&name, &request.attributes)?;
@@ -97,7 +97,7 @@ impl EngineState {
         let name = queue_name(&request.queue_url).to_owned();
         let mut set = self.queue(&name)?.settings.set.clone();
         for (key, value) in request.attributes {
-            // An empty policy takes the old one away.
+            // An empty policy removes the old one.
             if value.is_empty() {
                 set.remove(&key);
             } else {
@@ -170,7 +170,7 @@ impl EngineState {
     }
 }
 
-/// The queue's name within its URL: the last part. A bare name is taken too.
+/// The queue's name within its URL: the last part. A bare name is accepted too.
 pub(super) fn queue_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()
 }
@@ -190,7 +190,7 @@ fn check_name(name: &str, attributes: &BTreeMap<String, String>) -> Result<(), R
     Err(Refusal::new(Code::InvalidParameterValue, message))
 }
 
-/// Whether `name` is an attribute at all; one that isn't set is just left out of the answer.
+/// Whether SQS has an attribute of this name. One that isn't set is left out of the response.
 fn is_attribute(name: &str, present: &BTreeMap<&'static str, String>) -> bool {
     const ABSENT: [&str; 10] = [
         "ContentBasedDeduplication",

@@ -1,4 +1,4 @@
-//! What was sent within the last five minutes. Pure: in memory, no IO, time is an argument.
+//! Deduplication of messages sent within the last five minutes. Pure: in memory, no IO, time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -25,7 +25,7 @@ impl Key {
     }
 }
 
-/// The message that a repeated send is taken for.
+/// The earlier message whose result is returned for a repeated send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Original {
     pub(super) message: [u8; 16],
@@ -36,7 +36,7 @@ pub(super) struct Original {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     originals: HashMap<Key, Original>,
-    /// Oldest first, each with the number of its message, which is also its row on disk.
+    /// Oldest first, each with its message's sequence number, which is also the message's row on disk.
     log: VecDeque<(i64, Key)>,
 }
 
@@ -46,18 +46,18 @@ impl Memory {
         (original.expires_ms > now_ms).then_some(*original)
     }
 
-    /// Numbers rise from call to call.
+    /// Records a sent message. Sequence numbers must rise from call to call.
     pub(super) fn remember(&mut self, key: Key, original: Original) {
         self.originals.insert(key, original);
         self.log.push_back((original.seq, key));
     }
 
-    /// Forgets what is past; gives the last number that is no longer needed.
+    /// Drops expired ids. Returns the last sequence number that is no longer needed.
     pub(super) fn forget(&mut self, now_ms: i64) -> Option<i64> {
         let mut last = None;
         while let Some((seq, key)) = self.log.front() {
             match self.originals.get(key) {
-                Some(original) if original.seq != *seq => {} // The id was used again since.
+                Some(original) if original.seq != *seq => {} // The id was reused after its window.
                 Some(original) if original.expires_ms > now_ms => break,
                 _ => {
                     self.originals.remove(key);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_do_not_meet() {
+    fn deduplication_scopes_are_separate() {
         let keys = [
             Key::new(1, None, "ab"),
             Key::new(2, None, "ab"),

@@ -1,4 +1,4 @@
-//! The digests of a message: MD5 for the caller to check, SHA-256 for deduplication.
+//! Digests of a message: MD5 for the caller to check, SHA-256 for deduplication.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) fn of_attributes(attributes: &BTreeMap<String, AttributeValue>) -> Op
             }
             (None, binary) => {
                 md5.update([2]);
-                // Checked when the message was accepted.
+                // Validated when the message was accepted.
                 let bytes = BASE64.decode(binary.as_deref().unwrap_or_default());
                 measured(&mut md5, &bytes.unwrap_or_default());
             }
@@ -46,7 +46,7 @@ pub(super) fn of_attributes(attributes: &BTreeMap<String, AttributeValue>) -> Op
     Some(hex::encode(md5.finalize()))
 }
 
-/// Adds `bytes` behind their length, four bytes, highest first.
+/// Adds `bytes` after their length (four bytes, big-endian).
 fn measured(md5: &mut Md5, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("a message is at most 1 MiB");
     md5.update(length.to_be_bytes());

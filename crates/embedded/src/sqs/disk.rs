@@ -1,7 +1,7 @@
 //! The queues on disk: SQLite tables and every statement on them.
 //!
-//! `message` keeps what was sent and is written once. `slot` keeps where each message stands, a short row that changes with
-//! each delivery and that the ready queues are rebuilt from. Nothing here decides anything.
+//! `message` holds sent messages; each row is written once. `slot` holds each message's state, a short row that changes with each
+//! delivery and from which the ready queues are rebuilt. This module makes no decisions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,9 +27,9 @@ const SCHEMA: &str = "
     CREATE TABLE dedup (seq INTEGER PRIMARY KEY, key BLOB NOT NULL, message BLOB NOT NULL, expires_ms INTEGER NOT NULL);
     CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
 
-/// How long opening waits for another engine to let go of the file: one that was just dropped is still closing.
+/// How long opening waits for another engine to close the file: one that was just dropped may still be closing.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
-/// Pages of log (4 KiB each) between two checkpoints. Fewer, larger ones: each costs a sync.
+/// WAL pages (4 KiB each) between two checkpoints. Few, large checkpoints: each costs a sync.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
 pub(super) struct Disk {
@@ -64,7 +64,7 @@ pub(super) struct MessageRow {
 }
 
 impl Disk {
-    /// Opens the file, alone; `None` keeps everything in memory.
+    /// Opens the file exclusively; `None` keeps everything in memory.
     pub(super) fn open(path: Option<&Path>, durability: Durability) -> rusqlite::Result<Self> {
         let conn = match path {
             Some(path) => Connection::open(path)?,
@@ -72,7 +72,7 @@ impl Disk {
         };
         conn.busy_timeout(OPEN_PATIENCE)?;
         conn.set_prepared_statement_cache_capacity(64);
-        // The queues in memory are right only while there is no other writer.
+        // The in-memory queues are correct only while there is no other writer.
         conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         let synchronous = match durability {
@@ -87,7 +87,7 @@ impl Disk {
     }
 
     fn prepare_schema(&mut self) -> rusqlite::Result<()> {
-        // Takes the lock on the file, whether or not there is something to create.
+        // Locks the file even if there are no tables to create.
         self.conn.execute_batch("BEGIN EXCLUSIVE")?;
         self.writing = true;
         let version: i64 = self.conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
@@ -98,7 +98,7 @@ impl Disk {
         self.commit()
     }
 
-    /// The version of the file's tables, and the one this code reads and writes.
+    /// The schema version of the file, and the one that this code reads and writes.
     pub(super) fn versions(&self) -> rusqlite::Result<(i64, i64)> {
         let found = self.conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
         Ok((found, SCHEMA_VERSION))
@@ -113,7 +113,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Forgets everything since the last commit.
+    /// Discards everything since the last commit.
     pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
         self.writing = false;
         // SQLite rolls back by itself on some errors; then there is nothing left to do.
@@ -123,7 +123,7 @@ impl Disk {
         self.conn.execute_batch("ROLLBACK")
     }
 
-    /// Lets the file grow by `n_pages` and no more, until called again: a full disk.
+    /// Limits the file's growth to `n_pages` from now on, until the next call: simulates a full disk.
     #[cfg(test)]
     pub(super) fn leave_room(&self, n_pages: i64) {
         let count = |sql: &str| self.conn.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -163,7 +163,7 @@ impl Disk {
         self.commit()
     }
 
-    /// Where every message stands, oldest first.
+    /// The state of every message, oldest first.
     pub(super) fn slots(&self) -> rusqlite::Result<Vec<SlotRow>> {
         let sql =
             "SELECT seq, queue, grp, sent_ms, visible_ms, since_ms, count, nonce, first_ms FROM slot ORDER BY seq";
@@ -228,7 +228,7 @@ impl Disk {
         self.write("DELETE FROM queue WHERE id = ?1", [id]).map(drop)
     }
 
-    /// Removes every message of a queue. Walks through all slots, as a purge is rare.
+    /// Removes every message of a queue. Scans all slots, since a purge is rare.
     pub(super) fn clear_queue(&mut self, id: i64) -> rusqlite::Result<()> {
         let sql = "DELETE FROM message WHERE seq IN (SELECT seq FROM slot WHERE queue = ?1)";
         self.write(sql, [id])?;
@@ -248,7 +248,7 @@ impl Disk {
             .map(drop)
     }
 
-    /// Writes down where a message stands, new or changed.
+    /// Writes a message's state, new or changed.
     pub(super) fn put_slot(
         &mut self,
         seq: Seq,
@@ -277,7 +277,7 @@ impl Disk {
         .map(drop)
     }
 
-    /// Writes down what a delivery changes, and nothing else of the slot.
+    /// Updates the columns of a slot that a delivery changes, and no others.
     pub(super) fn set_delivery(&mut self, seq: Seq, entry: &Entry) -> rusqlite::Result<()> {
         let sql =
             "UPDATE slot SET visible_ms = ?2, since_ms = ?3, count = ?4, nonce = ?5, first_ms = ?6 WHERE seq = ?1";
@@ -314,7 +314,7 @@ impl Disk {
         self.write("DELETE FROM message WHERE seq = ?1", [seq]).map(drop)
     }
 
-    /// Gives a message another number and id: to SQS, a redriven message is a new one.
+    /// Gives a message a new number and id: to SQS, a redriven message is a new one.
     pub(super) fn renumber(&mut self, from: Seq, to: Seq, id: [u8; 16]) -> rusqlite::Result<()> {
         self.write(
             "UPDATE message SET seq = ?2, id = ?3 WHERE seq = ?1",

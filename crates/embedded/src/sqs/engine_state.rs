@@ -1,7 +1,7 @@
-//! All queues of one engine: ready queues in memory and rows on disk, kept in step.
+//! State of all queues of one engine: ready queues in memory and rows on disk, kept consistent.
 //!
-//! Owned by the writer's thread. Every change is made to both at once and becomes durable with the next commit; if the disk
-//! fails, both are read again from what was committed.
+//! Owned by the writer's thread. Every change is made to both at once and becomes durable with the next commit; after a disk error
+//! both are read again from the last commit.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use super::move_task::MoveTask;
 use super::ready_queue::{ReadyQueue, Seq};
 use super::settings::Settings;
 
-/// Numbers are set aside on disk this many at a time; a crash skips at most as many.
+/// Sequence numbers are reserved on disk this many at a time; a crash skips at most as many.
 const NUMBERS_AHEAD: i64 = 10_000;
 const NUMBER_COUNTER: &str = "seq";
 
@@ -36,12 +36,12 @@ pub(super) struct Queue {
     pub(super) purged_ms: Option<i64>,
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It was wrong; nothing changed.
+    /// The request was invalid; nothing changed.
     Refused(Refusal),
-    /// The disk failed; whatever else is under way must be rolled back.
+    /// The disk failed; every other change since the last commit must be rolled back.
     Disk(rusqlite::Error),
 }
 
@@ -60,7 +60,7 @@ impl From<rusqlite::Error> for Failure {
 pub(super) type Outcome<T> = Result<T, Failure>;
 
 impl EngineState {
-    /// Reads everything that `disk` has.
+    /// Reads the whole state from `disk`.
     pub(super) fn read(disk: Disk) -> rusqlite::Result<Self> {
         let mut state = Self {
             disk,
@@ -75,7 +75,7 @@ impl EngineState {
         Ok(state)
     }
 
-    /// Forgets everything since the last commit, after the disk failed.
+    /// Discards everything since the last commit, after a disk error.
     pub(super) fn start_over(&mut self) -> rusqlite::Result<()> {
         self.disk.roll_back()?;
         self.queues.clear();
@@ -102,7 +102,7 @@ impl EngineState {
     }
 
     fn open_queue(&mut self, row: QueueRow) -> rusqlite::Result<()> {
-        // Only we wrote it, after the same check.
+        // Written by this program only, after the same validation.
         let unreadable = || rusqlite::Error::InvalidColumnName(format!("attributes of queue {}", row.name));
         let set = serde_json::from_str(&row.attributes).map_err(|_| unreadable())?;
         let settings = Settings::read(&row.name, set).map_err(|_| unreadable())?;
@@ -133,7 +133,7 @@ impl EngineState {
         self.queues.get_mut(&id).ok_or_else(Refusal::no_queue)
     }
 
-    /// A number greater than all before, across restarts too.
+    /// A number greater than all earlier ones, also across restarts.
     pub(super) fn next_seq(&mut self) -> rusqlite::Result<Seq> {
         if self.next_seq == self.seq_limit {
             self.disk.set_counter(NUMBER_COUNTER, self.seq_limit + NUMBERS_AHEAD)?;
@@ -143,7 +143,7 @@ impl EngineState {
         Ok(self.next_seq - 1)
     }
 
-    /// Drops what time has made worthless: messages past their retention, deduplication ids past their window.
+    /// Drops what has expired: messages past their retention, deduplication ids past their window.
     pub(super) fn tidy(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         if let Some(last) = self.memory.forget(now_ms) {
             self.disk.forget(last)?;
@@ -158,7 +158,7 @@ impl EngineState {
     }
 }
 
-/// Sixteen unguessable bytes.
+/// Sixteen random bytes, from a cryptographic source.
 pub(super) fn random_bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
@@ -174,7 +174,7 @@ pub(super) fn spell_message_id(id: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(id).to_string()
 }
 
-/// A sequence number as SQS writes it, twenty digits.
+/// A sequence number in SQS's format, twenty digits.
 pub(super) fn spell_seq(seq: Seq) -> String {
     format!("{seq:020}")
 }

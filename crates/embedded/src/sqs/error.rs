@@ -1,4 +1,4 @@
-//! Why SQS says no, in the words its clients know.
+//! Refusals of SQS, with the codes and messages that its clients expect.
 
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ impl Refusal {
         Self::new(Code::QueueDoesNotExist, "The specified queue does not exist.")
     }
 
-    /// The answer when the disk let us down; the caller may try again.
+    /// The response to a disk error; the caller may retry.
     pub(super) fn internal() -> Self {
         Self::new(
             Code::InternalFailure,
@@ -61,7 +61,7 @@ pub(crate) struct FailedEntry {
     message: String,
 }
 
-/// The error codes of SQS that this engine gives.
+/// The SQS error codes that this engine returns.
 ///
 /// See [SQS API/Common errors](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    /// The shape's name in the JSON protocol, the `__type` of an answer.
+    /// The error's shape name in the JSON protocol: `__type` of a response.
     pub(crate) fn json_type(self) -> &'static str {
         match self {
             Self::BatchEntryIdsNotDistinct => "com.amazonaws.sqs#BatchEntryIdsNotDistinct",
@@ -117,7 +117,7 @@ impl Code {
         }
     }
 
-    /// The older name of the same error, kept by SQS in the header `x-amzn-query-error`.
+    /// The legacy name of the same error, which SQS still sends in the header `x-amzn-query-error`.
     pub(crate) fn query_code(self) -> &'static str {
         match self {
             Self::BatchEntryIdsNotDistinct => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
@@ -144,7 +144,7 @@ impl Code {
         }
     }
 
-    /// Whether the caller is to blame; if not, trying again may help.
+    /// Whether the caller is at fault; if not, a retry may succeed.
     pub(crate) fn sender_fault(self) -> bool {
         self != Self::InternalFailure
     }

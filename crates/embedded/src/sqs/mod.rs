@@ -1,9 +1,9 @@
 //! The SQS engine: the queue service of AWS, on one SQLite file.
 //!
-//! A request is parsed and checked where it arrives, then handed to the one thread that owns all queues (`writer`), which answers
-//! it after the commit. `ready_queue` decides which message is delivered next, `disk` holds the SQL.
+//! A request is parsed and validated on the caller's task, then passed to the one thread that owns all queues (`writer`), which answers
+//! after the commit. `ready_queue` decides which message is delivered next, `disk` has the SQL.
 //!
-//! Not there, because nothing here needs it: policies and permissions, tags, encryption, `ReceiveRequestAttemptId` (accepted and
+//! Not implemented, because nothing here needs it: policies and permissions, tags, encryption, `ReceiveRequestAttemptId` (accepted and
 //! ignored), the enforcement of `RedriveAllowPolicy`, the 60 s for which AWS keeps a deleted queue's name.
 
 mod acknowledge;
@@ -43,7 +43,7 @@ use crate::{Answer, Clock, Durability, InHand, OpenError, StorageThread};
 
 pub(crate) const TARGET_PREFIX: &str = "AmazonSQS.";
 
-/// The operations that change nothing.
+/// Operations that change nothing.
 const READS: [&str; 5] = [
     "GetQueueAttributes",
     "GetQueueUrl",
@@ -59,12 +59,12 @@ pub(crate) struct Sqs {
     storage: Storage,
 }
 
-/// The thread that does the jobs.
+/// The thread that executes the jobs.
 #[derive(Debug)]
 enum Storage {
-    /// One of its own.
+    /// A thread of its own.
     Thread(Mutex<Option<JoinHandle<()>>>),
-    /// The one that has sent a job.
+    /// The thread of the caller that sent a job.
     Callers(Box<Mutex<(Writer, Receiver<Job>)>>),
 }
 
@@ -105,7 +105,7 @@ impl Sqs {
         !READS.contains(&operation)
     }
 
-    /// Answers one request. `origin` is the address the caller used, with which queue URLs begin.
+    /// Answers one request. `origin` is the base address that the caller used; queue URLs begin with it.
     pub(crate) async fn call(&self, operation: &str, body: &[u8], origin: &str) -> Answer {
         match self.try_call(operation, body, origin).await {
             Ok(answer) => Answer::json(200, &answer),
@@ -150,24 +150,24 @@ impl Sqs {
             return None;
         };
         let (writer, jobs) = &mut *storage.lock().unwrap_or_else(PoisonError::into_inner);
-        // Messages may have come back.
+        // Undelivered messages may have been returned.
         writer.work_off(jobs);
         writer.next_message_ms(queue)
     }
 
-    /// Has the engine look again at what is due, after its clock jumped.
+    /// Makes the engine check again what is due, after its clock jumped.
     pub(crate) fn wake(&self) {
         // A closed engine has nothing to wake.
         let _ = self.jobs.send(Job::Wake);
     }
 
-    /// Has the engine end after what was asked so far, without waiting for it.
+    /// Makes the engine stop after the jobs queued so far, without waiting for it.
     pub(crate) fn stop(&self) {
         // Closed before: nothing is left to stop.
         let _ = self.jobs.send(Job::Close);
     }
 
-    /// Finishes what was asked so far, then lets go of the file. Blocks until that is done.
+    /// Finishes the jobs queued so far, then closes the file. Blocks until that is done.
     pub(crate) fn close(&self) {
         self.stop();
         let Storage::Thread(thread) = &self.storage else {
@@ -177,7 +177,7 @@ impl Sqs {
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("queue storage ended in a panic");
+            tracing::error!("queue storage thread panicked");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! The state of a redrive.
+//! State of a redrive.
 
 use super::wire;
 
-/// Moves dead letters out of one queue, some at a time.
+/// Moves dead letters out of one queue, one slice at a time.
 #[derive(Debug)]
 pub(super) struct MoveTask {
     pub(super) handle: String,
     pub(super) source: i64,
-    /// `None` sends each message back to the queue that gave it up.
+    /// `None` returns each message to the queue that it was dead-lettered from.
     pub(super) destination: Option<i64>,
     pub(super) destination_arn: Option<String>,
     pub(super) per_second: Option<usize>,

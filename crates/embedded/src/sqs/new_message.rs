@@ -1,4 +1,4 @@
-//! A message to be sent, checked as far as that goes without knowing its queue.
+//! A new message, validated as far as possible without knowing its queue.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ pub(super) const MAX_DELAY_S: i64 = 900;
 const MAX_ATTRIBUTES: usize = 10;
 const MAX_ID_CHARS: usize = 128;
 
-/// A well-formed message on its way into a queue.
+/// A validated message that isn't in a queue yet.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) body: String,
     pub(super) body_md5: String,
-    /// Message attributes as JSON text, the way they are kept.
+    /// Message attributes as JSON text, in the form in which they are stored.
     pub(super) attributes: Option<String>,
     pub(super) attributes_md5: Option<String>,
     pub(super) system: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Draft {
     pub(super) dedup_id: Option<String>,
 }
 
-/// Checks `outgoing` against every rule that holds for all queues.
+/// Validates `outgoing` against every rule that holds for all queues.
 pub(super) fn draft(outgoing: Outgoing) -> Result<Draft, Refusal> {
     check_body(&outgoing.message_body)?;
     check_delay(outgoing.delay_seconds)?;
@@ -103,7 +103,7 @@ fn check_id(parameter: &str, id: Option<&str>) -> Result<(), Refusal> {
     Err(Refusal::invalid(parameter, id, &reason))
 }
 
-/// Gives the size that attributes add to the message.
+/// Validates attributes. Returns the size that they add to the message.
 fn check_attributes(attributes: &BTreeMap<String, AttributeValue>) -> Result<usize, Refusal> {
     if attributes.len() > MAX_ATTRIBUTES {
         let message = "Number of message attributes exceeds the allowed maximum [10].";
@@ -159,7 +159,7 @@ fn is_attribute_name(name: &str) -> bool {
         && !lower.starts_with("amazon.")
 }
 
-/// The trace header is the only one there is, and it doesn't count for the size.
+/// Validates system attributes. The trace header is the only one allowed, and it doesn't count towards the size.
 fn check_system_attributes(attributes: &BTreeMap<String, AttributeValue>) -> Result<(), Refusal> {
     for (name, value) in attributes {
         if name != "AWSTraceHeader" || value.data_type != "String" || value.string_value.is_none() {

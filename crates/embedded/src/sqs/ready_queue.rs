@@ -1,19 +1,19 @@
-//! Which message of a queue comes next. Pure: in memory, no IO, time is an argument.
+//! Order of deliveries: which message of a queue comes next. Pure: in memory, no IO, time is an argument.
 //!
-//! It holds one small entry for each message of its queue; bodies stay on disk. Messages are in lanes, one
-//! lane a message group (one for all messages without a group). Lanes take turns, so a lane with a large backlog
-//! doesn't hold up the others, and no operation walks through a backlog.
+//! The ready queue has one small entry for each message of its queue; bodies stay on disk. Messages are in lanes, one lane for each
+//! message group (and one for all messages without a group). Lanes take turns, so a lane with a large backlog doesn't delay the others,
+//! and no operation scans a backlog.
 //!
-//! - **Fifo:** a lane delivers from its oldest message on, as many as asked, and nothing more until all of those are deleted
-//!   or visible again. That is the group lock. Groups whose names are the same up to the first `.` are one family, and families
-//!   take turns too: who has many groups waiting doesn't hold up who has one. SQS promises no order between groups, so any will do.
+//! - **Fifo:** a lane delivers messages from its oldest on, as many as requested, and then nothing until all of those are deleted or
+//!   visible again. That is the group lock. Groups whose names are equal up to the first `.` form one family, and families take turns
+//!   too: a family with many waiting groups doesn't delay one with a single group. SQS guarantees no order between groups, so any will do.
 //! - **Fair:** a lane delivers one message a turn. The lane with the fewest messages in flight goes first, so one tenant's
 //!   slow messages can't take every consumer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A message's place in the order of all messages. Unique within the engine, ever rising.
+/// A message's sequence number: its position in the order of all messages. Unique within the engine, always rising.
 pub(super) type Seq = i64;
 /// A message group. Unique within its queue.
 pub(super) type Group = Option<Arc<str>>;
@@ -24,16 +24,16 @@ pub(super) enum Order {
     Fair,
 }
 
-/// What is kept in memory about one message.
+/// A message's entry in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) group: Group,
     pub(super) sent_ms: i64,
     /// When it was first received, 0 before that.
     pub(super) first_ms: i64,
-    /// How often it was received.
+    /// Receive count.
     pub(super) count: i64,
-    /// Names the newest delivery; 0 before the first.
+    /// Nonce of the latest delivery; 0 before the first.
     pub(super) nonce: i64,
     pub(super) visibility: Visibility,
 }
@@ -56,16 +56,16 @@ pub(super) enum Visibility {
 pub(super) struct Terms {
     pub(super) now_ms: i64,
     pub(super) until_ms: i64,
-    /// A message received this often is dead.
+    /// A message received this often becomes a dead letter.
     pub(super) max_receives: Option<i64>,
     pub(super) most: usize,
 }
 
-/// What a receive took.
+/// The result of a receive.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
     pub(super) lent: Vec<Seq>,
-    /// Received too often: no longer in this queue.
+    /// Received too often: already removed from this queue.
     pub(super) dead: Vec<(Seq, Entry)>,
 }
 
@@ -74,23 +74,23 @@ pub(super) struct ReadyQueue {
     order: Order,
     entries: BTreeMap<Seq, Entry>,
     lanes: HashMap<Group, Lane>,
-    /// The lanes that can deliver: fewest in flight first, then longest waiting.
+    /// Lanes that can deliver: fewest messages in flight first, then longest waiting.
     turns: BTreeMap<Turn, Group>,
     next_turn: u64,
-    /// The round that families are in: the one of the latest lane that delivered something.
+    /// The current round of the families: that of the latest lane that delivered something.
     round: u64,
-    /// The latest round in which a family has a lane in line.
+    /// The latest round for which each family has a lane queued.
     families: HashMap<Box<str>, u64>,
-    /// When delayed and lent messages become visible.
+    /// Times at which delayed and in-flight messages become visible.
     timers: BTreeSet<(i64, Seq)>,
     n_delayed: usize,
     n_lent: usize,
 }
 
-/// Messages in flight, the family's round, how long in line.
+/// Sort key of a lane: messages in flight, the family's round, position in the line.
 type Turn = (usize, u64, u64);
 
-/// More families than this, and those that have had their turn are forgotten.
+/// Size of `families` above which those that have had their turn are dropped.
 const MANY_FAMILIES: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl Lane {
         }
     }
 
-    /// The oldest message, unless it is still delayed: the younger ones wait for it.
+    /// The oldest message, unless it is still delayed: younger ones have to wait for it.
     fn next_in_order(&self) -> Option<Seq> {
         let oldest = *self.ready.first()?;
         let held_back = self.delayed.first().is_some_and(|d| *d < oldest);
@@ -156,7 +156,7 @@ impl ReadyQueue {
         Some(entry)
     }
 
-    /// Makes visible what is due.
+    /// Makes messages visible whose delay or visibility timeout is over.
     pub(super) fn settle(&mut self, now_ms: i64) {
         while let Some(&(at_ms, seq)) = self.timers.first() {
             if at_ms > now_ms {
@@ -166,17 +166,17 @@ impl ReadyQueue {
         }
     }
 
-    /// When the next delayed or lent message becomes visible.
+    /// When the next delayed or in-flight message becomes visible.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
         self.timers.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Whether a receive would find something, as of the latest [`ReadyQueue::settle`].
+    /// Whether a receive would find a message, as of the latest [`ReadyQueue::settle`].
     pub(super) fn can_give(&self) -> bool {
         !self.turns.is_empty()
     }
 
-    /// Takes up to `terms.most` messages, `nonce` naming each delivery.
+    /// Receives up to `terms.most` messages; `nonce` generates the nonce of each delivery.
     pub(super) fn pick(&mut self, terms: Terms, mut nonce: impl FnMut() -> i64) -> Picked {
         let mut picked = Picked::default();
         while picked.lent.len() < terms.most {
@@ -234,7 +234,7 @@ impl ReadyQueue {
         self.put(seq, visibility);
     }
 
-    /// Moves the end of a delivery; at or before `now_ms` it ends now.
+    /// Changes the visibility timeout of a delivery; a time at or before `now_ms` makes the message visible now.
     pub(super) fn extend(&mut self, seq: Seq, until_ms: i64, now_ms: i64) {
         let Some(entry) = self.entries.get(&seq) else {
             return;
@@ -248,7 +248,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes a delivery back that never reached its receiver.
+    /// Undoes a delivery that never reached its receiver.
     pub(super) fn take_back(&mut self, seq: Seq, nonce: i64) -> bool {
         let Some(entry) = self.entries.get_mut(&seq) else {
             return false;
@@ -265,7 +265,7 @@ impl ReadyQueue {
         true
     }
 
-    /// Removes the messages sent before `cutoff_ms` and names them.
+    /// Removes the messages sent before `cutoff_ms` and returns them.
     pub(super) fn expire(&mut self, cutoff_ms: i64) -> Vec<Seq> {
         let old: Vec<Seq> = self
             .entries
@@ -279,7 +279,7 @@ impl ReadyQueue {
         old
     }
 
-    /// The oldest `most` messages that are visible.
+    /// The oldest visible messages, up to `most`.
     pub(super) fn oldest_ready(&self, most: usize) -> Vec<Seq> {
         let ready = self.entries.iter().filter(|(_, e)| e.visibility == Visibility::Ready);
         ready.map(|(seq, _)| *seq).take(most).collect()
@@ -348,7 +348,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Puts a lane in line, out of it, or at its right place, after its messages changed.
+    /// Updates a lane's place in the line after its messages changed: adds, moves or removes it.
     fn requeue(&mut self, group: &Group) {
         let Some(lane) = self.lanes.get(group) else {
             return;
@@ -378,9 +378,9 @@ impl ReadyQueue {
         }
     }
 
-    /// In which round a lane that comes into line gives: the next one that its family has no lane in.
+    /// The round of a lane that joins the line: the next one in which its family has no lane yet.
     fn round_of(&mut self, group: &Group) -> u64 {
-        // Fair lanes go by what they have in flight.
+        // Fair lanes are ordered by messages in flight.
         if self.order == Order::Fair {
             return 0;
         }

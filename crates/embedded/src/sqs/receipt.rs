@@ -1,4 +1,4 @@
-//! What a receipt handle says: which delivery of which message it stands for.
+//! Receipt handle: names one delivery of one message.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_handle() {
+    fn malformed_handles_are_refused() {
         for text in ["", "1-2", "1-2-3-4", "1-2-g", "not a handle"] {
             assert!(Receipt::parse(text).is_err(), "{text:?} was taken");
         }

@@ -1,4 +1,4 @@
-//! A delivery as its receiver sees it.
+//! Response to a receive: a delivery in the form that its receiver requested.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::engine_state::{spell_message_id, spell_seq};
 use super::receiving::Delivery;
 use super::wire::{AttributeValue, Message, ReceiveMessage};
 
-/// Writes a delivery as the message that `wanted` asks for.
+/// Converts a delivery to the message that `wanted` requests.
 pub(super) fn present(delivery: Delivery, wanted: &ReceiveMessage) -> Message {
     let mut attributes = system_attributes(&delivery);
     attributes.retain(|name, _| wants_system(wanted, name));
@@ -19,7 +19,7 @@ pub(super) fn present(delivery: Delivery, wanted: &ReceiveMessage) -> Message {
         md5_of_body: digest::of_body(&delivery.message.body),
         body: delivery.message.body,
         attributes,
-        // Over what is given, so that the receiver can check it.
+        // Over the attributes in the response, so that the receiver can check them.
         md5_of_attributes: digest::of_attributes(&message_attributes),
         message_attributes,
     }
@@ -53,7 +53,7 @@ fn system_attributes(delivery: &Delivery) -> BTreeMap<&'static str, String> {
     attributes
 }
 
-/// Attributes as they were kept: JSON that we wrote.
+/// Stored attributes: JSON that this program wrote.
 fn kept(json: Option<&str>) -> BTreeMap<String, AttributeValue> {
     json.and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default()
@@ -67,7 +67,7 @@ fn wants_system(wanted: &ReceiveMessage, name: &str) -> bool {
     names.into_iter().any(|w| w == "All" || w == name)
 }
 
-/// Names may be given whole, or by how they begin, as in `order.*`.
+/// Names may be complete, or a prefix with a wildcard, such as `order.*`.
 fn wants(wanted: &[String], name: &str) -> bool {
     wanted.iter().any(|w| match w.strip_suffix(".*") {
         Some(prefix) => name.starts_with(prefix),

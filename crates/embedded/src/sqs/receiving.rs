@@ -1,4 +1,4 @@
-//! Messages going out: lent to a receiver, or dead-lettered when that happened too often.
+//! Receives: messages are put in flight, or dead-lettered if they were received too often.
 
 use super::disk::MessageRow;
 use super::engine_state::{EngineState, Outcome, random_bytes};
@@ -10,7 +10,7 @@ use super::settings::arn;
 /// See [SQS Developer Guide/Queue quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html), messages in flight.
 const MAX_IN_FLIGHT: usize = 120_000;
 
-/// One message on its way to a receiver.
+/// One message that is about to be delivered to a receiver.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) receipt: Receipt,
@@ -21,7 +21,7 @@ pub(super) struct Delivery {
 }
 
 impl EngineState {
-    /// Lends up to `most` messages of the queue with the id `queue`, hidden from others for `visibility_s`.
+    /// Puts up to `most` messages of the queue with the id `queue` in flight, hidden from other receivers for `visibility_s`.
     pub(super) fn receive(
         &mut self,
         queue: i64,
@@ -51,19 +51,19 @@ impl EngineState {
         };
         let Picked { lent, dead } = found.ready_queue.pick(terms, new_nonce);
         for (seq, entry) in dead {
-            self.bury(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
+            self.dead_letter(seq, entry, queue, target.map_or(queue, |(id, _)| id))?;
         }
         lent.into_iter().map(|seq| self.deliver(queue, seq)).collect()
     }
 
-    /// The queue's dead-letter queue and its limit, if both exist.
+    /// The queue's dead-letter queue and `maxReceiveCount`, if both exist.
     fn dead_letter_queue(&self, queue: i64) -> Option<(i64, i64)> {
         let redrive = self.queues.get(&queue)?.settings.redrive.as_ref()?;
         let target = *self.names.get(&redrive.target)?;
         (target != queue).then_some((target, redrive.max_receives))
     }
 
-    fn bury(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
+    fn dead_letter(&mut self, seq: Seq, mut entry: Entry, from: i64, to: i64) -> Outcome<()> {
         entry.visibility = Visibility::Ready;
         self.disk.put_slot(seq, to, Some(from), &entry)?;
         if let Some(target) = self.queues.get_mut(&to) {
@@ -92,7 +92,7 @@ impl EngineState {
         })
     }
 
-    /// Undoes deliveries whose receiver went away before it got them.
+    /// Undoes deliveries whose receivers were dropped before they got them.
     pub(super) fn take_back(&mut self, receipts: &[Receipt]) -> rusqlite::Result<()> {
         for receipt in receipts {
             let Some(queue) = self.queues.get_mut(&receipt.queue) else {
@@ -112,7 +112,7 @@ fn new_nonce() -> i64 {
     let bytes = random_bytes();
     let mut nonce = [0; 8];
     nonce.copy_from_slice(&bytes[..8]);
-    // Without the sign, or every other delivery would have the same one. 0 stands for no delivery.
+    // Without the sign bit, since `max` would turn every negative value into 1. 0 means no delivery.
     (i64::from_ne_bytes(nonce) & i64::MAX).max(1)
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::new_nonce;
 
     #[test]
-    fn deliveries_have_names_of_their_own() {
+    fn nonces_are_unique_and_positive() {
         let nonces: HashSet<_> = (0..1_000).map(|_| new_nonce()).collect();
         assert_eq!(nonces.len(), 1_000);
         assert!(nonces.iter().all(|nonce| *nonce > 0));

@@ -1,7 +1,7 @@
-//! Redrive: moving dead letters back to where they came from, or elsewhere, a slice at a time.
+//! Redrive: moves dead letters back to the queues that they came from, or to another one, a slice at a time.
 //!
-//! A task lives in memory. One that a restart cuts short has lost nothing: what it hadn't moved is still among the dead letters,
-//! and it can be started again.
+//! Tasks are in memory. A restart that interrupts one loses no message: those not moved yet are still in the dead-letter queue, and the
+//! task can be started again.
 
 use super::engine_state::{EngineState, Outcome, new_message_id, random_bytes};
 use super::error::{Code, Refusal};
@@ -10,10 +10,10 @@ use super::ready_queue::{Entry, Seq, Visibility};
 use super::settings::name_of_arn;
 use super::wire;
 
-/// Messages moved in one commit, so that others get their turn between.
+/// Messages moved in one commit, so that other requests are served in between.
 const SLICE: usize = 200;
 const MAX_PER_SECOND: i64 = 500;
-/// How many tasks of the past are kept for each queue.
+/// Number of finished tasks that are kept for each queue.
 const KEPT_TASKS: usize = 10;
 
 impl EngineState {
@@ -101,7 +101,7 @@ impl EngineState {
         Ok(task.n_moved)
     }
 
-    /// When the next slice is due.
+    /// Time at which the next slice is due.
     pub(super) fn next_move_ms(&self) -> Option<i64> {
         let running = self.moves.iter().filter(|m| m.state == State::Running);
         running.map(|m| m.resume_ms).min()

@@ -1,4 +1,4 @@
-//! A request as the writer takes it: parsed, and checked as far as that goes without knowing the queue.
+//! A request for the writer: parsed, and validated as far as possible without knowing the queue.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ pub(super) enum Request {
     Now(Now),
 }
 
-/// What is answered at once.
+/// A request that is answered at once.
 #[derive(Debug)]
 pub(super) enum Now {
     CreateQueue(wire::CreateQueue),
@@ -72,7 +72,7 @@ pub(super) struct Receive {
     pub(super) queue: String,
     pub(super) most: usize,
     pub(super) visibility_s: Option<i64>,
-    /// The queue decides if the request doesn't.
+    /// `None`: the queue's default.
     pub(super) wait_s: Option<i64>,
 }
 
@@ -117,14 +117,14 @@ impl Now {
     }
 }
 
-/// What a receiver wants to know of each message beside its body.
+/// The attributes that a receiver requests for each message, in addition to the body.
 pub(super) fn wanted(body: &[u8]) -> Result<wire::ReceiveMessage, Refusal> {
     read(body)
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
-        // Position only: the parser's text may quote the message.
+        // Position only: the parser's message may quote the queue message.
         let message = format!("malformed JSON at line {}, column {}", error.line(), error.column());
         Refusal::new(Code::Serialization, message)
     })
@@ -239,7 +239,7 @@ fn required(parameter: &str, value: String) -> Result<String, Refusal> {
     Ok(value)
 }
 
-/// The rules for the ids of a batch, the same for all four kinds.
+/// Checks the ids of a batch; the rules are the same for all four kinds.
 fn check_ids<'a>(ids: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Refusal> {
     let n_entries = ids.len();
     if n_entries == 0 {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn malformed_requests_are_refused() {
         check("ReceiveMessage", "{", Code::Serialization);
         check("Fly", "{}", Code::UnknownOperation);
     }

@@ -1,4 +1,4 @@
-//! Messages going in.
+//! Sends: new messages are added to a queue.
 
 use super::dedup::{self, Key, Original, WINDOW_MS};
 use super::digest;
@@ -8,7 +8,7 @@ use super::new_message::Draft;
 use super::ready_queue::{Entry, Visibility};
 use super::wire::Sent;
 
-/// The entries of a batch, each with the refusal it earned before it came here.
+/// The entries of a batch. An entry that was refused while the request was parsed has its refusal.
 pub(super) type Drafts = Vec<(String, Result<Draft, Refusal>)>;
 
 impl EngineState {
@@ -108,7 +108,7 @@ fn dedup_key(queue: &Queue, draft: &Draft) -> Result<Option<dedup::Key>, Refusal
 
 fn fresh_entry(queue: &Queue, draft: &Draft, now_ms: i64) -> Entry {
     let visibility = match draft.delay_s.unwrap_or(queue.settings.delay_s) {
-        // On a FIFO queue a message may only say zero, which means that of the queue.
+        // On a FIFO queue a message's own delay can only be zero, which means the queue's delay.
         0 if !queue.settings.is_fifo() || queue.settings.delay_s == 0 => Visibility::Ready,
         0 => Visibility::Delayed {
             until_ms: now_ms + queue.settings.delay_s * 1_000,

@@ -1,4 +1,4 @@
-//! The attributes of a queue: what may be set, and what it means.
+//! Queue attributes: which may be set, and what they mean.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use super::ready_queue::Order;
 pub(super) const ACCOUNT: &str = "000000000000";
 const ARN_PREFIX: &str = "arn:aws:sqs:us-east-1:000000000000:";
 
-/// The name that `name`'s queue has within AWS.
+/// The ARN of the queue called `name`.
 pub(super) fn arn(name: &str) -> String {
     format!("{ARN_PREFIX}{name}")
 }
 
-/// The name of the queue that `arn` stands for, whatever region and account it claims.
+/// The name of the queue with this ARN. Its region and account are ignored.
 pub(super) fn name_of_arn(arn: &str) -> Option<&str> {
     let mut parts = arn.strip_prefix("arn:aws:sqs:")?.splitn(3, ':');
     parts.nth(2).filter(|name| !name.is_empty())
 }
 
-/// How a queue behaves. Read from its attributes, which are kept as they were set.
+/// Settings of a queue. Parsed from its attributes, which are stored as they were set.
 ///
 /// See [SQS API/SetQueueAttributes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html).
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) set: BTreeMap<String, String>,
 }
 
-/// Where messages go that were received too often.
+/// Redrive policy: where messages go that were received too often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Redrive {
     pub(super) target: String,
@@ -48,7 +48,7 @@ pub(super) struct Redrive {
 }
 
 impl Settings {
-    /// Reads the attributes that were `set` on the queue `name`.
+    /// Parses the attributes `set` on the queue `name`.
     pub(super) fn read(name: &str, set: BTreeMap<String, String>) -> Result<Self, Refusal> {
         let fifo = name.ends_with(".fifo");
         check_names(&set, fifo)?;
@@ -75,7 +75,7 @@ impl Settings {
         self.order == Order::Fifo
     }
 
-    /// Every attribute with its value in force, for `GetQueueAttributes`.
+    /// Every attribute with its effective value, for `GetQueueAttributes`.
     pub(super) fn in_force(&self) -> BTreeMap<&'static str, String> {
         let mut all = BTreeMap::from([
             ("DelaySeconds", self.delay_s.to_string()),
@@ -187,7 +187,7 @@ fn redrive(set: &BTreeMap<String, String>) -> Result<Option<Redrive>, Refusal> {
         dead_letter_target_arn: String,
         max_receive_count: Count,
     }
-    // Templates write the number as text.
+    // Infrastructure templates write the number as text.
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Count {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn redrive_policy_takes_the_count_as_number_or_text() {
+    fn redrive_policy_accepts_the_count_as_number_or_text() {
         for count in ["3", "\"3\""] {
             let policy = format!(
                 r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":{count}}}"#,

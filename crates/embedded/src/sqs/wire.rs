@@ -1,6 +1,6 @@
 //! The JSON of the SQS protocol, field for field.
 //!
-//! Fields that this engine has no use for are left out; unknown fields are ignored, as SQS does.
+//! Fields that this engine doesn't use are left out; unknown fields are ignored, as by SQS.
 //! See [SQS API/Actions](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html).
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub(super) struct ListQueues {
     pub(super) next_token: Option<String>,
 }
 
-/// The request of every action that names a queue and nothing else.
+/// The request of every action that has a queue URL and nothing else.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct QueueOnly {
@@ -165,7 +165,7 @@ pub(super) struct CancelMove {
     pub(super) task_handle: String,
 }
 
-/// Every answer the engine gives. Which one it is shows in its fields.
+/// Responses of the engine. Untagged: the fields show which one it is.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Answer {
@@ -180,7 +180,7 @@ pub(super) enum Answer {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<String>,
     },
-    // The one field of the protocol's answers that starts with a small letter.
+    // The one response field of the protocol that starts with a lower-case letter.
     SourceQueues {
         #[serde(rename = "queueUrls")]
         queue_urls: Vec<String>,

@@ -1,8 +1,7 @@
-//! The owner of the engine state, usually a thread, and its rule: what waits together is committed together.
+//! Writer: owns the engine state, usually on a thread of its own, and commits in groups.
 //!
-//! Callers' requests queue up while a commit is under way; the next turn takes all of them into one transaction, and each is
-//! answered only after its commit. Receivers with nothing to receive are parked here and served within the turn that brings them
-//! a message, so there is no polling.
+//! Requests queue up during a commit; the next turn puts all of them into one transaction, and each is answered only after its commit.
+//! Receivers that found no message are parked here and served in the turn that brings them one, so there is no polling.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -24,24 +23,24 @@ mod delivery_guard;
 
 use delivery_guard::DeliveryGuard;
 
-/// The most requests that share a commit.
+/// Largest number of requests that share a commit.
 const MAX_BATCH: usize = 256;
-/// How often expired entries are removed, and the longest sleep.
+/// Interval for removing expired entries, and the longest sleep.
 const TIDY_EVERY_MS: i64 = 60_000;
 
 #[derive(Debug)]
 pub(super) enum Job {
     Do(Request, Answerer),
-    /// Undo deliveries without a receiver.
+    /// Undoes deliveries without a receiver.
     TakeBack(Vec<Receipt>),
-    /// The clock may have jumped: look again at what is due.
+    /// The clock may have jumped: check again what is due.
     Wake,
     Close,
 }
 
 pub(super) type Answerer = oneshot::Sender<Result<Reply, Refusal>>;
 
-/// What the writer gives back. Turned into JSON by the caller, who has the time.
+/// The writer's result. The caller turns it into JSON, to keep that work off the writer's thread.
 #[derive(Debug)]
 pub(super) enum Reply {
     Ready(wire::Answer),
@@ -62,9 +61,9 @@ pub(super) struct Writer {
     state: EngineState,
     clock: Clock,
     parked: HashMap<i64, VecDeque<Waiter>>,
-    /// Answers that wait for the commit.
+    /// Results that wait for the commit.
     answers: Vec<(Answerer, Result<Reply, Refusal>)>,
-    /// Where undelivered messages come back.
+    /// Channel for returning undelivered messages.
     back: Sender<Job>,
     tidied_ms: i64,
 }
@@ -76,7 +75,7 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// `back` is the other end of the jobs.
+    /// `back` is the sending end of the job channel.
     pub(super) fn new(state: EngineState, back: Sender<Job>, clock: Clock) -> Self {
         Self {
             tidied_ms: clock.now_ms(),
@@ -88,7 +87,7 @@ impl Writer {
         }
     }
 
-    /// Works until [`Job::Close`].
+    /// Executes jobs until [`Job::Close`].
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         loop {
             let first = match jobs.recv_timeout(self.nap()) {
@@ -101,24 +100,24 @@ impl Writer {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    error!(%error, "queue storage cannot be read again, the queues are closed");
+                    error!(%error, "queue storage can't be reloaded after a failure, closing the queues");
                     return;
                 }
             }
         }
     }
 
-    /// Does what was asked so far. Refuses it if the storage fails.
+    /// Executes the jobs queued so far. Refuses them if the storage fails.
     pub(super) fn work_off(&mut self, jobs: &Receiver<Job>) {
         let batch: Vec<Job> = jobs.try_iter().collect();
         if !batch.is_empty()
             && let Err(error) = self.turn(batch)
         {
-            error!(%error, "queue storage cannot be read again");
+            error!(%error, "queue storage can't be reloaded after a failure");
         }
     }
 
-    /// When the queue next has a message to give: now, if it has one.
+    /// When the queue can next deliver a message: now, if it has a visible one.
     pub(super) fn next_message_ms(&mut self, queue: &str) -> Option<i64> {
         let now_ms = self.clock.now_ms();
         let id = self.state.queue(queue).ok()?.id;
@@ -130,7 +129,7 @@ impl Writer {
         ready.next_due_ms()
     }
 
-    /// One transaction. Gives false when it was the last.
+    /// Executes one batch in one transaction. Returns false if it was the last.
     fn turn(&mut self, batch: Vec<Job>) -> rusqlite::Result<bool> {
         let now_ms = self.clock.now_ms();
         let (mut goes_on, mut done) = (true, self.tidy(now_ms));
@@ -143,7 +142,7 @@ impl Writer {
                 Job::Wake => {}
                 Job::TakeBack(receipts) if done.is_ok() => done = self.state.take_back(&receipts),
                 Job::Do(request, answerer) if done.is_ok() => done = self.take(request, answerer, now_ms),
-                // Undone with everything else of this turn.
+                // Rolled back with everything else of this turn.
                 Job::TakeBack(_) => {}
                 Job::Do(_, answerer) => self.answers.push((answerer, Err(Refusal::internal()))),
             }
@@ -160,7 +159,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Before a turn's requests, which would otherwise be given what has just become worthless.
+    /// Removes expired entries before a turn's requests, which would otherwise receive them.
     fn tidy(&mut self, now_ms: i64) -> rusqlite::Result<()> {
         if now_ms >= self.tidied_ms + TIDY_EVERY_MS {
             self.tidied_ms = now_ms;
@@ -169,11 +168,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits and answers; after a failure everything of the turn is undone and refused.
+    /// Commits and answers; after a failure, rolls back the whole turn and refuses its requests.
     fn commit(&mut self, done: rusqlite::Result<()>) -> rusqlite::Result<()> {
         let committed = done.and_then(|()| self.state.disk.commit());
         if let Err(error) = &committed {
-            warn!(%error, "queue storage failed, the requests under way are refused");
+            warn!(%error, "queue storage failed, refusing the requests of this turn");
             self.state.start_over()?;
         }
         for (answerer, answer) in self.answers.drain(..) {
@@ -182,7 +181,7 @@ impl Writer {
             } else {
                 Err(Refusal::internal())
             };
-            // A receiver that is gone leaves its messages to `DeliveryGuard`.
+            // If the receiver was dropped, `DeliveryGuard` returns its messages.
             let _ = answerer.send(answer);
         }
         Ok(())
@@ -236,9 +235,9 @@ impl Writer {
         self.record(answerer, guard.map(Reply::Deliveries))
     }
 
-    /// Serves parked receivers, longest waiting first, as far as there are messages.
+    /// Serves parked receivers, the longest waiting first, while there are messages.
     fn serve_parked(&mut self, now_ms: i64) -> rusqlite::Result<()> {
-        // Serving one queue may dead-letter into another, so look until nothing moves.
+        // Serving one queue may dead-letter into another, so repeat until nothing changes.
         let mut queues: Vec<i64> = self.parked.keys().copied().collect();
         while let Some(id) = queues.pop() {
             while let Some(waiter) = self.next_to_serve(id, now_ms) {
@@ -256,14 +255,14 @@ impl Writer {
         Ok(())
     }
 
-    /// The first parked receiver that is still there, if its queue has something for it.
+    /// The first parked receiver that wasn't dropped, if its queue has a message for it.
     fn next_to_serve(&mut self, id: i64, now_ms: i64) -> Option<Waiter> {
         let has_some = match self.state.queues.get_mut(&id) {
             Some(queue) => {
                 queue.ready_queue.settle(now_ms);
                 queue.ready_queue.can_give()
             }
-            None => true, // Deleted: the receivers are to hear of it.
+            None => true, // Queue deleted: the receivers must get the error.
         };
         let waiters = self.parked.get_mut(&id)?;
         while waiters.front().is_some_and(|w| w.answerer.is_closed()) {
@@ -273,7 +272,7 @@ impl Writer {
         if has_some { waiters.pop_front() } else { None }
     }
 
-    /// Sends those away empty-handed whose time is up.
+    /// Sends an empty response to receivers whose wait time is over.
     fn release_parked(&mut self) {
         let now = Instant::now();
         for waiters in self.parked.values_mut() {
@@ -292,7 +291,7 @@ impl Writer {
         self.parked.retain(|_, waiters| !waiters.is_empty());
     }
 
-    /// How long there is nothing to do without a request.
+    /// Longest time to sleep until something is due without a request.
     fn nap(&self) -> Duration {
         let now_ms = self.clock.now_ms();
         let patience = self.parked.values().flatten().map(|w| w.give_up);
@@ -308,7 +307,7 @@ impl Writer {
     }
 }
 
-/// Drops a refusal: what is done without a request has no caller to report it to.
+/// Drops a refusal: work without a request has no caller to report it to.
 fn disk_only(outcome: Result<(), Failure>) -> rusqlite::Result<()> {
     match outcome {
         Ok(()) | Err(Failure::Refused(_)) => Ok(()),

@@ -1,4 +1,4 @@
-//! The work bench of a case: a table of its own and short words for items.
+//! Test fixture of a case: a table of its own and helpers for items.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ pub(crate) fn client(url: &str, http_client: Option<SharedHttpClient>) -> Client
             None,
             "embedded",
         ))
-        // A refusal is to be seen as it is.
+        // Errors must reach the test without retries.
         .retry_config(RetryConfig::disabled())
         .endpoint_url(url);
     config.set_http_client(http_client);
@@ -117,7 +117,7 @@ pub(crate) fn item(pk: &str, sk: &str, attributes: &[(&str, AttributeValue)]) ->
     key(pk, sk).into_iter().chain(attributes).collect()
 }
 
-/// Checks that `outcome` is a refusal with the code `expected`.
+/// Checks that `outcome` is an error with the code `expected`.
 pub(crate) fn expect_refusal<T, E, R>(outcome: Result<T, SdkError<E, R>>, expected: &str) -> Result<()>
 where
     E: ProvideErrorMetadata,

@@ -1,4 +1,4 @@
-//! Direct calls: each does and answers what the same call through the client does.
+//! Direct calls: each has the same effect and the same response as the call through the client.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -19,7 +19,7 @@ use tieline_embedded::{DirectTables, Embedded, Options};
 use crate::bench::{Bench, INDEX, Item, client, item, key, n, s};
 use crate::servers::InProcess;
 
-/// Two tables in the same state, of which each call changes both.
+/// Two tables with the same contents; every changing call is made on both.
 struct Pair {
     through_client: Bench,
     direct: DirectTables,
@@ -27,7 +27,7 @@ struct Pair {
     _engines: [InProcess; 2],
 }
 
-/// Makes a call in both ways, and gives the answer if both are the same.
+/// Makes a call in both ways, checks that the results are equal, and returns the response.
 macro_rules! both {
     ($pair:expr, $method:ident, $call:expr) => {{
         let (pair, call) = (&$pair, $call);
@@ -52,7 +52,7 @@ impl Pair {
 }
 
 #[expect(clippy::result_large_err, reason = "the error is the SDK's")]
-/// The answer, which must be the same in both ways, as must be an error.
+/// Checks that both results are equal, response or error, and returns one.
 fn same<A: Debug + PartialEq>(there: Result<A, Error>, here: Result<A, Error>) -> Result<A, Error> {
     match (&there, &here) {
         (Ok(there), Ok(here)) => assert_eq!(here, there),
@@ -66,7 +66,7 @@ fn same<A: Debug + PartialEq>(there: Result<A, Error>, here: Result<A, Error>) -
     here
 }
 
-/// The item that a failed condition shows.
+/// The item in the error of a failed condition.
 fn found_by(error: &Error) -> Option<&Item> {
     match error {
         Error::ConditionalCheckFailedException(refused) => refused.item.as_ref(),
@@ -195,7 +195,7 @@ async fn partitions_are_queried() -> Result<()> {
 
 /// A call reads up to 16 MiB.
 #[tokio::test]
-async fn what_is_too_much_for_a_batch_comes_back() -> Result<()> {
+async fn items_beyond_a_batch_s_size_limit_are_returned_as_unprocessed() -> Result<()> {
     let pair = Pair::new().await?;
     let body = s(&"x".repeat(390 * 1024));
     let mut keys = vec![key("p", "missing")];
@@ -224,7 +224,7 @@ async fn what_is_too_much_for_a_batch_comes_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn unknown_tables_and_closed_ones_are_refused() -> Result<()> {
+async fn calls_to_unknown_or_closed_tables_fail() -> Result<()> {
     let embedded = Embedded::in_memory(Options::default())?;
     let tables = embedded.direct_tables().unwrap();
     let get = GetItemInput::builder().table_name("none").set_key(Some(key("p", "s")));

@@ -19,20 +19,20 @@ use servers::{Case, InProcess, OverHttp, check, oracle};
 
 fn all() -> Vec<Case<Client>> {
     cases![
-        writes::a_put_comes_back_with_every_type,
-        writes::a_failed_condition_shows_the_item_that_is_there,
+        writes::a_put_item_is_returned_with_every_type,
+        writes::a_failed_condition_returns_the_existing_item,
         writes::updates_set_add_remove_and_append,
         writes::a_fencing_condition_lets_only_the_newer_owner_write,
         writes::batches_write_and_read,
-        writes::limits_are_kept,
-        writes::a_delete_gives_the_old_item,
+        writes::limits_are_enforced,
+        writes::a_delete_returns_the_old_item,
         writes::time_to_live_can_be_set,
         reads::queries_take_ranges_order_pages_and_filters,
         reads::a_filter_on_a_key_is_refused,
         reads::a_sparse_index_has_only_items_with_its_key,
         reads::scans_page_through_everything,
         reads::an_unknown_table_is_refused,
-        transactions::a_transaction_writes_all_or_nothing_and_says_why,
+        transactions::a_transaction_writes_all_or_nothing_and_names_the_reason,
         transactions::a_repeated_token_writes_once,
         transactions::a_token_with_other_writes_is_refused,
         transactions::a_transaction_reads_several_items,
@@ -56,7 +56,7 @@ async fn embedded_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_from_elsewhere() {
+async fn independent_server() {
     if let Some(url) = oracle("TIELINE_TEST_DYNAMODB_ENDPOINT") {
         check(&client(&url, None), all(), &[]).await;
     }

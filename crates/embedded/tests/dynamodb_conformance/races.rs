@@ -1,4 +1,4 @@
-//! Many callers, one item.
+//! Concurrent callers on one item.
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::Client;

@@ -1,4 +1,4 @@
-//! Many items: queries, an index, scans.
+//! Reads of many items: queries, an index, scans.
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::Client;

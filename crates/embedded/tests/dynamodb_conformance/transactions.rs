@@ -1,4 +1,4 @@
-//! Several items at once, or none.
+//! Transactions: all of several items, or none.
 
 use anyhow::{Result, ensure};
 use aws_sdk_dynamodb::Client;
@@ -31,12 +31,12 @@ fn count(bench: &Bench, sk: &str, token: &str) -> Result<TransactWriteItemsFluen
         .client_request_token(token))
 }
 
-/// A token that no earlier run used: the server may still remember those.
+/// A token that no earlier run used: the server may still remember earlier ones.
 fn token(bench: &Bench, number: u32) -> String {
     format!("{}-{number}", bench.table)
 }
 
-pub(crate) async fn a_transaction_writes_all_or_nothing_and_says_why(client: Client) -> Result<()> {
+pub(crate) async fn a_transaction_writes_all_or_nothing_and_names_the_reason(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     bench.put(item("p", "there", &[("owner", s("me"))])).await?;
     let check = ConditionCheck::builder()

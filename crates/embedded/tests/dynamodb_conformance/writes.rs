@@ -1,4 +1,4 @@
-//! Single items: put, updated, deleted, under conditions.
+//! Writes of single items: put, update, delete, with conditions.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 
 use crate::bench::{Bench, expect_refusal, item, key, n, s};
 
-pub(crate) async fn a_put_comes_back_with_every_type(client: Client) -> Result<()> {
+pub(crate) async fn a_put_item_is_returned_with_every_type(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     let inner = HashMap::from([("k".to_owned(), AttributeValue::L(vec![s("täxt 🚀"), n(-1)]))]);
     let whole = item(
@@ -34,7 +34,7 @@ pub(crate) async fn a_put_comes_back_with_every_type(client: Client) -> Result<(
     Ok(())
 }
 
-pub(crate) async fn a_failed_condition_shows_the_item_that_is_there(client: Client) -> Result<()> {
+pub(crate) async fn a_failed_condition_returns_the_existing_item(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     let put = |owner: &str| {
         let put = bench.client.put_item().table_name(&bench.table);
@@ -171,7 +171,7 @@ pub(crate) async fn batches_write_and_read(client: Client) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn limits_are_kept(client: Client) -> Result<()> {
+pub(crate) async fn limits_are_enforced(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     let put = |item| {
         bench
@@ -192,7 +192,7 @@ pub(crate) async fn limits_are_kept(client: Client) -> Result<()> {
     expect_refusal(put(item("p", "s", &[("v", digits)])).await, "ValidationException")
 }
 
-pub(crate) async fn a_delete_gives_the_old_item(client: Client) -> Result<()> {
+pub(crate) async fn a_delete_returns_the_old_item(client: Client) -> Result<()> {
     let bench = Bench::new(client).await?;
     bench.put(item("p", "s", &[("v", n(1))])).await?;
     let delete = || {

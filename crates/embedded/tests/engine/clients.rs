@@ -1,4 +1,4 @@
-//! SDK clients of an engine, and short words for what the tests do with them.
+//! SDK clients of an engine, and helpers for the tests.
 
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
@@ -80,7 +80,7 @@ impl Queue {
         sent.unwrap().message_id.unwrap()
     }
 
-    /// With the body as deduplication id.
+    /// Sends `body` with itself as deduplication id.
     pub(crate) async fn send_to(&self, group: &str, body: &str) -> String {
         let send = self
             .client

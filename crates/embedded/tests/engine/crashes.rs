@@ -1,4 +1,4 @@
-//! The observer: what changes is seen, and dies where the test says.
+//! The observer: sees every change, and simulates a crash where the test wants one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn death_before_a_send_loses_it_death_after_keeps_it() {
         let dying = queue.reopened(&embedded);
         let send = dying.client.send_message().queue_url(&queue.url).message_body("x");
         assert!(send.clone().send().await.is_err());
-        // The dead do nothing any more, not even read.
+        // A dead engine refuses reads too.
         assert!(send.send().await.is_err());
         assert!(dying.client.list_queues().send().await.is_err());
         assert!(dynamodb(&embedded).list_tables().send().await.is_err());
@@ -54,7 +54,7 @@ async fn death_before_a_send_loses_it_death_after_keeps_it() {
 }
 
 #[tokio::test]
-async fn the_end_of_storage_is_told() {
+async fn the_end_of_storage_is_reported() {
     let embedded = Embedded::in_memory(at("SendMessage", Moment::Before, Verdict::Die)).unwrap();
     let queue = Queue::create(&embedded, "q", &[]).await;
     let soon = Duration::from_millis(50);
@@ -107,7 +107,7 @@ async fn a_failure_is_an_internal_error_and_the_engine_goes_on() {
 }
 
 #[tokio::test]
-async fn every_change_is_seen_from_both_sides_and_reads_are_not() {
+async fn the_observer_sees_changes_before_and_after_but_no_reads() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let observer = Observer::new(move |point| {

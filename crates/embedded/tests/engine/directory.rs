@@ -1,4 +1,4 @@
-//! What is in the directory outlives the engine.
+//! Contents of the directory outlive the engine.
 
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
@@ -25,17 +25,17 @@ async fn everything_is_there_after_closing_and_opening() {
     assert_eq!(queue.count(Attribute::VisibilityTimeout).await, 77);
     let there = queue.receive(10, 30).await;
     assert_eq!(there.len(), 1, "the first group is locked still: {there:?}");
-    // A receipt from before is good, and frees the group.
+    // A receipt from before the restart is valid, and deleting with it unlocks the group.
     queue.delete(&locked[0]).await;
     assert_eq!(queue.bodies(10).await, ["behind"]);
-    // What was sent before is known still.
+    // The deduplication id from before the restart is still known.
     queue.send_to("g", "locked").await;
     assert_eq!(queue.bodies(10).await, [""; 0]);
     embedded.close().await;
 }
 
 #[tokio::test]
-async fn what_was_in_hand_is_returned_on_demand() {
+async fn in_flight_messages_are_returned_on_open_if_requested() {
     let dir = tempfile::tempdir().unwrap();
     let embedded = Embedded::open(dir.path(), Options::default()).unwrap();
     let fifo = Queue::create(&embedded, "q.fifo", &[]).await;
@@ -78,7 +78,7 @@ async fn sequence_numbers_rise_across_openings() {
         let number = sent.sequence_number.unwrap();
         assert!(number > last, "{number} after {last}");
         last = number;
-        // Nothing is left that the number could be read off.
+        // No message is left from which the number could be read.
         let message = queue.receive(1, 30).await.pop().unwrap();
         queue.delete(&message).await;
         embedded.close().await;

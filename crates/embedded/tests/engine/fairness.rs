@@ -1,4 +1,4 @@
-//! One tenant's backlog holds up no other tenant.
+//! Fairness: one tenant's backlog delays no other tenant.
 
 use tieline_embedded::{Embedded, Options};
 
@@ -48,6 +48,6 @@ async fn groups_of_a_fifo_queue_take_turns() {
     for message in &batch {
         queue.delete(message).await;
     }
-    // The busy group is free again and has the oldest messages, yet it had its turn.
+    // The busy group is unlocked again and has the oldest messages, but it had its turn.
     assert_eq!(queue.bodies(1).await, ["other"]);
 }

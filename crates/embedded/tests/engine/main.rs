@@ -1,4 +1,4 @@
-//! What only the embedded engine has: a clock that a test moves, crash points, a directory, fairness that can be counted on.
+//! Features that only the embedded engine has: a clock that a test moves, crash points, a directory, guaranteed fairness.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,4 +1,4 @@
-//! Receivers that wait, share, and go away.
+//! Receivers that wait, compete, and are dropped.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn each_message_wakes_one_waiting_receiver() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_went_away_takes_no_message_along() {
+async fn a_dropped_receiver_loses_no_message() {
     let embedded = Embedded::in_memory(Options::default()).unwrap();
     for round in 0..200 {
         let long = [(Attribute::VisibilityTimeout, "600")];
@@ -46,7 +46,7 @@ async fn a_receiver_that_went_away_takes_no_message_along() {
         let waiting = tokio::spawn(wait(&queue));
         let sending = queue.send_to("g", "x");
         let leaving = async {
-            // Before, while and after the message comes, as the rounds go by.
+            // Dropped before, while and after the message arrives, depending on the round.
             tokio::time::sleep(Duration::from_micros(round * 20)).await;
             waiting.abort();
             waiting.await.ok()

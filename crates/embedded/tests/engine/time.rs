@@ -1,4 +1,4 @@
-//! Windows, delays and timeouts, by a clock that the test moves.
+//! Deduplication windows, delays and timeouts, with a clock that the test moves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +11,7 @@ use tieline_embedded::{Clock, Embedded, Options, StorageThread};
 
 use crate::clients::Queue;
 
-/// An engine whose clock stands still until it is told.
+/// An engine whose clock moves only when the test moves it.
 struct Slow {
     embedded: Embedded,
     now_ms: Arc<AtomicI64>,
@@ -57,7 +57,7 @@ async fn a_deduplication_id_is_free_again_after_five_minutes() {
 }
 
 #[tokio::test]
-async fn a_delay_ends_to_the_second() {
+async fn a_delay_ends_on_the_exact_second() {
     let slow = Slow::start();
     let queue = Queue::create(&slow.embedded, "q", &[]).await;
     let send = queue.client.send_message().queue_url(&queue.url).message_body("x");
@@ -69,7 +69,7 @@ async fn a_delay_ends_to_the_second() {
 }
 
 #[tokio::test]
-async fn a_delivery_ends_to_the_second() {
+async fn a_visibility_timeout_ends_on_the_exact_second() {
     let slow = Slow::start();
     let queue = Queue::create(&slow.embedded, "q.fifo", &[(Attribute::VisibilityTimeout, "60")]).await;
     queue.send_to("g", "x").await;
@@ -118,7 +118,7 @@ async fn a_delivery_lasts_twelve_hours_at_most() {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_wants_ends_with_its_retention() {
+async fn an_unreceived_message_expires_with_its_retention() {
     let slow = Slow::start();
     let short = [(Attribute::MessageRetentionPeriod, "3600")];
     let (queue, other) = (
@@ -135,7 +135,7 @@ async fn a_message_that_nobody_wants_ends_with_its_retention() {
 }
 
 #[tokio::test]
-async fn storage_on_its_callers_thread_says_when_a_message_is_due() {
+async fn storage_on_the_callers_thread_reports_when_a_message_is_due() {
     let slow = Slow::on(StorageThread::Callers);
     let queue = Queue::create(&slow.embedded, "q.fifo", &[(Attribute::VisibilityTimeout, "60")]).await;
     let now_ms = || slow.now_ms.load(Ordering::SeqCst);
@@ -145,7 +145,7 @@ async fn storage_on_its_callers_thread_says_when_a_message_is_due() {
     assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms()));
     let receive = queue.client.receive_message().queue_url(&queue.url);
     assert_eq!(receive.clone().send().await.unwrap().messages().len(), 1);
-    // The second one waits for the first one's end.
+    // The second message can be delivered when the first one's visibility timeout ends.
     assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms() + 60_000));
     slow.pass_s(60);
     assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms()));

@@ -1,4 +1,4 @@
-//! What both conformance suites share: cases, the servers they run against, and the verdict.
+//! Shared by both conformance suites: cases, the servers they run against, and the comparison of results.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use tokio::time::timeout;
 
 use tieline_embedded::{ENDPOINT_URL, Embedded, Options};
 
-/// No case needs a fifth of it.
+/// Five times longer than any case needs.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 
 type Run = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// One thing a server must do.
+/// One requirement on a server.
 pub(crate) struct Case<C> {
     pub(crate) name: &'static str,
     pub(crate) run: fn(C) -> Run,
 }
 
-/// The cases of a suite, from the paths of their functions.
+/// Lists the cases of a suite from the paths of their functions.
 #[macro_export]
 macro_rules! cases {
     ($($path:path),+ $(,)?) => {
@@ -30,9 +30,10 @@ macro_rules! cases {
     };
 }
 
-/// Runs every case at once and compares with what is known of the server.
+/// Runs every case concurrently and compares the results with the server's known failures.
 ///
-/// `misses` names the cases it is known to fail, each with the reason. A miss that passes fails the suite too: then the list is old.
+/// `misses` lists the cases that the server is known to fail, with reasons. A listed case that passes fails the suite too: the list is
+/// outdated.
 pub(crate) async fn check<C: Clone + Send + 'static>(client: &C, cases: Vec<Case<C>>, misses: &[(&str, &str)]) {
     let misses: BTreeMap<_, _> = misses.iter().copied().collect();
     for name in misses.keys() {
@@ -117,7 +118,7 @@ impl OverHttp {
     }
 }
 
-/// The address in an environment variable: an independent server, see `tests/oracles.sh`.
+/// The address in an environment variable of an independent server, see `tests/oracles.sh`.
 pub(crate) fn oracle(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|url| !url.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Up to ten at a time.
+//! Batches of up to ten messages.
 
 use anyhow::{Result, ensure};
 use aws_sdk_sqs::Client;
@@ -87,7 +87,7 @@ pub(crate) async fn one_bad_receipt_fails_alone(client: Client) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn too_many_none_or_twin_entries_are_refused(client: Client) -> Result<()> {
+pub(crate) async fn too_many_no_or_duplicate_entries_are_refused(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     let send = |entries| {
         client

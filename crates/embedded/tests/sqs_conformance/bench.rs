@@ -1,4 +1,4 @@
-//! The work bench of a case: a queue of its own and short words for what is done with it.
+//! Test fixture of a case: a queue of its own and helpers for it.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,7 +26,7 @@ pub(crate) fn client(url: &str, http_client: Option<SharedHttpClient>) -> Client
             None,
             "embedded",
         ))
-        // A refusal is to be seen as it is.
+        // Errors must reach the test without retries.
         .retry_config(RetryConfig::disabled())
         .endpoint_url(url);
     config.set_http_client(http_client);
@@ -103,7 +103,7 @@ impl Bench {
         Ok(())
     }
 
-    /// What is there now, without waiting; `visibility_s` for this receive.
+    /// Receives the messages that are available now, without waiting, with the visibility timeout `visibility_s`.
     pub(crate) async fn receive_for(&self, most: i32, visibility_s: i32) -> Result<Vec<Message>> {
         let receive = self
             .client
@@ -120,7 +120,7 @@ impl Bench {
         self.receive_for(most, 30).await
     }
 
-    /// Receives until `most` messages came or patience ends.
+    /// Receives until it has `most` messages or `PATIENCE` is over.
     pub(crate) async fn receive_until(&self, most: usize) -> Result<Vec<Message>> {
         let (mut all, started) = (Vec::new(), Instant::now());
         while all.len() < most {
@@ -175,7 +175,7 @@ pub(crate) fn system(message: &Message, name: MessageSystemAttributeName) -> Res
     value.cloned().with_context(|| format!("{name} is missing"))
 }
 
-/// Checks that `outcome` is a refusal with the code `expected`, in its older or newer spelling.
+/// Checks that `outcome` is an error with the code `expected`, in its legacy or current spelling.
 pub(crate) fn expect_refusal<T, E, R>(outcome: Result<T, SdkError<E, R>>, expected: &[&str]) -> Result<()>
 where
     E: ProvideErrorMetadata,

@@ -1,4 +1,4 @@
-//! Messages that were received too often, and their way back.
+//! Messages that were received too often, and their redrive.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 use crate::bench::{Bench, expect_bodies};
 
-/// A queue that gives up a message after `max_receives`, and where it then goes.
+/// A queue that dead-letters a message after `max_receives`, and its dead-letter queue.
 async fn pair(client: &Client, fifo: bool, max_receives: u32) -> Result<(Bench, Bench)> {
     let dead = match fifo {
         true => Bench::fifo(client, &[]).await?,
@@ -38,7 +38,7 @@ pub(crate) async fn a_standard_message_received_too_often_is_moved(client: Clien
     Ok(())
 }
 
-pub(crate) async fn a_fifo_message_received_too_often_frees_its_group(client: Client) -> Result<()> {
+pub(crate) async fn a_fifo_message_received_too_often_unlocks_its_group(client: Client) -> Result<()> {
     let (queue, dead) = pair(&client, true, 1).await?;
     queue.send_all("g", &["poison", "next"]).await?;
     let first = queue.one().await?;
@@ -58,7 +58,7 @@ pub(crate) async fn sources_of_a_dead_letter_queue_are_listed(client: Client) ->
     Ok(())
 }
 
-pub(crate) async fn a_move_task_brings_dead_letters_back(client: Client) -> Result<()> {
+pub(crate) async fn a_move_task_redrives_dead_letters(client: Client) -> Result<()> {
     let (queue, dead) = pair(&client, false, 1).await?;
     for body in ["a", "b"] {
         queue.send(body).await?;

@@ -41,7 +41,7 @@ pub(crate) async fn a_group_in_flight_is_locked_others_are_not(client: Client) -
     expect_bodies(&queue.receive(10).await?, &["g2"])
 }
 
-pub(crate) async fn one_receive_takes_many_of_a_group(client: Client) -> Result<()> {
+pub(crate) async fn one_receive_returns_many_of_a_group(client: Client) -> Result<()> {
     let queue = Bench::fifo(&client, &[]).await?;
     queue.send_all("g", &["1", "2", "3"]).await?;
     expect_bodies(&queue.receive(10).await?, &["1", "2", "3"])?;
@@ -63,7 +63,7 @@ pub(crate) async fn sequence_numbers_rise(client: Client) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn a_repeated_id_gives_the_first_message_again(client: Client) -> Result<()> {
+pub(crate) async fn a_repeated_id_returns_the_first_message(client: Client) -> Result<()> {
     let queue = Bench::fifo(&client, &[]).await?;
     let first = queue.send_fifo("g", "same", "first").await?;
     let second = queue.send_fifo("g", "same", "second").await?;
@@ -109,7 +109,7 @@ pub(crate) async fn equal_bodies_are_one_message_with_content_deduplication(clie
     for body in ["same", "same", "other"] {
         send.clone().message_body(body).send().await?;
     }
-    // An id that is given comes first.
+    // An explicit id takes precedence.
     send.message_body("same").message_deduplication_id("id").send().await?;
     expect_bodies(&queue.receive(10).await?, &["same", "other", "same"])
 }
@@ -184,7 +184,7 @@ pub(crate) async fn an_expired_receipt_is_refused(client: Client) -> Result<()> 
     expect_bodies(&queue.receive(1).await?, &["1"])
 }
 
-pub(crate) async fn twins_in_one_batch_are_one_message(client: Client) -> Result<()> {
+pub(crate) async fn duplicates_in_one_batch_are_one_message(client: Client) -> Result<()> {
     let queue = Bench::fifo(&client, &[]).await?;
     let entry = |id: &str, dedup: &str| {
         let entry = SendMessageBatchRequestEntry::builder()

@@ -1,4 +1,4 @@
-//! Queues as such.
+//! Operations on whole queues.
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_sqs::Client;
@@ -21,7 +21,7 @@ pub(crate) async fn a_created_queue_is_found_and_listed(client: Client) -> Resul
     Ok(())
 }
 
-pub(crate) async fn creating_again_is_fine_unless_an_attribute_differs(client: Client) -> Result<()> {
+pub(crate) async fn creating_again_succeeds_unless_an_attribute_differs(client: Client) -> Result<()> {
     let name = fresh_name("again");
     let timeout = |value| [(Attribute::VisibilityTimeout, value)];
     let first = Bench::create(&client, name.clone(), &timeout("40")).await?;
@@ -116,7 +116,7 @@ pub(crate) async fn purging_empties_a_queue(client: Client) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn fifo_and_its_suffix_go_together(client: Client) -> Result<()> {
+pub(crate) async fn fifo_queues_need_the_fifo_suffix(client: Client) -> Result<()> {
     let bare = client.create_queue().queue_name(fresh_name("bare"));
     let refused = bare.attributes(Attribute::FifoQueue, "true").send().await;
     expect_refusal(refused, &["InvalidParameterValue"])

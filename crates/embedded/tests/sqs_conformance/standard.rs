@@ -14,7 +14,7 @@ use crate::bench::{Bench, expect_bodies, expect_refusal, system};
 
 const INVALID: &[&str] = &["InvalidParameterValue"];
 
-pub(crate) async fn a_message_comes_back_whole(client: Client) -> Result<()> {
+pub(crate) async fn a_message_is_returned_unchanged(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     let body = "línea 1\n第二行 \"quoted\" \\ 🚀\t{}";
     let sent = queue.send(body).await?;
@@ -33,7 +33,7 @@ fn text(value: &str) -> Result<MessageAttributeValue> {
     Ok(value.build()?)
 }
 
-pub(crate) async fn attributes_come_back_with_their_digest(client: Client) -> Result<()> {
+pub(crate) async fn attributes_are_returned_with_their_digest(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     let number = MessageAttributeValue::builder().data_type("Number").string_value("42");
     let binary = MessageAttributeValue::builder()
@@ -49,7 +49,7 @@ pub(crate) async fn attributes_come_back_with_their_digest(client: Client) -> Re
         .send()
         .await?;
     let message = queue.one().await?;
-    // By the published rule: name, type, kind and value, each behind its length, in the order of names.
+    // By the published rule: name, type, kind and value, each after its length, sorted by name.
     let mut plain = Vec::new();
     let parts: [(&str, &str, u8, &[u8]); 3] = [
         ("binary", "Binary", 2, &[0, 1, 254]),
@@ -81,7 +81,7 @@ pub(crate) async fn attributes_come_back_with_their_digest(client: Client) -> Re
     Ok(())
 }
 
-pub(crate) async fn only_attributes_asked_for_come_back(client: Client) -> Result<()> {
+pub(crate) async fn only_requested_attributes_are_returned(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     let send = client.send_message().queue_url(&queue.url).message_body("x");
     let send = send
@@ -104,7 +104,7 @@ pub(crate) async fn only_attributes_asked_for_come_back(client: Client) -> Resul
     Ok(())
 }
 
-pub(crate) async fn system_attributes_tell_the_history(client: Client) -> Result<()> {
+pub(crate) async fn system_attributes_contain_the_delivery_history(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     queue.send("x").await?;
     let first = queue.receive_for(1, 0).await?.pop().context("a message")?;
@@ -135,7 +135,7 @@ pub(crate) async fn a_received_message_is_hidden_for_its_timeout(client: Client)
     Ok(())
 }
 
-pub(crate) async fn visibility_zero_shows_a_message_at_once(client: Client) -> Result<()> {
+pub(crate) async fn visibility_zero_makes_a_message_visible_at_once(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     queue.send("x").await?;
     let message = queue.one().await?;
@@ -158,7 +158,7 @@ pub(crate) async fn visibility_can_be_extended(client: Client) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn a_deleted_message_is_gone_and_deleting_again_is_fine(client: Client) -> Result<()> {
+pub(crate) async fn a_deleted_message_is_gone_and_deleting_again_succeeds(client: Client) -> Result<()> {
     let queue = Bench::standard(&client, &[]).await?;
     queue.send("x").await?;
     let message = queue.receive_for(1, 1).await?.pop().context("a message")?;
@@ -215,7 +215,7 @@ pub(crate) async fn a_long_poll_wakes_up_for_a_message(client: Client) -> Result
     let queue = Bench::standard(&client, &[]).await?;
     let receive = client.receive_message().queue_url(&queue.url).wait_time_seconds(20);
     let waiting = tokio::spawn(async move { receive.send().await });
-    // It must be waiting when the message is sent; if it isn't yet, the case is easier, not wrong.
+    // The receive should be waiting when the message is sent; if it isn't yet, the case is easier, but not wrong.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let sent = Instant::now();
     queue.send("x").await?;

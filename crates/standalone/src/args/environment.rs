@@ -1,9 +1,9 @@
-//! Environment variables that are set to nothing, as compose files and unit files leave them.
+//! Treats empty environment variables as absent, because compose files and unit files often set them to nothing.
 
 use clap::builder::Resettable;
 use clap::{Arg, Command};
 
-/// The command line with each empty variable taken as absent, in all its commands.
+/// The command line in which each empty variable counts as absent, for all commands.
 pub(super) fn without_empty(command: Command) -> Command {
     command.mut_args(drop_empty).mut_subcommands(without_empty)
 }

@@ -7,19 +7,19 @@ use super::{Bridge, Recipient};
 /// Notifications of an organization.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Notify {
-    /// Show where notifications go, and what became of the newest.
+    /// Show where notifications go, and the result of the newest attempt.
     Show(NotifyOf),
     /// Send them to a webhook.
     Webhook(NotifyWebhook),
-    /// Send them into a chat, or to a person, by one of the organization's bots.
+    /// Send them to a chat, or to a person, through one of the organization's bots.
     Chat(NotifyChat),
     /// Send a test notification. Fails if it can't be sent.
     Test(NotifyOf),
-    /// End notifications.
+    /// Turn notifications off.
     End(NotifyOf),
 }
 
-/// Whose notifications.
+/// The organization.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct NotifyOf {
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub struct NotifyWebhook {
     /// Its address.
     #[arg(value_name = "URL")]
     pub address: String,
-    /// The secret of its signature, at least 16 characters. The one before, if it isn't given.
+    /// The secret of its signature, at least 16 characters. Default: the current one.
     #[arg(long, env = "TIELINE_NOTIFY_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub secret: Option<String>,
     /// The language of the sentences.
@@ -68,10 +68,10 @@ pub struct NotifyWebhook {
 /// A chat for notifications.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct NotifyChat {
-    /// The integration that writes: its id or its name.
+    /// The integration that sends: its id or its name.
     pub integration: String,
     #[command(flatten)]
-    /// To whom.
+    /// The recipient.
     pub recipient: Recipient,
     /// The language of the sentences.
     #[arg(long, env = "TIELINE_LANGUAGE", value_name = "LANGUAGE")]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A chat or a person.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Recipient {
-    /// Into this chat, by the platform's id.
+    /// To this chat, by the platform's id.
     #[arg(
         long,
         env = "TIELINE_CHAT",
@@ -21,7 +21,7 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// The object of the API with the recipient in it.
+    /// The API's JSON object with the recipient.
     #[must_use]
     pub fn body(&self) -> Value {
         match &self.chat {
@@ -35,19 +35,19 @@ impl Recipient {
 #[derive(Debug, Clone, ClapArgs)]
 #[group(required = true, multiple = false)]
 pub struct Audience {
-    /// Into this chat, by the platform's id.
+    /// To this chat, by the platform's id.
     #[arg(long, env = "TIELINE_CHAT", value_name = "CHAT")]
     pub chat: Option<String>,
     /// To this person, by the platform's id.
     #[arg(long, env = "TIELINE_USER", value_name = "USER")]
     pub user: Option<String>,
-    /// To everybody who has spoken to the bot and is linked to a known person.
+    /// To everybody who has written to the bot and is linked to a known person.
     #[arg(long, env = "TIELINE_EVERYBODY", value_name = "WHO", value_parser = ["linked"])]
     pub everybody: Option<String>,
 }
 
 impl Audience {
-    /// The object of the API with the recipients in it.
+    /// The API's JSON object with the recipients.
     #[must_use]
     pub fn body(&self) -> Value {
         match (&self.chat, &self.user, &self.everybody) {

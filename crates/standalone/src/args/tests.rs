@@ -1,4 +1,4 @@
-//! What the command line takes.
+//! Tests of parsing the command line.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn serve_is_the_default_command() {
 }
 
 #[test]
-fn flags_may_stand_before_their_command() {
+fn flags_may_precede_their_command() {
     let before = [
         "tieline",
         "--data-dir",
@@ -38,7 +38,7 @@ fn flags_may_stand_before_their_command() {
     let served = serve(&before);
     assert_eq!((served.data_dir.to_str(), served.listen.port()), (Some("x"), 9));
     assert!(served.durable);
-    // What stands nearer to the command counts.
+    // The flag closer to the command wins.
     let both = serve(&["tieline", "--listen", "127.0.0.1:8", "serve", "--listen", "127.0.0.1:9"]);
     assert_eq!(both.listen.port(), 9);
     let Some(Command::Get(get)) = read(&["tieline", "--data-dir", "x", "get", "agents"]).unwrap().command else {
@@ -57,7 +57,7 @@ fn switches_work_with_and_without_a_value() {
 }
 
 #[test]
-fn follow_stands_before_or_after_the_integration() {
+fn follow_flag_may_precede_or_follow_the_integration() {
     for words in [["tieline", "logs", "-f", "bot"], ["tieline", "logs", "bot", "-f"]] {
         let Some(Command::Logs(logs)) = Args::parse_from(words).command else {
             panic!("not logs");
@@ -67,14 +67,14 @@ fn follow_stands_before_or_after_the_integration() {
     }
 }
 
-/// A command with all below it.
+/// A command and all its subcommands.
 fn all_commands(command: &clap::Command) -> Vec<&clap::Command> {
     let below = command.get_subcommands().flat_map(all_commands);
     std::iter::once(command).chain(below).collect()
 }
 
 #[test]
-fn limits_have_flags() {
+fn limits_are_set_by_flags() {
     let served = serve(&["tieline", "--max-runs", "3", "--max-deliveries", "5"]);
     assert_eq!((served.max_runs.get(), served.max_deliveries.get()), (3, 5));
     assert!(read(&["tieline", "--max-runs", "0"]).is_err());

@@ -1,4 +1,4 @@
-//! Arguments of the commands that do something to one object.
+//! Arguments of the commands that act on one resource.
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
@@ -7,16 +7,16 @@ use super::{Audience, Bridge, Output};
 use crate::kind::Kind;
 use crate::since;
 
-/// Whether dangerous things are done without asking.
+/// Whether destructive commands need confirmation.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Consent {
-    /// Do dangerous things without asking.
+    /// Don't ask for confirmation.
     #[arg(short, long, env = "TIELINE_YES", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
 }
 
-/// An integration, and whether to ask.
+/// An integration, and the confirmation.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Stop {
     /// The integration: its id or its name.
@@ -46,12 +46,12 @@ pub struct Test {
     pub bridge: Bridge,
 }
 
-/// A trigger to switch on.
+/// A trigger to enable.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Enable {
     /// The trigger: its id, `INTEGRATION -> AGENT`, or its integration, if that has no other trigger.
     pub trigger: String,
-    /// Take the integration from the trigger that has it. Shows whom this affects, and asks.
+    /// Take the integration over from the trigger that binds it now. Shows who is affected, and asks.
     #[arg(long, env = "TIELINE_TAKEOVER", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub takeover: bool,
@@ -63,7 +63,7 @@ pub struct Enable {
     pub bridge: Bridge,
 }
 
-/// A trigger to switch off.
+/// A trigger to disable.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Disable {
     /// The trigger: its id, `INTEGRATION -> AGENT`, or its integration, if that has no other trigger.
@@ -79,9 +79,9 @@ pub struct Disable {
 /// What to delete.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Delete {
-    /// What kind: integration, agent, trigger, user, token.
+    /// The kind: integration, agent, trigger, user, token.
     pub kind: Kind,
-    /// Which one: its id, or its name where it has one.
+    /// Id of the resource, or its name if it has one.
     pub id: String,
     #[command(flatten)]
     /// Whether to ask.
@@ -96,7 +96,7 @@ pub struct Delete {
 pub struct Reset {
     /// The integration: its id or its name.
     pub integration: String,
-    /// The conversation: its id, or the id of its chat or person, if only one has it.
+    /// The conversation: its id, or the id of its chat or person, if that identifies only one.
     pub conversation: String,
     #[command(flatten)]
     /// Whether to ask.
@@ -106,10 +106,10 @@ pub struct Reset {
     pub bridge: Bridge,
 }
 
-/// Which failed messages to try again.
+/// Which failed messages to retry.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Redrive {
-    /// The dead letter: its id, or its message's.
+    /// The dead letter: its id, or the id of its message.
     #[arg(required_unless_present = "since", conflicts_with = "since")]
     pub id: Option<String>,
     /// All that failed since then: a time, or how long ago (`2h`).
@@ -126,22 +126,22 @@ pub struct Redrive {
     pub bridge: Bridge,
 }
 
-/// What to say, and to whom.
+/// The content and the recipients.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Send {
     /// The integration: its id or its name.
     pub integration: String,
-    /// What to say.
+    /// The text.
     #[arg(required_unless_present = "card", conflicts_with = "card")]
     pub text: Option<String>,
-    /// A card in place of the text: a JSON or YAML file, or `-` for standard input.
+    /// A card instead of the text: a JSON or YAML file, or `-` for standard input.
     #[arg(long, env = "TIELINE_CARD", value_name = "FILE")]
     pub card: Option<std::path::PathBuf>,
-    /// When, as `2026-11-23T09:00:00Z`. At once, if absent.
+    /// When to send, such as `2026-11-23T09:00:00Z`. Default: now.
     #[arg(long, env = "TIELINE_AT", value_name = "TIME")]
     pub at: Option<String>,
     #[command(flatten)]
-    /// To whom.
+    /// The recipients.
     pub audience: Audience,
     #[command(flatten)]
     /// The bridge.
@@ -151,7 +151,7 @@ pub struct Send {
 /// Tokens of an organization.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Token {
-    /// Make a token. It is shown this once.
+    /// Create a token. It is shown only once.
     Create(TokenCreate),
     /// List the tokens of the organization.
     List(Listing),
@@ -162,9 +162,9 @@ pub enum Token {
 /// A new token.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct TokenCreate {
-    /// What it is called.
+    /// The token's name.
     pub name: String,
-    /// What its owner may do.
+    /// The token's role.
     #[arg(long, env = "TIELINE_ROLE", value_name = "ROLE", default_value = "viewer")]
     pub role: Role,
     #[command(flatten)]
@@ -172,12 +172,12 @@ pub struct TokenCreate {
     pub bridge: Bridge,
 }
 
-/// What the owner of a token may do.
+/// The rights of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// All within the organization.
+    /// Everything within the organization.
     Admin,
-    /// Look.
+    /// Read only.
     Viewer,
 }
 
@@ -194,10 +194,10 @@ pub struct TokenDelete {
     pub bridge: Bridge,
 }
 
-/// How a list is shown.
+/// Options of a list.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Listing {
-    /// How it is shown.
+    /// Output format.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: Output,
     #[command(flatten)]
@@ -210,20 +210,20 @@ pub struct Listing {
 pub enum Organization {
     /// Create an organization.
     Create(OrganizationCreate),
-    /// List the organizations that the token sees.
+    /// List the organizations that the token may see.
     List(Listing),
 }
 
 /// Data keys.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Keys {
-    /// Show the data keys, and how far their rotation is.
+    /// Show the data keys, and the progress of their rotation.
     Show(KeysOf),
-    /// Make another data key and seal everything stored again with it. The bridge goes on with it by itself, also after a restart.
+    /// Create a new data key and encrypt all stored data again with it. The bridge continues in the background, also after a restart.
     Rotate(KeysRotate),
 }
 
-/// Whose data keys.
+/// Options of showing the data keys.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct KeysOf {
     #[command(flatten)]
@@ -231,11 +231,11 @@ pub struct KeysOf {
     pub bridge: Bridge,
 }
 
-/// How the data key is rotated.
+/// Options of a rotation.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct KeysRotate {
-    /// Delete older keys 15 minutes after the new one seals, instead of 45 days: for a key in wrong hands. Links and sessions end then, and what
-    /// has waited in a queue for longer is lost.
+    /// Delete older keys 15 minutes after the new one is in use, instead of 45 days: for a compromised key. Links and sessions become
+    /// invalid then, and messages that have waited in a queue for longer are lost.
     #[arg(long, env = "TIELINE_RETIRE_NOW")]
     pub retire_now: bool,
     #[command(flatten)]
@@ -248,7 +248,7 @@ pub struct KeysRotate {
 pub struct OrganizationCreate {
     /// Its id: 1 to 63 characters of a-z, 0-9, - and _.
     pub id: String,
-    /// Its name. The id, if it isn't given.
+    /// Its name. Default: the id.
     pub name: Option<String>,
     #[command(flatten)]
     /// The bridge.
@@ -258,11 +258,11 @@ pub struct OrganizationCreate {
 /// What to export.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Export {
-    /// All organizations that the token sees, in one file.
+    /// All organizations that the token may see, in one file.
     #[arg(long, env = "TIELINE_ALL", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub all: bool,
-    /// How the file is written: YAML, or `json`.
+    /// Format of the file: YAML, or `json`.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "yaml", value_name = "FORMAT")]
     pub output: Output,
     #[command(flatten)]
@@ -280,7 +280,7 @@ pub struct Doctor {
     #[arg(long, env = "TIELINE_ALL", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
     pub all: bool,
-    /// How it is shown.
+    /// Output format.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
     pub output: Output,
     #[command(flatten)]
@@ -288,14 +288,14 @@ pub struct Doctor {
     pub bridge: Bridge,
 }
 
-/// Which shell.
+/// The shell to complete commands in.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Completion {
     /// The shell.
     pub shell: Shell,
 }
 
-/// A shell that can complete commands.
+/// A supported shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
     /// Bash.

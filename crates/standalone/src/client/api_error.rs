@@ -4,56 +4,56 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use url::Url;
 
-/// Why a bridge gave no answer that can be used.
+/// Why a request to a bridge failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No server answered there, or not in time.
+    /// No server answered, or not in time.
     #[error("can't reach the bridge at {base}; is it running, and is TIELINE_URL right?")]
     Unreachable {
-        /// Where we looked.
+        /// The URL of the bridge.
         base: String,
         /// Why.
         #[source]
         source: reqwest::Error,
     },
-    /// The token isn't one.
+    /// The token is invalid.
     #[error("the bridge at {base} doesn't know this token; set TIELINE_ADMIN_TOKEN")]
     Unauthorized {
-        /// Which bridge.
+        /// The URL of the bridge.
         base: String,
     },
-    /// The bridge refused, and says why.
+    /// The bridge rejected the request with a problem.
     #[error("{sentence}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The stable word.
+        /// The stable code.
         code: String,
-        /// What it says, for people.
+        /// The problem as a sentence for people.
         sentence: String,
-        /// All that it says.
+        /// The whole problem.
         problem: Box<Value>,
     },
-    /// The bridge, or a proxy in front of it, can't answer for now.
-    #[error("{base} answered {status}: the bridge, or what stands in front of it, can't answer now; try again later")]
+    /// The bridge, or a proxy in front of it, is temporarily unavailable.
+    #[error("{base} answered {status}: the bridge, or a proxy in front of it, is unavailable; try again later")]
     Failing {
-        /// Who answered.
+        /// The URL of the bridge.
         base: String,
-        /// With which HTTP status.
+        /// The HTTP status.
         status: u16,
     },
-    /// Something answered that is no bridge.
-    #[error("{base} answered {status} in words that no bridge would use; is TIELINE_URL right?")]
+    /// The response isn't one of a bridge.
+    #[error("{base} answered {status} with a response that is not a bridge's; is TIELINE_URL right?")]
     Strange {
-        /// Who answered.
+        /// The URL of the bridge.
         base: String,
-        /// With which HTTP status.
+        /// The HTTP status.
         status: u16,
     },
 }
 
 impl ApiError {
-    /// The stable word of a refusal.
+    /// The stable code of a problem.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -62,7 +62,7 @@ impl ApiError {
         }
     }
 
-    /// What a refusal says beside its sentence, such as `impact`.
+    /// An additional member of a problem, such as `impact`.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Value> {
         match self {
@@ -71,7 +71,7 @@ impl ApiError {
         }
     }
 
-    /// Whether it may pass by itself, as while a bridge restarts.
+    /// Whether the failure is transient, as while a bridge restarts.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -81,14 +81,14 @@ impl ApiError {
         }
     }
 
-    /// Whether there is no such thing.
+    /// Whether the resource doesn't exist.
     #[must_use]
     pub const fn is_missing(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
 }
 
-/// What an answer says, if it is a bridge's.
+/// The JSON body of a response, if a bridge sent it.
 pub(super) fn read(base: &Url, status: StatusCode, body: &[u8]) -> Result<Value, ApiError> {
     let base = base.to_string();
     if status == StatusCode::UNAUTHORIZED {
@@ -106,13 +106,13 @@ pub(super) fn read(base: &Url, status: StatusCode, body: &[u8]) -> Result<Value,
     let status = status.as_u16();
     Err(match answer.and_then(|problem| refused(status, &problem)) {
         Some(refused) => refused,
-        // Without a word of ours: a proxy's page, or our own empty answer to a platform.
+        // Without a problem body: a proxy's page, or our own empty response to a platform.
         None if status >= 500 => ApiError::Failing { base, status },
         None => ApiError::Strange { base, status },
     })
 }
 
-/// What a problem says, as one sentence.
+/// A problem as one sentence.
 fn refused(status: u16, problem: &Value) -> Option<ApiError> {
     let code = problem["code"].as_str()?;
     let said = problem["detail"].as_str().or_else(|| problem["title"].as_str());
@@ -132,7 +132,7 @@ fn refused(status: u16, problem: &Value) -> Option<ApiError> {
     })
 }
 
-/// Who has what was asked for, from the most to the least telling.
+/// Names the integration or trigger that already has what was asked for, by the most telling member.
 fn rival(bound_to: &Value) -> Option<String> {
     let of = |kind: &str, field: &str| Some(format!("{kind} {}", bound_to[field].as_str()?));
     let agent = of("agent", "agentName").or_else(|| of("agent", "agentId"));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_is_no_bridge() {
+    fn transient_failures_and_foreign_servers_are_distinguished() {
         #[track_caller]
         fn check(status: u16, body: &str, may_pass: bool, expected: &str) {
             let base = Url::parse("https://x.example.com").unwrap();
@@ -182,7 +182,7 @@ mod tests {
         }
         let failing = |status| {
             format!(
-                "https://x.example.com/ answered {status}: the bridge, or what stands in front of it, can't answer now; try again later"
+                "https://x.example.com/ answered {status}: the bridge, or a proxy in front of it, is unavailable; try again later"
             )
         };
         check(502, "<html>Bad Gateway</html>", true, &failing(502));
@@ -198,7 +198,9 @@ mod tests {
         let broken = r#"{ "code": "internal", "detail": "something stored can't be read" }"#;
         check(500, broken, false, "something stored can't be read (internal)");
         let strange = |status| {
-            format!("https://x.example.com/ answered {status} in words that no bridge would use; is TIELINE_URL right?")
+            format!(
+                "https://x.example.com/ answered {status} with a response that is not a bridge's; is TIELINE_URL right?"
+            )
         };
         check(404, "<html>Not Found</html>", false, &strange(404));
         check(200, "<html>Welcome</html>", false, &strange(200));

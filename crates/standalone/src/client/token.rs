@@ -1,4 +1,4 @@
-//! Which token signs the command line in.
+//! Finds the token that the command line authenticates with.
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(super) fn find(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
     if let Some(given) = bridge.admin_token.as_deref().filter(|given| !given.is_empty()) {
         return Ok(Secret::new(given));
     }
-    // A stored token is sent to this machine only: it is of no use to a bridge elsewhere, which would learn it.
+    // A stored token is only sent to this machine: a bridge elsewhere doesn't know it, and must not learn it.
     let path = bridge.data_dir.join(ADMIN_TOKEN);
     let looked = "looked at --admin-token and TIELINE_ADMIN_TOKEN, which are not set";
     if !is_loopback(base) {
@@ -35,7 +35,7 @@ pub(super) fn find(bridge: &Bridge, base: &Url) -> anyhow::Result<Secret> {
     }
 }
 
-/// Whether an address is of this machine.
+/// Whether a URL leads to this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_token_is_explained_with_what_was_looked_at() {
+    fn missing_token_error_names_the_places_searched() {
         let dir = tempfile::tempdir().unwrap();
         let error = find_for("http://127.0.0.1:1", dir.path()).unwrap_err().to_string();
         let path = dir.path().join(ADMIN_TOKEN).display().to_string();

@@ -1,9 +1,9 @@
-//! The command that mends a failed check.
+//! The command that fixes a failed check.
 
 use serde_json::Value;
 
-/// The command for the first check that has one. `integration` is the integration as the user calls it, `organization` its organization.
-/// `None` if no command mends it: what is wrong is at the platform, at the agent, or in how the bridge is started.
+/// The command for the first check that has one. `integration` is the integration as the user named it, `organization` its organization.
+/// `None` if no command fixes it: the problem is at the platform, at the agent, or in how the bridge is started.
 pub(super) fn command(found: &Value, integration: &str, organization: &str) -> Option<String> {
     let checks = found["checks"].as_array()?;
     let failed = checks
@@ -18,7 +18,7 @@ pub(super) fn command(found: &Value, integration: &str, organization: &str) -> O
     Some(command)
 }
 
-/// The words behind `tieline`, quoted for a shell.
+/// The arguments after `tieline`, quoted for a shell.
 fn arguments(action: &str, target: Option<&str>, integration: &str) -> Option<Vec<String>> {
     let words: &[&str] = match (action, target) {
         ("start", _) => &["start", integration],
@@ -29,7 +29,7 @@ fn arguments(action: &str, target: Option<&str>, integration: &str) -> Option<Ve
         ("test_agent", Some(agent)) => &["test", "--agent", agent],
         ("redrive", Some(message)) => &["redrive", message],
         ("view_message", Some(message)) => &["describe", "message", message],
-        // The file says what it is to be, so this only shows what there is.
+        // The fix is an edit of the file, so this only shows the current settings.
         ("edit_agent", Some(agent)) => &["describe", "agent", agent],
         ("edit_trigger" | "edit_access", Some(trigger)) => &["describe", "trigger", trigger],
         _ => return None,
@@ -37,7 +37,7 @@ fn arguments(action: &str, target: Option<&str>, integration: &str) -> Option<Ve
     Some(words.iter().map(|word| quoted(word)).collect())
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte);
     match !word.is_empty() && word.bytes().all(is_plain) {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn command_of_the_failed_check_can_be_pasted() {
+    fn command_for_a_failed_check_is_quoted_for_the_shell() {
         let first = of("restart", None, "Service desk", "default");
         assert_eq!(first.as_deref(), Some("tieline restart 'Service desk'"));
         let quote = of("logs; rm", None, "x", "default");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_failed_there_is_no_command() {
+    fn no_command_without_a_failed_check() {
         let well = json!({ "checks": [{ "name": "speed", "ok": true, "level": "warning", "action": "restart" }] });
         assert_eq!(command(&well, "x", "default"), None);
         assert_eq!(command(&json!({}), "x", "default"), None);

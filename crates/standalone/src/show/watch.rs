@@ -1,4 +1,4 @@
-//! `tieline get -w`: goes on with what changes.
+//! `tieline get -w`: keeps printing changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::args::Get;
 use crate::client::{ApiError, Client};
 use crate::{output, terminal};
 
-/// How often a list is looked at.
+/// Poll interval.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often in a row a bridge may not answer, as while it restarts.
+/// Maximum number of consecutive failed requests, as during a restart of the bridge.
 const MAX_FAILURES: u32 = 30;
 
-/// Shows what is new or has changed, until interrupted.
+/// Prints new and changed resources, until interrupted.
 pub(super) async fn follow(client: &Client, args: &Get, shown: Vec<Value>) -> anyhow::Result<()> {
     let mut known = by_id(shown);
     let mut n_failures = 0;
@@ -55,7 +55,7 @@ fn changes(known: &BTreeMap<String, Value>, seen: &[Value]) -> Vec<Value> {
     seen.iter().filter(is_new).cloned().collect()
 }
 
-/// Without titles: the table above has them.
+/// Without column titles: the table above has them.
 async fn show(client: &Client, args: &Get, changed: &[Value]) -> anyhow::Result<()> {
     for item in changed {
         if !output::structured(item, args.output)? {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_new_or_different_is_shown() {
+    fn only_new_and_changed_resources_are_printed() {
         let known = by_id(vec![
             json!({ "id": "a", "state": "queued" }),
             json!({ "id": "b", "state": "answered" }),

@@ -9,7 +9,7 @@ use crate::args::{KeysOf, KeysRotate};
 use crate::client::Client;
 use crate::{table, terminal};
 
-/// Shows the data keys and how far their rotation is.
+/// Prints the data keys and the progress of their rotation.
 ///
 /// # Errors
 /// If the token may not see them.
@@ -18,10 +18,10 @@ pub async fn show_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
     print(&found)
 }
 
-/// Begins to rotate the data key, or shows the rotation that is under way.
+/// Starts to rotate the data key, or prints the rotation in progress.
 ///
 /// # Errors
-/// If the token may not, or the data key isn't kept by the bridge.
+/// If the token isn't allowed to, or the bridge doesn't manage the data key itself.
 pub async fn rotate_keys(args: KeysRotate) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let retire_now = [("retireNow", "true")];

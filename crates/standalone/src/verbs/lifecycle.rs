@@ -1,4 +1,4 @@
-//! Starting and stopping of integrations, switching of triggers, and tests.
+//! Starting and stopping integrations, enabling and disabling triggers, and tests.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ pub async fn start(args: Integration) -> anyhow::Result<ExitCode> {
     set(&args, "start", "started").await
 }
 
-/// Starts an integration again.
+/// Restarts an integration.
 ///
 /// # Errors
 /// As [`start`].
@@ -55,10 +55,10 @@ pub async fn stop(args: Stop) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Switches a trigger on.
+/// Enables a trigger.
 ///
 /// # Errors
-/// If there is none, or another one has its integration.
+/// If there is none, or another trigger binds its integration.
 pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let trigger = Trigger::find(&client, &args.trigger).await?;
@@ -83,7 +83,7 @@ pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Switches a trigger off.
+/// Disables a trigger.
 ///
 /// # Errors
 /// If there is none; if there is no terminal to confirm it.
@@ -104,10 +104,10 @@ pub async fn disable(args: Disable) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks a platform or an agent whether it works. Fails if it doesn't.
+/// Tests a platform or an agent. Fails if it doesn't work.
 ///
 /// # Errors
-/// If it can't be asked.
+/// If the test can't be run.
 pub async fn test(args: Test) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let found = match (&args.integration, &args.agent) {
@@ -153,16 +153,16 @@ fn report(found: &Value) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A trigger that the command names.
+/// A trigger named on the command line.
 pub(super) struct Trigger {
     pub(super) id: String,
     pub(super) integration: String,
-    /// Its integration and its agent.
+    /// Its integration and agent.
     pub(super) name: String,
 }
 
 impl Trigger {
-    /// By its id, by `INTEGRATION -> AGENT`, or by its integration, if that has no other.
+    /// Finds it by its id, by `INTEGRATION -> AGENT`, or by its integration, if that has no other.
     pub(super) async fn find(client: &Client, which: &str) -> anyhow::Result<Self> {
         let all = client.all(Kind::Triggers).await?;
         let integrations = client.all(Kind::Integrations).await?;
@@ -215,7 +215,7 @@ pub(super) fn with_impact(what: &str, affected: &Value) -> String {
     format!("{what}{}", lines.concat())
 }
 
-/// What is said when the operator has said no.
+/// The output if the operator declined.
 pub(super) fn left_alone() -> anyhow::Result<ExitCode> {
     terminal::aside("nothing was changed");
     Ok(ExitCode::FAILURE)

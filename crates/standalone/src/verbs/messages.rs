@@ -39,7 +39,7 @@ pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The card of a file. JSON is YAML.
+/// The card in a file, parsed as YAML, which includes JSON.
 fn card(file: &Path) -> anyhow::Result<Value> {
     let read = match file.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin()),
@@ -105,10 +105,10 @@ async fn conversation(client: &Client, integration: &str, which: &str) -> anyhow
     }
 }
 
-/// Tries failed messages again.
+/// Retries failed messages.
 ///
 /// # Errors
-/// If there is none; if one can't be tried again; if there is no terminal to confirm it.
+/// If there is none; if one can't be retried; if there is no terminal to confirm it.
 pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let letters = client.all(Kind::DeadLetters).await?;
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_failed_since_is_tried_again() {
+    fn only_failures_since_the_time_are_redriven() {
         let since = Timestamp::parse("2026-01-02T00:00:00Z").unwrap();
         let letter = |at: &str| json!({ "failedAt": at, "integrationId": "int_1" });
         assert!(is_wanted(&letter("2026-01-02T00:00:00Z"), since, None));

@@ -10,10 +10,10 @@ use crate::client::{self, Client};
 use crate::doctor::integration_id;
 use crate::terminal::{self, one_line};
 
-/// Shows where notifications go.
+/// Prints where notifications go.
 ///
 /// # Errors
-/// If it can't be found out.
+/// If they can't be fetched.
 pub async fn show_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let set = client.get(&["notify"], &[]).await?;
@@ -51,10 +51,10 @@ fn lines(set: &Value) -> Vec<String> {
     lines
 }
 
-/// Sends notifications to a webhook from now on.
+/// Sets a webhook as the destination of notifications.
 ///
 /// # Errors
-/// If the bridge refuses.
+/// If the bridge rejects it.
 pub async fn notify_webhook(args: NotifyWebhook) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let mut webhook = Map::from_iter([("url".to_owned(), json!(args.address))]);
@@ -62,7 +62,7 @@ pub async fn notify_webhook(args: NotifyWebhook) -> anyhow::Result<ExitCode> {
     save(&client, json!({ "webhook": webhook }), args.language).await
 }
 
-/// Sends notifications by a bot from now on.
+/// Sets a chat, written to by a bot, as the destination of notifications.
 ///
 /// # Errors
 /// As [`notify_webhook`].
@@ -100,10 +100,10 @@ pub async fn test_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Ends notifications.
+/// Turns notifications off.
 ///
 /// # Errors
-/// If the bridge refuses.
+/// If the bridge rejects it.
 pub async fn end_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     client.delete(&["notify"], &[]).await?;

@@ -10,10 +10,10 @@ use crate::client::Client;
 use crate::kind::Kind;
 use crate::{show, terminal};
 
-/// Makes a token, and prints it: alone, so that it can be kept by a program.
+/// Creates a token, and prints only the token to standard output, so that a program can store it.
 ///
 /// # Errors
-/// If it can't be made.
+/// If it can't be created.
 pub async fn create_token(args: TokenCreate) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let role = match args.role {
@@ -51,7 +51,7 @@ pub async fn list_organizations(args: Listing) -> anyhow::Result<ExitCode> {
 /// Creates an organization.
 ///
 /// # Errors
-/// If it is there, or the token may not.
+/// If it exists already, or the token isn't allowed to.
 pub async fn create_organization(args: OrganizationCreate) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let made = client

@@ -36,7 +36,7 @@ async fn remove(client: &Client, kind: Kind, which: &str, consent: Consent) -> a
     if confirm::ask(&with_impact(&format!("delete the {title}"), &affected), consent.yes)? == Answer::No {
         return left_alone();
     }
-    // What uses it was shown: its triggers go with it.
+    // The operator has seen what uses it: its triggers are deleted too.
     let force: &[(&str, &str)] = match kind {
         Kind::Integrations | Kind::Agents => &[("force", "true")],
         _ => &[],
@@ -86,7 +86,7 @@ async fn look_up(client: &Client, kind: Kind, which: &str) -> anyhow::Result<(St
     }
 }
 
-/// Who is affected when an agent goes: those whose integrations it answers for.
+/// Who is affected when an agent is deleted: the people on the integrations that it answers for.
 async fn in_use(client: &Client, agent: &str) -> anyhow::Result<Value> {
     let triggers = client.all(Kind::Triggers).await?.into_iter();
     let bound: Vec<Value> = triggers

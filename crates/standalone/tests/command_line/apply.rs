@@ -101,7 +101,7 @@ fn applying_twice_changes_once_and_shows_no_secrets() {
 }
 
 #[test]
-fn differences_are_shown_and_done() {
+fn differences_are_shown_and_applied() {
     let bridge = Bridge::start();
     apply(&bridge, FILE, &[]).good();
     let integration = json(&bridge, &["integration", "客服"]);
@@ -128,7 +128,7 @@ fn differences_are_shown_and_done() {
     let agents = json(&bridge, &["agent", "Echo"]);
     let triggers = json(&bridge, &["triggers"]);
     assert_eq!(bound(&triggers, &integration)["agentId"], agents["id"]);
-    // Only the secret: what it is isn't shown, but that it is new, before it is applied too.
+    // Only the secret differs: its value isn't shown, but that it changes, in a dry run too.
     let dry = apply(&bridge, &changed.replace("another", "yet-another"), &["--dry-run"]).good();
     assert!(
         dry.starts_with("~ integration 客服\n    credentials.token: *** -> ***\n"),
@@ -165,7 +165,7 @@ triggers: [{{integration: Playground, agent: Other, enabled: {}}}, {{integration
 }
 
 #[test]
-fn a_trigger_of_which_nothing_is_said_is_on() {
+fn trigger_is_enabled_by_default() {
     let bridge = Bridge::start();
     let file = |triggers: &str| format!("agents: [{{name: Other, protocol: echo}}]\ntriggers: [{triggers}]");
     let before =
@@ -191,7 +191,7 @@ fn a_trigger_of_which_nothing_is_said_is_on() {
         let again = apply(&bridge, &text, &[]).good();
         assert!(again.starts_with("0 created, 0 updated"), "{again}");
     }
-    // The bot has another trigger that is on, which the file doesn't name: it comes to the file's agent.
+    // The bot has another enabled trigger, which the file doesn't name: it is rebound to the file's agent.
     let only = file("{integration: Playground, agent: Echo}");
     let said = apply(&bridge, &only, &[]).good();
     assert!(said.contains("    agent: Other -> Echo\n"), "{said}");
@@ -201,7 +201,7 @@ fn a_trigger_of_which_nothing_is_said_is_on() {
 }
 
 #[test]
-fn a_dry_run_shows_that_a_bot_comes_to_an_agent_of_the_same_file() {
+fn dry_run_shows_rebinding_to_an_agent_of_the_same_file() {
     let bridge = Bridge::start();
     let text = "agents: [{name: Fresh, protocol: echo}]\ntriggers: [{integration: Playground, agent: Fresh}]";
     let change = "+ agent Fresh
@@ -215,7 +215,7 @@ fn a_dry_run_shows_that_a_bot_comes_to_an_agent_of_the_same_file() {
 }
 
 #[test]
-fn organizations_are_made_and_kept_apart() {
+fn organizations_are_created_and_isolated() {
     let bridge = Bridge::start();
     let text = "
 organizations:
@@ -235,7 +235,7 @@ organizations:
     let theirs = json(&bridge, &["agents", "--org", "acme"]);
     assert_eq!(theirs["items"].as_array().unwrap().len(), 1);
     assert!(!bridge.tieline(&["get", "integrations"]).good().contains("Page"));
-    // The name of another organization's bot leads nowhere.
+    // The name of another organization's bot can't be resolved.
     let lost = apply(&bridge, "triggers: [{integration: Page, agent: Echo}]", &[]).bad();
     assert!(
         lost.contains("apply.yaml:1:13: triggers[0].integration: ")
@@ -245,7 +245,7 @@ organizations:
 }
 
 #[test]
-fn mistakes_fail_before_anything_is_done_where_they_can() {
+fn mistakes_fail_before_the_first_write() {
     let bridge = Bridge::start();
     let text = "agents: [{name: New, protocol: echo}]\ntriggers: [{integration: Nowhere, agent: New}]";
     apply(&bridge, text, &[]).bad();
@@ -283,7 +283,7 @@ fn mistakes_fail_before_anything_is_done_where_they_can() {
 }
 
 #[test]
-fn standard_input_is_a_file_too() {
+fn file_is_read_from_standard_input() {
     let bridge = Bridge::start();
     let said = bridge
         .typed(&["apply", "-f", "-"], "agents: [{name: Typed, protocol: echo}]")
@@ -292,7 +292,7 @@ fn standard_input_is_a_file_too() {
 }
 
 #[test]
-fn what_is_exported_can_be_applied() {
+fn export_can_be_applied() {
     let bridge = Bridge::start();
     let organization = "organizations: [{id: acme, name: Acme, agents: [{name: Echo, protocol: echo}]}]";
     apply(&bridge, FILE, &[]).good();
@@ -320,7 +320,7 @@ fn what_is_exported_can_be_applied() {
 }
 
 #[test]
-fn a_file_of_several_organizations_is_checked_whole_before_it_is_applied() {
+fn file_of_several_organizations_is_validated_before_the_first_is_applied() {
     let bridge = Bridge::start();
     let text = "organizations:
 - id: acme
@@ -342,7 +342,7 @@ fn a_file_of_several_organizations_is_checked_whole_before_it_is_applied() {
 }
 
 #[test]
-fn pruning_shows_what_goes_and_asks() {
+fn pruning_shows_deletions_and_asks() {
     let bridge = Bridge::start();
     let text = "agents: [{name: Only, protocol: echo}]";
     let refused = apply(&bridge, text, &["--prune"]).bad();

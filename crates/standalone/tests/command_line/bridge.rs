@@ -1,4 +1,4 @@
-//! A running bridge, and commands that speak to it.
+//! A running bridge, and commands that call it.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Longer than anything here takes, even on a busy machine.
+/// Timeout that is sufficient even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN: &str = "token-of-the-tests";
 
-/// The binary with nothing of our own environment's settings.
+/// The binary, without settings from our own environment.
 pub(crate) fn tieline() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tieline"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIELINE_")) {
@@ -25,7 +25,7 @@ pub(crate) fn tieline() -> Command {
     command
 }
 
-/// What a command said before it ended.
+/// The output of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -43,14 +43,14 @@ impl Said {
         }
     }
 
-    /// What it said, if it was content.
+    /// Its standard output, if it succeeded.
     #[track_caller]
     pub(crate) fn good(self) -> String {
         assert_eq!((self.code, &*self.err), (Some(0), ""), "{}", self.out);
         self.out
     }
 
-    /// What it complained about, if it failed in the ordinary way.
+    /// Its standard error, if it failed with the usual exit code.
     #[track_caller]
     pub(crate) fn bad(self) -> String {
         assert_eq!(self.code, Some(1), "{self:?}");
@@ -58,7 +58,7 @@ impl Said {
     }
 }
 
-/// A bridge. Killed when dropped.
+/// A bridge process. Killed when dropped.
 pub(crate) struct Bridge {
     child: Child,
     pub(crate) dir: TempDir,
@@ -70,7 +70,7 @@ impl Bridge {
         Self::start_in(tempfile::tempdir().unwrap(), &mut tieline())
     }
 
-    /// Starts with more arguments, and waits until it says where it is.
+    /// Starts it with more arguments, and waits until it prints its address.
     #[track_caller]
     pub(crate) fn start_in(dir: TempDir, command: &mut Command) -> Self {
         let mut child = Self::command(dir.path(), command)
@@ -80,7 +80,7 @@ impl Bridge {
             .unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let Ok(first) = lines.recv_timeout(PATIENCE) else {
-            // Ended or hanging: gone after this either way.
+            // It may have ended or hang: after this it is gone either way.
             let _ = child.kill();
             let _ = child.wait();
             panic!("it doesn't start:\n{}", fs::read_to_string(log(dir.path())).unwrap());
@@ -90,7 +90,7 @@ impl Bridge {
         Self { child, dir, url }
     }
 
-    /// What starts it.
+    /// The command that starts it.
     pub(crate) fn command<'a>(dir: &Path, command: &'a mut Command) -> &'a mut Command {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-private-endpoints"])
@@ -99,7 +99,7 @@ impl Bridge {
             .env("TIELINE_ADMIN_TOKEN", TOKEN)
     }
 
-    /// A command that speaks to it.
+    /// A command that calls it.
     pub(crate) fn command_of(&self, words: &[&str]) -> Command {
         let mut command = tieline();
         command
@@ -113,7 +113,7 @@ impl Bridge {
         Said::of(&mut self.command_of(words))
     }
 
-    /// The same with something typed.
+    /// Like `tieline`, but with this text on standard input.
     pub(crate) fn typed(&self, words: &[&str], input: &str) -> Said {
         let mut child = self
             .command_of(words)
@@ -131,7 +131,7 @@ impl Bridge {
         }
     }
 
-    /// A file beside its data.
+    /// Writes a file next to its data directory and returns the path.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, text).unwrap();
@@ -146,7 +146,7 @@ impl Bridge {
         fs::read_to_string(log(self.dir.path())).unwrap()
     }
 
-    /// Asks it to stop, and gives how long that took and its directory.
+    /// Stops it with SIGTERM, and returns how long that took and its directory.
     pub(crate) fn stop(mut self) -> (Duration, TempDir) {
         let began = Instant::now();
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
@@ -160,7 +160,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone after the wait.
+        // It may have ended already; it is gone after the wait either way.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -170,7 +170,7 @@ fn log(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-/// Looks until there is something.
+/// Polls until `look` returns a value.
 #[track_caller]
 pub(crate) fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let give_up_at = Instant::now() + PATIENCE;
@@ -183,7 +183,7 @@ pub(crate) fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
     panic!("nothing within {PATIENCE:?}");
 }
 
-/// The lines of a process as they come.
+/// The lines that a process writes, as they arrive.
 pub(crate) fn read_lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (read, lines) = mpsc::channel();
     thread::spawn(move || {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bridge::{Bridge, PATIENCE, read_lines, wait};
 use crate::fake::{Answer, Fake};
 
-/// What a bridge tells of a chat page that is bound to an agent.
+/// A bridge's responses about a chat page that is bound to an agent.
 fn a_page(path: &str) -> Answer {
     let list = |item: Value| Some((200, json!({ "items": [item], "nextCursor": null }).to_string()));
     let page = json!({ "id": "int_1", "name": "Page", "platform": "web", "enabled": true });
@@ -25,7 +25,7 @@ fn a_page(path: &str) -> Answer {
 }
 
 #[test]
-fn lines_are_answered_in_turn() {
+fn lines_are_answered_in_order() {
     let bridge = Bridge::start();
     let said = bridge.typed(&["chat"], "hello there\n\n你好 👋\n").good();
     let (hello, greeting) = (said.find("hello there"), said.find("你好 👋"));
@@ -33,7 +33,7 @@ fn lines_are_answered_in_turn() {
 }
 
 #[test]
-fn a_chat_page_that_is_made_for_a_talk_is_gone_after_it() {
+fn chat_page_created_for_a_talk_is_deleted_after_it() {
     let bridge = Bridge::start();
     let file = bridge.file("a.yaml", "agents: [{name: Second, protocol: echo}]");
     bridge.tieline(&["apply", "-f", &file]).good();
@@ -58,7 +58,7 @@ fn a_chat_page_that_is_made_for_a_talk_is_gone_after_it() {
 }
 
 #[test]
-fn commands_work_as_in_any_chat() {
+fn chat_commands_work() {
     let bridge = Bridge::start();
     let said = bridge.typed(&["chat"], "/new\n").good();
     assert!(
@@ -68,7 +68,7 @@ fn commands_work_as_in_any_chat() {
 }
 
 #[test]
-fn nobody_to_talk_to_is_said() {
+fn missing_agent_is_reported() {
     let bridge = Bridge::start();
     let none = bridge.typed(&["chat", "--agent", "Unknown"], "hi\n").bad();
     assert!(none.contains("there is no agent"), "{none}");
@@ -85,7 +85,7 @@ fn nobody_to_talk_to_is_said() {
 }
 
 #[test]
-fn a_message_that_is_not_taken_is_explained() {
+fn rejected_message_is_explained() {
     let fake = Fake::start(|method, path, _| match method {
         "POST" => Some((401, String::new())),
         _ => a_page(path),
@@ -96,7 +96,7 @@ fn a_message_that_is_not_taken_is_explained() {
     let said = chat.wait_with_output().unwrap();
     assert_eq!(
         String::from_utf8(said.stderr).unwrap(),
-        "tieline: this token may only look, or the chat page was stopped\n"
+        "tieline: this token is read-only, or the chat page was stopped\n"
     );
     assert_eq!(said.status.code(), Some(1));
 }

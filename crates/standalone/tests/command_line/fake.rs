@@ -1,4 +1,4 @@
-//! A server at a bridge's address that answers as a test wants.
+//! A fake bridge with programmable responses.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,16 +8,16 @@ use std::thread;
 
 use crate::bridge::{TOKEN, tieline};
 
-/// A status and a body, or nothing, ever.
+/// A status and a body, or no response at all.
 pub(crate) type Answer = Option<(u16, String)>;
 
-/// A stand-in for a bridge, until the tests end.
+/// A fake bridge, which runs until the tests end.
 pub(crate) struct Fake {
     url: String,
 }
 
 impl Fake {
-    /// `answer` is given the method, the path with its query, and the body.
+    /// `answer` receives the method, the path with its query, and the body.
     pub(crate) fn start(answer: impl Fn(&str, &str, &str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -31,7 +31,7 @@ impl Fake {
         Self { url }
     }
 
-    /// A command that speaks to it.
+    /// A command that calls it.
     pub(crate) fn command_of(&self, words: &[&str]) -> Command {
         let mut command = tieline();
         command
@@ -42,7 +42,7 @@ impl Fake {
     }
 }
 
-/// One request. A caller that goes away before its answer is no concern of ours.
+/// Handles one request. Errors of a caller that disconnects are ignored.
 fn serve(stream: TcpStream, answer: &impl Fn(&str, &str, &str) -> Answer) {
     let mut from = BufReader::new(stream.try_clone().unwrap());
     let (mut head, mut length) = (String::new(), 0);
@@ -72,7 +72,7 @@ fn serve(stream: TcpStream, answer: &impl Fn(&str, &str, &str) -> Answer) {
                 "HTTP/1.1 {status} It\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
             );
         }
-        // Until the caller gives up.
+        // Wait until the caller gives up.
         None => drop(from.read_to_end(&mut Vec::new())),
     }
 }

@@ -11,13 +11,13 @@ use tokio::net::TcpListener;
 use crate::bridge::{Bridge, Said, TOKEN, tieline};
 
 #[test]
-fn platform_without_a_login_is_said() {
+fn platform_without_login_is_reported() {
     let bridge = Bridge::start();
     let said = bridge.tieline(&["login", "Playground"]).bad();
     assert!(said.contains("scan-code login"), "{said}");
 }
 
-/// A bridge whose platform asks for nothing but time: each look shows the next state.
+/// A bridge with a login that proceeds by itself: each poll returns the next state.
 async fn play(states: Vec<Value>) -> String {
     let n_looks = Arc::new(AtomicUsize::new(0));
     let next = move || {
@@ -42,7 +42,7 @@ async fn login(states: Vec<Value>) -> Said {
 }
 
 #[tokio::test]
-async fn code_is_drawn_once_and_again_when_it_expires() {
+async fn login_code_is_drawn_again_only_after_it_expires() {
     let state = |state: &str, url: &str| json!({ "state": state, "qrUrl": url, "expiresAt": "2030-01-01T00:00:00Z" });
     let (first, second) = ("https://example.com/q/1", "https://example.com/q/2");
     let states = vec![

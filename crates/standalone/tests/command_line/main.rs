@@ -1,4 +1,4 @@
-//! The command line as its users meet it: the built binary, on directories and ports of its own.
+//! Tests of the built binary from the user's side, each on its own directory and port.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 

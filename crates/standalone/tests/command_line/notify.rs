@@ -3,7 +3,7 @@
 use crate::bridge::Bridge;
 
 #[test]
-fn notifications_are_set_shown_tested_and_ended() {
+fn notifications_are_set_shown_tested_and_removed() {
     let bridge = Bridge::start();
     assert_eq!(bridge.tieline(&["notify", "show"]).good(), "notifications are off\n");
     let nowhere = "http://127.0.0.1:9/hook";

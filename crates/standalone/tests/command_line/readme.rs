@@ -1,4 +1,4 @@
-//! What the README says of the command line.
+//! The READMEs match the command line.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ fn example_can_be_applied() {
     let bridge = Bridge::start();
     let text = readme("README.md");
     let example = text.split("```yaml").nth(1).unwrap().split("```").next().unwrap();
-    // Not started: nothing here may call a platform.
+    // Not started, because the test must not call a platform.
     let example = example.replace("platform: wecom", "platform: wecom\n    enabled: false");
     let file = bridge.file("bridge.yaml", &example);
     let apply = || {
@@ -78,7 +78,7 @@ fn flags_and_variables_are_those_of_the_program() {
     }
 }
 
-/// A command with all below it.
+/// A command and all its subcommands.
 fn all_commands(command: &Command) -> Vec<&Command> {
     let below = command.get_subcommands().flat_map(all_commands);
     std::iter::once(command).chain(below).collect()

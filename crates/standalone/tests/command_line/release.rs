@@ -1,4 +1,4 @@
-//! The scripts that make what a release publishes, on a program that stands in for the real one.
+//! The scripts that build a release, run with a stand-in for the real program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,16 +19,16 @@ fn script(name: &str) -> Command {
     Command::new(repository().join("infra/release").join(name))
 }
 
-/// The lines that a program prints in a directory.
+/// The lines that a program prints, run in a directory.
 #[track_caller]
 fn run(dir: &Path, program: &str, words: &[&str]) -> String {
     Said::of(Command::new(program).args(words).current_dir(dir)).good()
 }
 
 #[test]
-fn the_archive_holds_all_that_an_operator_needs() {
+fn archive_has_all_release_files() {
     let dir = tempfile::tempdir().unwrap();
-    // A program that answers like the real one, and is small.
+    // A small program that answers like the real one.
     let program = dir.path().join("program");
     let text = format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tieline"));
     fs::write(&program, text).unwrap();
@@ -72,7 +72,7 @@ fn the_archive_holds_all_that_an_operator_needs() {
 }
 
 #[test]
-fn the_image_is_one_that_container_engines_read() {
+fn image_can_be_read_by_container_engines() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path();
     let build = |out: &str| {
@@ -86,7 +86,7 @@ fn the_image_is_one_that_container_engines_read() {
     let digest = build("image.tar");
     assert_eq!(digest, build("again.tar"), "the same input makes the same image");
     run(here, "tar", &["-xf", "image.tar"]);
-    // Each blob is named by what it holds.
+    // Each blob is named by its digest.
     let blobs = here.join("blobs/sha256");
     for blob in fs::read_dir(&blobs).unwrap() {
         let name = blob.unwrap().file_name().into_string().unwrap();
@@ -122,14 +122,14 @@ fn the_image_is_one_that_container_engines_read() {
             .unwrap()
             .contains("BEGIN CERTIFICATE")
     );
-    // What it is linked with is there, under the paths that its loader knows.
+    // The libraries that it is linked with are included, under the paths that its loader searches.
     let linked = run(here, "ldd", &["/bin/ls"]);
     for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
         assert!(root.join(library.trim_start_matches('/')).exists(), "{library}");
     }
 }
 
-/// Every variable that the image sets is one of the program's, or of its libraries'.
+/// Every variable that the image sets is a variable of the program or of its libraries.
 fn check_variables(set: &Value) {
     let tool = Args::command();
     let known: Vec<&str> = tool

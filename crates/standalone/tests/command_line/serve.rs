@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bridge::{Bridge, PATIENCE, Said, TOKEN, read_lines, tieline, wait};
 
-/// What design promises of SIGTERM.
+/// Time limit that the design promises for SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
@@ -44,7 +44,7 @@ fn address_in_use_is_named() {
         human.starts_with(&format!("tieline: can't listen on {address}")),
         "{human}"
     );
-    // A reader of JSON lines can read this one too.
+    // With the log format JSON, the error is a JSON line too.
     let json = Said::of(command.env("TIELINE_LOG_FORMAT", "json")).bad();
     let line: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(line["level"], "ERROR");
@@ -52,9 +52,9 @@ fn address_in_use_is_named() {
 }
 
 #[test]
-fn sigterm_ends_it_while_an_answer_is_waited_for() {
+fn sigterm_ends_the_process_while_an_agent_hangs() {
     let bridge = Bridge::start();
-    // An agent that accepts and never answers.
+    // An agent that accepts connections and never answers.
     let agent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
         "agents: [{{name: Mute, protocol: openai_chat, config: {{baseUrl: 'http://{}', apiKey: k, model: m}}}}]",
@@ -68,7 +68,7 @@ fn sigterm_ends_it_while_an_answer_is_waited_for() {
         .spawn()
         .unwrap();
     std::io::Write::write_all(chat.stdin.as_mut().unwrap(), b"hello\n").unwrap();
-    // The question is with the agent: a run is under way, and the chat waits for its answer.
+    // The question has reached the agent: a run is in progress, and the chat waits for its answer.
     let (_open, _) = agent.accept().unwrap();
     let (taken, _) = bridge.stop();
     assert!(taken < STOP_LIMIT, "{taken:?}");
@@ -77,7 +77,7 @@ fn sigterm_ends_it_while_an_answer_is_waited_for() {
 }
 
 #[test]
-fn everything_is_there_after_a_restart() {
+fn data_survives_a_restart() {
     let bridge = Bridge::start();
     bridge
         .tieline(&[
@@ -126,10 +126,10 @@ integrations: [{name: Desk, platform: web}]
 }
 
 #[test]
-fn sigterm_ends_it_while_its_configuration_is_applied() {
+fn sigterm_ends_the_process_while_configuration_is_applied() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bridge.yaml");
-    // A platform that accepts and never answers.
+    // A platform that accepts connections and never answers.
     let platform = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
         "integrations: [{{name: Bot, platform: lark, connectionMode: webhook, endpoints: {{apiBase: 'http://{}'}},
@@ -152,7 +152,7 @@ fn sigterm_ends_it_while_its_configuration_is_applied() {
 }
 
 #[test]
-fn wrong_configuration_file_keeps_it_from_starting() {
+fn invalid_configuration_file_prevents_the_start() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let dir = tempfile::tempdir().unwrap();
@@ -199,7 +199,7 @@ fn log_lines_are_json_or_for_people() {
 }
 
 #[test]
-fn a_token_that_was_given_is_not_repeated() {
+fn given_token_is_not_printed() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = tieline()
         .args(["--listen", "127.0.0.1:0", "--admin-token", TOKEN, "--data-dir"])
@@ -217,7 +217,7 @@ fn a_token_that_was_given_is_not_repeated() {
 }
 
 #[test]
-fn own_token_is_made_kept_and_found() {
+fn generated_token_is_stored_and_found() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut child = tieline()
@@ -253,7 +253,7 @@ fn own_token_is_made_kept_and_found() {
 }
 
 #[test]
-fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
+fn metrics_are_served_to_this_machine_and_not_through_a_proxy() {
     let bridge = Bridge::start();
     let address = bridge.url.strip_prefix("http://").unwrap().to_owned();
     let get = |header: &str| {
@@ -284,10 +284,10 @@ fn metrics_are_served_to_this_machine_and_to_no_stranger_behind_a_proxy() {
 }
 
 #[test]
-fn nobody_else_can_read_what_it_keeps() {
+fn data_directory_is_private() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    // With the usual mask, that lets all read what a program makes.
+    // With the usual umask, files that a program creates are readable by everyone.
     let mut shell = std::process::Command::new("sh");
     let start = format!(
         "umask 022 && exec {} serve --listen 127.0.0.1:0 --data-dir {}",
@@ -316,7 +316,7 @@ fn nobody_else_can_read_what_it_keeps() {
     assert!(found.iter().any(|(name, _)| name == "tables.sqlite"), "{found:?}");
     let open: Vec<_> = found.iter().filter(|(_, mode)| *mode != 0o600).collect();
     assert!(open.is_empty(), "{open:?}");
-    // What was opened to others since is not used again.
+    // A directory that was opened to others since is not used again.
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = tieline();
     command
@@ -327,7 +327,7 @@ fn nobody_else_can_read_what_it_keeps() {
     assert!(refused.contains(&fix), "{refused}");
 }
 
-/// Every variable of a command, as its help names it, set to nothing.
+/// Every variable of a command, as listed in its help, set to an empty text.
 fn empty_variables(command: &str) -> Vec<(String, &'static str)> {
     let help = Said::of(tieline().args([command, "--help"])).good();
     let names = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
@@ -346,7 +346,7 @@ fn empty_variables_count_as_absent_in_every_command() {
         let said = Said::of(command.envs(empty_variables(words[0])));
         assert!(said.good().contains("Echo"), "{words:?}");
     }
-    // A data directory that is named by an empty variable is the usual one.
+    // An empty variable for the data directory means the default directory.
     let mut elsewhere = tieline();
     elsewhere.args(["get", "agents"]).env("TIELINE_DATA_DIR", "");
     assert!(Said::of(&mut elsewhere).bad().contains("tieline-data"));

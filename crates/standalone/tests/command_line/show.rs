@@ -16,7 +16,7 @@ integrations:
 ";
 
 #[test]
-fn things_are_listed_and_shown_by_id_and_name() {
+fn resources_are_listed_and_shown_by_id_and_name() {
     let bridge = Bridge::start();
     let table = bridge.tieline(&["get", "integrations"]).good();
     let mut lines = table.lines();
@@ -46,7 +46,7 @@ fn things_are_listed_and_shown_by_id_and_name() {
 }
 
 #[test]
-fn description_holds_all_that_belongs_to_it() {
+fn describe_includes_related_resources() {
     let bridge = Bridge::start();
     let said = bridge.tieline(&["describe", "integration", "Playground"]).good();
     for expected in [
@@ -65,7 +65,7 @@ fn description_holds_all_that_belongs_to_it() {
 }
 
 #[test]
-fn a_list_that_is_cut_says_so() {
+fn truncated_list_says_so() {
     let bridge = Bridge::start();
     let two = bridge.file("a.yaml", "agents: [{name: Second, protocol: echo}]");
     bridge.tieline(&["apply", "-f", &two]).good();
@@ -78,14 +78,14 @@ fn a_list_that_is_cut_says_so() {
             assert!(whole.lines().count() > cut.out.lines().count(), "{whole}");
         }
     }
-    // For programs it is in the answer.
+    // In JSON it is part of the output.
     let cut = bridge.tieline(&["get", "agents", "--limit", "1", "-o", "json"]).good();
     let cut: Value = serde_json::from_str(&cut).unwrap();
     assert_eq!(cut["truncated"], true);
 }
 
 #[test]
-fn what_is_not_there_is_said_in_a_sentence() {
+fn missing_resource_is_reported_in_a_sentence() {
     let bridge = Bridge::start();
     let none = bridge.tieline(&["get", "agent", "Unknown"]).bad();
     assert_eq!(
@@ -129,7 +129,7 @@ fn messages_of_one_integration_are_found() {
 }
 
 #[test]
-fn followed_log_shows_what_comes() {
+fn followed_log_shows_new_lines() {
     let bridge = Bridge::start();
     bridge.tieline(&["apply", "-f", &bridge.file("a.yaml", WECOM)]).good();
     let one: Value =
@@ -163,7 +163,7 @@ fn followed_log_shows_what_comes() {
 }
 
 #[test]
-fn followed_log_goes_on_after_a_while_without_answers() {
+fn followed_log_survives_an_outage() {
     let n_looks = AtomicUsize::new(0);
     let fake = Fake::start(move |_, path, _| {
         if !path.contains("/logs") {
@@ -204,7 +204,7 @@ fn doctor_fails_where_something_is_wrong() {
 }
 
 #[test]
-fn doctor_tells_the_command_that_mends_it() {
+fn doctor_prints_the_command_that_fixes_it() {
     let bridge = Bridge::start();
     bridge.tieline(&["stop", "Playground", "--yes"]).good();
     let ill = bridge.tieline(&["doctor", "Playground"]);
@@ -214,7 +214,7 @@ fn doctor_tells_the_command_that_mends_it() {
     assert!(well.ends_with("All is well.\n"), "{well}");
 }
 
-/// The status of a GET, by hand: no more is needed here.
+/// The status of a GET, with a minimal HTTP client.
 fn get(url: &str) -> u16 {
     use std::io::{Read as _, Write as _};
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();

@@ -1,4 +1,4 @@
-//! Commands that do something to one object.
+//! Commands that act on one resource.
 
 use std::fs;
 use std::thread;
@@ -48,7 +48,7 @@ fn integrations_are_stopped_and_started() {
 }
 
 #[test]
-fn triggers_are_switched_by_the_names_of_what_they_bind() {
+fn triggers_are_enabled_and_disabled_by_name() {
     let bridge = Bridge::start();
     let file = bridge.file(
         "a.yaml",
@@ -102,7 +102,7 @@ fn deleting_shows_who_is_affected_and_asks() {
 }
 
 #[test]
-fn data_keys_are_rotated_and_kept_in_files_of_their_own() {
+fn data_keys_are_rotated_and_stored_in_their_own_files() {
     let bridge = Bridge::start();
     let one = bridge.tieline(&["keys", "show"]).good();
     assert!(
@@ -115,7 +115,7 @@ fn data_keys_are_rotated_and_kept_in_files_of_their_own() {
         assert!(began.elapsed() < PATIENCE, "the rotation ends");
         thread::sleep(Duration::from_millis(100));
     }
-    // What was sealed before is used, also by the next process, and a second key has a file of its own.
+    // Data sealed before the rotation is still readable, also by the next process, and the second key has a file of its own.
     assert_eq!(json(&bridge, &["agent", "Echo"])["protocol"], "echo");
     let files = fs::read_dir(bridge.dir.path().join("data")).unwrap();
     let keys = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -132,7 +132,7 @@ fn data_keys_are_rotated_and_kept_in_files_of_their_own() {
 }
 
 #[test]
-fn tokens_and_organizations_are_made_and_listed() {
+fn tokens_and_organizations_are_created_and_listed() {
     let bridge = Bridge::start();
     assert_eq!(
         bridge.tieline(&["organization", "create", "acme", "Acme"]).good(),
@@ -167,7 +167,7 @@ fn tokens_and_organizations_are_made_and_listed() {
 }
 
 #[test]
-fn conversations_begin_anew() {
+fn conversation_session_is_reset() {
     let bridge = Bridge::start();
     bridge.typed(&["chat"], "hello\n").good();
     let found = json(&bridge, &["conversations", "--integration", "Playground"]);
@@ -207,7 +207,7 @@ fn messages_are_found_by_time_state_person_and_text() {
 }
 
 #[test]
-fn answers_come_in_every_format() {
+fn output_is_available_in_every_format() {
     let bridge = Bridge::start();
     let yaml = bridge
         .tieline(&["get", "integration", "Playground", "-o", "yaml"])
@@ -248,7 +248,7 @@ fn doctor_examines_all() {
 }
 
 #[test]
-fn shells_get_their_script() {
+fn completion_script_is_printed_for_each_shell() {
     for (shell, part) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef tieline"),
@@ -261,7 +261,7 @@ fn shells_get_their_script() {
 
 /// Two messages failed, one of them long ago.
 #[test]
-fn what_failed_since_a_time_is_tried_again() {
+fn failures_since_a_time_are_redriven() {
     let (tell, asked) = std::sync::mpsc::channel();
     let fake = Fake::start(move |method, path, _| {
         if method == "POST" {

@@ -1,4 +1,4 @@
-//! Agents. Their settings are sealed as a whole.
+//! Agents. Their settings are sealed as one value.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::{Agent, AgentConfig};
@@ -16,29 +16,29 @@ use crate::page::Page;
 use crate::update::Update;
 use crate::{Keyring, Store};
 
-/// An agent as it is kept.
+/// An agent as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRecord {
     /// The agent, its settings unsealed.
     pub agent: Agent,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Grows with every change of the agent itself.
+    /// Incremented with every change of the agent itself.
     pub version: u64,
 }
 
-/// Why an agent is not written.
+/// Why an agent can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Another agent of the organization, of this id, has the name.
+    /// Another agent of the organization, with this id, has the name.
     #[error("the name is taken by {0}")]
     NameTaken(AgentId),
-    /// Enabled triggers name it.
+    /// An enabled trigger uses it.
     #[error("an enabled trigger names the agent")]
     InUse,
-    /// The table's own reasons.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,7 +65,7 @@ struct StoredV1 {
     version: u64,
 }
 
-/// How many enabled triggers name the agent. Beside the stored shape, for triggers change it, not the agent.
+/// Number of enabled triggers that use the agent. A separate attribute, since triggers change it, not the agent.
 const BOUND_TRIGGERS: &str = "boundTriggers";
 
 /// Creates an agent.
@@ -88,10 +88,10 @@ pub async fn create(store: &Store, agent: Agent, now: Timestamp) -> Result<Agent
     Ok(record)
 }
 
-/// Changes name, protocol and settings of an agent as it was read.
+/// Changes name, protocol and settings of an agent.
 ///
 /// # Errors
-/// [`AgentError::NameTaken`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`AgentError::NameTaken`]; [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn update(
     store: &Store,
     before: &AgentRecord,
@@ -134,10 +134,10 @@ pub async fn update(
     Ok(after)
 }
 
-/// Deletes an agent as it was read, unless an enabled trigger names it. It can be restored for [`super::trash::LIFETIME`].
+/// Deletes an agent, unless an enabled trigger uses it. It can be restored for [`super::trash::LIFETIME`].
 ///
 /// # Errors
-/// [`AgentError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`AgentError::InUse`]; [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn delete(store: &Store, before: &AgentRecord, now: Timestamp) -> Result<(), AgentError> {
     let mut writes = deletion(before);
     let item = write(store.keyring(), before)?;
@@ -145,7 +145,7 @@ pub async fn delete(store: &Store, before: &AgentRecord, now: Timestamp) -> Resu
     commit(store, writes).await
 }
 
-/// Deletes an agent as it was made. It can't be restored.
+/// Deletes an agent that was just created. It can't be restored.
 ///
 /// # Errors
 /// As [`delete`].
@@ -246,7 +246,7 @@ async fn read_as(
     found.map(|item| read(store.keyring(), item)).transpose()
 }
 
-/// The same from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
+/// Like [`get`], from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
 /// messages. A new agent is found at once.
 ///
 /// # Errors
@@ -294,7 +294,7 @@ pub async fn list(
     })
 }
 
-/// Counts enabled triggers that name the agent, on condition that it is there.
+/// Counts enabled triggers that use the agent, on condition that it exists.
 pub(super) fn count<L: Copy>(
     writes: &mut Transaction<L>,
     there: L,
@@ -312,7 +312,7 @@ pub(super) fn count<L: Copy>(
     }
 }
 
-/// What a write of a transaction stands for.
+/// Meaning of a failed condition in a transaction.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     AsRead,

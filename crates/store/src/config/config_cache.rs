@@ -1,6 +1,6 @@
-//! Cache of configuration that was read a moment ago, so that a busy bot's messages don't each read it again.
+//! Cache of configuration, so that a busy bot's messages don't each read it again.
 //!
-//! A change through the same [`crate::Store`] evicts everything at once; a change made by another process is seen
+//! A change through the same [`crate::Store`] evicts everything at once; a change by another process is seen
 //! after [`LIFE`].
 
 use std::hash::Hash;
@@ -15,14 +15,14 @@ use super::agent::AgentRecord;
 use super::integration::Bound;
 use super::organization::OrganizationFacts;
 
-/// How long a reading is good for.
+/// How long a cached value is fresh.
 const LIFE: Duration = Duration::from_secs(1);
-/// How long a reading may stand in while the table can't be read.
+/// How long a cached value may be used while the table can't be read (stale on error).
 const STAND_IN_LIFE: Duration = Duration::from_hours(24);
-/// Most readings of a kind that are kept.
+/// Most cached values per kind.
 const MAX_KEPT: usize = 4096;
 
-/// The readings.
+/// The caches by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     /// Integrations with their triggers.
@@ -34,7 +34,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Forgets all, and what is being read now.
+    /// Evicts everything, including reads in progress.
     pub(super) fn forget(&self) {
         self.bound.forget();
         self.agents.forget();
@@ -42,18 +42,18 @@ impl Recent {
     }
 }
 
-/// The readings of one kind.
+/// The cache of one kind.
 #[derive(Debug)]
 pub(super) struct Readings<K, V>(Mutex<Kept<K, V>>);
 
 #[derive(Debug)]
 struct Kept<K, V> {
-    /// Grows whenever all is forgotten: what was being read then is not kept.
+    /// Incremented with every eviction of everything: reads started before are not cached.
     era: u64,
     values: Cache<K, (Timestamp, V)>,
 }
 
-/// When something began to be read.
+/// The start of a read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     era: u64,
@@ -70,24 +70,24 @@ impl<K: Eq + Hash, V> Default for Readings<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Readings<K, V> {
-    /// The reading of `key`, if there is one that is good. Else what [`Self::keep`] wants to know.
+    /// The cached value of `key`, if it is fresh. Else the token for [`Self::keep`].
     pub(super) fn get(&self, key: &K, now: Timestamp) -> Result<V, Begun> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.values.get(key) {
-            // A clock that was set back makes none last longer.
+            // After the clock was set back, no value stays fresh for longer.
             Some((at, value)) if *at <= now && now.since(*at) < LIFE => Ok(value.clone()),
             _ => Err(Begun { era: kept.era, at: now }),
         }
     }
 
-    /// The latest reading of `key`, however old within a day: for when there can be no newer one.
+    /// The latest value of `key`, up to a day old: for when no newer one can be read.
     pub(super) fn stand_in(&self, key: &K, now: Timestamp) -> Option<V> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, value) = kept.values.get(key)?;
         (now.since(*at) < STAND_IN_LIFE).then(|| value.clone())
     }
 
-    /// Keeps what was read since `begun`, unless something has changed meanwhile.
+    /// Caches a value whose read started at `begun`, unless everything was evicted meanwhile.
     pub(super) fn keep(&self, key: K, value: V, begun: Begun) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.era != begun.era {
@@ -96,7 +96,7 @@ impl<K: Eq + Hash, V: Clone> Readings<K, V> {
         kept.values.insert(key, (begun.at, value));
     }
 
-    /// Forgets one: it is gone.
+    /// Evicts a value whose item is deleted.
     pub(super) fn remove(&self, key: &K) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.values.remove(key);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_is_good_for_a_second() {
+    fn a_cached_value_is_fresh_for_a_second() {
         let readings = Readings::default();
         let begun = readings.get(&1, at(5_000)).unwrap_err();
         readings.keep(1, "one", begun);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_reading_stands_in_for_a_day_unless_it_was_changed_here() {
+    fn a_stale_value_is_usable_for_a_day_unless_evicted_by_a_change() {
         let readings = Readings::default();
         let begun = readings.get(&1, at(0)).unwrap_err();
         readings.keep(1, "one", begun);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_not_kept() {
+    fn a_read_started_before_a_change_is_not_cached() {
         let readings = Readings::default();
         let begun = readings.get(&1, at(0)).unwrap_err();
         readings.forget();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_what_is_kept() {
+    fn the_cache_is_bounded() {
         let readings = Readings::default();
         for key in 0..MAX_KEPT + 10 {
             let begun = readings.get(&key, at(0)).unwrap_err();

@@ -1,13 +1,13 @@
-//! Which integrations want a connection held open: started, connected over a long connection, named by an enabled trigger.
+//! Integrations that need a connection: started, in long-connection mode, bound by an enabled trigger.
 //!
-//! One small item each, written together with what it follows from. `LIVE#{virtual shard}`/`INT#{id}` is the entry that relays read, each
-//! relay those of its own virtual shards. `LIVE`/`CHANGES` counts the changes of each virtual shard's list, so that one read of one item tells
-//! which lists to read again.
+//! One small item each, written in the transaction that causes the change. `LIVE#{virtual shard}`/`INT#{id}` is the entry that relays read, each
+//! relay those of its own virtual shards. `LIVE`/`CHANGES` counts the changes of each virtual shard's list, so that a relay learns from one
+//! read of one item which lists to read again.
 //!
-//! Versions that know no virtual shards keep the list whole: `LIVE`/`INT#{id}`, counted in the same item by a total. This version writes both
-//! entries in each transaction, so that a relay of such a version, which may still run or run again, misses nothing. What a process of
-//! such a version has changed shows in a total that is more than the sum of the counters: until [`complete`] has brought the lists of
-//! the virtual shards in line, relays read the whole one.
+//! Versions without virtual shards use one list of all integrations, the whole list: `LIVE`/`INT#{id}`. A total in the item of the counters
+//! counts its changes. This version writes both entries in each transaction, so that a relay of an earlier version, which may still run during
+//! an upgrade or run again after a rollback, misses no change. A change by a process of an earlier version makes the total exceed the sum of
+//! the counters: relays then read the whole list until [`complete`] has reconciled the lists of the virtual shards with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,16 +28,16 @@ use crate::error::StoreError;
 use crate::item;
 use crate::update::Update;
 
-/// An integration that wants a connection.
+/// An integration that needs a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
     /// The integration.
     pub integration: IntegrationId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// The integration's version: another one means other settings, or a requested reconnect.
+    /// The integration's version: a new one means changed settings, or a requested reconnect.
     pub version: u64,
-    /// Digest of what the trigger wants of the connector, as its welcome text: another one means that it wants something else.
+    /// Digest of what the trigger asks of the connector, such as its welcome text: a new one means that it asks for something else.
     pub greeting: String,
 }
 
@@ -57,54 +57,54 @@ struct StoredV1 {
     greeting: String,
 }
 
-/// Partition of the whole list, and of the item that counts changes.
+/// Partition of the whole list, and of the change counters.
 const LIVE: &str = "LIVE";
-/// Sorts before the list and is no part of it.
+/// Sort key of the item of change counters, which sorts before the list and is not part of it.
 const CHANGES: &str = "CHANGES";
-/// Attribute of `CHANGES`: how often any list has changed, by whichever version.
+/// Attribute of `CHANGES`: number of changes of all lists, by all versions.
 const TOTAL: &str = "n";
-/// Attribute of `CHANGES`: up to which number of changes of versions without virtual shards the lists of these are complete.
+/// Attribute of `CHANGES`: number of changes by versions without virtual shards that the lists of the virtual shards contain.
 const COMPLETE: &str = "complete";
 /// Entries of one page.
 const PAGE: usize = 1000;
-/// Lists read, and entries written, at the same time.
+/// Lists read, and entries written, concurrently.
 const AT_ONCE: usize = 8;
 
-/// How often lists have changed, roughly: another number means that a list may be another.
+/// Approximate number of changes of each list: if it differs from an earlier one, the list may have changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Of any list.
+    /// Changes of all lists.
     total: u64,
     of_shards: BTreeMap<VirtualShard, u64>,
     complete: Option<u64>,
 }
 
 impl Changes {
-    /// Of the whole list.
+    /// Number of changes of the whole list.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.total
     }
 
-    /// Of the list of a virtual shard.
+    /// Number of changes of a virtual shard's list.
     #[must_use]
     pub fn of(&self, shard: VirtualShard) -> u64 {
         self.of_shards.get(&shard).copied().unwrap_or_default()
     }
 
-    /// Whether the lists of the virtual shards have all that the whole list has. If not, only the whole list is to be read.
+    /// Whether the lists of the virtual shards contain all changes of the whole list. If not, only the whole list may be read.
     #[must_use]
     pub fn are_lists_complete(&self) -> bool {
         self.complete == Some(self.unattributed())
     }
 
-    /// Changes by versions without virtual shards.
+    /// Number of changes by versions without virtual shards.
     fn unattributed(&self) -> u64 {
         self.total.saturating_sub(self.of_shards.values().sum())
     }
 }
 
-/// How often each list has changed.
+/// Reads the change counters of all lists.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -120,7 +120,7 @@ pub async fn changes(store: &Store) -> Result<Changes, StoreError> {
     })
 }
 
-/// The integrations of a virtual shard that want a connection.
+/// Lists the integrations of a virtual shard that need a connection.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -128,7 +128,7 @@ pub async fn of_shard(store: &Store, shard: VirtualShard) -> Result<Vec<Live>, S
     read_all(store, &partition(shard)).await
 }
 
-/// All integrations that want a connection.
+/// Lists all integrations that need a connection.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -151,25 +151,25 @@ async fn read_all(store: &Store, partition: &str) -> Result<Vec<Live>, StoreErro
     }
 }
 
-/// When [`complete`] compares the lists.
+/// Condition under which [`complete`] compares the lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compare {
-    /// If a version without virtual shards has counted a change.
+    /// A version without virtual shards has counted a change.
     IfChanged,
-    /// In any case: the process that changes something may die before it counts the change.
+    /// No condition: a process may die between a change and its count.
     Always,
 }
 
-/// Brings the lists of the virtual shards in line with the whole list. Returns how many entries differed.
+/// Reconciles the lists of the virtual shards with the whole list. Returns the number of corrected entries.
 ///
-/// May be called by several processes at the same time, and may end anywhere: each entry is written on condition that the whole list still has
-/// what was read of it, and the lists count as complete only after all of them were. An entry that another process changes meanwhile is
-/// left to the next call.
+/// Several processes may call it concurrently, and it may be cancelled at any point: each entry is written on condition that the whole list's
+/// entry is unchanged since it was read, and the lists are marked as complete only after all entries were written. An entry that another
+/// process changes in the meantime is left to the next call.
 ///
 /// # Errors
-/// [`StoreError`]; [`StoreError::Conflict`] if an entry was changed meanwhile.
+/// [`StoreError`]; [`StoreError::Conflict`] if an entry was changed in the meantime.
 pub async fn complete(store: &Store, compare: Compare) -> Result<usize, StoreError> {
-    // Before the lists: a change that is counted after this read makes them incomplete again.
+    // Read before the lists: a change that is counted after this read makes them incomplete again.
     let before = changes(store).await?;
     if compare == Compare::IfChanged && before.are_lists_complete() {
         return Ok(0);
@@ -186,7 +186,7 @@ pub async fn complete(store: &Store, compare: Compare) -> Result<usize, StoreErr
         count_changes(store, &shards).await;
         info!(
             entries = n_written,
-            "lists of desired connections were brought in line with the whole list"
+            "lists of desired connections reconciled with the whole list"
         );
     }
     written.into_iter().collect::<Result<(), _>>()?;
@@ -212,10 +212,10 @@ async fn set_complete(store: &Store, before: &Changes) -> Result<(), StoreError>
         .map(drop)
 }
 
-/// An entry that the list of its virtual shard has otherwise than the whole list.
+/// An entry that differs between the list of its virtual shard and the whole list.
 struct Difference {
     integration: IntegrationId,
-    /// What the whole list has.
+    /// The entry of the whole list, if it has one.
     wanted: Option<Live>,
 }
 
@@ -247,7 +247,7 @@ async fn differences(store: &Store) -> Result<Vec<Difference>, StoreError> {
     Ok(differences)
 }
 
-/// Writes what the whole list has of an integration, if it still has that, to the list of the virtual shard.
+/// Copies the entry of the whole list to the list of the virtual shard, or deletes it there, if the whole list is unchanged since it was read.
 async fn correct(store: &Store, difference: Difference) -> Result<(), StoreError> {
     let id = &difference.integration;
     let mut writes = Transaction::new();
@@ -265,12 +265,12 @@ async fn correct(store: &Store, difference: Difference) -> Result<(), StoreError
     }
 }
 
-/// On condition that an entry is as it was read.
+/// Condition: the entry is unchanged since it was read.
 fn same_entry(live: &Live) -> Update {
     let mut when = where_equal("version", item::number(live.version));
     let (path, value) = (when.path("greeting"), when.value(item::text(&live.greeting)));
     if live.greeting.is_empty() {
-        // The first entries had none.
+        // The first entries lack the attribute.
         when.require(format!("(attribute_not_exists({path}) OR {path} = {value})"));
     } else {
         when.require(format!("{path} = {value}"));
@@ -278,10 +278,10 @@ fn same_entry(live: &Live) -> Update {
     when
 }
 
-/// Writes all of it, then counts a change of the lists that it changes.
+/// Commits the transaction, then counts a change of each list that it changes.
 ///
-/// The count is not in the same transaction, or any two changes would get in each other's way. If it fails the change is noticed later: a
-/// process that follows a list also reads it now and then without being told.
+/// The count is not in the same transaction, or concurrent changes would conflict. If it fails, the change is noticed later: a process that
+/// follows a list also reads it now and then without an announcement.
 pub(super) async fn commit<L: Copy>(store: &Store, writes: Transaction<L>) -> Result<(), Cancelled<L>> {
     let shards = writes.lists.clone();
     writes.commit(store).await?;
@@ -297,15 +297,16 @@ async fn count_changes(store: &Store, shards: &BTreeSet<VirtualShard>) {
     for shard in shards {
         change.add(&counter(*shard), 1);
     }
-    // By as much as all counters together, or it would look like a change by a version without virtual shards.
+    // By the sum of the counters' increments: any excess counts as a change by a version without virtual shards.
     change.add(TOTAL, i64::try_from(shards.len()).unwrap_or(i64::MAX));
     let (table, key) = (&store.tables.config, (LIVE, CHANGES));
     if let Err(error) = dynamo::update(&store.dynamo, table, key, change, ReturnValue::None).await {
-        warn!(error = %error, "a change of the configuration is noticed late");
+        warn!(error = %error, "a change of the configuration can't be announced; relays notice it late");
     }
 }
 
-/// Attribute of `CHANGES` that counts the changes of a virtual shard's list. Short: with all of them the item is to be read for one unit.
+/// Attribute of `CHANGES` that counts the changes of a virtual shard's list. Short, so that a read of the item
+/// with all counters costs one unit.
 fn counter(shard: VirtualShard) -> String {
     format!("s{}", shard.number())
 }
@@ -324,7 +325,7 @@ fn read(item: item::Item) -> Result<Live, StoreError> {
     })
 }
 
-/// Digest of what a trigger wants of the connector: its welcome text for a person who opens the chat, and whether it hears groups.
+/// Digest of what a trigger asks of the connector: its welcome text, and how unaddressed group messages are handled.
 pub(super) fn greeting_of(trigger: &Trigger) -> String {
     let welcome = trigger.settings.welcome.as_deref();
     match trigger.settings.unaddressed() {
@@ -334,7 +335,7 @@ pub(super) fn greeting_of(trigger: &Trigger) -> String {
     }
 }
 
-/// Puts the integration on the lists.
+/// Adds the integration to the lists.
 pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, wanted: &Live) {
     let shard = VirtualShard::of(&wanted.integration);
     writes.lists.insert(shard);
@@ -342,7 +343,7 @@ pub(super) fn set<L: Copy>(writes: &mut Transaction<L>, label: L, wanted: &Live)
     writes.put(label, write(LIVE, wanted), Update::new());
 }
 
-/// Takes the integration off the lists.
+/// Removes the integration from the lists.
 pub(super) fn remove<L: Copy>(writes: &mut Transaction<L>, label: L, id: &IntegrationId) {
     let shard = VirtualShard::of(id);
     writes.lists.insert(shard);
@@ -369,7 +370,7 @@ fn sk(id: &IntegrationId) -> String {
 mod tests {
     use super::*;
 
-    /// Most bytes of a number with so many digits.
+    /// Maximum size of a number with this many digits, in bytes.
     ///
     /// See [Amazon DynamoDB Developer Guide/Item sizes and formats](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html).
     const fn number_bytes(n_digits: usize) -> usize {
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn item_that_counts_changes_is_read_for_one_unit_however_often_lists_change() {
+    fn a_read_of_all_change_counters_costs_one_unit_at_any_count() {
         let counters = VirtualShard::all().map(|shard| counter(shard).len() + number_bytes(20));
         let others = [TOTAL, COMPLETE].map(|name| name.len() + number_bytes(20));
         let keys = "pk".len() + LIVE.len() + "sk".len() + CHANGES.len() + "v1".len();

@@ -30,16 +30,16 @@ pub use claims::{prove, proved, release, rivals};
 pub use deletion::{delete, remove, restore};
 pub use read::{account_holder, get, get_deleted, last_known, list, list_deleted, load_bound, look_up};
 
-/// An integration as it is kept. Its credentials are sealed: see [`IntegrationRecord::unseal`].
+/// An integration as stored. Its credentials are sealed: see [`IntegrationRecord::unseal`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegrationRecord {
     /// The integration.
     pub id: IntegrationId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// Its name, unique in its organization.
     pub name: String,
-    /// The platform's word in the API.
+    /// The platform's name in the API.
     pub platform: String,
     /// How it is connected.
     pub mode: ConnectionMode,
@@ -47,25 +47,25 @@ pub struct IntegrationRecord {
     pub credentials: String,
     /// Addresses that replace the platform's own.
     pub endpoints: Endpoints,
-    /// The language of our own sentences.
+    /// Language of our own notices.
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
-    /// What is shown before they begin.
+    /// What is shown before an answer's text begins.
     pub thinking: ThinkingDisplay,
     /// Whether it is started.
     pub enabled: bool,
-    /// A digest of what identifies the bot on the platform, if anything does.
+    /// Digest of the bot's identity on the platform, if it has one.
     pub account: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Grows with every change.
+    /// Incremented with every change.
     pub version: u64,
 }
 
-/// What can be changed about an integration.
+/// The settings of an integration that can be changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegrationSettings {
     /// Its name.
@@ -76,24 +76,24 @@ pub struct IntegrationSettings {
     pub credentials: Credentials,
     /// Addresses that replace the platform's own.
     pub endpoints: Endpoints,
-    /// The language of our own sentences.
+    /// Language of our own notices.
     pub language: Language,
     /// Whether answers are shown while they grow.
     pub streaming: bool,
-    /// What is shown before they begin.
+    /// What is shown before an answer's text begins.
     pub thinking: ThinkingDisplay,
     /// Whether it is started.
     pub enabled: bool,
-    /// What identifies the bot on the platform, if anything does.
+    /// The bot's identity on the platform, if it has one.
     pub account_key: Option<String>,
 }
 
-/// What can't be changed about an integration.
+/// The parts of an integration that can't be changed.
 #[derive(Debug, Clone)]
 pub struct NewIntegration {
     /// Its id.
     pub id: IntegrationId,
-    /// Who owns it.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// The platform.
     pub platform: String,
@@ -101,7 +101,7 @@ pub struct NewIntegration {
     pub id_key: [u8; 32],
 }
 
-/// An integration with the trigger that is in force.
+/// An integration with its enabled trigger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
     /// The integration.
@@ -110,30 +110,30 @@ pub struct Bound {
     pub trigger: Option<Trigger>,
 }
 
-/// Why an integration is not written.
+/// Why an integration can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrationError {
-    /// Another integration of the organization, of this id, has the name.
+    /// Another integration of the organization, with this id, has the name.
     #[error("the name is taken by {0}")]
     NameTaken(IntegrationId),
-    /// The bot is in another integration.
+    /// Another integration has claimed the bot account.
     #[error("the bot account is in another integration")]
     AccountInUse {
-        /// Whose. Only its owner may be told more.
+        /// The organization that owns it. Only its owner may see more.
         organization: OrganizationId,
-        /// Which.
+        /// The other integration.
         integration: IntegrationId,
     },
-    /// An enabled trigger names it.
+    /// An enabled trigger uses it.
     #[error("an enabled trigger names the integration")]
     InUse(Box<Trigger>),
-    /// The table's own reasons.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl IntegrationRecord {
-    /// The credentials, with what was learned beside them, and the key from which its ids are derived.
+    /// The credentials, with what was learned from the platform, and the key for deriving its ids.
     ///
     /// # Errors
     /// [`StoreError::Unsealable`].
@@ -146,7 +146,7 @@ impl IntegrationRecord {
         Ok((beside(&credentials, &learned), id_key))
     }
 
-    /// The credentials as the operator gave them.
+    /// The credentials as entered by the operator.
     ///
     /// # Errors
     /// [`StoreError::Unsealable`].
@@ -154,7 +154,7 @@ impl IntegrationRecord {
         Ok(self.open(keyring)?.credentials)
     }
 
-    /// What can be changed about the integration, as it is, with the credentials as the operator gave them.
+    /// The current settings of the integration, with the credentials as entered by the operator.
     ///
     /// # Errors
     /// [`StoreError::Unsealable`].
@@ -176,12 +176,12 @@ impl IntegrationRecord {
         stored::unseal(keyring, &self.id, &self.credentials)
     }
 
-    /// Whether a connection is held open for it as soon as an enabled trigger names it.
+    /// Whether it needs a connection as soon as an enabled trigger uses it.
     pub(super) fn wants_connection(&self) -> bool {
         self.enabled && self.mode == ConnectionMode::LongConnection
     }
 
-    /// The connection that is to be held open for it while `bound` names it, if any.
+    /// The connection that it needs while bound by `bound`, if any.
     pub(super) fn wanted_connection(&self, bound: Option<&Trigger>) -> Option<Live> {
         let trigger = bound.filter(|_| self.wants_connection())?;
         Some(Live {
@@ -235,10 +235,10 @@ pub async fn create(
     Ok(record)
 }
 
-/// Changes an integration as it was read. What is as it was stays untouched: its version doesn't grow, nothing reconnects.
+/// Changes an integration. An update without changes is not written: its version stays, nothing reconnects.
 ///
 /// # Errors
-/// As [`create`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+/// As [`create`]; [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn update(
     store: &Store,
     before: &IntegrationRecord,
@@ -246,7 +246,7 @@ pub async fn update(
     now: Timestamp,
 ) -> Result<IntegrationRecord, IntegrationError> {
     let kept = before.open(store.keyring())?;
-    // What was learned is about the bot account that it was learned of, and about no other.
+    // Facts learned from the platform are valid for that bot account only.
     let same = kept.credentials == settings.credentials && before.endpoints == settings.endpoints;
     if same && is_shown_alike(before, &settings) {
         return Ok(before.clone());
@@ -273,7 +273,7 @@ pub async fn update(
     replace(store, before, after).await
 }
 
-/// Whether all but credentials and endpoints is as it was.
+/// Whether everything but credentials and endpoints is unchanged.
 fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) -> bool {
     let account = settings.account_key.as_deref().map(account_digest);
     (&before.name, before.mode, before.language) == (&settings.name, settings.mode, settings.language)
@@ -282,10 +282,10 @@ fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) ->
         && before.account == account
 }
 
-/// Takes an update back: the integration, which is `after`, becomes `before` again, with the credentials and the logins that it had.
+/// Reverts an update: the integration, which is `after`, becomes `before` again, with its previous credentials and logins.
 ///
 /// # Errors
-/// As [`create`]; [`StoreError::Conflict`] if it isn't `after` any more.
+/// As [`create`]; [`StoreError::Conflict`] if it differs from `after`.
 pub async fn revert(
     store: &Store,
     after: &IntegrationRecord,
@@ -303,10 +303,10 @@ pub async fn revert(
     replace(store, after, restored).await
 }
 
-/// Starts or stops an integration as it was read. Starting one that is started makes it reconnect, because its version grows.
+/// Starts or stops an integration. Starting a started one makes it reconnect, because its version grows.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn set_enabled(
     store: &Store,
     before: &IntegrationRecord,
@@ -322,11 +322,11 @@ pub async fn set_enabled(
     replace(store, before, after).await
 }
 
-/// Keeps what the platform told of the bot, beside the credentials of the integration as it was read. What is known is no change, and
-/// what is new is none of an operator's: the time of the last change stays.
+/// Stores facts that the platform reported of the bot, beside the credentials of the integration. Known facts are no change, and
+/// new ones are no change by an operator: the time of the last change stays.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn learn(
     store: &Store,
     before: &IntegrationRecord,
@@ -346,11 +346,11 @@ pub async fn learn(
     replace(store, before, after).await
 }
 
-/// Keeps the credentials that a login obtained, beside those of the operator, with the claim on the bot account. The same again is no
-/// change of the credentials, but the integration connects again.
+/// Stores the credentials obtained by a login, beside those of the operator, with the claim on the bot account. The same credentials
+/// again are no change, but the integration reconnects.
 ///
 /// # Errors
-/// [`IntegrationError::AccountInUse`]; [`StoreError::Conflict`] if the integration isn't as it was read any more.
+/// [`IntegrationError::AccountInUse`]; [`StoreError::Conflict`] if the integration has changed since it was read.
 pub async fn log_in(
     store: &Store,
     before: &IntegrationRecord,
@@ -370,12 +370,12 @@ pub async fn log_in(
         ..before.clone()
     };
     let after = replace(store, before, after).await?;
-    // The platform itself has told whose account it is.
+    // The platform itself has proved which account it is.
     prove(store, &after).await?;
     Ok(after)
 }
 
-/// `first`, and of `second` what isn't in it.
+/// `first`, with the fields of `second` that it lacks.
 fn beside(first: &Credentials, second: &Credentials) -> Credentials {
     let fields = second.iter().chain(first.iter());
     fields.map(|(name, value)| (name, value.expose())).collect()
@@ -397,7 +397,7 @@ async fn replace(
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
         writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
-        // One that no trigger names is not on the list.
+        // An integration without an enabled trigger is not on the list.
         if let Some(wanted) = after.wanted_connection(bound.as_ref()) {
             desired_connections::set(&mut writes, Rule::AsRead, &wanted);
         }
@@ -408,7 +408,7 @@ async fn replace(
     Ok(after)
 }
 
-/// Moves the claims on the bot account. What worked at other servers has not worked at these.
+/// Moves the claims on the bot account. Credentials that worked at other servers have not worked at these.
 fn change_account(
     writes: &mut Transaction<Rule>,
     before: &IntegrationRecord,
@@ -428,7 +428,7 @@ fn change_account(
     }
 }
 
-/// On condition that the integration is as it was read.
+/// Condition: the integration is unchanged since it was read.
 pub(super) fn as_read(before: &IntegrationRecord) -> Update {
     where_equal("version", number(before.version))
 }

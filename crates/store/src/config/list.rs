@@ -1,4 +1,4 @@
-//! Lists of what an organization owns.
+//! Lists of an organization's items.
 
 use crate::Store;
 use crate::batch;
@@ -8,7 +8,7 @@ use crate::item::{Item, get_text};
 use crate::page::{self, Page};
 use crate::tables::SK;
 
-/// One page of the items of a partition whose sort key begins with `prefix`, in order of the rest of it.
+/// One page of the items of a partition whose sort key starts with `prefix`, in order of the rest of the key.
 pub(super) async fn page(
     store: &Store,
     partition: &str,
@@ -16,7 +16,7 @@ pub(super) async fn page(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<Page<Item>, StoreError> {
-    // The prefix is no part of it.
+    // The cursor doesn't contain the prefix.
     let position = page::position(cursor, ("", &end_of("")))?;
     let after = position.map(|rest| crate::item::key(partition, &format!("{prefix}{rest}")));
     let (items, next) = dynamo::query(
@@ -40,7 +40,7 @@ pub(super) async fn page(
     })
 }
 
-/// The items with these keys, in this order. Those that aren't there are left out.
+/// The items with these keys, in this order. Items that don't exist are left out.
 pub(super) async fn in_order(store: &Store, keys: Vec<(String, String)>) -> Result<Vec<Item>, StoreError> {
     let mut found = batch::get(&store.dynamo, &store.tables.config, keys.clone(), Reading::Strong).await?;
     Ok(keys.iter().filter_map(|key| found.remove(key)).collect())

@@ -1,7 +1,7 @@
-//! What operators configure: organizations and what they own. In the table `config`.
+//! Configuration by operators: organizations and what they own. In the table `config`.
 //!
-//! Every rule is a condition of the write that it guards, over several items where it must be: names are unique per kind and
-//! organization, a bot account is in one integration, an integration has one enabled trigger, an agent that is in use stays.
+//! Every rule is a condition of the write that it guards, over several items where necessary: names are unique per kind and
+//! organization, a bot account is in one integration, an integration has one enabled trigger, an agent in use can't be deleted.
 
 pub mod agent;
 pub mod desired_connections;
@@ -26,7 +26,7 @@ use crate::item::{Item, get_text};
 
 pub(crate) use config_cache::Recent;
 
-/// Where an item of this table keeps a sealed value, and what that is about. `None`: nowhere.
+/// Attribute of an item of this table that holds a sealed value, and what that is bound to. `None`: it has none.
 pub(crate) fn sealed(item: &Item, pk: &str, sk: &str) -> Option<(&'static str, String)> {
     let own_id = || get_text(item, "id").map(str::to_owned);
     let organization = || OrganizationId::new(pk.trim_start_matches("ORG#"));

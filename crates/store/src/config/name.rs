@@ -5,7 +5,7 @@ use tieline_core::ids::OrganizationId;
 use super::transaction::{Transaction, absent, where_equal};
 use crate::item::{Item, key, text};
 
-/// What has a name.
+/// Kinds of things with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Agent,
@@ -21,7 +21,7 @@ impl Kind {
     }
 }
 
-/// Takes a name for `id`, on condition that it is free.
+/// Claims a name for `id`, on condition that it is free.
 pub(super) fn take<L: Copy>(
     writes: &mut Transaction<L>,
     taken: L,
@@ -37,7 +37,7 @@ pub(super) fn take<L: Copy>(
     writes.put(taken, item, absent());
 }
 
-/// Gives back the name of `id`.
+/// Releases the name of `id`.
 pub(super) fn give_back<L: Copy>(
     writes: &mut Transaction<L>,
     changed: L,

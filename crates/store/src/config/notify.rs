@@ -1,7 +1,7 @@
-//! Notification settings of an organization: where its operators are told of incidents.
+//! Notification settings of an organization: where its operators are notified of incidents.
 //!
-//! Items `ORG#{organization}`/`NOTIFY` with the settings, and `NOTIFY`/`ORG#{organization}`, from which the organizations are listed
-//! that have some. The webhook's secret is sealed, bound to the organization.
+//! Items `ORG#{organization}`/`NOTIFY` with the settings, and `NOTIFY`/`ORG#{organization}`, the list of organizations that have
+//! settings. The webhook's secret is sealed, bound to the organization.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
@@ -27,15 +27,15 @@ const LISTED: &str = "NOTIFY";
 pub struct NotifySettings {
     /// The tenant.
     pub organization: OrganizationId,
-    /// Where notifications go.
+    /// The destination of notifications.
     pub channel: NotifyChannel,
-    /// The language of their sentences.
+    /// The language of their texts.
     pub language: Language,
-    /// Grows with every change.
+    /// Incremented with every change.
     pub version: u64,
 }
 
-/// Where notifications go.
+/// The destination of notifications.
 #[derive(Debug, Clone)]
 pub enum NotifyChannel {
     /// A signed `POST`.
@@ -49,17 +49,17 @@ pub enum NotifyChannel {
     Chat {
         /// The bot.
         integration: IntegrationId,
-        /// To whom it writes.
+        /// The recipient.
         to: NotifyRecipient,
     },
 }
 
-/// To whom a bot writes.
+/// The recipient of a bot's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotifyRecipient {
-    /// Into a chat.
+    /// A chat.
     Chat(ChatId),
-    /// To a person.
+    /// A person.
     Person(SenderId),
 }
 
@@ -125,7 +125,7 @@ pub async fn organizations(
     })
 }
 
-/// Keeps notification settings. `before` is the version that they replace, `None` if there are none yet.
+/// Saves notification settings. `before` is the version that they replace, `None` if there are none yet.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if they have another version by now.
@@ -235,7 +235,7 @@ fn partition(organization: &OrganizationId) -> String {
     format!("ORG#{organization}")
 }
 
-/// A sealed secret opens only in the settings that it was given for.
+/// Binds a sealed secret to the settings that it was entered for.
 pub(super) fn bound_to(key: &str) -> String {
     format!("{key}/{SORT}/secret")
 }

@@ -28,44 +28,44 @@ pub struct Organization {
     pub id: OrganizationId,
     /// Its name.
     pub name: String,
-    /// What it may use.
+    /// Its limits.
     pub limits: Limits,
-    /// Who says which known persons its users are.
+    /// The endpoint that maps its users to known persons.
     pub mapper: Option<Mapper>,
-    /// Grows with every change of `mapper`.
+    /// Incremented with every change of `mapper`.
     pub mapper_version: u64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Grows with every change of name and limits.
+    /// Incremented with every change of name and limits.
     pub version: u64,
 }
 
-/// An endpoint that says which known persons an organization's users are.
+/// An endpoint that maps an organization's users to known persons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapper {
     /// The address.
     pub url: String,
     /// The key of the signature.
     pub secret: Secret,
-    /// What becomes of the messages of people whom it doesn't know.
+    /// How to handle the messages of people whom it doesn't know.
     pub unknown: UnknownPolicy,
 }
 
-/// What the processing of messages asks about an organization.
+/// What the processing of messages needs to know about an organization.
 #[derive(Debug, Clone, Default)]
 pub struct OrganizationFacts {
-    /// What it may use.
+    /// Its limits.
     pub limits: Limits,
     /// Its mapper with the version of its settings.
     pub mapper: Option<(Mapper, u64)>,
 }
 
-/// What an organization may use. `None`: as the deployment has it.
+/// Limits of an organization. `None`: the deployment's limit applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Most runs at a time.
+    /// Most concurrent runs.
     pub max_concurrent_runs: Option<u32>,
-    /// Most questions in a minute, of all people to all its bots.
+    /// Most questions per minute, of all people to all its bots.
     pub max_messages_per_minute: Option<u32>,
 }
 
@@ -109,7 +109,7 @@ struct MapperV1 {
     unknown: UnknownPolicy,
 }
 
-/// Creates an organization. `false` if there is one of that id.
+/// Creates an organization. `false` if its id is taken.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -141,10 +141,10 @@ pub async fn create(
     }
 }
 
-/// Deletes an organization as it was made, which has nothing yet.
+/// Deletes an organization that was just created and has nothing yet.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was made any more.
+/// [`StoreError::Conflict`] if it has changed since it was created.
 pub async fn remove(store: &Store, made: &Organization) -> Result<(), StoreError> {
     let key = format!("ORG#{}", made.id);
     let mut writes = Transaction::new();
@@ -159,7 +159,7 @@ pub async fn remove(store: &Store, made: &Organization) -> Result<(), StoreError
     }
 }
 
-/// The organization. The default one is made when it is first asked for.
+/// The organization. The default one is created when it is first read.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -172,7 +172,7 @@ pub async fn get(store: &Store, id: &OrganizationId, now: Timestamp) -> Result<O
     find(store, id, Reading::Strong).await
 }
 
-/// What the processing of messages asks about an organization, from the cache, so up to a second old.
+/// What the processing of messages needs to know about an organization, from the cache, so up to a second old.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -231,10 +231,10 @@ pub async fn list(
     })
 }
 
-/// Changes name and limits of the organization as it was read.
+/// Changes name and limits of the organization.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn update(
     store: &Store,
     before: &Organization,
@@ -262,10 +262,10 @@ pub async fn update(
     }
 }
 
-/// Sets or removes the mapper of the organization as it was read.
+/// Sets or removes the mapper of the organization.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if its mapper isn't as it was read any more.
+/// [`StoreError::Conflict`] if its mapper has changed since it was read.
 pub async fn set_mapper(
     store: &Store,
     before: &Organization,
@@ -275,7 +275,7 @@ pub async fn set_mapper(
     let mut update = present();
     update.set(MAPPER_VERSION, number(version));
     match before.mapper_version {
-        // Written before there were mappers.
+        // Written before mappers were supported.
         0 => {
             let (path, zero) = (update.path(MAPPER_VERSION), update.value(number(0)));
             update.require(format!("(attribute_not_exists({path}) OR {path} = {zero})"));
@@ -312,12 +312,12 @@ pub async fn set_mapper(
     }
 }
 
-/// A sealed secret opens only in the organization that it was given for.
+/// Binds a sealed secret to the organization that it was entered for.
 pub(super) fn bound_to(id: &OrganizationId) -> String {
     format!("ORG#{id}/mapper/secret")
 }
 
-/// A new organization, which has no mapper yet.
+/// The item of a new organization, which has no mapper yet.
 fn write(organization: &Organization) -> Result<item::Item, StoreError> {
     let stored = Stored::V1(StoredV1 {
         id: organization.id.clone(),

@@ -1,4 +1,4 @@
-//! Tokens of an organization's operators. Only their SHA-256 is kept.
+//! Tokens of an organization's operators. Only their SHA-256 is stored.
 
 use std::time::Duration;
 
@@ -17,28 +17,28 @@ use crate::item::{self, Item, number};
 use crate::page::Page;
 use crate::update::Update;
 
-/// What the owner of a token may do.
+/// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// All within the organization.
+    /// Everything within the organization.
     Admin,
-    /// Look.
+    /// Reading.
     Viewer,
 }
 
-/// A token as it is kept.
+/// A token as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Its id. Tells nothing of the token.
+    /// Its id. Reveals nothing about the token.
     pub id: String,
-    /// For which organization it is good.
+    /// The organization to which it gives access.
     pub organization: OrganizationId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What its owner may do.
+    /// What it permits.
     pub role: Role,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it expires, if it does.
     pub expires_at: Option<Timestamp>,
@@ -47,16 +47,16 @@ pub struct TokenRecord {
     digest: String,
 }
 
-/// A token that is about to be made.
+/// A token to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct NewToken<'a> {
     /// Its id.
     pub id: &'a str,
-    /// The token itself, made from fresh random bytes.
+    /// The token itself, made of random bytes.
     pub token: &'a str,
-    /// What it is called.
+    /// Its name.
     pub name: &'a str,
-    /// What its owner may do.
+    /// What it permits.
     pub role: Role,
     /// When it expires, if it does.
     pub expires_at: Option<Timestamp>,
@@ -66,7 +66,7 @@ pub struct NewToken<'a> {
 pub const USE_INTERVAL: Duration = Duration::from_mins(10);
 
 impl TokenRecord {
-    /// Whether it opens anything: it has not expired.
+    /// Whether it is valid: it has not expired.
     #[must_use]
     pub fn is_alive(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| at > now)
@@ -96,10 +96,10 @@ struct StoredV1 {
     digest: String,
 }
 
-/// Keeps a token.
+/// Stores a token.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if id or token are already there.
+/// [`StoreError::Conflict`] if the id or the token exists already.
 pub async fn create(
     store: &Store,
     organization: &OrganizationId,
@@ -123,17 +123,17 @@ pub async fn create(
     Ok(record)
 }
 
-/// The record of a token that a caller shows. `None`: it is unknown, or has expired.
+/// The record of a token that a caller presents. `None`: it is unknown, or has expired.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn find(store: &Store, token: &str, now: Timestamp) -> Result<Option<TokenRecord>, StoreError> {
-    // Looked up by its digest, so that the time it takes tells nothing about tokens that are kept.
+    // Looked up by its digest, so that the timing reveals nothing about stored tokens.
     let found = get_by(store, digest_key(&digest(token))).await?;
     Ok(found.filter(|record| record.is_alive(now)))
 }
 
-/// Records that a token was used, unless a use was recorded within [`USE_INTERVAL`], or the token is gone.
+/// Records that a token was used, unless a use was recorded within [`USE_INTERVAL`], or the token was deleted.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -150,7 +150,7 @@ pub async fn note_use(
         .require(format!("(attribute_not_exists({earlier}) OR {earlier} <= {due})"))
         .set("lastUsedAt", number(now.as_millis()));
     let (pk, sk) = (format!("ORG#{organization}"), format!("TOK#{id}"));
-    // A refusal means that another process has recorded a use, or that the token was deleted.
+    // The condition fails if another process has recorded a use, or the token was deleted.
     dynamo::update(
         &store.dynamo,
         &store.tables.config,
@@ -193,10 +193,10 @@ pub async fn list(
     })
 }
 
-/// Deletes a token: from now on it opens nothing.
+/// Deletes a token: from now on it is rejected.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it is gone already.
+/// [`StoreError::Conflict`] if it was deleted already.
 pub async fn delete(store: &Store, record: &TokenRecord) -> Result<(), StoreError> {
     let (pk, sk) = own_key(record);
     let (digest_pk, digest_sk) = digest_key(&record.digest);

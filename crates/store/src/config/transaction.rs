@@ -1,4 +1,4 @@
-//! Several writes that happen together or not at all.
+//! Transactions: several writes that are applied together or not at all.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ use crate::item::{Item, key};
 use crate::update::Update;
 use crate::{Store, Tables, audit};
 
-/// Writes to the table `config`, and some to `state`, that happen together or not at all.
+/// A transaction on the table `config`, and on some items of `state`.
 ///
-/// Each has a label that says what it means if its condition doesn't hold. If several don't, the first one counts.
+/// Each write has a label that says what a failed condition means. If several fail, the first one counts.
 #[derive(Debug)]
 pub(super) struct Transaction<L> {
     writes: Vec<(L, Write)>,
-    /// The virtual shards whose list of desired connections it changes.
+    /// Virtual shards whose list of desired connections the transaction changes.
     pub(super) lists: BTreeSet<VirtualShard>,
 }
 
@@ -38,14 +38,14 @@ enum Write {
 /// Why nothing was written.
 #[derive(Debug)]
 pub(super) enum Cancelled<L> {
-    /// The condition of the write with this label doesn't hold. With the item as it is, if there is one.
+    /// The condition of the write with this label failed. With the current item, if there is one.
     Refused(L, Option<Item>),
-    /// The table's own reasons.
+    /// The table failed.
     Store(StoreError),
 }
 
 impl<L: Copy> Transaction<L> {
-    /// Nothing to write yet.
+    /// An empty transaction.
     pub(super) const fn new() -> Self {
         Self {
             writes: Vec::new(),
@@ -78,7 +78,7 @@ impl<L: Copy> Transaction<L> {
         self.add(label, Write::Change(key(pk, sk), update))
     }
 
-    /// Only looks at an item.
+    /// Only checks a condition on an item.
     pub(super) fn check(&mut self, label: L, (pk, sk): (&str, &str), when: Update) -> &mut Self {
         self.add(label, Write::Check(key(pk, sk), when))
     }
@@ -88,11 +88,11 @@ impl<L: Copy> Transaction<L> {
         self
     }
 
-    /// Writes all of it.
+    /// Commits the transaction.
     pub(super) async fn commit(self, store: &Store) -> Result<(), Cancelled<L>> {
         let (labels, writes): (Vec<_>, Vec<_>) = self.writes.into_iter().unzip();
         let mut items: Vec<_> = writes.into_iter().map(|write| write.into_item(&store.tables)).collect();
-        // Behind the labelled ones: a write of these is never refused.
+        // After the labelled ones: these writes are never refused.
         items.extend(trail(store).map_err(Cancelled::Store)?);
         let sent = store
             .dynamo
@@ -204,14 +204,14 @@ fn check(table: &str, key: Item, when: Update) -> ConditionCheck {
         .expect("table, key and condition are set")
 }
 
-/// On condition that the item is not there.
+/// Condition: the item does not exist.
 pub(super) fn absent() -> Update {
     let mut when = Update::new();
     when.require_absent(crate::tables::PK);
     when
 }
 
-/// On condition that the item is there.
+/// Condition: the item exists.
 pub(super) fn present() -> Update {
     let mut when = Update::new();
     let pk = when.path(crate::tables::PK);
@@ -219,7 +219,7 @@ pub(super) fn present() -> Update {
     when
 }
 
-/// On condition that an attribute has this value.
+/// Condition: an attribute has this value.
 pub(super) fn where_equal(path: &str, value: aws_sdk_dynamodb::types::AttributeValue) -> Update {
     let mut when = Update::new();
     when.require_equal(path, value);

@@ -1,6 +1,6 @@
 //! Deleted agents, integrations and triggers, which can be restored for 30 days.
 //!
-//! Items `TRASH#{organization}`/`{kind}#{id}` of `state`: `at` when it was deleted, `i` the deleted item as it was. They are written and
+//! Items `TRASH#{organization}`/`{kind}#{id}` of `state`: `at` the time of deletion, `i` the deleted item. They are written and
 //! removed in the transaction that deletes or restores.
 
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::page::{Page, cursor, position};
 use crate::tables::SK;
 use crate::update::Update;
 
-/// How long what was deleted can be restored.
+/// How long a deletion can be undone.
 pub const LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 const WHAT: &str = "deleted item";
 
-/// What was deleted.
+/// Kinds of deleted items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Agent,
@@ -31,10 +31,10 @@ pub(super) enum Kind {
     Trigger,
 }
 
-/// Something deleted, which can be restored.
+/// A deleted item that can be restored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deleted<T> {
-    /// As it was.
+    /// The item at its deletion.
     pub record: T,
     /// When it was deleted.
     pub at: Timestamp,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// Keeps an item that the same transaction deletes.
+/// Stores a copy of an item that the same transaction deletes.
 pub(super) fn keep<L: Copy>(
     writes: &mut Transaction<L>,
     label: L,
@@ -66,7 +66,7 @@ pub(super) fn keep<L: Copy>(
     writes.put_state(label, kept, Update::new());
 }
 
-/// Takes a deleted item out, on condition that it is as it was read.
+/// Removes a deleted item from the trash, on condition that it is unchanged since it was read.
 pub(super) fn take<L: Copy>(
     writes: &mut Transaction<L>,
     label: L,
@@ -128,7 +128,7 @@ fn open(mut kept: Item) -> Result<Deleted<Item>, StoreError> {
 }
 
 impl<T> Deleted<T> {
-    /// The same, read as something else.
+    /// Converts the record.
     pub(super) fn read<U>(self, read: impl FnOnce(T) -> Result<U, StoreError>) -> Result<Deleted<U>, StoreError> {
         Ok(Deleted {
             record: read(self.record)?,

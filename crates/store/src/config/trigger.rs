@@ -1,7 +1,7 @@
 //! Triggers: at most one enabled one per integration.
 //!
-//! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: the writer that succeeds in writing
-//! that item has the integration. An agent counts the enabled triggers that name it, as their own or in a route, so that it can't vanish under one.
+//! `ORG#{org}`/`TRG#{id}` is the trigger. While it is enabled, `INT#{integration}`/`BOUND` is a copy of it: the trigger that writes
+//! that item first has the integration. An agent counts the enabled triggers that use it, as their own or in a route, so that it can't be deleted.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::update::Update;
 
 pub use super::trigger_item::TriggerRecord;
 
-/// Why a trigger is not written.
+/// Why a trigger can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TriggerError {
     /// The organization has no such integration.
@@ -37,15 +37,15 @@ pub enum TriggerError {
     /// The integration has another enabled trigger.
     #[error("the integration is bound by another trigger")]
     AlreadyBound(Box<Trigger>),
-    /// The table's own reasons.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What becomes of another enabled trigger of the same integration.
+/// How to handle another enabled trigger of the same integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rival {
-    /// It stays, and ours is refused.
+    /// It stays, and the new one is refused.
     Respect,
     /// It is disabled, in the same transaction.
     Displace,
@@ -71,10 +71,10 @@ pub async fn create(
     Ok(after)
 }
 
-/// Changes a trigger as it was read. Id and organization stay.
+/// Changes a trigger. Id and organization stay.
 ///
 /// # Errors
-/// As [`create`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+/// As [`create`]; [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn update(
     store: &Store,
     before: &TriggerRecord,
@@ -98,10 +98,10 @@ pub async fn update(
     Ok(after)
 }
 
-/// Deletes a trigger as it was read. It can be restored for [`super::trash::LIFETIME`].
+/// Deletes a trigger. It can be restored for [`super::trash::LIFETIME`].
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn delete(store: &Store, before: &TriggerRecord, now: Timestamp) -> Result<(), TriggerError> {
     let mut writes = deletion(before);
     let item = trigger_item::write(before, TriggerItem::Own)?;
@@ -109,7 +109,7 @@ pub async fn delete(store: &Store, before: &TriggerRecord, now: Timestamp) -> Re
     commit(store, writes).await
 }
 
-/// Deletes a trigger as it was made. It can't be restored.
+/// Deletes a trigger that was just created. It can't be restored.
 ///
 /// # Errors
 /// As [`delete`].
@@ -131,7 +131,7 @@ fn deletion(before: &TriggerRecord) -> Transaction<Rule> {
     writes
 }
 
-/// Restores a deleted trigger as it was: an enabled one needs its integration to be free, unless it displaces the rival.
+/// Restores a deleted trigger: an enabled one needs its integration to be free, unless it displaces the rival.
 ///
 /// # Errors
 /// As [`create`]; [`StoreError::Conflict`] if it was restored or deleted again meanwhile.
@@ -222,7 +222,7 @@ pub async fn list(
     })
 }
 
-/// All triggers of an organization that name this integration or this agent, enabled or not.
+/// All triggers of an organization that use this integration or this agent, enabled or not.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -243,7 +243,7 @@ pub async fn naming(
     }
 }
 
-/// Whether any trigger of the organization names this integration, enabled or not.
+/// Whether any trigger of the organization uses this integration, enabled or not.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -256,10 +256,10 @@ pub async fn any_of(
     Ok(!found.is_empty())
 }
 
-/// Triggers read at once when all are looked through.
+/// Triggers per read when all are searched.
 const PAGE: usize = 200;
 
-/// What a write of a transaction stands for.
+/// Meaning of a failed condition in a transaction.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     AsRead,
@@ -280,7 +280,7 @@ async fn write(
     commit(store, writes).await
 }
 
-/// Adds what it takes to write a trigger.
+/// Adds the writes for a trigger.
 async fn fill(
     store: &Store,
     writes: &mut Transaction<Rule>,
@@ -318,7 +318,7 @@ async fn fill(
     Ok(())
 }
 
-/// Brings what the integration knows in line: leaves one, takes one, or tells the one that is held of new settings.
+/// Updates the binding of the integrations: releases the old one, binds the new one, or updates the copy beside a bound one.
 async fn hold(
     store: &Store,
     writes: &mut Transaction<Rule>,
@@ -351,7 +351,7 @@ async fn hold(
     Ok(())
 }
 
-/// Tells the holder of the integration's connection that the trigger wants something else of the connector.
+/// Updates the list entry of the integration's connection if the trigger asks for something else of the connector.
 async fn tell_connection(
     store: &Store,
     writes: &mut Transaction<Rule>,
@@ -365,14 +365,14 @@ async fn tell_connection(
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
     let place = (&*integration_key::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
-    // One that wants no connection is not on the list.
+    // An integration that needs no connection is not on the list.
     if let Some(wanted) = record.wanted_connection(Some(after)) {
         desired_connections::set(writes, Rule::AsRead, &wanted);
     }
     Ok(())
 }
 
-/// Takes the integration for an enabled trigger.
+/// Binds the integration to an enabled trigger.
 async fn bind(
     store: &Store,
     writes: &mut Transaction<Rule>,
@@ -396,14 +396,14 @@ async fn bind(
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
     writes.put(Rule::Free, trigger_item::write(after, TriggerItem::Bound)?, free);
-    // One that wants no connection is not on the list.
+    // An integration that needs no connection is not on the list.
     if let Some(wanted) = bound.integration.wanted_connection(Some(trigger)) {
         desired_connections::set(writes, Rule::AsRead, &wanted);
     }
     Ok(())
 }
 
-/// Disables the trigger that has held the integration.
+/// Disables the trigger that is bound to the integration.
 fn displace(writes: &mut Transaction<Rule>, holder: &Trigger, now: Timestamp) {
     let mut update = Update::new();
     update
@@ -415,7 +415,7 @@ fn displace(writes: &mut Transaction<Rule>, holder: &Trigger, now: Timestamp) {
     writes.change(Rule::AsRead, (&pk(&holder.organization), &sk(&holder.id)), update);
 }
 
-/// Leaves the integration that an enabled trigger holds.
+/// Releases the integration of an enabled trigger.
 fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
     let mine = where_equal("id", text(held.id.as_str()));
     writes.delete(Rule::AsRead, (&integration_key::pk(&held.integration), BOUND), mine);
@@ -439,7 +439,7 @@ fn refusal(rule: Rule, found: Option<Item>) -> Result<TriggerError, StoreError> 
     })
 }
 
-/// By how much the number of enabled triggers changes for each agent of a transaction, which may touch an item only once.
+/// Changes of the number of enabled triggers per agent in one transaction, which may write an item only once.
 #[derive(Debug, Default)]
 struct Agents(BTreeMap<AgentId, i64>);
 

@@ -1,4 +1,4 @@
-//! A trigger as an item: its own, or the copy beside its integration.
+//! A trigger as an item of the table: its own, or the copy beside its integration.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::access::Access;
@@ -13,20 +13,20 @@ use super::integration_key::{self, BOUND};
 use crate::error::StoreError;
 use crate::item::{self, Item};
 
-/// A trigger as it is kept.
+/// A trigger as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TriggerRecord {
     /// The trigger.
     pub trigger: Trigger,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// Grows with every change.
+    /// Incremented with every change.
     pub version: u64,
 }
 
-/// Which of its items a trigger is written to.
+/// The items of a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TriggerItem {
     /// Its own.
@@ -91,7 +91,7 @@ struct SettingsV1 {
     group_messages: GroupMessages,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -144,7 +144,7 @@ pub(super) fn write(record: &TriggerRecord, item: TriggerItem) -> Result<Item, S
     item::write("trigger", &pk, &sk, &stored)
 }
 
-/// The trigger of an item, be it its own or the integration's copy.
+/// Reads the trigger of an item, its own or the integration's copy.
 pub(super) fn read(item: Item) -> Result<TriggerRecord, StoreError> {
     let Stored::V1(stored) = item::read("trigger", item)?;
     Ok(TriggerRecord {

@@ -1,4 +1,4 @@
-//! People, known by one platform account each. Made on first contact.
+//! Users: people, each known by one platform account. Created on first contact.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
@@ -25,31 +25,31 @@ const UNANSWERED_REPLY: &str = "unanswered.reply";
 pub struct User {
     /// The user.
     pub id: UserId,
-    /// Who the person spoke to.
+    /// The organization of the bot.
     pub organization: OrganizationId,
-    /// On which platform.
+    /// The platform.
     pub platform: String,
-    /// Through which bot.
+    /// The bot.
     pub integration: IntegrationId,
     /// The platform's own id of the person.
     pub external_id: String,
     /// The name; at first the platform's own id.
     pub name: String,
-    /// The mail address; at first one that goes nowhere.
+    /// The mail address; at first a made-up one.
     pub email: String,
-    /// Where the person comes from: the platform.
+    /// Source of the record: the platform.
     pub source: String,
-    /// The known person behind the account, if an operator has said so.
+    /// The known person behind the account, if an operator has linked one.
     pub linked: Option<String>,
     /// Whether the person was let in by pairing.
     pub admitted: bool,
     /// What the organization's mapper says of the account.
     pub mapping: Option<Mapping>,
-    /// Grows with every change of `mapping`.
+    /// Incremented with every change of `mapping`.
     pub mapping_version: u64,
-    /// The newest proactive message to the person, while it waits for an answer.
+    /// The newest proactive message to the person, until it is answered.
     pub unanswered: Option<Unanswered>,
-    /// When the person first spoke.
+    /// When the person's first message was received.
     pub created_at: Timestamp,
 }
 
@@ -58,13 +58,13 @@ pub struct User {
 pub struct Unanswered {
     /// Its reply, which has the text.
     pub reply: ReplyId,
-    /// When it was said.
+    /// When it was sent.
     #[serde(with = "millis")]
     pub at: Timestamp,
 }
 
 impl User {
-    /// A person on first contact, of whom the platform tells nothing but the id.
+    /// A person on first contact, of whom the platform sends nothing but the id.
     #[must_use]
     pub fn first_contact(
         organization: &OrganizationId,
@@ -91,13 +91,13 @@ impl User {
         }
     }
 
-    /// The id of the known person behind the account: whom an operator has named, else whom the mapper knows.
+    /// The id of the known person behind the account: linked by an operator, else named by the mapper.
     #[must_use]
     pub fn linked_to(&self) -> Option<&str> {
         self.linked.as_deref().or(self.mapped().map(|person| &*person.id))
     }
 
-    /// The name: what an operator has set, else what the mapper says.
+    /// The name: set by an operator, else from the mapper.
     #[must_use]
     pub fn known_name(&self) -> &str {
         match self.mapped() {
@@ -106,7 +106,7 @@ impl User {
         }
     }
 
-    /// The mail address: what an operator has set, else what the mapper says. `None`: only the made-up one is known.
+    /// The mail address: set by an operator, else from the mapper. `None`: only the made-up one is known.
     #[must_use]
     pub fn known_email(&self) -> Option<&str> {
         if self.email == made_up_email(&self.external_id) {
@@ -125,13 +125,13 @@ impl User {
         })
     }
 
-    /// The person whom the mapper knows, unless an operator has named one.
+    /// The person named by the mapper, unless an operator has linked one.
     fn mapped(&self) -> Option<&MappedPerson> {
         let mapping = self.mapping.as_ref().filter(|_| self.linked.is_none());
         mapping.and_then(Mapping::person)
     }
 
-    /// The same with a change. Without its link the mapper is asked again.
+    /// Applies a change. If it removes the link, the mapper is asked again.
     #[must_use]
     pub fn with(self, change: UserChange) -> Self {
         let is_unlinked = change.linked == Some(None);
@@ -147,26 +147,26 @@ impl User {
     }
 }
 
-/// The mail address of a person of whom only the platform's own id is known: nothing that is sent there arrives.
+/// The made-up mail address of a person of whom only the platform's own id is known: undeliverable.
 #[must_use]
 pub fn made_up_email(external_id: &str) -> String {
     format!("{external_id}@im-platform.com")
 }
 
-/// The id of a person: the same at every contact.
+/// The id of a person: deterministic.
 #[must_use]
 pub fn id_of(integration: &IntegrationId, sender: &SenderId) -> UserId {
     UserId::new(format!("usr_{}", digest(&[integration.as_str(), sender.as_str()])))
 }
 
-/// What an operator says of a person. `None` leaves it as it is.
+/// A change of a user record by an operator. `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserChange {
     /// Another name.
     pub name: Option<String>,
     /// Another mail address.
     pub email: Option<String>,
-    /// The known person, or that it is none.
+    /// The known person; `Some(None)` removes the link.
     pub linked: Option<Option<String>>,
     /// Whether the person is let in by pairing.
     pub admitted: Option<bool>,
@@ -209,12 +209,12 @@ const fn is_zero(version: &u64) -> bool {
     *version == 0
 }
 
-/// The person as known, or `user` from now on.
+/// Returns the stored person, or stores `user`.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
-    // Nearly every sender is known already, and a read is cheaper than a write that is refused.
+    // Nearly every sender is known already, and a read is cheaper than a write that fails its condition.
     if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
         return Ok(known);
     }
@@ -233,7 +233,7 @@ pub async fn get(store: &Store, organization: &OrganizationId, id: &UserId) -> R
     find(store, organization, id, Reading::Strong).await
 }
 
-/// The same as it was a moment ago: for the processing of messages.
+/// Like [`get`], eventually consistent: for processing messages.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -270,10 +270,10 @@ pub async fn list(
     })
 }
 
-/// Changes what is known of a person as it was read.
+/// Changes a person's record.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn change(store: &Store, before: &User, change: UserChange) -> Result<User, StoreError> {
     let after = before.clone().with(change);
     let mut writes = Transaction::new();
@@ -282,10 +282,10 @@ pub async fn change(store: &Store, before: &User, change: UserChange) -> Result<
     Ok(after)
 }
 
-/// Records what the mapper says of a person as it was read.
+/// Records the mapper's answer about a person.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the record is gone, or another answer was recorded meanwhile.
+/// [`StoreError::Conflict`] if the record was deleted, or another answer was recorded meanwhile.
 pub async fn record_mapping(store: &Store, before: &User, mapping: Mapping) -> Result<User, StoreError> {
     let version = before.mapping_version + 1;
     let mut update = present();
@@ -305,7 +305,7 @@ pub async fn record_mapping(store: &Store, before: &User, mapping: Mapping) -> R
     })
 }
 
-/// Records a proactive message to a person, whose answer is to quote it. A person who isn't recorded yet is recorded with it.
+/// Records a proactive message to a person, whose answer is to quote it. Creates the person's record if there is none.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -320,7 +320,7 @@ pub async fn record_unanswered(store: &Store, person: &User, said: &Unanswered) 
         }
         ensure(store, person).await?;
     }
-    // Deleted again at this moment: nothing is kept of a person who is forgotten.
+    // Deleted again just now: nothing is stored of a person who is being erased.
     Ok(())
 }
 
@@ -339,15 +339,15 @@ pub async fn record_answered(
         .remove(UNANSWERED)
         .require_equal(UNANSWERED_REPLY, text(reply.as_str()));
     let key = (&*pk(organization), &*sk(id));
-    // Refused: another process has recorded it, or there is something newer.
+    // The condition fails if another process has recorded it, or there is a newer message.
     dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::None).await?;
     Ok(())
 }
 
-/// Deletes a person's record as it was read. It is created again at the next contact.
+/// Deletes a person's record. It is created again at the next contact.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn delete(store: &Store, before: &User) -> Result<(), StoreError> {
     let mut writes = Transaction::new();
     writes.delete((), (&pk(&before.organization), &sk(&before.id)), as_read(before));
@@ -362,7 +362,7 @@ async fn commit(store: &Store, writes: Transaction<()>) -> Result<(), StoreError
     }
 }
 
-/// On condition that what can be changed of the record is as it was read.
+/// Condition: the changeable parts of the record are unchanged since it was read.
 fn as_read(before: &User) -> Update {
     let mut when = present();
     when.require_equal("name", text(&*before.name))

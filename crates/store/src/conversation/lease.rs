@@ -1,4 +1,4 @@
-//! What a save does to the lease.
+//! How a save changes the lease.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::conversation::{Lease, Owner};
@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::item::{number, value};
 use crate::update::Update;
 
-/// A lease as it is kept. Without owner and expiry it was given back, and only its fence counts.
+/// A lease as stored. Without owner and expiry it was released, and only its fencing token counts.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredLease {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -21,21 +21,21 @@ pub(super) struct StoredLease {
     x: Timestamp,
 }
 
-/// What a save does to the lease, by what it was before and is to be.
+/// How a save changes the lease, by its state before and after.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LeaseWrite<'a> {
-    /// Nothing, and no condition: taking a lease changes the version.
+    /// Not written, and no condition: acquiring a lease changes the version.
     Keep,
     /// A new holder. No heartbeat may have touched the lease since it was `seen`.
     Take { seen: Option<&'a Lease>, lease: &'a Lease },
-    /// The holder goes on, for longer.
+    /// Renewed by its holder.
     Prolong { fence: u64, expires_at: Timestamp },
-    /// The holder gives it back. Heartbeats that are still on their way are refused.
+    /// Released by its holder. Heartbeats still in flight are refused.
     GiveBack { fence: u64 },
 }
 
 impl<'a> LeaseWrite<'a> {
-    /// What changes from `before` to `after`.
+    /// The write for the change from `before` to `after`.
     pub(super) fn between(before: Option<&'a Lease>, after: Option<&'a Lease>) -> Result<Self, StoreError> {
         match (before, after) {
             (None, None) => Ok(Self::Keep),
@@ -43,7 +43,7 @@ impl<'a> LeaseWrite<'a> {
             (Some(before), Some(after)) if before.owner == after.owner && before.fence == after.fence => {
                 Ok(Self::of_same_holder(before, after))
             }
-            // A fence that doesn't grow would let an old holder pass for the new one.
+            // With a fencing token that doesn't grow, an old holder's writes would be accepted as the new one's.
             (Some(before), Some(after)) if after.fence <= before.fence => Err(StoreError::Conflict),
             (seen, Some(lease)) => Ok(Self::Take { seen, lease }),
         }
@@ -88,7 +88,7 @@ impl<'a> LeaseWrite<'a> {
         Ok(())
     }
 
-    /// The lease after a save that worked.
+    /// The lease after a successful save.
     pub(super) fn result(self, before: Option<&Lease>, after: Option<&Lease>) -> Option<Lease> {
         match self {
             Self::Keep => before.cloned(),
@@ -97,7 +97,7 @@ impl<'a> LeaseWrite<'a> {
         }
     }
 
-    /// Whether this wants to prolong a lease that its holder's own heartbeat has already prolonged further.
+    /// Whether this would renew a lease that its holder's own heartbeat has already renewed further.
     pub(super) fn is_exceeded_by(self, found: Option<&Lease>) -> bool {
         let Self::Prolong { fence, expires_at } = self else {
             return false;
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_told_apart() {
+    fn each_change_of_a_lease_has_its_own_write() {
         let (held, later, taken) = (lease("a", 1, 30), lease("a", 1, 40), lease("b", 2, 60));
         let between = |before, after| LeaseWrite::between(before, after).unwrap();
         assert_eq!(between(None, None), LeaseWrite::Keep);

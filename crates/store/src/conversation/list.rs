@@ -1,4 +1,4 @@
-//! Conversations as a list.
+//! Lists conversations.
 
 use tieline_core::conversation::Conversation;
 use tieline_core::ids::{ConversationId, IntegrationId};
@@ -12,13 +12,13 @@ use crate::page::{Page, cursor, position};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::{Store, batch};
 
-/// What every conversation's place in the index begins with.
+/// Prefix of every conversation's sort key in the index.
 const PREFIX: &str = "CNV#";
 
-/// How many times a page is filled up when the search leaves little of it. Then it is handed out as it is.
+/// Most reads to fill a page when the search filters out most of it. After that the page is returned as it is.
 const MAX_ROUNDS: usize = 8;
 
-/// Lists the conversations of an integration, in no order that says anything. `search` is part of an id: the chat's, the
+/// Lists the conversations of an integration, in no meaningful order. `search` is a part of an id: the chat's, the
 /// thread's, the person's, or the conversation's own.
 ///
 /// # Errors
@@ -53,7 +53,7 @@ pub async fn list(
     Ok(page)
 }
 
-/// Reads conversations as they are, or were a moment ago. Those that aren't there are left out, and one named twice is read once.
+/// Reads conversations, eventually consistent. Those that don't exist are left out, and one given twice is read once.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -85,7 +85,7 @@ async fn keys(
     Ok((keys.collect(), next.is_some()))
 }
 
-// A conversation's place in the index is its own key, so the cursor needs to hold only that.
+// A conversation's key in the index equals its own key, so that is all the cursor needs to contain.
 fn index_key(partition: &str, last: &str) -> Item {
     let mut start = key(last, SORT);
     start.insert(BY_INTEGRATION.partition.to_owned(), crate::item::text(partition));

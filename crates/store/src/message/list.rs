@@ -1,7 +1,7 @@
-//! The ledger as a list, newest first.
+//! Lists the ledger, newest first.
 //!
-//! The index has one partition an integration. A list over several asks each for its newest and merges, so the order is by time
-//! and a cursor is one point in time for all.
+//! The index has one partition per integration. A list over several queries the newest of each and merges them, so the order is by time
+//! and the cursor is one point in time for all.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::{BY_INTEGRATION, SK};
 use crate::{Store, conversation};
 
-/// Which messages.
+/// Selects messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this integration only. `None`: of all of the organization.
+    /// Only of this integration. `None`: of all integrations of the organization.
     pub integration: Option<IntegrationId>,
-    /// Of this conversation only.
+    /// Only of this conversation.
     pub conversation: Option<ConversationId>,
-    /// In this state only.
+    /// Only in this state.
     pub state: Option<MessageState>,
     /// Received at this time or later.
     pub since: Option<Timestamp>,
@@ -33,15 +33,15 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-/// How many integrations are asked at a time.
+/// Most integrations queried concurrently.
 const CONCURRENCY: usize = 16;
 
-/// Messages read at a time while a filtered page is filled.
+/// Messages per read while a filtered page is filled.
 const READ_AT_A_TIME: usize = 200;
-/// How often that is done for one page: a filter that matches almost nothing yields a short page with a cursor.
+/// Most reads for one page: a filter that matches almost nothing yields a short page with a cursor.
 const MAX_ROUNDS: usize = 50;
 
-/// Lists messages of an organization, newest first, each as [`super::show`] gives it.
+/// Lists messages of an organization, newest first, each in the state returned by [`super::show`].
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`] for a cursor that isn't one.
@@ -56,7 +56,7 @@ pub async fn list(
     page_of(store, organization, filter, None, (after, limit), now).await
 }
 
-/// The same of the messages that `matches` accepts. A page is full as long as there are enough of them within some thousands.
+/// Like [`list`], of the messages that `matches` accepts. A page is full if there are enough of them among some thousands.
 ///
 /// # Errors
 /// As [`list`].
@@ -72,7 +72,7 @@ pub async fn list_matching(
     page_of(store, organization, filter, Some(matches), (after, limit), now).await
 }
 
-/// A condition that the index can't answer.
+/// A condition that the index doesn't support.
 type Matches<'a> = dyn Fn(&MessageRecord) -> bool + Sync + 'a;
 
 async fn page_of(
@@ -107,7 +107,7 @@ async fn page_of(
         let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
         let mut records = super::get_many(store, &ids, now).await?;
         shown::of(store, &mut records, now).await?;
-        // The messages of a bot name its owner, also when it is deleted. Of another organization's not even a cursor is given away.
+        // Messages record their owner, also when the bot is deleted. For another organization's bot not even a cursor is returned.
         if records.iter().any(|record| record.organization != *organization) {
             return Ok(Page::default());
         }
@@ -132,44 +132,44 @@ async fn page_of(
     Ok(page)
 }
 
-/// How many of an integration's newest messages are looked through for an answered one.
+/// How many of an integration's newest messages are searched for an answered one.
 const LOOKED_THROUGH: usize = 20;
 
-/// What an integration's newest messages show. Proactive ones are left out: no person sent them.
+/// Summary of an integration's newest messages. Proactive ones are left out, since no person sent them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// When the newest message was received.
     pub heard: Option<Timestamp>,
     /// When the newest reply was accepted by the platform.
     pub said: Option<Timestamp>,
-    /// The newest message that failed, if it is the newest that was to be answered, or if [`MANY_FAILURES`] failed [`LATELY`].
+    /// The newest failed message, if it is the newest that was to be answered, or if [`MANY_FAILURES`] failed [`LATELY`].
     pub failed: Option<FailedAnswer>,
-    /// What else is wrong.
+    /// Other problems.
     pub troubles: Troubles,
 }
 
-/// What an integration's newest messages show to be wrong beside failed answers. Only those received [`LATELY`] count.
+/// Problems in an integration's newest messages besides failed answers. Only messages received [`LATELY`] count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Troubles {
-    /// When the agent last ended an answer without text and file.
+    /// When the agent last ended an answer without text and files.
     pub empty_answer_at: Option<Timestamp>,
-    /// When a person was last refused because of the access list.
+    /// When a person was last refused by the access list.
     pub turned_away_at: Option<Timestamp>,
-    /// The newest message that was refused for another reason than the access list or the setup: when, and why.
+    /// The newest message refused for a reason other than the access list or the setup: when, and why.
     pub refused: Option<(Timestamp, String)>,
     /// Median time from the start of a run to the agent's first text.
     pub first_text_after: Option<Duration>,
 }
 
-/// What happened within this time is happening.
+/// Events within this time count as current.
 pub const LATELY: Duration = Duration::from_hours(1);
-/// So many failures [`LATELY`] are a failure, even if the newest answer is fine.
+/// So many failures [`LATELY`] count as a failure, even if the newest answer succeeded.
 pub const MANY_FAILURES: usize = 3;
 
 /// A message that ended without its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedAnswer {
-    /// Which message.
+    /// The message.
     pub message: MessageId,
     /// When it ended.
     pub at: Timestamp,
@@ -177,12 +177,12 @@ pub struct FailedAnswer {
     pub is_agents: bool,
     /// The agent's or the platform's code.
     pub code: String,
-    /// The agent's own words.
+    /// The agent's own message.
     pub detail: Option<String>,
 }
 
 impl FailedAnswer {
-    /// The failure of a message that failed. `None` for any other.
+    /// The failure of a failed message. `None` for any other.
     #[must_use]
     pub fn of(record: &MessageRecord) -> Option<Self> {
         if record.state != MessageState::Failed {
@@ -206,10 +206,10 @@ impl FailedAnswer {
     }
 }
 
-/// The step that has the agent's result.
+/// The step with the agent's result.
 const RESULT: &str = "result";
 
-/// What an integration's newest messages show: when it was last spoken to, when it last answered, and whether its answers fail.
+/// Summary of an integration's newest messages: when the last one was received, when the last answer was delivered, and whether answers fail.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -274,7 +274,7 @@ fn troubles(lately: &[&MessageRecord]) -> Troubles {
 }
 
 impl Filter {
-    /// Whether it leaves out some of what the index gives.
+    /// Whether it excludes some messages of the index.
     const fn is_narrow(&self) -> bool {
         self.conversation.is_some() || self.state.is_some()
     }
@@ -294,7 +294,7 @@ async fn integrations(
     if let Some(integration) = &filter.integration {
         return Ok(vec![integration.clone()]);
     }
-    // One without a single answer is not kept: its messages are looked for among all.
+    // A conversation without a single answer is not stored: its messages are searched among all.
     if let Some(wanted) = &filter.conversation
         && let Some(found) = conversation::load(store, wanted, now).await?
     {
@@ -315,14 +315,14 @@ async fn integrations(
     Ok(entries.iter().filter_map(of).collect())
 }
 
-/// The newest `limit` positions before `before`, over all the integrations.
+/// The newest `limit` positions before `before`, across all the integrations.
 async fn newest(
     store: &Store,
     integrations: &[IntegrationId],
     before: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
-    // A loop, for of a closure the compiler can't tell that its futures may move between threads.
+    // A loop, since for a closure the compiler can't prove that its futures are `Send`.
     let mut asked = Vec::with_capacity(integrations.len());
     for integration in integrations {
         asked.push(newest_of(store, integration, before, limit));
@@ -339,7 +339,7 @@ async fn newest_of(
     before: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
-    // The range includes its end, which was on the page before: one more is asked for, and it is left out.
+    // The range includes its end, which was on the previous page: one more is queried, and that one is left out.
     let found = query_all(
         &store.dynamo,
         Query {

@@ -28,7 +28,7 @@ pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option
     }
 }
 
-/// Reads messages, in the order asked. Those that aren't there are left out.
+/// Reads messages, in the order of `ids`. Those that don't exist are left out.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`], or [`StoreError::Unreadable`].
@@ -36,8 +36,8 @@ pub async fn get_many(store: &Store, ids: &[MessageId], now: Timestamp) -> Resul
     read_many(store, ids, Reading::Strong, now).await
 }
 
-/// The same for a reader who knows that each of them is there and waits: as they were a moment ago, for half the price, if they are
-/// like that; else as they are now.
+/// Like [`get_many`], for a caller who knows that all of them exist and are pending: eventually consistent, for half the price, if that read
+/// shows them so; else strongly consistent.
 ///
 /// # Errors
 /// As [`get_many`].

@@ -1,4 +1,4 @@
-//! Messages as operators see them: with what the ledger leaves others to tell, for a message costs no write more than it must.
+//! Messages as operators see them: some states are derived and not stored in the ledger, so that a message costs no more writes than necessary.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::MessageRecord;
 use crate::error::StoreError;
 use crate::{Store, conversation};
 
-/// Reads a message as operators see it: `running` while its conversation's run holds it, and `failed` when no person asked for it
+/// Reads a message as operators see it: `running` while its conversation's run holds it, and `failed` if no person asked for it
 /// and it could not be delivered. Processing uses the record itself: see [`super::get`].
 ///
 /// # Errors
@@ -22,7 +22,7 @@ pub async fn show(store: &Store, id: &MessageId, now: Timestamp) -> Result<Optio
     Ok(found)
 }
 
-/// Makes the same of records.
+/// Applies the same to records.
 pub(super) async fn of(store: &Store, records: &mut [MessageRecord], now: Timestamp) -> Result<(), StoreError> {
     let runs = runs_of(store, records, now).await?;
     for record in records {
@@ -39,7 +39,7 @@ pub(super) async fn of(store: &Store, records: &mut [MessageRecord], now: Timest
     Ok(())
 }
 
-/// The runs of the conversations in which a message waits.
+/// The runs of the conversations in which a message is pending.
 async fn runs_of(
     store: &Store,
     records: &[MessageRecord],
@@ -52,7 +52,7 @@ async fn runs_of(
     Ok(runs.collect())
 }
 
-/// Why a proactive message was not delivered, if that is the last that is known of it.
+/// Why a proactive message was not delivered, if its latest step says so.
 fn refusal_of_own(record: &MessageRecord) -> Option<String> {
     let last = record.steps.last().filter(|_| record.is_proactive())?;
     let code = || last.code.clone().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A reply as it is kept.
+//! A reply as an item of the table.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::Resume;
@@ -35,7 +35,7 @@ pub(super) struct StoredV1 {
     at: Timestamp,
     st: Stage,
     b: Body,
-    /// The progress, sealed. Absent in what earlier versions wrote: they kept it with the words.
+    /// The progress, sealed. Absent in items of earlier versions, which kept it in the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pg: Option<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,19 +72,19 @@ const fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// The only attribute that is read before a long text is replaced.
+/// The only attribute read before a long text is replaced.
 #[derive(Debug, Deserialize)]
 pub(super) struct BodyOnly {
     pub(super) b: Body,
 }
 
-/// The only attribute that matters to the second process that ends polling.
+/// The only attribute needed by the second process that ends polling.
 #[derive(Debug, Deserialize)]
 pub(super) struct EndOnly {
     pub(super) end: Blob,
 }
 
-/// What is sealed, as JSON. What changes least comes first: the pieces of a long text stay as they are while it grows.
+/// The sealed body, as JSON. Fields that change least come first: so the pieces of a long text stay the same while it grows.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "v")]
 enum Words<'a> {
@@ -97,17 +97,17 @@ struct WordsV1<'a> {
     reasoning: std::borrow::Cow<'a, str>,
     text: std::borrow::Cow<'a, str>,
     files: std::borrow::Cow<'a, [ReplyFile]>,
-    /// Only in what earlier versions wrote.
+    /// Only in items of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
     #[serde(default, skip_serializing_if = "is_unbegun")]
     sent: std::borrow::Cow<'a, FilesProgress>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     card: Option<std::borrow::Cow<'a, Card>>,
-    /// What a failed agent said.
+    /// The message of a failed agent.
     #[serde(default, skip_serializing_if = "str_is_empty")]
     failure: std::borrow::Cow<'a, str>,
-    /// What may be a credential.
+    /// Text that may be a credential.
     #[serde(default, skip_serializing_if = "HeldBack::is_empty")]
     held: HeldBack,
 }
@@ -122,7 +122,7 @@ fn str_is_empty(text: &std::borrow::Cow<'_, str>) -> bool {
     text.is_empty()
 }
 
-/// What of a reply is sealed.
+/// The plaintext of a reply's body.
 pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
     let words = Words::V1(WordsV1 {
         reasoning: reply.reasoning.as_str().into(),
@@ -140,7 +140,7 @@ pub(super) fn plain(reply: &ReplyRecord) -> Result<Vec<u8>, StoreError> {
     sealed_blob::json(WHAT, &words, reply.reasoning.len() + reply.text.len())
 }
 
-/// What an agent came to, without its words: those are sealed with the text.
+/// The outcome without the failure message, which is sealed with the text.
 pub(super) fn wordless(outcome: Option<&Outcome>) -> Option<Outcome> {
     let mut outcome = outcome?.clone();
     if let Outcome::Failed(failure) = &mut outcome {
@@ -149,7 +149,7 @@ pub(super) fn wordless(outcome: Option<&Outcome>) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// Puts its words back. Earlier versions kept them with it.
+/// Restores the failure message. Earlier versions kept it with the outcome.
 fn with_words(outcome: Option<Outcome>, words: &str) -> Option<Outcome> {
     let mut outcome = outcome?;
     if let Outcome::Failed(failure) = &mut outcome
@@ -160,13 +160,13 @@ fn with_words(outcome: Option<Outcome>, words: &str) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// What the fetching ended with, sealed. As bytes, because "nothing" is a progress too and a table would take it for absent.
+/// The progress with which polling ended, sealed. As bytes, because an empty progress is valid too and a table would treat it as absent.
 pub(super) fn seal_end(store: &Store, id: &ReplyId, end: &Progress) -> Result<Blob, StoreError> {
     let plain = serde_json::to_vec(end).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     Ok(Blob(store.keyring.seal_bytes(&plain, &about_end(id))))
 }
 
-/// Opens what [`seal_end`] made.
+/// Opens the result of [`seal_end`].
 pub(super) fn open_end(store: &Store, id: &ReplyId, end: &Blob) -> Result<Progress, StoreError> {
     let plain = store.keyring.open_bytes(&end.0, &about_end(id))?;
     serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
@@ -176,7 +176,7 @@ pub(crate) fn about_end(id: &ReplyId) -> String {
     format!("{id} end")
 }
 
-/// The progress, sealed. Apart from the words, for it changes more often.
+/// The progress, sealed. Separate from the body, for it changes more often.
 pub(super) fn seal_progress(store: &Store, reply: &ReplyRecord) -> Result<Blob, StoreError> {
     let plain = serde_json::to_vec(&reply.progress).map_err(|_| StoreError::Unreadable { what: WHAT })?;
     Ok(Blob(store.keyring.seal_bytes(&plain, &about_progress(&reply.id))))
@@ -222,7 +222,7 @@ pub(super) fn close(store: &Store, reply: &ReplyRecord, body: Body) -> Result<St
     }))
 }
 
-/// The reply of an item.
+/// Reads the reply of an item.
 pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored) -> Result<ReplyRecord, StoreError> {
     let plain = sealed_blob::get(store, id.as_str(), &stored.b).await?;
     let words = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_that_an_earlier_version_kept_with_the_words_is_read() {
+    fn progress_in_the_body_of_an_earlier_version_is_read() {
         let words = r#"{"v":"1","reasoning":"","text":"a","files":[],"progress":{"card":"c"}}"#;
         let Words::V1(words) = serde_json::from_str(words).unwrap();
         assert_eq!(words.progress, Some(Progress::write(&serde_json::json!({"card": "c"}))));

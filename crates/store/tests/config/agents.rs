@@ -10,7 +10,7 @@ use tieline_store::config::trigger::{self, Rival};
 use crate::tables::{self, NOW, an_agent, fresh, org, race, trigger};
 
 #[tokio::test]
-async fn settings_come_back_as_they_were() {
+async fn settings_round_trip() {
     let fresh = fresh().await;
     let made = tables::agent(&fresh.store, "default", "agt_1").await;
     let found = agent::get(&fresh.store, &org("default"), &AgentId::new("agt_1"))
@@ -57,7 +57,7 @@ async fn one_of_many_with_the_same_name_wins() {
 }
 
 #[tokio::test]
-async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
+async fn renaming_an_agent_frees_the_old_name_and_stale_changes_are_refused() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let before = tables::agent(store, "default", "agt_1").await;
@@ -97,7 +97,7 @@ async fn renaming_frees_the_old_name_and_stale_changes_are_refused() {
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_leaves_the_agent_untouched() {
+async fn an_update_without_changes_does_not_write_the_agent() {
     let fresh = fresh().await;
     let record = tables::agent(&fresh.store, "default", "agt_1").await;
     let later = NOW.after(Duration::from_secs(1));
@@ -108,7 +108,7 @@ async fn a_change_that_changes_nothing_leaves_the_agent_untouched() {
 }
 
 #[tokio::test]
-async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
+async fn an_agent_in_use_is_not_deleted_despite_concurrent_changes() {
     let fresh = fresh().await;
     let store = &fresh.store;
     tables::integration(store, "default", "int_1").await;
@@ -141,7 +141,7 @@ async fn an_agent_in_use_stays_whatever_was_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn deleting_and_naming_never_both_win() {
+async fn deleting_and_binding_an_agent_never_both_win() {
     for round in 0..10 {
         let fresh = fresh().await;
         tables::integration(&fresh.store, "default", "int_1").await;

@@ -1,4 +1,4 @@
-//! Which integrations want a connection: the lists that relays read, and how they learn that one has changed.
+//! Integrations that need a connection: the lists that relays read, and the counters of their changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn brief(lives: Vec<Live>) -> Vec<(String, u64)> {
     found
 }
 
-/// The list of each virtual shard, which must have all that the whole list has.
+/// Entries of the lists of all virtual shards, which must equal those of the whole list.
 async fn listed(store: &Store) -> Vec<(String, u64)> {
     let found = listed_by_shard(store).await;
     assert_eq!(found, brief(desired_connections::whole(store).await.unwrap()));
@@ -52,7 +52,7 @@ async fn changes(store: &Store) -> Changes {
 }
 
 #[tokio::test]
-async fn connections_are_wanted_by_what_is_started_and_bound() {
+async fn started_and_bound_integrations_need_a_connection() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let record = tables::integration(store, "default", "int_1").await;
@@ -81,7 +81,7 @@ async fn connections_are_wanted_by_what_is_started_and_bound() {
 }
 
 #[tokio::test]
-async fn a_change_is_counted_for_the_list_that_it_changes_and_for_no_other() {
+async fn every_change_of_a_list_changes_its_counter_and_no_other() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let mut before = changes(store).await;
@@ -140,7 +140,7 @@ fn stopped_settings(name: &str) -> IntegrationSettings {
 }
 
 #[tokio::test]
-async fn all_counters_are_read_for_one_unit() {
+async fn a_read_of_all_counters_costs_one_unit() {
     let fresh = fresh().await;
     let names: Vec<_> = VirtualShard::all().map(|one| format!("s{}", one.number())).collect();
     for names in names.chunks(64) {
@@ -151,12 +151,12 @@ async fn all_counters_are_read_for_one_unit() {
         .await;
     assert!(
         changes(&fresh.store).await.of(shard("int_1")) > 0,
-        "the names are the right ones"
+        "the attribute names must match those of the store"
     );
     assert!(fresh.read_units(CHANGES).await <= 1.0);
 }
 
-/// What a version without virtual shards writes.
+/// Writes or deletes an entry as a version without virtual shards does.
 async fn write_old(fresh: &Fresh, id: &str, version: Option<u64>) {
     let sk = format!("INT#{id}");
     let text = |value: &str| AttributeValue::S(value.to_owned());
@@ -179,7 +179,7 @@ async fn count_old(fresh: &Fresh) {
 }
 
 #[tokio::test]
-async fn lists_are_complete_once_they_have_what_earlier_versions_wrote() {
+async fn lists_are_complete_once_they_contain_the_entries_of_earlier_versions() {
     let fresh = fresh().await;
     let store = &fresh.store;
     for n in 0..100 {
@@ -199,9 +199,9 @@ async fn lists_are_complete_once_they_have_what_earlier_versions_wrote() {
         desired_connections::complete(store, Compare::IfChanged).await.unwrap(),
         0
     );
-    assert_eq!(changes(store).await, complete, "nothing more is written");
+    assert_eq!(changes(store).await, complete, "the second call must write nothing");
 
-    // A process of the earlier version is still there, or there again.
+    // A process of the earlier version still runs, or runs again after a rollback.
     write_old(&fresh, "int_7", Some(1000)).await;
     write_old(&fresh, "int_8", None).await;
     assert!(changes(store).await.are_lists_complete());
@@ -218,13 +218,13 @@ async fn lists_are_complete_once_they_have_what_earlier_versions_wrote() {
     for id in ["int_7", "int_8"] {
         assert!(
             corrected.of(shard(id)) > complete.of(shard(id)),
-            "relays read the list again"
+            "the counter must change, so that relays read the list again"
         );
     }
 }
 
 #[tokio::test]
-async fn a_change_that_was_never_counted_is_found_by_comparing() {
+async fn a_change_that_was_not_counted_is_found_by_comparison() {
     let fresh = fresh().await;
     let store = &fresh.store;
     desired_connections::complete(store, Compare::IfChanged).await.unwrap();
@@ -239,9 +239,9 @@ async fn a_change_that_was_never_counted_is_found_by_comparing() {
     assert_eq!(desired_connections::complete(store, Compare::Always).await.unwrap(), 0);
 }
 
-/// What a process has read of the lists is old when it writes: an operator may have changed it.
+/// A process writes entries that it has read earlier: an operator may have changed them since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn completing_overwrites_no_change() {
+async fn completion_overwrites_no_concurrent_change() {
     const N: usize = 8;
     let fresh = fresh().await;
     let store = &fresh.store;
@@ -270,7 +270,7 @@ async fn completing_overwrites_no_change() {
     assert_eq!(listed(store).await.len(), N);
 }
 
-/// Stops and starts an integration, and looks whether its list stays as that wrote it.
+/// Stops and starts an integration, and checks that its list keeps each change.
 async fn toggle(store: &Store, id: &IntegrationId) {
     for n in 0..20 {
         let enabled = n % 2 == 1;

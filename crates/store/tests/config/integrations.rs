@@ -70,7 +70,7 @@ fn with_account(name: &str, key: &str) -> IntegrationSettings {
 }
 
 #[tokio::test]
-async fn one_bot_account_is_in_one_integration_of_an_organization_whoever_asks() {
+async fn one_bot_account_is_in_one_integration_of_an_organization() {
     let fresh = fresh().await;
     let outcomes = race((0..20).map(|n| {
         let store = fresh.store.clone();
@@ -105,10 +105,10 @@ async fn claim(store: &Store, organization: &str, id: &str) -> Result<Integratio
 }
 
 #[tokio::test]
-async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
+async fn a_claim_counts_for_all_organizations_once_its_credentials_have_worked() {
     let fresh = fresh().await;
     let store = &fresh.store;
-    // Naming an account keeps no other organization from it.
+    // Naming an account blocks no other organization.
     let squatter = claim(store, "squat", "int_1").await.unwrap();
     let owner = claim(store, "acme", "int_2").await.unwrap();
     let rivals = integration::rivals(store, &org("acme"), "lark", "app-1").await.unwrap();
@@ -130,7 +130,7 @@ async fn a_claim_counts_for_all_once_its_credentials_have_worked() {
     );
     let late = integration::prove(store, &squatter).await;
     assert!(matches!(late, Err(IntegrationError::AccountInUse { .. })), "{late:?}");
-    // The one that gave way goes without a trace of the other.
+    // The one that lost is deleted without affecting the other.
     integration::delete(store, &squatter, NOW).await.unwrap();
     assert!(claim(store, "third", "int_3").await.is_err());
     let released = integration::release(store, "lark", "app-1").await.unwrap();
@@ -164,7 +164,7 @@ async fn a_proved_claim_ends_with_the_account_the_integration_and_the_servers() 
     integration::delete(store, &third, NOW).await.unwrap();
     claim(store, "other", "int_4").await.unwrap();
 
-    // What works at a server of one's own says nothing of the platform's.
+    // A login at an operator's own server proves nothing about the platform's account.
     let fourth = claim(store, "thief", "int_5").await.unwrap();
     let at = |server: &str| IntegrationSettings {
         endpoints: [("apiBase".to_owned(), server.to_owned())].into(),
@@ -228,7 +228,7 @@ async fn changes_of_a_stale_read_are_refused() {
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_leaves_the_integration_untouched() {
+async fn an_update_without_changes_does_not_write_the_integration() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let create = integration::create(
@@ -266,7 +266,7 @@ async fn update_keeps_the_id_key() {
 }
 
 #[tokio::test]
-async fn what_is_learned_stands_beside_the_credentials_of_the_same_bot() {
+async fn learned_facts_are_stored_beside_the_credentials_of_the_same_bot() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let before = tables::integration(store, "default", "int_1").await;
@@ -361,7 +361,7 @@ async fn list_shows_the_own_organization_in_order() {
         .map(|record| record.id.as_str())
         .collect();
     assert_eq!(ids, ["int_1", "int_2", "int_3"]);
-    // A cursor leads on within the list that it is given to, never into the one that it came from.
+    // A cursor continues within the list that it is passed to, never in the one that it came from.
     let foreign = integration::list(store, &org("acme"), first.cursor.as_deref(), 2)
         .await
         .unwrap();

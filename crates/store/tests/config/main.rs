@@ -1,4 +1,4 @@
-//! The rules of what operators configure, each with a race that tries to break it.
+//! The rules of the configuration, each with a race that tries to break it.
 //!
 //! Runs over the embedded engine, or over the server that `TIELINE_TEST_DYNAMODB_ENDPOINT` names.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

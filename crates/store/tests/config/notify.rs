@@ -47,7 +47,7 @@ async fn settings_are_replaced_only_in_the_version_that_was_read() {
 }
 
 #[tokio::test]
-async fn the_secret_prints_as_nothing() {
+async fn the_secret_is_not_printed() {
     let fresh = fresh().await;
     let saved = notify::save(&fresh.store, None, &org("acme"), webhook(), Language::English).await;
     assert!(!format!("{saved:?}").contains("cmF3"));

@@ -26,7 +26,7 @@ async fn one_of_many_creates_wins() {
 }
 
 #[tokio::test]
-async fn list_goes_page_by_page_and_names_each_once() {
+async fn organizations_are_listed_page_by_page_each_once() {
     let fresh = fresh().await;
     for id in ["a", "b", "c", "d"] {
         assert!(
@@ -74,7 +74,7 @@ async fn update_of_a_stale_read_is_refused() {
 }
 
 #[tokio::test]
-async fn mapper_and_name_change_apart_and_its_secret_is_sealed() {
+async fn mapper_and_name_change_independently_and_the_secret_is_sealed() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let before = organization::get(store, &org("default"), NOW).await.unwrap().unwrap();
@@ -86,7 +86,7 @@ async fn mapper_and_name_change_apart_and_its_secret_is_sealed() {
     let after = organization::set_mapper(store, &before, Some(mapper.clone()))
         .await
         .unwrap();
-    // Name and limits have a version of their own.
+    // Name and limits have their own version.
     let renamed = organization::update(store, &before, "Acme", Limits::default())
         .await
         .unwrap();
@@ -110,7 +110,7 @@ async fn mapper_and_name_change_apart_and_its_secret_is_sealed() {
 }
 
 #[tokio::test]
-async fn organization_of_an_older_version_gets_a_mapper() {
+async fn organization_of_an_older_version_can_get_a_mapper() {
     let fresh = fresh().await;
     let store = &fresh.store;
     organization::get(store, &org("default"), NOW).await.unwrap();

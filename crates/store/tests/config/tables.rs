@@ -1,4 +1,4 @@
-//! Fresh tables for one test, and things to put there.
+//! Tables of one test, and fixtures for them.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    /// An item of the table `config` as it lies there, in words.
+    /// An item of the table `config` as stored, as text.
     pub(crate) async fn item(&self, pk: &str, sk: &str) -> String {
         let asked = self.client.get_item().table_name(&self.table);
         let asked = asked
@@ -36,7 +36,7 @@ impl Fresh {
         format!("{:?}", asked.send().await.unwrap().item.unwrap())
     }
 
-    /// Writes an item, or deletes it, as another version of the program may do.
+    /// Writes an item, or deletes it, as another version may do.
     pub(crate) async fn overwrite(&self, (pk, sk): (&str, &str), fields: Option<&[(&str, AttributeValue)]>) {
         let key = [("pk", pk), ("sk", sk)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
         match fields {
@@ -53,7 +53,7 @@ impl Fresh {
         }
     }
 
-    /// Adds to numbers of an item.
+    /// Adds `n` to numeric attributes of an item.
     pub(crate) async fn add(&self, (pk, sk): (&str, &str), names: &[String], n: u64) {
         let mut change = self.client.update_item().table_name(&self.table);
         change = change
@@ -79,7 +79,7 @@ impl Fresh {
         consumed.capacity_units.unwrap()
     }
 
-    /// Takes an attribute out of an item, as if an older version had written it.
+    /// Removes an attribute of an item, as if an older version had written it.
     pub(crate) async fn remove_attribute(&self, (pk, sk): (&str, &str), name: &str) {
         let change = self.client.update_item().table_name(&self.table);
         let change = change
@@ -185,7 +185,7 @@ pub(crate) fn trigger(id: &str, integration: &str, agent: &str) -> Trigger {
     }
 }
 
-/// Runs all at once and gives what came of each.
+/// Runs all concurrently and returns the outcome of each.
 pub(crate) async fn race<F>(contenders: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,

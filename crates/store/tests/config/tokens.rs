@@ -29,7 +29,7 @@ async fn a_token_that_has_expired_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_use_is_recorded_coarsely_and_only_of_a_token_that_is_there() {
+async fn a_use_is_recorded_coarsely_and_only_for_existing_tokens() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let acme = org("acme");

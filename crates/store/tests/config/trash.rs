@@ -6,7 +6,7 @@ use tieline_store::config::{agent, integration};
 use crate::tables::{self, NOW, fresh, org};
 
 #[tokio::test]
-async fn what_was_deleted_is_gone_after_its_time() {
+async fn deleted_items_can_not_be_restored_after_their_lifetime() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let made = tables::agent(store, "default", "agt_1").await;
@@ -33,7 +33,7 @@ async fn what_was_deleted_is_gone_after_its_time() {
 }
 
 #[tokio::test]
-async fn what_was_restored_once_is_not_restored_again() {
+async fn a_restored_item_can_not_be_restored_again() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let made = tables::agent(store, "default", "agt_1").await;
@@ -51,7 +51,7 @@ async fn what_was_restored_once_is_not_restored_again() {
 }
 
 #[tokio::test]
-async fn what_was_made_is_removed_without_a_copy() {
+async fn a_removed_new_item_leaves_no_copy() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let made = tables::agent(store, "default", "agt_1").await;

@@ -134,7 +134,7 @@ async fn takeovers_leave_exactly_one_enabled() {
     let enabled: Vec<_> = kept.iter().filter(|record| record.trigger.enabled).collect();
     assert_eq!(enabled.len(), 1);
     assert_eq!(in_force(store, "int_1").await.as_ref(), Some(&enabled[0].trigger));
-    // The agents' counts came out right: the one in use stays, the others go.
+    // The agents' counts are right: the one in use stays, the others can be deleted.
     for n in 0..3 {
         let id = AgentId::new(format!("agt_{n}"));
         let record = agent::get(store, &org("default"), &id).await.unwrap().unwrap();
@@ -148,7 +148,7 @@ async fn takeovers_leave_exactly_one_enabled() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_another_tenants_is_not_found() {
+async fn missing_items_and_other_tenants_items_are_not_found() {
     let fresh = fresh().await;
     let store = &fresh.store;
     tables::integration(store, "default", "int_1").await;
@@ -242,7 +242,7 @@ async fn moving_a_trigger_leaves_the_old_integration() {
 }
 
 #[tokio::test]
-async fn triggers_are_found_by_what_they_name() {
+async fn triggers_are_found_by_integration_and_agent() {
     let fresh = fresh().await;
     let store = &fresh.store;
     tables::integration(store, "default", "int_1").await;
@@ -263,7 +263,7 @@ async fn triggers_are_found_by_what_they_name() {
 }
 
 #[tokio::test]
-async fn agents_of_routes_are_there_and_stay_while_the_trigger_is_enabled() {
+async fn agents_of_routes_must_exist_and_stay_while_the_trigger_is_enabled() {
     let fresh = fresh().await;
     let store = &fresh.store;
     tables::integration(store, "default", "int_1").await;
@@ -291,7 +291,7 @@ async fn agents_of_routes_are_there_and_stay_while_the_trigger_is_enabled() {
         matches!(agent::delete(store, &agent, NOW).await, Err(AgentError::InUse))
     };
     assert!(in_use().await);
-    // Another trigger takes the integration over: the first one counts no more.
+    // Another trigger takes over the integration: the first one no longer counts.
     let rival = trigger("trg_2", "int_1", "agt_1");
     trigger::create(store, rival, Rival::Displace, NOW).await.unwrap();
     let displaced = own(store, "trg_1").await;

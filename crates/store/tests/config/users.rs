@@ -16,7 +16,7 @@ fn lisi() -> User {
 }
 
 #[tokio::test]
-async fn first_contact_makes_a_person_once() {
+async fn first_contact_creates_a_person_once() {
     let fresh = fresh().await;
     let found = race((0..20).map(|_| {
         let store = fresh.store.clone();
@@ -32,7 +32,7 @@ async fn first_contact_makes_a_person_once() {
 }
 
 #[tokio::test]
-async fn what_an_operator_says_stays_at_the_next_contact() {
+async fn an_operators_changes_survive_the_next_contact() {
     let fresh = fresh().await;
     let store = &fresh.store;
     user::ensure(store, &lisi()).await.unwrap();
@@ -50,13 +50,13 @@ async fn what_an_operator_says_stays_at_the_next_contact() {
     };
     let renamed = user::change(store, &linked, rename).await.unwrap();
     assert_eq!((renamed.name.as_str(), renamed.linked), ("李四", None));
-    // The copy that was read before stays as it is.
+    // The copy that was read before is stale.
     let late = user::change(store, &linked, UserChange::default()).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
 }
 
 #[tokio::test]
-async fn a_deleted_person_is_made_anew() {
+async fn a_deleted_person_is_created_again() {
     let fresh = fresh().await;
     let store = &fresh.store;
     user::ensure(store, &lisi()).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_deleted_person_is_made_anew() {
 }
 
 #[tokio::test]
-async fn mappers_answer_is_recorded_once_and_goes_with_the_link() {
+async fn mappers_answer_is_recorded_once_and_removed_with_the_link() {
     let fresh = fresh().await;
     let store = &fresh.store;
     user::ensure(store, &lisi()).await.unwrap();
@@ -133,14 +133,14 @@ async fn proactive_message_waits_for_its_own_answer() {
         reply: ReplyId::new(reply),
         at: NOW,
     };
-    // A person who isn't recorded yet is recorded with it.
+    // The record of a person who isn't recorded yet is created with it.
     user::record_unanswered(store, &lisi(), &said("tl-1")).await.unwrap();
     let known = user::get(store, &organization, &id).await.unwrap().unwrap();
     assert_eq!(known.unanswered, Some(said("tl-1")));
     user::record_unanswered(store, &lisi(), &said("tl-2")).await.unwrap();
     let late = user::change(store, &known, UserChange::default()).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
-    // The answer to the first one says nothing of the second.
+    // The answer to the first one doesn't affect the second.
     let answered = async |reply: &str| {
         let reply = ReplyId::new(reply);
         user::record_answered(store, &organization, &id, &reply).await.unwrap();

@@ -1,4 +1,4 @@
-//! Conversations: versions, and what each side leaves of the other's.
+//! Conversations: versions, and concurrent changes by dispatcher and runner.
 
 use tieline_core::conversation::{Conversation, StopCause};
 use tieline_core::ids::{AgentId, IntegrationId, RunId};
@@ -9,7 +9,7 @@ use crate::tables::{
     DAY, NOW, at, conversation, conversation_key, fresh, integration, lease, owner, race, run_state, waiting,
 };
 
-/// Reads it, or begins it.
+/// Reads it, or creates it.
 async fn load(store: &Store, chat: &str) -> Conversation {
     let key = conversation_key(chat);
     let found = conversation::load(store, &key.id(), NOW).await.unwrap();
@@ -25,7 +25,7 @@ async fn change(store: &Store, chat: &str, with: impl FnOnce(&mut Conversation))
 }
 
 #[tokio::test]
-async fn all_of_it_round_trips() {
+async fn a_conversation_round_trips() {
     let it = fresh().await;
     assert_eq!(
         conversation::load(&it.store, &conversation("a").key.id(), NOW)
@@ -84,7 +84,7 @@ async fn one_save_wins_per_version() {
 }
 
 #[tokio::test]
-async fn save_leaves_after_alone_when_refused() {
+async fn a_refused_save_does_not_change_its_argument() {
     let it = fresh().await;
     let before = conversation("a");
     change(&it.store, "a", |it| it.pending.push(waiting("1")))
@@ -122,7 +122,7 @@ async fn watch_sees_stop_run_and_fence() {
 }
 
 #[tokio::test]
-async fn expired_conversation_is_absent_and_begins_anew() {
+async fn expired_conversation_is_absent_and_can_be_created_again() {
     let it = fresh().await;
     change(&it.store, "a", |it| {
         it.pending.push(waiting("1"));

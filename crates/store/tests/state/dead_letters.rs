@@ -53,7 +53,7 @@ async fn letters_are_listed_newest_first_and_found_by_id() {
 }
 
 #[tokio::test]
-async fn giving_up_again_leaves_the_newer_letter_alone() {
+async fn removing_the_first_letter_leaves_a_newer_one() {
     let it = fresh().await;
     deadletter::put(&it.store, &letter(1)).await.unwrap();
     let again = DeadLetter {
@@ -64,7 +64,7 @@ async fn giving_up_again_leaves_the_newer_letter_alone() {
     for put in [&again, &letter(1)] {
         deadletter::put(&it.store, put).await.unwrap();
     }
-    // Who sent the message again knows of the first.
+    // The operator who redrove the message has seen the first one.
     deadletter::remove(&it.store, &letter(1)).await.unwrap();
     let page = deadletter::list(&it.store, &organization(), None, 9, NOW)
         .await
@@ -72,9 +72,9 @@ async fn giving_up_again_leaves_the_newer_letter_alone() {
     assert_eq!(page.items, [again]);
 }
 
-/// The redrive is about to remove the first.
+/// The redrive is about to remove the first one.
 #[tokio::test]
-async fn a_machine_whose_clock_is_behind_gives_up_again() {
+async fn a_machine_whose_clock_is_behind_can_write_a_newer_letter() {
     let it = fresh().await;
     deadletter::put(&it.store, &letter(1)).await.unwrap();
     let again = DeadLetter {
@@ -105,7 +105,7 @@ async fn letters_of_others_and_expired_ones_are_not_seen() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_find_nothing() {
+async fn invalid_ids_find_nothing() {
     let it = fresh().await;
     for id in ["", "x", "1760000000000-", "-msg_1", "17600000000xx-msg_1"] {
         assert_eq!(
@@ -116,7 +116,7 @@ async fn names_that_are_none_find_nothing() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_read_is_kept_sealed() {
+async fn an_unreadable_body_is_stored_sealed() {
     let it = fresh().await;
     let unreadable = DeadLetter {
         organization: OrganizationId::new(""),

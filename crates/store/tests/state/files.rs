@@ -13,7 +13,7 @@ fn picture(n_bytes: usize) -> File {
 }
 
 #[tokio::test]
-async fn a_file_of_any_size_comes_back_until_it_expires() {
+async fn a_file_of_any_size_can_be_read_until_it_expires() {
     let it = fresh().await;
     for n_bytes in [0, 1, 64 * 1024, 1_000_000] {
         let id = format!("fil_{n_bytes}");

@@ -24,7 +24,7 @@ fn answer() -> Answer {
 }
 
 #[tokio::test]
-async fn a_request_is_answered_once_and_then_always_alike() {
+async fn a_request_is_answered_once_and_repeated_answers_are_the_same() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let claimed = mine(idempotency::claim(store, KEY, &["POST", "a"], SEED, NOW).await.unwrap());
@@ -45,7 +45,7 @@ async fn a_request_is_answered_once_and_then_always_alike() {
 }
 
 #[tokio::test]
-async fn a_request_whose_process_died_is_repeated_with_its_seed() {
+async fn a_request_of_a_dead_process_is_repeated_with_its_seed() {
     let fresh = fresh().await;
     let store = &fresh.store;
     let first = mine(idempotency::claim(store, KEY, &["a"], SEED, NOW).await.unwrap());
@@ -56,7 +56,7 @@ async fn a_request_whose_process_died_is_repeated_with_its_seed() {
         idempotency::claim(store, KEY, &["a"], [3; 64], later).await.unwrap(),
         Claim::Running
     );
-    // Of the first one nothing is kept any more.
+    // The answer of the first process is not stored.
     let lost = Answer {
         status: 500,
         ..answer()

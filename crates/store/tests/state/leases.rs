@@ -1,4 +1,4 @@
-//! Leases: who may work on a conversation, and who may not any more.
+//! Leases of conversations: acquisition, renewal and fencing.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn load(store: &Store) -> Conversation {
     found.unwrap_or_else(|| conversation("a"))
 }
 
-/// What a runner does: takes the lease if it is free.
+/// Acquires the lease like a runner, if it is free.
 async fn take(store: &Store, me: &Owner, now: Timestamp) -> Option<Conversation> {
     let before = load(store).await;
     if before.lease.as_ref().is_some_and(|lease| !lease.is_free(me, now)) {
@@ -56,7 +56,7 @@ async fn beat(store: &Store, me: &Owner, fence: u64, now: Timestamp) -> Result<O
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_many_takes_a_free_lease() {
+async fn one_of_many_acquires_a_free_lease() {
     let it = fresh().await;
     for round in 0..3 {
         let takes = (0..20).map(|n| {
@@ -94,7 +94,7 @@ async fn another_life_of_the_same_node_takes_over_at_once() {
 }
 
 #[tokio::test]
-async fn heartbeat_between_reading_and_taking_saves_the_lease() {
+async fn heartbeat_between_read_and_acquisition_keeps_the_lease() {
     let it = fresh().await;
     let (a, b) = (owner("a", "1"), owner("b", "1"));
     take(&it.store, &a, at(0)).await.unwrap();
@@ -105,7 +105,7 @@ async fn heartbeat_between_reading_and_taking_saves_the_lease() {
 }
 
 #[tokio::test]
-async fn holder_with_an_old_fence_is_refused_everywhere() {
+async fn holder_with_an_old_fencing_token_is_refused_everywhere() {
     let it = fresh().await;
     let (a, b) = (owner("a", "1"), owner("b", "1"));
     let old = take(&it.store, &a, at(0)).await.unwrap();
@@ -139,20 +139,20 @@ async fn holder_with_an_old_fence_is_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn lease_that_was_given_back_keeps_its_fence() {
+async fn released_lease_keeps_its_fencing_token() {
     let it = fresh().await;
     let (a, b) = (owner("a", "1"), owner("b", "1"));
     let held = take(&it.store, &a, at(0)).await.unwrap();
     let given = save(&it.store, &held, |it| it.lease = None).await.unwrap();
     assert_eq!(load(&it.store).await, given);
-    // A heartbeat that was on its way must not bring it back to life.
+    // A heartbeat that was in flight must not restore it.
     assert!(matches!(beat(&it.store, &a, 1, at(1)).await, Err(StoreError::Conflict)));
     let next = take(&it.store, &b, at(1)).await.unwrap();
     assert_eq!(next.lease, Some(lease(&b, 2, at(31))));
 }
 
 #[tokio::test]
-async fn heartbeats_do_not_disturb_the_dispatcher() {
+async fn heartbeats_do_not_conflict_with_the_dispatcher() {
     let it = fresh().await;
     let a = owner("a", "1");
     take(&it.store, &a, at(0)).await.unwrap();
@@ -168,7 +168,7 @@ async fn heartbeats_do_not_disturb_the_dispatcher() {
 }
 
 #[tokio::test]
-async fn dispatcher_does_not_disturb_heartbeats() {
+async fn dispatcher_does_not_conflict_with_heartbeats() {
     let it = fresh().await;
     let a = owner("a", "1");
     let held = take(&it.store, &a, at(0)).await.unwrap();
@@ -184,7 +184,7 @@ async fn holder_saves_while_its_own_heartbeat_runs() {
     let a = owner("a", "1");
     let held = take(&it.store, &a, at(0)).await.unwrap();
     beat(&it.store, &a, 1, at(20)).await.unwrap();
-    // Without prolonging, prolonging less than the heartbeat did, and prolonging more.
+    // Without renewing, renewing less than the heartbeat did, and renewing more.
     let one = save(&it.store, &held, |it| it.run = Some(run_state("1")))
         .await
         .unwrap();
@@ -202,7 +202,7 @@ async fn holder_saves_while_its_own_heartbeat_runs() {
 }
 
 #[tokio::test]
-async fn prolonging_does_not_win_over_a_change() {
+async fn renewing_does_not_override_a_change() {
     let it = fresh().await;
     let a = owner("a", "1");
     let held = take(&it.store, &a, at(0)).await.unwrap();
@@ -219,7 +219,7 @@ async fn prolonging_does_not_win_over_a_change() {
 }
 
 #[tokio::test]
-async fn heartbeat_tells_of_a_stop() {
+async fn heartbeat_returns_a_stop() {
     let it = fresh().await;
     let a = owner("a", "1");
     let held = take(&it.store, &a, at(0)).await.unwrap();
@@ -236,7 +236,7 @@ async fn heartbeat_tells_of_a_stop() {
 }
 
 #[tokio::test]
-async fn heartbeat_makes_no_conversation() {
+async fn heartbeat_creates_no_conversation() {
     let it = fresh().await;
     let outcome = beat(&it.store, &owner("a", "1"), 1, at(0)).await;
     assert!(matches!(outcome, Err(StoreError::Conflict)));

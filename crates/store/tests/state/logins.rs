@@ -1,4 +1,4 @@
-//! Scan-code logins.
+//! QR code logins.
 
 use tieline_store::login::{self, LoginRecord, LoginState};
 use tieline_store::{StoreError, login::put};
@@ -18,7 +18,7 @@ fn begun(version: u64) -> LoginRecord {
 }
 
 #[tokio::test]
-async fn of_two_that_write_at_once_one_is_told() {
+async fn one_of_two_concurrent_writes_is_a_conflict() {
     let it = fresh().await;
     let (mut one, mut other) = (begun(0), begun(0));
     put(&it.store, &integration(), &mut one, at(0)).await.unwrap();
@@ -35,7 +35,7 @@ async fn of_two_that_write_at_once_one_is_told() {
 }
 
 #[tokio::test]
-async fn login_is_forgotten_a_day_after_its_code_and_another_can_begin() {
+async fn login_expires_a_day_after_its_code_and_another_can_start() {
     let it = fresh().await;
     put(&it.store, &integration(), &mut begun(0), at(0)).await.unwrap();
     let later = at(300 + 24 * 3600);

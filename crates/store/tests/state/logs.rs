@@ -37,7 +37,7 @@ async fn seconds(it: &Fresh, level: Level, limit: usize) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn entries_come_newest_first_from_a_level_on() {
+async fn entries_are_listed_newest_first_from_a_level_on() {
     let it = fresh().await;
     for (second, level) in [(1, Level::Info), (2, Level::Error), (3, Level::Warn), (4, Level::Info)] {
         append(&it, &entry(second, level)).await;

@@ -1,4 +1,4 @@
-//! The mailbox between dispatcher and runners: in whatever order they come, no message is lost and none is taken twice.
+//! The mailbox between dispatcher and runners: under any interleaving no message is lost or processed twice.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use tieline_store::{Store, StoreError, conversation};
 
 use crate::tables::{at, conversation, fresh, lease, owner, run_state, waiting};
 
-/// Each side works in steps of one call, as between two calls anything may happen.
+/// Each side advances by single calls, as anything may happen between two calls.
 #[derive(Debug, Clone, Copy)]
 enum Move {
     /// The dispatcher reads.
@@ -19,7 +19,7 @@ enum Move {
     Append,
     /// A runner reads.
     Look(usize),
-    /// A runner saves what it read: takes the lease, begins a run, ends it, or gives the lease back.
+    /// A runner saves after a change: acquires the lease, starts a run, ends it, or releases the lease.
     Work(usize),
     /// A runner's heartbeat.
     KeepaliveAction(usize),
@@ -127,7 +127,7 @@ impl Mailbox {
         if held.owner == *me {
             let id = conversation("a").key.id();
             let expires_at = self.now.after(std::time::Duration::from_secs(30));
-            // It may have lost the lease: that is no harm, but it must not come back.
+            // It may have lost the lease: that is harmless, but it must not get it back.
             let _ = conversation::heartbeat(&self.store, &id, me, held.fence, expires_at).await;
         }
     }
@@ -163,7 +163,7 @@ async fn every_message_is_somewhere_once(moves: Vec<Move>) {
     let waiting = left.pending.into_iter().map(|waiting| waiting.message);
     let mut somewhere = mailbox.answered.clone();
     somewhere.extend(running.chain(waiting));
-    // In the order in which they came, too.
+    // Also in order of arrival.
     assert_eq!(somewhere, mailbox.appended);
     let once: BTreeSet<_> = somewhere.iter().collect();
     assert_eq!(once.len(), somewhere.len());

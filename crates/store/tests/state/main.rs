@@ -1,4 +1,4 @@
-//! What happens, kept in tables: run against the embedded engine, or against the server that `TIELINE_TEST_DYNAMODB_ENDPOINT` names.
+//! The table `state`: tested over the embedded engine, or over the server that `TIELINE_TEST_DYNAMODB_ENDPOINT` names.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Questions in a minute: never more than the limit, however many processes count.
+//! Questions per minute: never more than the limit, however many processes count.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::tables::{NOW, fresh, integration, organization, race};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn many_at_once_are_as_many_as_may() {
+async fn concurrent_questions_are_admitted_up_to_the_limit() {
     let it = fresh().await;
     let counted = race((0..20).map(|_| {
         let store = it.store.clone();
         async move {
-            // Like a dispatcher, whose event comes again.
+            // Like a dispatcher, whose event is redelivered.
             loop {
                 if let Ok(counted) = count(&store, Whose::Organization(&organization()), 7, NOW).await {
                     break counted;
@@ -29,7 +29,7 @@ async fn many_at_once_are_as_many_as_may() {
 }
 
 #[tokio::test]
-async fn minute_begins_with_the_first_question_after_it_ended() {
+async fn a_new_minute_starts_with_the_first_question_after_the_last() {
     let it = fresh().await;
     let (bot, ann, bob) = (integration(), SenderId::new("ann"), SenderId::new("bob"));
     let ask = async |who: &SenderId, at| count(&it.store, Whose::Person(&bot, who), 2, at).await.unwrap();
@@ -49,7 +49,7 @@ async fn minute_begins_with_the_first_question_after_it_ended() {
 }
 
 #[tokio::test]
-async fn clock_that_was_hours_ahead_stops_no_one() {
+async fn a_clock_hours_ahead_does_not_block_questions() {
     let it = fresh().await;
     let (bot, ann) = (integration(), SenderId::new("ann"));
     let ask = async |at| count(&it.store, Whose::Person(&bot, &ann), 1, at).await.unwrap();

@@ -67,9 +67,9 @@ async fn event_too_long_for_an_item_round_trips() {
     assert_eq!(message::get(&it.store, &long.id, NOW).await.unwrap(), Some(long));
 }
 
-/// They expire before a message that is redriven long after it came.
+/// Pieces expire before a message that is redriven long after its receipt.
 #[tokio::test]
-async fn a_message_whose_event_has_lost_a_piece_has_none() {
+async fn a_message_whose_event_lost_a_piece_has_no_event() {
     let it = fresh().await;
     let long = MessageRecord {
         event: "é7".repeat(350_000),
@@ -98,7 +98,7 @@ async fn a_message_whose_event_has_lost_a_piece_has_none() {
 }
 
 #[tokio::test]
-async fn expired_message_is_absent_and_can_be_claimed_anew() {
+async fn expired_message_is_absent_and_can_be_claimed_again() {
     let it = fresh().await;
     message::claim(&it.store, &message("1")).await.unwrap();
     let id = MessageId::new("msg_1");
@@ -119,7 +119,7 @@ async fn expired_message_is_absent_and_can_be_claimed_anew() {
 }
 
 #[tokio::test]
-async fn many_are_read_in_the_order_asked() {
+async fn many_messages_are_read_in_the_requested_order() {
     let it = fresh().await;
     for at in 0..230 {
         message::claim(&it.store, &message(&at.to_string())).await.unwrap();
@@ -181,7 +181,7 @@ async fn running_is_not_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notes_add_up() {
+async fn noted_steps_accumulate() {
     let it = fresh().await;
     let id = message("1").id;
     message::claim(&it.store, &message("1")).await.unwrap();
@@ -207,7 +207,7 @@ async fn notes_add_up() {
 }
 
 #[tokio::test]
-async fn steps_end_somewhere_but_the_ending_is_kept() {
+async fn steps_are_limited_but_the_end_is_recorded() {
     let it = fresh().await;
     let id = message("1").id;
     message::claim(&it.store, &message("1")).await.unwrap();
@@ -238,7 +238,7 @@ async fn only_a_failed_message_is_reopened() {
     message::finish(&it.store, &id, &failed).await.unwrap();
     assert!(message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
     assert!(!message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
-    // It fails again: who still looks at its first failure comes too late.
+    // It fails again: a redrive of its first failure is too late.
     message::finish(&it.store, &id, &failed).await.unwrap();
     assert!(!message::reopen(&it.store, &id, 0, at(9)).await.unwrap());
     assert!(message::reopen(&it.store, &id, 1, at(9)).await.unwrap());
@@ -295,7 +295,7 @@ async fn ledger_lists_newest_first_page_by_page() {
     for limit in [1, 2, 3, 4, 100] {
         assert_eq!(names(&it, &of("int_0"), limit).await, ["9", "6", "3", "0"]);
     }
-    // It belongs to another organization.
+    // The integration belongs to another organization.
     assert_eq!(names(&it, &of("int_2"), 100).await, [""; 0]);
 }
 
@@ -324,7 +324,7 @@ async fn ledger_filters_by_state_and_conversation() {
     }
 }
 
-/// Makes an integration one of the organization's.
+/// Creates an integration of the organization.
 async fn enter(it: &Fresh, integration: &str) {
     let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
     let entry = it.client.put_item().table_name(&it.tables.config);
@@ -348,7 +348,7 @@ async fn ledger_of_an_organization_merges_its_integrations() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_not_kept_has_its_messages() {
+async fn messages_of_a_conversation_that_is_not_stored_are_listed() {
     let it = fresh().await;
     ledger(&it).await;
     enter(&it, "int_0").await;
@@ -397,7 +397,7 @@ async fn the_run_of_its_conversation_makes_a_message_running() {
         };
         assert_eq!(names(&it, &filter, 10).await, [expected]);
     }
-    // Once it has ended its own record tells.
+    // Once it has ended, its own record is used.
     message::finish(&it.store, &MessageId::new("msg_1"), &ending(MessageState::Answered))
         .await
         .unwrap();
@@ -409,7 +409,7 @@ async fn the_run_of_its_conversation_makes_a_message_running() {
 }
 
 #[tokio::test]
-async fn cursor_that_is_none_is_refused() {
+async fn invalid_cursor_is_refused() {
     let it = fresh().await;
     for cursor in ["", "!", "_w"] {
         let page = message::list(&it.store, &organization(), &Filter::default(), Some(cursor), 5, NOW).await;
@@ -421,7 +421,7 @@ async fn cursor_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn forgotten_event_is_gone_and_the_rest_stays() {
+async fn dropped_event_is_deleted_and_the_record_stays() {
     let it = fresh().await;
     message::claim(&it.store, &message("1")).await.unwrap();
     let id = MessageId::new("msg_1");
@@ -430,7 +430,7 @@ async fn forgotten_event_is_gone_and_the_rest_stays() {
     let found = message::get(&it.store, &id, NOW).await.unwrap().unwrap();
     assert_eq!((found.event.as_str(), found.state), ("", MessageState::Answered));
     assert_eq!(found.platform_message, message("1").platform_message);
-    // Seen again, it is known and not claimed again.
+    // Claimed again, it is recognized.
     let Claim::Seen(seen) = message::claim(&it.store, &message("1")).await.unwrap() else {
         panic!("claimed twice");
     };
@@ -438,7 +438,7 @@ async fn forgotten_event_is_gone_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn traffic_is_read_off_the_newest_messages() {
+async fn traffic_is_derived_from_the_newest_messages() {
     let it = fresh().await;
     let integration = message("1").integration;
     assert_eq!(
@@ -467,7 +467,7 @@ async fn traffic_is_read_off_the_newest_messages() {
 }
 
 #[tokio::test]
-async fn newest_answer_that_failed_is_told_with_the_agents_words() {
+async fn newest_failed_answer_is_reported_with_the_agents_message() {
     let it = fresh().await;
     let integration = message("1").integration;
     for (name, received) in [("1", 1), ("2", 3)] {
@@ -498,7 +498,7 @@ async fn newest_answer_that_failed_is_told_with_the_agents_words() {
         (failure.code.as_str(), failure.detail.as_deref()),
         ("http_500", Some("out of memory"))
     );
-    // What ended later counts, though it came earlier.
+    // The message that ended later counts, though it was received earlier.
     let answered = Ending {
         steps: vec![LedgerStep::new(at(6), "delivered"), LedgerStep::new(at(6), "answered")],
         ..ending(MessageState::Answered)
@@ -509,7 +509,7 @@ async fn newest_answer_that_failed_is_told_with_the_agents_words() {
 }
 
 #[tokio::test]
-async fn what_nobody_said_is_no_traffic() {
+async fn proactive_messages_are_no_traffic() {
     let it = fresh().await;
     let integration = message("1").integration;
     for second in 1..50 {
@@ -526,7 +526,7 @@ async fn what_nobody_said_is_no_traffic() {
 }
 
 #[tokio::test]
-async fn what_nobody_asked_for_and_could_not_be_delivered_has_failed() {
+async fn undelivered_proactive_message_is_shown_as_failed() {
     let it = fresh().await;
     let own = MessageRecord {
         state: MessageState::Commanded,

@@ -40,7 +40,7 @@ fn full(mut of: Notifications) -> Notifications {
 }
 
 #[tokio::test]
-async fn all_of_it_is_kept_and_the_words_are_sealed() {
+async fn notifications_round_trip_and_their_texts_are_sealed() {
     let it = fresh().await;
     let first = notifications::get(&it.store, &organization()).await.unwrap();
     let mut kept = full(first);
@@ -55,14 +55,14 @@ async fn all_of_it_is_kept_and_the_words_are_sealed() {
 }
 
 #[tokio::test]
-async fn of_two_processes_that_read_the_same_one_writes() {
+async fn one_of_two_processes_that_read_the_same_version_writes() {
     let it = fresh().await;
     let read = async || notifications::get(&it.store, &organization()).await.unwrap();
     let (mut one, mut other) = (read().await, read().await);
     notifications::save(&it.store, &organization(), &mut one).await.unwrap();
     let late = notifications::save(&it.store, &organization(), &mut other).await;
     assert!(matches!(late, Err(StoreError::Conflict)));
-    // The one that wrote may write on.
+    // The process that wrote may write again.
     notifications::save(&it.store, &organization(), &mut one).await.unwrap();
     let late = notifications::save(&it.store, &organization(), &mut read().await).await;
     assert!(late.is_ok());

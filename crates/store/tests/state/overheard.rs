@@ -1,4 +1,4 @@
-//! What is said in groups and not to the bot.
+//! Group messages that are not addressed to the bot.
 
 use tieline_core::conversation::Heard;
 use tieline_core::event::{Chat, ChatKind, Sender};
@@ -26,7 +26,7 @@ fn said(text: &str) -> Overheard {
     }
 }
 
-/// Keeps a message until second 100.
+/// Stores a message until second 100.
 async fn keep(it: &Fresh, chat: &str, second: i64, user: &str, text: &str) {
     let place = Place {
         integration: &IntegrationId::new("int_1"),
@@ -49,7 +49,7 @@ async fn latest(it: &Fresh, chat: &str, (from, to): (i64, i64), limit: usize, no
 }
 
 #[tokio::test]
-async fn latest_messages_of_a_time_come_oldest_first() {
+async fn latest_messages_of_a_period_are_returned_oldest_first() {
     let it = fresh().await;
     for (chat, second, text) in [("g", 3, "c"), ("g", 1, "a"), ("h", 2, "other"), ("g", 2, "b")] {
         keep(&it, chat, second, "usr_1", text).await;
@@ -75,7 +75,7 @@ async fn message_that_is_delivered_again_counts_once() {
 }
 
 #[tokio::test]
-async fn one_person_s_words_can_be_erased_in_all_groups() {
+async fn messages_of_one_person_can_be_erased_in_all_groups() {
     let it = fresh().await;
     for (chat, user, text) in [("g", "usr_1", "a"), ("h", "usr_1", "b"), ("g", "usr_11", "c")] {
         keep(&it, chat, 1, user, text).await;

@@ -13,13 +13,13 @@ async fn save(store: &Store, fence: u64, cursor: &str) -> Result<(), StoreError>
 }
 
 #[tokio::test]
-async fn newer_holder_goes_on_and_the_older_one_can_not_set_it_back() {
+async fn newer_holder_continues_and_the_older_one_can_not_reset_its_cursor() {
     let it = fresh().await;
     assert_eq!(take_over(&it.store, "token", 3).await.unwrap(), None);
     save(&it.store, 3, "one").await.unwrap();
     save(&it.store, 3, "two").await.unwrap();
     assert_eq!(take_over(&it.store, "token", 4).await.unwrap().as_deref(), Some("two"));
-    // Before the newer holder has saved anything.
+    // Even before the newer holder has saved anything.
     assert!(matches!(save(&it.store, 3, "three").await, Err(StoreError::Conflict)));
     assert!(matches!(
         take_over(&it.store, "token", 3).await,

@@ -1,4 +1,4 @@
-//! Quotas: in whatever order processes take sends, the platform never sees more than it allows.
+//! Quotas: however processes reserve sends, the platform never sees more than it allows.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn take(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> Taken {
         .unwrap()
 }
 
-/// Most sends in any span of `per`.
+/// Most sends in any period of `per`.
 fn busiest(sends: &[Timestamp], per: Duration) -> usize {
     let mut sends = sends.to_vec();
     sends.sort_unstable();
@@ -36,7 +36,7 @@ fn busiest(sends: &[Timestamp], per: Duration) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_taken_runs_out_and_comes_back() {
+async fn reserved_sends_run_out_and_become_available_again() {
     let it = fresh().await;
     let per_minute = quota(20, Duration::from_secs(60));
     let Taken::Granted { n, until } = take(&it.store, &per_minute, 100, NOW).await else {
@@ -57,9 +57,9 @@ async fn what_is_taken_runs_out_and_comes_back() {
     ));
 }
 
-/// A machine whose clock was hours ahead has taken sends that no other process could return.
+/// A machine whose clock was hours ahead has reserved sends that no other process could return.
 #[tokio::test]
-async fn a_clock_that_was_hours_ahead_stops_nobody() {
+async fn a_clock_hours_ahead_does_not_block_sends() {
     let it = fresh().await;
     let per_minute = quota(20, Duration::from_secs(60));
     let ahead = NOW.after(Duration::from_hours(8));
@@ -108,7 +108,7 @@ async fn chats_and_quotas_do_not_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_that_take_at_once_stay_within_the_quota() {
+async fn concurrent_processes_stay_within_the_quota() {
     let it = fresh().await;
     let per_minute = quota(40, Duration::from_secs(60));
     let takes = (0..30).map(|_| {
@@ -126,7 +126,7 @@ async fn processes_that_take_at_once_stay_within_the_quota() {
     assert_eq!(taken, 10);
 }
 
-/// Takes and sends with these pauses; each send is late by this part of the granted time.
+/// Reserves and sends with these pauses; each send is late by this part of the granted time.
 async fn sends_stay_within(quota: Quota, steps: Vec<(u64, u32, u32)>) {
     let it = fresh().await;
     let mut now = NOW;
@@ -146,7 +146,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn no_span_sees_more_than_the_quota(
+    fn no_period_has_more_sends_than_the_quota(
         n_sends in 1..40_u32,
         per_ms in 500..60_000_u64,
         steps in proptest::collection::vec((0..4_000_u64, 1..12_u32, 0..100_u32), 1..80),
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn who_takes_alone_gets_what_the_table_would_give(
+    fn a_quota_counted_alone_equals_one_in_the_table(
         n_sends in 1..40_u32,
         per_ms in 500..60_000_u64,
         steps in proptest::collection::vec((0..4_000_u64, 0..2_u32), 1..60),
@@ -194,7 +194,7 @@ async fn steady_stream_gets_most_of_the_quota() {
     assert!((140..=200).contains(&sent), "{sent}");
 }
 
-/// Takes as one who leaves a send to others.
+/// Reserves like a caller that leaves one send to others.
 async fn take_but_one(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> Taken {
     quota::take(store, &integration(), quota, None, n, 1, now)
         .await
@@ -202,7 +202,7 @@ async fn take_but_one(store: &Store, quota: &Quota, n: u32, now: Timestamp) -> T
 }
 
 #[tokio::test]
-async fn last_send_is_left_by_those_who_keep_a_reserve() {
+async fn callers_with_a_reserve_leave_the_last_send() {
     let it = fresh().await;
     let per_minute = quota(20, Duration::from_secs(60));
     let taken = take_but_one(&it.store, &per_minute, 100, NOW).await;
@@ -219,7 +219,7 @@ async fn last_send_is_left_by_those_who_keep_a_reserve() {
 }
 
 #[tokio::test]
-async fn reserve_of_a_small_quota_is_kept_by_waiting_longer() {
+async fn reserve_of_a_small_quota_is_kept_by_a_longer_wait() {
     let it = fresh().await;
     let per_second = quota(2, Duration::from_secs(1));
     let granted = |taken: &Taken| matches!(taken, Taken::Granted { n: 1, .. });

@@ -1,4 +1,4 @@
-//! Replies: of any length, with nothing taken back that was said for good.
+//! Replies: of any length, with final values that stay.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn refused<T: std::fmt::Debug>(outcome: &Result<T, StoreError>) -> bool {
 }
 
 #[tokio::test]
-async fn all_of_it_round_trips() {
+async fn a_reply_round_trips() {
     let it = fresh().await;
     let first = save(&it.store, None, |_| {}).await.unwrap();
     assert_eq!(first.version, 1);
@@ -108,7 +108,7 @@ async fn one_save_wins_per_version() {
 }
 
 #[tokio::test]
-async fn late_growing_text_does_not_replace_the_last() {
+async fn late_growing_text_does_not_replace_the_final_text() {
     let it = fresh().await;
     let first = save(&it.store, None, say(Stage::Growing, "a")).await.unwrap();
     let last = save(&it.store, Some(&first), say(Stage::Final, "abc")).await.unwrap();
@@ -128,7 +128,7 @@ async fn holder_with_an_old_fence_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fetching_is_closed_once() {
+async fn polling_is_closed_once() {
     let it = fresh().await;
     let first = save(&it.store, None, say(Stage::Growing, "a")).await.unwrap();
     let closes = (0..20).map(|n| {
@@ -141,7 +141,7 @@ async fn fetching_is_closed_once() {
 }
 
 #[tokio::test]
-async fn closing_with_nothing_is_closing() {
+async fn polling_can_be_closed_with_empty_progress() {
     let it = fresh().await;
     let first = save(&it.store, None, say(Stage::Growing, "a")).await.unwrap();
     let nothing = Progress::default();
@@ -155,7 +155,7 @@ async fn closing_with_nothing_is_closing() {
 }
 
 #[tokio::test]
-async fn closing_does_not_disturb_the_runner() {
+async fn closing_polling_does_not_conflict_with_the_runner() {
     let it = fresh().await;
     let first = save(&it.store, None, say(Stage::Growing, "a")).await.unwrap();
     let end = Progress::write(&"shown");
@@ -171,7 +171,7 @@ async fn closing_does_not_disturb_the_runner() {
 }
 
 #[tokio::test]
-async fn only_a_reply_can_be_closed() {
+async fn only_an_existing_reply_can_be_closed() {
     let it = fresh().await;
     let (id, end) = (ReplyId::new("tl-1"), Progress::write(&1));
     assert!(refused(&reply::close(&it.store, &id, &end, NOW).await));
@@ -192,9 +192,9 @@ async fn reply_to_show_instead_is_set_once() {
     assert_eq!(load(&it.store).await.same_as, other);
 }
 
-/// A redriven message may come to another conversation, which was taken less often.
+/// A redriven message may be dispatched to another conversation, whose lease was acquired less often.
 #[tokio::test]
-async fn restarted_reply_forgets_its_fence() {
+async fn restarted_reply_resets_its_fencing_token() {
     let it = fresh().await;
     let mut before = reply("r");
     before.fence = 1800;
@@ -212,7 +212,7 @@ async fn restarted_reply_forgets_its_fence() {
 }
 
 #[tokio::test]
-async fn restarted_reply_begins_anew() {
+async fn restarted_reply_starts_from_the_beginning() {
     let it = fresh().await;
     let last = save(&it.store, None, say(Stage::Final, "sorry")).await.unwrap();
     reply::close(&it.store, &last.id, &Progress::write(&1), NOW)
@@ -229,7 +229,7 @@ async fn restarted_reply_begins_anew() {
     assert!(refused(&reply::restart(&it.store, &before, &mut anew, NOW).await));
 }
 
-/// The attribute in which the outcome is kept.
+/// The attribute that stores the outcome.
 async fn kept_outcome(it: &Fresh) -> AttributeValue {
     let call = it.client.get_item().table_name(&it.tables.state);
     let call = call.key("pk", AttributeValue::S("RPL#tl-1".to_owned()));
@@ -250,7 +250,7 @@ fn failed(message: &str) -> Outcome {
 }
 
 #[tokio::test]
-async fn what_a_failed_agent_said_is_sealed() {
+async fn message_of_a_failed_agent_is_sealed() {
     let it = fresh().await;
     let created = save(&it.store, None, |it| it.outcome = Some(failed("you said: hello")))
         .await
@@ -267,7 +267,7 @@ async fn what_a_failed_agent_said_is_sealed() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_version_kept_in_the_clear_is_read() {
+async fn unsealed_failure_message_of_an_earlier_version_is_read() {
     let it = fresh().await;
     save(&it.store, None, |it| it.outcome = Some(failed(""))).await.unwrap();
     let kept = kept_outcome(&it).await;
@@ -334,7 +334,7 @@ async fn growing_text_is_not_written_again() {
     assert_eq!(n_pieces(&it).await, 480_000 / (64 * 1024));
 }
 
-/// Bytes of a reply's own item, roughly: a write costs by them.
+/// Approximate size of a reply's own item: writes are charged by it.
 async fn n_bytes_of_item(it: &Fresh) -> usize {
     let scan = it.client.scan().table_name(&it.tables.state).send().await.unwrap();
     let own = scan.items().iter().find(|item| item["sk"].as_s().unwrap() == "RPL");
@@ -351,7 +351,7 @@ async fn n_bytes_of_item(it: &Fresh) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_shown_of_a_long_final_text_is_recorded_without_it() {
+async fn progress_of_a_long_final_text_is_recorded_without_the_text() {
     let it = fresh().await;
     let text = "0123456789".repeat(300);
     let growing = save(&it.store, None, say(Stage::Growing, &text)).await.unwrap();
@@ -369,7 +369,7 @@ async fn what_is_shown_of_a_long_final_text_is_recorded_without_it() {
 }
 
 #[tokio::test]
-async fn a_final_text_lasts_as_long_as_its_reply() {
+async fn a_final_text_is_kept_as_long_as_its_reply() {
     let it = fresh().await;
     let text = "0123456789".repeat(300);
     let mut before = save(&it.store, None, say(Stage::Final, &text)).await.unwrap();
@@ -386,7 +386,7 @@ async fn a_final_text_lasts_as_long_as_its_reply() {
 }
 
 #[tokio::test]
-async fn whoever_lost_the_race_did_not_change_a_long_text() {
+async fn a_lost_race_does_not_change_a_long_text() {
     let it = fresh().await;
     let long = |letter: &str| letter.repeat(200_000);
     let first = save(&it.store, None, say(Stage::Growing, &long("a"))).await.unwrap();
@@ -400,7 +400,7 @@ async fn whoever_lost_the_race_did_not_change_a_long_text() {
 }
 
 #[tokio::test]
-async fn expired_reply_is_absent_and_can_be_written_anew() {
+async fn expired_reply_is_absent_and_can_be_created_again() {
     let it = fresh().await;
     let first = save(&it.store, None, say(Stage::Final, &"a".repeat(200_000)))
         .await
@@ -417,7 +417,7 @@ async fn expired_reply_is_absent_and_can_be_written_anew() {
 }
 
 #[tokio::test]
-async fn words_can_not_be_read_with_another_key_or_under_another_name() {
+async fn sealed_body_can_not_be_opened_with_another_key_or_for_another_reply() {
     let it = fresh().await;
     let secret = "what was said";
     save(&it.store, None, say(Stage::Final, secret)).await.unwrap();

@@ -18,7 +18,7 @@ use tieline_store::{Store, StoreError, poll_cursor};
 const DELAY: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keys of a test's own: a wrapped key is its index.
+/// Keys of a test: a wrapped key is its index.
 #[derive(Debug, Clone, Default)]
 struct Wrapper {
     keys: Arc<Mutex<Vec<Option<[u8; 32]>>>>,
@@ -64,7 +64,7 @@ async fn open(it: &Fresh, wrapper: &Wrapper, now: Timestamp) -> Store {
     opened.unwrap()
 }
 
-/// The first part of the key of each item that keeps a value of `version`, found by its form and not by what the program knows of it.
+/// The first part of the key of each item with a value of `version`, found by its form and not by what the program knows of it.
 async fn sealed_with(it: &Fresh, version: u8) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for table in [&it.tables.config, &it.tables.state] {
@@ -105,13 +105,13 @@ fn kinds() -> BTreeSet<String> {
     KINDS.iter().map(|kind| (*kind).to_owned()).collect()
 }
 
-/// The version that a store seals with.
+/// The version with which a store seals.
 fn seals_with(store: &Store) -> u8 {
     STANDARD.decode(store.keyring().seal(b"", "")).unwrap()[0]
 }
 
 #[tokio::test]
-async fn everything_is_sealed_again_and_the_old_key_is_destroyed() {
+async fn everything_is_resealed_and_the_old_key_is_destroyed() {
     let it = fresh().await;
     let wrapper = Wrapper::default();
     let store = open(&it, &wrapper, NOW).await;
@@ -121,7 +121,7 @@ async fn everything_is_sealed_again_and_the_old_key_is_destroyed() {
     let begun = rotation::begin(&store, NOW).await.unwrap();
     assert_eq!((versions(&begun), begun.phase), (vec![2, 1], Phase::Announced));
 
-    // Until every process knows the new key it seals nothing, and no second one is made.
+    // Until every process knows the new key it seals nothing, and no second one is created.
     rotation::advance(&store, at(60), PATIENCE).await.unwrap();
     let again = rotation::begin(&store, at(60)).await.unwrap();
     assert_eq!((versions(&again), seals_with(&store)), (vec![2, 1], 1));
@@ -131,7 +131,7 @@ async fn everything_is_sealed_again_and_the_old_key_is_destroyed() {
     store.refresh_keys(sealing).await.unwrap();
     let later = NOW.after(2 * DELAY);
     assert_eq!((seals_with(&store), seals_with(&other)), (2, 1));
-    // A process that hasn't read the keys again since then opens what others seal, and is understood by them.
+    // A process that hasn't read the keys again since then can open what others seal, and vice versa.
     let [new, old] = [&store, &other].map(|store| store.keyring().seal(b"x", "a"));
     assert!(other.keyring().open(&new, "a").is_ok() && store.keyring().open(&old, "a").is_ok());
 
@@ -160,8 +160,8 @@ async fn everything_is_sealed_again_and_the_old_key_is_destroyed() {
 }
 
 #[tokio::test]
-async fn a_key_in_wrong_hands_is_destroyed_as_soon_as_the_tables_do_without_it() {
-    // Told at the beginning, and told after everything was sealed again.
+async fn a_leaked_key_is_destroyed_as_soon_as_the_tables_do_not_need_it() {
+    // Declared at the start, or after everything was resealed.
     for is_told_at_once in [true, false] {
         let it = fresh().await;
         let wrapper = Wrapper::default();
@@ -203,7 +203,7 @@ async fn a_key_in_wrong_hands_is_destroyed_as_soon_as_the_tables_do_without_it()
         let last = rotation::status(&store, end).await.unwrap();
         assert_eq!((versions(&last), last.phase), (vec![2], Phase::Idle));
         check(&open(&it, &wrapper, end).await).await;
-        // The next rotation is not urgent for that.
+        // The next rotation is not urgent because of that.
         let next = rotation::begin(&store, end).await.unwrap();
         let usual = end.after(DELAY).after(RETIRED_AFTER);
         assert_eq!(next.keys.last().unwrap().retired_at, Some(usual));
@@ -211,14 +211,14 @@ async fn a_key_in_wrong_hands_is_destroyed_as_soon_as_the_tables_do_without_it()
 }
 
 #[tokio::test]
-async fn a_rotation_goes_on_wherever_its_process_ended() {
+async fn a_rotation_continues_wherever_its_process_ended() {
     let it = fresh().await;
     let wrapper = Wrapper::default();
     let store = open(&it, &wrapper, NOW).await;
     fill(&store).await;
     rotation::begin(&store, NOW).await.unwrap();
     let later = NOW.after(2 * DELAY);
-    // One page at a time, each by a process that read nothing before, and between them one that is a moment behind.
+    // One page at a time, each by a new process, and between them one that uses older keys.
     let late = open(&it, &wrapper, NOW).await;
     let (mut n_steps, mut is_behind) = (0, false);
     while rotation::status(&store, later).await.unwrap().phase != Phase::Retiring {
@@ -243,7 +243,7 @@ async fn a_rotation_goes_on_wherever_its_process_ended() {
 }
 
 #[tokio::test]
-async fn a_process_that_cannot_read_the_keys_goes_on_for_a_while() {
+async fn a_process_that_cannot_read_the_keys_continues_for_a_while() {
     let it = fresh().await;
     let wrapper = Wrapper::default();
     let store = open(&it, &wrapper, NOW).await;
@@ -259,7 +259,7 @@ async fn a_process_that_cannot_read_the_keys_goes_on_for_a_while() {
 }
 
 #[tokio::test]
-async fn one_of_two_that_begin_at_once_makes_the_key() {
+async fn one_of_two_concurrent_begins_creates_the_key() {
     let it = fresh().await;
     let wrapper = Wrapper::default();
     let stores = [open(&it, &wrapper, NOW).await, open(&it, &wrapper, NOW).await];
@@ -277,7 +277,7 @@ async fn one_of_two_that_begin_at_once_makes_the_key() {
 }
 
 #[tokio::test]
-async fn only_the_program_that_rotates_keys_makes_the_first() {
+async fn only_the_program_that_rotates_keys_creates_the_first() {
     let it = fresh().await;
     let wrapper = Wrapper::default();
     let opener = Arc::new(wrapper.clone());
@@ -292,7 +292,7 @@ async fn only_the_program_that_rotates_keys_makes_the_first() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_given_is_not_rotated() {
+async fn a_configured_key_is_not_rotated() {
     let it = fresh().await;
     rotation::advance(&it.store, NOW, PATIENCE).await.unwrap();
     let refused = rotation::begin(&it.store, NOW).await;

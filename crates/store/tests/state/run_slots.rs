@@ -1,4 +1,4 @@
-//! Slots for runs: never more than the tenant may have, and none lost for good.
+//! Run slots: never more than the tenant's limit, and none lost for good.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::tables::{NOW, fresh, organization, race};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Takes the only slot.
+/// Acquires the only slot.
 async fn take(store: &Store, holder: u64, now: Timestamp) -> Option<RunSlot> {
     run_slots::take(store, &organization(), 1, holder, now, now.after(LEASE))
         .await
@@ -20,7 +20,7 @@ async fn take(store: &Store, holder: u64, now: Timestamp) -> Option<RunSlot> {
 }
 
 #[tokio::test]
-async fn many_at_once_get_as_many_places_as_there_are() {
+async fn concurrent_runs_get_as_many_slots_as_there_are() {
     let it = fresh().await;
     let taken = race((0..40).map(|holder| {
         let store = it.store.clone();
@@ -36,7 +36,7 @@ async fn many_at_once_get_as_many_places_as_there_are() {
 }
 
 #[tokio::test]
-async fn a_place_is_free_again_when_it_is_given_back_or_its_time_has_run_out() {
+async fn a_slot_is_free_again_when_it_is_released_or_has_expired() {
     let it = fresh().await;
     let first = take(&it.store, 1, NOW).await.unwrap();
     assert_eq!(take(&it.store, 2, NOW).await, None);
@@ -56,7 +56,7 @@ async fn a_place_is_free_again_when_it_is_given_back_or_its_time_has_run_out() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_prolonged_stays() {
+async fn a_renewed_slot_stays() {
     let it = fresh().await;
     let first = take(&it.store, 1, NOW).await.unwrap();
     run_slots::prolong(&it.store, &first, NOW.after(LEASE * 2))

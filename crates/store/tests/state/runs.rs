@@ -69,7 +69,7 @@ async fn run_round_trips_and_opening_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn duplicates_are_ignored_and_gaps_wait() {
+async fn duplicates_are_ignored_and_reading_stops_at_gaps() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     assert_eq!(append(&it.store, 1).await, Appended::New);
@@ -86,7 +86,7 @@ async fn duplicates_are_ignored_and_gaps_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_many_posts_of_an_event_is_kept() {
+async fn one_of_many_posts_of_an_event_is_stored() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     let posts = (0..20).map(|_| {
@@ -103,7 +103,7 @@ async fn one_of_many_posts_of_an_event_is_kept() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_after_the_terminal_event_but_what_is_missing_before_it() {
+async fn after_the_terminal_event_only_missing_earlier_events_are_accepted() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     assert_eq!(append(&it.store, 1).await, Appended::New);
@@ -115,7 +115,7 @@ async fn nothing_is_taken_after_the_terminal_event_but_what_is_missing_before_it
 }
 
 #[tokio::test]
-async fn end_under_a_number_that_something_else_has_is_none() {
+async fn a_terminal_event_with_a_used_number_does_not_end_the_run() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     assert_eq!(append(&it.store, 1).await, Appended::New);
@@ -128,7 +128,7 @@ async fn end_under_a_number_that_something_else_has_is_none() {
 }
 
 #[tokio::test]
-async fn closed_run_takes_nothing_and_knows_what_it_had() {
+async fn closed_run_accepts_nothing_and_recognizes_its_events() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     append(&it.store, 1).await;
@@ -140,7 +140,7 @@ async fn closed_run_takes_nothing_and_knows_what_it_had() {
 }
 
 #[tokio::test]
-async fn unknown_and_expired_runs_take_nothing() {
+async fn unknown_and_expired_runs_accept_nothing() {
     let it = fresh().await;
     run::close_run(&it.store, &id()).await.unwrap();
     assert_eq!(head(&it.store).await, None);
@@ -191,7 +191,7 @@ async fn page_ends_after_two_hundred_events() {
 }
 
 #[tokio::test]
-async fn event_far_ahead_of_what_is_missing_is_refused() {
+async fn event_too_far_ahead_of_a_gap_is_refused() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     let too_far = Appended::Refused(Excess::Gap);
@@ -204,7 +204,7 @@ async fn event_far_ahead_of_what_is_missing_is_refused() {
 }
 
 #[tokio::test]
-async fn full_run_takes_nothing_but_its_end() {
+async fn full_run_accepts_only_its_terminal_event() {
     let it = fresh().await;
     let full = RunRecord {
         n_events: MAX_EVENTS - 1,
@@ -212,7 +212,7 @@ async fn full_run_takes_nothing_but_its_end() {
     };
     run::open_run(&it.store, &full).await.unwrap();
     assert_eq!(append(&it.store, 1).await, Appended::New);
-    // What is kept already takes no room.
+    // An event that is stored already uses no capacity.
     assert_eq!(append(&it.store, 1).await, Appended::Duplicate);
     assert_eq!(append(&it.store, 2).await, Appended::Refused(Excess::Events));
     assert_eq!(end(&it.store, 2).await, Appended::New);
@@ -221,7 +221,7 @@ async fn full_run_takes_nothing_but_its_end() {
 }
 
 #[tokio::test]
-async fn run_takes_no_more_bytes_than_an_answer_has() {
+async fn run_accepts_no_more_bytes_than_an_answer_may_have() {
     let it = fresh().await;
     let nearly_full = RunRecord {
         n_bytes: MAX_ANSWER_BYTES as u64 - 10,
@@ -238,7 +238,7 @@ async fn run_takes_no_more_bytes_than_an_answer_has() {
 }
 
 #[tokio::test]
-async fn repetitions_take_no_room() {
+async fn repetitions_use_no_capacity() {
     let it = fresh().await;
     run::open_run(&it.store, &record()).await.unwrap();
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! One item of every kind that keeps sealed values: written, and read again.
+//! One item of every kind with sealed values: written, and read again.
 
 use crate::tables::{self, NOW, at, organization};
 use tieline_core::account::{ConnectionMode, Credentials};
@@ -28,10 +28,10 @@ use tieline_store::{
     Store, conversation, file, idempotency, message, overheard, pairing, poll_cursor, relay_answers, reply, token_cache,
 };
 
-/// Longer than a value that fits in its item.
+/// Longer than a value that fits into its item.
 const LONG: usize = 200_000;
 
-/// The kinds of items that keep sealed values.
+/// The kinds of items with sealed values.
 pub(crate) const KINDS: [&str; 24] = [
     "AGT", "ATK", "AUDIT", "CALL", "CNV", "CUR", "DLQ", "FILE", "GUESS", "HEARD", "SCHED", "IDEM", "INT", "LINK",
     "LOGIN", "MSG", "NOTIFY", "ORG", "PAIR", "PIECE", "RPL", "RUN", "SES", "TRASH",
@@ -337,7 +337,7 @@ async fn check_answers(store: &Store) {
     let id = tables::message("short").id;
     let opened = store.keyring().open(&event("short").await, id.as_str());
     assert_eq!(opened.unwrap().len(), 10);
-    // A long event is kept whole as it was sent, sealed by its sender: the key is retired when its message has expired.
+    // A long event is stored as it was sent, sealed by its sender: the key is retired when its message has expired.
     assert!(event("long").await.len() > LONG);
     let answer = reply::get(store, &tables::reply("one").id, NOW).await.unwrap().unwrap();
     assert_eq!((answer.text.len(), answer.closed), (LONG, Some(Progress::default())));

@@ -1,4 +1,4 @@
-//! What an earlier version wrote must stay readable: these items are not made by the code under test.
+//! Items written by an earlier version must stay readable: these are not made by the code under test.
 
 use std::collections::HashMap;
 
@@ -142,7 +142,7 @@ async fn first_status() {
 }
 
 #[tokio::test]
-async fn later_shape_is_unreadable_and_not_misread() {
+async fn items_of_a_later_version_are_unreadable_and_not_misread() {
     let it = fresh().await;
     put(
         &it,

@@ -1,4 +1,4 @@
-//! Shards of bots: one holder each, and a holder with a heartbeat keeps them.
+//! Leases of shards: one holder each, who keeps them by its heartbeat.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn take(store: &Store, name: &str, now: Timestamp) -> Result<u64, StoreErr
 }
 
 #[tokio::test]
-async fn a_free_shard_goes_to_one_of_many() {
+async fn a_free_shard_is_acquired_by_one_of_many() {
     let it = fresh().await;
     let contenders = (0..20).map(|n| {
         let store = it.store.clone();
@@ -45,19 +45,19 @@ async fn a_shard_is_held_as_long_as_its_holders_heartbeat() {
     let first = take(&it.store, "a", at(0)).await.unwrap();
     assert_eq!(picture(&it.store).await.holder(3, at(9)), Some(&owner("a")));
     assert!(matches!(take(&it.store, "b", at(9)).await, Err(StoreError::Conflict)));
-    // A heartbeat between the look and the taking keeps it.
+    // A heartbeat between the read and the acquisition keeps it.
     leases::beat(&it.store, &owner("a"), at(20), false).await.unwrap();
     assert!(matches!(take(&it.store, "b", at(15)).await, Err(StoreError::Conflict)));
     assert_eq!(picture(&it.store).await.holder(3, at(20)), None);
     let second = take(&it.store, "b", at(20)).await.unwrap();
     assert!(second > first);
-    // The old holder can't give what isn't its own any more.
+    // The old holder can't release what it no longer holds.
     let given = leases::give(&it.store, 3, &owner("a"), first, at(1)).await;
     assert!(matches!(given, Err(StoreError::Conflict)));
 }
 
 #[tokio::test]
-async fn another_life_of_the_node_frees_what_the_last_one_held() {
+async fn another_life_of_the_node_frees_the_shards_of_the_last_one() {
     let it = fresh().await;
     leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
     take(&it.store, "a", at(0)).await.unwrap();
@@ -77,7 +77,7 @@ async fn another_life_of_the_node_frees_what_the_last_one_held() {
 }
 
 #[tokio::test]
-async fn a_given_shard_is_free_and_its_fence_goes_on() {
+async fn a_released_shard_is_free_and_its_fencing_token_keeps_growing() {
     let it = fresh().await;
     leases::join(&it.store, &owner("a"), at(10)).await.unwrap();
     let first = take(&it.store, "a", at(0)).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_given_shard_is_free_and_its_fence_goes_on() {
 }
 
 #[tokio::test]
-async fn who_has_left_or_is_forgotten_holds_nothing() {
+async fn processes_that_left_or_were_deleted_hold_nothing() {
     let it = fresh().await;
     for name in ["a", "b"] {
         leases::join(&it.store, &owner(name), at(10)).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_dead_holders_connection_is_not_shown_as_one() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_given_away_is_shown_for_as_long_as_it_may_linger() {
+async fn a_released_connection_is_shown_for_as_long_as_it_may_linger() {
     let it = fresh().await;
     for name in ["a", "b"] {
         leases::join(&it.store, &owner(name), at(1_000)).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_connection_that_was_given_away_is_shown_for_as_long_as_it_may_linger(
 const CONNECTED: Option<ConnectionState> = Some(ConnectionState::Connected);
 const RETRYING: Option<ConnectionState> = Some(ConnectionState::Retrying);
 
-/// What the holder says of a bot of shard 3.
+/// The status that the holder reports of a bot of shard 3.
 async fn connect(store: &Store, name: &str, fence: u64) {
     let changes = [
         StatusChange::State(ConnectionState::Connected, None),
@@ -168,7 +168,7 @@ async fn shown(store: &Store, now: Timestamp) -> Option<ConnectionState> {
 }
 
 #[tokio::test]
-async fn the_first_answer_of_a_call_stays_until_it_expires() {
+async fn the_first_outcome_of_a_call_stays_until_it_expires() {
     let it = fresh().await;
     let until = at(60);
     let answered = ApiAnswer::Answered {

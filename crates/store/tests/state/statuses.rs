@@ -11,13 +11,13 @@ async fn get(store: &Store) -> Status {
 }
 
 #[tokio::test]
-async fn nothing_is_known_at_first() {
+async fn the_status_is_empty_at_first() {
     let it = fresh().await;
     assert_eq!(get(&it.store).await, Status::default());
 }
 
 #[tokio::test]
-async fn everything_round_trips_and_can_be_taken_back() {
+async fn the_status_round_trips_and_can_be_cleared() {
     let it = fresh().await;
     let error = StatusError {
         at: at(4),
@@ -97,7 +97,7 @@ async fn everything_round_trips_and_can_be_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_processes_change_a_part_each() {
+async fn several_processes_change_parts_of_a_status() {
     let it = fresh().await;
     let changes = [
         StatusChange::LastEventAt(at(1)),

@@ -1,4 +1,4 @@
-//! Fresh tables for one test, and things to put there.
+//! Tables of one test, and fixtures for them.
 
 use std::time::Duration;
 
@@ -184,7 +184,7 @@ pub(crate) fn reply(name: &str) -> ReplyRecord {
     }
 }
 
-/// Runs all at once and gives what came of each.
+/// Runs all concurrently and returns the outcome of each.
 pub(crate) async fn race<F>(contenders: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,

@@ -44,7 +44,7 @@ async fn expired_token_is_absent() {
 }
 
 #[tokio::test]
-async fn only_the_bad_token_is_forgotten() {
+async fn only_the_refused_token_is_evicted() {
     let it = fresh().await;
     let (bad, good) = (token("bad", 100), token("good", 200));
     token_cache::put(&it.store, &integration(), SOURCE, &bad).await.unwrap();
@@ -76,14 +76,14 @@ async fn token_is_sealed() {
 }
 
 #[tokio::test]
-async fn a_token_of_other_credentials_is_absent_and_gives_way() {
+async fn a_token_of_other_credentials_is_absent_and_replaced() {
     let it = fresh().await;
     token_cache::put(&it.store, &integration(), SOURCE, &token("old", 200))
         .await
         .unwrap();
     let found = token_cache::get(&it.store, &integration(), "changed", NOW).await;
     assert_eq!(found.unwrap(), None);
-    // Though it doesn't live as long.
+    // Though it expires earlier.
     token_cache::put(&it.store, &integration(), "changed", &token("new", 100))
         .await
         .unwrap();

@@ -32,7 +32,7 @@ async fn latest(it: &Fresh, session: &str, limit: usize) -> Vec<Turn> {
 }
 
 #[tokio::test]
-async fn latest_turns_come_oldest_first() {
+async fn latest_turns_are_returned_oldest_first() {
     let it = fresh().await;
     for (session, second) in [("a", 3), ("a", 1), ("b", 2), ("a", 2)] {
         put(&it, session, second, &turn(&format!("{session}{second}"))).await;
@@ -44,7 +44,7 @@ async fn latest_turns_come_oldest_first() {
 }
 
 #[tokio::test]
-async fn turn_of_a_run_is_kept_once() {
+async fn turn_of_a_run_is_stored_once() {
     let it = fresh().await;
     put(&it, "a", 1, &turn("first")).await;
     put(&it, "a", 1, &turn("again")).await;
@@ -62,14 +62,14 @@ async fn long_turn_round_trips_and_expires() {
 }
 
 #[tokio::test]
-async fn turns_that_have_too_many_bytes_end_the_window_unread() {
+async fn turns_beyond_the_byte_limit_are_not_read() {
     let it = fresh().await;
     put(&it, "a", 1, &turn("old")).await;
     put(&it, "a", 2, &turn(&"long ".repeat(100_000))).await;
     for second in 3..50 {
         put(&it, "a", second, &turn(&second.to_string())).await;
     }
-    // A reader of the long one finds nothing where its pieces should be.
+    // A reader of the long one finds no pieces.
     let mut pieces = it
         .client
         .scan()
@@ -102,7 +102,7 @@ async fn turns_that_have_too_many_bytes_end_the_window_unread() {
 }
 
 #[tokio::test]
-async fn turn_can_not_be_read_with_another_key() {
+async fn turn_can_not_be_opened_with_another_key() {
     let it = fresh().await;
     put(&it, "a", 0, &turn("secret")).await;
     let other = transcript::latest(&with_other_key(&it), &SessionId::new("a"), 1, usize::MAX, NOW).await;

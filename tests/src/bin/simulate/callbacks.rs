@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::{Outcome, STEP, TEXT, answer, print};
 
-/// Where the client listens.
+/// Callback address of the client.
 fn callback_url() -> anyhow::Result<String> {
     std::env::var("CALLBACK").context("CALLBACK")
 }
@@ -34,7 +34,7 @@ pub(crate) async fn discord_interactions() -> anyhow::Result<Outcome> {
     })
 }
 
-/// The client answers in the answer to the callback, and by a customer-service message. Its first token has ended.
+/// The client answers in the response to the callback, and by a customer-service message. Its first access token has expired.
 pub(crate) async fn wechat_mp() -> anyhow::Result<Outcome> {
     let (platform, person) = (wechat_mp::Platform::start(true).await, Speaker::alone("oPerson"));
     platform.created(&callback_url()?);
@@ -55,7 +55,7 @@ pub(crate) async fn wechat_mp() -> anyhow::Result<Outcome> {
     })
 }
 
-/// The console checks the address, then members speak: one of them can't see the application any more.
+/// The console verifies the address, then members write: one of them is no longer in the application's visible range.
 pub(crate) async fn wecom_app() -> anyhow::Result<Outcome> {
     let (platform, member) = (wecom_app::Platform::start().await, Speaker::alone("lisi"));
     platform.created(&callback_url()?);
@@ -83,7 +83,7 @@ async fn check_address(platform: &wecom_app::Platform) -> anyhow::Result<()> {
             ensure!(text == echo, "the address check got {text:?}");
             return Ok(());
         }
-        ensure!(began.elapsed() < STEP, "the client doesn't listen");
+        ensure!(began.elapsed() < STEP, "the client does not accept connections");
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Platforms to which clients connect, or which they poll.
+//! Platforms to which clients connect, or which clients poll.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) async fn wecom() -> anyhow::Result<Outcome> {
 pub(crate) async fn lark() -> anyhow::Result<Outcome> {
     let (platform, from) = (lark::Platform::start().await, in_group());
     platform.add_app(BOT, SECRET);
-    // A split event too: the client must join it.
+    // A split event, which the client must join.
     platform.misbehave(|faults| faults.parts = 3);
     print(&platform.url());
     platform.connected(BOT, STEP).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn dingtalk() -> anyhow::Result<Outcome> {
     print(&platform.url());
     platform.connected(BOT, STEP).await?;
     print("connected");
-    // Long enough for a ping or two.
+    // Long enough for one or two pings.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let message = platform.text(BOT, &from, TEXT);
     platform.push(BOT, &message)?;
@@ -69,8 +69,8 @@ pub(crate) async fn dingtalk() -> anyhow::Result<Outcome> {
     })
 }
 
-/// A person alone with the bot, then one in a group that has another id since it became a supergroup, then a file. The first message
-/// of the client is limited.
+/// A direct message, then one in a group that has another id since it became a supergroup, then a file. The first message
+/// of the client is rate limited.
 pub(crate) async fn telegram(mode: &str) -> anyhow::Result<Outcome> {
     let platform = telegram::Platform::start().await;
     let token = platform.add_bot(7_012_345_678, "tieline_demo_bot");
@@ -100,7 +100,7 @@ pub(crate) async fn telegram(mode: &str) -> anyhow::Result<Outcome> {
     })
 }
 
-/// A message in a server, then one to the bot alone over a resumed session. One call of the client is limited.
+/// A message in a guild, then a direct one over a resumed session. One call of the client is rate limited.
 pub(crate) async fn discord() -> anyhow::Result<Outcome> {
     const APP: &str = "1390000000000000501";
     let platform = discord::Platform::start().await;
@@ -114,7 +114,7 @@ pub(crate) async fn discord() -> anyhow::Result<Outcome> {
     platform.push_message(APP, &platform.message(APP, &in_server, TEXT, true))?;
     answer(|| platform.bubbles(), &in_server).await?;
     platform.cut(APP);
-    // What is said while nobody is connected comes with the resumed session.
+    // A message that is sent while no client is connected is delivered by the resumed session.
     platform.push_message(APP, &platform.message(APP, &alone, TEXT, true))?;
     answer(|| platform.bubbles(), &alone).await?;
     let (_, begun, resumed) = platform.connections(APP);
@@ -126,7 +126,7 @@ pub(crate) async fn discord() -> anyhow::Result<Outcome> {
     })
 }
 
-/// A login by a code, a text and a picture.
+/// A login by QR code, a text and a picture.
 pub(crate) async fn wechat() -> anyhow::Result<Outcome> {
     let (platform, owner) = (wechat::Platform::start().await, Speaker::alone("o9cq-owner@im.wechat"));
     platform.confirm_codes_of(&owner.user);

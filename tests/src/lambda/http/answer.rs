@@ -1,4 +1,4 @@
-//! The response that a function's answer stands for, payload format 2.0.
+//! Converts a function's answer into an HTTP response, payload format 2.0.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ pub(super) enum Malformed {
     Field(&'static str),
 }
 
-/// Reads an answer.
+/// Parses an answer.
 ///
 /// JSON without a `statusCode` is itself the body of a 200. `multiValueHeaders` is not part of this format and is
 /// ignored: several cookies go into `cookies`, other headers have one value.
@@ -68,7 +68,7 @@ fn headers(answer: &Map<String, Value>) -> Result<HeaderMap, Malformed> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
     for (name, value) in fields(answer, "headers")? {
         let name: HeaderName = name.parse().map_err(|_| Malformed::Field("headers"))?;
-        // Length and framing are the front's own business.
+        // Length and framing are set by the API itself.
         if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
             headers.insert(name, text(value).ok_or(Malformed::Field("headers"))?);
         }
@@ -203,7 +203,10 @@ mod tests {
             json!({ "statusCode": 200, "body": { "a": 1 } }),
             json!({ "statusCode": 200, "body": "not base64!", "isBase64Encoded": true }),
         ] {
-            assert!(response(answer.to_string().as_bytes()).is_err(), "{answer}");
+            assert!(
+                response(answer.to_string().as_bytes()).is_err(),
+                "expected a malformed answer: {answer}"
+            );
         }
         assert_eq!(response(b"").unwrap_err(), Malformed::NotJson);
     }

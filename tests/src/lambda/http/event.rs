@@ -17,7 +17,7 @@ use super::route::{Match, decode};
 
 const API_ID: &str = "tielinetest";
 
-/// The event for a request that `matched` takes.
+/// The event for a request that matches `matched`.
 pub(super) fn event<T>(
     parts: &Parts,
     body: &Bytes,
@@ -58,7 +58,7 @@ pub(super) fn event<T>(
         },
         "isBase64Encoded": false,
     });
-    // What is empty is left out, as API Gateway does.
+    // Empty fields are omitted, as API Gateway does.
     let cookies = cookies(parts);
     if !cookies.is_empty() {
         event["cookies"] = json!(cookies);
@@ -81,7 +81,7 @@ pub(super) fn event<T>(
     event
 }
 
-/// Lower-case names, several values joined by commas, no cookies, and what the front adds of its own.
+/// Lower-case names, several values joined by commas, no cookies, and the headers that API Gateway adds.
 fn headers(parts: &Parts, peer: SocketAddr) -> Map<String, Value> {
     let mut headers = Map::new();
     for name in parts.headers.keys().filter(|name| **name != COOKIE) {
@@ -106,7 +106,7 @@ fn headers(parts: &Parts, peer: SocketAddr) -> Map<String, Value> {
     headers
 }
 
-/// HTTP APIs decode the path, in spite of the name, and cut it at a question mark that appears so.
+/// HTTP APIs decode the path, despite the field's name, and cut it at a decoded question mark.
 fn raw_path(path: &str) -> String {
     let decoded = decode(path);
     decoded.split('?').next().unwrap_or_default().to_owned()
@@ -139,7 +139,7 @@ fn query_parameters(query: &str) -> Map<String, Value> {
 
 /// The body as text, or as base64 where its type doesn't say that it is text.
 ///
-/// The list of types isn't documented. It is what others observed on AWS: a form is base64, and so is JSON under
+/// The list of types isn't documented. It was observed on AWS by others: a form is base64, and so is JSON under
 /// another name (`application/vnd.api+json`) or a body without a type.
 /// See [ministack pull request 766](https://github.com/ministackorg/ministack/pull/766).
 fn encode(body: &Bytes, content_type: &str) -> (String, bool) {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_left_out() {
+    fn empty_fields_are_omitted() {
         let event = made(Request::get("/x/1").body(()).unwrap(), b"", &[]);
         for key in [
             "body",

@@ -54,7 +54,7 @@ pub(super) async fn serve(listener: TcpListener, api: Arc<HttpApi>) {
                 let api = Arc::clone(&api);
                 connections.spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&api), request, peer));
-                    // A client may break its connection at any time.
+                    // A client may close its connection at any time.
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -97,7 +97,7 @@ impl HttpApi {
             .ok_or(Refusal::NotFound)?;
         let event = event::event(parts, &body, peer, &matched, request_id);
         let function = Arc::clone(matched.target);
-        // The invocation goes on when the API stops waiting for it.
+        // The invocation continues when the API stops waiting for it.
         let outcome = timeout(
             self.integration_timeout,
             function.invoke_bytes(Bytes::from(event.to_string())),
@@ -115,7 +115,7 @@ impl HttpApi {
     }
 }
 
-/// An answer that the API gives by itself.
+/// A response that the API returns by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     BadRequest,
@@ -137,7 +137,7 @@ impl Refusal {
                 "Request Header Fields Too Large",
             ),
             Self::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
-            // Too slow and too busy look the same from outside.
+            // A slow and a throttled function look the same from outside.
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         };
         let mut response = Response::new(Full::new(Bytes::from(format!(r#"{{"message":"{message}"}}"#))));
@@ -150,7 +150,7 @@ impl Refusal {
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Refusal> {
-    // Told by its length, a body need not be read to be refused.
+    // A body that is too large by its length is rejected without being read.
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(Refusal::BodyTooLarge);
     }

@@ -1,4 +1,4 @@
-//! Which function answers which request.
+//! The routing of requests to functions.
 //!
 //! See [API Gateway Docs/Create routes for HTTP APIs](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html).
 
@@ -15,14 +15,14 @@ pub(in crate::lambda) struct Routes<T>(Vec<Entry<T>>);
 #[derive(Debug)]
 struct Entry<T> {
     key: String,
-    /// `None` takes every request.
+    /// `None` matches every request.
     pattern: Option<Pattern>,
     target: T,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pattern {
-    // First in the order: a better fit of the path beats a better fit of the method.
+    // Compared first: a better match of the path takes precedence over a better match of the method.
     segments: Vec<Segment>,
     method: MethodPattern,
 }
@@ -41,7 +41,7 @@ enum MethodPattern {
     Any,
 }
 
-/// A route that takes a request.
+/// A route that matches a request.
 #[derive(Debug)]
 pub(in crate::lambda) struct Match<'a, T> {
     pub(in crate::lambda) key: &'a str,
@@ -50,7 +50,7 @@ pub(in crate::lambda) struct Match<'a, T> {
 }
 
 impl<T> Routes<T> {
-    /// A table of route keys and what they lead to.
+    /// A table of route keys and their targets.
     pub(in crate::lambda) fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self> {
         let mut entries = Vec::new();
         for (key, target) in routes {
@@ -111,7 +111,7 @@ impl Pattern {
     }
 }
 
-/// Undoes percent-encoding. What isn't UTF-8 then is replaced.
+/// Percent-decodes a text. Invalid UTF-8 is replaced.
 pub(super) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

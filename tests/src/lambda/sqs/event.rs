@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::outcome::MAX_PAYLOAD_BYTES;
 
-/// What events say about the queue.
+/// The queue's attributes in events.
 #[derive(Clone, Debug)]
 pub(super) struct QueueInfo {
     arn: String,
@@ -35,12 +35,12 @@ pub(super) fn event(queue: &QueueInfo, batch: &[Message]) -> Value {
     json!({ "Records": batch.iter().map(|message| record(queue, message)).collect::<Vec<_>>() })
 }
 
-/// Cuts what was received into batches whose events fit into one invocation, in order.
+/// Splits received messages into batches whose events fit into one invocation, in order.
 pub(super) fn split(queue: &QueueInfo, messages: Vec<Message>) -> Vec<Vec<Message>> {
     let mut batches: Vec<Vec<Message>> = Vec::new();
     let mut room = 0;
     for message in messages {
-        // One more for the comma.
+        // One byte more for the comma.
         let bytes = record(queue, &message).to_string().len() + 1;
         match batches.last_mut() {
             Some(batch) if bytes <= room => {

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// The message groups that invocations have in hand.
+/// The message groups of running invocations.
 ///
 /// A FIFO queue hides a group while one of its messages is in flight, but only until the visibility timeout. If that
-/// ends first, the group's next invocation has to wait here.
+/// expires first, the group's next invocation has to wait here.
 #[derive(Debug, Default)]
 pub(super) struct Groups(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Groups {
-    /// Waits for all of `names`, in the same order for every waiter, so that no two waiters hold what the other needs.
+    /// Waits for all of `names`, in the same order for every waiter, so that no two waiters wait for each other (deadlock).
     pub(super) async fn lock(&self, names: impl Iterator<Item = &str>) -> Vec<OwnedMutexGuard<()>> {
         let mut held = Vec::new();
         for name in names.collect::<BTreeSet<_>>() {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn groups_that_nobody_holds_are_forgotten() {
+    async fn unheld_groups_are_removed() {
         let groups = Groups::default();
         drop(groups.lock(["a"].into_iter()).await);
         let _held = groups.lock(["b"].into_iter()).await;

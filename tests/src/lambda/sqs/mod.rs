@@ -1,4 +1,4 @@
-//! Event source mappings: a queue's messages become invocations, and what was handled is deleted.
+//! Event source mappings: a queue's messages become invocations, and handled messages are deleted.
 //!
 //! See [Lambda Docs/Using Lambda with Amazon SQS](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html).
 
@@ -25,13 +25,13 @@ use groups::Groups;
 use verdict::Verdict;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// Pause after a receive call that failed, so that an absent queue doesn't cost a core.
+/// Pause after a failed receive call, so that a missing queue doesn't use up a core.
 const POLL_AGAIN: Duration = Duration::from_millis(100);
-/// First and longest pause before a throttled batch is tried again.
+/// Minimum and maximum pause before a throttled batch is retried.
 const THROTTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 const DELETE_ATTEMPTS: usize = 3;
 
-/// A mapping at work.
+/// A running mapping.
 #[derive(Debug)]
 pub(super) struct Mapping {
     config: MappingConfig,
@@ -93,7 +93,7 @@ impl Mapping {
     pub(super) async fn poll(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let turn = async {
-                // The slot first: a message that is received starts to age, and then it should have no wait before it.
+                // The slot first: a received message's visibility timeout is running, so it should not wait for a slot.
                 let slot = Arc::clone(&self.slots).acquire_owned().await;
                 (slot, self.receive().await)
             };
@@ -115,7 +115,7 @@ impl Mapping {
         }
     }
 
-    /// Waits until no batch is under way, at most for `grace`. Polling must have been stopped.
+    /// Waits until no batch is being processed, at most for `grace`. Polling must have been stopped.
     pub(super) async fn drain(&self, grace: Duration) {
         let all = u32::try_from(self.n_slots).unwrap_or(u32::MAX);
         drop(timeout(grace, self.slots.acquire_many(all)).await);
@@ -133,11 +133,11 @@ impl Mapping {
 
     async fn handle(self: Arc<Self>, messages: Vec<Message>, slot: OwnedSemaphorePermit) {
         let give_up = Instant::now() + self.visibility_timeout;
-        // Held until what was handled is deleted: only then may the next message of the group be seen.
+        // Held until the handled messages are deleted: only then may the group's next message be processed.
         let _groups = self.groups.lock(messages.iter().filter_map(event::group)).await;
         for batch in event::split(&self.queue, messages) {
             let succeeded = self.invoke(&batch, give_up).await;
-            // A later part of the same poll would overtake what failed.
+            // A later part of the same batch would overtake what failed.
             if !succeeded && self.queue.is_fifo() {
                 break;
             }
@@ -145,7 +145,7 @@ impl Mapping {
         drop(slot);
     }
 
-    /// Invokes the function with one batch and deletes what it handled. Says whether that was all.
+    /// Invokes the function with one batch and deletes what it handled. Returns whether that was all.
     async fn invoke(&self, batch: &[Message], give_up: Instant) -> bool {
         let payload = Bytes::from(event::event(&self.queue, batch).to_string());
         self.function.count(|stats| {
@@ -180,7 +180,7 @@ impl Mapping {
         }
     }
 
-    /// The outcome of an invocation that is tried again while the function refuses and the messages stay hidden.
+    /// The outcome of an invocation that is retried while the function is throttled and the messages are invisible.
     async fn outcome(&self, payload: Bytes, give_up: Instant) -> Outcome {
         let (mut pause, longest) = THROTTLE_PAUSE;
         loop {
@@ -193,7 +193,7 @@ impl Mapping {
         }
     }
 
-    /// Deletes messages that were handled. What can't be deleted comes again, and is counted.
+    /// Deletes handled messages. A message that can't be deleted is received again, and is counted.
     async fn delete<'a>(&self, messages: impl Iterator<Item = &'a Message>) {
         let mut open: HashMap<String, String> = messages
             .filter_map(|message| Some((event::id(message).to_owned(), message.receipt_handle.clone()?)))
@@ -259,7 +259,7 @@ impl Mapping {
 
 struct DeleteFailure {
     why: String,
-    /// Trying again would fail again, as with a receipt that ran out.
+    /// A retry would fail again, as with an expired receipt.
     is_final: bool,
 }
 

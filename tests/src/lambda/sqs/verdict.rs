@@ -1,4 +1,4 @@
-//! What a function says about its batch.
+//! A function's report on its batch.
 //!
 //! See [Lambda Docs/Implementing partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::event::id;
 
-/// What becomes of a batch.
+/// The consequence for a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// All messages are deleted.
@@ -20,8 +20,8 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// Reads an answer as a mapping with `ReportBatchItemFailures` does: an answer without a list of failures is a success,
-/// and a list with a single fault in it is a failure of everything.
+/// Parses an answer as a mapping with `ReportBatchItemFailures` does: an answer without a list of failures is a success,
+/// and a list with a single invalid entry is a failure of everything.
 pub(super) fn read(answer: &[u8], batch: &[Message]) -> Verdict {
     let failures = match serde_json::from_slice::<Value>(answer) {
         Ok(Value::Null) => return Verdict::Handled,
@@ -91,7 +91,10 @@ mod tests {
             "null",
         ] {
             let answer = format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"m1"}},{item}]}}"#);
-            assert!(matches!(verdict(&answer), Verdict::Failed(_)), "{answer}");
+            assert!(
+                matches!(verdict(&answer), Verdict::Failed(_)),
+                "expected a failed batch for {answer}"
+            );
         }
     }
 
@@ -106,7 +109,10 @@ mod tests {
             r#"{"batchItemFailures":{}}"#,
             r#"{"batchItemFailures":"m1"}"#,
         ] {
-            assert!(matches!(verdict(answer), Verdict::Failed(_)), "{answer}");
+            assert!(
+                matches!(verdict(answer), Verdict::Failed(_)),
+                "expected a failed batch for {answer}"
+            );
         }
     }
 }

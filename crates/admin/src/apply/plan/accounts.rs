@@ -1,4 +1,4 @@
-//! One bot account is in one integration.
+//! Checks that each bot account belongs to one integration.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::apply::mistakes::Mistakes;
 use crate::apply::positions::join;
 use crate::problem::Problem;
 
-/// Notes each integration of the file whose bot account another integration has, in the file or outside of it.
+/// Notes each integration of the file whose bot account belongs to another integration, in the file or outside it.
 pub(super) async fn check(planner: &Planner<'_>, mistakes: &mut Mistakes<'_>) -> Result<(), Problem> {
     let store = &planner.state.world.store;
     let mut claimed: BTreeMap<(&str, &str), &str> = BTreeMap::new();
@@ -47,7 +47,7 @@ fn refuse(field: &str, other: &str, mistakes: &mut Mistakes<'_>) {
 }
 
 impl Planner<'_> {
-    /// The name of the integration that has a bot account, unless the file gives it another.
+    /// The name of the integration that owns a bot account, unless the file gives that integration another account.
     fn keeper(&self, holder: &tieline_core::ids::IntegrationId, key: &str) -> Option<&str> {
         let (name, planned) = self.integrations.iter().find(|(_, planned)| planned.id == *holder)?;
         let is_in_file = self.wanted.entry.integrations.iter().any(|entry| entry.name == *name);

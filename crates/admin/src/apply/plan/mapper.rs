@@ -1,4 +1,4 @@
-//! The mapper that an organization shall have.
+//! Plans the change of an organization's mapper.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,14 +12,14 @@ use crate::{body, mapper};
 
 const FIELD: &str = "mapper";
 
-/// The part of a file's organization that is about its mapper.
+/// The part of an organization entry that describes its mapper.
 #[derive(Deserialize)]
 struct Section {
     mapper: Option<mapper::MapperPatch>,
 }
 
 impl Planner<'_> {
-    /// A file that says nothing of it leaves it; null removes it.
+    /// A file that doesn't mention the mapper leaves it unchanged; null removes it.
     pub(super) fn mapper(&mut self, mistakes: &mut Mistakes<'_>) {
         let Some(entry) = &self.wanted.entry.mapper else {
             return;

@@ -1,4 +1,4 @@
-//! Notification settings of a file.
+//! Plans the change of notification settings.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::body;
 use crate::notify::form::{self, NotifyForm};
 
 impl Planner<'_> {
-    /// After the integrations: a chat may name one that the file creates.
+    /// Runs after the integrations: a chat may refer to one that the file creates.
     pub(super) fn notify(&mut self, mistakes: &mut Mistakes<'_>) {
         let Some(entry) = &self.wanted.entry.notify else {
             return;

@@ -1,4 +1,4 @@
-//! Deletes what a file doesn't name.
+//! Plans the deletion of resources that a file doesn't name.
 
 use super::{Planner, Write};
 use crate::apply::change::{Change, Kind};
@@ -6,8 +6,8 @@ use crate::integrations::impact;
 use crate::problem::Problem;
 
 impl Planner<'_> {
-    /// Triggers first, for integrations and agents can't go while a trigger in force names them. Integrations last, for one that is
-    /// restored when a later write is refused has lost its status and its poll cursor.
+    /// Triggers are deleted first, because integrations and agents can't be deleted while an enabled trigger refers to them. Integrations
+    /// are deleted last: when a later write is rejected and an integration restored, it has lost its status and its poll cursor.
     pub(super) async fn prune(&mut self) -> Result<(), Problem> {
         self.prune_triggers();
         self.prune_agents().await?;

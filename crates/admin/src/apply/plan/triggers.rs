@@ -1,4 +1,4 @@
-//! Which agent shall answer for which bot.
+//! Plans the triggers: which agent answers for which bot.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::triggers::{self, platform_fit};
 
 impl<'a> Planner<'a> {
-    /// All triggers: those that are switched off first, so that they make room for others.
+    /// Plans all triggers: disabling ones first, so that others can take over their bots.
     pub(super) fn triggers(&mut self, mistakes: &mut Mistakes<'_>) {
         let mut found: Vec<(&TriggerEntry, Option<&TriggerRecord>)> = Vec::new();
         for wanted in &self.wanted.entry.triggers {
@@ -35,7 +35,7 @@ impl<'a> Planner<'a> {
         found.sort_by_key(|(wanted, _)| wanted.is_enabled());
         for (wanted, exact) in found {
             let in_force = exact.filter(|exact| exact.trigger.enabled);
-            // One that is switched off gives way to a rival in force: a bot can't have both, and the file's agent is to answer.
+            // A disabled trigger gives way to an enabled rival: a bot can't have both, and the file's agent is to answer.
             let current = in_force.or_else(|| self.rival(wanted, &taken)).or(exact);
             taken.extend(current.map(|current| current.trigger.id.to_string()));
             match current {
@@ -45,12 +45,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether both names lead somewhere.
+    /// Whether both names refer to existing resources; notes those that don't.
     fn names_resolve(&self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) -> bool {
         let entry = self.wanted.entry;
         let mut resolve = true;
         let integrations = self.integrations.keys().map(String::as_str);
-        // What is wrong with it is said there.
+        // Integrations of the file count as known even if they are invalid: their mistakes are reported at their own entries.
         let integrations: BTreeSet<&str> = integrations
             .chain(entry.integrations.iter().map(|it| &*it.name))
             .collect();
@@ -78,7 +78,7 @@ impl<'a> Planner<'a> {
         resolve && self.integrations.contains_key(&wanted.integration)
     }
 
-    /// The fields as the API has them: with ids in place of names.
+    /// The fields in the API's shape: ids instead of names.
     fn with_ids(&self, wanted: &TriggerEntry, mut fields: Map<String, Value>) -> Map<String, Value> {
         fields.extend(self.ids(wanted));
         let routes = fields.get_mut("routes").and_then(Value::as_array_mut);
@@ -92,13 +92,13 @@ impl<'a> Planner<'a> {
         fields
     }
 
-    /// The name of an agent as it will be.
+    /// The name of an agent after the change.
     fn name_of(&self, id: &AgentId) -> Option<String> {
         let mut agents = self.agents.iter();
         agents.find(|(_, known)| *known == id).map(|(name, _)| name.clone())
     }
 
-    /// The trigger between these two; of several, the one in force.
+    /// The trigger between this integration and this agent; if there are several, the enabled one.
     fn exact(&self, wanted: &TriggerEntry) -> Option<&'a TriggerRecord> {
         let integration = &self.integrations.get(&wanted.integration)?.id;
         let agent = self.agents.get(&wanted.agent)?;
@@ -107,7 +107,7 @@ impl<'a> Planner<'a> {
         found.max_by_key(|it| it.trigger.enabled)
     }
 
-    /// The trigger that binds the integration to another agent, and that no other line of the file is about.
+    /// The enabled trigger that binds the integration to another agent and that no other entry of the file refers to.
     fn rival(&self, wanted: &TriggerEntry, taken: &BTreeSet<String>) -> Option<&'a TriggerRecord> {
         if !wanted.is_enabled() {
             return None;
@@ -149,14 +149,14 @@ impl<'a> Planner<'a> {
         let entry = &wanted.entry;
         let before = &current.trigger;
         let mut patch = entry.fields.clone();
-        // What a file doesn't say stays, but for this: the file was checked as if on were said.
+        // Absent fields keep their values, except `enabled`: the file was checked as if it said true.
         if wanted.is_on_unsaid() {
             patch.insert("enabled".to_owned(), true.into());
         }
         let read = |fields: Map<String, Value>| {
             let patch = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
             let after = triggers::read_patch(before.clone(), &patch)?;
-            // What was saved before there was a limit doesn't stand in the way of other changes.
+            // A value that was saved before the limit existed must not block other changes.
             if before.settings.welcome != after.settings.welcome {
                 self.fits(wanted, &after)?;
             }
@@ -190,7 +190,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What the routes of a trigger say their agent is, if that is a text.
+/// The agents that the routes of a trigger name, with the position of each route; `None` if the value isn't a string.
 pub(super) fn route_agents(fields: &Map<String, Value>) -> impl Iterator<Item = (usize, Option<&str>)> {
     let routes = fields.get("routes").and_then(Value::as_array);
     let agents = routes.into_iter().flatten().enumerate();

@@ -61,7 +61,7 @@ function one(shell, state) {
       ${shell.app.mayWrite && state.others.length > 0 ? existing(shell, state) : nothing}</section>`}`;
 }
 
-/** Binds a bot that there is to this agent, and takes it from the one that it has. */
+/** Binds an existing bot to this agent, and takes it over from its current one. */
 const existing = (shell, state) => html`
   <form id="bind-bot" class="bar" @submit=${(event) => {
     event.preventDefault();

@@ -195,7 +195,7 @@ function routeLine({ agent, chats, users, firstWord }, agents) {
   return [agents.find((one) => one.id === agent)?.name ?? agent, ...conditions.filter(Boolean)].join(" | ");
 }
 
-/** The route of such a line; the API says what is wrong with it. */
+/** Parses such a line into a route; the API reports what is wrong with it. */
 function readRoute(line, agents) {
   const [name, ...conditions] = line.split("|").map((part) => part.trim());
   const route = { agent: agents.find((one) => one.name === name)?.id ?? name };
@@ -207,7 +207,7 @@ function readRoute(line, agents) {
   return route;
 }
 
-/** None, if both ends are empty; the API says what is wrong with half of them. */
+/** Quiet hours; none if both ends are empty. The API reports the error if only one is set. */
 function quietHours({ quietFrom, quietTo, quietOffset }) {
   if (quietFrom.value === "" && quietTo.value === "") return null;
   return { from: quietFrom.value, to: quietTo.value, utcOffset: quietOffset.value.trim() };

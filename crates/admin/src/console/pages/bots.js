@@ -1,4 +1,4 @@
-// Bots: the list of integrations with state, agent and failures; one request a refresh, however many there are.
+// Bots: the list of integrations with state, agent and failures; one request per refresh, however many bots there are.
 
 import { deletedList } from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";

@@ -51,7 +51,7 @@ function find(shell, state, event) {
   return shell.reload();
 }
 
-/** Tries again what has failed since a time. Agents are asked again, so it is confirmed first. */
+/** Redrives the messages that failed since a time. Agents are called again, so it must be confirmed first. */
 async function redriveSince(shell, state, event) {
   event.preventDefault();
   const hours = Number(event.target.elements.hours.value);

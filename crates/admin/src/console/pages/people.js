@@ -1,4 +1,4 @@
-// People: everyone who has written to a bot, the known person each is linked to, and forgetting one.
+// People: everyone who has written to a bot, the known person each is linked to, and erasing one.
 
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";

@@ -1,4 +1,4 @@
-// Playground: talk to an agent through a chat page of its own; the conversation survives a reload.
+// Playground: talks to an agent through a chat page of its own; the conversation survives a reload.
 
 import { ApiError } from "/console/api.js";
 import { ask } from "/console/chat.js";
@@ -6,12 +6,12 @@ import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine } from "/console/view.js";
 
-/** What was said, by agent, for as long as the tab lives. */
+/** The conversations by agent, for as long as the tab is open. */
 const KEY = "tieline.playground";
 const MOST = 200;
 let aborting = new AbortController();
 
-/** Ends every answer that is being written: the session is over. */
+/** Stops waiting for every answer in progress: the session has ended. */
 export function leave() {
   aborting.abort();
   aborting = new AbortController();
@@ -51,7 +51,7 @@ export function view(shell, state) {
       }}>
         <label for="message" class="hidden">${text("message")}</label>
         <textarea id="message" rows="2" placeholder=${text("messageHint")} required @keydown=${(event) => {
-          // This Enter picks a word in an input method and doesn't send. Safari reports it by the code only (229).
+          // IME composition: this Enter picks a word and must not send. Safari only reports it as key code 229.
           const picks = event.isComposing || event.keyCode === 229;
           if (event.key !== "Enter" || event.shiftKey || picks) return;
           event.preventDefault();
@@ -77,7 +77,7 @@ function send(shell, state) {
   return talk(shell, state, words);
 }
 
-/** Stops every answer that is being written, each at its own agent. */
+/** Stops every answer in progress, each at its own agent. */
 function stop(shell, state) {
   const pages = new Set(said(shell).filter((one) => one.busy).map((one) => one.page));
   for (const page of pages) talk(shell, state, "/stop", page);
@@ -98,7 +98,7 @@ async function talk(shell, state, words, page = null) {
     }, signal);
   } catch (error) {
     if (signal.aborted) return;
-    // The webhook answers every unproved request alike, so a 401 here need not be the token.
+    // The webhook gives every unauthenticated request the same answer, so a 401 here need not mean a wrong token.
     const known = error instanceof ApiError ? { 401: "mayNotWrite", 404: "gone" }[error.status] : undefined;
     Object.assign(answer, { failed: true, text: known ? text(known) : shell.explain(error) });
   } finally {
@@ -107,7 +107,7 @@ async function talk(shell, state, words, page = null) {
   }
 }
 
-/** The agent's chat page; one is made at the first message if there is none. */
+/** The agent's chat page; created at the first message if there is none. */
 async function chatPage(shell, agent) {
   if (agent.chatPage) return agent.chatPage;
   const made = await shell.post("/integrations", { name: text("chatPageOf", agent.name), platform: "web", connectionMode: "webhook", credentials: {}, language: document.documentElement.lang });

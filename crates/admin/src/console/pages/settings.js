@@ -6,7 +6,7 @@ import { text } from "/console/texts.js";
 import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
 export async function load(shell, state) {
-  // It doesn't change while the page is open.
+  // The version doesn't change while the page is open.
   const about = state.version ? { info: state } : call("GET", "/api/openapi.json");
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
   const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200"), shell.get("/mapper")]);
@@ -49,7 +49,7 @@ const tokens = (shell, state) => html`
     </form>`}
   </section>`;
 
-/** The end of a day in this browser's time, or nothing. */
+/** The end of a day in this browser's time zone, or nothing. */
 const expiry = (day) => (day ? { expiresAt: new Date(`${day}T23:59:59`).toISOString() } : {});
 
 const auditLog = (shell, state) => html`
@@ -60,14 +60,14 @@ const auditLog = (shell, state) => html`
         ${entry.before || entry.after ? html`<details><summary>${text("changes")}</summary><pre>${changes(entry)}</pre></details>` : nothing}</li>`)}</ul>`}
   </section>`;
 
-/** Before and after, one line each. */
+/** The changed fields, before and after, one line each. */
 const changes = ({ before, after }) => [["-", before], ["+", after]].filter(([, state]) => state).map(([sign, state]) => `${sign} ${JSON.stringify(state)}`).join("\n");
 
 async function revoke(shell, token) {
   if (await shell.confirm(text("revokeTitle", token.name), text("revokeBody"), text("revoke"))) await shell.act(() => shell.send("DELETE", `/tokens/${encodeURIComponent(token.id)}`));
 }
 
-/** Where operators are told of incidents: a webhook, or a chat of one of the bots. */
+/** Notification settings: a webhook, or a chat of one of the bots. */
 const notifications = (shell, state) => {
   const { notify, bots } = state;
   const way = state.way ?? (notify.chat ? "chat" : "webhook");
@@ -99,7 +99,7 @@ const notifications = (shell, state) => {
   </section>`;
 };
 
-/** The endpoint that says which known persons people are. */
+/** The mapper: an endpoint that resolves platform accounts to known persons. */
 const mapper = (shell, { mapper: set }) => html`
   <section class="card" aria-labelledby="mapper-title"><h3 id="mapper-title">${text("mapper")}</h3>
     <p>${text("mapperHelp")}</p>

@@ -1,4 +1,4 @@
-//! What the facts mean. Each question has an answer of its own, and a next step if the answer is bad.
+//! Evaluates the facts: one finding per check, each with a next step if the result is bad.
 
 mod messages;
 mod reachability;
@@ -21,7 +21,7 @@ use crate::integrations::effective_status::Condition;
 use crate::integrations::remedy::{Action, Remedy};
 use crate::texts::Text;
 
-/// What is known of an integration.
+/// What is known about an integration.
 pub(super) struct Facts {
     pub(super) now: Timestamp,
     pub(super) platform: String,
@@ -30,19 +30,19 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
-    /// Whether a platform anywhere can call our own address.
+    /// Whether our own address is public, so that any platform can call it.
     pub(super) is_public: bool,
     /// Whether the platform accepts the credentials. `None`: not asked.
     pub(super) credentials: Option<Credentials>,
-    /// The secret credential fields, in the platform's words, separated by commas.
+    /// The secret credential fields, in the platform's terms, separated by commas.
     pub(super) credential_fields: String,
-    /// The address to which the platform delivers, empty if there is none. `None`: it can't be told.
+    /// The address to which the platform delivers, empty if none is set. `None`: unknown.
     pub(super) delivers_to: Option<String>,
-    /// The permissions that the platform says the bot doesn't have.
+    /// The permissions that the platform reports as missing.
     pub(super) missing_permissions: Vec<&'static str>,
-    /// What the platform keeps from the bot, unless messages show the contrary.
+    /// What the platform withholds from the bot, unless received messages prove the contrary.
     pub(super) withheld: Option<Withheld>,
-    /// The platform's addresses and what came of calling them. Empty: not called.
+    /// The platform's addresses and the results of calling them. Empty: not called.
     pub(super) hosts: Vec<Host>,
     /// The enabled trigger.
     pub(super) bound: Option<String>,
@@ -50,25 +50,25 @@ pub(super) struct Facts {
     /// An enabled trigger of another integration of the same platform.
     pub(super) elsewhere: Option<Elsewhere>,
     pub(super) access: Option<Access>,
-    /// The trigger's own, and those of its routes. Empty: there is none to be asked.
+    /// The trigger's own agent, and those of its routes. Empty: there are none to test.
     pub(super) agents: Vec<AgentAnswer>,
-    /// Who holds its connection. `None`: it needs none.
+    /// The holder of its connection. `None`: it needs no connection.
     pub(super) relay: Option<RelayHeld>,
     pub(super) condition: Condition,
     pub(super) reported: Status,
-    /// The newest messages, the newest first.
+    /// The newest messages, newest first.
     pub(super) messages: Vec<MessageRecord>,
-    /// Conversations in which an answer is being written, of those in which a message waits.
+    /// Of the conversations with waiting messages, those with a run in progress.
     pub(super) running: HashSet<ConversationId>,
-    /// What came of asking the organization's mapper. `None`: it has none.
+    /// Result of calling the organization's mapper. `None`: it has none.
     pub(super) mapper: Option<Result<(), String>>,
-    /// The organization's limit of concurrent runs, if all of them are taken.
+    /// The organization's limit of concurrent runs, if all of them are in use.
     pub(super) runs_used_up: Option<u32>,
-    /// The newest warnings and errors, the newest first.
+    /// The newest warnings and errors, newest first.
     pub(super) log: Vec<LogEntry>,
 }
 
-/// What the platform says of the credentials.
+/// The platform's verdict on the credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Credentials {
     Accepted,
@@ -79,7 +79,7 @@ pub(super) enum Credentials {
     Unavailable {
         code: String,
     },
-    /// The platform has no way to be asked.
+    /// The platform has no API to check them.
     Untold,
 }
 
@@ -89,17 +89,17 @@ pub(super) struct Host {
     /// The field of `endpoints`.
     pub(super) field: &'static str,
     pub(super) host: String,
-    /// Why it can't be reached. `None`: it answers.
+    /// Why it can't be reached. `None`: it is reachable.
     pub(super) failure: Option<Text>,
 }
 
-/// A trigger that is bound to something else.
+/// An enabled trigger of another integration.
 pub(super) struct Elsewhere {
     pub(super) trigger: String,
     pub(super) integration: String,
 }
 
-/// What an agent answered to a sign of life.
+/// Result of testing an agent.
 #[derive(Debug, Clone)]
 pub(super) struct AgentAnswer {
     pub(super) id: String,
@@ -114,39 +114,39 @@ pub(super) struct AgentAnswer {
     pub(super) failure: Option<(String, String)>,
 }
 
-/// Who holds an integration's connection.
+/// The relay process that holds an integration's connection.
 pub(super) struct RelayHeld {
-    /// Relay processes with a running heartbeat.
+    /// Relay processes with a valid heartbeat lease.
     pub(super) n_alive: usize,
-    /// The living process that has the integration's shard.
+    /// The live process that holds the integration's shard.
     pub(super) holder: Option<String>,
-    /// How long its heartbeat still counts.
+    /// Remaining time of its heartbeat lease.
     pub(super) lease_left: Option<Duration>,
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {
     /// As it should be.
     Ok,
-    /// It works, and is worth attention.
+    /// It works, but needs attention.
     Warning,
-    /// It has to be mended.
+    /// It must be fixed.
     Failed,
-    /// It could not be found out.
+    /// The result is unknown.
     Unknown,
 }
 
-/// One question and its answer.
+/// One check and its result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) name: &'static str,
     pub(super) level: Level,
     pub(super) detail: Text,
-    /// What to do. `None`: nothing.
+    /// The next step. `None`: nothing to do.
     pub(super) next: Option<Text>,
-    /// What carries it out.
+    /// The action that carries it out.
     pub(super) remedy: Option<Remedy>,
 }
 
@@ -187,7 +187,7 @@ fn unknown(name: &'static str, detail: Text, next: Text, action: Action) -> Find
     }
 }
 
-/// All questions with their answers, those first without which the later ones can't be good.
+/// All checks, prerequisites before the checks that depend on them.
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![
         setup::started(facts),
@@ -228,7 +228,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The checks that can't be good while an earlier one is bad.
+/// The checks whose failure explains a failure of this one.
 fn causes_of(name: &str) -> &'static [&'static str] {
     const SETUP: &[&str] = &["started", "settings", "trigger_present", "trigger_enabled"];
     const ROAD: &[&str] = &[
@@ -294,8 +294,8 @@ fn causes_of(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What only follows from a failure is reported as such: one cause, one failure. A failure follows from earlier ones only, so that no two
-/// follow from each other.
+/// Marks findings that only follow from another failure: one cause, one failure. A failure follows from earlier ones only, so no two follow
+/// from each other.
 fn lead_back(findings: &mut [Finding]) {
     let failed: Vec<(usize, &'static str)> = findings
         .iter()
@@ -321,7 +321,7 @@ fn lead_back(findings: &mut [Finding]) {
     }
 }
 
-/// The first thing to fix: a failure, else a warning that asks for something, else what could not be found out.
+/// The first thing to fix: a failure, else a warning with a next step, else a check with an unknown result.
 pub(super) fn cause(findings: &[Finding]) -> Option<&Finding> {
     let first = |level| {
         let mut of_level = findings.iter().filter(move |finding| finding.level == level);

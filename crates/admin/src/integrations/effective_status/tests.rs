@@ -9,7 +9,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-/// A started, bound integration of which processes reported this.
+/// A started, bound integration with this reported status.
 pub(in crate::integrations) fn facts(mode: ConnectionMode, reported: &Status) -> Facts<'_> {
     Facts {
         mode,
@@ -62,7 +62,7 @@ use ConnectionMode::{LongConnection, Webhook};
 use ConnectionState::{Connected, Connecting, Disabled, Disconnected, NeedsLogin, Retrying};
 
 #[test]
-fn what_is_configured_comes_first() {
+fn configuration_takes_precedence_over_reports() {
     let up = reported(Connected, None);
     for mode in [LongConnection, Webhook] {
         check(
@@ -94,7 +94,7 @@ fn what_is_configured_comes_first() {
 }
 
 #[test]
-fn bot_that_is_up_and_whose_answers_fail_is_degraded() {
+fn connected_bot_with_failing_answers_is_degraded() {
     let failed = |at_secs, is_agents| FailedAnswer {
         message: MessageId::new("msg_1"),
         at: at(at_secs),
@@ -111,7 +111,7 @@ fn bot_that_is_up_and_whose_answers_fail_is_degraded() {
         Some("http_500: out of memory"),
     );
     assert_eq!(condition.connected_at, Some(at(5)));
-    // Given another chance, or too long ago.
+    // The agent was changed since, or the failure is too old.
     let changed = Facts {
         agent_changed_at: Some(at(51)),
         ..facts(LongConnection, &up)
@@ -130,7 +130,7 @@ fn bot_that_is_up_and_whose_answers_fail_is_degraded() {
         Some("delivery_failed"),
         Some("http_500"),
     );
-    // A connection that is down is the graver trouble.
+    // A connection that is down is graver.
     let mut down = reported(Retrying, None);
     down.failed_answer = Some(failed(50, true));
     check(&facts(LongConnection, &down), Retrying, None, Some("by itself"));
@@ -177,7 +177,7 @@ fn long_connection_is_as_its_holder_reports() {
 }
 
 #[test]
-fn old_reports_do_not_outlive_what_they_were_about() {
+fn outdated_reports_are_ignored() {
     let of_a_webhook = Status {
         state: Some(Connected),
         ..Status::default()
@@ -194,7 +194,7 @@ fn old_reports_do_not_outlive_what_they_were_about() {
 }
 
 #[test]
-fn who_never_logged_in_must() {
+fn account_that_never_logged_in_needs_login() {
     let nothing = Status::default();
     check(
         &Facts {
@@ -208,7 +208,7 @@ fn who_never_logged_in_must() {
 }
 
 #[test]
-fn webhook_is_connected_once_a_request_was_proved() {
+fn webhook_is_connected_once_a_request_was_authenticated() {
     let mut status = Status::default();
     check(
         &facts(Webhook, &status),
@@ -247,7 +247,7 @@ fn webhook_is_connected_once_a_request_was_proved() {
     );
 }
 
-/// The platform has refused the credentials at 9.
+/// Credentials that the platform refused at second 9.
 fn refused() -> Status {
     Status {
         verified_at: Some(at(8)),
@@ -261,7 +261,7 @@ fn refused() -> Status {
 }
 
 #[test]
-fn refused_credentials_count_until_a_reply_is_taken() {
+fn refused_credentials_count_until_a_reply_is_accepted() {
     let mut status = refused();
     check(
         &facts(Webhook, &status),
@@ -289,15 +289,15 @@ fn refused_credentials_count_until_they_are_changed() {
     };
     let refused = Some("config_invalid");
     check(&changed(LongConnection, at(9)), Disconnected, refused, Some("10014"));
-    // The clock that saw the refusal may be behind the one that saw the change.
+    // The clock of the process that saw the refusal may be behind the clock of the one that saw the change.
     check(&changed(LongConnection, at(14)), Disconnected, refused, Some("10014"));
     check(&changed(LongConnection, at(15)), Connecting, None, Some("relay"));
-    // Its name may be all that was changed; new credentials are probed at once, and there is no connection to renew.
+    // The change may only be its name; new credentials are probed at once, and there is no connection to renew.
     check(&changed(Webhook, at(15)), Disconnected, refused, Some("10014"));
 }
 
 #[test]
-fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
+fn credentials_refused_on_delivery_show_on_a_connected_bot() {
     let mut status = Status {
         credentials_refused: refused().last_error,
         ..reported(Connected, None)
@@ -315,7 +315,7 @@ fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
     check(&changed, Connected, None, None);
     status.last_reply_at = Some(at(10));
     check(&facts(LongConnection, &status), Connected, None, None);
-    // A later error of another kind is no refusal of the credentials.
+    // A later error of another kind doesn't count as refused credentials.
     status.last_error = Some(StatusError {
         at: at(11),
         code: "http_500".into(),
@@ -325,7 +325,7 @@ fn credentials_that_a_delivery_was_refused_show_on_a_connection_that_is_up() {
 }
 
 #[test]
-fn refusal_that_is_not_about_the_credentials_says_what_to_do() {
+fn refusal_for_another_reason_has_a_next_step() {
     let mut status = refused();
     for (code, part) in [
         ("60020_ip_not_allowed", "trusted addresses"),

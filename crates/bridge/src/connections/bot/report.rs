@@ -1,4 +1,4 @@
-//! What a bot reports of its connection: the status, and a log line for each new cause of a loss.
+//! Reports of a bot's connection: its status, and a log line for each new cause of a disconnect.
 
 use tieline_core::connection_state::{ConnectionPhase, Loss, Patience};
 use tieline_core::stream::Refusal;
@@ -10,7 +10,7 @@ use tracing::warn;
 use super::BotTask;
 use crate::world::chance;
 
-/// Reason and log code of a bot whose connection shows no sign of life.
+/// Reason and log code of a bot whose connection has missed its heartbeats.
 const SILENT: &str = "silent";
 /// Reason and error code of a bot whose login the platform has ended.
 const LOGIN_EXPIRED: &str = "login_expired";
@@ -40,7 +40,7 @@ impl BotTask {
             code: code.clone(),
             message: message.clone(),
         };
-        // Told once, however often it is tried in vain.
+        // Reported once per cause, however many attempts fail.
         let entry = (self.told.as_ref() != Some(&code)).then(|| self.context.entry(Level::Warn, &code, message));
         if entry.is_some() {
             warn!(platform = self.context.platform(), account.id = %self.id(), error = code, attempt = self.link.failures, "no connection");
@@ -68,7 +68,7 @@ impl BotTask {
         self.current.as_ref()?.doubtful_at(&self.context)
     }
 
-    /// Reports a connection that has become silent, or is heard again.
+    /// Reports a connection that has become silent, or is heard from again.
     pub(super) fn doubt(&mut self) {
         let now = self.context.now();
         let is_silent = self.doubtful_at().is_some_and(|at| at <= now);
@@ -84,7 +84,7 @@ impl BotTask {
         self.report(None, entry);
     }
 
-    /// Tells how it stands.
+    /// Reports the connection's state.
     pub(super) fn report(&self, more: Option<Vec<StatusChange>>, entry: Option<LogEntry>) {
         let (state, reason, since) = match &self.link.state {
             ConnectionPhase::Up { .. } if self.is_silent => (ConnectionState::Retrying, Some(SILENT), None),
@@ -107,7 +107,7 @@ impl BotTask {
         if since.is_some() {
             changes.push(StatusChange::RateLimitedUntil(None));
             changes.extend(since.map(StatusChange::LastConnectedAt));
-            // The platform has just accepted them.
+            // The platform has just accepted the credentials.
             changes.push(StatusChange::CredentialsRefused(None));
         }
         changes.extend(more.into_iter().flatten());

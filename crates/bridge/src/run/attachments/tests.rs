@@ -15,7 +15,7 @@ use super::*;
 use crate::test_support::{self, FakeConnector};
 use crate::world::Settings;
 
-/// How the warehouse names its files: as some platforms do, in raw UTF-8.
+/// File name that the server sends: as some platforms do, in raw UTF-8.
 const NAME: &str = "报告.bin";
 const MIB: usize = 1024 * 1024;
 
@@ -23,7 +23,7 @@ static LASTING: FakeConnector = FakeConnector { is_short_lived: false };
 static REGISTRY: &[&dyn Connector] = &[&LASTING];
 static FLEETING: FakeConnector = FakeConnector { is_short_lived: true };
 
-/// Answers every request at `/N` with N bytes, sends one at `/to/PLACE` there, and counts.
+/// Answers every request at `/N` with N bytes, redirects `/to/PLACE` there, and counts requests.
 #[derive(Clone)]
 struct Warehouse {
     address: SocketAddr,
@@ -166,11 +166,11 @@ async fn agent_that_wants_no_pictures_gets_links() {
 }
 
 #[tokio::test]
-async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
+async fn pictures_of_all_runs_share_the_memory_budget_of_the_process() {
     let it = fixture().await;
     let picture = it.pictures(&[1]);
     let held = it.pack(true, &picture).await;
-    // Others have all but the room of a small picture at its beginning.
+    // Others hold the whole budget but what a small picture first takes.
     let free = it.world.settings.max_picture_bytes - FIRST_ROOM;
     let others = it
         .world
@@ -184,7 +184,7 @@ async fn pictures_of_all_runs_have_no_more_room_than_the_process_gives() {
 }
 
 #[tokio::test]
-async fn picture_that_has_moved_is_followed_three_times() {
+async fn picture_redirects_are_followed_three_times() {
     let it = fixture().await;
     let at = |path: &str| it.warehouse.part(PartKind::Image, path);
     let parts = [at("to//7"), at("to//to//to//7"), at("to//to//to//to//7")];
@@ -193,7 +193,7 @@ async fn picture_that_has_moved_is_followed_three_times() {
 }
 
 #[tokio::test]
-async fn picture_that_has_moved_where_nobody_may_call_is_not_followed() {
+async fn picture_redirected_to_a_forbidden_address_is_not_followed() {
     let it = fixture().await;
     let away = it.warehouse.part(PartKind::Image, "to/ftp://127.0.0.1/7");
     assert_eq!(sizes(&it.pack(true, &[away]).await), [None]);
@@ -205,7 +205,7 @@ fn token(part: &AgentPart) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
+async fn short_lived_media_is_prefetched_for_its_link() {
     let mut it = fixture().await;
     it.bot.connector = &FLEETING;
     let parts = [
@@ -222,7 +222,7 @@ async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
     let n_served = it.warehouse.n_served();
     let file = media::open(&it.world, token(&packed[0])).await.unwrap();
     assert_eq!((file.bytes.len(), it.warehouse.n_served()), (5, n_served));
-    // The run may begin again.
+    // The run may be restarted.
     let again = it.pack(false, &parts[..1]).await;
     assert!(!again[0].unavailable);
     assert_eq!(label(&again[0]), known);
@@ -230,7 +230,7 @@ async fn what_is_gone_in_minutes_is_kept_for_whoever_follows_the_link() {
 }
 
 #[tokio::test]
-async fn what_lasts_is_fetched_when_the_link_is_followed() {
+async fn lasting_media_is_fetched_when_its_link_is_followed() {
     let it = fixture().await;
     let packed = it.pack(false, &[it.warehouse.part(PartKind::File, "none")]).await;
     assert!(!packed[0].unavailable);
@@ -253,7 +253,7 @@ fn is_too_long(opened: &Result<Fetched, media::FetchError>) -> bool {
 }
 
 #[tokio::test]
-async fn link_gives_no_more_than_the_process_can_answer_with() {
+async fn link_serves_no_more_than_the_response_limit() {
     let mut it = fixture().await;
     it.bot.connector = &FLEETING;
     let part = it.warehouse.part(PartKind::File, &(2 * MIB).to_string());
@@ -264,7 +264,7 @@ async fn link_gives_no_more_than_the_process_can_answer_with() {
 }
 
 #[tokio::test]
-async fn long_file_is_fetched_again_with_more_room() {
+async fn long_file_is_fetched_again_with_a_larger_permit() {
     let it = fixture().await;
     let part = it.warehouse.part(PartKind::File, &(9 * MIB).to_string());
     let fetched = media::fetch_for_link(&it.world, &it.bot, &part).await.unwrap();
@@ -272,7 +272,7 @@ async fn long_file_is_fetched_again_with_more_room() {
 }
 
 #[tokio::test]
-async fn links_wait_for_room_no_longer_than_they_may_take() {
+async fn links_wait_for_memory_budget_only_within_their_time_limit() {
     let mut it = fixture().await;
     it.set(|settings| settings.file_patience = Duration::from_millis(900));
     let all = it

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Surface;
 use crate::markdown::{Inline, Kind, Part, Span};
 
-/// Longest tag that is looked at: only line breaks and fonts count.
+/// Longest tag that is examined: only line breaks and fonts are supported.
 const MAX_TAG: usize = 256;
 
 /// Writes one line that isn't code.
@@ -64,7 +64,7 @@ impl Writer<'_> {
     fn open(&mut self, at: usize) -> Option<usize> {
         let span = &self.inline.spans[at];
         match span.kind {
-            // Struck-out text isn't known: the words stay, the marks go.
+            // Strikethrough isn't supported: the words stay, the marks are removed.
             Kind::Struck => {}
             Kind::Link => {
                 self.depth += 1;
@@ -96,7 +96,7 @@ impl Writer<'_> {
         self.depth -= 1;
     }
 
-    /// Only web addresses may be linked, and what the platform can't fetch is named.
+    /// Writes the label and the address as text: only web URLs may be linked, and the platform can't fetch other pictures.
     fn name_address(&mut self, label: &str, address: &str) {
         if !address.is_empty() && address != label && !address.starts_with("data:") {
             self.out.push_str(if label.is_empty() { "(" } else { " (" });
@@ -105,7 +105,7 @@ impl Writer<'_> {
         }
     }
 
-    /// `opens_next`: a span begins after it, of which perhaps only the label is left.
+    /// `opens_next`: a span follows, of which perhaps only the label is kept.
     fn text(&mut self, range: Range<usize>, opens_next: bool) {
         let text = &self.inline.line[range];
         let mut at = 0;
@@ -114,7 +114,7 @@ impl Writer<'_> {
             at += next;
             let rest = &text[at..];
             at += match rest.as_bytes() {
-                // An escaped `<` would become a tag all the same.
+                // An escaped `<` would be parsed as a tag all the same.
                 [b'\\', b'<', ..] => self.put("&lt;", 2),
                 [b'\\', escaped, ..] if escaped.is_ascii_punctuation() => self.put(&rest[..2], 2),
                 [b'<'] if opens_next => self.put("&lt;", 1),
@@ -130,7 +130,7 @@ impl Writer<'_> {
         length
     }
 
-    /// Tags are dropped with what is in them or shown raw, so `Vec<T>` would lose its `T`: they are written out.
+    /// The platform drops tags with their content or shows them raw, so `Vec<T>` would lose its `T`: tags are escaped.
     fn tag(&mut self, text: &str) -> usize {
         let begins = text[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
         if !begins {
@@ -158,7 +158,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether this may be the inside of one of the two tags that count.
+/// Whether this may be the inside of one of the two supported tags.
 fn may_be_known(inner: &str) -> bool {
     let starts = |name: &str| {
         inner

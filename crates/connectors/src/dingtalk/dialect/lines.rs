@@ -1,8 +1,8 @@
-//! What kind of line each line is.
+//! Classification of lines.
 
 use std::borrow::Cow;
 
-/// What a line is part of.
+/// Kind of block that a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Blank,
@@ -32,7 +32,7 @@ pub(super) fn read(text: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::with_capacity(all.len());
     let mut fence: Option<Fence<'_>> = None;
     for (at, text) in all.iter().enumerate() {
-        // Code doesn't go on where its quote ends.
+        // A code block ends where its block quote ends.
         fence = fence.filter(|open| !open.quoted || text.trim_start().starts_with('>'));
         let kind = match &fence {
             Some(open) if open.is_closed_by(text) => Kind::Fence,
@@ -60,7 +60,7 @@ impl<'a> Fence<'a> {
         let body = unquoted(line);
         let marker = body.chars().next().filter(|c| matches!(c, '`' | '~'))?;
         let run = body.len() - body.trim_start_matches(marker).len();
-        // Backticks in what follows make it a code span.
+        // Backticks in the rest of the line make it a code span.
         let fenced = run >= 3 && (marker == '~' || !body[run..].contains('`'));
         fenced.then(|| Self {
             marks: &body[..run],
@@ -70,7 +70,7 @@ impl<'a> Fence<'a> {
 
     fn is_closed_by(&self, line: &str) -> bool {
         let marker = self.marks.chars().next().unwrap_or('`');
-        // Outside a quote a quote mark is code.
+        // Outside a block quote, `>` is code.
         let body = if self.quoted { unquoted(line) } else { line }.trim();
         body.len() >= self.marks.len() && body.chars().all(|c| c == marker)
     }
@@ -101,7 +101,7 @@ fn plain(line: &str, next: Option<&str>, last: Option<Kind>) -> Kind {
     }
     let indented = line.starts_with('\t') || line.starts_with("    ");
     if indented {
-        // Below an item it goes on with the item; else it is code.
+        // Below a list item it continues the item; otherwise it is code.
         return match last {
             Some(Kind::List) => Kind::List,
             Some(Kind::Paragraph) => Kind::Paragraph,
@@ -113,7 +113,7 @@ fn plain(line: &str, next: Option<&str>, last: Option<Kind>) -> Kind {
         return Kind::Heading;
     }
     match last {
-        // What follows an item without a mark of its own belongs to it.
+        // A line without a marker after a list item belongs to the item.
         Some(Kind::List) => Kind::List,
         _ => Kind::Paragraph,
     }
@@ -124,7 +124,7 @@ fn is_delimiter_row(line: &str) -> bool {
     line.contains('-') && line.contains('|') && line.chars().all(|c| matches!(c, '-' | '|' | ':' | ' '))
 }
 
-/// A line across, or what makes a heading of the line above.
+/// A horizontal rule, or the underline of a heading.
 fn is_rule(body: &str) -> bool {
     let body = body.trim_end();
     let marker = body.chars().next().filter(|c| matches!(c, '-' | '=' | '*' | '_'));
@@ -144,7 +144,7 @@ fn is_item(body: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with([' ', '\t']))
 }
 
-/// Task lists aren't known: a box that looks like one takes the mark's place.
+/// Task lists aren't supported: a box character replaces the marker.
 pub(super) fn task_mark(line: &str) -> Cow<'_, str> {
     let body = line.trim_start();
     let Some(item) = body.get(..2).filter(|item| matches!(*item, "- " | "* " | "+ ")) else {

@@ -1,39 +1,39 @@
-//! Acknowledgements. Their `data` is JSON in a string, always.
+//! Acknowledgements. Their `data` is always JSON in a string.
 
 use serde_json::{Value, json};
 use tieline_core::stream::Frame;
 
-/// Done.
+/// The frame was processed.
 pub(super) fn ok(message_id: &str, data: &str) -> Frame {
     frame(200, "OK", message_id, data)
 }
 
-/// It can't be read. Shows in the vendor's console.
+/// The frame can't be parsed. The vendor's console shows this.
 pub(super) fn bad_request(message_id: &str) -> Frame {
     frame(400, "bad request", message_id, &robot())
 }
 
-/// Nothing that we asked for.
+/// The topic is not subscribed to.
 pub(super) fn not_found(message_id: &str) -> Frame {
     frame(404, "topic not found", message_id, "{}")
 }
 
-/// It could not be stored.
+/// The frame could not be stored.
 pub(super) fn failed(message_id: &str, data: &str) -> Frame {
     frame(500, "internal error", message_id, data)
 }
 
-/// The data for a message: what is in it isn't used.
+/// Data of a message's acknowledgement: the platform ignores its content.
 pub(super) fn robot() -> String {
     json!({ "response": null }).to_string()
 }
 
-/// The data for a click: how the card changes.
+/// Data of a click's acknowledgement: the change of the card.
 pub(super) fn card(change: &Value) -> String {
     json!({ "response": change }).to_string()
 }
 
-/// The data for an event: without it, it comes again.
+/// Data of an event's acknowledgement: without it, the event is sent again.
 pub(super) fn event() -> String {
     json!({ "status": "SUCCESS", "message": "success" }).to_string()
 }

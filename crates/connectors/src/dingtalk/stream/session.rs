@@ -1,4 +1,4 @@
-//! One connection.
+//! State machine of one connection.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,30 +16,30 @@ use super::{TOPIC_CARD, TOPIC_DELEGATE, TOPIC_ROBOT, ack};
 
 /// Longest message that is read. The vendor's own limit is 256 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The platform waits 3 s for the acknowledgement of a message: by then our failure is reported.
+/// The platform waits 3 s for the acknowledgement of a message: a failure is reported before that.
 const ROBOT_PATIENCE: Duration = Duration::from_millis(2500);
 /// The platform waits 2 s for the acknowledgement of a click.
 const CARD_PATIENCE: Duration = Duration::from_millis(1800);
-/// A message that was not acknowledged may never come again, so the queue is asked for longer than the platform waits: if it comes
-/// again after all, the repeat is recognized.
+/// A message that was not acknowledged may never be sent again, so storing it is tried for longer than the platform waits. If it is sent
+/// again after all, it is deduplicated.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
-/// The server closes the socket so long after it has said so.
+/// The server closes the socket this long after announcing it.
 const CLOSING: Duration = Duration::from_secs(10);
-/// The gateway may have stopped routing to a socket that still answers pings.
+/// Longest silence: the gateway may have stopped routing to a socket that still answers pings.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// Not a frame.
+/// Not a valid frame.
 const UNREADABLE: Remark = Remark::Unreadable("the frame does not have the documented shape");
 
-/// A connection, and what it owes the platform.
+/// A connection, and its pending acknowledgements.
 pub(super) struct Session {
     last_token: u64,
     owed: BTreeMap<u64, Debt>,
-    /// The last frame.
+    /// Time of the last frame.
     heard: Timestamp,
-    /// A replacement was asked for because of silence.
+    /// Whether a replacement was requested because of silence.
     replaced: bool,
-    /// The server closes then.
+    /// When the server will close the socket.
     closes_at: Option<Timestamp>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Session {
 struct Debt {
     done: Frame,
     failed: Frame,
-    /// When our failure is reported to the platform.
+    /// When a failure is reported to the platform.
     due: Timestamp,
 }
 
@@ -132,7 +132,7 @@ impl Session {
         }]
     }
 
-    /// What can't be stored in time is answered with a failure; if it is stored after all, nothing more is said.
+    /// Reports a failure for frames that weren't stored in time; if they are stored later, no second acknowledgement is sent.
     fn admit_failures(&mut self, now: Timestamp) -> Vec<Effect> {
         let overdue = self.owed.extract_if(.., |_token, debt| debt.due <= now);
         let failed = overdue.map(|(_token, debt)| Effect::Send(debt.failed));
@@ -150,14 +150,14 @@ impl Session {
     }
 }
 
-/// Whether a click that was pushed then was long ago. The answer to it has no place for words.
+/// Whether a click is too old to be acted on. Its acknowledgement can't contain a text.
 fn is_stale(time: Option<&str>, cx: &Context<'_>) -> bool {
     let clicked_at = time.and_then(|time| time.parse().ok()).map(Timestamp::from_millis);
     clicked_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK)
 }
 
 impl StreamSession for Session {
-    /// Nothing needs to be sent, and nothing certain comes: an open socket is a connection.
+    /// Nothing has to be sent, and no first frame is guaranteed: an open socket counts as connected.
     fn on_open(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         self.heard(cx);
         vec![Effect::Up]
@@ -173,7 +173,7 @@ impl StreamSession for Session {
         let mut effects = vec![Effect::Heard];
         effects.extend(match frame.kind.as_deref() {
             Some("SYSTEM") => self.system(topic, message_id, &frame.data, cx),
-            // None is of use yet, and one that isn't acknowledged comes again.
+            // No event type is used yet; an event that isn't acknowledged is sent again.
             Some("EVENT") => with_remark(
                 message_id.map(|id| ack::ok(id, &ack::event())),
                 Remark::Ignored("event of no use to us"),
@@ -215,7 +215,7 @@ impl StreamSession for Session {
         send(self.owed.remove(&token).map(|debt| debt.done))
     }
 
-    /// Answers never go over this socket.
+    /// Replies are never sent over this socket.
     fn on_call(&mut self, call_id: &str, _call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
         vec![Effect::Answer {
             call_id: call_id.to_owned(),
@@ -234,7 +234,7 @@ fn read(frame: &Frame) -> Option<StreamFrame> {
         .flatten()
 }
 
-/// Without a message id there is nothing to answer to.
+/// A frame without a message id can't be acknowledged.
 fn send(frame: Option<Frame>) -> Vec<Effect> {
     frame.map(Effect::Send).into_iter().collect()
 }
@@ -245,7 +245,7 @@ fn with_remark(frame: Option<Frame>, remark: Remark) -> Vec<Effect> {
     effects
 }
 
-/// The data of a frame as text: it should be, but an object is tolerated.
+/// A frame's data as text: it should be a string, but an object is tolerated.
 fn text_of(data: &Value) -> String {
     match data {
         Value::String(text) => text.clone(),
@@ -254,7 +254,7 @@ fn text_of(data: &Value) -> String {
     }
 }
 
-/// The data of a ping goes back as it came.
+/// A ping's data is echoed unchanged.
 fn echo(data: &Value) -> String {
     let text = text_of(data);
     if text.is_empty() { "{}".to_owned() } else { text }

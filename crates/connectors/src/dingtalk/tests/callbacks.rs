@@ -18,7 +18,7 @@ fn cipher(vector: &Value) -> EventCipher {
     EventCipher::new(field(vector, "token"), field(vector, "encoding_aes_key"), receivers).unwrap()
 }
 
-/// The message and whom it is for, or the word that the vectors have for what is wrong.
+/// The message and its receiver, or the vectors' word for the error.
 fn open(vector: &Value) -> Result<(String, String), &'static str> {
     let cipher = cipher(vector);
     let encrypted = field(vector, "encrypt");
@@ -40,7 +40,7 @@ fn open(vector: &Value) -> Result<(String, String), &'static str> {
 }
 
 #[test]
-fn valid_ones_open() {
+fn valid_callbacks_decrypt() {
     let vectors = vectors();
     let valid = rows(&vectors, "event_callback", "valid");
     assert_eq!(valid.len(), 15);
@@ -54,7 +54,7 @@ fn valid_ones_open() {
 }
 
 #[test]
-fn invalid_ones_fail_for_their_reason() {
+fn invalid_callbacks_fail_with_their_reason() {
     let vectors = vectors();
     let invalid = rows(&vectors, "event_callback", "invalid");
     assert_eq!(invalid.len(), 25);
@@ -64,7 +64,7 @@ fn invalid_ones_fail_for_their_reason() {
 }
 
 #[test]
-fn keys_are_read_strictly_but_for_spare_bits() {
+fn keys_are_parsed_strictly_except_for_spare_bits() {
     let vectors = vectors();
     let keys = rows(&vectors, "event_callback", "keys");
     assert_eq!(keys.len(), 8);
@@ -115,7 +115,7 @@ fn replies_match_to_the_byte() {
 }
 
 #[test]
-fn requests_are_answered_with_a_sealed_success() {
+fn requests_are_answered_with_an_encrypted_success() {
     let vectors = vectors();
     let requests = rows(&vectors, "event_callback", "http");
     assert_eq!(requests.len(), 10);
@@ -152,7 +152,7 @@ fn requests_are_answered_with_a_sealed_success() {
     }
 }
 
-/// What the platform reads in an answer.
+/// Decrypts a response as the platform does.
 fn content_of(answer: &WebhookAnswer, cipher: &EventCipher) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     let encrypted = field(&body, "encrypt");
@@ -168,7 +168,7 @@ fn content_of(answer: &WebhookAnswer, cipher: &EventCipher) -> String {
 }
 
 #[test]
-fn suites_get_their_random_back_and_what_is_no_json_gets_success() {
+fn suite_checks_get_their_random_value_and_non_json_gets_success() {
     let vectors = vectors();
     for (name, content, noted) in [
         ("suite_url_check", "Qm4TkXw2", false),

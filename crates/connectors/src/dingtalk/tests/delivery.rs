@@ -1,4 +1,4 @@
-//! A reply brought into the chat, call by call, against a platform that may fail.
+//! Delivery of a reply, call by call, to a simulated platform that may fail.
 
 use std::collections::VecDeque;
 
@@ -18,23 +18,23 @@ use tieline_core::timestamp::Timestamp;
 
 const NOW: i64 = 1_760_000_000_000;
 
-/// A chat, as the calls build it.
+/// A simulated chat, built by the calls.
 #[derive(Default)]
 struct Platform {
     now: i64,
     progress: Progress,
     /// Names of the calls.
     calls: Vec<&'static str>,
-    /// Ids of the cards that were put up.
+    /// Ids of the created cards.
     cards: Vec<Value>,
-    /// What the card shows.
+    /// Text of the card.
     card: String,
     /// `flowStatus`, or `finalized`.
     card_state: String,
     messages: Vec<String>,
-    /// `isError` of each mark.
+    /// `isError` of each call that marks a card.
     failures_shown: Vec<bool>,
-    /// Answers in place of success, by name of the call, once each.
+    /// Responses instead of success, by name of the call; each is used once.
     troubles: VecDeque<(&'static str, ApiAnswer)>,
 }
 
@@ -124,7 +124,7 @@ impl Platform {
         }
     }
 
-    /// As the bridge does it: until the chat shows what is desired, waiting where the step says so.
+    /// Delivers as the bridge does: until the chat is in the desired state, waiting where the step says so.
     fn show(&mut self, account: &Account, to: &ReplyTarget, desired: &DesiredReply<'_>) -> Result<(), String> {
         for _ in 0..200 {
             let cx = at(account, self.now);
@@ -206,7 +206,7 @@ fn public() -> Account {
     account(ConnectionMode::LongConnection, &CLIENT)
 }
 
-/// Shows thinking, then each text, the last one as final.
+/// Delivers the thinking state, then each text, the last one as final.
 fn tell(platform: &mut Platform, account: &Account, texts: &[&str]) -> Result<(), String> {
     let reply = ReplyId::new("tl-reply");
     let to = target(ChatKind::Group);
@@ -270,7 +270,7 @@ fn refused_card_becomes_a_message() {
     assert_eq!(platform.messages, ["Hello"]);
 }
 
-/// What came of putting up a card that was answered so.
+/// Verdict on the creation of a card that got this response.
 fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
@@ -282,7 +282,7 @@ fn created(status: u16, body: &Value) -> Verdict {
 }
 
 #[test]
-fn cards_rest_when_they_are_refused_as_such() {
+fn cards_enter_cooldown_when_refused_as_such() {
     let scopes = json!({ "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied",
         "accessdenieddetail": { "requiredScopes": ["Card.Instance.Write"] } });
     let Verdict::Closed { rest, missing, .. } = created(403, &scopes) else {
@@ -305,7 +305,7 @@ fn cards_rest_when_they_are_refused_as_such() {
 }
 
 #[test]
-fn platform_at_fault_closes_cards_after_some_tries() {
+fn platform_faults_close_cards_after_several_attempts() {
     let busy = || answered(500, &json!({ "code": "system.busy" }));
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let desired = desired(&reply, Stage::Thinking, "");
@@ -331,7 +331,7 @@ fn platform_at_fault_closes_cards_after_some_tries() {
 }
 
 #[test]
-fn reply_of_a_bot_whose_cards_rest_is_a_message() {
+fn reply_during_the_card_cooldown_is_a_message() {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let mut platform = Platform::new();
     for (stage, text) in [(Stage::Thinking, ""), (Stage::Growing, "He"), (Stage::Final, "Hello")] {
@@ -345,7 +345,7 @@ fn reply_of_a_bot_whose_cards_rest_is_a_message() {
 }
 
 #[test]
-fn answer_that_is_given_anew_gets_a_card_of_its_own() {
+fn restarted_answer_gets_a_new_card() {
     let mut platform = Platform::new();
     for _ in 0..3 {
         tell(&mut platform, &own(), &["Hello"]).unwrap();
@@ -357,7 +357,7 @@ fn answer_that_is_given_anew_gets_a_card_of_its_own() {
 }
 
 #[test]
-fn lost_creation_is_asked_again_and_found_there() {
+fn lost_card_creation_is_retried_and_found_existing() {
     let exists = answered(400, &json!({ "code": "param.cardAlreadyExist" }));
     let mut platform = Platform::new()
         .trouble("create_card", ApiAnswer::Unknown)
@@ -367,7 +367,7 @@ fn lost_creation_is_asked_again_and_found_there() {
 }
 
 #[test]
-fn card_that_takes_no_text_is_marked_when_the_message_is_out() {
+fn card_without_text_is_marked_after_the_message_is_sent() {
     let unknown = answered(500, &json!({ "code": "unknownError" }));
     for account in [own(), public()] {
         let mut platform = Platform::new()
@@ -381,7 +381,7 @@ fn card_that_takes_no_text_is_marked_when_the_message_is_out() {
     }
 }
 
-/// What a person sees of an answer whose first messages the platform finds unsafe.
+/// What a person sees of an answer if the platform blocks its first messages.
 fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) {
     let unsafe_text = answered(200, &json!({ "errcode": 430_102, "errmsg": "unsafe" }));
     let mut platform = Platform::new();
@@ -398,7 +398,7 @@ fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) 
 }
 
 #[test]
-fn person_is_told_of_an_answer_that_is_not_let_through() {
+fn person_is_notified_of_an_answer_blocked_by_moderation() {
     let blocked = Notice::Blocked.text(own().language);
     let link = "https://bridge.example/api/replies/token";
     let (platform, came) = withheld(1, None);
@@ -423,7 +423,7 @@ fn person_is_told_of_an_answer_that_is_not_let_through() {
 }
 
 #[test]
-fn card_without_an_answer_below_is_marked_too() {
+fn card_without_a_message_below_is_marked_too() {
     let unknown = answered(500, &json!({ "code": "unknownError" }));
     let dissolved = answered(200, &json!({ "errcode": 400_013 }));
     for (account, state) in [(own(), "finalized"), (public(), "5")] {
@@ -439,7 +439,7 @@ fn card_without_an_answer_below_is_marked_too() {
 }
 
 #[test]
-fn card_that_may_be_there_is_marked() {
+fn card_that_may_exist_is_marked() {
     let undelivered = answered(
         200,
         &json!({ "success": true, "result": { "deliverResults": [{ "success": false }] } }),
@@ -462,7 +462,7 @@ fn card_that_may_be_there_is_marked() {
 }
 
 #[test]
-fn card_is_marked_without_a_state_that_its_template_has_not() {
+fn card_is_marked_without_a_state_that_its_template_lacks() {
     let account = own();
     let unknown = answered(500, &json!({ "code": "unknownError" }));
     let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
@@ -478,7 +478,7 @@ fn card_is_marked_without_a_state_that_its_template_has_not() {
 }
 
 #[test]
-fn card_stops_spinning_though_its_text_is_refused_in_the_end() {
+fn card_spinner_stops_although_its_text_is_refused() {
     let refused = answered(400, &json!({ "code": "param.contentUnsafe" }));
     let mut platform = Platform::new().trouble("settle_card", refused);
     tell(&mut platform, &public(), &["Hello"]).unwrap();
@@ -487,7 +487,7 @@ fn card_stops_spinning_though_its_text_is_refused_in_the_end() {
 }
 
 #[test]
-fn last_text_is_tried_again_before_it_goes_as_a_message() {
+fn final_text_is_retried_before_it_is_sent_as_a_message() {
     let busy = answered(500, &json!({ "code": "system.busy" }));
     let throttled = answered(
         403,
@@ -510,7 +510,7 @@ fn last_text_is_tried_again_before_it_goes_as_a_message() {
 }
 
 #[test]
-fn failure_shows_as_failed_where_the_template_can() {
+fn failure_state_is_set_if_the_template_supports_it() {
     let account = own();
     let reply = ReplyId::new("tl-reply");
     let failed = DesiredReply {
@@ -535,7 +535,7 @@ fn failure_shows_as_failed_where_the_template_can() {
 }
 
 #[test]
-fn clicks_over_http_are_given_up_before_the_card_is() {
+fn click_callbacks_are_dropped_before_the_card() {
     let fields = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
     let account = account(ConnectionMode::Webhook, &fields);
     let unknown_route = answered(400, &json!({ "code": "param.callbackRouteKeyNotExist" }));
@@ -545,7 +545,7 @@ fn clicks_over_http_are_given_up_before_the_card_is() {
 }
 
 #[test]
-fn long_text_ends_the_card_and_goes_on_as_messages() {
+fn long_text_ends_the_card_and_continues_in_messages() {
     let text: String = (0..2000).map(|n| format!("字{n} ")).collect();
     for account in [own(), public()] {
         let mut platform = Platform::new();
@@ -568,7 +568,7 @@ fn long_text_ends_the_card_and_goes_on_as_messages() {
 }
 
 #[test]
-fn picture_inside_an_answer_is_shown_as_its_words() {
+fn inline_picture_is_shown_as_its_label() {
     let text = format!("See ![chart](data:image/png;base64,{}) above.", "AAAA".repeat(25_000));
     let growing = [&text[..40], &text[..30_000], &text[..text.len() - 8]];
     let mut platform = Platform::new();
@@ -584,7 +584,7 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
 }
 
 #[test]
-fn addresses_of_files_end_where_they_end() {
+fn file_urls_are_escaped_in_links() {
     let reply = ReplyId::new("tl-reply");
     let files = [ReplyFile {
         url: "https://files.example/a (1).pdf".into(),
@@ -605,7 +605,7 @@ fn addresses_of_files_end_where_they_end() {
 }
 
 #[test]
-fn exchanged_text_is_sent_whole() {
+fn replaced_text_is_sent_whole() {
     let old = "旧 ".repeat(3000);
     let new = "新 ".repeat(100);
     let mut platform = Platform::new();
@@ -614,7 +614,7 @@ fn exchanged_text_is_sent_whole() {
 }
 
 #[test]
-fn what_has_no_room_stands_behind_a_link() {
+fn excess_text_is_behind_a_link() {
     let account = account(ConnectionMode::Webhook, &CLIENT);
     let reply = ReplyId::new("tl-reply");
     let text = "长".repeat(100_000);
@@ -630,7 +630,7 @@ fn what_has_no_room_stands_behind_a_link() {
 }
 
 #[test]
-fn closed_address_leads_to_the_api() {
+fn closed_session_webhook_falls_back_to_the_api() {
     for (kind, call) in [(ChatKind::Group, "send_group"), (ChatKind::Direct, "send_direct")] {
         let gone = answered(200, &json!({ "errcode": "300001", "errmsg": "session 不存在" }));
         let mut platform = Platform::new().trouble("send_webhook", gone);
@@ -643,7 +643,7 @@ fn closed_address_leads_to_the_api() {
 }
 
 #[test]
-fn blocked_address_rests_where_there_is_no_other_way() {
+fn blocked_session_webhook_cools_down_if_there_is_no_other_way() {
     let blocked = || answered(200, &json!({ "errcode": 410_100 }));
     let reply = ReplyId::new("tl-reply");
     let last = desired(&reply, Stage::Final, "Hello");
@@ -660,7 +660,7 @@ fn blocked_address_rests_where_there_is_no_other_way() {
 }
 
 #[test]
-fn address_that_rests_is_left_alone_by_the_next_reply() {
+fn next_reply_respects_the_session_webhook_cooldown() {
     let reply = ReplyId::new("tl-reply");
     let last = desired(&reply, Stage::Final, "Hello");
     let mut platform = Platform::new();
@@ -671,7 +671,7 @@ fn address_that_rests_is_left_alone_by_the_next_reply() {
 }
 
 #[test]
-fn too_long_is_halved() {
+fn too_long_message_is_halved() {
     let too_long = || answered(200, &json!({ "errcode": 460_101 }));
     let text = "word ".repeat(600);
     let mut platform = Platform::new()
@@ -689,14 +689,14 @@ fn account_without_streaming() -> Account {
 }
 
 #[test]
-fn without_streaming_only_the_last_text_is_sent() {
+fn without_streaming_only_the_final_text_is_sent() {
     let mut platform = Platform::new();
     tell(&mut platform, &account_without_streaming(), &["He", "Hel", "Hello"]).unwrap();
     assert_eq!(platform.calls, ["send_webhook"]);
 }
 
 #[test]
-fn foreign_and_dead_addresses_are_not_called() {
+fn foreign_and_expired_session_webhooks_are_not_called() {
     let account = own();
     let reply = ReplyId::new("tl-reply");
     let last = desired(&reply, Stage::Final, "Hello");
@@ -723,7 +723,7 @@ fn foreign_and_dead_addresses_are_not_called() {
 }
 
 proptest! {
-    // Each case is a whole dialogue.
+    // Each case is a complete conversation.
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
@@ -757,7 +757,7 @@ proptest! {
     }
 }
 
-/// The verdict on `answer`, for a call after `progress`.
+/// The verdict on `answer`, after a call with `progress`.
 fn classify(
     call: &ApiCall,
     answer: &ApiAnswer,

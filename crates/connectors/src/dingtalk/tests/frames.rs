@@ -22,20 +22,20 @@ fn session(account: &Account) -> Box<dyn StreamSession> {
     session
 }
 
-/// What came of one frame.
+/// Result of one frame.
 #[derive(Default)]
 struct Told {
     events: Vec<Event>,
-    /// Acknowledgements before the queue had the events.
+    /// Acknowledgements before the queue stored the events.
     early: Vec<Value>,
-    /// Acknowledgements in the end.
+    /// Acknowledgements at the end.
     acks: Vec<Value>,
     remark: Option<Remark>,
     heard: bool,
     replace: bool,
 }
 
-/// Plays a frame. `stores`: whether the queue takes what comes.
+/// Sends a frame to a session. `stores`: whether the queue accepts events.
 fn play(frame: &str, stores: bool) -> Told {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let mut session = session(&account);
@@ -68,13 +68,13 @@ fn play(frame: &str, stores: bool) -> Told {
         _ => None,
     }));
     if !stores {
-        // Stored after all: nothing more is said.
+        // Stored after all: no second acknowledgement.
         assert_eq!(session.on_stored(token, &at(&account, NOW + 9000)), []);
     }
     told
 }
 
-/// An acknowledgement with its `data`, which must be a string, read as JSON.
+/// An acknowledgement whose `data`, which must be a string, is parsed as JSON.
 fn read(frame: &Frame) -> Value {
     let Frame::Text(text) = frame else {
         panic!("not a text frame")
@@ -87,7 +87,7 @@ fn with_data_read(mut ack: Value) -> Value {
     ack
 }
 
-/// The word of a context in which the queue doesn't take what comes.
+/// The vectors' description of a failing queue.
 const QUEUE_FAILS: &str = "the inbound queue refuses writes";
 
 #[test]
@@ -117,7 +117,7 @@ fn every_frame_gets_its_exact_acknowledgement() {
     }
 }
 
-/// The `then` of the vectors, which is prose.
+/// Checks the `then` of the vectors, which is prose.
 fn check_what_follows(name: &str, told: &Told) {
     let sent = told.events.len();
     match name {
@@ -209,7 +209,7 @@ fn redelivery_has_the_same_id() {
 }
 
 #[test]
-fn sender_outside_the_organization_is_reached_while_the_address_lives() {
+fn sender_outside_the_organization_is_reached_until_the_session_webhook_expires() {
     let vectors = vectors();
     let frames = vectors["stream_frames"].as_array().unwrap();
     let vector = frames
@@ -229,7 +229,7 @@ fn sender_outside_the_organization_is_reached_while_the_address_lives() {
 }
 
 #[test]
-fn click_of_more_than_a_day_ago_does_nothing() {
+fn click_older_than_a_day_is_ignored() {
     let click = |time: i64| {
         let said = json!({ "cardPrivateData": { "actionIds": ["stop"] } }).to_string();
         let data = json!({ "outTrackId": "tl-card", "userId": "manager0123", "spaceId": "cid1", "content": said });

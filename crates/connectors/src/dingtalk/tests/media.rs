@@ -1,4 +1,4 @@
-//! Things that come with a message.
+//! Attachments of messages.
 
 use serde_json::json;
 use tieline_core::account::ConnectionMode;
@@ -28,7 +28,7 @@ fn answered(status: u16, body: &str) -> ApiAnswer {
 }
 
 #[test]
-fn code_becomes_an_address_becomes_bytes() {
+fn download_code_leads_to_a_url_and_the_url_to_bytes() {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let cx = at(&account, 0);
     let part = part(PartKind::Image);
@@ -53,7 +53,7 @@ fn code_becomes_an_address_becomes_bytes() {
 }
 
 #[test]
-fn given_name_stays_and_unknown_bytes_have_none() {
+fn given_name_is_kept_and_unknown_bytes_get_none() {
     let account = account(ConnectionMode::LongConnection, &CLIENT);
     let cx = at(&account, 0);
     let named = Part {

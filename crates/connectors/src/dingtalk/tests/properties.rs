@@ -1,4 +1,4 @@
-//! Whatever comes, nothing panics, and nothing altered is believed.
+//! Property tests: no input panics, and no altered request is accepted.
 
 use proptest::prelude::*;
 use tieline_core::account::ConnectionMode;
@@ -26,7 +26,7 @@ fn signed(body: Vec<u8>) -> WebhookRequest {
     }
 }
 
-/// Turns one bit of a text over, if what comes of it is still text.
+/// Flips one bit of a text, if the result is still text.
 fn flipped(text: &str, at: usize, bit: u8) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
     let at = at % bytes.len();
@@ -35,7 +35,7 @@ fn flipped(text: &str, at: usize, bit: u8) -> Option<String> {
 }
 
 #[test]
-fn longest_body_is_read_and_one_more_is_not() {
+fn longest_body_is_read_and_a_longer_one_is_not() {
     let account = account(ConnectionMode::Webhook, &CLIENT);
     let status = |length: usize| {
         let mut body = MESSAGE.as_bytes().to_vec();
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_off_message_is_unreadable(end in 0usize..MESSAGE.len()) {
+    fn truncated_message_is_unreadable(end in 0usize..MESSAGE.len()) {
         let account = account(ConnectionMode::Webhook, &CLIENT);
         let received = DingTalk.receive(&signed(MESSAGE[..end].into()), &at(&account, NOW)).unwrap();
         prop_assert!(received.events.is_empty());
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_is_taken(
+    fn any_frame_is_handled_without_panic(
         text in "[ -~]{0,100}",
         kind in "SYSTEM|EVENT|CALLBACK|[A-Z]{0,5}",
         topic in "ping|disconnect|\\*|/v1.0/im/bot/messages/get|/v1.0/card/instances/callback|[a-z]{0,5}",

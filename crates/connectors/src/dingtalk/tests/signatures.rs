@@ -8,7 +8,7 @@ use tieline_core::http_types::WebhookRequest;
 use super::{account, at, field, rows, vectors};
 use crate::dingtalk::verify;
 
-/// The word that the vectors have for it.
+/// The vectors' word for a rejection.
 fn word(rejection: Rejection) -> &'static str {
     match rejection {
         Rejection::Missing(_) => "missing_header",
@@ -19,7 +19,7 @@ fn word(rejection: Rejection) -> &'static str {
     }
 }
 
-/// A request as the bridge hands it on: header names in lower case.
+/// A request in the bridge's form: header names in lower case.
 fn request(vector: &Value) -> WebhookRequest {
     let headers = vector["headers"].as_object().unwrap();
     let lower = headers
@@ -56,7 +56,7 @@ fn robot_callbacks() {
     }
     for vector in invalid {
         let name = field(vector, "name");
-        // Without the header it isn't a robot callback at all, and lacks what any other kind needs.
+        // Without the header it isn't a robot callback at all, and it lacks what the other kinds need.
         assert_eq!(outcome(vector), Err(field(vector, "expect_error")), "{name}");
     }
 }
@@ -76,7 +76,7 @@ fn card_callbacks() {
     assert!(!rows(&vectors, "card_http_sign", "invalid").iter().any(check));
 }
 
-/// We never send there; the digest is the robot's.
+/// We never send to custom webhooks; their digest is the same as the robot's.
 #[test]
 fn custom_webhooks_use_the_same_digest() {
     let vectors = vectors();

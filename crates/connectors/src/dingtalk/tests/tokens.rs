@@ -1,4 +1,4 @@
-//! Access tokens, the check of the credentials, and the address for clicks.
+//! Access tokens, the credentials check, and the callback URL for clicks.
 
 use serde_json::{Value, json};
 use tieline_core::account::ConnectionMode;
@@ -19,7 +19,7 @@ fn answered(status: u16, body: &Value) -> ApiAnswer {
 }
 
 #[test]
-fn token_is_asked_for_with_the_keys_and_renewed_early() {
+fn token_is_requested_with_the_keys_and_renewed_early() {
     let account = account(ConnectionMode::Webhook, &CLIENT);
     let cx = at(&account, NOW);
     let tokens = DingTalk.tokens().unwrap();
@@ -36,7 +36,7 @@ fn token_is_asked_for_with_the_keys_and_renewed_early() {
 }
 
 #[test]
-fn what_is_no_token_says_why() {
+fn token_errors_name_their_cause() {
     let account = account(ConnectionMode::Webhook, &CLIENT);
     let cx = at(&account, NOW);
     let check = |answer: ApiAnswer, refused: bool, expected: &str| {
@@ -73,7 +73,7 @@ fn probe_is_the_token_call() {
 }
 
 #[test]
-fn clicks_are_registered_where_they_come_over_http() {
+fn click_callback_is_registered_if_clicks_come_over_http() {
     let own = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
     let calls = |mode, fields: &[_]| {
         let account = account(mode, fields);

@@ -1,20 +1,20 @@
-//! What one connection leaves to the next: the session that goes on, and up to where its events are in the queue.
+//! State that one connection leaves to the next: the session to resume, and the sequence number up to which its events are in the queue.
 
 use serde::{Deserialize, Serialize};
 
-/// Most of the bot's own roles that are remembered, one per server. Mentions of others are not recognized after a reconnect.
+/// Largest number of the bot's own roles that are stored, one per server. Mentions of others are not recognized after a reconnect.
 pub(super) const MAX_ROLES: usize = 256;
 
-/// What the next connection needs to know. A secret only together with the bot's token.
+/// State for the next connection. Secret only in combination with the bot's token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Cursor {
-    /// The address of the gateway for new sessions.
+    /// URL of the gateway for new sessions.
     pub gateway: String,
-    /// The platform recommends more than one shard.
+    /// Whether the platform recommends more than one shard.
     #[serde(skip_serializing_if = "is_false")]
     pub is_sharding_recommended: bool,
-    /// The platform has refused the Message Content Intent: the next session does without.
+    /// Whether the platform has refused the Message Content Intent: the next session doesn't request it.
     #[serde(skip_serializing_if = "is_false")]
     pub without_content: bool,
     /// The session to resume.
@@ -31,22 +31,22 @@ const fn is_false(flag: &bool) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Resumable {
-    /// The platform's id of it.
+    /// Id given by the platform.
     pub id: String,
-    /// Where to resume it.
+    /// URL for resuming it.
     pub url: String,
-    /// The last event that needs no repetition: everything up to it is in the queue or of no use.
+    /// Sequence number of the last event that needs no redelivery: all up to it are in the queue or irrelevant.
     pub sequence: u64,
     /// The bot's own user id.
     pub bot: String,
     /// The bot's own roles.
     pub roles: Vec<String>,
-    /// Whether it was begun with the Message Content Intent.
+    /// Whether it was started with the Message Content Intent.
     pub has_content: bool,
 }
 
 impl Cursor {
-    /// `None` if it isn't one, as the empty one of a session that can't be resumed.
+    /// `None` if it isn't a cursor, or the empty cursor of a session that can't be resumed.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

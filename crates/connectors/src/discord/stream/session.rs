@@ -17,20 +17,20 @@ use crate::discord::mentions::Identity;
 use crate::discord::settings::Settings;
 use crate::discord::{decode, interaction, wire};
 
-/// How long the platform may take to say hello, and then to accept the session.
+/// Time limit for the platform's hello, and then for accepting the session.
 const GREETING: Duration = Duration::from_secs(20);
-/// How long the queue may take over an event. Then the platform is asked to send it again.
+/// Time limit for the queue to store an event. After it, the platform is asked to send the event again.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
-/// Most responses to interactions that wait for their call; later ones would be too late.
+/// Largest number of responses to interactions that wait for their call; later ones would be too late anyway.
 const MAX_RESPONSES: usize = 64;
-/// Wait before a session that the platform declared invalid is followed by another: between one second and five.
+/// Range of the random wait before a new session replaces one that the platform declared invalid: one to five seconds.
 const INVALID_WAIT_MS: (u64, u64) = (1000, 5000);
 
 /// GUILDS, GUILD_MESSAGES, DIRECT_MESSAGES.
 ///
 /// See [Discord Docs/Gateway Intents](https://discord.com/developers/docs/events/gateway#list-of-intents).
 const INTENTS: u32 = 1 | 1 << 9 | 1 << 12;
-/// MESSAGE_CONTENT: what messages say that don't mention the bot.
+/// MESSAGE_CONTENT: text of messages that don't mention the bot.
 const CONTENT_INTENT: u32 = 1 << 15;
 
 const CONTENT_MISSING: &str = "the Message Content Intent is off: in servers the bot reads only messages that mention it, not plain \
@@ -54,22 +54,22 @@ mod op {
 
 /// The state machine of one connection.
 pub(super) struct Session {
-    /// What the next connection is left, but for the sequence number.
+    /// State for the next connection, except for the sequence number.
     cursor: Cursor,
-    /// Whether this connection asks for the Message Content Intent.
+    /// Whether this connection requests the Message Content Intent.
     with_content: bool,
-    /// When the platform's patience-bound answer must have come: hello, then the session.
+    /// Deadline for the platform's next greeting: hello, then the session.
     greeting_ends: Option<Timestamp>,
     heartbeat: Option<Heartbeat>,
     /// The sequence number of the last event.
     heard: u64,
-    /// Events that the queue was asked to take, by token.
+    /// Events that wait for the queue, by token.
     pending: BTreeMap<u64, Pending>,
     next_token: u64,
     /// Responses to interactions that wait for the one in flight.
     responses: VecDeque<HttpCall>,
     is_responding: bool,
-    /// The sequence number that was saved last.
+    /// The sequence number that was last saved.
     saved: u64,
 }
 
@@ -82,7 +82,7 @@ struct Heartbeat {
 struct Pending {
     sequence: u64,
     give_up_at: Timestamp,
-    /// The response to the interaction, which the platform gets once the queue has the event.
+    /// The response to the interaction, sent once the queue has the event.
     response: Option<HttpCall>,
 }
 
@@ -127,7 +127,7 @@ impl Session {
         let every = Duration::from_millis(hello.heartbeat_interval);
         self.heartbeat = Some(Heartbeat {
             every,
-            // The first one after a random share of the interval, so that a crowd that comes back together spreads out.
+            // The first heartbeat after a random share of the interval, so that connections that reconnect together spread out.
             next_at: cx
                 .now
                 .after(Duration::from_millis(chance(cx) % hello.heartbeat_interval)),
@@ -198,7 +198,7 @@ impl Session {
         effects
     }
 
-    /// Remembers the roles that the platform manages for the bot: mentioning one of them mentions the bot.
+    /// Stores the roles that the platform manages for the bot: a mention of such a role is a mention of the bot.
     fn learn_roles(&mut self, roles: Option<Vec<wire::Role>>) -> Vec<Effect> {
         let Some(session) = &mut self.cursor.session else {
             return Vec::new();
@@ -266,7 +266,7 @@ impl Session {
         }
     }
 
-    /// Responds to an interaction, now or when the response in flight is through.
+    /// Responds to an interaction: now, or when the response in flight is done.
     fn respond(&mut self, response: HttpCall) -> Option<Effect> {
         if self.is_responding {
             if self.responses.len() < MAX_RESPONSES {
@@ -278,7 +278,7 @@ impl Session {
         Some(Effect::Fetch(response))
     }
 
-    /// The sequence number up to which nothing needs to be sent again.
+    /// Sequence number up to which no event needs redelivery.
     fn acknowledged(&self) -> u64 {
         let first_pending = self.pending.values().map(|pending| pending.sequence).min();
         first_pending.map_or(self.heard, |sequence| sequence.saturating_sub(1))
@@ -295,7 +295,7 @@ impl Session {
         Effect::SaveCursor(self.left().write())
     }
 
-    /// What the next connection is left.
+    /// State for the next connection.
     fn left(&self) -> Cursor {
         let mut cursor = self.cursor.clone();
         if let Some(session) = &mut cursor.session {
@@ -308,7 +308,7 @@ impl Session {
         vec![self.save(), Effect::Reconnect { reason, after }]
     }
 
-    /// The platform knows the session no more, or, where it is `resumable`, not at the moment.
+    /// The platform has forgotten the session or, if it is `resumable`, can't resume it at the moment.
     fn invalid(&mut self, resumable: bool, cx: &Context<'_>) -> Vec<Effect> {
         if !resumable {
             self.cursor.session = None;
@@ -341,7 +341,7 @@ impl StreamSession for Session {
             return self.reconnect("the platform did not accept the session in time", None);
         }
         if self.pending.values().any(|pending| pending.give_up_at <= cx.now) {
-            // Resuming from before it makes the platform send it again.
+            // Resuming from before the event makes the platform send it again.
             return self.reconnect("the queue did not accept an event in time", None);
         }
         let Some(heartbeat) = self.heartbeat.as_mut().filter(|heartbeat| heartbeat.next_at <= cx.now) else {
@@ -353,7 +353,7 @@ impl StreamSession for Session {
         heartbeat.is_acknowledged = false;
         heartbeat.next_at = cx.now.after(heartbeat.every);
         let mut effects = vec![self.beat()];
-        // Saved once per heartbeat: what a crash makes the platform send again in between is recognized by its id.
+        // Saved once per heartbeat: events that are redelivered after a crash in between are deduplicated by id.
         if self.cursor.session.is_some() && self.acknowledged() != self.saved {
             effects.push(self.save());
         }
@@ -387,7 +387,7 @@ impl StreamSession for Session {
         effects
     }
 
-    /// Everything is sent over HTTP.
+    /// Calls are never sent over this socket.
     fn on_call(&mut self, call_id: &str, _call: SocketCall, _cx: &Context<'_>) -> Vec<Effect> {
         vec![Effect::Answer {
             call_id: call_id.to_owned(),
@@ -417,12 +417,12 @@ impl StreamSession for Session {
     }
 }
 
-/// An intent that the application hasn't got.
+/// The application lacks the requested intent.
 const DISALLOWED_INTENTS: u16 = 4014;
 /// An invalid sequence number, and a session that has timed out.
 const FORGETS_SESSION: [u16; 2] = [4007, 4009];
 
-/// Why the platform will not accept the bot until the operator has changed something.
+/// Why the platform refuses the bot until the operator changes something.
 const fn fatal(code: u16) -> Option<&'static str> {
     Some(match code {
         4004 => "the bot token is wrong; copy it again from the page Bot of the developer portal",

@@ -63,7 +63,7 @@ fn check(cursor: &str, failures: u32, content: &str, expected: Option<&str>) {
 }
 
 #[test]
-fn session_goes_on_where_the_platform_named_and_then_at_the_main_address() {
+fn session_resumes_at_the_named_url_then_at_the_main_url() {
     let saved = cursor("wss://gateway-us-east1-b.discord.gg").write();
     for (failures, expected) in [(0, Some(NAMED)), (2, Some(NAMED)), (3, Some(MAIN)), (4, None)] {
         check(&saved, failures, "yes", expected);
@@ -71,7 +71,7 @@ fn session_goes_on_where_the_platform_named_and_then_at_the_main_address() {
 }
 
 #[test]
-fn foreign_addresses_are_not_followed() {
+fn foreign_gateway_urls_are_refused() {
     check(
         &cursor("wss://gateway.discord.gg.evil.example").write(),
         0,
@@ -86,12 +86,12 @@ fn foreign_addresses_are_not_followed() {
 }
 
 #[test]
-fn intent_that_was_switched_begins_another_session() {
+fn changed_intent_starts_a_new_session() {
     check(&cursor("").write(), 0, "no", None);
 }
 
 #[test]
-fn refused_intent_is_left_out_once() {
+fn refused_intent_is_omitted_from_the_next_session() {
     let without = Cursor {
         session: None,
         without_content: true,

@@ -27,7 +27,7 @@ fn shown(frame: &Frame) -> Value {
 }
 
 #[test]
-fn frames_decode_to_what_they_say_and_encode_to_the_same_bytes() {
+fn frames_round_trip_to_the_same_bytes() {
     for vector in list(&vectors(), "frames", 16) {
         let name = text(vector, "name");
         let frame = Frame::read(&bytes(vector)).unwrap();
@@ -50,7 +50,7 @@ fn frames_decode_to_what_they_say_and_encode_to_the_same_bytes() {
 }
 
 #[test]
-fn broken_frames_do_not_decode() {
+fn malformed_frames_are_refused() {
     for vector in list(&vectors(), "frames_invalid", 5) {
         let lenient = vector["decoder_that_ignores_required_may_accept"].as_bool().unwrap();
         let read = Frame::read(&bytes(vector));
@@ -59,13 +59,13 @@ fn broken_frames_do_not_decode() {
 }
 
 #[test]
-fn ping_is_written_with_its_zeros() {
+fn ping_is_encoded_with_zero_fields() {
     let ping = "0800100018f681801020002a0c0a0474797065120470696e67";
     assert_eq!(hex::encode(Frame::ping(33_554_678).bytes()), ping);
 }
 
 #[test]
-fn acknowledgements_are_the_vectors_bytes() {
+fn acknowledgements_match_the_vectors() {
     let vectors = vectors();
     let frames = list(&vectors, "frames", 16);
     let mut n_acks = 0;
@@ -83,7 +83,7 @@ fn acknowledgements_are_the_vectors_bytes() {
 
 proptest! {
     #[test]
-    fn what_decodes_encodes_to_itself(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn decoded_frames_encode_to_an_equal_frame(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(frame) = Frame::read(&bytes) {
             prop_assert_eq!(Frame::read(&frame.bytes()), Some(frame));
         }

@@ -1,4 +1,4 @@
-//! A platform in memory, with every fault it can have, and a bridge that drives a reply over it.
+//! Simulated platform with all possible faults, and a simulated bridge that delivers a reply to it.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use super::super::Lark;
 use super::super::fixture::{NOW, account, context};
 use super::*;
 
-/// What happens to one call.
+/// Outcome of one call.
 #[derive(Debug, Clone)]
 enum Luck {
     Works,
-    /// It works, and the answer is lost.
+    /// The call succeeds, but its response is lost.
     Unheard,
     Lost,
     Fails(i64),
@@ -34,15 +34,15 @@ struct Entity {
     sent: bool,
 }
 
-/// The platform, as far as its pages describe it.
+/// The platform, as documented.
 #[derive(Default)]
 struct Platform {
     entities: BTreeMap<String, Entity>,
-    /// What is in the chat: a card entity, or a text.
+    /// Messages in the chat: a card entity or a text.
     messages: Vec<(Option<String>, String)>,
     by_uuid: BTreeMap<String, usize>,
     changes: BTreeMap<String, Result<Value, i64>>,
-    /// Whether a change that comes again under its uuid is answered as it was the first time.
+    /// Whether a change repeated with the same uuid gets the same response as the first time.
     repeats: bool,
     reactions: usize,
 }
@@ -159,7 +159,7 @@ impl Platform {
         self.messages.iter().map(shown).collect()
     }
 
-    /// Streaming ends by itself after 10 minutes; the list of chats goes on saying that the card is being written.
+    /// Streaming ends by itself after 10 minutes; the list of chats still shows that the card is being written.
     fn pass(&mut self, minutes: u64) {
         if minutes >= 10 {
             self.entities.values_mut().for_each(|entity| entity.open = false);
@@ -184,7 +184,7 @@ struct Bridge {
     progress: Progress,
     now: Timestamp,
     luck: Vec<Luck>,
-    /// Whether the richer way rests.
+    /// Whether the richer way is in its cooldown.
     plain: bool,
 }
 
@@ -222,7 +222,7 @@ impl Bridge {
         }
     }
 
-    /// Delivers one stage. Whatever isn't final is given up at the first trouble, as the bridge may do.
+    /// Delivers one stage. Stages before the final one are abandoned at the first error, as the bridge may do.
     fn deliver(&mut self, stage: Stage, text: &str) -> End {
         for _ in 0..400 {
             let desired = DesiredReply {
@@ -303,7 +303,7 @@ fn luck(bad: u32) -> impl Strategy<Value = Luck> {
     ]
 }
 
-/// Words that are numbered, so that a missing one shows.
+/// Numbered words, so that a missing one is detected.
 fn words(n: usize) -> String {
     (0..n).map(|n| format!("w{n}w {}\n\n", "长".repeat(100))).collect()
 }
@@ -320,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn the_whole_text_stands_in_the_chat_whatever_happens(
+    fn whole_text_is_delivered_despite_faults(
         luck in prop::collection::vec(luck(1), 0..60),
         growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
         repeats in any::<bool>(),
@@ -343,7 +343,7 @@ proptest! {
         }
         let shown = bridge.platform.texts().join("\n");
         prop_assert!(holds(&shown, &full_text), "not all of it is shown: {shown}");
-        // Nothing changes any more, at no stage.
+        // Delivering again changes nothing, at any stage.
         let before = bridge.progress.clone();
         prop_assert_eq!(bridge.deliver(Stage::Final, &full_text), End::Done);
         prop_assert_eq!(bridge.deliver(Stage::Growing, "late"), End::Done);
@@ -351,7 +351,7 @@ proptest! {
     }
 
     #[test]
-    fn without_trouble_nothing_is_shown_twice_and_nothing_is_left_open(
+    fn without_faults_nothing_is_duplicated_or_left_open(
         growth in prop::collection::vec((1usize..80, 0u64..14), 0..8),
     ) {
         let mut bridge = Bridge::new(Vec::new());
@@ -374,7 +374,7 @@ proptest! {
 }
 
 #[test]
-fn picture_inside_an_answer_is_shown_as_its_words() {
+fn inline_picture_is_shown_as_its_label() {
     let text = format!("See ![chart](data:image/png;base64,{}) above.", "AAAA".repeat(25_000));
     let mut bridge = Bridge::new(Vec::new());
     for shown in [40, 30_000, text.len() - 8] {
@@ -386,7 +386,7 @@ fn picture_inside_an_answer_is_shown_as_its_words() {
 }
 
 #[test]
-fn sign_of_a_message_without_an_answer_goes_without_a_word() {
+fn reaction_is_removed_from_a_message_without_an_answer() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
     assert_eq!(bridge.platform.reactions, 1);
@@ -397,7 +397,7 @@ fn sign_of_a_message_without_an_answer_goes_without_a_word() {
 }
 
 #[test]
-fn answer_that_is_given_anew_is_no_repetition() {
+fn restarted_answer_is_not_deduplicated() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");
     bridge.progress = Lark.restart(&bridge.progress).unwrap();
@@ -406,9 +406,10 @@ fn answer_that_is_given_anew_is_no_repetition() {
 }
 
 #[test]
-fn more_text_is_no_repetition_of_less() {
+fn growing_text_is_not_deduplicated() {
     for repeats in [false, true] {
-        // From the last: reaction, card, its message and the reaction's end work, then the answer to the first write is lost.
+        // In reverse order: reaction, card, its message and the removal of the reaction succeed, then the response to the first write is
+        // lost.
         let mut bridge = Bridge::new(vec![Luck::Unheard, Luck::Works, Luck::Works, Luck::Works, Luck::Works]);
         bridge.platform.repeats = repeats;
         bridge.deliver(Stage::Thinking, "");
@@ -418,7 +419,7 @@ fn more_text_is_no_repetition_of_less() {
         let before = bridge.progress.clone();
         assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
         assert_eq!(bridge.platform.texts(), ["whole"]);
-        // The same once more is one.
+        // The same text again is a repetition.
         let n_changes = bridge.platform.changes.len();
         bridge.progress = before;
         assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
@@ -430,7 +431,7 @@ fn more_text_is_no_repetition_of_less() {
 }
 
 #[test]
-fn missing_permission_is_named_and_streaming_rests() {
+fn missing_permission_is_named_and_streaming_cools_down() {
     let no_scope = vec![Luck::Fails(99_991_672), Luck::Works];
     let mut bridge = Bridge::new(no_scope);
     bridge.deliver(Stage::Thinking, "");
@@ -444,7 +445,7 @@ fn missing_permission_is_named_and_streaming_rests() {
         (next.platform.entities.len(), next.platform.texts()),
         (0, vec!["whole".to_owned()])
     );
-    // A card that is being written stays the one.
+    // A card that is already streaming is kept.
     let mut begun = Bridge::new(Vec::new());
     begun.deliver(Stage::Growing, "who");
     begun.plain = true;
@@ -456,7 +457,7 @@ fn missing_permission_is_named_and_streaming_rests() {
 }
 
 #[test]
-fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recorded() {
+fn holder_with_an_old_record_replaces_unrecorded_text() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Growing, "one");
     let recorded = bridge.progress.clone();
@@ -468,7 +469,7 @@ fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recor
             "growth can be shown again"
         );
     }
-    // Its process dies, and the agent answers something else.
+    // The process crashes, and the agent gives another answer.
     bridge.progress = recorded.clone();
     bridge.now = bridge.now.after(Duration::from_secs(30));
     assert_eq!(bridge.deliver(Stage::Final, "another answer"), End::Done);
@@ -484,12 +485,12 @@ fn holder_that_knows_an_old_record_shows_its_text_in_place_of_what_was_not_recor
 }
 
 #[test]
-fn crash_between_call_and_record_sends_nothing_twice() {
+fn crash_between_call_and_record_duplicates_nothing() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Thinking, "");
     let before = bridge.progress.clone();
     bridge.deliver(Stage::Final, "whole");
-    // Another process knows only what was stored.
+    // Another process knows only the stored progress.
     bridge.progress = before;
     assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
     assert_eq!(bridge.platform.texts(), ["whole"]);

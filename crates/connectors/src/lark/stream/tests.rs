@@ -34,7 +34,7 @@ fn frame(vector: &Value) -> SocketFrame {
     SocketFrame::Binary(hex::decode(text(vector, "hex")).unwrap())
 }
 
-/// The bot that a frame's message mentions.
+/// Id of the bot that a frame's message mentions.
 fn mentioned(payload: &str) -> String {
     let payload: Value = serde_json::from_str(payload).unwrap();
     let id = &payload["event"]["message"]["mentions"][0]["id"]["open_id"];
@@ -57,7 +57,7 @@ fn delivered(effects: &[Effect]) -> Option<(u64, Event)> {
 }
 
 #[test]
-fn event_is_acknowledged_with_the_vectors_bytes_only_after_it_is_stored() {
+fn event_is_acknowledged_only_after_it_is_stored() {
     let vector = named("event_single");
     let account = ours(&mentioned(text(&vector["decoded"], "payload_utf8")));
     let mut session = session();
@@ -137,7 +137,7 @@ fn click_on_a_foreign_card_is_answered_with_nothing_to_show() {
 }
 
 #[test]
-fn what_is_not_understood_is_dropped_taken_or_failed_as_the_page_says() {
+fn unknown_frames_are_handled_as_documented() {
     let vectors = vectors();
     let account = ours(BOT);
     let dropped = [named("card_frame_old_type")];
@@ -162,14 +162,14 @@ fn what_is_not_understood_is_dropped_taken_or_failed_as_the_page_says() {
 }
 
 #[test]
-fn failed_acknowledgement_is_the_vectors_bytes() {
+fn failed_acknowledgement_matches_the_vectors() {
     let event = Frame::read(&hex::decode(text(&named("event_single"), "hex")).unwrap()).unwrap();
     let ack = named("ack_event_500");
     assert_eq!(hex::encode(event.answered(FAILED, 3).bytes()), text(&ack, "hex"));
 }
 
 #[test]
-fn pong_brings_the_ping_interval() {
+fn pong_sets_the_ping_interval() {
     let account = ours(BOT);
     let mut session = session();
     assert_eq!(
@@ -193,7 +193,7 @@ fn pong_brings_the_ping_interval() {
 }
 
 #[test]
-fn silence_after_a_ping_ends_the_connection_however_often_it_is_pinged() {
+fn silence_after_a_ping_ends_the_connection_despite_further_pings() {
     let account = ours(BOT);
     let mut session = session();
     session.config.ping_interval = 20;
@@ -207,7 +207,7 @@ fn silence_after_a_ping_ends_the_connection_however_often_it_is_pinged() {
 }
 
 #[test]
-fn bootstrap_answers_lead_where_the_page_says() {
+fn bootstrap_responses_are_handled_as_documented() {
     let account = ours(BOT);
     for vector in list(&vectors(), "bootstrap", 9) {
         let name = text(vector, "name");
@@ -241,14 +241,14 @@ fn bootstrap_answers_lead_where_the_page_says() {
                 "{name}"
             ),
             Some("stop") => assert!(matches!(outcome, Err(Refusal::Credentials { .. })), "{name}"),
-            // Leaked connections time out, so this is waited for, and shown as what it is.
+            // Leaked connections time out, so the connector waits and reports the cause.
             Some(_) => assert_eq!(outcome, Err(crowded(1_000_040_350)), "{name}"),
         }
     }
 }
 
 #[test]
-fn handshake_answers_lead_where_the_page_says() {
+fn handshake_responses_are_handled_as_documented() {
     let account = ours(BOT);
     for vector in list(&vectors(), "handshake", 5) {
         let name = text(vector, "name");
@@ -268,7 +268,7 @@ fn handshake_answers_lead_where_the_page_says() {
 }
 
 #[test]
-fn address_of_somebody_else_is_not_called() {
+fn foreign_socket_urls_are_refused() {
     let mut account = ours(BOT);
     account.endpoints.clear();
     let body = br#"{"code":0,"data":{"URL":"wss://evil.example/ws?service_id=1"}}"#.to_vec();
@@ -342,7 +342,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_frames_are_taken_without_panic(
+    fn any_frames_are_handled_without_panic(
         frames in prop::collection::vec(prop_oneof![any_frame(), prop::collection::vec(any::<u8>(), 0..60)], 0..20),
         step in 0u64..10_000,
     ) {

@@ -48,7 +48,7 @@ fn valid_vectors_are_signed_and_decrypt() {
 }
 
 #[test]
-fn valid_vectors_are_what_they_say() {
+fn valid_vectors_decode_as_expected() {
     for vector in list(&vectors(), "valid", 14) {
         let name = text(vector, "name");
         let received = receive(vector).unwrap();
@@ -60,7 +60,7 @@ fn valid_vectors_are_what_they_say() {
         let expect = &vector["expect"];
         match expect["kind"].as_str() {
             Some("event") if received.events.is_empty() => {
-                // The group's bot is another one than ours.
+                // The group message mentions another bot.
                 assert!(text(vector, "plaintext").contains("\"group\""), "{name}");
                 assert!(matches!(received.remark, Some(Remark::Ignored(_))), "{name}");
             }
@@ -94,7 +94,7 @@ fn group_message_of_the_vectors_reaches_the_bot_that_it_mentions() {
 }
 
 #[test]
-fn invalid_vectors_fail_for_their_reason() {
+fn invalid_vectors_fail_with_their_reason() {
     for vector in list(&vectors(), "invalid", 26) {
         let name = text(vector, "name");
         let outcome = receive(vector);
@@ -107,7 +107,7 @@ fn invalid_vectors_fail_for_their_reason() {
             "bad_length" => outcome == Err(Rejection::BadCipher("encrypt is not a whole number of blocks")),
             "bad_padding" => outcome == Err(Rejection::BadCipher("padding is wrong")),
             "not_encrypted" => outcome == Err(Rejection::Missing("encrypt")),
-            // Signed and decrypted, so it is the platform's: taken, and never run.
+            // Signed and decrypted, so it is authentic: acknowledged, but never processed.
             "bad_utf8" => unread(&outcome, "decrypted payload is not UTF-8"),
             "bad_json" if name == "plaintext_not_json" => unread(&outcome, "decrypted payload is not a JSON object"),
             "bad_json" => matches!(outcome, Err(Rejection::Malformed(_))),
@@ -122,7 +122,7 @@ fn unread(outcome: &Result<Received, Rejection>, reason: &'static str) -> bool {
 }
 
 #[test]
-fn plain_requests_are_judged_by_their_token() {
+fn plain_requests_are_authenticated_by_their_token() {
     for vector in list(&vectors(), "plain_requests", 4) {
         let name = text(vector, "name");
         let outcome = receive(vector);
@@ -148,7 +148,7 @@ fn plain_requests_are_judged_by_their_token() {
 }
 
 #[test]
-fn old_cards_are_known_by_their_own_signature() {
+fn old_card_callbacks_have_their_own_signature() {
     let vectors = vectors();
     let vector = &list(&vectors, "old_card", 1)[0];
     let received = receive(vector).unwrap();
@@ -163,7 +163,7 @@ fn old_cards_are_known_by_their_own_signature() {
 }
 
 #[test]
-fn unsigned_url_check_passes_and_nothing_else_does() {
+fn only_url_checks_may_be_unsigned() {
     let vectors = vectors();
     for vector in list(&vectors, "valid", 14) {
         let mut unsigned = request(vector);
@@ -232,7 +232,7 @@ proptest! {
     }
 }
 
-/// Payloads with the right token and anything else.
+/// Generates payloads with the right token and arbitrary other content.
 fn json() -> impl Strategy<Value = String> {
     let event = prop_oneof![
         Just("im.message.receive_v1"),

@@ -17,7 +17,7 @@ fn progress(account: &Account, row: &Value) -> Result<LoginProgress, LoginError>
 }
 
 #[test]
-fn statuses_mean_what_the_vendor_says() {
+fn login_statuses_are_classified_as_documented() {
     let account = logged_in();
     for row in vectors()["responses"].as_array().unwrap() {
         if row["call"] != "get_qrcode_status" {
@@ -36,7 +36,7 @@ fn statuses_mean_what_the_vendor_says() {
 }
 
 #[test]
-fn confirmed_login_gives_all_that_the_bot_needs() {
+fn confirmed_login_returns_all_credentials() {
     let row = vectors()["responses"]
         .as_array()
         .unwrap()
@@ -57,7 +57,7 @@ fn confirmed_login_gives_all_that_the_bot_needs() {
 }
 
 #[test]
-fn code_that_moved_is_asked_for_at_its_new_host() {
+fn moved_code_is_polled_at_its_new_host() {
     let account = account(&[], &[]);
     let row = json!({ "body": { "status": "scaned_but_redirect", "redirect_host": "ilinkai.wechat.com" } });
     let LoginProgress::Moved { ticket } = progress(&account, &row).unwrap() else {
@@ -82,7 +82,7 @@ fn code_that_moved_is_asked_for_at_its_new_host() {
 }
 
 #[test]
-fn no_answer_is_waiting_and_an_unknown_one_an_error() {
+fn no_response_means_waiting_and_an_unknown_status_is_an_error() {
     let account = account(&[], &[]);
     let ask = |answer: &ApiAnswer| QrLogin.read_progress(&ticket(&account), answer, &context(&account));
     assert_eq!(ask(&ApiAnswer::Unknown), Ok(LoginProgress::Waiting));
@@ -97,7 +97,7 @@ fn no_answer_is_waiting_and_an_unknown_one_an_error() {
 }
 
 #[test]
-fn token_is_presented_unless_its_login_has_ended() {
+fn token_is_sent_unless_its_login_has_ended() {
     let account = logged_in();
     let tokens = |signed_out| match QrLogin.start(signed_out, &context(&account)).body {
         Body::Json(text) => serde_json::from_str::<Value>(&text).unwrap()["local_token_list"].clone(),

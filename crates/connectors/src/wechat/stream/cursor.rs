@@ -1,13 +1,13 @@
-//! What a session must know of the one before it: where to go on, and by what copies of the latest messages are recognized.
+//! State that a session leaves to the next: the platform's cursor, and fingerprints for detecting copies of the latest messages.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// Copies come within seconds. A person writes less than this meanwhile.
+/// Number of fingerprints kept. Copies arrive within seconds, in which a person writes fewer messages than this.
 const MOST_SEEN: usize = 32;
 
-/// Where the next poll goes on.
+/// Position of the next poll.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Cursor {
@@ -18,7 +18,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Reads what [`Cursor::write`] wrote. The beginning, if it wrote nothing yet.
+    /// Parses what [`Cursor::write`] wrote. Empty text gives the start.
     pub(super) fn read(note: &str) -> Self {
         serde_json::from_str(note).unwrap_or_default()
     }

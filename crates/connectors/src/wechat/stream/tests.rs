@@ -15,7 +15,7 @@ fn updates(body: Value) -> ApiAnswer {
     answer(&json!({ "body": body }))
 }
 
-/// A session that polls.
+/// A session that is polling.
 fn polling(note: &str, cx: &Context<'_>) -> Box<dyn StreamSession> {
     let mut session = LongPoll.session(&address(note), cx);
     session.on_open(cx);
@@ -50,7 +50,7 @@ fn n_events(effects: &[Effect]) -> usize {
 }
 
 #[test]
-fn nothing_is_fetched_nor_kept_before_the_queue_has_the_events() {
+fn next_poll_and_cursor_wait_for_the_queue() {
     let account = logged_in();
     let cx = context(&account);
     let mut session = polling("", &cx);
@@ -72,7 +72,7 @@ fn nothing_is_fetched_nor_kept_before_the_queue_has_the_events() {
 use tieline_core::http_types::Body;
 
 #[test]
-fn copies_are_left_out_also_by_the_next_session() {
+fn duplicates_are_dropped_across_sessions() {
     let account = logged_in();
     let cx = context(&account);
     let mut session = polling("", &cx);
@@ -103,7 +103,7 @@ fn first_body() -> Value {
 }
 
 #[test]
-fn ended_login_is_told_by_whatever_call() {
+fn ended_login_is_detected_by_every_call() {
     let account = logged_in();
     let cx = context(&account);
     for body in [json!({ "errcode": -14 }), json!({ "ret": -14 })] {
@@ -116,7 +116,7 @@ fn ended_login_is_told_by_whatever_call() {
 }
 
 #[test]
-fn answers_of_the_vectors() {
+fn responses_match_the_vectors() {
     let account = logged_in();
     let cx = context(&account);
     for row in vectors()["responses"].as_array().unwrap() {
@@ -144,7 +144,7 @@ fn answers_of_the_vectors() {
 }
 
 #[test]
-fn silence_is_an_empty_poll_until_another_call_must_show_life() {
+fn silent_polls_are_empty_until_a_probe_is_needed() {
     let account = logged_in();
     let mut cx = context(&account);
     let mut session = polling("", &cx);
@@ -180,7 +180,7 @@ fn silence_is_an_empty_poll_until_another_call_must_show_life() {
 }
 
 #[test]
-fn errors_in_a_row_end_the_connection_for_a_while() {
+fn consecutive_errors_end_the_connection_for_a_while() {
     let account = logged_in();
     let mut cx = context(&account);
     let mut session = polling("", &cx);
@@ -198,7 +198,7 @@ fn errors_in_a_row_end_the_connection_for_a_while() {
 }
 
 #[test]
-fn message_that_can_not_be_read_loses_no_other() {
+fn unreadable_message_loses_no_other() {
     let account = logged_in();
     let cx = context(&account);
     let msgs: Vec<Value> = ["hostile", "accept"]
@@ -212,7 +212,7 @@ fn message_that_can_not_be_read_loses_no_other() {
 }
 
 #[test]
-fn account_without_a_login_is_never_answered() {
+fn account_without_a_login_never_gets_a_reply() {
     let account = account(&[], &[]);
     let cx = context(&account);
     let call = LongPoll.session(&address(""), &cx).on_open(&cx);

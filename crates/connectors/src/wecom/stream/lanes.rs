@@ -1,4 +1,4 @@
-//! Frames that runners want sent: one in flight per lane, the newest intermediate state wins, a last word is never dropped.
+//! Outgoing frames of runners: one in flight per lane; the latest intermediate state wins; a final text is never dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tieline_core::timestamp::Timestamp;
 
 use super::frame;
 
-/// How long an acknowledgement may take. As the official SDK has it.
+/// Timeout of an acknowledgement. The official SDK's value.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
-/// Most frames that wait. As the official SDK has it.
+/// Largest number of waiting frames. The official SDK's value.
 const MOST_WAITING: usize = 500;
 
 /// All lanes of a connection.
@@ -21,7 +21,7 @@ const MOST_WAITING: usize = 500;
 pub(super) struct Lanes {
     lanes: BTreeMap<String, Lane>,
     waiting: usize,
-    /// How many ids were made and frames were sent.
+    /// Number of ids created and frames sent.
     count: u64,
 }
 
@@ -40,7 +40,7 @@ struct Flying {
 }
 
 impl Lanes {
-    /// A fresh id for a frame of ours, in the official SDK's form.
+    /// A new id for an outgoing frame, in the official SDK's format.
     pub(super) fn req_id(&mut self, cmd: &str, cx: &Context<'_>) -> String {
         self.count += 1;
         let random = hex::encode(&cx.random[..4]);
@@ -64,7 +64,7 @@ impl Lanes {
         }
     }
 
-    /// Sends what can be sent now.
+    /// Sends the frames that may be sent now.
     pub(super) fn send(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
         let free: Vec<String> = self
@@ -110,7 +110,8 @@ impl Lanes {
         effects
     }
 
-    /// A response came. Without an id it is a refusal of the oldest frame in flight: the platform checks a frame's shape before its id.
+    /// Handles a response. One without an id is a refusal of the oldest frame in flight: the platform validates a frame's format before its
+    /// id.
     pub(super) fn answered(&mut self, req_id: Option<&str>, code: Option<i64>, text: &str) -> Vec<Effect> {
         if req_id.is_none() && code.is_none() {
             return vec![Effect::Remark(Remark::Ignored("a frame that we don't use"))];
@@ -131,7 +132,7 @@ impl Lanes {
                     body: text.as_bytes().to_vec(),
                 },
             }],
-            // Welcomes and card updates are not waited for.
+            // Welcomes and card updates expect no response.
             None if code.unwrap_or(0) == 0 => Vec::new(),
             None => vec![Effect::Remark(Remark::Unreadable(
                 "the platform refused a frame of ours",
@@ -139,7 +140,7 @@ impl Lanes {
         }
     }
 
-    /// Gives up on acknowledgements that took too long: the frames may have arrived or not.
+    /// Gives up on overdue acknowledgements: the outcome of their frames is unknown.
     pub(super) fn overdue(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for lane in self.lanes.values_mut() {
@@ -162,7 +163,7 @@ impl Lanes {
             .min()
     }
 
-    /// The connection ends: what flies may have arrived, what waits has not.
+    /// The connection ends: frames in flight may have arrived, waiting ones have not.
     pub(super) fn fail(&mut self) -> Vec<Effect> {
         self.waiting = 0;
         let mut effects = Vec::new();

@@ -54,7 +54,7 @@ fn up(account: &Account) -> Session {
     session
 }
 
-/// What may happen to a session.
+/// Inputs of a session.
 #[derive(Debug, Clone)]
 enum Happening {
     Call { lane: u8, replaceable: bool, life_ms: i64 },
@@ -83,7 +83,7 @@ fn call(lane: u8, replaceable: bool, expires_at: Timestamp) -> SocketCall {
 }
 
 proptest! {
-    /// Each call is answered exactly once, and no lane has two frames in flight.
+    /// Each call gets exactly one outcome, and no lane has two frames in flight.
     #[test]
     fn every_call_is_answered_once(happenings in prop::collection::vec(happening(), 0..60)) {
         let account = account();
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_is_survived(text in "\\PC{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
+    fn any_frame_is_handled_without_panic(text in "\\PC{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
         let account = account();
         let mut session = up(&account);
         let cx = at(&account, 1);

@@ -1,4 +1,4 @@
-//! What a command or choice of a person does to the tasks of a conversation.
+//! Changes of a conversation's tasks by a person's command or choice.
 
 use super::{Applied, CHOICE_LIFETIME, Choice, ChoiceKind, MAX_LISTED, TaskBook, TaskOrigin, clean_name};
 use crate::command::TaskCommand;
@@ -20,12 +20,12 @@ pub struct TaskChange<'a> {
     pub origin: TaskOrigin,
     /// The time.
     pub now: Timestamp,
-    /// Messages that a new chat drops.
+    /// Messages dropped by a new chat.
     pub dropped: Vec<Pending>,
 }
 
 impl TaskChange<'_> {
-    /// Carries out a command. A new command ends the menu that waits.
+    /// Carries out a command. A new command closes the open menu.
     pub fn command(&mut self, command: &TaskCommand) -> TaskReply {
         let waiting = self.book().choice_at(self.now).is_some();
         self.conversation.tasks.choice = None;
@@ -43,7 +43,7 @@ impl TaskChange<'_> {
         self.applied(reply)
     }
 
-    /// Carries out the choice that `text` makes in the menu that waits. `None`: no menu waits, or the text is no choice in it.
+    /// Carries out the choice that `text` makes in the open menu. `None`: no menu is open, or the text is no choice in it.
     pub fn choose(&mut self, text: &str) -> Option<TaskReply> {
         let kind = self.book().choice_at(self.now)?.clone();
         let reply = match kind {
@@ -102,7 +102,7 @@ impl TaskChange<'_> {
         TaskReply::ChatMode
     }
 
-    /// The menu of recent tasks, or what to do where there is none.
+    /// The menu of recent tasks, or a hint where there is none.
     fn list(&mut self) -> TaskReply {
         let listed: Vec<u32> = self
             .book()
@@ -121,7 +121,7 @@ impl TaskChange<'_> {
         self.ask(ChoiceKind::Task(listed), TaskReply::ChooseTask(names))
     }
 
-    /// The task of this name, which is made if there is none.
+    /// The task of this name, created if there is none.
     fn open(&mut self, name: &str) -> TaskReply {
         let Some(name) = clean_name(name) else {
             return self.ask(ChoiceKind::Name, TaskReply::AskName);
@@ -137,7 +137,7 @@ impl TaskChange<'_> {
         }
     }
 
-    /// An existing task, by its name or by its place in the list.
+    /// An existing task, by its name or its number in the list.
     fn switch(&mut self, name: &str) -> TaskReply {
         let named = clean_name(name).and_then(|name| self.book().named(&name));
         let listed = || {
@@ -155,7 +155,7 @@ impl TaskChange<'_> {
         }
     }
 
-    /// Binds the chat to the task of this name, or keeps the chat's present session as a task of that name.
+    /// Binds the chat to the task of this name, or keeps the chat's current session as a task of that name.
     fn bind(&mut self, name: &str) -> TaskReply {
         let Some(name) = clean_name(name) else {
             return self.ask(ChoiceKind::BindName, TaskReply::AskBindName);

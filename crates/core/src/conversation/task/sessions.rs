@@ -1,4 +1,4 @@
-//! Which session a conversation is in: that of the chat, or of a task.
+//! The current session of a conversation: that of the chat, or of a task.
 
 use std::time::Duration;
 
@@ -24,18 +24,18 @@ impl Conversation {
         all.find(|session| session.number == number)
     }
 
-    /// Sessions that messages may wait in though another one is current.
+    /// Sessions with possibly pending messages though another one is current.
     pub(crate) fn kept_aside(&self) -> impl Iterator<Item = &Session> {
         self.tasks.parked().chain(&self.leaving)
     }
 
-    /// The next session, of a number that no session of the conversation has had.
+    /// A new session, with an unused number.
     #[must_use]
     pub fn next_session(&self, agent: &AgentId, now: Timestamp) -> Session {
         Session::begin(&self.key.id(), self.highest_session() + 1, agent, now)
     }
 
-    /// The highest number that a session of the conversation has had.
+    /// The highest session number used in the conversation.
     #[must_use]
     pub fn highest_session(&self) -> u64 {
         let numbers = self
@@ -46,8 +46,8 @@ impl Conversation {
         numbers.max().unwrap_or(0).max(self.tasks.last_session)
     }
 
-    /// The session of a message at `now`: the current one or the next. In a task no session is idle too long, and none is while an
-    /// answer is being written or messages wait.
+    /// The session of a message at `now`: the current one or a new one. In a task no session is idle too long, and none is while an
+    /// answer is being written or messages are pending.
     #[must_use]
     pub fn resolve_session(&self, agent: &AgentId, timeout: Duration, now: Timestamp) -> Session {
         let stays = self.tasks.current.is_some() || self.run.is_some() || !self.pending.is_empty();
@@ -60,8 +60,8 @@ impl Conversation {
         }
     }
 
-    /// Begins a new chat session. Tasks stay, with what waits in them; what else waits is taken out and returned. What others have said in
-    /// the group until now is left behind.
+    /// Starts a new chat session. Tasks and their pending messages stay; other pending messages are removed and returned. What others have
+    /// said in the group until now is no context any more.
     pub fn begin_chat(&mut self, agent: &AgentId, now: Timestamp) -> Vec<Pending> {
         self.enter_chat();
         self.heard_until = Some(now);
@@ -144,7 +144,7 @@ impl Conversation {
         number
     }
 
-    /// Binds the conversation to a task from outside: the one of this name, which is made if there is none. A `reference` makes its session
+    /// Binds the conversation to a task from outside: the one of this name, created if there is none. A `reference` makes its session
     /// continue that conversation at the agent.
     pub fn bind_task(&mut self, name: &str, reference: Option<&str>, agent: &AgentId, now: Timestamp) {
         self.tasks.choice = None;
@@ -166,8 +166,8 @@ impl Conversation {
         }
     }
 
-    /// What waits in sessions whose agents don't answer here any more goes to `agent`, in sessions with that one: it is not told what was
-    /// said to another.
+    /// Moves pending messages of sessions whose agents no longer answer here to `agent`, in sessions with that one: it doesn't get what
+    /// was said to another.
     pub fn rebind(&mut self, agent: &AgentId, stays: impl Fn(&Session) -> bool, now: Timestamp) {
         let waits_in = |number: u64| self.pending.iter().any(|waiting| waiting.session == number);
         let left: Vec<u64> = self

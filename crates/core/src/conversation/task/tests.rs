@@ -35,7 +35,7 @@ fn choose(conversation: &mut Conversation, now: i64, text: &str) -> Option<TaskR
     change(conversation, TaskOrigin::Chat, now, |change| change.choose(text))
 }
 
-/// A message arrives. Gives the number of its session.
+/// A message is received. Returns the number of its session.
 fn say(conversation: &mut Conversation, now: i64) -> u64 {
     let session = conversation.resolve_session(&agent(), Duration::from_secs(3600), at(now));
     let number = session.number;
@@ -72,7 +72,7 @@ fn task_keeps_its_session_over_new_chats_and_idle_times() {
 }
 
 #[test]
-fn session_numbers_are_never_given_twice() {
+fn session_numbers_are_never_reused() {
     let mut it = conversation();
     let mut seen = vec![say(&mut it, 0)];
     for n in 0..(MAX_TASKS as i64 + 5) {
@@ -87,7 +87,7 @@ fn session_numbers_are_never_given_twice() {
 }
 
 #[test]
-fn menu_waits_for_15_minutes() {
+fn menu_stays_open_for_15_minutes() {
     let mut it = conversation();
     assert_eq!(
         command(&mut it, 0, &TaskCommand::Menu),
@@ -138,7 +138,7 @@ fn bound_chat_becomes_a_task_and_keeps_its_session() {
 }
 
 #[test]
-fn tasks_from_outside_are_switched_but_not_made_in_the_chat() {
+fn tasks_from_outside_are_switched_but_not_created_in_the_chat() {
     let mut it = conversation();
     let from_outside = |it: &mut Conversation, now, command: &TaskCommand| {
         change(it, TaskOrigin::Outside, now, |change| change.command(command))
@@ -161,7 +161,7 @@ fn tasks_from_outside_are_switched_but_not_made_in_the_chat() {
 }
 
 #[test]
-fn new_chat_drops_what_waits_in_the_chat_only() {
+fn new_chat_drops_pending_messages_of_the_chat_only() {
     let mut it = conversation();
     let wait = |it: &mut Conversation, now: i64| {
         let session = say(it, now);

@@ -1,4 +1,4 @@
-//! The order of deliveries, by example and against a slow but obvious model.
+//! Order of deliveries, in examples and against a slow but obvious model.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,7 @@ fn a_group_in_flight_is_locked_until_its_last_message_is_settled() {
 }
 
 #[test]
-fn an_expired_delivery_comes_back_in_its_old_place() {
+fn an_expired_delivery_returns_to_its_old_position() {
     let mut queue = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
     assert_eq!(receive(&mut queue, 0, 1), [1]);
     assert_eq!(receive(&mut queue, HOLD_MS - 1, 10), [0; 0]);
@@ -76,7 +76,7 @@ fn fair_lanes_take_turns_whatever_their_backlog() {
 }
 
 #[test]
-fn a_family_with_many_groups_does_not_hold_up_another() {
+fn a_family_with_many_groups_does_not_delay_another() {
     let mut queue = ReadyQueue::new(Order::Fifo);
     for seq in 0..500 {
         queue.add(seq, entry(&format!("loud.{seq}"), Visibility::Ready));
@@ -87,7 +87,7 @@ fn a_family_with_many_groups_does_not_hold_up_another() {
     }
     let next = receive(&mut queue, 0, 10);
     assert_eq!(next.iter().filter(|seq| **seq >= 500).count(), 3, "{next:?}");
-    // And the many still get theirs, in order.
+    // The groups of the large family get their turn too, in order.
     let rest: Vec<Seq> = std::iter::from_fn(|| receive(&mut queue, 0, 1).pop()).collect();
     assert_eq!(rest, (17..500).collect::<Vec<Seq>>());
 }
@@ -101,7 +101,7 @@ fn the_fair_lane_with_the_fewest_in_flight_goes_first() {
 }
 
 #[test]
-fn a_message_received_too_often_leaves_the_shelf_and_frees_its_group() {
+fn a_message_received_too_often_leaves_the_queue_and_unlocks_its_group() {
     let mut queue = filled(Order::Fifo, &[(1, "a"), (2, "a")]);
     let terms = Terms {
         now_ms: 0,
@@ -117,7 +117,7 @@ fn a_message_received_too_often_leaves_the_shelf_and_frees_its_group() {
 }
 
 #[test]
-fn a_delivery_taken_back_never_happened() {
+fn a_delivery_taken_back_leaves_no_trace() {
     let mut queue = filled(Order::Fifo, &[(1, "a")]);
     assert_eq!(receive(&mut queue, 5, 1), [1]);
     assert!(!queue.take_back(1, 2), "that is another delivery");
@@ -155,7 +155,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Every message with the time it is visible from and whether it is in flight.
+/// Model of a queue: every message with the time from which it is visible, and whether it is in flight.
 #[derive(Debug, Default)]
 struct Model(Vec<(Seq, Group, i64, bool)>);
 
@@ -164,7 +164,7 @@ impl Model {
         self.0[at].3 && self.0[at].2 > now_ms
     }
 
-    /// The rule itself, read off the whole backlog.
+    /// The rule itself, evaluated over the whole backlog.
     fn may_give(&self, seq: Seq, order: Order, now_ms: i64) -> bool {
         let Some(at) = self.0.iter().position(|m| m.0 == seq) else {
             return false;
@@ -233,7 +233,7 @@ fn check_receive(queue: &mut ReadyQueue, model: &mut Model, order: Order, now_ms
         (message.2, message.3) = (now_ms + HOLD_MS, true);
         let earlier = last.insert(message.1.clone(), *seq);
         assert!(earlier < Some(*seq), "{seq} came after {earlier:?}");
-        // The younger messages of a batch are free only together with the older ones.
+        // The younger messages of a batch may be delivered only together with the older ones.
         assert!(
             earlier.is_some() || before.may_give(*seq, order, now_ms),
             "{seq} was not free"
@@ -248,12 +248,12 @@ fn check_receive(queue: &mut ReadyQueue, model: &mut Model, order: Order, now_ms
 
 proptest! {
     #[test]
-    fn fifo_shelf_obeys_the_rule(steps in proptest::collection::vec(step(), 1..80)) {
+    fn fifo_queue_matches_the_model(steps in proptest::collection::vec(step(), 1..80)) {
         run(Order::Fifo, &steps);
     }
 
     #[test]
-    fn fair_shelf_obeys_the_rule(steps in proptest::collection::vec(step(), 1..80)) {
+    fn fair_queue_matches_the_model(steps in proptest::collection::vec(step(), 1..80)) {
         run(Order::Fair, &steps);
     }
 }

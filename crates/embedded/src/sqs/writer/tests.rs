@@ -1,4 +1,4 @@
-//! Turns of the writer, one by one: a full disk, a large backlog.
+//! Single turns of the writer: a full disk, a large backlog.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ fn writer() -> Writer {
         clock: Clock::new(|| 1_800_000_000_000),
         parked: std::collections::HashMap::new(),
         answers: Vec::new(),
-        // Its other end is gone, as nothing here comes back.
+        // The receiving end is dropped: no delivery is returned in these tests.
         back: channel().0,
         tidied_ms: 1_800_000_000_000,
     }
 }
 
-/// All of `requests` in one turn.
+/// Executes all of `requests` in one turn.
 fn together(writer: &mut Writer, requests: &[(&str, String)]) -> Vec<Result<Reply, Refusal>> {
     let (mut jobs, mut answers) = (Vec::new(), Vec::new());
     for (operation, body) in requests {
@@ -80,21 +80,21 @@ fn a_full_disk_refuses_the_whole_turn_and_keeps_what_was_before() {
     let (large, ids) = ("x".repeat(100_000), ["a", "b", "c"]);
     one(&mut writer, "SendMessage", &send("q.fifo", "g", "first", "first").1).unwrap();
     writer.state.disk.leave_room(40);
-    // The first of the three fits; it shares the fate of the others.
+    // The first of the three fits, but is rolled back with the others.
     let sends = ids.map(|id| send("q.fifo", id, id, &large));
     for answer in together(&mut writer, &sends) {
         assert_eq!(answer.unwrap_err().code, Code::InternalFailure);
     }
     writer.state.disk.leave_room(1_000_000);
     assert_eq!(receive(&mut writer, "q.fifo", 10), ["first"]);
-    // Nothing is remembered of what failed, so it can be sent again.
+    // Nothing of the failed turn is remembered, so the messages can be sent again.
     for answer in together(&mut writer, &sends) {
         answer.unwrap();
     }
     assert_eq!(receive(&mut writer, "q.fifo", 10).len(), 3);
 }
 
-/// The time that a receive and a send take, in the middle of many.
+/// Typical time of a receive and a send, the median of many.
 fn typical(writer: &mut Writer, queue: &str) -> Duration {
     let mut times = Vec::new();
     for i in 0..200 {
@@ -122,11 +122,11 @@ fn fill(writer: &mut Writer, queue: &str, n_messages: usize, group: impl Fn(usiz
     }
 }
 
-/// Going through fifty thousand messages takes a hundred times as long as taking one; an index, the same.
+/// A scan of fifty thousand messages takes a hundred times as long as reading one; an index lookup takes the same time for both.
 const SLOWER_AT_MOST: u32 = 6;
 
 #[test]
-fn a_backlog_of_fifty_thousand_slows_nobody_down() {
+fn a_backlog_of_fifty_thousand_slows_down_no_request() {
     let mut writer = writer();
     for queue in [
         "empty",
@@ -142,7 +142,7 @@ fn a_backlog_of_fifty_thousand_slows_nobody_down() {
     fill(&mut writer, "deep", n_messages, |_| "g".into());
     fill(&mut writer, "one-group.fifo", n_messages, |_| "g".into());
     fill(&mut writer, "many-groups.fifo", n_messages, |i| format!("g{i}"));
-    // From here on the group is locked, and every other group has to get past its backlog.
+    // From here on the group is locked, and every other group has to be found behind its backlog.
     assert_eq!(receive(&mut writer, "one-group.fifo", 1), ["filler"]);
 
     for (empty, full) in [

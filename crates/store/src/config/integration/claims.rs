@@ -1,7 +1,7 @@
-//! What an integration holds beside its own item, its name and its bot account, and what it means if a write of all that is refused.
+//! The uniqueness claims of an integration, on its name and its bot account, and the meaning of a refused write.
 //!
 //! `ACCT#{platform}#{account}`/`ORG#{organization}` is the claim within an organization. `ACCT#{platform}#{account}`/`ACCT…` counts for every
-//! organization, and is made only when the credentials have worked: naming a bot without its credentials keeps no other organization from it.
+//! organization, and is only made once the credentials have worked: naming a bot without its credentials blocks no other organization.
 
 use tieline_core::account::Endpoints;
 use tieline_core::ids::{IntegrationId, OrganizationId, digest};
@@ -18,7 +18,7 @@ use crate::item::{self, Item, get_text, text};
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
-/// What a write of a transaction stands for.
+/// Meaning of a failed condition in a transaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
     AsRead,
@@ -55,7 +55,7 @@ fn account_in_use(claim: &Item) -> Result<IntegrationError, StoreError> {
     })
 }
 
-/// Who made a claim.
+/// The owner of a claim.
 pub(super) fn claimant(claim: &Item) -> Result<(OrganizationId, IntegrationId), StoreError> {
     let field = |name| get_text(claim, name).ok_or(UNREADABLE);
     Ok((
@@ -92,7 +92,7 @@ pub(super) fn account_digest(key: &str) -> String {
     digest(&[key])
 }
 
-/// Claims the bot account within the organization, on condition that its credentials have worked in no other organization.
+/// Claims the bot account within the organization, on condition that no other organization has a proved claim on it.
 pub(super) fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
     let Some(account) = &record.account else { return };
     let mut claim = claim_of(record, account, &own_sk(&record.organization));
@@ -101,14 +101,14 @@ pub(super) fn take_account(writes: &mut Transaction<Rule>, record: &IntegrationR
     check_proved(writes, record);
 }
 
-/// On condition that the bot account's credentials have worked in no other organization.
+/// Condition: no other organization has a proved claim on the bot account.
 pub(super) fn check_proved(writes: &mut Transaction<Rule>, record: &IntegrationRecord) {
     let Some(account) = &record.account else { return };
     let mut free = Update::new();
     let (pk, proved) = (free.path(PK), free.path(PROVED));
     let organization = free.path("organization");
     let ours = free.value(text(record.organization.as_str()));
-    // Without the mark it is a claim of an earlier version, which counts for every organization.
+    // A claim without the mark was made by an earlier version, and counts for every organization.
     free.require(format!(
         "(attribute_not_exists({pk}) OR ({organization} = {ours} AND attribute_exists({proved})))"
     ));
@@ -119,7 +119,7 @@ pub(super) fn check_proved(writes: &mut Transaction<Rule>, record: &IntegrationR
     );
 }
 
-/// Which claims of its bot account an integration has.
+/// The claims on its bot account that an integration has.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
     own: bool,
@@ -144,14 +144,14 @@ pub(super) async fn held(store: &Store, record: &IntegrationRecord) -> Result<He
     })
 }
 
-/// Gives the organization's claim back.
+/// Releases the organization's claim.
 pub(super) fn give_back_own(writes: &mut Transaction<Rule>, record: &IntegrationRecord, held: Held) {
     if held.own {
         give_back(writes, record, &own_sk(&record.organization));
     }
 }
 
-/// Gives the proved claim back.
+/// Releases the proved claim.
 pub(super) fn give_back_proved(writes: &mut Transaction<Rule>, record: &IntegrationRecord, held: Held) {
     if held.proved {
         give_back(writes, record, &proved_sk(&record.endpoints));
@@ -164,11 +164,11 @@ fn give_back(writes: &mut Transaction<Rule>, record: &IntegrationRecord, sk: &st
     writes.delete(Rule::AsRead, (&account_pk(&record.platform, account), sk), mine);
 }
 
-/// Makes the claim count for every organization, because the credentials have worked.
+/// Makes the claim count for every organization, because the credentials have worked (a proved claim).
 ///
 /// # Errors
-/// [`IntegrationError::AccountInUse`] if they worked in another integration before; [`StoreError::Conflict`] if the integration doesn't
-/// claim the account any more.
+/// [`IntegrationError::AccountInUse`] if another integration has a proved claim; [`StoreError::Conflict`] if the integration no longer
+/// claims the account.
 pub async fn prove(store: &Store, record: &IntegrationRecord) -> Result<(), IntegrationError> {
     let Some(account) = &record.account else {
         return Ok(());
@@ -203,7 +203,7 @@ pub async fn rivals(
     Ok(others.map(|(_, integration)| integration.clone()).collect())
 }
 
-/// Whose claims on a bot account count for all organizations.
+/// The owners of proved claims on a bot account.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -215,10 +215,10 @@ pub async fn proved(
     claims(store, platform, account_key, PROVED_SK).await
 }
 
-/// Releases every claim on a bot account that counts for all organizations. Gives whose they were.
+/// Releases every proved claim on a bot account. Returns their owners.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if one changed hands at the same time.
+/// [`StoreError::Conflict`] if one changed owners at the same time.
 pub async fn release(
     store: &Store,
     platform: &str,
@@ -263,13 +263,13 @@ async fn claims_below(store: &Store, pk: &str, prefix: &str) -> Result<Vec<Item>
     Ok(dynamo::query(&store.dynamo, query).await?.0)
 }
 
-/// Most claims on one bot account that are looked at.
+/// Most claims on one bot account that are read.
 const MAX_CLAIMS: usize = 100;
-/// Mark of a claim that counts for every organization.
+/// Mark of a proved claim, which counts for every organization.
 const PROVED: &str = "proved";
-/// Sort key of an organization's own claim, before its id.
+/// Prefix of the sort key of an organization's own claim.
 const OWN: &str = "ORG#";
-/// Sort key of a proved claim, before the digest of the servers where the account works.
+/// Prefix of the sort key of a proved claim, followed by the digest of the servers where the account works.
 const PROVED_SK: &str = "ACCT";
 const UNREADABLE: StoreError = StoreError::Unreadable { what: "account claim" };
 
@@ -286,7 +286,7 @@ pub(super) fn own_sk(organization: &OrganizationId) -> String {
     format!("{OWN}{organization}")
 }
 
-/// What works at a server of the operator's own proves nothing about the platform's: the claim is for these servers.
+/// A login at an operator's own server proves nothing about the platform's: the claim is for these servers.
 pub(super) fn proved_sk(endpoints: &Endpoints) -> String {
     if endpoints.is_empty() {
         return PROVED_SK.to_owned();

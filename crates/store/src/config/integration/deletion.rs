@@ -1,4 +1,4 @@
-//! Deleting integrations, and restoring them.
+//! Deletion of integrations, and their restoration.
 
 use tieline_core::ids::OrganizationId;
 use tieline_core::timestamp::Timestamp;
@@ -13,17 +13,17 @@ use crate::config::trash::{self, Deleted};
 use crate::error::StoreError;
 use crate::update::Update;
 
-/// Deletes an integration as it was read, unless an enabled trigger names it. It can be restored for [`trash::LIFETIME`].
+/// Deletes an integration, unless an enabled trigger uses it. It can be restored for [`trash::LIFETIME`].
 ///
 /// # Errors
-/// [`IntegrationError::InUse`]; [`StoreError::Conflict`] if it isn't as it was read any more.
+/// [`IntegrationError::InUse`]; [`StoreError::Conflict`] if it has changed since it was read.
 pub async fn delete(store: &Store, before: &IntegrationRecord, now: Timestamp) -> Result<(), IntegrationError> {
     let mut writes = deletion(store, before).await?;
     trash::keep(&mut writes, Rule::AsRead, in_trash(before), stored::write(before)?, now);
     commit(store, writes).await
 }
 
-/// Deletes an integration as it was made. It can't be restored.
+/// Deletes an integration that was just created. It can't be restored.
 ///
 /// # Errors
 /// As [`delete`].

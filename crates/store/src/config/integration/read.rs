@@ -1,4 +1,4 @@
-//! Integrations as they are read.
+//! Reads integrations.
 
 use tieline_core::account::Endpoints;
 use tieline_core::ids::{IntegrationId, OrganizationId};
@@ -26,8 +26,8 @@ pub async fn get(store: &Store, id: &IntegrationId) -> Result<Option<Integration
     found.map(stored::read).transpose()
 }
 
-/// The integration whose claim of a bot account keeps `organization` from claiming it at these servers, and whose it is: one of its
-/// own, or another's whose credentials have worked.
+/// The integration, and its owner, whose claim on a bot account prevents `organization` from claiming it at these servers: one of
+/// its own, or one with a proved claim of another organization.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -87,8 +87,8 @@ pub async fn load_bound(store: &Store, id: &IntegrationId) -> Result<Option<Boun
     query_bound(store, id, Reading::Strong).await
 }
 
-/// The same from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
-/// messages, where no conditional write follows from it. A new integration is found at once.
+/// Like [`load_bound`], from the cache or an eventually consistent read, so up to a second old and at a fraction of the price: for processing
+/// messages, where no conditional write depends on it. A new integration is found at once.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -105,7 +105,7 @@ pub async fn look_up(store: &Store, id: &IntegrationId, now: Timestamp) -> Resul
     Ok(found)
 }
 
-/// The same as this process has last read it, up to a day ago: for taking a message in while the table can't be read. The dispatcher reads
+/// The integration as last read by this process, up to a day ago: for accepting a message while the table can't be read. The dispatcher reads
 /// the table again before it decides.
 #[must_use]
 pub fn last_known(store: &Store, id: &IntegrationId, now: Timestamp) -> Option<Bound> {
@@ -114,7 +114,7 @@ pub fn last_known(store: &Store, id: &IntegrationId, now: Timestamp) -> Option<B
 
 async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>, StoreError> {
     match query_bound(store, id, Reading::Eventual).await? {
-        // Stopped or without a trigger it would refuse the message, so that must be so now.
+        // A stopped or unbound integration would refuse the message, so that must be current.
         Some(found) if found.trigger.is_some() && found.integration.enabled => Ok(Some(found)),
         _ => load_bound(store, id).await,
     }
@@ -144,7 +144,7 @@ async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Res
     }))
 }
 
-/// The integrations of an organization, oldest first if their ids grow with time.
+/// The integrations of an organization, oldest first if their ids are time-ordered.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -1,4 +1,4 @@
-//! An integration as an item.
+//! An integration as an item of the table.
 
 use serde::{Deserialize, Serialize};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
@@ -50,7 +50,7 @@ const fn shown() -> ThinkingSign {
     ThinkingSign::On
 }
 
-/// What is sealed as one.
+/// The sealed parts, in one value.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "v")]
 enum Secrets {
@@ -67,17 +67,17 @@ struct SecretsV1 {
     id_key: [u8; 32],
 }
 
-/// What is sealed of an integration.
+/// The unsealed secrets of an integration.
 #[derive(Debug, Clone)]
 pub(super) struct Unsealed {
-    /// As the operator gave them.
+    /// The credentials as entered by the operator.
     pub(super) credentials: Credentials,
-    /// What the platform told of the bot.
+    /// Facts that the platform reported of the bot.
     pub(super) learned: Credentials,
     pub(super) id_key: [u8; 32],
 }
 
-/// Seals all of it, so that it opens only for this integration.
+/// Seals the secrets, bound to this integration.
 pub(super) fn seal(keyring: &Keyring, id: &IntegrationId, unsealed: Unsealed) -> String {
     let secrets = Secrets::V1(SecretsV1 {
         credentials: unsealed.credentials,
@@ -88,7 +88,7 @@ pub(super) fn seal(keyring: &Keyring, id: &IntegrationId, unsealed: Unsealed) ->
     keyring.seal(&plain, id.as_str())
 }
 
-/// Opens what [`seal`] made.
+/// Opens the result of [`seal`].
 pub(super) fn unseal(keyring: &Keyring, id: &IntegrationId, sealed: &str) -> Result<Unsealed, StoreError> {
     let plain = zeroize::Zeroizing::new(keyring.open(sealed, id.as_str())?);
     let Secrets::V1(secrets) =

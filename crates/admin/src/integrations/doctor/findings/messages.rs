@@ -1,4 +1,4 @@
-//! Findings about messages: whether they are received, answered and delivered.
+//! Checks of messages: whether they are received, answered and delivered.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::integrations::obstacle::Obstacle;
 use crate::integrations::troubles::SLOW;
 use crate::texts::Text;
 
-/// A message that waits longer than this is stuck, unless an agent works on it.
+/// A message that waits longer than this is stuck, unless a run is in progress in its conversation.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
-/// Failures that are older are not reported.
+/// Failures older than this are not reported.
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn access(facts: &Facts) -> Option<Finding> {
@@ -41,7 +41,7 @@ pub(super) fn access(facts: &Facts) -> Option<Finding> {
     })
 }
 
-/// Messages that were refused for other reasons than the access list.
+/// Messages that were rejected for reasons other than the access list.
 pub(super) fn refusals(facts: &Facts) -> Finding {
     const NAME: &str = "refusals";
     let others = |record: &&MessageRecord| record.unexpected_refusal().is_some();
@@ -61,8 +61,8 @@ pub(super) fn refusals(facts: &Facts) -> Finding {
     bad(NAME, detail.with("reason", reason), Text::new(next), remedy)
 }
 
-/// Whether people are recognized: apart from each other are a mapper that can't be asked, a platform that keeps back who wrote, and a
-/// person whom the mapper doesn't know.
+/// Whether people are recognized. Separate cases: the mapper can't be called, the platform withholds the sender, the mapper doesn't know
+/// the person.
 pub(super) fn user_mapping(facts: &Facts) -> Finding {
     const NAME: &str = "user_mapping";
     let recent = || facts.messages.iter().filter(|record| is_within(facts, record, DAY));
@@ -101,7 +101,7 @@ pub(super) fn user_mapping(facts: &Facts) -> Finding {
 
 pub(super) fn stuck(facts: &Facts) -> Finding {
     const NAME: &str = "queues";
-    // Behind an answer that is being written a message waits as it should, however long that takes.
+    // While a run is in progress in its conversation, a message waits as it should, however long that takes.
     let is_next = |record: &MessageRecord| {
         let conversation = record.conversation.as_ref();
         conversation.is_none_or(|id| !facts.running.contains(id))
@@ -131,7 +131,7 @@ pub(super) fn stuck(facts: &Facts) -> Finding {
     )
 }
 
-/// Why messages ended without an answer.
+/// Why messages ended without a reply.
 pub(super) fn answers(facts: &Facts) -> Finding {
     const NAME: &str = "answers";
     let ended = |record: &&MessageRecord| record.state.is_terminal() && is_within(facts, record, DAY);
@@ -146,7 +146,7 @@ pub(super) fn answers(facts: &Facts) -> Finding {
     let Some(last) = failed().max_by_key(|record| record.ended_at()) else {
         return good(NAME, Text::new("answers_ok").with("state", newest.state.as_str()));
     };
-    // One of many in a day may be chance; a newest one that failed, or several in an hour, are not.
+    // One failure among many in a day may be chance; a failure of the newest message, or several in an hour, are not.
     let is_failing = newest.state == MessageState::Failed && n_fresh > 0 || n_fresh >= MANY_FAILURES;
     let (detail, next) = failure(facts, last);
     let remedy = Remedy::on(Action::Redrive, last.id.as_str());
@@ -185,7 +185,7 @@ fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
     }
 }
 
-/// Answers without text and files.
+/// Answers without text or files.
 pub(super) fn empty(facts: &Facts) -> Finding {
     const NAME: &str = "empty_answers";
     let is_empty = |record: &&MessageRecord| is_within(facts, record, LATELY) && record.has_empty_answer();
@@ -206,7 +206,7 @@ pub(super) fn empty(facts: &Facts) -> Finding {
     bad(NAME, detail, Text::new("empty_next"), remedy)
 }
 
-/// How long people wait for the first text.
+/// Latency of the first text.
 pub(super) fn speed(facts: &Facts) -> Finding {
     const NAME: &str = "speed";
     let recent = facts.messages.iter().filter(|record| is_within(facts, record, LATELY));
@@ -236,7 +236,7 @@ pub(super) fn dead_letters(facts: &Facts) -> Finding {
     }
 }
 
-/// Permissions that the platform has missed, or says that it hasn't granted. `None`: none that is known.
+/// Permissions that the platform missed, or reports as not granted. `None`: none are known to be missing.
 pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "permissions";
     let is_missing = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && facts.now.since(entry.at) < DAY;

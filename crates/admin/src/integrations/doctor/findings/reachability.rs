@@ -1,4 +1,4 @@
-//! Who reaches whom: platform, relay, agent.
+//! Checks of reachability between platform, relay and agent.
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Withheld;
@@ -35,7 +35,7 @@ pub(super) fn credentials(facts: &Facts) -> Option<Finding> {
         fields => Text::new("field").with("field", fields),
     };
     Some(match facts.credentials.as_ref()? {
-        // What is wrong is no fault of theirs: see [`platform_setup`].
+        // The credentials aren't at fault: see [`platform_setup`].
         Credentials::Refused { code } | Credentials::Unavailable { code } if Obstacle::of(code).is_some() => {
             return None;
         }
@@ -64,7 +64,7 @@ pub(super) fn credentials(facts: &Facts) -> Option<Finding> {
     })
 }
 
-/// What keeps the bot out at the platform, though its credentials are right. `None`: nothing that is known.
+/// What blocks the bot at the platform although its credentials are right. `None`: nothing known.
 pub(super) fn platform_setup(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "platform_setup";
     let told = match facts.credentials.as_ref()? {
@@ -83,14 +83,14 @@ pub(super) fn platform_setup(facts: &Facts) -> Option<Finding> {
     Some(bad(NAME, detail.with("code", code), obstacle.next(), remedy))
 }
 
-/// Whether the platform delivers to us. `None`: it can't be asked.
+/// Whether the platform delivers to this deployment. `None`: the platform can't be asked.
 pub(super) fn delivery_address(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "delivery_address";
     let (actual, url) = (facts.delivers_to.as_ref()?, &facts.callback_url);
     if actual == url {
         return Some(good(NAME, Text::new("delivers_here").with("url", url)));
     }
-    // It was not accepted there, for a reason that the next check names.
+    // The platform did not accept our address, for a reason that the next check names.
     if actual.is_empty() && !facts.is_public {
         return None;
     }
@@ -102,7 +102,7 @@ pub(super) fn delivery_address(facts: &Facts) -> Option<Finding> {
     Some(bad(NAME, detail.with("url", url), next, Remedy::new(Action::Restart)))
 }
 
-/// What the platform keeps from the bot. `None`: nothing that is known.
+/// What the platform withholds from the bot. `None`: nothing known.
 pub(super) fn withheld(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "withheld";
     let (detail, next) = match facts.withheld? {
@@ -117,7 +117,7 @@ pub(super) fn withheld(facts: &Facts) -> Option<Finding> {
     ))
 }
 
-/// Whether what the platform does shows that the credentials work.
+/// Whether the platform's behaviour proves that the credentials work.
 fn is_proved(facts: &Facts) -> bool {
     match facts.mode {
         ConnectionMode::LongConnection => {
@@ -225,7 +225,7 @@ pub(super) fn connection(facts: &Facts) -> Finding {
             let login = Remedy::new(Action::Login);
             bad(NAME, Text::new("connection_login"), next(), login)
         }
-        // Found already by the questions before.
+        // Already reported by earlier checks.
         (_, Some(reason @ ("stopped" | "unbound"))) => {
             good(NAME, Text::new("connection_on_purpose").with("reason", reason))
         }
@@ -253,7 +253,7 @@ fn last_error(facts: &Facts) -> Option<Text> {
     Some(text.with("message", &error.message))
 }
 
-/// Of the agents behind the bot the first that failed, else the first that is slow, else the trigger's own.
+/// The finding for the agents behind the bot: the first that failed, else the first that is slow, else the trigger's own.
 pub(super) fn agents(facts: &Facts) -> Option<Finding> {
     let findings = || facts.agents.iter().map(agent);
     let worst = |level| findings().find(|finding| finding.level == level);
@@ -272,7 +272,7 @@ fn agent(agent: &AgentAnswer) -> Finding {
     match &agent.failure {
         None if u128::from(agent.millis) > SLOW.as_millis() => slow(NAME, agent),
         None => good(NAME, named("agent_ok").with("millis", agent.millis)),
-        // It may be thinking: only an answer that failed shows that it hangs.
+        // The agent may just be thinking: only a failed answer shows that it hangs.
         Some((code, _)) if code == "idle_timeout" => slow(NAME, agent),
         Some((code, why)) => {
             let is_refused = ["HTTP 401", "HTTP 403"].iter().any(|status| why.contains(status))

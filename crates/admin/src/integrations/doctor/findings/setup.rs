@@ -1,4 +1,4 @@
-//! What operators have set up: is the bot started, and bound to an agent?
+//! Checks of what operators configure: is the bot started, and bound to an agent?
 
 use super::{Action, Facts, Finding, Remedy, bad, good, warning};
 use crate::texts::Text;
@@ -41,7 +41,7 @@ pub(super) fn trigger_present(facts: &Facts) -> Finding {
     }
 }
 
-/// `None`: there is no trigger to be enabled, which the question before has found.
+/// `None`: there is no trigger to enable, which the check before reports.
 pub(super) fn trigger_enabled(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "trigger_enabled";
     Some(match (&facts.bound, facts.disabled_triggers.first()) {

@@ -1,4 +1,4 @@
-//! What facts lead to which cause.
+//! Which facts lead to which cause.
 
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
@@ -14,7 +14,7 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-/// A long connection on which all is well.
+/// A long connection without any problem.
 fn healthy() -> Facts {
     Facts {
         now: at(100_000),
@@ -74,12 +74,12 @@ fn check(facts: &Facts, expected: Option<&str>) {
 }
 
 #[test]
-fn nothing_is_wrong_with_a_healthy_bot() {
+fn healthy_bot_has_no_findings() {
     check(&healthy(), None);
 }
 
 #[test]
-fn the_first_thing_to_fix_comes_first() {
+fn cause_is_the_first_failed_prerequisite() {
     check(
         &Facts {
             enabled: false,
@@ -116,7 +116,7 @@ fn the_first_thing_to_fix_comes_first() {
 }
 
 #[test]
-fn a_trigger_of_another_integration_is_named() {
+fn trigger_of_another_integration_is_named() {
     let facts = Facts {
         bound: None,
         elsewhere: Some(Elsewhere {
@@ -137,7 +137,7 @@ fn a_trigger_of_another_integration_is_named() {
 }
 
 #[test]
-fn a_dead_relay_is_told_from_a_broken_connection() {
+fn dead_relay_and_broken_connection_are_distinguished() {
     let gone = RelayHeld {
         n_alive: 0,
         holder: None,
@@ -166,7 +166,7 @@ fn a_dead_relay_is_told_from_a_broken_connection() {
 }
 
 #[test]
-fn a_webhook_is_asked_for_its_address_and_its_signature() {
+fn webhook_address_and_signature_are_checked() {
     let webhook = |reported| Facts {
         mode: ConnectionMode::Webhook,
         relay: None,
@@ -186,7 +186,7 @@ fn a_webhook_is_asked_for_its_address_and_its_signature() {
 }
 
 #[test]
-fn the_agent_and_the_platforms_patience_count() {
+fn unreachable_agent_and_active_rate_limit_are_reported() {
     let silent = AgentAnswer {
         name: "Support".into(),
         failure: Some(("connect".into(), "connection refused".into())),
@@ -209,7 +209,7 @@ fn the_agent_and_the_platforms_patience_count() {
     check(&limited(at(100_001)), Some("rate_limits"));
     check(&limited(at(99_999)), None);
 }
-/// A message that came at that second.
+/// A message received at this second.
 fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> MessageRecord {
     MessageRecord {
         id: MessageId::new("msg_1"),
@@ -232,7 +232,7 @@ fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> Messa
 }
 
 #[test]
-fn only_what_no_run_is_about_is_stuck() {
+fn message_behind_a_run_is_not_stuck() {
     let facts = |state, received_at| Facts {
         messages: vec![message(received_at, state, None)],
         ..healthy()
@@ -248,7 +248,7 @@ fn only_what_no_run_is_about_is_stuck() {
 }
 
 #[test]
-fn an_access_list_that_works_is_no_fault() {
+fn working_access_list_is_no_failure() {
     let facts = Facts {
         access: Some(Access {
             pairing: true,
@@ -257,7 +257,7 @@ fn an_access_list_that_works_is_no_fault() {
         messages: vec![message(99_000, MessageState::Refused, Some("not_allowed"))],
         ..healthy()
     };
-    // Nothing failed; but that a person was refused is told first.
+    // Nothing failed; a refused person is reported first.
     check(&facts, Some("access"));
     let findings = all(&facts);
     let told = findings.iter().find(|finding| finding.name == "access").unwrap();
@@ -290,7 +290,7 @@ fn words(finding: &Finding) -> String {
     finding.detail.render(Language::English)
 }
 
-/// The cause, in words, which is the only failure.
+/// The detail of this check, which must be the only failure.
 #[track_caller]
 fn only(facts: &Facts, name: &str) -> String {
     check(facts, Some(name));
@@ -320,7 +320,7 @@ fn answered(second: i64) -> MessageRecord {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_the_only_failure_and_is_named() {
+fn unreachable_host_is_the_only_failure_and_is_named() {
     let facts = Facts {
         hosts: vec![Host {
             field: "wsUrl",
@@ -381,7 +381,7 @@ fn a_wrong_signature_comes_before_never_called_and_names_the_field() {
 }
 
 #[test]
-fn failures_of_a_day_are_told_though_the_newest_answer_is_fine() {
+fn failures_of_the_last_day_are_reported_even_if_the_newest_answer_succeeded() {
     let mut messages: Vec<_> = (0..15).map(|n| failed(99_000 - n * 3600, "http_500")).collect();
     messages.insert(0, answered(99_990));
     let facts = Facts { messages, ..healthy() };
@@ -404,7 +404,7 @@ fn cause_of(findings: &[Finding]) -> &Finding {
 }
 
 #[test]
-fn answers_that_fail_because_the_agent_is_down_are_no_second_failure() {
+fn answers_that_fail_because_the_agent_is_down_are_not_a_second_failure() {
     let facts = Facts {
         agents: vec![AgentAnswer {
             failure: Some(("http_401".into(), "invalid key".into())),
@@ -424,7 +424,7 @@ fn answers_that_fail_because_the_agent_is_down_are_no_second_failure() {
 }
 
 #[test]
-fn every_agent_behind_the_bot_counts() {
+fn every_agent_behind_the_bot_is_checked() {
     let with = |agents: Vec<AgentAnswer>| Facts { agents, ..healthy() };
     let named = |name: &str, code: Option<&str>| AgentAnswer {
         name: name.into(),
@@ -440,7 +440,7 @@ fn every_agent_behind_the_bot_counts() {
 }
 
 #[test]
-fn an_agent_that_takes_long_is_slow_and_not_failed() {
+fn slow_agent_is_a_warning_and_no_failure() {
     let slow = |agent| Facts {
         agents: vec![agent],
         ..healthy()
@@ -474,7 +474,7 @@ fn an_agent_that_takes_long_is_slow_and_not_failed() {
 }
 
 #[test]
-fn empty_answers_refusals_limits_and_permissions_are_named() {
+fn empty_answers_refusals_limits_and_permissions_are_reported() {
     let empty = MessageRecord {
         steps: vec![LedgerStep::new(at(99_990), "result").code("empty_answer")],
         ..message(99_990, MessageState::Answered, None)
@@ -550,7 +550,7 @@ fn every_failure_and_every_unknown_has_an_action() {
 }
 
 #[test]
-fn credentials_that_the_connection_was_refused_with_are_the_cause() {
+fn credentials_refused_on_the_connection_are_the_cause() {
     let facts = Facts {
         credentials: Some(refused()),
         condition: Condition {

@@ -1,11 +1,11 @@
-//! Whether people are recognized.
+//! The check `user_mapping`.
 
 use tieline_store::message::{PROACTIVE, UNKNOWN_PERSON};
 
 use super::*;
 
 #[test]
-fn mapper_that_is_down_and_unknown_people_and_withheld_senders_are_told_apart() {
+fn unreachable_mapper_unknown_people_and_withheld_senders_are_distinguished() {
     let of = |findings: Vec<Finding>| {
         let found = findings
             .into_iter()
