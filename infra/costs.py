@@ -40,7 +40,7 @@ ASSUMED = {
     "dispatcher_ms": (30, "time of dispatcher for an event: some reads and three writes, one after the other"),
     "runner_ms": (60, "time of runner for a run without the agent's: reads, writes, two calls to the platform"),
     "watch_ms": (6, "time of runner for a wake-up that finds nothing to do: one read"),
-    "notify_look_ms": (25, "billed time of admin for its look a minute, where no organization wants notifications: one read"),
+    "notify_look_ms": (30, "billed time of admin for its pass a minute, where no organization wants notifications: a read for them, and one of the change counters of lists"),
     "metrics": (27, "metrics of a deployment with one platform: 21 of the programs, six of the callbacks' route"),
     "route_metrics": (6, "metrics of the callbacks' route, included in the above: Lambda's own metrics of a function URL cost nothing"),
     "idle_metrics_of_relay": (1, "its heartbeat: all others are written only while something happens, and a metric is paid for by the hours in which values come"),
@@ -60,10 +60,11 @@ ASSUMED = {
     "sockets_per_relay": (2000, "connections of a relay task, as RelayConnectionsPerTask"),
     "messages_per_bot": (1000, "messages of a bot in a month"),
     "heartbeat_s": (3, "time between two heartbeats of a relay, as in crates/bridge/src/connections"),
-    "look_s": (1, "time between two looks of a relay, as there: who holds which shard, and whether the configuration has changed"),
-    "look_read_units": (2, "strong reads of such a look: some 20 small items in one query, one item more; each a unit"),
-    "list_s": (60, "time between two readings of the list of bots although nothing has changed, as there"),
-    "listed_bytes": (250, "entry of a bot in that list: its key, its id and its organization's, a version, a digest"),
+    "look_s": (1, "time between two polls of the tables by a relay, as there: who holds which shard, and which lists of bots have changed"),
+    "look_read_units": (2, "strong reads of such a poll: about 20 small items in one query, and one item below 4 KB with all change counters of lists; each a unit"),
+    "lists": (256, "lists of bots, one for each virtual shard, as in crates/core/src/virtual_shard.rs; each is read by one relay, and costs a unit even if it is empty"),
+    "list_s": (300, "time between two reads of a list without changes, as in crates/bridge/src/connections"),
+    "listed_bytes": (250, "entry of a bot in a list: its key, its id and its organization's, a version, a digest"),
 }
 
 # The minimum without which a guarantee of this path would break, to judge the distance to the goal.
@@ -267,7 +268,7 @@ def synthetic_check() -> dict[str, float]:
     }
 
 
-def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False, by_url: bool = False) -> dict[str, float]:
+def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False, by_url: bool = False, n_bots: int = 0) -> dict[str, float]:
     """What a deployment costs by the month, besides its messages."""
     used = assumed("metrics") - (assumed("route_metrics") if by_url else 0)
     metrics = used if is_used else assumed("idle_metrics_of_relay") * bool(n_relays)
@@ -275,30 +276,30 @@ def fixed_month(n_relays: int, is_used: bool, on_spot: bool = False, by_url: boo
     polls_of_a_shard = 3 * 60 * MONTH_H
     month_s = 3600 * MONTH_H
     reads_of_a_relay = month_s / assumed("look_s") * assumed("look_read_units")
+    readings_of_lists = month_s / assumed("list_s") * assumed("lists") * bool(n_relays)
+    units_of_a_list = max(1, -(-n_bots * assumed("listed_bytes") // int(assumed("lists") * 4096)))
     holds = {"RunsInLambda"} | ({"HasRelay"} if n_relays else set()) | ({"HasCallbackUrl"} if by_url else set())
     return {
         "KMS key, secret": price("kms_key") + price("secret"),
         "Polling of two idle mappings": polls_of_a_mapping * (price("sqs_fifo") + price("sqs_fair")),
         "Polling of 16 idle shards": (16 * polls_of_a_shard * price("sqs_fifo")) if n_relays else 0,
-        "Looks for notifications": 60 * MONTH_H * (price("lambda_request") + duration(assumed("notify_look_ms")) + price("read_unit")),
+        "Looks for notifications": 60 * MONTH_H * (price("lambda_request") + duration(assumed("notify_look_ms")) + 2 * price("read_unit")),
         "Alarms": alarms(holds) * price("alarm"),
         "Metrics (one platform)": metrics * price("metric"),
         "Relay tasks with addresses": n_relays * container_month(on_spot),
         "Heartbeats of relays": n_relays * month_s / assumed("heartbeat_s") * price("write_unit"),
         "Looks of relays": n_relays * reads_of_a_relay * price("read_unit"),
+        "Lists of bots": readings_of_lists * units_of_a_list * price("read_unit"),
     }
 
 
 def long_connections(n_bots: int) -> dict[str, float]:
     """What `n_bots` on long connections cost by the month, their messages included."""
     n_relays = max(2, -(-n_bots // int(assumed("sockets_per_relay"))))
-    lines = fixed_month(n_relays, is_used=True)
+    lines = fixed_month(n_relays, is_used=True, n_bots=n_bots)
     # An answer is sent through the relay's queue, several parts of it together.
     pieces = 4 * (1 + 2 / assumed("receive_batch")) * price("sqs_fifo")
     each = sum(message(by_webhook=False).values()) + pieces
-    units_of_the_list = n_bots * assumed("listed_bytes") / 4096
-    lists = n_relays * 3600 * MONTH_H / assumed("list_s")
-    lines["Lists of bots"] = lists * units_of_the_list * price("read_unit")
     lines[f"Messages ({assumed('messages_per_bot'):,.0f} a bot)"] = each * assumed("messages_per_bot") * n_bots
     return lines
 

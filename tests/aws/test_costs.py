@@ -33,6 +33,8 @@ def test_relay_intervals_match_the_cost_model():
         assert f"{option}: Duration::from_secs({costs.assumed(name)})," in options, name
     desired = (source / "desired_bots.rs").read_text()
     assert f"BACKSTOP: Duration = Duration::from_secs({costs.assumed('list_s')});" in desired
+    shards = (ROOT / "crates/core/src/virtual_shard.rs").read_text()
+    assert "N_VIRTUAL_SHARDS: usize = 1 << u8::BITS;" in shards and costs.assumed("lists") == 2**8
     lines = costs.fixed_month(1, is_used=False)
     assert lines["Heartbeats of relays"] > 0.5 and lines["Looks of relays"] > 0.6
 

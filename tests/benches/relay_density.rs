@@ -29,6 +29,7 @@ use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{ACCESS_KEY_ID, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::receive::{self, Received};
 use tieline_queue::{Queues, definitions};
+use tieline_store::config::desired_connections::{self, Compare};
 use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
 use tieline_store::config::trigger::{self, Rival, TriggerError};
 use tieline_store::config::{agent, organization};
@@ -85,6 +86,8 @@ async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()
     drop(idle);
     let began = Instant::now();
     configure(&store, platform.port).await?;
+    // Until then, relays read the whole list.
+    desired_connections::complete(&store, Compare::IfChanged).await?;
     println!(
         "configured {N_CONNECTIONS} bots in {:.0} s",
         began.elapsed().as_secs_f64()

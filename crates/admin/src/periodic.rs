@@ -1,15 +1,23 @@
-//! Periodic work, once a minute: sends scheduled messages that are due, and notifies operators.
+//! Periodic work, once a minute: sends scheduled messages that are due, notifies operators, and completes the lists of desired connections
+//! after an upgrade.
 
 use std::time::Duration;
 
 use tieline_bridge::scheduled;
 use tieline_bridge::world::{World, chance};
-use tokio::time::sleep;
+use tieline_core::timestamp::Timestamp;
+use tieline_store::config::desired_connections::{self, Compare};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::notify;
 
 /// Interval between two passes.
 const PERIOD: Duration = Duration::from_mins(1);
+/// Time limit for completing the lists in one pass. The next pass continues.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(20);
+/// Minutes between two comparisons of the lists although no change was counted.
+const COMPARE_EVERY_MIN: i64 = 24 * 60;
 
 /// Runs a pass every minute, for as long as the process lives.
 pub async fn run(world: World) {
@@ -20,8 +28,30 @@ pub async fn run(world: World) {
     }
 }
 
-/// Runs one pass: sends scheduled messages that are due, and notifies operators of changes. Errors are logged; the next pass retries.
+/// Runs one pass: sends scheduled messages that are due, notifies operators of changes, and completes the lists of desired connections. Errors
+/// are logged; the next pass retries.
 pub async fn look(world: &World) {
     scheduled::say_due(world).await;
     notify::look_at_all(world).await;
+    complete_lists(world).await;
+}
+
+/// Adds the changes made by processes of an earlier version to the lists that relays read.
+async fn complete_lists(world: &World) {
+    let completing = desired_connections::complete(&world.store, compare_at(world.clock.now()));
+    match timeout(COMPLETE_WITHIN, completing).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            warn!(error = %error, "lists of desired connections can't be completed; the next pass retries")
+        }
+        Err(_) => warn!("lists of desired connections can't be completed within one pass; the next pass continues"),
+    }
+}
+
+const fn compare_at(now: Timestamp) -> Compare {
+    if (now.as_secs() / 60) % COMPARE_EVERY_MIN == 0 {
+        Compare::Always
+    } else {
+        Compare::IfChanged
+    }
 }

@@ -7,8 +7,8 @@ use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
 use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
+use tieline_core::virtual_shard::shard_of;
 use tieline_queue::Queues;
-use tieline_queue::relay::shard_of;
 use tieline_store::Store;
 
 use crate::clock::Clock;

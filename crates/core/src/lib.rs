@@ -49,4 +49,5 @@ pub mod login;
 pub mod outbound_url;
 pub mod shard_plan;
 pub mod stream;
+pub mod virtual_shard;
 pub mod webhook_signature;

@@ -4,20 +4,10 @@ use std::collections::BTreeMap;
 
 use tieline_core::envelope::{RelayCall, RelayCallV1, WakeUp};
 use tieline_core::ids::{IntegrationId, digest};
+use tieline_core::virtual_shard::shard_of;
 
 use crate::batch::{self, Outgoing};
 use crate::{QueueError, Queues};
-
-/// The shard of a bot. The same in every process with the same number of shards.
-#[must_use]
-pub fn shard_of(integration: &IntegrationId, n_shards: usize) -> usize {
-    let text = digest(&[integration.as_str()]);
-    let number = text
-        .bytes()
-        .take(8)
-        .fold(0u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(byte)));
-    usize::try_from(number % n_shards.max(1) as u64).unwrap_or(0)
-}
 
 /// Puts a call on the queue of its bot's shard. `lane` keeps the order; the call's id makes a repetition a no-op.
 ///
@@ -80,18 +70,4 @@ fn url_of_shard<'a>(queues: &'a Queues, integration: &IntegrationId) -> Result<&
     let shard = shard_of(integration, shards.len());
     let url = shards.get(shard).map(String::as_str);
     url.ok_or_else(|| QueueError::Missing(format!("relay-{shard}.fifo")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bots_spread_over_shards() {
-        let mut counts = [0usize; 8];
-        for at in 0..800 {
-            counts[shard_of(&IntegrationId::new(format!("int_{at}")), 8)] += 1;
-        }
-        assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
-    }
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tieline_core::envelope::{Envelope, EnvelopeV1, RelayCall, RelayCallV1, WakeUp, WakeUpV1};
 use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId};
 use tieline_core::timestamp::Timestamp;
+use tieline_core::virtual_shard::shard_of;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::definitions::{self, INBOUND_DEAD};
 use tieline_queue::inbound::{self, Inbound};
@@ -413,7 +414,7 @@ async fn call_goes_to_the_shard_of_its_bot_in_order_of_its_lane() {
     let shards = &it.queues.urls().relay;
     let bot = |shard| {
         let names = (0..100).map(|n| IntegrationId::new(format!("int_{n}")));
-        names.into_iter().find(|id| relay::shard_of(id, 2) == shard).unwrap()
+        names.into_iter().find(|id| shard_of(id, 2) == shard).unwrap()
     };
     for (shard, url) in shards.iter().enumerate() {
         let bot = bot(shard);

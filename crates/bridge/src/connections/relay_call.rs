@@ -7,6 +7,7 @@ use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::ids::{IntegrationId, ReplyId, digest};
 use tieline_core::timestamp::Timestamp;
+use tieline_core::virtual_shard::shard_of;
 use tieline_queue::{QueueError, relay};
 use tieline_store::relay_answers;
 use tieline_store::reply::Tried;
@@ -173,7 +174,7 @@ async fn elsewhere(
     if n_shards == 0 {
         return ApiAnswer::NotSent;
     }
-    let shard = relay::shard_of(integration, n_shards);
+    let shard = shard_of(integration, n_shards);
     if world.sockets.is_held(&world.store, world.clock.now(), shard).await == Some(false) {
         debug!(account.id = %integration, "no relay holds the bot's socket");
         return ApiAnswer::NotSent;

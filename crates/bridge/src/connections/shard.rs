@@ -103,7 +103,7 @@ impl Shard {
     }
 
     /// Starts, restarts and ends bots to match the list.
-    pub(super) fn follow(&mut self, wanted: &HashMap<IntegrationId, Live>) {
+    pub(super) fn follow(&mut self, wanted: &HashMap<&IntegrationId, &Live>) {
         self.has_followed = true;
         self.ended.retain(|_, task| !task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
@@ -111,7 +111,7 @@ impl Shard {
             seat.order(BotCommand::End(End::Dropped));
             self.ended.insert(id, seat.task);
         }
-        for (id, live) in wanted {
+        for (&id, &live) in wanted {
             let before = match self.bots.get_mut(id) {
                 Some(seat) if seat.is_dead() => {
                     error!(account.id = %id, "bot task died; restarting it");

@@ -50,14 +50,15 @@ impl Supervisor {
     /// A supervisor that holds no shard yet.
     pub(super) fn new(shared: Arc<RelayShared>, options: Options) -> Self {
         let world = &shared.world;
+        let n_shards = world.queues.urls().relay.len().max(1);
         Self {
-            n_shards: world.queues.urls().relay.len().max(1),
+            n_shards,
             me: world.settings.owner.clone(),
             options,
             take_after: None,
             held: BTreeMap::new(),
             going: BTreeMap::new(),
-            desired_bots: DesiredBots::default(),
+            desired_bots: DesiredBots::new(n_shards),
             pictures: watch::channel(Arc::default()).0,
             reported_at: Instant::now(),
             shared,
@@ -259,19 +260,19 @@ impl Supervisor {
 
     /// Applies what operators have changed.
     async fn follow(&mut self) {
-        let reading = self.desired_bots.refresh(&self.shared.world.store, self.n_shards);
-        let read = timeout(CALL_WITHIN * 2, reading).await;
-        match &read {
-            Ok(Ok(_)) => {}
+        let shards = self.held.keys().copied().collect();
+        let reading = self.desired_bots.refresh(&self.shared.world.store, &shards);
+        match timeout(CALL_WITHIN * 2, reading).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(error = %error, "list of bots can't be read"),
             Err(_) => warn!("list of bots can't be read in time"),
         }
-        let was_read = matches!(read, Ok(Ok(true)));
+        let read = self.desired_bots.take_read();
         for (number, shard) in &mut self.held {
-            if let Some(wanted) = self.desired_bots.of(*number)
-                && (was_read || shard.is_to_follow())
+            if (read.contains(number) || shard.is_to_follow())
+                && let Some(wanted) = self.desired_bots.of(*number)
             {
-                shard.follow(wanted);
+                shard.follow(&wanted);
             }
         }
     }
@@ -279,7 +280,7 @@ impl Supervisor {
     /// Announces to the previous holders that they may close their connections.
     async fn say_ready(&mut self) {
         for (number, shard) in &mut self.held {
-            if shard.said_ready || self.desired_bots.of(*number).is_none() {
+            if shard.said_ready || !self.desired_bots.is_known(*number) {
                 continue;
             }
             if !shard.is_settled() && shard.taken_at.elapsed() < SETTLE_WITHIN {

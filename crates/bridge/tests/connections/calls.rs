@@ -218,3 +218,34 @@ async fn a_frame_waits_for_a_socket_that_comes_back() {
     assert_eq!(platform.said().len(), 1);
     assert_eq!(platform.said()[0].connection, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_streams_fast_delays_no_other_bot_of_its_shard() {
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let shard = |name: &str| process.world.shard_of(&IntegrationId::new(format!("int_{name}")));
+    let other = (1..100).map(|n| format!("other{n}"));
+    let other = other.into_iter().find(|name| shard(name) == shard("fast")).unwrap();
+    let fast = cluster.wecom(&process.world, "fast").await;
+    let slow = cluster.wecom(&process.world, &other).await;
+    let platform = &cluster.platform;
+    until("both connect", async || platform.standing() == 2).await;
+    // Each frame of the fast bot waits for the acknowledgement of the previous frame.
+    platform.behave(Manners {
+        no_acks: true,
+        ..Manners::default()
+    });
+    let runner = cluster.world("runner");
+    let mut streaming = tokio::task::JoinSet::new();
+    for n in 0..30 {
+        let (runner, fast) = (runner.clone(), fast.clone());
+        streaming
+            .spawn(async move { send(&runner, &fast, &format!("piece {n}"), &mut FrameAttempts::default()).await });
+    }
+    let said_by = |bot: &str| platform.said().iter().filter(|said| said.bot == bot).count();
+    until("the fast bot streams", async || said_by("fast") > 0).await;
+    let begun = Instant::now();
+    streaming.spawn(async move { send(&runner, &slow, "hello", &mut FrameAttempts::default()).await });
+    until("the other bot's frame is sent", async || said_by(&other) == 1).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}

@@ -4,6 +4,7 @@
 
 mod calls;
 mod changes;
+mod desired_lists;
 mod faults;
 mod hand_over;
 mod outages;
@@ -11,4 +12,5 @@ mod platform;
 mod poll_platform;
 mod polling;
 mod single;
+mod table_calls;
 mod test_cluster;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tieline_bridge::clock::Clock;
 use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::world::{Settings, World, random};
@@ -22,12 +23,14 @@ use tieline_embedded::{
 use tieline_queue::receive::{self, Received};
 use tieline_queue::{Queues, Urls, definitions};
 use tieline_store::config::agent;
+use tieline_store::config::desired_connections::{self, Compare};
 use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
 use tieline_store::config::trigger::{self, Rival};
 use tieline_store::status::{self, Status};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
 use crate::platform::Platform;
+use crate::table_calls::TableReads;
 
 const SHARDS: usize = 8;
 /// How long a test waits for anything before it fails.
@@ -39,6 +42,7 @@ pub(crate) struct TestCluster {
     outage: Outage,
     urls: Urls,
     tables: Tables,
+    pub(crate) reads: TableReads,
     pub(crate) platform: Platform,
 }
 
@@ -107,7 +111,8 @@ impl TestCluster {
         };
         let engine = Embedded::in_memory(options).unwrap();
         let tables = Tables::with_prefix("test-");
-        let (dynamo, sqs) = clients(&engine);
+        let reads = TableReads::default();
+        let (dynamo, sqs) = clients(engine.http_client());
         create_missing(&dynamo, &tables).await.unwrap();
         let urls = definitions::create_missing(&sqs, "test-", SHARDS).await.unwrap();
         // The agent that all triggers name.
@@ -116,6 +121,7 @@ impl TestCluster {
             outage,
             urls,
             tables,
+            reads,
             platform: Platform::start().await,
         };
         let world = cluster.world("setup");
@@ -131,7 +137,16 @@ impl TestCluster {
             .await
             .unwrap();
         agent::create(&world.store, echo, now).await.unwrap();
+        desired_connections::complete(&world.store, Compare::IfChanged)
+            .await
+            .unwrap();
         cluster
+    }
+
+    /// A raw client, without the checks of the store, and the name of the table `config`.
+    pub(crate) fn config(&self) -> (aws_sdk_dynamodb::Client, String) {
+        let (dynamo, _) = clients(self.engine.http_client());
+        (dynamo, self.tables.config.clone())
     }
 
     /// Makes a service fail, or work again.
@@ -151,7 +166,7 @@ impl TestCluster {
 
     /// The world of a process of that name.
     pub(crate) fn world(&self, node: &str) -> World {
-        let (dynamo, sqs) = clients(&self.engine);
+        let (dynamo, sqs) = clients(self.reads.client(node, self.engine.http_client()));
         let owner = Owner {
             node: node.to_owned(),
             life: format!("{:x}", u64::from_ne_bytes(random())),
@@ -252,14 +267,14 @@ fn binding(name: &str, id: &IntegrationId) -> Trigger {
     }
 }
 
-fn clients(engine: &Embedded) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
+fn clients(http_client: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
     let keys = aws_sdk_sqs::config::Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
         .region(aws_config::Region::from_static(REGION))
         .endpoint_url(ENDPOINT_URL)
         .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(keys))
-        .http_client(engine.http_client())
+        .http_client(http_client)
         .build();
     (aws_sdk_dynamodb::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk))
 }

@@ -397,14 +397,12 @@ async fn replace(
         let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
         let unchanged = if bound.is_some() { present() } else { absent() };
         writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
-        desired_connections::set(
-            &mut writes,
-            Rule::AsRead,
-            &after.id,
-            after.wanted_connection(bound.as_ref()),
-        );
-    } else {
-        desired_connections::set(&mut writes, Rule::AsRead, &after.id, None);
+        // An integration without an enabled trigger is not on the list.
+        if let Some(wanted) = after.wanted_connection(bound.as_ref()) {
+            desired_connections::set(&mut writes, Rule::AsRead, &wanted);
+        }
+    } else if before.wants_connection() {
+        desired_connections::remove(&mut writes, Rule::AsRead, &after.id);
     }
     commit(store, writes).await?;
     Ok(after)

@@ -1,11 +1,14 @@
 //! Transactions: several writes that are applied together or not at all.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     CancellationReason, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
     Update as UpdateWrite,
 };
+use tieline_core::virtual_shard::VirtualShard;
 
 use crate::error::StoreError;
 use crate::item::{Item, key};
@@ -18,6 +21,8 @@ use crate::{Store, Tables, audit};
 #[derive(Debug)]
 pub(super) struct Transaction<L> {
     writes: Vec<(L, Write)>,
+    /// Virtual shards whose list of desired connections the transaction changes.
+    pub(super) lists: BTreeSet<VirtualShard>,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,10 @@ pub(super) enum Cancelled<L> {
 impl<L: Copy> Transaction<L> {
     /// An empty transaction.
     pub(super) const fn new() -> Self {
-        Self { writes: Vec::new() }
+        Self {
+            writes: Vec::new(),
+            lists: BTreeSet::new(),
+        }
     }
 
     /// Writes a whole item, under the conditions of `when`.

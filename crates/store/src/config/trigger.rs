@@ -365,7 +365,10 @@ async fn tell_connection(
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
     let place = (&*integration_key::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
-    desired_connections::set(writes, Rule::AsRead, &record.id, record.wanted_connection(Some(after)));
+    // An integration that needs no connection is not on the list.
+    if let Some(wanted) = record.wanted_connection(Some(after)) {
+        desired_connections::set(writes, Rule::AsRead, &wanted);
+    }
     Ok(())
 }
 
@@ -393,9 +396,10 @@ async fn bind(
         (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
     };
     writes.put(Rule::Free, trigger_item::write(after, TriggerItem::Bound)?, free);
-    let integration = &bound.integration;
-    let wanted = integration.wanted_connection(Some(trigger));
-    desired_connections::set(writes, Rule::AsRead, &integration.id, wanted);
+    // An integration that needs no connection is not on the list.
+    if let Some(wanted) = bound.integration.wanted_connection(Some(trigger)) {
+        desired_connections::set(writes, Rule::AsRead, &wanted);
+    }
     Ok(())
 }
 
@@ -419,11 +423,8 @@ fn unbind(writes: &mut Transaction<Rule>, held: &Trigger) {
 }
 
 async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), TriggerError> {
-    match writes.commit(store).await {
-        Ok(()) => {
-            desired_connections::count_change(store).await;
-            Ok(())
-        }
+    match desired_connections::commit(store, writes).await {
+        Ok(()) => Ok(()),
         Err(Cancelled::Store(error)) => Err(error.into()),
         Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
     }

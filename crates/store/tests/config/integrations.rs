@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use tieline_core::account::{ConnectionMode, Credentials};
+use tieline_core::account::Credentials;
 use tieline_core::ids::IntegrationId;
 use tieline_core::secret::Secret;
-use tieline_store::config::desired_connections;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord, IntegrationSettings};
 use tieline_store::config::trigger::{self, Rival};
 use tieline_store::{Keyring, Store, StoreError};
@@ -367,74 +366,4 @@ async fn list_shows_the_own_organization_in_order() {
         .await
         .unwrap();
     assert!(foreign.items.iter().all(|record| record.organization == org("acme")));
-}
-
-async fn live(store: &tieline_store::Store) -> Vec<(String, u64)> {
-    let page = desired_connections::list(store, None, 100).await.unwrap();
-    page.items
-        .into_iter()
-        .map(|live| (live.integration.as_str().to_owned(), live.version))
-        .collect()
-}
-
-#[tokio::test]
-async fn started_and_bound_integrations_need_a_connection() {
-    let fresh = fresh().await;
-    let store = &fresh.store;
-    let record = tables::integration(store, "default", "int_1").await;
-    tables::agent(store, "default", "agt_1").await;
-    assert_eq!(live(store).await, []);
-    let bound = trigger::create(store, trigger("trg_1", "int_1", "agt_1"), Rival::Respect, NOW)
-        .await
-        .unwrap();
-    assert_eq!(live(store).await, [("int_1".to_owned(), 1)]);
-    let stopped = integration::set_enabled(store, &record, false, NOW).await.unwrap();
-    assert_eq!(live(store).await, []);
-    let started = integration::set_enabled(store, &stopped, true, NOW).await.unwrap();
-    assert_eq!(live(store).await, [("int_1".to_owned(), 3)]);
-    let webhook = IntegrationSettings {
-        mode: ConnectionMode::Webhook,
-        ..settings("int_1")
-    };
-    let webhook = integration::update(store, &started, webhook, NOW).await.unwrap();
-    assert_eq!(live(store).await, []);
-    integration::update(store, &webhook, settings("int_1"), NOW)
-        .await
-        .unwrap();
-    assert_eq!(live(store).await, [("int_1".to_owned(), 5)]);
-    trigger::delete(store, &bound, NOW).await.unwrap();
-    assert_eq!(live(store).await, []);
-}
-
-#[tokio::test]
-async fn every_change_of_the_list_changes_its_counter() {
-    let fresh = fresh().await;
-    let store = &fresh.store;
-    let mut seen = desired_connections::changes(store).await.unwrap();
-    let mut noticed = async |what: &str| {
-        let now = desired_connections::changes(store).await.unwrap();
-        assert!(now > seen, "{what}");
-        seen = now;
-    };
-    tables::agent(store, "default", "agt_1").await;
-    let record = tables::integration(store, "default", "int_1").await;
-    noticed("created").await;
-    let binding = tables::trigger("trg_1", "int_1", "agt_1");
-    let bound = trigger::create(store, binding, Rival::Respect, NOW).await.unwrap();
-    noticed("bound").await;
-    let greeting = async || {
-        desired_connections::list(store, None, 100).await.unwrap().items[0]
-            .greeting
-            .clone()
-    };
-    let before = greeting().await;
-    let mut welcoming = bound.trigger.clone();
-    welcoming.settings.welcome = Some("您好!".into());
-    trigger::update(store, &bound, welcoming, Rival::Respect, NOW)
-        .await
-        .unwrap();
-    noticed("another welcome").await;
-    assert_ne!(greeting().await, before);
-    integration::set_enabled(store, &record, false, NOW).await.unwrap();
-    noticed("stopped").await;
 }

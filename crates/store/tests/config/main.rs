@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agents;
+mod desired_connections;
 mod integrations;
 mod notify;
 mod organizations;

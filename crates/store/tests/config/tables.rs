@@ -1,7 +1,9 @@
 //! Tables of one test, and fixtures for them.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials as Keys, Region};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
@@ -32,6 +34,49 @@ impl Fresh {
             .key("pk", AttributeValue::S(pk.into()))
             .key("sk", AttributeValue::S(sk.into()));
         format!("{:?}", asked.send().await.unwrap().item.unwrap())
+    }
+
+    /// Writes an item, or deletes it, as another version may do.
+    pub(crate) async fn overwrite(&self, (pk, sk): (&str, &str), fields: Option<&[(&str, AttributeValue)]>) {
+        let key = [("pk", pk), ("sk", sk)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
+        match fields {
+            Some(fields) => {
+                let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+                let put = self.client.put_item().table_name(&self.table);
+                let put = put.set_item(Some(fields.chain(key).collect()));
+                put.send().await.unwrap();
+            }
+            None => {
+                let delete = self.client.delete_item().table_name(&self.table);
+                delete.set_key(Some(HashMap::from(key))).send().await.unwrap();
+            }
+        }
+    }
+
+    /// Adds `n` to numeric attributes of an item.
+    pub(crate) async fn add(&self, (pk, sk): (&str, &str), names: &[String], n: u64) {
+        let mut change = self.client.update_item().table_name(&self.table);
+        change = change
+            .key("pk", AttributeValue::S(pk.into()))
+            .key("sk", AttributeValue::S(sk.into()));
+        let adds: Vec<_> = (0..names.len()).map(|at| format!("#a{at} :n")).collect();
+        for (at, name) in names.iter().enumerate() {
+            change = change.expression_attribute_names(format!("#a{at}"), name);
+        }
+        let change = change.update_expression(format!("ADD {}", adds.join(", ")));
+        let change = change.expression_attribute_values(":n", AttributeValue::N(n.to_string()));
+        change.send().await.unwrap();
+    }
+
+    /// Read units of a strong read of an item.
+    pub(crate) async fn read_units(&self, (pk, sk): (&str, &str)) -> f64 {
+        let asked = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let asked = asked
+            .key("pk", AttributeValue::S(pk.into()))
+            .key("sk", AttributeValue::S(sk.into()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let consumed = asked.send().await.unwrap().consumed_capacity.unwrap();
+        consumed.capacity_units.unwrap()
     }
 
     /// Removes an attribute of an item, as if an older version had written it.

@@ -28,11 +28,8 @@ pub(super) enum Rule {
 }
 
 pub(super) async fn commit(store: &Store, writes: Transaction<Rule>) -> Result<(), IntegrationError> {
-    match writes.commit(store).await {
-        Ok(()) => {
-            desired_connections::count_change(store).await;
-            Ok(())
-        }
+    match desired_connections::commit(store, writes).await {
+        Ok(()) => Ok(()),
         Err(Cancelled::Store(error)) => Err(error.into()),
         Err(Cancelled::Refused(rule, found)) => Err(refusal(rule, found)?),
     }

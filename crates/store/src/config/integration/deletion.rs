@@ -45,7 +45,9 @@ async fn deletion(store: &Store, before: &IntegrationRecord) -> Result<Transacti
     let held = held(store, before).await?;
     claims::give_back_own(&mut writes, before, held);
     claims::give_back_proved(&mut writes, before, held);
-    desired_connections::set(&mut writes, Rule::AsRead, &before.id, None);
+    if before.wants_connection() {
+        desired_connections::remove(&mut writes, Rule::AsRead, &before.id);
+    }
     Ok(writes)
 }
 
