@@ -34,7 +34,7 @@ async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Val
     let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());
     let token = body["reply"]["token"].as_str().unwrap();
     let body = json!({ "seq": seq, "event": event }).to_string();
-    let taken = callbacks::take_in(&process.world, &run, token, body.as_bytes()).await;
+    let taken = callbacks::accept(&process.world, &run, token, body.as_bytes()).await;
     matches!(taken, Ok(_) | Err(CallbackError::Closed))
 }
 

@@ -57,7 +57,7 @@ async fn answered_after(after: Duration) -> Bill {
         let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());
         let event = json!({ "seq": 1, "event": { "type": "completed", "finalText": "done" } }).to_string();
         let token = body["reply"]["token"].as_str().unwrap();
-        callbacks::take_in(&bridge.world, &run, token, event.as_bytes())
+        callbacks::accept(&bridge.world, &run, token, event.as_bytes())
             .await
             .unwrap();
         bridge.work().await;

@@ -57,7 +57,7 @@ pub(crate) async fn report(
     let (parts, rest) = request.into_parts();
     let token = bearer(&parts).ok_or_else(Problem::unauthorized)?.to_owned();
     let bytes = body::read(Request::from_parts(parts, rest)).await?;
-    let progress = callbacks::take_in(&state.world, &RunId::new(run), &token, &bytes).await;
+    let progress = callbacks::accept(&state.world, &RunId::new(run), &token, &bytes).await;
     progress.map(RunEvents::of).map(Json).map_err(explain)
 }
 

@@ -52,7 +52,7 @@ pub struct Progress {
 ///
 /// # Errors
 /// [`CallbackError`].
-pub async fn take_in(world: &World, id: &RunId, token: &str, body: &[u8]) -> Result<Progress, CallbackError> {
+pub async fn accept(world: &World, id: &RunId, token: &str, body: &[u8]) -> Result<Progress, CallbackError> {
     let grant = prove(world, id, token)?;
     let numbered = events::parse(body)?;
     let mut head = open(world, &grant).await?;

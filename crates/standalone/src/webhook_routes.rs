@@ -35,7 +35,7 @@ async fn webhook(
     request: Request,
 ) -> Response {
     let span = span_of(&request);
-    take_in(world, (platform, integration), request).instrument(span).await
+    answer(world, (platform, integration), request).instrument(span).await
 }
 
 /// The span of a request, which adds the client's address to its log lines: for a rejected request the source matters.
@@ -47,7 +47,7 @@ fn span_of(request: &Request) -> Span {
     }
 }
 
-async fn take_in(world: World, (platform, integration): (String, String), request: Request) -> Response {
+async fn answer(world: World, (platform, integration): (String, String), request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return respond(WebhookAnswer::empty(StatusCode::PAYLOAD_TOO_LARGE.as_u16()));

@@ -109,7 +109,7 @@ impl Shard {
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn picture(store: &Store) -> Result<ShardMap, StoreError> {
+pub async fn shard_map(store: &Store) -> Result<ShardMap, StoreError> {
     let all = Query {
         table: &store.tables.leases,
         index: None,
@@ -120,16 +120,16 @@ pub async fn picture(store: &Store) -> Result<ShardMap, StoreError> {
         after: None,
         limit: MOST_ITEMS,
     };
-    let mut picture = ShardMap::default();
+    let mut shard_map = ShardMap::default();
     for item in dynamo::query_all(&store.dynamo, all).await? {
         let name = get_text(&item, SK).unwrap_or_default();
         if let Some(node) = name.strip_prefix(TASK) {
-            picture.tasks.insert(node.to_owned(), read_task(node, &item)?);
+            shard_map.tasks.insert(node.to_owned(), read_task(node, &item)?);
         } else if let Some(shard) = name.strip_prefix(SHARD).and_then(|shard| shard.parse().ok()) {
-            picture.shards.insert(shard, read_shard(&item)?);
+            shard_map.shards.insert(shard, read_shard(&item)?);
         }
     }
-    Ok(picture)
+    Ok(shard_map)
 }
 
 /// Starts a new life of a node. The earlier process of that name is dead, or this one could not have the name.
@@ -191,7 +191,7 @@ pub async fn leave(store: &Store, me: &Owner) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if another process acquired it first, or its holder's heartbeat is valid after all.
-pub async fn take(
+pub async fn acquire(
     store: &Store,
     shard: usize,
     seen: Option<&Shard>,
@@ -267,7 +267,7 @@ fn shard_update(store: &Store, shard: usize, change: Update) -> UpdateWrite {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has another holder by now.
-pub async fn give(store: &Store, shard: usize, me: &Owner, fence: u64, now: Timestamp) -> Result<(), StoreError> {
+pub async fn release(store: &Store, shard: usize, me: &Owner, fence: u64, now: Timestamp) -> Result<(), StoreError> {
     let mut change = mine(me, fence);
     change.remove("node");
     change.remove("life");

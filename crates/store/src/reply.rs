@@ -234,7 +234,7 @@ async fn write_reply(
     store: &Store,
     before: Option<&ReplyRecord>,
     after: &mut ReplyRecord,
-    anew: bool,
+    is_restart: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     after.final_at = match after.stage {
@@ -242,8 +242,8 @@ async fn write_reply(
         Stage::Thinking | Stage::Growing => None,
     };
     match before {
-        Some(before) if before.fence > after.fence && !anew => return Err(StoreError::Conflict),
-        Some(before) => change(store, before, after, anew, now).await?,
+        Some(before) if before.fence > after.fence && !is_restart => return Err(StoreError::Conflict),
+        Some(before) => change(store, before, after, is_restart, now).await?,
         None => create(store, after, now).await?,
     }
     after.version = before.map_or(0, |before| before.version) + 1;
@@ -264,7 +264,7 @@ async fn change(
     store: &Store,
     before: &ReplyRecord,
     after: &mut ReplyRecord,
-    anew: bool,
+    is_restart: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut change = Update::new();
@@ -297,7 +297,7 @@ async fn change(
     if let Some(body) = body {
         change.set("b", value(WHAT, &body)?);
     }
-    if anew {
+    if is_restart {
         let end = after.closed.as_ref().map(|end| stored::seal_end(store, &after.id, end));
         set_or_remove(&mut change, "end", end.transpose()?.as_ref())?;
         set_or_remove(&mut change, "same", after.same_as.as_ref())?;

@@ -240,8 +240,8 @@ pub async fn seen(
         Some(ConnectionState::Connected | ConnectionState::Connecting | ConnectionState::Retrying)
     );
     if let Some(owner) = status.owner.as_ref().filter(|_| held) {
-        let picture = leases::picture(store).await?;
-        if !shard.is_some_and(|shard| picture.may_connect(owner, shard, now)) {
+        let shard_map = leases::shard_map(store).await?;
+        if !shard.is_some_and(|shard| shard_map.may_connect(owner, shard, now)) {
             status.state = Some(ConnectionState::Retrying);
             status.connected_at = None;
             status.owner = None;

@@ -323,13 +323,13 @@ async fn relay(state: &AdminState, record: &IntegrationRecord) -> Result<Option<
     if record.mode != ConnectionMode::LongConnection {
         return Ok(None);
     }
-    let picture = leases::picture(&state.world.store).await?;
+    let shard_map = leases::shard_map(&state.world.store).await?;
     let now = state.now();
     let shard = state.world.shard_of(&record.id);
-    let holder = shard.and_then(|shard| picture.holder(shard, now));
-    let heartbeat = holder.and_then(|holder| picture.tasks.get(&holder.node));
+    let holder = shard.and_then(|shard| shard_map.holder(shard, now));
+    let heartbeat = holder.and_then(|holder| shard_map.tasks.get(&holder.node));
     Ok(Some(RelayHeld {
-        n_alive: picture.living(now).count(),
+        n_alive: shard_map.living(now).count(),
         holder: holder.map(|holder| holder.node.clone()),
         lease_left: heartbeat.map(|task| task.expires_at.since(now)),
     }))

@@ -199,7 +199,7 @@ impl OpenaiResponses {
             };
             if question.previous.is_some() && is_unknown_previous(&fault) {
                 sink.emit(AgentEvent::ConversationLost).await?;
-                question.anew();
+                question.restart();
             } else if self.is_busy(&fault) {
                 n_busy += 1;
                 info!(run = %request.run, "agent still works on an earlier message of the conversation, waiting");
@@ -299,7 +299,7 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn anew(&mut self) {
+    fn restart(&mut self) {
         self.previous = None;
         self.n += 1;
     }

@@ -163,7 +163,7 @@ impl Shard {
     }
 
     /// Releases the shard. Bots whose platform allows only one socket end first; the others stay connected until the next holder's are up.
-    pub(super) async fn hand_over(self, mut pictures: watch::Receiver<Arc<ShardMap>>, heirs: bool, linger: Duration) {
+    pub(super) async fn hand_over(self, mut shard_maps: watch::Receiver<Arc<ShardMap>>, heirs: bool, linger: Duration) {
         let Self {
             shared,
             number,
@@ -182,8 +182,8 @@ impl Shard {
         let _ = timeout(END_WITHIN, mailbox).await;
         give(&shared, number, fence, linger).await;
         if heirs && !warm.is_empty() {
-            let stands = pictures.wait_for(|picture| {
-                let shard = picture.shards.get(&number);
+            let stands = shard_maps.wait_for(|shard_map| {
+                let shard = shard_map.shards.get(&number);
                 shard.is_some_and(|shard| shard.fence > fence && shard.ready)
             });
             if timeout(linger, stands).await.is_err() {
@@ -204,7 +204,7 @@ async fn give(shared: &RelayShared, shard: usize, fence: u64, patience: Duration
     loop {
         match timeout(
             END_WITHIN,
-            leases::give(&shared.world.store, shard, me, fence, shared.world.clock.now()),
+            leases::release(&shared.world.store, shard, me, fence, shared.world.clock.now()),
         )
         .await
         {

@@ -128,24 +128,24 @@ impl SocketRegistry {
 
     /// Whether a living process holds a shard. `None`: the table can't be read.
     pub(super) async fn is_held(&self, store: &Store, now: Timestamp, shard: usize) -> Option<bool> {
-        Some(self.picture(store).await?.holder(shard, now).is_some())
+        Some(self.shard_map(store).await?.holder(shard, now).is_some())
     }
 
     /// Whether a shard is known to be held by another process than `me` that is alive.
     pub(crate) async fn is_held_by_another(&self, store: &Store, now: Timestamp, shard: usize, me: &Owner) -> bool {
-        let picture = self.picture(store).await;
-        picture.is_some_and(|it| it.holder(shard, now).is_some_and(|holder| holder != me))
+        let shard_map = self.shard_map(store).await;
+        shard_map.is_some_and(|it| it.holder(shard, now).is_some_and(|holder| holder != me))
     }
 
     /// The shard map, as of a moment ago.
-    async fn picture(&self, store: &Store) -> Option<Arc<ShardMap>> {
+    async fn shard_map(&self, store: &Store) -> Option<Arc<ShardMap>> {
         let mut seen = self.seen.lock().await;
-        if let Some((_, picture)) = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Some(Arc::clone(picture));
+        if let Some((_, shard_map)) = seen.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Some(Arc::clone(shard_map));
         }
-        let looked = timeout(LOOK_WITHIN, leases::picture(store)).await;
-        let picture = Arc::new(looked.ok()?.ok()?);
-        *seen = Some((Instant::now(), Arc::clone(&picture)));
-        Some(picture)
+        let looked = timeout(LOOK_WITHIN, leases::shard_map(store)).await;
+        let shard_map = Arc::new(looked.ok()?.ok()?);
+        *seen = Some((Instant::now(), Arc::clone(&shard_map)));
+        Some(shard_map)
     }
 }

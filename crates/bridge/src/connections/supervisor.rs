@@ -42,7 +42,7 @@ pub(super) struct Supervisor {
     /// Shards that are being released.
     going: BTreeMap<usize, JoinHandle<()>>,
     desired_bots: DesiredBots,
-    pictures: watch::Sender<Arc<ShardMap>>,
+    shard_maps: watch::Sender<Arc<ShardMap>>,
     reported_at: Instant,
 }
 
@@ -59,7 +59,7 @@ impl Supervisor {
             held: BTreeMap::new(),
             going: BTreeMap::new(),
             desired_bots: DesiredBots::new(n_shards),
-            pictures: watch::channel(Arc::default()).0,
+            shard_maps: watch::channel(Arc::default()).0,
             reported_at: Instant::now(),
             shared,
         }
@@ -105,9 +105,9 @@ impl Supervisor {
         self.report();
         self.going.retain(|_, task| !task.is_finished());
         let life = self.shared.lease.life();
-        let looked = timeout(CALL_WITHIN, leases::picture(&self.shared.world.store)).await;
-        let picture = match looked {
-            Ok(Ok(picture)) => Arc::new(picture),
+        let looked = timeout(CALL_WITHIN, leases::shard_map(&self.shared.world.store)).await;
+        let shard_map = match looked {
+            Ok(Ok(shard_map)) => Arc::new(shard_map),
             Ok(Err(error)) => {
                 warn!(error = %error, "shard map can't be read");
                 return self.look_away(leaving);
@@ -117,29 +117,29 @@ impl Supervisor {
                 return self.look_away(leaving);
             }
         };
-        self.pictures.send_replace(Arc::clone(&picture));
-        self.drop_lost(&picture);
+        self.shard_maps.send_replace(Arc::clone(&shard_map));
+        self.drop_lost(&shard_map);
         // The table was unavailable to this relay and perhaps to the others: they may be alive too, and get time to write a heartbeat.
         if self.shared.lease.saw(life) && life > 1 {
             self.take_after = Some(Instant::now() + self.options.lease);
         }
         if !leaving {
-            self.take_back(&picture).await;
+            self.take_back(&shard_map).await;
         }
-        let plan = self.plan(&picture, leaving);
-        let heirs = self.has_heirs(&picture);
+        let plan = self.plan(&shard_map, leaving);
+        let heirs = self.has_heirs(&shard_map);
         for shard in &plan.give {
             self.give(*shard, heirs);
         }
         if !leaving {
-            self.take(&plan, &picture).await;
+            self.take(&plan, &shard_map).await;
             self.follow().await;
             self.say_ready().await;
         }
-        self.forget_dead(&picture).await;
+        self.forget_dead(&shard_map).await;
         let now = self.shared.world.clock.now();
-        let free = (0..self.n_shards).any(|shard| picture.holder(shard, now).is_none());
-        free || picture.living(now).any(|task| task.leaving) || !self.going.is_empty()
+        let free = (0..self.n_shards).any(|shard| shard_map.holder(shard, now).is_none());
+        free || shard_map.living(now).any(|task| task.leaving) || !self.going.is_empty()
     }
 
     /// The shard map can't be read. Held shards are kept, since no other relay can read the table either; a relay that is leaving still leaves.
@@ -154,9 +154,9 @@ impl Supervisor {
     }
 
     /// Drops shards that another relay holds now.
-    fn drop_lost(&mut self, picture: &ShardMap) {
+    fn drop_lost(&mut self, shard_map: &ShardMap) {
         let lost = self.held.extract_if(.., |number, shard| {
-            let seen = picture.shards.get(number);
+            let seen = shard_map.shards.get(number);
             !seen.is_some_and(|seen| seen.owner.as_ref() == Some(&self.me) && seen.fence == shard.fence)
         });
         for (number, shard) in lost {
@@ -165,9 +165,9 @@ impl Supervisor {
         }
     }
 
-    fn plan(&self, picture: &ShardMap, leaving: bool) -> Plan {
+    fn plan(&self, shard_map: &ShardMap, leaving: bool) -> Plan {
         let now = self.shared.world.clock.now();
-        let others = picture.living(now).filter(|task| task.owner.node != self.me.node);
+        let others = shard_map.living(now).filter(|task| task.owner.node != self.me.node);
         let mut members: Vec<_> = others
             .map(|task| Member {
                 name: task.owner.node.clone(),
@@ -182,7 +182,7 @@ impl Supervisor {
             .map(|shard| {
                 // Shards that were just acquired, and shards that stay ours until another relay acquires them.
                 let ours = self.held.contains_key(&shard) || self.going.contains_key(&shard);
-                let holder = picture.holder(shard, now).map(|owner| owner.node.as_str());
+                let holder = shard_map.holder(shard, now).map(|owner| owner.node.as_str());
                 holder.or_else(|| ours.then_some(self.me.node.as_str()))
             })
             .collect();
@@ -190,9 +190,9 @@ impl Supervisor {
     }
 
     /// Whether another process could take over from this one.
-    fn has_heirs(&self, picture: &ShardMap) -> bool {
+    fn has_heirs(&self, shard_map: &ShardMap) -> bool {
         let now = self.shared.world.clock.now();
-        picture
+        shard_map
             .living(now)
             .any(|task| task.owner.node != self.me.node && !task.leaving)
     }
@@ -200,48 +200,48 @@ impl Supervisor {
     fn give(&mut self, shard: usize, heirs: bool) {
         let Some(held) = self.held.remove(&shard) else { return };
         info!(shard, "releasing the shard");
-        let handing = held.hand_over(self.pictures.subscribe(), heirs, self.options.linger);
+        let handing = held.hand_over(self.shard_maps.subscribe(), heirs, self.options.linger);
         self.going.insert(shard, tokio::spawn(handing));
     }
 
-    async fn take(&mut self, plan: &Plan, picture: &ShardMap) {
+    async fn take(&mut self, plan: &Plan, shard_map: &ShardMap) {
         if self.take_after.is_some_and(|at| Instant::now() < at) {
             return;
         }
         for number in &plan.take {
             if !self.going.contains_key(number) {
-                self.take_one(*number, picture).await;
+                self.take_one(*number, shard_map).await;
             }
         }
     }
 
     /// Takes back shards that the table assigns to this process but that it doesn't hold: the answer to an acquisition was lost, or a release
     /// failed for too long. No other relay may acquire them while this one is alive.
-    async fn take_back(&mut self, picture: &ShardMap) {
-        let ours = picture
+    async fn take_back(&mut self, shard_map: &ShardMap) {
+        let ours = shard_map
             .shards
             .iter()
             .filter(|(_, seen)| seen.owner.as_ref() == Some(&self.me));
         let ours: Vec<_> = ours.map(|(number, _)| *number).collect();
         for number in ours {
             if !self.held.contains_key(&number) && !self.going.contains_key(&number) {
-                self.take_one(number, picture).await;
+                self.take_one(number, shard_map).await;
             }
         }
     }
 
-    async fn take_one(&mut self, number: usize, picture: &ShardMap) {
+    async fn take_one(&mut self, number: usize, shard_map: &ShardMap) {
         if !self.shared.lease.is_valid() {
             return;
         }
-        let seen = picture.shards.get(&number);
+        let seen = shard_map.shards.get(&number);
         let now = self.shared.world.clock.now();
-        let taking = leases::take(&self.shared.world.store, number, seen, &self.me, now);
+        let taking = leases::acquire(&self.shared.world.store, number, seen, &self.me, now);
         match timeout(CALL_WITHIN, taking).await {
             Ok(Ok(fence)) => {
                 info!(shard = number, fence, "acquired the shard");
                 let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
-                let free_since = others.and_then(|seen| self.free_since(seen, picture));
+                let free_since = others.and_then(|seen| self.free_since(seen, shard_map));
                 self.held
                     .insert(number, Shard::new(&self.shared, number, fence, free_since));
             }
@@ -252,8 +252,8 @@ impl Supervisor {
     }
 
     /// Since when a shard has had no holder: since its release, or since its holder's last heartbeat.
-    fn free_since(&self, seen: &leases::Shard, picture: &ShardMap) -> Option<Timestamp> {
-        let dead = || picture.tasks.get(&seen.owner.as_ref()?.node);
+    fn free_since(&self, seen: &leases::Shard, shard_map: &ShardMap) -> Option<Timestamp> {
+        let dead = || shard_map.tasks.get(&seen.owner.as_ref()?.node);
         seen.given_at
             .or_else(|| Some(dead()?.expires_at.before(self.options.lease)))
     }
@@ -300,9 +300,9 @@ impl Supervisor {
         }
     }
 
-    async fn forget_dead(&self, picture: &ShardMap) {
+    async fn forget_dead(&self, shard_map: &ShardMap) {
         let now = self.shared.world.clock.now();
-        let dead = picture.tasks.values();
+        let dead = shard_map.tasks.values();
         for task in dead.filter(|task| now.since(task.expires_at) >= FORGET_AFTER) {
             if let Err(error) = leases::forget(&self.shared.world.store, task).await {
                 debug!(error = %error, "entry of a dead process can't be deleted yet");

@@ -31,18 +31,18 @@ impl Arrival<'_> {
         &self,
         message: &Message,
         key: &ConversationKey,
-        anew: bool,
+        is_new_session: bool,
         turn: Attempt,
     ) -> Result<Option<Wake>, DispatchError> {
         let id = key.id();
         let Some(trigger) = &self.bound.trigger else {
             return Ok(None);
         };
-        let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (anew, turn))).await? else {
+        let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (is_new_session, turn))).await? else {
             return Ok(None);
         };
         self.world.local_stops.notify(&after);
-        if anew {
+        if is_new_session {
             Box::pin(self.end_closing(&after)).await?;
         } else {
             // A failure to end messages of an earlier event must not fail this one.
@@ -60,7 +60,7 @@ impl Arrival<'_> {
         message: &Message,
         key: &ConversationKey,
         trigger: &Trigger,
-        (anew, turn): (bool, Attempt),
+        (is_new_session, turn): (bool, Attempt),
     ) -> Result<Option<Conversation>, DispatchError> {
         let id = key.id();
         let mut not_done_at = (turn == Attempt::First).then_some(0);
@@ -75,10 +75,13 @@ impl Arrival<'_> {
                     return Change::Leave(Appended::Unsure(before.version));
                 }
                 // A new session always has room: pending messages are dropped for it.
-                if !anew && before.pending.len() >= mailbox::MAX_PENDING {
+                if !is_new_session && before.pending.len() >= mailbox::MAX_PENDING {
                     return Change::Leave(Appended::Full);
                 }
-                Change::save(self.with_message(&before, message, trigger, anew), Appended::InMailbox)
+                Change::save(
+                    self.with_message(&before, message, trigger, is_new_session),
+                    Appended::InMailbox,
+                )
             })
             .await?;
             match appended {
@@ -95,7 +98,13 @@ impl Arrival<'_> {
     }
 
     /// The conversation with the message in its mailbox.
-    fn with_message(&self, before: &Conversation, message: &Message, trigger: &Trigger, anew: bool) -> Conversation {
+    fn with_message(
+        &self,
+        before: &Conversation,
+        message: &Message,
+        trigger: &Trigger,
+        is_new_session: bool,
+    ) -> Conversation {
         let now = self.world.clock.now();
         let mut after = before.clone();
         after.updated_at = now;
@@ -105,7 +114,7 @@ impl Arrival<'_> {
             after.enter_chat();
         }
         let is_sibling = |waiting: &Pending| waiting.album.is_some() && waiting.album == message.album;
-        if anew {
+        if is_new_session {
             let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
             let left = after.begin_chat(routed, now);
             let (siblings, dropped) = left.into_iter().partition(is_sibling);

@@ -59,7 +59,7 @@ async fn a_restart_reconnects_without_a_kick() {
     integration::set_enabled(&process.world.store, &record, true, process.world.clock.now())
         .await
         .unwrap();
-    until("it connects anew", async || {
+    until("it reconnects", async || {
         platform.attempts_of("bot1") == 2 && platform.standing() == 1
     })
     .await;

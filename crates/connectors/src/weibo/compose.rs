@@ -145,7 +145,7 @@ fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<N
             });
         }
         // Its message can't be closed either, because the next chunk number is unknown.
-        before = is_final.then(|| before.anew())?;
+        before = is_final.then(|| before.restarted())?;
     }
     let is_right = match is_final {
         true => before.verified || before.is_beginning_of(text),
@@ -153,16 +153,16 @@ fn next_chunk(mut before: WeiboProgress, text: &str, is_final: bool) -> Option<N
     };
     if !is_right {
         // A growing text may still return to what is shown.
-        let anew = is_final.then(|| before.anew())?;
+        let restarted = is_final.then(|| before.restarted())?;
         if before.chunks > 0 {
             // Closed as it is, so that the whole final text can follow.
             return Some(NextChunk {
                 before,
-                after: anew,
+                after: restarted,
                 start: 0,
             });
         }
-        before = anew;
+        before = restarted;
     }
     before.verified = is_final;
     let rest = &text[before.end..];

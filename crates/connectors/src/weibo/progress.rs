@@ -95,7 +95,7 @@ impl WeiboProgress {
     }
 
     /// Progress of a text that starts over in a new message.
-    pub(super) fn anew(&self) -> Self {
+    pub(super) fn restarted(&self) -> Self {
         Self {
             message: self.message + 1,
             phase: self.phase,
@@ -112,7 +112,7 @@ impl WeiboProgress {
             Phase::Files if !self.as_links.is_empty() => {
                 return Self {
                     phase: Phase::Links,
-                    ..self.anew()
+                    ..self.restarted()
                 };
             }
             _ => Phase::Done,

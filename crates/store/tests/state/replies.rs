@@ -199,16 +199,16 @@ async fn restarted_reply_resets_its_fencing_token() {
     let mut before = reply("r");
     before.fence = 1800;
     reply::save(&it.store, None, &mut before, NOW).await.unwrap();
-    let mut anew = ReplyRecord {
+    let mut restarted = ReplyRecord {
         fence: 0,
         ..before.clone()
     };
-    reply::restart(&it.store, &before, &mut anew, NOW).await.unwrap();
+    reply::restart(&it.store, &before, &mut restarted, NOW).await.unwrap();
     let mut held = ReplyRecord {
         fence: 2,
-        ..anew.clone()
+        ..restarted.clone()
     };
-    reply::save(&it.store, Some(&anew), &mut held, NOW).await.unwrap();
+    reply::save(&it.store, Some(&restarted), &mut held, NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -219,14 +219,14 @@ async fn restarted_reply_starts_from_the_beginning() {
         .await
         .unwrap();
     let before = load(&it.store).await;
-    let mut anew = ReplyRecord {
+    let mut restarted = ReplyRecord {
         version: before.version,
         ..reply("1")
     };
-    reply::restart(&it.store, &before, &mut anew, NOW).await.unwrap();
-    assert_eq!(anew.version, 2);
-    assert_eq!(load(&it.store).await, anew);
-    assert!(refused(&reply::restart(&it.store, &before, &mut anew, NOW).await));
+    reply::restart(&it.store, &before, &mut restarted, NOW).await.unwrap();
+    assert_eq!(restarted.version, 2);
+    assert_eq!(load(&it.store).await, restarted);
+    assert!(refused(&reply::restart(&it.store, &before, &mut restarted, NOW).await));
 }
 
 /// The attribute that stores the outcome.
@@ -411,9 +411,9 @@ async fn expired_reply_is_absent_and_can_be_created_again() {
         Some(first.clone())
     );
     assert_eq!(reply::get(&it.store, &first.id, later).await.unwrap(), None);
-    let mut anew = reply("1");
-    reply::save(&it.store, None, &mut anew, later).await.unwrap();
-    assert_eq!(reply::get(&it.store, &first.id, later).await.unwrap(), Some(anew));
+    let mut restarted = reply("1");
+    reply::save(&it.store, None, &mut restarted, later).await.unwrap();
+    assert_eq!(reply::get(&it.store, &first.id, later).await.unwrap(), Some(restarted));
 }
 
 #[tokio::test]

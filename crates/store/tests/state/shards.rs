@@ -19,12 +19,12 @@ fn owner(node: &str) -> Owner {
 }
 
 async fn picture(store: &Store) -> ShardMap {
-    leases::picture(store).await.unwrap()
+    leases::shard_map(store).await.unwrap()
 }
 
 async fn take(store: &Store, name: &str, now: Timestamp) -> Result<u64, StoreError> {
     let seen: Option<Shard> = picture(store).await.shards.get(&3).cloned();
-    leases::take(store, 3, seen.as_ref(), &owner(name), now).await
+    leases::acquire(store, 3, seen.as_ref(), &owner(name), now).await
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_free_shard_is_acquired_by_one_of_many() {
     let it = fresh().await;
     let contenders = (0..20).map(|n| {
         let store = it.store.clone();
-        async move { leases::take(&store, 3, None, &owner(&format!("n{n}")), at(0)).await }
+        async move { leases::acquire(&store, 3, None, &owner(&format!("n{n}")), at(0)).await }
     });
     let won = race(contenders).await.into_iter().filter(Result::is_ok).count();
     assert_eq!(won, 1);
@@ -52,7 +52,7 @@ async fn a_shard_is_held_as_long_as_its_holders_heartbeat() {
     let second = take(&it.store, "b", at(20)).await.unwrap();
     assert!(second > first);
     // The old holder can't release what it no longer holds.
-    let given = leases::give(&it.store, 3, &owner("a"), first, at(1)).await;
+    let given = leases::release(&it.store, 3, &owner("a"), first, at(1)).await;
     assert!(matches!(given, Err(StoreError::Conflict)));
 }
 
@@ -70,7 +70,7 @@ async fn another_life_of_the_node_frees_the_shards_of_the_last_one() {
     assert!(matches!(old, Err(StoreError::Conflict)));
     let seen = picture(&it.store).await;
     assert_eq!(seen.holder(3, at(1)), None);
-    leases::take(&it.store, 3, seen.shards.get(&3), &reborn, at(1))
+    leases::acquire(&it.store, 3, seen.shards.get(&3), &reborn, at(1))
         .await
         .unwrap();
     assert_eq!(picture(&it.store).await.holder(3, at(1)), Some(&reborn));
@@ -83,7 +83,7 @@ async fn a_released_shard_is_free_and_its_fencing_token_keeps_growing() {
     let first = take(&it.store, "a", at(0)).await.unwrap();
     leases::ready(&it.store, 3, &owner("a"), first).await.unwrap();
     assert!(picture(&it.store).await.shards[&3].ready);
-    leases::give(&it.store, 3, &owner("a"), first, at(1)).await.unwrap();
+    leases::release(&it.store, 3, &owner("a"), first, at(1)).await.unwrap();
     let free = picture(&it.store).await;
     assert_eq!((free.holder(3, at(1)), free.shards[&3].ready), (None, false));
     assert_eq!(free.shards[&3].given_at, Some(at(1)));
@@ -134,7 +134,9 @@ async fn a_released_connection_is_shown_for_as_long_as_it_may_linger() {
     connect(&it.store, "a", fence).await;
     let linger = i64::try_from(LINGER.as_secs()).unwrap();
     assert_eq!(shown(&it.store, at(500)).await, CONNECTED);
-    leases::give(&it.store, 3, &owner("a"), fence, at(500)).await.unwrap();
+    leases::release(&it.store, 3, &owner("a"), fence, at(500))
+        .await
+        .unwrap();
     assert_eq!(shown(&it.store, at(500 + linger - 1)).await, CONNECTED);
     assert_eq!(shown(&it.store, at(500 + linger)).await, RETRYING);
     let fence = take(&it.store, "b", at(600)).await.unwrap();
