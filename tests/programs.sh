@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 sh tests/aws/install.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
-# Packages are named, so that each function is built with the same features as when it is built alone; the other two, which have
-# more features, share the crates that need none of these.
+# Packages are named, so that each function is built with the same features as when it is built alone; the other two have more features.
+# Only binaries: as a final artifact a library would have all that it needs compiled once more.
 build() {
     PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
         cargo lambda build --release --locked --bins "${@/#/--package=tieline-}" >&2
