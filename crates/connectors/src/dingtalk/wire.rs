@@ -48,7 +48,7 @@ pub(super) struct RobotMessage {
     pub(super) is_in_at_list: Option<bool>,
     #[serde(deserialize_with = "loose")]
     pub(super) at_users: Option<Vec<AtUser>>,
-    /// A secret: whoever knows it can write to the chat.
+    /// A secret: anyone who knows it can write to the chat.
     #[serde(deserialize_with = "word")]
     pub(super) session_webhook: Option<String>,
     /// Milliseconds.
