@@ -92,6 +92,7 @@ pub(crate) struct FaultPlan {
     /// Every call: time, process, operation and fault.
     calls: Mutex<Vec<String>>,
     n_faults: AtomicU64,
+    n_interruptions: AtomicU64,
 }
 
 impl FaultPlan {
@@ -106,6 +107,7 @@ impl FaultPlan {
             began: Instant::now(),
             calls: Mutex::default(),
             n_faults: AtomicU64::new(0),
+            n_interruptions: AtomicU64::new(0),
         }
     }
 
@@ -140,6 +142,11 @@ impl FaultPlan {
         self.n_faults.load(Ordering::Relaxed)
     }
 
+    /// How often a process has died or was frozen so far.
+    pub(crate) fn n_interruptions(&self) -> u64 {
+        self.n_interruptions.load(Ordering::Relaxed)
+    }
+
     /// Every call so far.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
@@ -150,6 +157,9 @@ impl FaultPlan {
         let is_passing = matches!(fault, Fault::Delay(time) if time < LONG);
         if fault != Fault::Proceed && !is_passing {
             self.n_faults.fetch_add(1, Ordering::Relaxed);
+        }
+        if matches!(fault, Fault::DieBefore | Fault::DieAfter | Fault::Freeze(_)) {
+            self.n_interruptions.fetch_add(1, Ordering::Relaxed);
         }
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::faults::{FaultPlan, Rates};
 use crate::mistakes::Mistake;
 use crate::oracle::{MessageEnds, Oracle};
-use crate::people::{AcknowledgedMessages, speak};
+use crate::people::{AcknowledgedMessages, Said, speak};
 use crate::process::Process;
 
 /// How long faults are injected.
@@ -203,8 +203,11 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
             break;
         }
         if Instant::now() > deadline {
+            print_trace(&oracle, &said, &engine, &fault_plan).await;
             // Returns the error that names the message.
-            oracle.check(&said, &allowed, engine.now()).await?;
+            oracle
+                .check(&said, &allowed, fault_plan.n_interruptions(), engine.now())
+                .await?;
             return Err("people can't say what they want to".to_owned());
         }
         sleep(if Instant::now() < faults_end { reading } else { LOOK }).await;
@@ -217,11 +220,10 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
     sleep(AFTERMATH).await;
     oracle.look(&said, true, engine.now()).await?;
     oracle.queues_are_empty(Duration::ZERO).await?;
-    if std::env::var_os("TIELINE_TRACE").is_some() {
-        oracle.print(&said, engine.now()).await;
-        fault_plan.calls().iter().for_each(|call| println!("{call}"));
-    }
-    let message_ends = oracle.check(&said, &allowed, engine.now()).await?;
+    print_trace(&oracle, &said, &engine, &fault_plan).await;
+    let message_ends = oracle
+        .check(&said, &allowed, fault_plan.n_interruptions(), engine.now())
+        .await?;
     if fault_plan.are_none() {
         oracle.check_latencies(&said, manner, 2 * reading)?;
     }
@@ -240,6 +242,14 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
         ended_after,
         calls,
     })
+}
+
+/// Prints the result of each message, and every call, if `TIELINE_TRACE` asks for that.
+async fn print_trace(oracle: &Oracle, said: &[Said], engine: &Engine, fault_plan: &FaultPlan) {
+    if std::env::var_os("TIELINE_TRACE").is_some() {
+        oracle.print(said, engine.now()).await;
+        fault_plan.calls().iter().for_each(|call| println!("{call}"));
+    }
 }
 
 /// The terminal states that messages may have.

@@ -39,7 +39,7 @@ impl Arrival<'_> {
             return Ok(None);
         };
         let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (is_new_session, turn))).await? else {
-            return Ok(None);
+            return self.end_left_closing(&id).await.map(|()| None);
         };
         self.world.local_stops.notify(&after);
         if is_new_session {

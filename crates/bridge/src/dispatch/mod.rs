@@ -167,7 +167,7 @@ impl Arrival<'_> {
         let key = self.key(&message);
         let id = key.id();
         let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
-            return Ok(None);
+            return self.end_left_closing(&id).await.map(|()| None);
         };
         if intent.is_question(&message)
             && let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await?

@@ -12,6 +12,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
+use tieline_store::conversation;
 use tieline_store::message::{self, Ending};
 
 use super::{Arrival, DispatchError, Wake};
@@ -20,6 +21,15 @@ use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
 impl Arrival<'_> {
+    /// Ends the messages that an earlier attempt removed from the mailbox, if it died before it ended them. This event's own message may have
+    /// been answered since: a wake-up of an earlier message starts its run too.
+    pub(super) async fn end_left_closing(&self, id: &ConversationId) -> Result<(), DispatchError> {
+        match conversation::load(&self.world.store, id, self.world.clock.now()).await? {
+            Some(found) => Box::pin(self.end_closing(&found)).await,
+            None => Ok(()),
+        }
+    }
+
     /// Ends the messages that have left the mailbox without a run. They go to the ledger only now: no runner can have taken one of them. If
     /// this process dies, a retry of its event ends them, and so does the next event in the conversation.
     pub(super) async fn end_closing(&self, conversation: &Conversation) -> Result<(), DispatchError> {

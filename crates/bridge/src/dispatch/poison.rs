@@ -46,7 +46,12 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     };
     let record = match message::claim(&world.store, &record).await? {
         Claim::New => record,
-        Claim::Seen(before) if before.state.is_terminal() => return Ok(()),
+        Claim::Seen(before) if before.state.is_terminal() => {
+            return match (&seen.bound, &before.conversation) {
+                (Some(bound), Some(id)) => Arrival { world, envelope, bound }.end_left_closing(id).await,
+                _ => Ok(()),
+            };
+        }
         Claim::Seen(before) => *before,
     };
     // After the claim: delivery of the notice looks for the message.
