@@ -64,28 +64,16 @@ export TIELINE_BIN_DIR
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
-# Whole-system scenarios mostly wait, so more of them than there are cores run concurrently.
-log=$(mktemp)
-unstable=()
-if ! RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; then
-    # A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts.
-    # Failed scenarios run once more, alone: real failures fail again, flaky ones are listed at the end.
-    mapfile -t unstable < <(sed -n 's/^    `\(-p .*\)`$/\1/p' "$log")
-    if [ "${#unstable[@]}" -eq 0 ] || [ "${#unstable[@]}" -gt 2 ]; then
-        exit 101
-    fi
-    for target in "${unstable[@]}"; do
-        stage "again: $target"
-        # shellcheck disable=SC2086 # the target is several words
-        cargo test --locked $target
-    done
-fi
+unstable=$(mktemp)
+python3 tests/side_by_side.py "$unstable"
+cargo test --workspace --locked --doc
 
+# Not by package: the two would be compiled with other features than the released programs, and with them most of the workspace.
 stage "rendering takes time in proportion to the text"
-cargo test --release --locked -p tieline-connectors --test rendering_time -- rendering_time
+cargo test --release --locked --workspace --test rendering_time -- rendering_time
 
 stage "simulation of $seeds seeds"
-TIELINE_SEEDS=$seeds cargo test --release --locked -p tieline-simulation -- --nocapture
+TIELINE_SEEDS=$seeds cargo test --release --locked --workspace --test simulation -- --nocapture
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh
@@ -97,7 +85,7 @@ bash tests/api_clients/run.sh
 stage "deployment"
 bash tests/aws/run.sh
 
-for target in "${unstable[@]}"; do
-    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$target" >&2
-done
+while read -r program; do
+    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$program" >&2
+done <"$unstable"
 printf '\nAll passed in %d s.\n' "$SECONDS"

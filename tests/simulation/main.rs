@@ -6,7 +6,7 @@
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
 //! ```
 //!
-//! `TIELINE_SEEDS` is the number of seeds. Optimized code is some ten times as fast:
+//! `TIELINE_SEEDS` is the number of seeds, or a range such as `10000..20000`. Optimized code is some ten times as fast:
 //!
 //! ```text
 //! TIELINE_SEEDS=10000 cargo test --release -p tieline-simulation
@@ -58,8 +58,19 @@ const SEEDS: u64 = 150;
 #[cfg(not(debug_assertions))]
 const SEEDS_OF_MISTAKE: u64 = 10_000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+/// The seeds that the environment asks for.
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    if let Ok(seed) = std::env::var("TIELINE_SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    match std::env::var("TIELINE_SEEDS") {
+        Err(_) => 0..SEEDS,
+        Ok(seeds) => match seeds.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => 0..number(&seeds),
+        },
+    }
 }
 
 /// Simulates seeds on all cores, until `most` have failed. Returns how the messages of the successful ones ended, and each failed seed with its
@@ -88,10 +99,7 @@ fn simulate_all(seeds: Range<u64>, mistake: Option<Mistake>, most: usize) -> (Me
 
 #[test]
 fn every_message_ends_once_and_in_order_under_faults() {
-    let seeds = match number("TIELINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TIELINE_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = seeds();
     let mistake = std::env::var("TIELINE_MISTAKE").ok();
     let mistake = mistake.map(|name| {
         let mut all = Mistake::ALL.into_iter();
