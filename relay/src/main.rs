@@ -11,10 +11,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mimalloc::MiMalloc;
 use tieline_aws::shutdown::Signals;
 use tieline_aws::{health_check, logging, start};
 use tieline_bridge::world::World;
 use tieline_connectors::registry;
+
+/// mimalloc: the image's C library has a slow allocator, and thousands of connections that come and go must not fragment the memory.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How long a wake-up waits for a slot before it returns to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(20);

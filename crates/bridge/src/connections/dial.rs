@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tieline_core::outbound_url::{self, is_special};
 use tieline_core::stream::SocketAddress;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, handshake::client::Request};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::upgrade::upgrade;
 
 /// A WebSocket of ours.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -84,17 +89,31 @@ pub(super) async fn dial(
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(Some(max_message_bytes))
         .max_frame_size(Some(max_message_bytes));
-    let connector = Connector::Rustls(Arc::clone(&tls.0));
-    let shaking = client_async_tls_with_config(request, stream, Some(config), Some(connector));
-    match timeout(HANDSHAKE_WITHIN, shaking).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(tungstenite::Error::Http(response))) => Err(answered(&response)),
-        Ok(Err(tungstenite::Error::Tls(_))) => Err(DialError::Unreachable("tls")),
-        Ok(Err(tungstenite::Error::Io(error))) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            Err(DialError::Unreachable("tls"))
+    let shaking = async {
+        let stream = match url.scheme() {
+            "wss" => MaybeTlsStream::Rustls(encrypt(host, stream, tls).await?),
+            "ws" => MaybeTlsStream::Plain(stream),
+            _ => return Err(DialError::Unreachable("handshake")),
+        };
+        upgrade(request, stream, config).await.map_err(failed)
+    };
+    let shaken = timeout(HANDSHAKE_WITHIN, shaking).await;
+    shaken.unwrap_or(Err(DialError::Unreachable("handshake_timeout")))
+}
+
+async fn encrypt(host: &str, stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, DialError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Unreachable("tls"))?;
+    let encrypting = TlsConnector::from(Arc::clone(&tls.0)).connect(name, stream);
+    encrypting.await.map_err(|error| failed(tungstenite::Error::Io(error)))
+}
+
+fn failed(error: tungstenite::Error) -> DialError {
+    match error {
+        tungstenite::Error::Http(response) => answered(&response),
+        tungstenite::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            DialError::Unreachable("tls")
         }
-        Ok(Err(_)) => Err(DialError::Unreachable("handshake")),
-        Err(_) => Err(DialError::Unreachable("handshake_timeout")),
+        _ => DialError::Unreachable("handshake"),
     }
 }
 
@@ -144,6 +163,12 @@ fn answered<B>(response: &Response<B>) -> DialError {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_tungstenite::tungstenite::Message;
+
     use super::*;
 
     async fn refusal(url: &str) -> String {
@@ -170,5 +195,59 @@ mod tests {
             connect("localhost", 1, false).await,
             Err(DialError::Forbidden)
         ));
+    }
+
+    /// A server on the loopback address that encrypts, and sends one message to each socket. Returns its port, and the TLS of clients that trust it.
+    async fn encrypted_server() -> (u16, Tls) {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(own.cert.der().clone()).unwrap();
+        let trusting = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let serving = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(serving));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                socket.send(Message::text("hello")).await.unwrap();
+            }
+        });
+        (port, Tls(Arc::new(trusting)))
+    }
+
+    async fn dial_port(scheme: &str, port: u16, tls: &Tls) -> Result<Socket, DialError> {
+        let to = SocketAddress {
+            url: format!("{scheme}://localhost:{port}/"),
+            headers: Vec::new(),
+            note: String::new(),
+        };
+        dial(&to, 1024, tls, true).await
+    }
+
+    #[tokio::test]
+    async fn encrypted_sockets_need_a_trusted_certificate() {
+        let (port, trusting) = encrypted_server().await;
+        let mut socket = dial_port("wss", port, &trusting).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"));
+
+        let refused = dial_port("wss", port, &Tls::new().unwrap()).await;
+        assert_eq!(refused.unwrap_err().to_string(), "unreachable: tls");
+        let refused = dial_port("https", port, &trusting).await;
+        assert_eq!(refused.unwrap_err().to_string(), "unreachable: handshake");
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod socket_registry;
 mod status_writer;
 mod supervisor;
 mod trigger_wants;
+mod upgrade;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
