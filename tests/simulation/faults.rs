@@ -1,6 +1,7 @@
 //! Fault injection: the faults of calls and processes.
 
 use std::future::pending;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,7 +93,8 @@ pub(crate) struct FaultPlan {
     /// Every call: time, process, operation and fault.
     calls: Mutex<Vec<String>>,
     n_faults: AtomicU64,
-    n_interruptions: AtomicU64,
+    /// When a process died or was frozen.
+    interruptions: Mutex<Vec<Instant>>,
 }
 
 impl FaultPlan {
@@ -107,7 +109,7 @@ impl FaultPlan {
             began: Instant::now(),
             calls: Mutex::default(),
             n_faults: AtomicU64::new(0),
-            n_interruptions: AtomicU64::new(0),
+            interruptions: Mutex::default(),
         }
     }
 
@@ -142,9 +144,10 @@ impl FaultPlan {
         self.n_faults.load(Ordering::Relaxed)
     }
 
-    /// How often a process has died or was frozen so far.
-    pub(crate) fn n_interruptions(&self) -> u64 {
-        self.n_interruptions.load(Ordering::Relaxed)
+    /// How often a process died or was frozen in this time.
+    pub(crate) fn n_interruptions(&self, within: RangeInclusive<Instant>) -> usize {
+        let interruptions = self.interruptions.lock().unwrap();
+        interruptions.iter().filter(|at| within.contains(at)).count()
     }
 
     /// Every call so far.
@@ -159,7 +162,7 @@ impl FaultPlan {
             self.n_faults.fetch_add(1, Ordering::Relaxed);
         }
         if matches!(fault, Fault::DieBefore | Fault::DieAfter | Fault::Freeze(_)) {
-            self.n_interruptions.fetch_add(1, Ordering::Relaxed);
+            self.interruptions.lock().unwrap().push(Instant::now());
         }
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();

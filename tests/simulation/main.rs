@@ -60,7 +60,7 @@ const SEEDS_OF_MISTAKE: u64 = 10_000;
 
 /// The seeds that the environment asks for.
 fn seeds() -> Range<u64> {
-    let number = |text: &str| text.parse::<u64>().unwrap();
+    let number = |text: &str| text.parse::<u64>().expect("a seed is a number");
     if let Ok(seed) = std::env::var("TIELINE_SEED") {
         return number(&seed)..number(&seed) + 1;
     }

@@ -15,10 +15,11 @@ use tieline_store::{Store, conversation};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::bot::{self, Manner};
+use crate::faults::FaultPlan;
 use crate::people::Said;
 
-/// A run that has lost so many processes is given up.
-const ATTEMPTS: u64 = 6;
+/// A run is given up after so many attempts, of which each ended because its process died or was frozen.
+const MAX_ATTEMPTS: usize = 6;
 
 /// Checks what readers see.
 pub(crate) struct Oracle {
@@ -100,13 +101,12 @@ impl Oracle {
         (record, shown)
     }
 
-    /// Checks the invariants of a simulation that is at rest. A run may be given up as "crashed" only if its processes died or were frozen
-    /// often enough.
+    /// Checks the invariants of a simulation that is at rest.
     pub(crate) async fn check(
         &self,
         said: &[Said],
         allowed: &[MessageState],
-        n_interruptions: u64,
+        fault_plan: &FaultPlan,
         now: Timestamp,
     ) -> Result<MessageEnds, String> {
         let mut message_ends = MessageEnds::default();
@@ -115,7 +115,7 @@ impl Oracle {
             let (record, reply) = self.read(said, now).await;
             let record = record.ok_or_else(|| format!("{:?} is not in the ledger", said.text))?;
             *message_ends.0.entry(record.state.as_str()).or_default() += 1;
-            self.check_message(said, &record, reply.as_ref(), allowed, n_interruptions)?;
+            self.check_message(said, &record, reply.as_ref(), allowed, fault_plan)?;
             if record.state == MessageState::Answered {
                 self.check_order(said, newest.entry(said.chat).or_insert((0, String::new())))?;
             }
@@ -176,11 +176,10 @@ impl Oracle {
         record: &MessageRecord,
         reply: Option<&ReplyRecord>,
         allowed: &[MessageState],
-        n_interruptions: u64,
+        fault_plan: &FaultPlan,
     ) -> Result<(), String> {
         let state = record.state;
-        let is_given_up = n_interruptions >= ATTEMPTS && record.reason.as_deref() == Some("crashed");
-        if !allowed.contains(&state) && !is_given_up {
+        if !allowed.contains(&state) && !self.may_be_given_up(said, record, fault_plan) {
             return Err(format!("{:?} is {} ({:?})", said.text, state.as_str(), record.reason));
         }
         let is_command = ["/new", "/stop", "/status"].contains(&said.text.as_str());
@@ -208,6 +207,13 @@ impl Oracle {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a message is one of a run that was given up, and enough attempts can have been interrupted while it waited.
+    fn may_be_given_up(&self, said: &Said, record: &MessageRecord, fault_plan: &FaultPlan) -> bool {
+        let is_given_up = record.state == MessageState::Failed && record.reason.as_deref() == Some("crashed");
+        let ended = self.ended.get(&said.accepted.message);
+        is_given_up && ended.is_some_and(|ended| fault_plan.n_interruptions(said.at..=*ended) >= MAX_ATTEMPTS)
     }
 
     /// Answers are in the order of their questions.

@@ -205,9 +205,7 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
         if Instant::now() > deadline {
             print_trace(&oracle, &said, &engine, &fault_plan).await;
             // Returns the error that names the message.
-            oracle
-                .check(&said, &allowed, fault_plan.n_interruptions(), engine.now())
-                .await?;
+            oracle.check(&said, &allowed, &fault_plan, engine.now()).await?;
             return Err("people can't say what they want to".to_owned());
         }
         sleep(if Instant::now() < faults_end { reading } else { LOOK }).await;
@@ -221,9 +219,7 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
     oracle.look(&said, true, engine.now()).await?;
     oracle.queues_are_empty(Duration::ZERO).await?;
     print_trace(&oracle, &said, &engine, &fault_plan).await;
-    let message_ends = oracle
-        .check(&said, &allowed, fault_plan.n_interruptions(), engine.now())
-        .await?;
+    let message_ends = oracle.check(&said, &allowed, &fault_plan, engine.now()).await?;
     if fault_plan.are_none() {
         oracle.check_latencies(&said, manner, 2 * reading)?;
     }

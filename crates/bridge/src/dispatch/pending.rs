@@ -21,8 +21,8 @@ use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
 impl Arrival<'_> {
-    /// Ends the messages that an earlier attempt removed from the mailbox, if it died before it ended them. This event's own message may have
-    /// been answered since: a wake-up of an earlier message starts its run too.
+    /// Ends the messages that an earlier attempt of this event removed from the mailbox, if that attempt died before it ended them. For events
+    /// whose own message has ended: the wake-up of an earlier message may have started its run before the retry.
     pub(super) async fn end_left_closing(&self, id: &ConversationId) -> Result<(), DispatchError> {
         match conversation::load(&self.world.store, id, self.world.clock.now()).await? {
             Some(found) => Box::pin(self.end_closing(&found)).await,
