@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs and prints their folder: functions and relay optimized across crates, as `sam build` makes the former, which reuses them later,
-# and the image has the latter; the standalone program as `cargo run --release` makes it.
+# and the image has the latter; the standalone program as `cargo run --release` builds it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,8 +16,7 @@ build() {
 build fn-webhook fn-dispatcher fn-runner fn-admin
 build relay
 
-# With the features of the whole workspace: optimized tests share the compiled crates.
-cargo build --release --locked --workspace --bin tieline >&2
+cargo build --release --locked --bin tieline >&2
 
 programs=$target/programs
 mkdir -p "$programs"

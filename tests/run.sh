@@ -65,15 +65,14 @@ stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
 unstable=$(mktemp)
-python3 tests/side_by_side.py "$unstable"
+python3 tests/run_parallel.py "$unstable"
 cargo test --workspace --locked --doc
 
-# Not by package: the two would be compiled with other features than the released programs, and with them most of the workspace.
 stage "rendering takes time in proportion to the text"
-cargo test --release --locked --workspace --test rendering_time -- rendering_time
+cargo test --release --locked -p tieline-connectors --test rendering_time -- rendering_time
 
 stage "simulation of $seeds seeds"
-TIELINE_SEEDS=$seeds cargo test --release --locked --workspace --test simulation -- --nocapture
+TIELINE_SEEDS=$seeds cargo test --release --locked -p tieline-simulation -- --nocapture
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh

@@ -1,9 +1,8 @@
-"""Runs all tests of the workspace, several test programs at a time: whole-system scenarios mostly wait, so one after the other they would leave the
-processor idle most of the time. Prints the output of each when it has ended.
+"""Runs the test binaries of the workspace, several at a time: whole-system scenarios mostly wait. Prints the output of each when it has ended.
 
-    python3 tests/side_by_side.py UNSTABLE
+    python3 tests/run_parallel.py UNSTABLE
 
-A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts. Failed programs run once more, alone:
+A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts. Failed binaries run once more, alone:
 real failures fail again; the names of the others are written to the file UNSTABLE.
 """
 
@@ -15,33 +14,33 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Scenarios of one program that run concurrently, and programs that do.
+# Concurrent tests of one binary, and concurrent binaries.
 THREADS = "4"
-PROGRAMS = 3
-# With more failures than this, the code is broken and not the machine slow.
-MOST_AGAIN = 4
-# The longest programs start first.
+BINARIES = 3
+# With more failed binaries than this, the code is broken, not the machine slow.
+MOST_AGAIN = 2
+# The longest start first.
 FIRST = ("long_connections", "every_platform", "lambda", "platforms", "message_cost", "models", "command_line", "api")
-# Programs that measure times or memory.
+# Binaries that measure times.
 ALONE = ("timing",)
-# A program that takes ten times as long as the longest hangs.
+# The longest takes five minutes.
 LIMIT_S = 40 * 60
 
 
 def built():
-    """All test programs: name, folder of the package, path."""
+    """Builds the test binaries. Returns the name, the package's folder, and the path of each."""
     command = ("cargo", "test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics")
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.returncode)
     messages = map(json.loads, done.stdout.splitlines())
-    programs = [it for it in messages if it["reason"] == "compiler-artifact" and it["profile"]["test"] and it["executable"]]
-    return [(it["target"]["name"], Path(it["manifest_path"]).parent, it["executable"]) for it in programs]
+    binaries = [it for it in messages if it["reason"] == "compiler-artifact" and it["profile"]["test"] and it["executable"]]
+    return [(it["target"]["name"], Path(it["manifest_path"]).parent, it["executable"]) for it in binaries]
 
 
-def run(program):
-    """Whether a test program succeeded."""
-    name, folder, path = program
+def run(binary):
+    """Returns whether all tests of a binary passed."""
+    name, folder, path = binary
     environment = dict(os.environ, CARGO_MANIFEST_DIR=str(folder), RUST_TEST_THREADS=THREADS)
     began = time.monotonic()
     try:
@@ -56,22 +55,22 @@ def run(program):
 
 
 def main():
-    programs = built()
+    binaries = built()
     rank = {name: number for number, name in enumerate(FIRST)}
-    programs.sort(key=lambda program: rank.get(program[0], len(FIRST)))
-    together = [program for program in programs if program[0] not in ALONE]
-    with ThreadPoolExecutor(PROGRAMS) as pool:
+    binaries.sort(key=lambda binary: rank.get(binary[0], len(FIRST)))
+    together = [binary for binary in binaries if binary[0] not in ALONE]
+    with ThreadPoolExecutor(BINARIES) as pool:
         results = list(zip(together, pool.map(run, together)))
-    results += [(program, run(program)) for program in programs if program[0] in ALONE]
-    failed = [program for program, passed in results if not passed]
+    results += [(binary, run(binary)) for binary in binaries if binary[0] in ALONE]
+    failed = [binary for binary, passed in results if not passed]
     if len(failed) > MOST_AGAIN:
-        sys.exit(f"{len(failed)} test programs failed: {', '.join(name for name, _, _ in failed)}")
+        sys.exit(f"{len(failed)} test binaries failed, at most {MOST_AGAIN} run again: {', '.join(name for name, _, _ in failed)}")
     unstable = []
-    for program in failed:
-        print(f"\n== again, alone: {program[0]}", flush=True)
-        if not run(program):
-            sys.exit(f"{program[0]} failed twice")
-        unstable.append(program[0])
+    for binary in failed:
+        print(f"\n== {binary[0]} again, alone", flush=True)
+        if not run(binary):
+            sys.exit(f"{binary[0]} failed twice")
+        unstable.append(binary[0])
     Path(sys.argv[1]).write_text("".join(f"{name}\n" for name in unstable))
 
 
