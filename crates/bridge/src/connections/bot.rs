@@ -21,9 +21,10 @@ use tracing::{info, warn};
 use super::bot_context::BotContext;
 use super::bot_status::BotStatus;
 use super::connect;
-use super::connection::{Connection, ConnectionEvent, Input};
+use super::connection::{Connection, ConnectionEvent};
 use super::shared::Counted;
 use super::socket_registry::{BotCommand, End, ReplyTo};
+use super::transport::Input;
 use crate::world::chance;
 
 /// Time limit for a graceful close.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::SinkExt as _;
 use tieline_core::connection_state::Loss;
 use tieline_core::connector::Remark;
 use tieline_core::event::Event;
@@ -19,6 +19,7 @@ use super::bot_context::BotContext;
 use super::dial::Socket;
 use super::inbound_writer::Stored;
 use super::poll::{Poll, PollInput};
+use super::transport::{ABNORMAL, Input, Transport};
 
 /// Time limit for one write: a longer one means that the other end no longer reads.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -32,30 +33,6 @@ const COARSE_FROM: Duration = Duration::from_secs(5);
 const POLL_GREETING: Duration = Duration::from_mins(2);
 /// Time limit for closing a connection that is unusable.
 const ABANDON_WITHIN: Duration = Duration::from_secs(1);
-/// Close code for a close frame without a code.
-const NO_STATUS: u16 = 1005;
-/// Close code for a socket that ended without a close frame.
-const ABNORMAL: u16 = 1006;
-
-/// The transport of a connection.
-enum Transport {
-    /// A socket; with the HTTP calls and the cursor of its session, where it has them.
-    Socket(Box<Socket>, Option<Box<Poll>>),
-    Poll(Box<Poll>),
-}
-
-impl Transport {
-    fn poll(&mut self) -> &mut Poll {
-        match self {
-            Self::Socket(_, poll) => poll.get_or_insert_default(),
-            Self::Poll(poll) => poll,
-        }
-    }
-
-    const fn is_socket(&self) -> bool {
-        matches!(self, Self::Socket(..))
-    }
-}
 
 /// Both ends of the channel for outcomes of deliveries: their token, and whether the queue has them.
 type Answers = (UnboundedSender<(u64, Stored)>, UnboundedReceiver<(u64, Stored)>);
@@ -71,25 +48,6 @@ pub(super) struct Connection {
     pending: usize,
     /// Receives their outcomes. Only while there are some: a channel takes a kilobyte, which an idle connection does without.
     answers: Option<Answers>,
-}
-
-/// An input of a connection.
-pub(super) enum Input {
-    /// A frame.
-    Frame(Frame),
-    /// A sign of life below the protocol.
-    SignOfLife {
-        /// Whether it answers a Ping of ours.
-        pong: bool,
-    },
-    /// Outcome of a delivery: its token, and whether the queue has it.
-    Stored(u64, Stored),
-    /// Outcome of a long poll's calls.
-    Poll(PollInput),
-    /// A timer of the session is due.
-    Time,
-    /// The socket is closed, with this code and reason.
-    Closed(u16, String),
 }
 
 /// What a connection reports to its holder.
@@ -169,7 +127,7 @@ impl Connection {
         let wake = self.session.wake_at().into_iter().chain(pulse).chain(room).min();
         let wake = wake.map(|wake| coarse(wake, now));
         tokio::select! {
-            input = arrived(&mut self.transport, may_read, context) => input,
+            input = self.transport.next(may_read, context) => input,
             (token, stored) = answered(&mut self.answers) => Input::Stored(token, stored),
             () = sleep(wake.map_or(Duration::MAX, |wake| wake.since(now))), if wake.is_some() => Input::Time,
         }
@@ -436,8 +394,7 @@ impl Connection {
     }
 }
 
-/// The next input of a transport. Cancel-safe.
-/// The outcome of a delivery.
+/// The outcome of a delivery. Cancel-safe.
 async fn answered(answers: &mut Option<Answers>) -> (u64, Stored) {
     if let Some((_, answers)) = answers
         && let Some(answer) = answers.recv().await
@@ -445,18 +402,6 @@ async fn answered(answers: &mut Option<Answers>) -> (u64, Stored) {
         return answer;
     }
     std::future::pending().await
-}
-
-async fn arrived(transport: &mut Transport, may_read: bool, context: &BotContext) -> Input {
-    match transport {
-        Transport::Socket(socket, poll) => tokio::select! {
-            message = socket.next(), if may_read => read(message),
-            input = async { match poll { Some(poll) => poll.next(context).await, None => std::future::pending().await } } => {
-                Input::Poll(input)
-            }
-        },
-        Transport::Poll(poll) => Input::Poll(poll.next(context).await),
-    }
 }
 
 /// Rounds the time `at` of something due to a time that is early enough.
@@ -482,18 +427,6 @@ fn message(frame: Frame) -> Message {
     match frame {
         Frame::Text(text) => Message::Text(text.into()),
         Frame::Binary(bytes) => Message::Binary(bytes.into()),
-    }
-}
-
-fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
-    match message {
-        Some(Ok(Message::Text(text))) => Input::Frame(Frame::Text(text.as_str().to_owned())),
-        Some(Ok(Message::Binary(bytes))) => Input::Frame(Frame::Binary(bytes.into())),
-        Some(Ok(Message::Pong(_))) => Input::SignOfLife { pong: true },
-        Some(Ok(Message::Ping(_) | Message::Frame(_))) => Input::SignOfLife { pong: false },
-        Some(Ok(Message::Close(Some(frame)))) => Input::Closed(frame.code.into(), frame.reason.as_str().to_owned()),
-        Some(Ok(Message::Close(None))) => Input::Closed(NO_STATUS, String::new()),
-        Some(Err(_)) | None => Input::Closed(ABNORMAL, String::new()),
     }
 }
 

@@ -25,6 +25,7 @@ mod shared;
 pub(crate) mod socket_registry;
 mod status_writer;
 mod supervisor;
+mod transport;
 mod trigger_wants;
 mod upgrade;
 
