@@ -79,6 +79,11 @@ pub(super) async fn dial(
     let url = outbound_url::check(&to.url, allow_private).map_err(|_| DialError::Forbidden)?;
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
     let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
+    let is_encrypted = match url.scheme() {
+        "wss" => true,
+        "ws" => false,
+        _ => return Err(DialError::Forbidden),
+    };
     let stream = connect(host, port, allow_private).await?;
     // Frames are small and latency matters.
     let _ = stream.set_nodelay(true);
@@ -90,10 +95,9 @@ pub(super) async fn dial(
         .max_message_size(Some(max_message_bytes))
         .max_frame_size(Some(max_message_bytes));
     let shaking = async {
-        let stream = match url.scheme() {
-            "wss" => MaybeTlsStream::Rustls(encrypt(host, stream, tls).await?),
-            "ws" => MaybeTlsStream::Plain(stream),
-            _ => return Err(DialError::Unreachable("handshake")),
+        let stream = match is_encrypted {
+            true => MaybeTlsStream::Rustls(encrypt(host, stream, tls).await?),
+            false => MaybeTlsStream::Plain(stream),
         };
         upgrade(request, stream, config).await.map_err(failed)
     };
@@ -101,12 +105,14 @@ pub(super) async fn dial(
     shaken.unwrap_or(Err(DialError::Unreachable("handshake_timeout")))
 }
 
+/// Negotiates TLS with `host`, whose certificate must be trusted.
 async fn encrypt(host: &str, stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, DialError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Unreachable("tls"))?;
     let encrypting = TlsConnector::from(Arc::clone(&tls.0)).connect(name, stream);
-    encrypting.await.map_err(|error| failed(tungstenite::Error::Io(error)))
+    encrypting.await.map_err(|error| failed(error.into()))
 }
 
+/// The error of a failed TLS negotiation or WebSocket handshake.
 fn failed(error: tungstenite::Error) -> DialError {
     match error {
         tungstenite::Error::Http(response) => answered(&response),
@@ -197,7 +203,8 @@ mod tests {
         ));
     }
 
-    /// A server on the loopback address that encrypts, and sends one message to each socket. Returns its port, and the TLS of clients that trust it.
+    /// A TLS server on the loopback address that sends one message to each socket. Returns its port, and the TLS configuration of clients that
+    /// trust it.
     async fn encrypted_server() -> (u16, Tls) {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -248,6 +255,6 @@ mod tests {
         let refused = dial_port("wss", port, &Tls::new().unwrap()).await;
         assert_eq!(refused.unwrap_err().to_string(), "unreachable: tls");
         let refused = dial_port("https", port, &trusting).await;
-        assert_eq!(refused.unwrap_err().to_string(), "unreachable: handshake");
+        assert_eq!(refused.unwrap_err().to_string(), "the address may not be called");
     }
 }

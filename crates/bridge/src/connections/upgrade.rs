@@ -1,7 +1,7 @@
-//! The WebSocket handshake, without the buffer that its library keeps.
+//! The WebSocket handshake, without the buffer that tungstenite keeps of it.
 //!
-//! The library reads the response in pieces of 4 KiB and passes that buffer on to the connection, which holds it for as long as it lives, though a
-//! frame has a few hundred bytes. So the handshake is given no byte behind the response's head, and the connection begins with a buffer of its own.
+//! tungstenite reads the response into a buffer of 4 KiB, and the connection keeps that buffer for as long as it is open, though most frames have a
+//! few hundred bytes. Here the handshake can't read past the response's head, and the connection starts with a read buffer of the configured size.
 
 use std::io;
 use std::pin::Pin;
@@ -10,16 +10,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
 
-/// What ends the head of an HTTP response.
+/// End of an HTTP response's head.
 const END: &[u8; 4] = b"\r\n\r\n";
 
-/// Makes a connected stream a WebSocket.
+/// Upgrades a connected stream to a WebSocket.
 ///
 /// # Errors
-/// If the other side doesn't answer with an upgrade.
+/// [`tungstenite::Error`] if the stream fails, or the server doesn't answer with an upgrade.
 pub(super) async fn upgrade<S>(
     request: Request,
     stream: S,
@@ -28,26 +27,26 @@ pub(super) async fn upgrade<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = HeadFirst {
+    let stream = HeadReader {
         stream,
         n_matched: 0,
         rest: Vec::new(),
     };
     let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-    let HeadFirst { stream, rest, .. } = socket.into_inner();
+    let HeadReader { stream, rest, .. } = socket.into_inner();
     Ok(WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(config)).await)
 }
 
-/// A stream from which no byte behind the head of a response can be read.
-struct HeadFirst<S> {
+/// A stream whose reads end with the response's head.
+struct HeadReader<S> {
     stream: S,
-    /// How many bytes of the head's end were read last.
+    /// Number of bytes of [`END`] that the latest bytes match.
     n_matched: usize,
-    /// What the stream has sent behind the head.
+    /// Bytes after the head that were read with it.
     rest: Vec<u8>,
 }
 
-impl<S> HeadFirst<S> {
+impl<S> HeadReader<S> {
     /// The number of bytes of `read` that belong to the head.
     fn n_of_head(&mut self, read: &[u8]) -> usize {
         for (at, byte) in read.iter().enumerate() {
@@ -64,10 +63,10 @@ impl<S> HeadFirst<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeadFirst<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HeadReader<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.n_matched == END.len() {
-            return Poll::Ready(Err(io::Error::other("the handshake reads behind the response's head")));
+            return Poll::Ready(Err(io::Error::other("the handshake reads past the response's head")));
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -79,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadFirst<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for HeadFirst<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeadReader<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -131,11 +130,10 @@ mod tests {
                 server.write_all(piece).await.unwrap();
                 tokio::task::yield_now().await;
             }
-            server
         };
         let request = "ws://example.com/".into_client_request().unwrap();
         let config = WebSocketConfig::default().read_buffer_size(1024);
-        let (socket, _server) = tokio::join!(upgrade(request, client, config), serving);
+        let (socket, ()) = tokio::join!(upgrade(request, client, config), serving);
         let socket = socket.unwrap();
         let messages = socket.take(2).map(Result::unwrap);
         messages
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_sent_behind_the_head_is_lost() {
+    async fn frames_sent_with_the_head_are_read() {
         for n_bytes_each in [5, 7, 100, 130, 133, 135, 10_000] {
             assert_eq!(
                 read_in_pieces(n_bytes_each).await,
@@ -158,7 +156,7 @@ mod tests {
     #[test]
     fn head_ends_with_the_first_empty_line() {
         let n_of_head = |pieces: &[&str]| -> Vec<usize> {
-            let mut reader = HeadFirst {
+            let mut reader = HeadReader {
                 stream: (),
                 n_matched: 0,
                 rest: Vec::new(),
