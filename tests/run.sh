@@ -5,7 +5,7 @@
 #   tests/run.sh         everything
 #   tests/run.sh quick   before each commit: format, lints, tests of the crates; nothing is installed
 #
-# TIELINE_SEEDS is the number of simulated seeds. Default: 10000.
+# TIELINE_SEEDS is the number of simulated seeds, or a range such as 10000..20000. Default: 10000.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
