@@ -1,6 +1,6 @@
 //! The lists of bots that a relay reads, and its behaviour while one can't be read or was written by an earlier version.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_bridge::world::World;
@@ -10,6 +10,7 @@ use tieline_store::config::desired_connections::{self, Compare};
 use tieline_store::config::integration;
 use tokio::time::sleep;
 
+use crate::table_calls::TableRead;
 use crate::test_cluster::{TestCluster, until};
 
 fn list_of(id: &IntegrationId) -> String {
@@ -22,6 +23,19 @@ fn list_reads(cluster: &TestCluster, node: &str) -> (Vec<String>, usize) {
     let of_lists = reads.filter(|read| read.node == node && read.partition.starts_with("LIVE"));
     let (queries, polls): (Vec<_>, Vec<_>) = of_lists.partition(|read| read.operation == "Query");
     (queries.into_iter().map(|read| read.partition).collect(), polls.len())
+}
+
+/// Waits until no process has read a list for a second, and forgets the reads so far.
+async fn lists_are_read(cluster: &TestCluster) {
+    let mut quiet_since = Instant::now();
+    until("all changed lists are read", async || {
+        let is_of_list = |read: &TableRead| read.operation == "Query" && read.partition.starts_with("LIVE");
+        if cluster.reads.take().iter().any(is_of_list) {
+            quiet_since = Instant::now();
+        }
+        quiet_since.elapsed() > Duration::from_secs(1)
+    })
+    .await;
 }
 
 async fn set_enabled(world: &World, id: &IntegrationId, enabled: bool) {
@@ -76,8 +90,7 @@ async fn two_relays_read_the_lists_of_their_own_shards() {
         (a.connections.health().shards, b.connections.health().shards) == (4, 4)
     })
     .await;
-    sleep(Duration::from_millis(500)).await;
-    cluster.reads.take();
+    lists_are_read(&cluster).await;
     let id = cluster.wecom(&setup, "bot1").await;
     until("it connects", async || cluster.platform.standing() == 1).await;
     sleep(Duration::from_millis(500)).await;
@@ -171,8 +184,7 @@ async fn an_upgrade_keeps_every_bot_connected() {
     desired_connections::complete(&setup.store, Compare::IfChanged)
         .await
         .unwrap();
-    sleep(Duration::from_secs(1)).await;
-    cluster.reads.take();
+    lists_are_read(&cluster).await;
     assert_eq!(platform.standing(), 4);
     for n in 2..6 {
         assert_eq!(platform.attempts_of(&format!("bot{n}")), 1, "no bot has reconnected");
