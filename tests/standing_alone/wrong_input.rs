@@ -97,6 +97,17 @@ async fn every_unsigned_request_gets_the_same_response() {
 }
 
 #[tokio::test]
+async fn body_of_one_mebibyte_reaches_the_agent_whole() {
+    let bridge = TestBridge::start();
+    let agent = FakeAgent::start(Manner::default()).await;
+    let bot = bridge.web(&agent.as_webhook(""), &json!({})).await;
+    let text = "x".repeat(1024 * 1024 - 100);
+    bridge.console.say(&bot, "c", &text, "m1").await.unwrap();
+    until("it is asked", || agent.asked().len() == 1).await;
+    assert!(agent.asked()[0] == text, "the text is another");
+}
+
+#[tokio::test]
 async fn signed_but_unreadable_request_is_acknowledged_and_logged() {
     let bridge = TestBridge::start();
     let agent = FakeAgent::start(Manner::default()).await;
