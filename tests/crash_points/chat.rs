@@ -1,6 +1,6 @@
 //! A chat server that records everything that is said in it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -21,6 +21,8 @@ pub(crate) struct ChatServer {
     pub(crate) holds_cards: Arc<watch::Sender<bool>>,
     /// While busy, the `Retry-After` of its refusals in seconds.
     pub(crate) busy_s: Arc<Mutex<Option<u64>>>,
+    /// Whether it refuses every message for good.
+    pub(crate) refuses: Arc<AtomicBool>,
     /// Number of calls that it refused because it was busy.
     pub(crate) n_refused: Arc<AtomicUsize>,
     /// Number of fetched files.
@@ -36,6 +38,7 @@ impl ChatServer {
             url: format!("http://{}", listener.local_addr().unwrap()),
             holds_cards: Arc::new(watch::Sender::new(false)),
             busy_s: Arc::default(),
+            refuses: Arc::default(),
             said: Arc::default(),
             n_refused: Arc::default(),
             n_fetched: Arc::default(),
@@ -64,6 +67,9 @@ async fn receive(State(server): State<ChatServer>, Json(body): Json<Value>) -> R
     if let Some(seconds) = *server.busy_s.lock().unwrap() {
         server.n_refused.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())]).into_response();
+    }
+    if server.refuses.load(Ordering::SeqCst) {
+        return StatusCode::BAD_REQUEST.into_response();
     }
     server.said.lock().unwrap().push(body.to_string());
     Json(json!({ "errcode": 0, "errmsg": "ok" })).into_response()

@@ -1,10 +1,11 @@
 //! Failed messages that an operator retries.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
-use tieline_bridge::redrive::{RedriveError, redrive};
+use tieline_bridge::redrive::{AskAgent, RedriveError, redrive};
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::{Conversation, RunState};
 use tieline_core::ids::{OrganizationId, RunId};
@@ -119,7 +120,7 @@ async fn redrive_is_refused_while_the_failed_run_is_unsettled() {
     ));
     let store = &scenario.process.world.store;
     conversation::save(store, &left, &mut before).await.unwrap();
-    let refused = redrive(&scenario.process.world, &dead_letter).await;
+    let refused = redrive(&scenario.process.world, &dead_letter, AskAgent::IfNeeded).await;
     assert!(
         matches!(refused, Err(RedriveError::InHand)),
         "expected a refusal because the run is unsettled, found {refused:?}"
@@ -134,7 +135,9 @@ async fn redrive_is_refused_while_the_failed_run_is_unsettled() {
         ..before.clone()
     };
     conversation::save(store, &before, &mut after).await.unwrap();
-    redrive(&scenario.process.world, &dead_letter).await.unwrap();
+    redrive(&scenario.process.world, &dead_letter, AskAgent::IfNeeded)
+        .await
+        .unwrap();
     scenario.process.work().await;
     assert_eq!(scenario.ledger().await[0].0.state, MessageState::Answered);
 }
@@ -161,9 +164,13 @@ async fn redriven_message_that_is_refused_gets_a_notice() {
     )
     .await
     .unwrap();
-    redrive(&scenario.process.world, &scenario.dead_letter().await)
-        .await
-        .unwrap();
+    redrive(
+        &scenario.process.world,
+        &scenario.dead_letter().await,
+        AskAgent::IfNeeded,
+    )
+    .await
+    .unwrap();
     scenario.process.work().await;
     let (message, reply) = scenario.ledger().await.remove(0);
     assert_eq!(message.state, MessageState::Refused);
@@ -178,7 +185,7 @@ async fn a_reply_is_restarted_once_for_each_redrive() {
     scenario.receive("one").await;
     scenario.process.work().await;
     let (world, dead_letter) = (scenario.process.world.clone(), scenario.dead_letter().await);
-    redrive(&world, &dead_letter).await.unwrap();
+    redrive(&world, &dead_letter, AskAgent::IfNeeded).await.unwrap();
     let (_, before) = scenario.ledger().await.remove(0);
     assert_eq!((before.stage, before.redrive), (Stage::Thinking, 1));
     let mut shown = ReplyRecord {
@@ -190,7 +197,7 @@ async fn a_reply_is_restarted_once_for_each_redrive() {
     reply::save(&world.store, Some(&before), &mut shown, world.clock.now())
         .await
         .unwrap();
-    redrive(&world, &dead_letter).await.unwrap();
+    redrive(&world, &dead_letter, AskAgent::IfNeeded).await.unwrap();
     assert_eq!(scenario.ledger().await[0].1, shown);
 }
 
@@ -201,14 +208,14 @@ async fn concurrent_redrives_ask_the_agent_once() {
     scenario.process.work().await;
     scenario.restore_agent().await;
     let (world, dead_letter) = (scenario.process.world.clone(), scenario.dead_letter().await);
-    let redrives = (0..8).map(|_| redrive(&world, &dead_letter));
+    let redrives = (0..8).map(|_| redrive(&world, &dead_letter, AskAgent::IfNeeded));
     let came_of = futures_util::future::join_all(redrives).await;
     assert!(
         came_of.iter().any(Result::is_ok),
         "expected a successful redrive in {came_of:?}"
     );
     scenario.process.work().await;
-    let late = redrive(&world, &dead_letter).await;
+    let late = redrive(&world, &dead_letter, AskAgent::IfNeeded).await;
     assert!(
         matches!(late, Err(RedriveError::NotFailed(MessageState::Answered))),
         "{late:?}"
@@ -218,6 +225,50 @@ async fn concurrent_redrives_ask_the_agent_once() {
     assert_eq!((message.state, message.redrives), (MessageState::Answered, 1));
     assert_eq!((reply.stage, &*reply.text), (Stage::Final, "echo: one"));
     assert_eq!(scenario.agent.asked(), ["one"]);
+}
+
+/// The agent may have done something that must not be done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_answer_is_delivered_again_and_the_agent_asked_only_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+    let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
+    let bot = set_up(
+        &process.world,
+        Over::DingTalk,
+        &agent.as_chat("Counting"),
+        &chat,
+        Duration::ZERO,
+    )
+    .await;
+    let (store, organization) = (process.world.store.clone(), OrganizationId::new(DEFAULT));
+    for (text, ask, n_asked) in [("one", AskAgent::IfNeeded, 1), ("two", AskAgent::Always, 2)] {
+        chat.refuses.store(true, Ordering::SeqCst);
+        assert!(bot.receive(&process.world, text, text).await);
+        process.work().await;
+        let now = process.world.clock.now();
+        let letter = deadletter::list(&store, &organization, None, 10, now).await;
+        let letter = letter.unwrap().items.pop().unwrap();
+        chat.refuses.store(false, Ordering::SeqCst);
+
+        // Two operators at the same time.
+        redrive(&process.world, &letter, ask).await.unwrap();
+        redrive(&process.world, &letter, ask).await.unwrap();
+        process.pass(Duration::from_secs(5));
+        process.work().await;
+        let now = process.world.clock.now();
+        let record = message::get(&store, &letter.message, now).await.unwrap().unwrap();
+        assert_eq!((record.state, record.redrives), (MessageState::Answered, 1));
+        let n_said = chat
+            .said()
+            .iter()
+            .filter(|it| it.contains(&format!("echo: {text}")))
+            .count();
+        assert_eq!(n_said, 1, "{:?}", chat.said());
+        assert_eq!(agent.asked().iter().filter(|it| *it == text).count(), n_asked);
+        let letters = deadletter::list(&store, &organization, None, 10, now).await.unwrap();
+        assert!(letters.items.is_empty());
+    }
 }
 
 /// No process could ever end it.
@@ -236,7 +287,7 @@ async fn redrive_of_an_unreadable_message_is_refused() {
     let change = change.expression_attribute_values(":ev", text(other));
     change.send().await.unwrap();
     let before = scenario.ledger().await;
-    let refused = redrive(&scenario.process.world, &dead_letter).await;
+    let refused = redrive(&scenario.process.world, &dead_letter, AskAgent::IfNeeded).await;
     assert!(
         matches!(refused, Err(RedriveError::Gone)),
         "expected a refusal because the message is unreadable, found {refused:?}"
@@ -255,9 +306,13 @@ async fn redriven_message_that_is_merged_shows_the_answer_too() {
     scenario.process.pass(window * 2);
     scenario.process.work().await;
     scenario.restore_agent().await;
-    redrive(&scenario.process.world, &scenario.dead_letter().await)
-        .await
-        .unwrap();
+    redrive(
+        &scenario.process.world,
+        &scenario.dead_letter().await,
+        AskAgent::IfNeeded,
+    )
+    .await
+    .unwrap();
     scenario.process.dispatch().await;
     scenario.receive("two").await;
     scenario.process.pass(window * 2);

@@ -5,13 +5,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tieline_bridge::error_chain::chain;
-use tieline_bridge::redrive::{self, RedriveError};
+use tieline_bridge::redrive::{self, AskAgent, RedriveError};
 use tieline_core::ids::{IntegrationId, MessageId};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message;
 use tracing::error;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::audit::{self, Change};
 use crate::auth::Scope;
@@ -55,9 +55,25 @@ pub(crate) async fn list(
     Ok(Json(List::of(page, DeadLetterView::of)))
 }
 
-/// Redrives a dead letter: the agent is called again, and the chat gets another reply. If only the delivery of the reply failed, the reply
-/// is sent again without calling the agent. The id is the dead letter's or the message's.
-#[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages",
+/// Whether a redrive asks the agent again.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RedriveQuery {
+    /// Ask the agent again, also if its answer is recorded. By default a recorded answer is delivered again.
+    #[serde(default)]
+    ask: bool,
+}
+
+impl RedriveQuery {
+    const fn ask(&self) -> AskAgent {
+        if self.ask { AskAgent::Always } else { AskAgent::IfNeeded }
+    }
+}
+
+/// Redrives a dead letter: a recorded answer is delivered again; else the agent is called again, and the chat gets another reply. The id is the
+/// dead letter's or the message's.
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages", params(RedriveQuery),
     responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_failed`: it has been retried already; \
             `still_running`: the run that failed has not released it yet; try again"),
@@ -66,7 +82,9 @@ pub(crate) async fn redrive(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
+    Query(query): Query<RedriveQuery>,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
+    let ask = query.ask();
     until_settled(|| async {
         let found = find(&state, &scope, &id).await?;
         let letter = found.ok_or_else(|| Problem::not_found("deadletter_not_found", "dead letter"))?;
@@ -76,7 +94,7 @@ pub(crate) async fn redrive(
                 Change::of("deadletter.redrive", ("message", letter.message.as_str(), None)),
             )
             .await?;
-        let record = redrive::redrive(&state.world, &letter).await.map_err(explain)?;
+        let record = redrive::redrive(&state.world, &letter, ask).await.map_err(explain)?;
         Ok((StatusCode::ACCEPTED, Json(MessageView::of(record))))
     })
     .await
@@ -135,11 +153,13 @@ const MAX_REDRIVEN: usize = 200;
 const PAGE: usize = 100;
 
 /// Redrives the dead letters since a time, newest message first, at most 200 per request.
-#[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", request_body = RedriveRequest,
+#[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", params(RedriveQuery),
+    request_body = RedriveRequest,
     responses((status = 202, body = RedrivenView)))]
 pub(crate) async fn redrive_since(
     State(state): State<AdminState>,
     scope: Scope,
+    Query(query): Query<RedriveQuery>,
     Body(asked): Body<RedriveRequest>,
 ) -> Result<(StatusCode, Json<RedrivenView>), Problem> {
     let what = serde_json::json!({ "since": asked.since, "integrationId": asked.integration_id });
@@ -158,7 +178,7 @@ pub(crate) async fn redrive_since(
                 done.has_more = true;
                 return Ok((StatusCode::ACCEPTED, Json(done)));
             }
-            let sent = redrive::redrive(&state.world, letter).await.map_err(explain);
+            let sent = redrive::redrive(&state.world, letter, query.ask()).await.map_err(explain);
             done.count(letter, sent.map(drop))?;
         }
         cursor = page.cursor;

@@ -11,7 +11,7 @@ use tieline_queue::{QueueError, inbound};
 use tieline_store::config::integration;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, MessageRecord};
-use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
@@ -46,14 +46,23 @@ const MAX_LOOKS: u32 = 20;
 /// Delay before a reply is sent again, so that its dead letter is removed before another one can be written.
 const AFTER_THE_LETTER: Duration = Duration::from_secs(2);
 
-/// Retries the message of a dead letter: it goes through the inbound queue and to the agent again. If only the delivery of its reply
-/// was refused, as can happen to our own notices, only that is repeated, and the agent is not called.
+/// When a redrive asks the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskAgent {
+    /// If there is no recorded answer that could be delivered.
+    IfNeeded,
+    /// In any case.
+    Always,
+}
+
+/// Retries the message of a dead letter: it goes through the inbound queue and to the agent again. If the answer is recorded, or only the delivery
+/// of its reply was refused, as can happen to our own notices, only the delivery is repeated, and the agent is not called.
 ///
 /// The order is such that a crash anywhere leaves the dead letter where it is, and a repetition continues from there.
 ///
 /// # Errors
 /// [`RedriveError`].
-pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {
+pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Result<MessageRecord, RedriveError> {
     wait_until_free(world, letter).await?;
     let now = world.clock.now();
     // Read after that check: a run ends the message first and removes it from the conversation second, so a message that is about to fail is
@@ -62,6 +71,9 @@ pub async fn redrive(world: &World, letter: &DeadLetter) -> Result<MessageRecord
     match record.state {
         // Checked first: else it would be queued for ever.
         MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
+        MessageState::Failed if ask == AskAgent::IfNeeded && has_answer(world, &record).await? => {
+            return redeliver(world, letter, &record).await;
+        }
         MessageState::Failed => {
             restarted_reply(world, &record).await?;
             // Of two concurrent redrives, one continues.
@@ -106,8 +118,42 @@ async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), Redri
 
 /// Whether everything but the delivery is done: the platform refused it, or a redrive died before it was sent.
 fn is_only_undelivered(record: &MessageRecord) -> bool {
-    let last = record.steps.last().map(|step| step.step.as_str());
-    matches!(last, Some(message::DELIVERY_REFUSED | message::REDRIVEN))
+    matches!(last_step(record), Some(message::DELIVERY_REFUSED | message::REDRIVEN))
+}
+
+fn last_step(record: &MessageRecord) -> Option<&str> {
+    record.steps.last().map(|step| step.step.as_str())
+}
+
+/// Whether the agent's whole answer is recorded.
+async fn has_answer(world: &World, record: &MessageRecord) -> Result<bool, StoreError> {
+    let found = reply::get(&world.store, &record.reply, world.clock.now()).await?;
+    Ok(found.is_some_and(|reply| reply.stage == Stage::Final && reply.outcome == Some(Outcome::Completed)))
+}
+
+/// Makes a runner deliver the recorded answer once more, from its beginning. The message stays failed until it is delivered.
+async fn redeliver(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
+    let now = world.clock.now();
+    let before = free_reply(world, record).await?;
+    // An earlier redrive that has neither succeeded nor failed yet, or whose process died, is continued.
+    let is_started = last_step(record) == Some(message::REDRIVEN);
+    let number = record.redrives + u32::from(!is_started);
+    // The ledger first: after a crash it shows that the redrive was started. Of two concurrent redrives, one continues.
+    if !is_started && !message::note_redelivery(&world.store, &record.id, record.redrives, now).await? {
+        return Err(StoreError::Conflict.into());
+    }
+    if before.redrive < number {
+        let mut after = ReplyRecord {
+            final_at: None,
+            redrive: number,
+            ..afresh(world, &before).await?
+        };
+        reply_writes::restart(world, &before, &mut after, now).await?;
+    }
+    wake(world, &before).await?;
+    deadletter::remove(&world.store, letter).await?;
+    info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the answer to message {}", record.id);
+    load(world, letter).await
 }
 
 /// Makes a runner continue the delivery of the reply from where it stopped.
@@ -190,19 +236,26 @@ async fn restarted_reply(
         card: None,
         notice: None,
         outcome: None,
-        progress: restarted_progress(world, &before).await?,
+        same_as: None,
+        resume: None,
+        ..afresh(world, &before).await?
+    };
+    Ok(Some((before, after)))
+}
+
+/// The reply with its content, as if nothing of it were shown.
+async fn afresh(world: &World, before: &ReplyRecord) -> Result<ReplyRecord, RedriveError> {
+    Ok(ReplyRecord {
+        progress: restarted_progress(world, before).await?,
         sent_files: FilesProgress::default(),
         pace: Pace::default(),
-        same_as: None,
         closed: None,
-        resume: None,
         delivered: false,
         lease: None,
         // It may belong to another conversation from now on, which has its own fencing tokens.
         fence: 0,
         ..before.clone()
-    };
-    Ok(Some((before, after)))
+    })
 }
 
 /// Progress of the reset reply. The platform may refuse the same idempotency key twice, so the connector derives it.

@@ -302,6 +302,39 @@ pub async fn note_resent(store: &Store, id: &MessageId, now: Timestamp) -> Resul
     write_change(store, id, change).await.map(drop)
 }
 
+/// Records that the recorded answer to a failed message, which was redriven `redrives` times before, is being delivered again. The message
+/// stays failed until [`finish_redelivery`]. `false` if it has not failed, or was redriven meanwhile.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn note_redelivery(store: &Store, id: &MessageId, redrives: u32, now: Timestamp) -> Result<bool, StoreError> {
+    let mut change = Update::new();
+    change
+        .require_equal("rd", number(redrives))
+        .set("ttl", number(now.after(LIFETIME).as_secs()))
+        .add("rd", 1)
+        .require_equal("st", text(MessageState::Failed.as_str()))
+        .require_alive(now);
+    append_steps(&mut change, &[LedgerStep::new(now, REDRIVEN)])?;
+    write_change(store, id, change).await
+}
+
+/// Records that the answer to a failed message was delivered after a redrive: it is answered. Does nothing if it has not failed.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn finish_redelivery(store: &Store, id: &MessageId, now: Timestamp) -> Result<(), StoreError> {
+    let answered = MessageState::Answered.as_str();
+    let mut change = Update::new();
+    change
+        .set("st", text(answered))
+        .remove("why")
+        .require_equal("st", text(MessageState::Failed.as_str()));
+    let steps = [LedgerStep::new(now, "delivered"), LedgerStep::new(now, answered)];
+    append_steps(&mut change, &steps)?;
+    write_change(store, id, change).await.map(drop)
+}
+
 async fn write_change(store: &Store, id: &MessageId, mut change: Update) -> Result<bool, StoreError> {
     change.add("n", 1);
     let key = partition(id);

@@ -5,7 +5,7 @@ use tieline_core::conversation::Lease;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
 use tieline_core::ids::ReplyId;
-use tieline_core::message_state::LedgerStep;
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
 use tieline_store::config::integration;
 use tieline_store::message::{self, MessageRecord};
@@ -110,9 +110,17 @@ async fn conclude(
     showing.record.lease = None;
     match shown {
         DeliveryOutcome::Yes | DeliveryOutcome::Until(_) | DeliveryOutcome::Stopped => {
+            let is_redelivered =
+                ledger.state == MessageState::Failed && showing.record.outcome == Some(Outcome::Completed);
+            // Before the reply is saved as delivered, after which no process comes back to it.
+            if is_redelivered {
+                message::finish_redelivery(&world.store, &ledger.id, now).await?;
+            }
             showing.record.delivered = true;
             showing.save().await?;
-            message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;
+            if !is_redelivered {
+                message::note(&world.store, &ledger.id, &[LedgerStep::new(now, "delivered")]).await?;
+            }
             info!(account.id = %ledger.integration, event.key = %ledger.id, "delivered reply");
             Ok(Next::Done)
         }
