@@ -6,8 +6,9 @@ use tieline_core::webhook_signature::SigningKeys;
 
 use crate::mask::MASK;
 use crate::problem::Problem;
+use crate::secret_origin;
 use crate::state::AdminState;
-use crate::{secret_origin, validation};
+use crate::validation::{self, Protocol};
 
 /// Minimum length of a secret, in characters.
 const MIN_SECRET_CHARS: usize = 16;
@@ -22,7 +23,7 @@ pub(crate) fn read(
 ) -> Result<(String, Secret), Problem> {
     let field = |name: &str| secret_origin::field(group, name);
     let url = url.trim();
-    validation::address(&field("url"), url, state.allow_private())?;
+    validation::address(&field("url"), url, Protocol::Http, state.allow_private())?;
     let given = secret.filter(|secret| !secret.is_empty() && *secret != MASK);
     let secret = match (given, before) {
         (Some(given), _) => given,

@@ -49,10 +49,38 @@ pub(crate) fn named_id(text: &str) -> &str {
     if text.len() > MAX_ID_BYTES { UNUSED_ID } else { text }
 }
 
+/// The protocol that an address is called with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    WebSocket,
+}
+
+impl Protocol {
+    /// Its encrypted and its plain scheme.
+    const fn schemes(self) -> [&'static str; 2] {
+        match self {
+            Self::Http => ["https", "http"],
+            Self::WebSocket => ["wss", "ws"],
+        }
+    }
+
+    /// The protocol of a platform's own address. HTTP if it has none.
+    pub(crate) fn of(address: &str) -> Self {
+        let is_socket = |scheme: &str| Self::WebSocket.schemes().contains(&scheme);
+        match address.split_once("://") {
+            Some((scheme, _)) if is_socket(scheme) => Self::WebSocket,
+            _ => Self::Http,
+        }
+    }
+}
+
 /// Validates an address that will be called. What its name resolves to is checked at each call.
-pub(crate) fn address(field: &str, address: &str, allow_private: bool) -> Result<(), Problem> {
+pub(crate) fn address(field: &str, address: &str, protocol: Protocol, allow_private: bool) -> Result<(), Problem> {
+    let [encrypted, plain] = protocol.schemes();
     match outbound_url::check(address, allow_private) {
-        Ok(_) => Ok(()),
+        Ok(url) if [encrypted, plain].contains(&url.scheme()) => Ok(()),
+        Ok(_) => Err(Problem::invalid(field, &format!("must begin with {encrypted}://"))),
         Err(AddressError::Private) => Err(private_address(field)),
         Err(error @ (AddressError::Invalid | AddressError::Scheme | AddressError::UserInfo)) => {
             Err(Problem::invalid(field, &format!("can't be used: {error}")))
@@ -84,6 +112,7 @@ pub(crate) fn platform_ids(field: &str, ids: Vec<String>, max: usize) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use super::Protocol::{Http, WebSocket};
     use super::*;
 
     #[test]
@@ -113,11 +142,11 @@ mod tests {
 
     #[test]
     fn private_addresses_have_a_code_of_their_own() {
-        assert!(address("endpoints.apiBase", "https://example.com", false).is_ok());
+        assert!(address("endpoints.apiBase", "https://example.com", Http, false).is_ok());
         for private in ["https://127.0.0.1/x", "https://localhost", "https://[::1]:8443"] {
-            let problem = address("endpoints.apiBase", private, false).unwrap_err();
+            let problem = address("endpoints.apiBase", private, Http, false).unwrap_err();
             assert_eq!(problem.code(), "private_address", "{private}");
-            assert!(address("endpoints.apiBase", private, true).is_ok(), "{private}");
+            assert!(address("endpoints.apiBase", private, Http, true).is_ok(), "{private}");
         }
         for invalid in [
             "http://example.com",
@@ -126,11 +155,25 @@ mod tests {
             "https://a:b@example.com",
         ] {
             assert_eq!(
-                address("url", invalid, false).unwrap_err().code(),
+                address("url", invalid, Http, false).unwrap_err().code(),
                 "invalid_field",
                 "{invalid}"
             );
         }
-        assert!(address("url", "http://example.com", true).is_ok());
+        assert!(address("url", "http://example.com", Http, true).is_ok());
+    }
+
+    #[test]
+    fn an_address_has_a_scheme_of_its_protocol() {
+        let code = |it: &str, protocol| address("url", it, protocol, true).err().map(|problem| problem.code());
+        for (fits, other) in [(Http, WebSocket), (WebSocket, Http)] {
+            for scheme in fits.schemes() {
+                let it = format!("{scheme}://example.com");
+                assert_eq!(Protocol::of(&it), fits);
+                assert_eq!(code(&it, fits), None);
+                assert_eq!(code(&it, other), Some("invalid_field"));
+            }
+        }
+        assert_eq!(Protocol::of(""), Http);
     }
 }

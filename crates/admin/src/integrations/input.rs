@@ -1,6 +1,6 @@
 //! Validates an operator's input for an integration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,7 +15,8 @@ use super::view::is_secret;
 use crate::mask;
 use crate::problem::{FieldErrors, Problem};
 use crate::state::AdminState;
-use crate::{schema, secret_origin, validation};
+use crate::validation::{self, Protocol};
+use crate::{schema, secret_origin};
 
 /// A new integration.
 #[derive(Deserialize, ToSchema)]
@@ -281,26 +282,25 @@ fn endpoints(
     allow_private: bool,
     errors: &mut FieldErrors,
 ) -> Endpoints {
-    let known = each_once(
-        manifest
-            .modes
-            .iter()
-            .flat_map(|mode| mode.endpoints)
-            .map(|field| field.name),
-    );
+    let known: BTreeMap<_, _> = manifest
+        .modes
+        .iter()
+        .flat_map(|mode| mode.endpoints)
+        .map(|field| (field.name, Protocol::of(field.default)))
+        .collect();
     let mut checked = Endpoints::new();
     for (name, value) in given {
         let field = format!("endpoints.{name}");
-        if !known.contains(&*name) {
-            errors.add(Problem::unknown(field).allowing(known.iter().copied()));
+        let Some(protocol) = known.get(&*name) else {
+            errors.add(Problem::unknown(field).allowing(known.keys().copied()));
             continue;
-        }
+        };
         let Some(address) = value.as_str().map(str::trim) else {
             errors.add(Problem::invalid(field, "must be a text"));
             continue;
         };
         // Empty: back to the platform's own address.
-        let is_usable = || validation::address(&field, address, allow_private);
+        let is_usable = || validation::address(&field, address, *protocol, allow_private);
         if !address.is_empty() && errors.keep(is_usable()).is_some() {
             checked.insert(name, address.to_owned());
         }

@@ -112,8 +112,14 @@ async fn mistakes_name_the_field() {
     check(endpoint.clone(), "unknown_field", "endpoints.nonsense").await;
     endpoint["endpoints"] = json!({ "wsUrl": "wss://127.0.0.1/" });
     check(endpoint.clone(), "private_address", "endpoints.wsUrl").await;
-    endpoint["endpoints"] = json!({ "wsUrl": "ws://ws.example/" });
-    check(endpoint, "invalid_field", "endpoints.wsUrl").await;
+    for (name, address) in [
+        ("wsUrl", "ws://ws.example/"),
+        ("wsUrl", "https://ws.example/"),
+        ("apiBase", "wss://api.example/"),
+    ] {
+        endpoint["endpoints"] = json!({ name: address });
+        check(endpoint.clone(), "invalid_field", &format!("endpoints.{name}")).await;
+    }
 }
 
 #[tokio::test]
