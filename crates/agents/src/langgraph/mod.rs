@@ -29,7 +29,7 @@ use crate::rejoin::{self, Next, Rejoins};
 use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
 
-use read::Reading;
+use read::{Beginning, Reading};
 use refs::{Cursor, RunRef, ThreadRef};
 
 const ASSISTANT_ID: Field = Field {
@@ -124,10 +124,10 @@ impl Langgraph {
     async fn begin(&self, request: &AgentRequest, sink: &mut EventSink, env: &Env) -> Result<End, AgentFailure> {
         let known = ThreadRef::of(request);
         let (thread, response) = match &known {
-            Some(known) => match self.create_run(request, known, false, env).await {
+            Some(known) => match self.create_run(request, known, false, 1, env).await {
                 Err(failure) if failure.code == "http_404" => {
                     let thread = self.create_thread(request, env).await?;
-                    let response = self.create_run(request, &thread, true, env).await?;
+                    let response = self.create_run(request, &thread, true, 2, env).await?;
                     sink.emit(AgentEvent::ConversationLost).await?;
                     (thread, response)
                 }
@@ -135,7 +135,7 @@ impl Langgraph {
             },
             None => {
                 let thread = self.create_thread(request, env).await?;
-                let response = self.create_run(request, &thread, true, env).await?;
+                let response = self.create_run(request, &thread, true, 1, env).await?;
                 (thread, response)
             }
         };
@@ -146,11 +146,15 @@ impl Langgraph {
             Some(run) => run,
             None => first_event(events.as_deref_mut(), &mut reading).await?,
         };
-        let thread = thread.thread;
+        let run = RunRef {
+            answers_interrupt: !thread.interrupts.is_empty(),
+            thread: thread.thread,
+            run,
+        };
         let mut reader = Reader {
             server: self,
             env,
-            run: RunRef { thread, run },
+            run,
             reading,
             rejoined: false,
         };
@@ -178,6 +182,7 @@ impl Langgraph {
         request: &AgentRequest,
         thread: &ThreadRef,
         may_create: bool,
+        question: u32,
         env: &Env,
     ) -> Result<reqwest::Response, AgentFailure> {
         let answer = &request.message.text;
@@ -207,7 +212,7 @@ impl Langgraph {
         };
         let path = ["threads", &thread.thread, "runs", "stream"];
         let call = JsonCall::post(&path, &body)?;
-        let call = call.header(call::IDEMPOTENCY_KEY, call::idempotency_key(&request.run, 1));
+        let call = call.header(call::IDEMPOTENCY_KEY, call::idempotency_key(&request.run, question));
         self.api.send(&call, Manner::asking(self.api.idle), env).await
     }
 
@@ -329,7 +334,11 @@ impl Reader<'_> {
         let mut final_text = None;
         if self.rejoined {
             let state = self.result().await;
-            final_text = read::final_text(&state);
+            let beginning = match self.run.answers_interrupt {
+                true => Beginning::Message(self.reading.cursor.first_message.as_deref()),
+                false => Beginning::Question,
+            };
+            final_text = read::final_text(&state, beginning);
             if let Some(error) = state.error {
                 return Err(read::failed(Some(error)));
             }

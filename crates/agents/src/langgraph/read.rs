@@ -133,6 +133,9 @@ impl Reading {
         } else {
             text.to_owned()
         };
+        if !self.has_text {
+            self.cursor.first_message = message.map(str::to_owned);
+        }
         if is_new {
             self.cursor.message = message.map(str::to_owned);
             self.text.clear();
@@ -181,18 +184,31 @@ pub(crate) fn failed(error: Option<RunError>) -> AgentFailure {
     failure::new(code, format!("the run failed{message}"), true)
 }
 
-/// The answer in a thread's state: the assistant's messages after the user's last one.
-pub(crate) fn final_text(state: &State) -> Option<String> {
+/// Where the answer of a run begins in its thread's state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Beginning<'a> {
+    /// After the person's last message.
+    Question,
+    /// At this message: a run that answers an interrupt adds no message of the person.
+    Message(Option<&'a str>),
+}
+
+/// The answer in a thread's state: the assistant's messages from `beginning`. `None` if that is unknown.
+pub(crate) fn final_text(state: &State, beginning: Beginning<'_>) -> Option<String> {
     let messages = state.messages.as_ref()?.as_array()?;
     let messages: Vec<Message> = messages
         .iter()
         .map(|message| serde_json::from_value(message.clone()).unwrap_or_default())
         .collect();
-    let after = messages
-        .iter()
-        .rposition(|message| matches!(message.kind.as_str(), "human" | "HumanMessage"));
-    let answers = &messages[after.map_or(0, |at| at + 1)..];
-    let texts = answers
+    let is_question = |message: &Message| matches!(message.kind.as_str(), "human" | "HumanMessage");
+    let first = match beginning {
+        Beginning::Question => messages.iter().rposition(is_question).map_or(0, |at| at + 1),
+        Beginning::Message(id) => {
+            let id = id?;
+            messages.iter().position(|message| message.id.as_deref() == Some(id))?
+        }
+    };
+    let texts = messages[first..]
         .iter()
         .filter(|message| matches!(message.kind.as_str(), "ai" | "AIMessage" | "AIMessageChunk"))
         .map(|message| content::text(&message.content))

@@ -18,12 +18,17 @@ pub(crate) struct ThreadRef {
 pub(crate) struct RunRef {
     pub(crate) thread: String,
     pub(crate) run: String,
+    /// Whether it answers an interrupt: then the thread has no message of the person that begins its answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) answers_interrupt: bool,
 }
 
-/// Position at which the stream of a run was left: its last event, and the message of the latest text.
+/// Position at which the stream of a run was left: its last event, and the messages of the first and the latest text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     pub(crate) event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
 }

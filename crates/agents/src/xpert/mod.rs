@@ -246,7 +246,12 @@ impl Xpert {
             reading.cursor.event.clone_from(&waiting.event);
         }
         let thread = thread.thread.clone();
-        Ok((RunRef { thread, run }, reading))
+        let run = RunRef {
+            thread,
+            run,
+            answers_interrupt: false,
+        };
+        Ok((run, reading))
     }
 
     /// Cancels the run. A run that the server doesn't know counts as cancelled.

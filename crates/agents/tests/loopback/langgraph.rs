@@ -350,6 +350,10 @@ async fn deleted_thread_is_replaced_and_reported() {
     next.session.conversation_ref = started(&events).1;
     let events = sim.ask(&next).await;
     assert_eq!(told(&events), [AgentEvent::ConversationLost, text("hi"), completed()]);
+    // The body differs, and a server may refuse a key that it saw with another body.
+    let runs = sim.calls("POST", "/runs/stream");
+    assert_eq!(runs.len(), 3);
+    assert_ne!(runs[1].header("idempotency-key"), runs[2].header("idempotency-key"));
 }
 
 #[tokio::test]
@@ -507,6 +511,58 @@ async fn interrupt_is_asked_and_the_next_message_answers_it() {
     sim.ask(&next).await;
     let body = sim.calls("POST", "/runs/stream")[1].json();
     assert_eq!(body["command"], json!({"resume": {"i1": "yes", "i2": "yes"}}));
+}
+
+#[tokio::test]
+async fn rejoined_run_after_an_interrupt_does_not_repeat_the_text_before_it() {
+    let interrupt = json!({"__interrupt__": [{"id": "i1", "value": "Send it?"}]});
+    let sim = Sim::start(success(vec![chunk("a", "Draft."), ("updates", interrupt)])).await;
+    let events = sim.ask(&request("write")).await;
+    let mut next = request("yes");
+    next.session.conversation_ref = started(&events).1;
+    let messages = json!([{"type": "human", "id": "h", "content": "write"}, {"type": "ai", "id": "a", "content": "Draft."},
+        {"type": "ai", "id": "b", "content": "Sent."}, {"type": "ai", "id": "c", "content": "Bye."}]);
+    let resumed_run = Plan {
+        cuts: vec![0, 1],
+        result: json!({ "messages": messages }),
+        ..success(vec![chunk("b", "Se"), chunk("b", "nt."), chunk("c", "Bye.")])
+    };
+    let end = |text: &str| AgentEvent::Completed {
+        final_text: Some(text.into()),
+    };
+    let run = |plan: Plan| {
+        let mut state = sim.state.lock().unwrap();
+        (state.plan, state.n_streams) = (plan, 0);
+    };
+    run(resumed_run.clone());
+    let events = sim.ask(&next).await;
+    let streamed = [text("Se"), text("nt."), text("\n\nBye.")];
+    assert_eq!(told(&events), [&streamed[..], &[end("Sent.\n\nBye.")]].concat());
+    let run_ref = started(&events).0;
+
+    // Another process continues behind the first message.
+    next.resume = Some(Resume {
+        run_ref: run_ref.clone(),
+        cursor: cursor(&events),
+    });
+    let expired = Plan {
+        expired: true,
+        cuts: vec![],
+        ..resumed_run.clone()
+    };
+    run(expired.clone());
+    assert_eq!(told(&sim.ask(&next).await), [end("Sent.\n\nBye.")]);
+
+    // Where the run's answer begins is unknown if nothing of it was read, or if its messages have other ids in the result.
+    next.resume = Some(Resume { run_ref, cursor: None });
+    run(expired);
+    assert_eq!(told(&sim.ask(&next).await), [completed()]);
+    run(Plan {
+        cuts: vec![],
+        ..success(vec![chunk("other", "Sent.")])
+    });
+    let first = AgentEvent::TextSnapshot("Sent.".into());
+    assert_eq!(told(&sim.ask(&next).await), [first, completed()]);
 }
 
 #[tokio::test]
