@@ -288,19 +288,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Sends the question. If the agent has forgotten the context or task, a new one is started.
+    /// Sends the question. If the agent has forgotten the context or task, a new one is started; if it refuses the waiting task, which may
+    /// have ended in the meantime, the question is the context's next one.
     async fn send(
         &mut self,
         request: &AgentRequest,
         sink: &mut EventSink,
     ) -> Result<Option<Box<Events>>, AgentFailure> {
-        let to = ContextRef::of(request);
-        match self.send_to(request, &to, 1, sink).await {
-            Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND && !to.is_empty() => {
-                sink.emit(AgentEvent::ConversationLost).await?;
-                Ok(self.send_to(request, &ContextRef::default(), 2, sink).await?)
+        let mut to = ContextRef::of(request);
+        let mut question = 1;
+        loop {
+            match self.send_to(request, &to, question, sink).await {
+                Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND && !to.is_empty() => {
+                    sink.emit(AgentEvent::ConversationLost).await?;
+                    to = ContextRef::default();
+                }
+                // Agents have different codes for a task that takes no messages.
+                Err(CallError::Rpc(error)) if error.code != code::INTERNAL && to.waiting_task.is_some() => {
+                    to.waiting_task = None;
+                }
+                sent => return Ok(sent?),
             }
-            sent => Ok(sent?),
+            question += 1;
         }
     }
 

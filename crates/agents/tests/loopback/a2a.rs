@@ -41,6 +41,8 @@ struct State {
     plan: Plan,
     n_streamed: usize,
     forgotten: bool,
+    /// The code with which messages to a task are refused.
+    refuses_task: Option<i64>,
     canceled: bool,
 }
 
@@ -55,6 +57,7 @@ impl Sim {
             plan,
             n_streamed: 0,
             forgotten: false,
+            refuses_task: None,
             canceled: false,
         }));
         let answering = state.clone();
@@ -154,6 +157,9 @@ impl State {
                 .all(|id| message[id].is_null() || message[id] == id[..1]);
             if self.forgotten && !message["taskId"].is_null() || !is_known {
                 return error(-32001);
+            }
+            if let Some(code) = self.refuses_task.filter(|_| !message["taskId"].is_null()) {
+                return error(code);
             }
             if method == stream && self.plan.streams {
                 return self.stream(0);
@@ -429,6 +435,34 @@ async fn question_is_answered_in_its_task_and_a_lost_task_is_replaced() {
     sim.state.lock().unwrap().forgotten = true;
     let events = sim.ask(&after(&events, "yes")).await;
     assert_eq!(told(&events)[0], AgentEvent::ConversationLost);
+}
+
+#[tokio::test]
+async fn answer_to_a_task_that_has_ended_is_the_next_question_of_its_context() {
+    let asking = vec![submitted(), status("TASK_STATE_INPUT_REQUIRED", "Deploy?")];
+    let sim = Sim::start(Plan::new(asking)).await;
+    let events = sim.ask(&request("go")).await;
+    sim.state.lock().unwrap().plan.events = vec![submitted(), said("a", false), done()];
+    for (n, code) in [-32602, -32004].into_iter().enumerate() {
+        sim.state.lock().unwrap().refuses_task = Some(code);
+        assert_eq!(told(&sim.ask(&after(&events, "yes")).await), [text("a"), completed()]);
+        let sent = &sim.params("SendStreamingMessage")[1 + 2 * n..];
+        let ids: Vec<_> = sent
+            .iter()
+            .map(|params| (&params["message"]["taskId"], &params["message"]["contextId"]))
+            .collect();
+        assert_eq!(ids, [(&json!("t"), &json!("c")), (&Value::Null, &json!("c"))]);
+    }
+    let calls = sim.server.calls();
+    let mut keys = calls.iter().rev().filter_map(|call| call.header("idempotency-key"));
+    assert_ne!(keys.next(), keys.next());
+    // An internal error says nothing about the task.
+    sim.state.lock().unwrap().refuses_task = Some(-32603);
+    let failed = sim.ask(&after(&events, "yes")).await;
+    assert_eq!(
+        (failure(&failed).code.as_str(), failure(&failed).retryable),
+        ("rpc_-32603", true)
+    );
 }
 
 #[tokio::test]
