@@ -93,7 +93,12 @@ impl Reading {
                 "the server's content filter stopped the answer",
                 false,
             )),
-            // `stop`, `tool_calls` (no tools were offered), and values that a server invents.
+            // No tools were offered, but a server may add its own and leave their execution to the caller.
+            Some(reason @ ("tool_calls" | "function_call")) if !self.has_text => {
+                let message = format!("the agent asks its caller to execute {reason}, which is not supported");
+                Err(failure::new("function_call", message, false))
+            }
+            // `stop`, tool calls besides a text, and values that a server invents.
             Some(_) | None => Ok(()),
         }
     }
@@ -109,7 +114,7 @@ impl Reading {
         if let Some(error) = error_of(&chunk, json) {
             return Err(error);
         }
-        self.usage = chunk.usage.or(self.usage);
+        self.usage = chunk.usage.as_ref().map(Usage::of).or(self.usage);
         let ours = chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0);
         Ok(ours.flat_map(|choice| self.choice(choice)).collect())
     }
@@ -208,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn refusal_is_text() {
+        let refused = r#"{"choices":[{"delta":{"role":"assistant","content":null,"refusal":"I can't"}}]}"#;
+        check(refused, &[text("I can't")]);
+        check(
+            r#"{"choices":[{"message":{"content":null,"refusal":"I can't."},"finish_reason":"stop"}]}"#,
+            &[all("I can't.")],
+        );
+        check(r#"{"choices":[{"delta":{"content":"a","refusal":""}}]}"#, &[text("a")]);
+    }
+
+    #[test]
+    fn tool_call_without_text_is_a_failure_that_names_it() {
+        for reason in ["tool_calls", "function_call"] {
+            let chunk = format!(r#"{{"choices":[{{"delta":{{"content":null}},"finish_reason":"{reason}"}}]}}"#);
+            let failure = check(&chunk, &[]).end().unwrap_err();
+            assert_eq!((failure.code.as_str(), failure.retryable), ("function_call", false));
+            assert!(failure.message.contains(reason), "{}", failure.message);
+            let mut reading = check(r#"{"choices":[{"delta":{"content":"a"}}]}"#, &[text("a")]);
+            reading.chunk(&chunk).unwrap();
+            assert_eq!(reading.end(), Ok(()));
+        }
+    }
+
+    #[test]
     fn unused_fields_and_empty_chunks_are_no_error() {
         for chunk in [
             "",
@@ -295,6 +324,23 @@ mod tests {
                 completion_tokens: 5
             })
         );
+    }
+
+    #[test]
+    fn usage_of_another_shape_is_no_error() {
+        for (usage, prompt_tokens) in [
+            (r#"{"prompt_tokens":null,"completion_tokens":3}"#, 0),
+            (r#"{"prompt_tokens":"2","completion_tokens":3}"#, 0),
+            (r#"{"prompt_tokens":2,"completion_tokens":3}"#, 2),
+        ] {
+            let reading = check(&format!(r#"{{"choices":[],"usage":{usage}}}"#), &[]);
+            let expected = Usage {
+                prompt_tokens,
+                completion_tokens: 3,
+            };
+            assert_eq!(reading.usage(), Some(&expected));
+        }
+        check(r#"{"choices":[],"usage":"none"}"#, &[]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) struct Chunk {
     pub(crate) object: Option<String>,
     #[serde(default)]
     pub(crate) choices: Option<Vec<Choice>>,
-    pub(crate) usage: Option<Usage>,
+    pub(crate) usage: Option<Value>,
     pub(crate) error: Option<Value>,
 }
 
@@ -73,15 +73,18 @@ pub(crate) struct Choice {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Delta {
     pub(crate) content: Option<Said>,
+    /// The model's words in place of `content` when it refuses to answer.
+    pub(crate) refusal: Option<String>,
     pub(crate) reasoning_content: Option<String>,
 }
 
 impl Delta {
     /// Its reasoning and its text, if not empty.
     pub(crate) fn into_words(self) -> (Option<String>, Option<String>) {
-        let text = self.content.map(Said::into_text);
+        let content = self.content.map(Said::into_text).unwrap_or_default();
+        let text = content + &self.refusal.unwrap_or_default();
         let told = |words: &String| !words.is_empty();
-        (self.reasoning_content.filter(told), text.filter(told))
+        (self.reasoning_content.filter(told), Some(text).filter(told))
     }
 }
 
@@ -108,10 +111,19 @@ impl Said {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
-    #[serde(default)]
     pub(crate) prompt_tokens: u64,
-    #[serde(default)]
     pub(crate) completion_tokens: u64,
+}
+
+impl Usage {
+    /// Reads a usage leniently: it is only logged, so an unknown shape must not fail the answer. A count that is no number is 0.
+    pub(crate) fn of(usage: &Value) -> Self {
+        let count = |name: &str| usage[name].as_u64().unwrap_or_default();
+        Self {
+            prompt_tokens: count("prompt_tokens"),
+            completion_tokens: count("completion_tokens"),
+        }
+    }
 }

@@ -242,6 +242,29 @@ async fn text_is_kept_when_the_server_ends_early() {
 }
 
 #[tokio::test]
+async fn refusals_are_shown_and_tool_calls_fail_the_run() {
+    let done = "data: [DONE]\n\n";
+    let said = [
+        chunk(&json!({"content": null, "refusal": "I can't."}), None),
+        chunk(&json!({}), Some("stop")),
+    ]
+    .concat();
+    let (_, events) = play(sse(&format!("{said}{done}"))).await;
+    assert_eq!(events, [text("I can't."), completed()]);
+    let call = json!({"content": null, "tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]});
+    let (_, events) = play(sse(&format!(
+        "{}{}{done}",
+        chunk(&call, None),
+        chunk(&json!({}), Some("tool_calls"))
+    )))
+    .await;
+    assert_eq!(
+        (failure(&events).code.as_str(), failure(&events).retryable),
+        ("function_call", false)
+    );
+}
+
+#[tokio::test]
 async fn request_has_the_documented_shape() {
     let server = Server::start(vec![sse(&stream())]).await;
     let config = json!({"baseUrl": format!("{}/v1/?api-version=2", server.url), "model": "m", "apiKey": "sk-secret",
