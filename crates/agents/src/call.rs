@@ -99,9 +99,9 @@ pub(crate) fn idempotency_key(run: &RunId, question: u32) -> HeaderValue {
 
 /// Sends the requests built by `make` until a response is a success, at most [`Manner::tries`] times.
 ///
-/// Retried are: failed connections; connections that broke before the response began; 429, 500, 502, 503, 504. The wait backs off
-/// with jitter and is never shorter than the agent's `Retry-After`. If that exceeds [`Manner::max_retry_after`], there is no further
-/// attempt, because calling earlier is what the agent asked us not to do.
+/// Retried are: failed connections; connections that broke before the response began; 429, 500, 502, 503, 504, and every 5xx if the call is
+/// idempotent. The wait backs off with jitter and is never shorter than the agent's `Retry-After`. If that exceeds
+/// [`Manner::max_retry_after`], there is no further attempt, because calling earlier is what the agent asked us not to do.
 pub(crate) async fn send(
     make: impl Fn() -> RequestBuilder,
     manner: Manner,
@@ -113,12 +113,19 @@ pub(crate) async fn send(
 /// Like [`send`], but the error contains what the agent answered, for a caller that can act on it.
 pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     let mut attempt = 1;
+    let mut may_be_repeated = false;
     loop {
         let fault = match send_once(make(), manner, env).await {
             Ok(response) => return Ok(response),
-            Err(fault) if !fault.repeat || attempt >= manner.tries => return Err(fault),
-            Err(fault) => fault,
+            Err(fault) => Fault {
+                may_be_repeated,
+                ..fault
+            },
         };
+        if !fault.repeat || attempt >= manner.tries {
+            return Err(fault);
+        }
+        may_be_repeated |= fault.may_be_processed();
         let ours = env.backoff.wait(attempt, (env.random)());
         let Some(wait) = wait(ours, fault.retry_after, manner.max_retry_after) else {
             return Err(fault);
@@ -144,6 +151,8 @@ pub(crate) struct Fault {
     pub(crate) status: u16,
     /// The error described in the response.
     pub(crate) error: ErrorBody,
+    /// Whether an earlier attempt may have been processed, so that this one may have been refused as its repetition.
+    pub(crate) may_be_repeated: bool,
     repeat: bool,
     retry_after: Option<Duration>,
 }
@@ -166,8 +175,17 @@ impl Fault {
             failure,
             status: 0,
             error: ErrorBody::default(),
+            may_be_repeated: false,
             repeat,
             retry_after: None,
+        }
+    }
+
+    /// Whether the agent may have processed the call: its answer was lost, or a gateway gave up waiting for it.
+    fn may_be_processed(&self) -> bool {
+        match self.status {
+            0 => self.failure.code != failure::CONNECT,
+            status => status >= 500,
         }
     }
 }
@@ -175,31 +193,33 @@ impl Fault {
 async fn send_once(request: RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     match timeout(manner.patience, request.send()).await {
         Ok(Ok(response)) if response.status().is_success() => Ok(response),
-        Ok(Ok(response)) => Err(refused(response, env).await),
+        Ok(Ok(response)) => Err(refused(response, manner, env).await),
         Ok(Err(error)) => Err(unanswered(&error, manner)),
         Err(_) => Err(silent(manner)),
     }
 }
 
-async fn refused(response: Response, env: &Env) -> Fault {
+async fn refused(response: Response, manner: Manner, env: &Env) -> Fault {
     let status = response.status();
     let retry_after = retry_after(response.headers(), (env.now)());
     let body = answer::beginning(response, MAX_REFUSAL_BYTES, REFUSAL_PATIENCE).await;
     let error = ErrorBody::read(&body);
     let status_code = status.as_u16();
     let message = format!("HTTP {status_code}{}", error.describe());
-    let repeat = is_passing(status);
+    let repeat = is_passing(status, manner);
     Fault {
         failure: failure::new(format!("http_{status_code}"), message, repeat),
         status: status_code,
         error,
+        may_be_repeated: false,
         repeat,
         retry_after,
     }
 }
 
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504)
+/// Whether the call may be retried after this status. The other 5xx need not be transient: they are retried only where that is harmless.
+fn is_passing(status: StatusCode, manner: Manner) -> bool {
+    matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504) || manner.idempotent && status.is_server_error()
 }
 
 fn unanswered(error: &reqwest::Error, manner: Manner) -> Fault {
@@ -285,9 +305,15 @@ mod tests {
 
     #[test]
     fn only_transient_faults_are_retried() {
-        let repeated: Vec<u16> = (400..600)
-            .filter(|code| is_passing(StatusCode::from_u16(*code).unwrap()))
-            .collect();
-        assert_eq!(repeated, [429, 500, 502, 503, 504]);
+        let asking = Manner::asking(Duration::ZERO);
+        let repeated = |manner: Manner| -> Vec<u16> {
+            let statuses = 400..600;
+            statuses
+                .filter(|code| is_passing(StatusCode::from_u16(*code).unwrap(), manner))
+                .collect()
+        };
+        assert_eq!(repeated(asking), [429, 500, 502, 503, 504]);
+        let every_5xx: Vec<u16> = [429].into_iter().chain(500..600).collect();
+        assert_eq!(repeated(asking.idempotent()), every_5xx);
     }
 }

@@ -48,6 +48,13 @@ impl ErrorBody {
         }
     }
 
+    /// The error that a document describes. `None` for any other document: a type alone describes none.
+    ///
+    /// For documents that came in place of an answer: some servers report errors with a success status.
+    pub(crate) fn in_document(body: &[u8]) -> Option<Self> {
+        Some(Self::read(body)).filter(|error| error.code.is_some() || error.message.is_some())
+    }
+
     /// Its code, else its type, for the code of a failure.
     pub(crate) fn word(&self) -> Option<&str> {
         self.code.as_deref().or(self.kind.as_deref())
@@ -96,6 +103,13 @@ mod tests {
         );
         check(r#"{"detail":"Team not found"}"#, ", message Team not found");
         check("upstream connect error", ", message upstream connect error");
+    }
+
+    #[test]
+    fn only_a_code_or_a_message_makes_a_document_an_error() {
+        let is_error = |body: &str| ErrorBody::in_document(body.as_bytes()).is_some();
+        assert!(is_error(r#"{"error":{"code":"x"}}"#) && is_error(r#"{"message":"x","status":400}"#));
+        assert!(!is_error(r#"{"type":"message","text":"hello"}"#) && !is_error("[1]"));
     }
 
     #[test]

@@ -75,8 +75,12 @@ pub static MANIFEST: Manifest = Manifest {
 
 /// Largest number of reconnects after a workflow's stream broke.
 const MAX_RECONNECTS: u32 = 3;
-/// Time to wait for the workflow's last event after the answer is complete.
+/// Time to wait for further events after the answer is complete: chatflows send `message_end` and `workflow_finished` in either order,
+/// and a server may leave one of them out.
 const TRAILER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Code of the error for a form that was submitted already.
+const SUBMITTED: &str = "human_input_form_submitted";
 
 /// An app of Dify.
 #[derive(Clone)]
@@ -127,7 +131,7 @@ impl Dify {
         }
         let response = run.create(request).await?;
         match answer::open(response, self.idle).await? {
-            Answer::Json(_) => Err(failure::bad_answer("expected server-sent events, got a JSON document")),
+            Answer::Json(body) => Err(read::unexpected_document(&body)),
             Answer::Events(events) => run.stream(events).await,
         }
     }
@@ -226,6 +230,8 @@ impl Run<'_> {
         let manner = Manner::asking(self.dify.idle);
         match self.dify.api.post(&url, &decision, None, manner, self.env).await {
             Ok(_) => {}
+            // By an earlier attempt, whose answer was lost.
+            Err(fault) if fault.may_be_repeated && fault.error.code.as_deref() == Some(SUBMITTED) => {}
             // Expired, or submitted elsewhere.
             Err(fault) if matches!(fault.status, 404 | 410 | 412) => return Ok(None),
             Err(fault) => return Err(fault.failure),
@@ -248,10 +254,11 @@ impl Run<'_> {
     /// Follows a running workflow: a snapshot of what it did, then its further events.
     async fn follow(&mut self) -> Result<End, AgentFailure> {
         let mut attempt = 1;
+        self.reading.follows = true;
         loop {
             let response = self.dify.api.get(&self.events_url()?, self.dify.idle, self.env).await?;
             let ended = match answer::open(response, self.dify.idle).await? {
-                Answer::Json(_) => return Err(failure::bad_answer("expected server-sent events, got a JSON document")),
+                Answer::Json(body) => return Err(read::unexpected_document(&body)),
                 Answer::Events(events) => self.read(events).await,
             };
             match ended {
@@ -276,14 +283,18 @@ impl Run<'_> {
     async fn read(&mut self, mut events: Box<Events>) -> Result<End, AgentFailure> {
         let mut until = None;
         while !self.reading.is_over() {
-            let event = match next_until(until, &mut events).await {
-                Ok(Some(event)) => event,
-                // Errors after the complete answer don't change it.
-                Ok(None) | Err(_) if self.reading.is_whole() => break,
-                Ok(None) => return Err(failure::incomplete()),
-                Err(failure) => return Err(failure),
+            let was_whole = self.reading.is_whole();
+            let read = match next_until(until, &mut events).await {
+                Ok(Some(event)) => self.reading.event(event.data.as_bytes()),
+                Ok(None) => Err(failure::incomplete()),
+                Err(failure) => Err(failure),
             };
-            for event in self.reading.event(event.data.as_bytes())? {
+            let read = match read {
+                // The end of the stream and errors after the complete answer don't change it.
+                Err(_) if was_whole => break,
+                read => read?,
+            };
+            for event in read {
                 self.sink.emit(event).await?;
             }
             if self.reading.is_whole() {

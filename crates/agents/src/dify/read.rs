@@ -22,10 +22,16 @@ pub(crate) struct Reading {
     text: String,
     by_agent: bool,
     is_whole: bool,
+    message_ended: bool,
     workflow_runs: bool,
     is_paused: bool,
     is_stopped: bool,
-    final_text: Option<String>,
+    /// The answer as the workflow's output.
+    output: Option<String>,
+    /// Whether the app replaced the text: its output must not be shown, because that still has what moderation removed.
+    is_replaced: bool,
+    /// Whether the workflow is followed: such a stream begins with a snapshot, and text from before it may be missing.
+    pub(crate) follows: bool,
     /// The form that was just submitted: a snapshot may still show it as waiting.
     pub(crate) answered: Option<String>,
     base: Url,
@@ -41,23 +47,26 @@ impl Reading {
             text: String::new(),
             by_agent: false,
             is_whole: false,
+            message_ended: false,
             workflow_runs: false,
             is_paused: false,
             is_stopped: false,
-            final_text: None,
+            output: None,
+            is_replaced: false,
+            follows: false,
             answered: None,
             base,
         }
     }
 
-    /// Whether the answer is complete. Events about the workflow may still follow.
+    /// Whether the answer is complete. Files, sources, a moderated text and events about the workflow may still follow.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole || self.is_paused || self.is_stopped
     }
 
     /// Whether no events will follow.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_paused || self.is_stopped || self.is_whole && !self.workflow_runs
+        self.is_paused || self.is_stopped || self.message_ended && !self.workflow_runs
     }
 
     /// The end of the run, once the answer is complete.
@@ -65,8 +74,12 @@ impl Reading {
         if self.is_stopped {
             return End::Cancelled;
         }
+        // After a form the output repeats the text from before it.
+        let misses_text = self.follows && self.answered.is_none();
+        let lacks_text = !self.is_replaced && (self.text.is_empty() || misses_text);
+        let output = self.output.take().filter(|_| lacks_text);
         End::Completed {
-            final_text: self.final_text.take().filter(|text| !text.is_empty()),
+            final_text: output.filter(|text| !text.is_empty()),
         }
     }
 
@@ -80,7 +93,7 @@ impl Reading {
                 self.by_agent = true;
                 events.extend(self.delta(event.answer.unwrap_or_default()));
             }
-            "message_replace" => events.push(self.replace(event.answer.unwrap_or_default())),
+            "message_replace" => events.extend(self.message_replace(event.answer.unwrap_or_default())),
             "message_file" => events.extend(self.file(event.file)),
             "agent_thought" => events.extend(tools(&event)),
             "workflow_started" => self.workflow_runs = true,
@@ -90,7 +103,7 @@ impl Reading {
             "workflow_paused" => self.is_paused = self.answered.is_none() || self.conversation.form.is_some(),
             "workflow_finished" => self.finish(event.data)?,
             "message_end" => events.extend(self.message_end(event)),
-            "error" => return Err(error_of(&event, json)),
+            "error" => return Err(error_of(&event, &ErrorBody::read(json))),
             _ => {}
         }
         Ok(events)
@@ -136,8 +149,23 @@ impl Reading {
     }
 
     fn delta(&mut self, text: String) -> Option<AgentEvent> {
+        if text.is_empty() {
+            return None;
+        }
+        // Text between the snapshot and this delta may be missing.
+        self.is_replaced &= !self.follows;
         self.text.push_str(&text);
-        (!text.is_empty()).then_some(AgentEvent::TextDelta(text))
+        Some(AgentEvent::TextDelta(text))
+    }
+
+    /// Moderation replaces the text; a snapshot replaces it by what the app has stored.
+    fn message_replace(&mut self, text: String) -> Option<AgentEvent> {
+        // The app stores the text when the workflow pauses or ends.
+        if self.follows && text.is_empty() {
+            return None;
+        }
+        self.is_replaced = true;
+        Some(self.replace(text))
     }
 
     fn replace(&mut self, text: String) -> AgentEvent {
@@ -205,9 +233,7 @@ impl Reading {
             Some("paused") => self.is_paused = true,
             _ => {
                 let answer = data.outputs.as_ref().and_then(|outputs| outputs["answer"].as_str());
-                // After a form the answer repeats the text from before it.
-                let answer = answer.filter(|_| self.answered.is_none() || self.text.is_empty());
-                self.final_text = answer.map(str::to_owned);
+                self.output = answer.map(str::to_owned);
                 self.is_whole |= answer.is_some() || self.answered.is_some();
             }
         }
@@ -216,6 +242,7 @@ impl Reading {
 
     fn message_end(&mut self, event: Event) -> Vec<AgentEvent> {
         self.is_whole = true;
+        self.message_ended = true;
         let files = event.files.into_iter().flatten();
         let mut events: Vec<_> = files.filter_map(|file| self.file(file)).collect();
         if let Some(metadata) = event.metadata {
@@ -256,8 +283,15 @@ fn node(data: Option<&Data>, state: &str) -> Option<AgentEvent> {
     (!STRUCTURAL_NODES.contains(&kind)).then(|| progress(title, state))
 }
 
-fn error_of(event: &Event, json: &[u8]) -> AgentFailure {
-    let error = ErrorBody::read(json);
+/// The failure of an app that answered with a JSON document in place of a stream.
+pub(crate) fn unexpected_document(json: &[u8]) -> AgentFailure {
+    match (ErrorBody::in_document(json), api::parse(json)) {
+        (Some(error), Ok(event)) => error_of(&event, &error),
+        _ => failure::bad_answer("expected server-sent events, got a JSON document"),
+    }
+}
+
+fn error_of(event: &Event, error: &ErrorBody) -> AgentFailure {
     let status = event.status.as_ref().and_then(|status| match status.as_str() {
         Some(text) => text.parse().ok(),
         None => status.as_u64(),

@@ -1,15 +1,14 @@
 //! Follows one response: streamed, unstreamed, or polled.
 
 use reqwest::Response as HttpResponse;
-use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, MAX_ANSWER_BYTES};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::read::{Reading, pictures};
+use super::read::{self, Reading, pictures};
 use super::wire::Response;
 use super::{Dialect, OpenaiResponses};
 use crate::answer::{self, Answer, Events};
-use crate::api::{self, document};
 use crate::env::Env;
 use crate::failure;
 use crate::run::{End, EventSink};
@@ -46,7 +45,7 @@ impl<'a> Follower<'a> {
 
     /// Reads a response that came as one JSON document; polls if it is still in progress.
     pub(super) async fn whole(&mut self, body: &[u8]) -> Result<End, AgentFailure> {
-        let response: Response = api::parse(body)?;
+        let response = read::response(body)?;
         self.reading.id = Some(response.id.clone());
         self.start().await?;
         if response.is_running() {
@@ -122,7 +121,8 @@ impl<'a> Follower<'a> {
         let mut attempt = 0;
         loop {
             let response = self.server.api.get(&url, self.server.idle, self.env).await?;
-            let response: Response = document(response, self.server.idle).await?;
+            let body = answer::whole(response, self.server.idle, MAX_ANSWER_BYTES).await?;
+            let response = read::response(&body)?;
             if !response.is_running() {
                 return self.conclude(&response, true).await;
             }

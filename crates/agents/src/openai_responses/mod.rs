@@ -281,7 +281,7 @@ impl OpenaiResponses {
         let response = self.api.post(&url, &body, None, Manner::probing(), env).await?;
         let mut reading = Reading::new(self.dialect);
         match answer::open(response, self.idle).await? {
-            Answer::Json(body) => crate::api::parse::<wire::Response>(&body).map(|_| ()),
+            Answer::Json(body) => read::response(&body).map(|_| ()),
             Answer::Events(mut events) => match events.next().await? {
                 Some(event) => reading.event(event.data.as_bytes()).map(|_| ()),
                 None => Err(failure::incomplete()),

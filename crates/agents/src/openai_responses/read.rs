@@ -144,6 +144,11 @@ impl Reading {
     }
 }
 
+/// Reads a response that came as one JSON document.
+pub(crate) fn response(body: &[u8]) -> Result<Response, AgentFailure> {
+    api::parse(body).map_err(|bad| ErrorBody::in_document(body).map_or(bad, |error| error_of(&error)))
+}
+
 /// Pictures in an unstreamed response.
 pub(crate) fn pictures(response: &Response) -> Vec<AgentEvent> {
     response.items().filter_map(picture).collect()

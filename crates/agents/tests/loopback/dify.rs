@@ -1,12 +1,14 @@
 //! Dify's chat apps.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tieline_agents::protocol::{Adapter, CancelRequest};
 use tieline_core::agent::{AgentEvent, AgentPart, AgentRequest, Resume};
 use tieline_core::event::PartKind;
 use tieline_core::ids::{OrganizationId, RunId, UserId};
 
-use crate::ask::{adapter, ask, conversation, env, failure, request, shown, targets};
+use crate::ask::{adapter, ask, completed, conversation, env, failure, request, shown, targets};
 use crate::dify_server::{App, Habits, KEY, start};
 use crate::server::{Act, JSON, SSE, Server, answer, head, sse};
 
@@ -224,6 +226,38 @@ async fn form_is_asked_and_the_next_message_answers_it() {
     assert!(server.calls().last().unwrap().json()["query"] == "approve");
 }
 
+/// The conversation with a form that waits for the next message.
+fn with_form(text: &str) -> AgentRequest {
+    let form = json!({"token": "f-1", "run": "w-1", "prompt": "Sure?", "actions": [{"id": "y", "title": "Yes"}], "input": null});
+    with_conversation(text, &json!({"id": "c-1", "form": form}).to_string())
+}
+
+#[tokio::test]
+async fn decision_whose_answer_was_lost_counts_as_submitted() {
+    let error = |code: &str| {
+        answer(
+            412,
+            JSON,
+            &json!({"code": code, "message": "x", "status": 412}).to_string(),
+        )
+    };
+    let submitted = error("human_input_form_submitted");
+    let answered = stream(&[message("Approved."), finished("Approved.")]);
+    for lost in [vec![Act::Reset], answer(504, JSON, "")] {
+        let server = Server::start(vec![lost, submitted.clone(), answered.clone()]).await;
+        let events = ask(&dify(&server.url), &with_form("yes"), &env()).await;
+        assert_eq!(shown(&events), "Approved.");
+        assert!(targets(&server)[2].starts_with("GET /v1/workflow/w-1/events?"));
+    }
+    // The app didn't take the first attempt, or the form is gone: the text is an ordinary question.
+    let expired = error("human_input_form_expired");
+    for (first, second) in [(answer(429, JSON, ""), submitted.clone()), (vec![Act::Reset], expired)] {
+        let server = Server::start(vec![first, second, answered.clone()]).await;
+        ask(&dify(&server.url), &with_form("yes"), &env()).await;
+        assert_eq!(targets(&server)[2], "POST /v1/chat-messages");
+    }
+}
+
 #[tokio::test]
 async fn generation_is_stopped_by_its_task_and_user() {
     let server = start(Habits::default()).await;
@@ -293,6 +327,12 @@ async fn errors_name_their_cause() {
         (event(json!({"event": "ping"})), "incomplete", true, 1),
         (sse(""), "incomplete", true, 1),
         (sse("data: what?\n\n"), "bad_answer", false, 1),
+        (
+            answer(200, JSON, r#"{"code":"app_unavailable","message":"x","status":400}"#),
+            "app_unavailable",
+            false,
+            1,
+        ),
         (answer(200, JSON, r#"{"answer":"blocking"}"#), "bad_answer", false, 1),
         (answer(200, "", "<html>"), "bad_answer", false, 1),
     ] {
@@ -324,6 +364,118 @@ async fn replaced_and_stopped_answers_are_reported() {
         ask(&dify(&server.url), &request("hi"), &env()).await,
         [AgentEvent::Cancelled]
     );
+}
+
+fn stream(events: &[Value]) -> Vec<Act> {
+    sse(&lines(events))
+}
+
+fn lines(events: &[Value]) -> String {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+}
+
+fn begun() -> Value {
+    json!({"event": "workflow_started", "task_id": "t", "conversation_id": "c", "workflow_run_id": "w-1"})
+}
+
+fn message(text: &str) -> Value {
+    json!({"event": "message", "answer": text})
+}
+
+fn replace(text: &str) -> Value {
+    json!({"event": "message_replace", "answer": text})
+}
+
+fn finished(answer: &str) -> Value {
+    json!({"event": "workflow_finished", "data": {"status": "succeeded", "outputs": {"answer": answer}}})
+}
+
+fn message_end() -> Value {
+    json!({"event": "message_end", "metadata": {"retriever_resources": [{"document_name": "manual.pdf"}]},
+        "files": [{"type": "document", "url": "https://x.example/a.pdf", "filename": "a.pdf", "mime_type": "application/pdf"}]})
+}
+
+#[tokio::test]
+async fn replaced_text_of_a_chatflow_stays_replaced() {
+    let (text, output) = (message("secret"), finished("secret"));
+    for (events, expected) in [
+        (
+            vec![text.clone(), replace("hidden"), message_end(), output.clone()],
+            "hidden",
+        ),
+        (
+            vec![text.clone(), output.clone(), replace("hidden"), message_end()],
+            "hidden",
+        ),
+        (vec![text.clone(), replace(""), message_end(), output.clone()], ""),
+        // The streamed text is shown as it was streamed; a workflow that streamed nothing is answered by its output.
+        (vec![message("streamed"), finished("other"), message_end()], "streamed"),
+        (vec![output.clone(), message_end()], "secret"),
+    ] {
+        let server = Server::start(vec![stream(&[vec![begun()], events].concat())]).await;
+        let events = ask(&dify(&server.url), &request("hi"), &env()).await;
+        assert_eq!(shown(&events), expected, "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn replaced_text_of_a_followed_workflow_is_a_snapshot_or_moderated() {
+    let cut = |events: &[Value]| {
+        let lines = lines(events);
+        let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
+        let headers = format!("{SSE}transfer-encoding: chunked\r\n");
+        vec![Act::Say(head(200, &headers)), Act::Say(chunk.into_bytes())]
+    };
+    let first = [begun(), message("one ")];
+    for (first, rest, expected) in [
+        // The run has ended, and the stored text is moderated.
+        (&first[..], vec![replace("hidden"), finished("one two")], "hidden"),
+        // It hasn't ended: nothing is stored, or the text before a pause.
+        (&first, vec![replace(""), finished("one two")], "one two"),
+        (
+            &first,
+            vec![replace(""), message("two"), finished("one two")],
+            "one two",
+        ),
+        (
+            &first,
+            vec![replace("zero"), message("two"), finished("zero one two")],
+            "zero one two",
+        ),
+        // Moderated before the connection broke.
+        (
+            &[begun(), replace("hidden")],
+            vec![replace(""), finished("one two")],
+            "hidden",
+        ),
+    ] {
+        let server = Server::start(vec![cut(first), stream(&[vec![begun()], rest].concat())]).await;
+        let events = ask(&dify(&server.url), &request("hi"), &env()).await;
+        assert_eq!((shown(&events).as_str(), server.n_calls()), (expected, 2), "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn files_and_sources_after_the_workflow_s_end_are_read() {
+    let whole = [begun(), message("hi"), finished("hi")];
+    for rest in [vec![message_end()], vec![message_end(), json!({"event": "ping"})]] {
+        let server = Server::start(vec![stream(&[&whole[..], &rest].concat())]).await;
+        let events = ask(&dify(&server.url), &request("hi"), &env()).await;
+        assert_eq!(shown(&events), "hi");
+        assert_eq!(progress(&events), [("manual.pdf", "source")]);
+        let is_file = |event: &AgentEvent| matches!(event, AgentEvent::File(file) if file.name == "a.pdf");
+        assert!(events.iter().any(is_file), "{events:?}");
+    }
+    // A server that sends no `message_end`, that hangs, or that fails after the complete answer doesn't change it.
+    let say = || vec![Act::Say(head(200, SSE)), Act::Say(lines(&whole).into_bytes())];
+    let late = json!({"event": "error", "status": 500, "code": "internal_server_error", "message": "x"});
+    for rest in [vec![], vec![Act::Hang], vec![Act::Say(lines(&[late]).into_bytes())]] {
+        let server = Server::start(vec![[say(), rest].concat()]).await;
+        let begin = Instant::now();
+        let events = ask(&dify(&server.url), &request("hi"), &env()).await;
+        assert_eq!((shown(&events).as_str(), events.last()), ("hi", Some(&completed())));
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
 }
 
 #[tokio::test]

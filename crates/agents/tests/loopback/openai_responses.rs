@@ -326,6 +326,15 @@ async fn errors_name_their_cause() {
         ),
         (sse("what is this?\n\n"), "incomplete", 1),
         (sse("data: what is this?\n\n"), "bad_answer", 1),
+        (
+            answer(
+                200,
+                JSON,
+                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+            ),
+            "model_not_found",
+            1,
+        ),
         (answer(200, JSON, r#"{"hello":1}"#), "bad_answer", 1),
         (answer(200, "", "<html>"), "bad_answer", 1),
     ] {
@@ -334,6 +343,27 @@ async fn errors_name_their_cause() {
         assert_eq!((failure(&events).code.as_str(), server.n_calls()), (code, n_calls));
         assert!(!failure(&events).message.contains("hello"));
     }
+}
+
+#[tokio::test]
+async fn error_with_a_success_status_keeps_its_message() {
+    let body = r#"{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}"#;
+    let expected = "the agent sent an error, code model_not_found, type invalid_request_error, message no such model";
+    let server = Server::start(vec![answer(200, JSON, body)]).await;
+    let agent = responses(&server.url, json!({}));
+    let events = ask(&agent, &request("hi"), &env()).await;
+    assert_eq!(
+        (failure(&events).message.as_str(), failure(&events).retryable),
+        (expected, false)
+    );
+    assert_eq!(agent.probe(&env()).await.unwrap_err().message, expected);
+    let mut resumed = request("hi");
+    resumed.resume = Some(Resume {
+        run_ref: "resp_1".into(),
+        cursor: None,
+    });
+    let events = ask(&responses(&server.url, json!({"background": true})), &resumed, &env()).await;
+    assert_eq!(failure(&events).message, expected);
 }
 
 #[tokio::test]

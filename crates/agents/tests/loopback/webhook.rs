@@ -182,6 +182,19 @@ async fn every_attempt_has_the_same_id_and_its_own_timestamp() {
 }
 
 #[tokio::test]
+async fn every_5xx_is_retried_with_the_same_id() {
+    for status in [501, 520, 529] {
+        let (server, events) = play(vec![answer(status, JSON, "{}"), answer(200, JSON, r#"{"text":"hi"}"#)]).await;
+        let expected = AgentEvent::Completed {
+            final_text: Some("hi".into()),
+        };
+        assert_eq!(events, [expected], "{status}");
+        let calls = server.calls();
+        assert_eq!(calls[0].header("webhook-id"), calls[1].header("webhook-id"));
+    }
+}
+
+#[tokio::test]
 async fn silence_is_retried_twice_and_errors_are_not() {
     let (server, events) = play(vec![vec![Act::Hang]]).await;
     assert_eq!((failure(&events).code.as_str(), server.n_calls()), ("idle_timeout", 3));
