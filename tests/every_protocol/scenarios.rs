@@ -34,11 +34,20 @@ fn sentence(notice: Notice) -> &'static str {
 
 impl Scenario {
     async fn start() -> Self {
+        Self::start_with(&json!({})).await
+    }
+
+    /// Starts a bridge with agents of every protocol that have these settings too.
+    async fn start_with(settings: &Value) -> Self {
         let bridge = TestBridge::start();
         let mut bots = Vec::new();
         for row in ROWS {
             let agent = AgentServer::start(row).await;
-            let id = bridge.web(&agent.as_agent(), &json!({})).await;
+            let mut described = agent.as_agent();
+            for (name, value) in settings.as_object().unwrap() {
+                described["config"][name] = value.clone();
+            }
+            let id = bridge.web(&described, &json!({})).await;
             let path = format!("/api/v1/orgs/default/integrations/{id}");
             bridge.patch(&path, &json!({"reasoning": "full"})).await;
             bots.push(Bot { agent, id });
@@ -63,6 +72,30 @@ impl Scenario {
 }
 
 impl Bot {
+    /// Waits until the agent's run is cancelled.
+    async fn run_is_cancelled(&self) -> anyhow::Result<()> {
+        let told = async {
+            match self.agent.row.cancel {
+                Cancel::Close => self.agent.server.hung_up().await,
+                Cancel::Call(part) => {
+                    let is_told = || {
+                        let calls = self.agent.server.calls();
+                        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(part);
+                        calls
+                            .iter()
+                            .any(|call| call.target().contains(part) || said(&call.body))
+                    };
+                    while !is_told() {
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+        };
+        timeout(PATIENCE, told)
+            .await
+            .context("the agent's run is never cancelled")
+    }
+
     /// Sends a message in a chat. Returns the reply's id.
     async fn say(&self, bridge: &TestBridge, chat: &str, text: &str) -> anyhow::Result<String> {
         Ok(bridge.console.say(&self.id, chat, text, &uuid()).await?.1)
@@ -152,6 +185,20 @@ async fn text_is_streamed_and_the_conversation_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answer_that_takes_too_long_is_cancelled_at_the_agent() {
+    let test = Scenario::start_with(&json!({ "maxRunSeconds": 2 })).await;
+    test.play(async |bridge, bot| {
+        let states = bot.ask(bridge, "chat", "hold").await?;
+        ensure!(
+            last(&states).contains(sentence(Notice::Incomplete)),
+            "expected the notice Incomplete at the end of {states:?}"
+        );
+        bot.run_is_cancelled().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopped_answer_is_cancelled_at_the_agent_within_two_seconds() {
     let test = Scenario::start().await;
     test.play(async |bridge, bot| {
@@ -164,26 +211,7 @@ async fn stopped_answer_is_cancelled_at_the_agent_within_two_seconds() {
         }
         let stopped = Instant::now();
         bot.say(bridge, "chat", "/stop").await?;
-        let told = async {
-            match bot.agent.row.cancel {
-                Cancel::Close => bot.agent.server.hung_up().await,
-                Cancel::Call(part) => {
-                    let is_told = || {
-                        let calls = bot.agent.server.calls();
-                        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(part);
-                        calls
-                            .iter()
-                            .any(|call| call.target().contains(part) || said(&call.body))
-                    };
-                    while !is_told() {
-                        sleep(Duration::from_millis(20)).await;
-                    }
-                }
-            }
-        };
-        timeout(PATIENCE, told)
-            .await
-            .context("the agent's run is never cancelled")?;
+        bot.run_is_cancelled().await?;
         ensure!(
             stopped.elapsed() < CANCEL_WITHIN,
             "cancelled after {:?}, limit {CANCEL_WITHIN:?}",

@@ -39,6 +39,13 @@ pub fn is_timeout(failure: &AgentFailure) -> bool {
     matches!(failure.code.as_str(), IDLE_TIMEOUT | MAX_RUN)
 }
 
+/// Whether the answer was given up while the agent may still be working on it.
+#[must_use]
+pub fn may_still_work(failure: &AgentFailure) -> bool {
+    let code = failure.code.as_str();
+    matches!(code, IDLE_TIMEOUT | MAX_RUN | TOO_LONG | BROKEN | INCOMPLETE)
+}
+
 pub(crate) fn new(code: impl Into<String>, message: impl Into<String>, retryable: bool) -> AgentFailure {
     AgentFailure {
         code: code.into(),

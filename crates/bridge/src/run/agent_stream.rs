@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use tieline_agents::failure::may_still_work;
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
 use tieline_core::conversation::StopCause;
@@ -33,8 +34,8 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a call to the agent ended.
 pub(super) enum Ended {
-    /// The agent ended with a result.
-    Result(Outcome, Option<Notice>),
+    /// There is a result. The agent must be told to stop if its answer was given up while it may still be working on it.
+    Result(Outcome, Option<Notice>, Option<CancelRequest>),
     /// The run was stopped. The agent must be told, if it may have been called.
     Stopped(Option<CancelRequest>),
     /// This process's time is up; the next process continues at the cursor.
@@ -219,19 +220,18 @@ impl AgentStream<'_> {
         Ok(match ended {
             Read::Completed => {
                 let silent = is_blank.then_some(Notice::EmptyAnswer);
-                Ended::Result(Outcome::Completed, silent.or(lost.then_some(Notice::ConversationLost)))
+                let notice = silent.or(lost.then_some(Notice::ConversationLost));
+                Ended::Result(Outcome::Completed, notice, None)
             }
-            Read::Failed(failure) => Ended::Result(Outcome::Failed(failure.clone()), Some(apology(&failure, has_text))),
-            Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped)),
+            Read::Failed(failure) => {
+                let notice = apology(&failure, has_text);
+                let cancel = may_still_work(&failure).then(|| self.cancel_request(run_ref, conversation_ref));
+                Ended::Result(Outcome::Failed(failure), Some(notice), cancel)
+            }
+            Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped), None),
             Read::Stopped(cause) => {
                 info!(run = %held.run().id, cause = ?cause, "run is stopped");
-                Ended::Stopped(Some(CancelRequest {
-                    run: self.request.run.clone(),
-                    run_ref,
-                    conversation_ref: conversation_ref.or_else(|| self.request.session.conversation_ref.clone()),
-                    organization: self.request.organization.clone(),
-                    user: self.request.user.id.clone(),
-                }))
+                Ended::Stopped(Some(self.cancel_request(run_ref, conversation_ref)))
             }
             Read::Deferred => {
                 showing.record.resume = Some(Resume {
@@ -241,19 +241,33 @@ impl AgentStream<'_> {
                 self.save(showing).await?;
                 Ended::Deferred
             }
-            Read::TimeUp => return self.hand_over(held, showing, run_ref, cursor, has_text).await,
+            Read::TimeUp => {
+                let cancel = self.cancel_request(run_ref.clone(), conversation_ref);
+                return self.hand_over(held, showing, (run_ref, cursor), has_text, cancel).await;
+            }
             Read::Lost => Ended::Lost,
         })
     }
 
-    /// Text and cursor are stored in one record, so that they can't disagree.
+    fn cancel_request(&self, run_ref: Option<String>, conversation_ref: Option<String>) -> CancelRequest {
+        let request = &self.request;
+        CancelRequest {
+            run: request.run.clone(),
+            run_ref,
+            conversation_ref: conversation_ref.or_else(|| request.session.conversation_ref.clone()),
+            organization: request.organization.clone(),
+            user: request.user.id.clone(),
+        }
+    }
+
+    /// Text and cursor are stored in one record, so that they can't disagree. A run that no other process can continue is given up.
     async fn hand_over(
         &self,
         held: &LeasedConversation,
         showing: &mut ReplyDelivery<'_>,
-        run_ref: Option<String>,
-        cursor: Option<String>,
+        (run_ref, cursor): (Option<String>, Option<String>),
         has_text: bool,
+        cancel: CancelRequest,
     ) -> Result<Ended, RunError> {
         let resume = run_ref.map(|run_ref| Resume { run_ref, cursor });
         // A run that the agent has not started is requested again.
@@ -278,7 +292,7 @@ impl AgentStream<'_> {
                 message: "the protocol can't resume and the process had to end".into(),
                 retryable: false,
             };
-            return Ok(Ended::Result(Outcome::Failed(failure), Some(notice)));
+            return Ok(Ended::Result(Outcome::Failed(failure), Some(notice), Some(cancel)));
         }
         showing.record.resume = resume;
         showing.record.stage = Stage::Growing;

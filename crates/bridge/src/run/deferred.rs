@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tieline_agents::failure::is_timeout;
 use tieline_agents::webhook::events;
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft, Resume};
 use tieline_core::conversation::RunPhase;
@@ -70,7 +71,10 @@ pub(super) async fn resume(
     if !is_recorded {
         let (outcome, notice) = match apply_callbacks(world, held, &mut showing).await? {
             Applied::Ended(outcome, notice) => {
-                let notice = incoming_guard::notice(held, &asked, &outcome, notice);
+                let notice = incoming_guard::notice(held, &asked, &outcome, notice).await;
+                if matches!(&outcome, Outcome::Failed(failure) if is_timeout(failure)) {
+                    cancelling = Some(execute::cancel_request(held, &bot, last, None));
+                }
                 (outcome, notice)
             }
             Applied::Stopped => {

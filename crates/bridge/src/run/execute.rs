@@ -136,13 +136,13 @@ impl RunContext<'_> {
         drop(counted);
         held.working.resume(world).await;
         match ended {
-            Ended::Result(outcome, notice) => {
-                let notice = incoming_guard::notice(held, asked, &outcome, notice);
+            Ended::Result(outcome, notice, cancel) => {
+                let notice = incoming_guard::notice(held, asked, &outcome, notice).await;
                 let took = world.clock.now().since(held.run().started_at);
                 world.metrics.time(Metric::RunTime, finish::platform(held), took);
                 record_result(world, held, showing, (outcome, notice), ledger).await?;
                 remember(world, held, asked, &showing.record).await?;
-                Ok(Next::Deliver(None))
+                Ok(Next::Deliver(cancel))
             }
             Ended::Stopped(cancel) => {
                 // The chat before the agent, which may be slow to respond.
@@ -235,7 +235,7 @@ impl RunContext<'_> {
                 Ok(request) => request?,
                 Err(called_away) => return Ok(Err(called_away)),
             };
-            incoming_guard::mask_quote(held, &mut request.message);
+            incoming_guard::mask_quote(held, &mut request.message).await;
             let talk = AgentStream {
                 world,
                 adapter: &adapter,
@@ -369,7 +369,7 @@ pub(super) fn failed(code: &str, message: &str) -> Ended {
         message: message.into(),
         retryable: false,
     };
-    Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed))
+    Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed), None)
 }
 
 /// Stores the transcript turn of a result recorded by an earlier process, which may have died before storing it.
