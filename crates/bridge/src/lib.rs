@@ -26,6 +26,7 @@ pub mod local_claims;
 pub mod local_replies;
 pub mod local_stops;
 pub mod login;
+mod long_text;
 pub mod mapper;
 pub mod media;
 pub mod memory_budget;

@@ -15,16 +15,9 @@ use tieline_core::reply::{
     ComposeError, DesiredReply, Progress, Pulled, ReplyFile, ReplyTarget, ReplyView, Stage, Step,
 };
 use tieline_core::timestamp::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::accounts::Bot;
-
-/// Longest text that is rendered on a thread of the runtime, in bytes.
-const MAX_ON_RUNTIME: usize = 16 * 1024;
-/// Most long texts rendered concurrently by the process; others wait.
-const MAX_AT_A_TIME: usize = 4;
-
-static SLOTS: Semaphore = Semaphore::const_new(MAX_AT_A_TIME);
+use crate::long_text::{MAX_ON_RUNTIME, beside_runtime};
 
 /// [`Connector::deliver`] for a text of any length.
 ///
@@ -73,19 +66,6 @@ pub async fn answer_poll(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &
     let setting = Setting::of(bot, cx);
     let (asked, view) = (asked.clone(), view.clone());
     beside_runtime(move || polled.answer_poll(&asked, Some(&view), &setting.context())).await
-}
-
-/// Runs `render` on a thread for blocking work. A panic is propagated to the caller.
-async fn beside_runtime<T: Send + 'static>(render: impl FnOnce() -> T + Send + 'static) -> T {
-    let _slot = SLOTS.acquire().await.expect("the semaphore is never closed");
-    match tokio::task::spawn_blocking(render).await {
-        Ok(rendered) => rendered,
-        Err(failure) => match failure.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime shuts down, and this task with it.
-            Err(_cancelled) => std::future::pending().await,
-        },
-    }
 }
 
 /// A bot and its connector's context, owned.

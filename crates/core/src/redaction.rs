@@ -21,10 +21,14 @@ pub const MARK: &str = "[redacted]";
 pub const MAX_PATTERNS: usize = 20;
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 256;
-/// Most memory that a compiled pattern may take, in bytes.
+/// Most memory that a compiled pattern may take, in bytes. The time to match a character grows with it.
 const MAX_COMPILED_BYTES: usize = 16 * 1024;
+/// Most memory that all patterns may take together, in bytes: a text of a mebibyte is matched in seconds, not in minutes.
+const MAX_COMPILED_TOGETHER: usize = 48 * 1024;
 /// Most matches of one pattern in one line that are masked one by one; at the next one, the rest of the line is masked.
 const MAX_MATCHES: usize = 64;
+/// The longest line in which so many are: in a longer one there are fewer, because each search may read to its end.
+const LONG_LINE: usize = 16 * 1024;
 
 /// How a trigger treats credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -120,10 +124,11 @@ impl Detector {
             let mut from = 0;
             for line in text.split_inclusive('\n') {
                 let words = line.trim_end_matches(['\r', '\n']);
+                let most = (MAX_MATCHES * LONG_LINE / words.len().max(1)).clamp(1, MAX_MATCHES);
                 let found = pattern.find_iter(words).filter(|found| !found.is_empty());
                 for (n, found) in found.enumerate() {
                     // Each search may read to the end of the line: without a limit, time would be quadratic in its length.
-                    let is_last = n == MAX_MATCHES;
+                    let is_last = n == most;
                     let end = if is_last { words.len() } else { found.end() };
                     spans.push(from + found.start()..from + end);
                     if is_last {
@@ -137,12 +142,28 @@ impl Detector {
     }
 }
 
-/// Checks a pattern.
+/// Checks the patterns of a trigger.
 ///
 /// # Errors
-/// [`InvalidPattern`] if it is too long, too large, or no regular expression.
-pub fn check_pattern(pattern: &str) -> Result<(), InvalidPattern> {
-    compile(pattern).map(|_| ())
+/// [`InvalidPattern`], with its position, for the first that is too long, no regular expression, or too large, alone or with those before it.
+pub fn check_patterns(patterns: &[String]) -> Result<(), (usize, InvalidPattern)> {
+    let mut left = MAX_COMPILED_TOGETHER;
+    for (at, pattern) in patterns.iter().enumerate() {
+        compile(pattern).map_err(|invalid| (at, invalid))?;
+        left = left.checked_sub(compiled_bytes(pattern)).ok_or_else(|| {
+            let reason = "makes the patterns too large together: use fewer, or fewer repetitions";
+            (at, InvalidPattern(reason.to_owned()))
+        })?;
+    }
+    Ok(())
+}
+
+/// What a valid pattern takes compiled, rounded up.
+fn compiled_bytes(pattern: &str) -> usize {
+    let fits = |limit: &usize| RegexBuilder::new(pattern).size_limit(*limit).build().is_ok();
+    let limits = std::iter::successors(Some(MAX_COMPILED_BYTES / 64), |limit| Some(limit * 2));
+    let smaller = limits.take_while(|limit| *limit < MAX_COMPILED_BYTES).find(fits);
+    smaller.unwrap_or(MAX_COMPILED_BYTES)
 }
 
 fn compile(pattern: &str) -> Result<Regex, InvalidPattern> {

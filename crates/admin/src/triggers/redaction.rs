@@ -1,7 +1,7 @@
 //! Redaction of credentials, as the API has it.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::redaction::{Incoming, MAX_PATTERNS, Outgoing, Redaction, check_pattern};
+use tieline_core::redaction::{Incoming, MAX_PATTERNS, Outgoing, Redaction, check_patterns};
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
@@ -52,10 +52,9 @@ impl RedactionPatch {
             let reason = format!("has more than {MAX_PATTERNS} entries");
             return Err(Problem::invalid("redaction.patterns", &reason));
         }
-        for (at, pattern) in patterns.iter().enumerate() {
-            check_pattern(pattern)
-                .map_err(|error| Problem::invalid(format!("redaction.patterns[{at}]"), &error.to_string()))?;
-        }
+        check_patterns(&patterns).map_err(|(at, error)| {
+            Problem::invalid(format!("redaction.patterns[{at}]"), &error.to_string())
+        })?;
         Ok(Redaction {
             incoming: self.incoming.unwrap_or(before.incoming),
             outgoing: self.outgoing.unwrap_or(before.outgoing),

@@ -4,7 +4,7 @@ use tieline_core::event::Message;
 use tieline_core::redaction::{Detector, Incoming};
 
 use super::Arrival;
-use crate::integration_log;
+use crate::{integration_log, long_text};
 
 impl Arrival<'_> {
     /// Masks credentials in a question, if the trigger wants that, and logs to the integration that there were some.
@@ -17,8 +17,11 @@ impl Arrival<'_> {
             return;
         }
         let detector = Detector::new(&redaction.patterns);
-        let text = detector.mask(&message.text);
-        let quoted = message.quoted.as_ref().and_then(|quoted| detector.mask(&quoted.text));
+        let text = long_text::mask(&detector, &message.text).await;
+        let quoted = match &message.quoted {
+            Some(quoted) => long_text::mask(&detector, &quoted.text).await,
+            None => None,
+        };
         if text.is_none() && quoted.is_none() {
             return;
         }

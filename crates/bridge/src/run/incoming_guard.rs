@@ -8,9 +8,10 @@ use tieline_store::reply::Outcome;
 
 use super::LeasedConversation;
 use super::request::Asked;
+use crate::long_text;
 
 /// The notice of a run: the warning about a credential, if the answer has no other.
-pub(super) fn notice(
+pub(super) async fn notice(
     held: &LeasedConversation,
     asked: &[Asked],
     outcome: &Outcome,
@@ -29,18 +30,23 @@ pub(super) fn notice(
             .then_some(Notice::CredentialHidden),
         Incoming::Warn => {
             let detector = Detector::new(&redaction.patterns);
-            texts.any(|text| detector.finds(text)).then_some(Notice::CredentialSeen)
+            for text in texts {
+                if long_text::mask(&detector, text).await.is_some() {
+                    return Some(Notice::CredentialSeen);
+                }
+            }
+            None
         }
     }
 }
 
 /// Masks credentials in the quote of a question, if the trigger wants that.
-pub(super) fn mask_quote(held: &LeasedConversation, message: &mut AgentMessage) {
+pub(super) async fn mask_quote(held: &LeasedConversation, message: &mut AgentMessage) {
     let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
     let redaction = trigger.map(|trigger| &trigger.settings.redaction);
     let redaction = redaction.filter(|redaction| redaction.incoming == Incoming::Mask);
     if let (Some(redaction), Some((quote, _))) = (redaction, &mut message.quoted)
-        && let Some(masked) = Detector::new(&redaction.patterns).mask(quote)
+        && let Some(masked) = long_text::mask(&Detector::new(&redaction.patterns), quote).await
     {
         *quote = masked;
     }

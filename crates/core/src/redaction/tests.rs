@@ -113,9 +113,29 @@ fn patterns_that_can_not_be_used_are_refused() {
         &"a".repeat(MAX_PATTERN_BYTES + 1),
         "(a{100}){100}{100}",
     ] {
-        assert!(check_pattern(wrong).is_err(), "{wrong}");
+        assert!(
+            check_patterns(&["x".into(), wrong.into()]).is_err_and(|(at, _)| at == 1),
+            "{wrong}"
+        );
     }
-    assert_eq!(check_pattern("EMP-[0-9]+"), Ok(()));
+    assert_eq!(check_patterns(&["EMP-[0-9]+".into()]), Ok(()));
+}
+
+#[test]
+fn patterns_that_are_too_large_together_are_refused() {
+    let usual = |n: usize| format!("(?i)\\bproject-{n}-[a-z]{{3}}-\\d{{4,6}}\\b");
+    let usual: Vec<String> = (0..MAX_PATTERNS).map(usual).collect();
+    assert_eq!(check_patterns(&usual), Ok(()));
+    let large = vec!["a{1,200}b".to_owned(); 4];
+    assert!(check_patterns(&large[..3]).is_ok());
+    assert!(check_patterns(&large).is_err_and(|(at, _)| at == 3));
+}
+
+#[test]
+fn long_line_is_masked_to_its_end_after_fewer_matches() {
+    let detector = Detector::new(&["E[0-9]".into()]);
+    let text = format!("E1 E2 E3 {}", "x".repeat(LONG_LINE * MAX_MATCHES));
+    assert_eq!(detector.mask(&text).unwrap(), "[redacted] [redacted]");
 }
 
 #[test]
