@@ -267,3 +267,23 @@ async fn waiting_for_a_busy_platform_is_no_failure() {
     scenario.process.work().await;
     assert_eq!(scenario.state("one").await, MessageState::Answered);
 }
+
+/// Platforms extend the limit of a bot that goes on calling.
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_platform_is_called_by_no_other_reply_to_the_chat() {
+    let mut scenario = PanicScenario::begin(Duration::ZERO).await;
+    *scenario.chat.busy_s.lock().unwrap() = Some(60);
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    scenario.receive("/status").await;
+    scenario.process.work().await;
+    scenario.process.pass(Duration::from_secs(30));
+    scenario.process.work().await;
+    assert_eq!(scenario.chat.n_refused.load(Ordering::SeqCst), 1);
+    *scenario.chat.busy_s.lock().unwrap() = None;
+    for _ in 0..3 {
+        scenario.process.pass(Duration::from_secs(31));
+        scenario.process.work().await;
+    }
+    assert_eq!(scenario.chat.said().len(), 2);
+}

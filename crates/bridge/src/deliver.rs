@@ -33,13 +33,15 @@ use crate::lease_watch::LeaseWatch;
 use crate::local_replies::ReplyWatch;
 use crate::metrics::Metric;
 use crate::rate_limiter::{self, PlannedCall};
-use crate::world::World;
+use crate::world::{World, chance};
 use crate::{notices, rendering, reply_links};
 
 /// Most calls for one change of the chat: more means that the connector loops.
 const MAX_CALLS: u32 = 400;
 /// How long calls pause when the platform asks to slow down and doesn't say for how long.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
+/// Replies that were held for a platform go on within this time, in milliseconds.
+const AFTER_HOLD_MS: u64 = 1000;
 /// Most waits in a row for a quota shared by all processes.
 const MAX_WAITS: u32 = 20;
 /// A shared quota that is available again this soon is waited for.
@@ -243,6 +245,13 @@ impl<'a> ReplyDelivery<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let bot = &self.bot.account.integration;
+            if let Some(at) = self.world.cooldowns.held(bot, &self.target.chat.id, self.now()) {
+                debug!(account.id = %bot, event.key = %self.record.message, "the platform has asked to slow down");
+                // All that were held must not call at once.
+                return Ok(Some(DeliveryOutcome::NotBefore(
+                    at.after(Duration::from_millis(chance() % AFTER_HOLD_MS)),
+                )));
+            }
             let planned = PlannedCall {
                 bot,
                 chat: &self.target.chat.id,

@@ -99,11 +99,15 @@ impl ReplyDelivery<'_> {
 
     async fn slower(&mut self, retry_after: Option<Duration>, code: &str, scope: LimitScope) -> DeliveryOutcome {
         let now = self.now();
+        let until = now.after(retry_after.unwrap_or(SLOW_DOWN));
         let limit = RateLimit {
             code,
             scope,
             until: retry_after.map(|wait| now.after(wait)),
         };
+        // Platforms extend the limit for whoever goes on calling.
+        let chat = (scope == LimitScope::Chat).then_some(&self.target.chat.id);
+        self.world.cooldowns.hold(&self.bot.account.integration, chat, until);
         self.world.rate_limiter.slowed(&self.bot.account.integration, now);
         delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
         // Once per delivery: a repetition says nothing new.
@@ -112,7 +116,7 @@ impl ReplyDelivery<'_> {
         }
         self.record.pace.slowed(retry_after, now, SLOW_DOWN);
         warn!(account.id = %self.bot.account.integration, event.key = %self.record.message, code, "platform asks to go slower");
-        DeliveryOutcome::NotBefore(now.after(retry_after.unwrap_or(SLOW_DOWN)))
+        DeliveryOutcome::NotBefore(until)
     }
 
     pub(super) async fn later(&mut self, code: &str) -> DeliveryOutcome {

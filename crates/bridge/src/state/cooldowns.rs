@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use quick_cache::{sync, unsync};
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{ChatId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
 /// Most bots that are remembered.
@@ -19,6 +19,8 @@ pub struct Cooldowns {
     resting: Mutex<unsync::Cache<IntegrationId, Vec<(&'static str, Timestamp)>>>,
     /// Until when bots are known to be rate limited.
     limited: Mutex<unsync::Cache<IntegrationId, Timestamp>>,
+    /// Until when no call is made for a bot, or for one of its chats, because the platform has asked to slow down.
+    held: Mutex<unsync::Cache<(IntegrationId, Option<ChatId>), Timestamp>>,
 }
 
 impl Default for Cooldowns {
@@ -27,6 +29,7 @@ impl Default for Cooldowns {
             closed: sync::Cache::new(MAX_REMEMBERED),
             resting: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
             limited: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
+            held: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
         }
     }
 }
@@ -70,6 +73,26 @@ impl Cooldowns {
         limited.insert(id.clone(), until);
         true
     }
+
+    /// Holds the calls of a bot, or of one of its chats, until then. An earlier hold that lasts longer stays.
+    pub(crate) fn hold(&self, id: &IntegrationId, chat: Option<&ChatId>, until: Timestamp) {
+        let key = (id.clone(), chat.cloned());
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(&key).is_none_or(|known| *known < until) {
+            held.insert(key, until);
+        }
+    }
+
+    /// Until when calls to this chat of the bot are held. `None` if they aren't.
+    #[must_use]
+    pub fn held(&self, id: &IntegrationId, chat: &ChatId, now: Timestamp) -> Option<Timestamp> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = [(id.clone(), None), (id.clone(), Some(chat.clone()))];
+        keys.iter()
+            .filter_map(|key| held.get(key).copied())
+            .filter(|until| now < *until)
+            .max()
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +135,26 @@ mod tests {
         assert!(!ways.limit(&id, at(20_900)));
         assert!(ways.limit(&id, at(21_000)));
         assert!(ways.limit(&IntegrationId::new("int_2"), at(20_000)));
+    }
+
+    #[test]
+    fn a_bot_or_one_of_its_chats_is_held() {
+        let (ways, at) = (Cooldowns::default(), Timestamp::from_secs);
+        let (bot, other) = (IntegrationId::new("int_1"), IntegrationId::new("int_2"));
+        let (one, two) = (ChatId::new("1"), ChatId::new("2"));
+        assert_eq!(ways.held(&bot, &one, at(0)), None);
+        ways.hold(&bot, Some(&one), at(20));
+        assert_eq!(ways.held(&bot, &one, at(19)), Some(at(20)));
+        assert_eq!(
+            (ways.held(&bot, &two, at(19)), ways.held(&other, &one, at(19))),
+            (None, None)
+        );
+        ways.hold(&bot, None, at(10));
+        ways.hold(&bot, Some(&one), at(5));
+        assert_eq!(
+            (ways.held(&bot, &one, at(1)), ways.held(&bot, &two, at(1))),
+            (Some(at(20)), Some(at(10)))
+        );
+        assert_eq!(ways.held(&bot, &one, at(20)), None);
     }
 }
