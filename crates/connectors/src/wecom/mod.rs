@@ -38,12 +38,13 @@ use tieline_core::connector::{
 use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::ReplyId;
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step, UnreadableProgress};
 use tieline_core::stream::StreamProtocol;
 
 use crate::markdown;
 use decode::{Heard, Way};
 use settings::{Settings, WebhookKeys};
+use socket_progress::SocketProgress;
 use verify::Authentic;
 
 /// Connector of WeCom bots.
@@ -109,8 +110,14 @@ impl Connector for WeCom {
         classify::classify(sent, answer, cx)
     }
 
+    /// Progress of a polled reply has none of the fields that must differ, so its next attempt begins like the first.
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: SocketProgress = before.read()?;
+        Ok(Progress::write(&before.restarted()))
+    }
+
     fn is_repeatable(&self, recorded: &Progress, reached: &Progress) -> bool {
-        let lasting = |of: &Progress| of.read().map(socket_progress::SocketProgress::lasting);
+        let lasting = |of: &Progress| of.read().map(SocketProgress::lasting);
         lasting(recorded).is_ok_and(|recorded| lasting(reached) == Ok(recorded))
     }
 

@@ -21,6 +21,9 @@ const MAX_SENDS: u32 = 4;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SocketProgress {
+    /// How often an operator restarted the reply.
+    #[serde(skip_serializing_if = "is_first")]
+    pub(super) round: u32,
     /// The way that is used now.
     pub(super) way: Way,
     /// Number of bytes of the text in finished bubbles and messages.
@@ -70,6 +73,11 @@ pub(super) enum CardState {
     Sent,
     /// Refused: its buttons are lines of the text.
     Refused,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+const fn is_first(round: &u32) -> bool {
+    *round == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
@@ -172,6 +180,16 @@ impl SocketProgress {
             (bubble.digest, bubble.content) = <_>::default();
         }
         Self { call: None, ..self }
+    }
+
+    /// Progress at the start of the next round. Frames of a finished bubble are acknowledged and not shown, so the next bubble has an id
+    /// that no earlier round has used.
+    pub(super) fn restarted(&self) -> Self {
+        Self {
+            round: self.round + 1,
+            bubbles: self.bubbles + 1,
+            ..Self::default()
+        }
     }
 
     /// Gives up the open bubble: its text stays, the rest is sent elsewhere.

@@ -84,7 +84,12 @@ fn has_card(to: &ReplyTarget, shown: &SocketProgress) -> bool {
 
 /// Sends the card with the buttons, below the complete text.
 fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx: &Context<'_>) -> Step {
-    let task = cx.account.ids.other("tl_", desired.reply.as_str());
+    let reply = desired.reply.as_str();
+    // An id is accepted only once.
+    let task = match shown.round {
+        0 => cx.account.ids.other("tl_", reply),
+        round => cx.account.ids.other("tl_", &format!("{reply}/{round}")),
+    };
     let card = template_card::choices(desired.reply, desired.buttons, &task, cx);
     let Some(card) = card.filter(|_| shown.card != CardState::Sent) else {
         return Step::Done;

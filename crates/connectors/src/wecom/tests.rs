@@ -1,13 +1,17 @@
 //! Tests of the connector through its public trait, with callbacks encrypted here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tieline_core::account::Account;
-use tieline_core::connector::{Answer, Connector as _, Context, PollRequest, Received, Rejection, Remark};
+use tieline_core::card::{Action, Button};
+use tieline_core::connector::{
+    Answer, Connector as _, Context, PollRequest, Received, Rejection, Remark, SentCall, Verdict,
+};
 use tieline_core::event::{Event, Message};
-use tieline_core::http_types::{ApiCall, WebhookAnswer, WebhookRequest};
+use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId, SenderId};
 use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{DesiredReply, Progress, Pulled, ReplyHandle, ReplyView, Stage, Step};
@@ -517,6 +521,95 @@ fn inline_picture_is_pushed_as_its_label() {
         };
         assert_eq!(call.frame["body"]["stream"]["content"], expected);
         done = on_success;
+    }
+}
+
+/// The body of each frame that delivers `text` with a button from `progress` on, and the progress in the end.
+fn framed(text: &str, mut progress: Progress, account: &Account) -> (Vec<Value>, Progress) {
+    let reply = ReplyId::new("tl-r1");
+    let mut to = message(&receive(&text_message(), account)).target.clone();
+    to.handle = ReplyHandle::new(json!({ "reqId": "cb2" }));
+    let desired = DesiredReply {
+        reply: &reply,
+        stage: Stage::Final,
+        text,
+        reasoning: "",
+        notice: None,
+        reference: None,
+        files: &[],
+        buttons: &[Button {
+            text: "Yes".into(),
+            action: Action::Value("yes".into()),
+        }],
+        link: None,
+        proactive: false,
+        plain: false,
+        pulled: None,
+    };
+    let cx = at(account, 1);
+    let mut bodies = Vec::new();
+    loop {
+        let (call, on_success) = match WeCom.deliver(&desired, &to, &progress, &cx).unwrap() {
+            Step::Call { call, on_success } => (call, on_success),
+            Step::Done => return (bodies, progress),
+            other => panic!("{other:?}"),
+        };
+        let sent = SentCall {
+            call: &call,
+            progress: &progress,
+            on_success: &on_success,
+        };
+        let answer = ApiAnswer::Answered {
+            status: 200,
+            retry_after_s: None,
+            body: b"{\"errcode\":0}".to_vec(),
+        };
+        let Verdict::Accepted(accepted) = WeCom.classify(&sent, &answer, &cx) else {
+            panic!("refused: {call:?}")
+        };
+        let ApiCall::Socket(call) = call else {
+            panic!("not over the socket")
+        };
+        bodies.push(call.frame["body"].clone());
+        progress = accepted;
+    }
+}
+
+#[test]
+fn restarted_reply_has_a_bubble_and_a_card_of_its_own() {
+    let mut account = account(&[]);
+    account.mode = ConnectionMode::LongConnection;
+    let long = ("汉".repeat(300) + "。\n\n").repeat(30);
+    let (mut streams, mut tasks) = (BTreeSet::new(), BTreeSet::new());
+    let mut progress = Progress::default();
+    let mut rounds = 0;
+    // A long text needs two bubbles.
+    for text in ["First.", &long, "Third."] {
+        let bodies;
+        (bodies, progress) = framed(text, progress, &account);
+        assert_eq!(bodies[0].pointer("/stream/feedback").is_some(), rounds == 0);
+        let (cards, bubbles): (Vec<_>, Vec<_>) = bodies.iter().partition(|body| body["stream"].is_null());
+        let streamed = bubbles.len();
+        let before = streams.len();
+        streams.extend(bubbles.iter().map(|body| body["stream"]["id"].to_string()));
+        assert_eq!(streams.len(), before + streamed, "a finished bubble shows nothing more");
+        tasks.extend(cards.iter().map(|body| body["template_card"]["task_id"].to_string()));
+        rounds += 1;
+        assert_eq!(tasks.len(), rounds, "an id of a card is accepted once");
+        progress = WeCom.restart(&progress).unwrap();
+    }
+}
+
+#[test]
+fn restarted_polled_reply_begins_like_the_first() {
+    let before = Progress::write(&compose::Rest {
+        pushed: true,
+        unsure: true,
+    });
+    for before in [Progress::default(), before] {
+        let restarted = WeCom.restart(&before).unwrap();
+        let rest: compose::Rest = restarted.read().unwrap();
+        assert!(!rest.pushed && !rest.unsure);
     }
 }
 
