@@ -49,7 +49,7 @@ pub(super) struct OfficialAccountProgress {
     pub(super) sent: usize,
     /// Digest of these bytes: if the text was replaced since, all of it is sent.
     pub(super) head: String,
-    /// Number of messages sent.
+    /// Number of messages sent, over all attempts.
     pub(super) messages: u64,
 }
 
@@ -182,6 +182,16 @@ fn plain_piece(cutter: &Cutter<'_>, from: usize, max_bytes: usize) -> Piece {
 }
 
 impl OfficialAccountProgress {
+    /// Progress of a reply that is sent again. The platform still counts the messages of the first attempt, so fewer are left, or the one
+    /// last message that it may refuse: only the platform knows whether the person has written again since, which resets its count.
+    pub(super) fn restarted(&self) -> Self {
+        Self {
+            no_typing: self.no_typing,
+            messages: self.messages,
+            ..Self::default()
+        }
+    }
+
     /// Start of the text that isn't sent yet.
     fn start(&self, full_text: &str) -> usize {
         let is_same = full_text

@@ -27,8 +27,9 @@ use tieline_core::connector::{
 };
 use tieline_core::event::Event;
 use tieline_core::http_types::{ApiAnswer, WebhookAnswer, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step, UnreadableProgress};
 
+use compose::OfficialAccountProgress;
 use decode::Decoded;
 use settings::{ReplyWay, Settings};
 use verify::{Authentic, Proved};
@@ -88,6 +89,11 @@ impl Connector for OfficialAccount {
 
     fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
         classify::classify(sent, answer)
+    }
+
+    fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {
+        let before: OfficialAccountProgress = before.read()?;
+        Ok(Progress::write(&before.restarted()))
     }
 
     fn tokens(&self) -> Option<&dyn TokenExchange> {

@@ -3,15 +3,17 @@
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{
-    Answer, Connector as _, Context, MediaError, MediaSource as _, TokenError, TokenExchange as _,
+    Answer, Connector as _, Context, MediaError, MediaSource as _, SentCall, TokenError, TokenExchange as _, Verdict,
 };
-use tieline_core::event::{Part, PartKind};
-use tieline_core::http_types::{ApiAnswer, Body, TokenPlace, WebhookRequest};
-use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
+use tieline_core::event::{Chat, ChatKind, Part, PartKind};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::Language;
+use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
+use super::compose::OfficialAccountProgress;
 use super::{OfficialAccount, compose, media, tokens};
 use crate::xml;
 
@@ -190,6 +192,97 @@ fn videos_are_located_first() {
     let open = |body: &str| media::TemporaryMedia.open(&picture, body.as_bytes().to_vec(), None, &cx);
     assert_eq!(open(r#"{"errcode":40014}"#), Err(MediaError::TokenExpired));
     assert_eq!(open("bytes").unwrap().bytes, b"bytes");
+}
+
+/// Delivers `text` from `progress` on, with one response for each call: the messages sent, the progress, and the code of a refusal.
+fn delivered(text: &str, mut progress: Progress, response: &str) -> (Vec<String>, Progress, Option<String>) {
+    let account = account(&[]);
+    let cx = context(&account);
+    let reply = ReplyId::new("tl-1");
+    let to = ReplyTarget {
+        integration: account.integration.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("o1"),
+            thread: None,
+        },
+        asker: SenderId::new("o1"),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::new(serde_json::json!({ "messages": 5 })),
+        expires_at: None,
+    };
+    let desired = DesiredReply {
+        reply: &reply,
+        stage: Stage::Final,
+        text,
+        reasoning: "",
+        notice: None,
+        reference: None,
+        files: &[],
+        buttons: &[],
+        link: Some("https://b.example/r"),
+        proactive: false,
+        plain: false,
+        pulled: None,
+    };
+    let mut messages = Vec::new();
+    loop {
+        let Step::Call { call, on_success } = OfficialAccount.deliver(&desired, &to, &progress, &cx).unwrap() else {
+            return (messages, progress, None);
+        };
+        let sent = SentCall {
+            call: &call,
+            progress: &progress,
+            on_success: &on_success,
+        };
+        let verdict = OfficialAccount.classify(&sent, &answered(response), &cx);
+        let ApiCall::Http(HttpCall {
+            body: Body::Json(body), ..
+        }) = call
+        else {
+            panic!("not JSON over HTTP")
+        };
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        messages.push(body["text"]["content"].as_str().unwrap().to_owned());
+        progress = match verdict {
+            Verdict::Accepted(progress) => progress,
+            Verdict::Refused { code } => return (messages, progress, Some(code)),
+            other => panic!("{other:?}"),
+        };
+    }
+}
+
+#[test]
+fn restarted_reply_uses_the_messages_that_are_left() {
+    let paragraphs = |n| ("汉".repeat(600) + "。\n\n").repeat(n);
+    let (messages, progress, _) = delivered(&paragraphs(3), Progress::default(), r#"{"errcode":0}"#);
+    assert_eq!(messages.len(), 3);
+    let progress = OfficialAccount.restart(&progress).unwrap();
+    let (messages, progress, _) = delivered(&paragraphs(5), progress, r#"{"errcode":0}"#);
+    assert_eq!(messages.len(), 2, "of five messages three were used before");
+    assert!(messages[0].starts_with('汉') && messages[1].ends_with("https://b.example/r"));
+    // None is left, unless the person has written again: one message asks the platform, and its refusal is final.
+    let progress = OfficialAccount.restart(&progress).unwrap();
+    let (messages, _, refused) = delivered(&paragraphs(5), progress, r#"{"errcode":45047}"#);
+    assert_eq!(refused.as_deref(), Some("45047_message_quota_used_up"));
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].ends_with("https://b.example/r"));
+}
+
+#[test]
+fn restarted_reply_keeps_the_typing_indicator_off() {
+    let before = OfficialAccountProgress {
+        no_typing: true,
+        typing_since: Some(NOW),
+        sent: 9,
+        ..OfficialAccountProgress::default()
+    };
+    let restarted: OfficialAccountProgress = OfficialAccount
+        .restart(&Progress::write(&before))
+        .and_then(|restarted| restarted.read())
+        .unwrap();
+    assert!(restarted.no_typing);
+    assert_eq!((restarted.sent, restarted.typing_since), (0, None));
 }
 
 proptest! {
