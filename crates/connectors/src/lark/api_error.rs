@@ -37,6 +37,8 @@ pub(super) enum Meaning {
     Clicking,
     /// The sequence number or the idempotency key was used before: try the next one.
     Sequence,
+    /// An internal fault of the card: the next sequence number may be accepted after a moment.
+    CardInternal,
     /// This card accepts no more content.
     CardFull,
     /// Any other refusal.
@@ -68,7 +70,8 @@ pub(super) fn meaning(code: i64, message: &str) -> Meaning {
         230_025 => Meaning::TooLong,
         200_510 | 200_850 | 300_309 => Meaning::StreamClosed,
         200_810 => Meaning::Clicking,
-        200_770 | 300_120 | 300_317 => Meaning::Sequence,
+        300_120 => Meaning::CardInternal,
+        200_770 | 300_317 => Meaning::Sequence,
         200_740 | 200_750 | 200_860 | 300_305 | 230_031 => Meaning::CardFull,
         CARD_FAULT => card_fault(message),
         _ => Meaning::Other,

@@ -6,6 +6,7 @@ use serde::Deserialize as _;
 use tieline_core::connector::{LimitScope, Planned, SentCall, Verdict};
 use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
+use tieline_core::timestamp::Timestamp;
 
 use super::api_error::{self, Meaning};
 use super::progress::{Call, CallKind, LarkProgress, Sign, Way};
@@ -15,13 +16,15 @@ use super::wire::ApiBody;
 const CLICK: Duration = Duration::from_secs(1);
 /// Cooldown of streamed cards that the bot has no permission for: as long as on any other platform.
 const CARDS_REST: Duration = Duration::from_mins(30);
-/// Number of consecutive refused sequence numbers after which a card is given up.
+/// Delay after an internal fault of a card.
+const FAULT: Duration = Duration::from_secs(1);
+/// Number of consecutive refused changes after which a card is given up.
 const MAX_REFUSED: u32 = 6;
 /// How often a message is halved because the platform finds it too long.
 const MAX_SHRUNK: u32 = 5;
 
 /// Classifies the response to a call.
-pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, now: Timestamp) -> Verdict {
     let Planned { before, on_success } = match sent.read::<LarkProgress>() {
         Ok(planned) => planned,
         Err(verdict) => return verdict,
@@ -41,6 +44,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         shown: before.before_call(&on_success),
         call,
         read,
+        now,
     };
     match read.meaning {
         None if call.kind == CallKind::CreateCard && read.body.text("card_id").is_none() => refused(read).not_created(),
@@ -143,6 +147,7 @@ struct Refusal {
     shown: LarkProgress,
     call: Call,
     read: ReadAnswer,
+    now: Timestamp,
 }
 
 impl Refusal {
@@ -279,6 +284,13 @@ impl Refusal {
                 // The sequence advanced elsewhere, perhaps by this process before a crash. The step doubles each time.
                 card.sequence += 1 << card.refused;
                 card.refused += 1;
+                self.fall_back()
+            }
+            Meaning::CardInternal if card.refused < MAX_REFUSED => {
+                // The refused call may have used its sequence number.
+                card.sequence += 1;
+                card.refused += 1;
+                card.hold_until = Some(self.now.after(FAULT));
                 self.fall_back()
             }
             // The text is complete; only the list of chats may show for a while that the card is being written.

@@ -21,6 +21,9 @@ pub(super) fn step(situation: &Situation<'_>, to: &ReplyTarget) -> Result<Step, 
     let Some(next) = situation.next(to) else {
         return Ok(Step::Done);
     };
+    if let Some(until) = situation.hold(&next) {
+        return Ok(Step::Wait { until });
+    }
     if to.chat.id.as_str().is_empty() {
         return Err(ComposeError::Incomplete { field: "chat" });
     }

@@ -107,8 +107,8 @@ impl Connector for Lark {
         compose::step(&Situation::new(desired, done, cx)?, to)
     }
 
-    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
-        classify::verdict(sent, answer)
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        classify::verdict(sent, answer, cx.now)
     }
 
     fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {

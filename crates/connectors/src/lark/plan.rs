@@ -5,6 +5,7 @@ use std::time::Duration;
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, UnreadableProgress};
+use tieline_core::timestamp::Timestamp;
 
 use super::full_text;
 use super::pages::{self, Page};
@@ -203,6 +204,14 @@ impl<'a> Situation<'a> {
         after
     }
 
+    /// Time before which `next` would fail like the call before it.
+    pub(super) fn hold(&self, next: &Move) -> Option<Timestamp> {
+        let (Move::Write(card, _) | Move::Reopen(card) | Move::Close(card, _) | Move::Replace(card, _)) = next else {
+            return None;
+        };
+        card.hold_until.filter(|until| self.cx.now < *until)
+    }
+
     fn show(&self, after: &mut LarkProgress, aim: &Aim) {
         after
             .bubble
@@ -215,6 +224,7 @@ impl<'a> Situation<'a> {
             return;
         };
         card.sequence = card.next_sequence(self.cx.now);
+        card.hold_until = None;
         match kind {
             // Enabling streaming again is not a success yet: the text must be accepted.
             CallKind::ReopenCard => {

@@ -83,7 +83,7 @@ impl LarkProgress {
         (bubble.end, bubble.changed_at) = (0, None);
         (bubble.end_tail, bubble.mark) = <_>::default();
         if let Some(card) = &mut bubble.card {
-            (card.sequence, card.refused) = (0, 0);
+            (card.sequence, card.refused, card.hold_until) = (0, 0, None);
         }
         // A removed reaction can be removed again. The record's stage also says whether the end has begun.
         if let Sign::Put(_) = self.sign {
@@ -266,8 +266,14 @@ pub(super) struct Card {
     /// When it was created.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub made_at: Option<Timestamp>,
-    /// Number of consecutive refused sequence numbers.
+    /// Number of consecutive refused changes.
     pub refused: u32,
+    /// No change before this time: the card has an internal fault.
+    #[serde(
+        with = "tieline_core::timestamp::millis::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub hold_until: Option<Timestamp>,
     /// Whether it was sent to the chat.
     pub sent: bool,
     /// Whether the list of chats shows that it is being written.

@@ -242,6 +242,10 @@ impl Bridge {
             let cx = context(&self.account, self.now);
             let (call, on_success) = match Lark.deliver(&desired, &self.to, &self.progress, &cx) {
                 Ok(Step::Call { call, on_success }) => (call, on_success),
+                Ok(Step::Wait { until }) if stage == Stage::Final => {
+                    self.now = until;
+                    continue;
+                }
                 Ok(_) => return End::Done,
                 Err(_) => return End::Refused,
             };
@@ -403,6 +407,27 @@ fn restarted_answer_is_not_deduplicated() {
     bridge.progress = Lark.restart(&bridge.progress).unwrap();
     assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
     assert_eq!(bridge.platform.texts(), ["whole", "whole"]);
+}
+
+#[test]
+fn card_with_an_internal_fault_is_changed_a_second_later() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Growing, "who");
+    bridge.luck = vec![Luck::Fails(300_120); 3];
+    let before = bridge.now;
+    assert_eq!(bridge.deliver(Stage::Growing, "whol"), End::Done);
+    assert_eq!(bridge.luck.len(), 2, "an update is not repeated at once");
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.now.since(before), Duration::from_secs(3));
+    assert_eq!(bridge.platform.texts(), ["whole"], "it is the same card");
+    // A fault that stays ends the card: the text goes into another message.
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Growing, "who");
+    bridge.luck = vec![Luck::Fails(300_120); 7];
+    let before = bridge.now;
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.now.since(before), Duration::from_secs(6));
+    assert_eq!(bridge.platform.texts(), ["who", "whole"]);
 }
 
 #[test]
