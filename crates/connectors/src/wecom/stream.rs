@@ -222,9 +222,12 @@ impl Session {
 
     fn on_response(&mut self, req_id: Option<&str>, code: Option<i64>, text: &str, cx: &Context<'_>) -> Vec<Effect> {
         match &mut self.phase {
-            Phase::Subscribing { req_id: ours, .. } if req_id.is_none_or(|req_id| req_id == ours) => {
-                self.on_subscribed(code, cx)
-            }
+            Phase::Subscribing { req_id: ours, .. } => match (req_id, code.unwrap_or(0)) {
+                (Some(req_id), code) if req_id == ours => self.on_subscribed(code, cx),
+                // The platform refuses a malformed frame without its id, and no other frame of ours is in flight.
+                (None, code) if code != 0 => self.on_subscribed(code, cx),
+                _ => no_request(),
+            },
             Phase::Up { unanswered, .. } if code.unwrap_or(0) == 0 && pinged(unanswered, req_id) => {
                 unanswered.clear();
                 vec![Effect::Heard]
@@ -242,12 +245,11 @@ impl Session {
                 }
                 effects
             }
-            _ => vec![Effect::Remark(Remark::Ignored("a response to no request of ours"))],
+            Phase::Idle => no_request(),
         }
     }
 
-    fn on_subscribed(&mut self, code: Option<i64>, cx: &Context<'_>) -> Vec<Effect> {
-        let code = code.unwrap_or(0);
+    fn on_subscribed(&mut self, code: i64, cx: &Context<'_>) -> Vec<Effect> {
         if code == 0 {
             self.phase = Phase::Up {
                 ping_at: cx.now.after(PING),
@@ -282,6 +284,10 @@ impl Session {
 
 fn pinged(unanswered: &[String], req_id: Option<&str>) -> bool {
     req_id.is_some_and(|req_id| unanswered.iter().any(|ours| ours == req_id))
+}
+
+fn no_request() -> Vec<Effect> {
+    vec![Effect::Remark(Remark::Ignored("a response to no request of ours"))]
 }
 
 fn unreadable(reason: &'static str) -> Vec<Effect> {

@@ -54,6 +54,32 @@ fn up(account: &Account) -> Session {
     session
 }
 
+#[test]
+fn only_the_answer_to_the_subscription_counts_as_one() {
+    let account = account();
+    let cx = at(&account, 0);
+    let mut session = Session::default();
+    session.on_open(&cx);
+    let others = [
+        json!({}),
+        json!({ "errcode": 0 }),
+        json!({ "cmd": "aibot_notice" }),
+        json!({ "cmd": "aibot_notice", "headers": { "req_id": "r1" }, "body": {} }),
+        json!({ "headers": { "req_id": "r1" }, "errcode": 0 }),
+        json!({ "headers": { "req_id": "r1" }, "errcode": 853_000 }),
+    ];
+    for other in others {
+        let effects = session.on_frame(Frame::Text(other.to_string()), &cx);
+        assert!(
+            matches!(effects[..], [Effect::Remark(Remark::Ignored(_))]),
+            "{other}: {effects:?}"
+        );
+        assert!(matches!(session.phase, Phase::Subscribing { .. }));
+    }
+    let effects = session.on_frame(Frame::Text(json!({ "errcode": 40058 }).to_string()), &cx);
+    assert!(matches!(effects[..], [Effect::Refused(_)]), "{effects:?}");
+}
+
 /// Inputs of a session.
 #[derive(Debug, Clone)]
 enum Happening {
