@@ -247,12 +247,37 @@ fn card(envelope: wire::Envelope, cx: &Context<'_>) -> Decoded {
 /// `create_time` of a callback is documented in microseconds, that of other events in milliseconds: distinguished by size.
 const LEAST_MICROS: i64 = 100_000_000_000_000;
 
+/// Time of the click that a callback with this `create_time` is about.
+fn clicked_at(create_time: &str) -> Option<Timestamp> {
+    let time = create_time.parse::<i64>().ok()?;
+    let millis = if time >= LEAST_MICROS { time / 1000 } else { time };
+    Some(Timestamp::from_millis(millis))
+}
+
 /// Whether a callback with this `create_time` is about an old click.
 fn is_stale(create_time: &str, cx: &Context<'_>) -> bool {
-    let clicked_at = create_time.parse::<i64>().ok();
-    let clicked_at = clicked_at.map(|time| if time >= LEAST_MICROS { time / 1000 } else { time });
-    let clicked_at = clicked_at.map(Timestamp::from_millis);
-    clicked_at.is_some_and(|at| cx.now.since(at) > STALE_CLICK)
+    clicked_at(create_time).is_some_and(|at| cx.now.since(at) > STALE_CLICK)
+}
+
+/// Period in which clicks of a person on a button count once.
+const ONE_CLICK_MS: i64 = 10_000;
+
+/// Idempotency key of a click. A double click is two events with different ids, so it is derived from the person, the button and the
+/// period; a redelivered event has the time of the first delivery. Clicks around the end of a period still count twice. Without a time it
+/// is the event's id.
+fn click_id(header: wire::EnvelopeHeader, message: &str, clicker: &SenderId, button: &Button) -> PlatformMessageId {
+    let Some(at) = clicked_at(&header.create_time) else {
+        return PlatformMessageId::new(header.event_id);
+    };
+    let period = at.as_millis().div_euclid(ONE_CLICK_MS).to_string();
+    PlatformMessageId::new(digest(&[
+        "click",
+        message,
+        clicker.as_str(),
+        &button.card,
+        &button.key,
+        &period,
+    ]))
 }
 
 fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
@@ -265,7 +290,7 @@ fn click(envelope: wire::Envelope, cx: &Context<'_>) -> Result<Event, Remark> {
         return Err(unreadable);
     }
     Ok(Event::CardAction(CardAction {
-        id: PlatformMessageId::new(envelope.header.event_id),
+        id: click_id(envelope.header, &context.open_message_id, &clicker, &button),
         sender: Sender {
             id: clicker.clone(),
             name: None,

@@ -64,7 +64,9 @@ fn valid_vectors_decode_as_expected() {
                 assert!(text(vector, "plaintext").contains("\"group\""), "{name}");
                 assert!(matches!(received.remark, Some(Remark::Ignored(_))), "{name}");
             }
-            Some("event" | "callback") => {
+            // The id of a click has tests of its own.
+            Some("callback") => assert!(matches!(received.events[..], [Event::CardAction(_)]), "{name}"),
+            Some("event") => {
                 assert_eq!(received.events[0].id().as_str(), text(expect, "dedupe"), "{name}");
             }
             Some("event_v1") => assert!(matches!(received.remark, Some(Remark::Ignored(_))), "{name}"),
@@ -144,6 +146,50 @@ fn plain_requests_are_authenticated_by_their_token() {
                 "{name}"
             ),
         }
+    }
+}
+
+/// The id of a click on a button of ours, which the platform reported with this event id and time.
+fn click_id(event: &str, create_time: &str, message: &str, person: &str, button: &str) -> String {
+    let account = account(ConnectionMode::Webhook, &[]);
+    let body = serde_json::json!({
+        "schema": "2.0",
+        "header": { "event_id": event, "event_type": "card.action.trigger", "create_time": create_time,
+            "token": "vTok3nTieline0001xyzABCDEFGHIJKL" },
+        "event": {
+            "operator": { "open_id": person },
+            "action": { "tag": "button", "value": { "tieline": button, "card": "tl-1", "chat": "direct" } },
+            "context": { "open_message_id": message, "open_chat_id": "oc_1" },
+        },
+    });
+    let request = WebhookRequest {
+        body: body.to_string().into_bytes(),
+        ..WebhookRequest::default()
+    };
+    let received = Lark.receive(&request, &context(&account, NOW)).unwrap();
+    received.events[0].id().as_str().to_owned()
+}
+
+#[test]
+fn double_click_is_one_event() {
+    let click = |event: &str, create_time: &str| click_id(event, create_time, "om_1", "ou_1", "tl:b:0");
+    let first = click("e1", "1760000002123456");
+    assert_eq!(click("e1", "1760000002123456"), first, "redelivered");
+    assert_eq!(click("e2", "1760000002623456"), first);
+    assert_eq!(click("e2", "1760000009999999"), first);
+    assert_ne!(click("e2", "1760000010000000"), first, "seconds later");
+    // Other events have their time in milliseconds.
+    assert_eq!(click("e2", "1760000002623"), first);
+    let at = "1760000002123456";
+    assert_ne!(click_id("e2", at, "om_2", "ou_1", "tl:b:0"), first);
+    assert_ne!(click_id("e2", at, "om_1", "ou_2", "tl:b:0"), first);
+    assert_ne!(click_id("e2", at, "om_1", "ou_1", "tl:b:1"), first);
+}
+
+#[test]
+fn click_without_a_time_has_the_id_of_its_event() {
+    for unknown in ["", "soon"] {
+        assert_eq!(click_id("e1", unknown, "om_1", "ou_1", "new_session"), "e1");
     }
 }
 
