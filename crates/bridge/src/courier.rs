@@ -38,9 +38,6 @@ const DOWNLOAD_BACKOFF: Backoff = Backoff {
 /// [`TokenError`] if it needs a token and none can be fetched.
 pub(crate) async fn fetch(world: &World, bot: &Bot, call: &HttpCall, max: usize) -> Result<ApiAnswer, TokenError> {
     let token = token_for(world, bot, call).await?;
-    if !may_be_called(world, call) {
-        return Ok(ApiAnswer::NotSent);
-    }
     Ok(exchange_up_to(world, bot, call, token.as_ref(), None, max).await)
 }
 
@@ -86,11 +83,7 @@ pub(crate) async fn send_with(
     token: Option<&AccessToken>,
     file: Option<Bytes>,
 ) -> ApiAnswer {
-    if !may_be_called(world, call) {
-        warn!(account.id = %bot.account.integration, call = call.name, "call blocked: its address may not be called");
-        return ApiAnswer::NotSent;
-    }
-    exchange(world, bot, call, token, file).await
+    exchange_up_to(world, bot, call, token, file, MAX_ANSWER_BYTES).await
 }
 
 fn may_be_called(world: &World, call: &HttpCall) -> bool {
@@ -140,7 +133,7 @@ pub(crate) fn source(bot: &Bot) -> String {
 
 async fn ask(world: &World, bot: &Bot, tokens: &dyn TokenExchange, source: &str) -> Result<AccessToken, TokenError> {
     let cx = bot.context(world, None);
-    let answer = exchange(world, bot, &tokens.request(&cx), None, None).await;
+    let answer = send_with(world, bot, &tokens.request(&cx), None, None).await;
     let token = tokens.read(&answer, &cx)?;
     // The cache only saves calls: the token works without it.
     if let Err(error) = token_cache::put(&world.store, &bot.account.integration, source, &token).await {
@@ -159,18 +152,7 @@ pub async fn forget_token(world: &World, bot: &Bot) {
     }
 }
 
-/// Sends a call as it is and reads the answer, at most 1 MiB of it.
-async fn exchange(
-    world: &World,
-    bot: &Bot,
-    call: &HttpCall,
-    token: Option<&AccessToken>,
-    file: Option<Bytes>,
-) -> ApiAnswer {
-    exchange_up_to(world, bot, call, token, file, MAX_ANSWER_BYTES).await
-}
-
-/// Like [`exchange`], with another limit on the answer's length.
+/// Sends a call as it is, if its address may be called, and reads at most `max` bytes of the answer.
 async fn exchange_up_to(
     world: &World,
     bot: &Bot,
@@ -179,6 +161,10 @@ async fn exchange_up_to(
     file: Option<Bytes>,
     max: usize,
 ) -> ApiAnswer {
+    if !may_be_called(world, call) {
+        warn!(account.id = %bot.account.integration, call = call.name, "call blocked: its address may not be called");
+        return ApiAnswer::NotSent;
+    }
     let Some(request) = build(world.http.client(), call, token, file) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;
