@@ -147,15 +147,6 @@ fn secrets_must_be_readable() {
         (field("whsec_***"), field("whsec_bmV3 whsec_*")),
         (Some("secret"), Some("secret"))
     );
-    for plain in [
-        "password",
-        "bmV3IHNlY3JldA==",
-        "whsec_",
-        "whsec_==",
-        &format!("{SECRETS} password"),
-    ] {
-        assert_eq!(field(plain), Some("secret"), "{plain}");
-    }
     assert_eq!((field("whsec_bmV3"), field(SECRETS)), (None, None));
 }
 
