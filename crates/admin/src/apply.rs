@@ -17,7 +17,7 @@ mod plan;
 mod positions;
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -82,7 +82,7 @@ pub(crate) struct Applied {
     changes: Vec<Change>,
 }
 
-/// A rejected file. `errors` lists every mistake with its line, in file order.
+/// A rejected file. `errors` lists its mistakes with their lines, in file order; of more than 100, the first 100 that were found.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InvalidFile {
     #[serde(flatten)]
@@ -116,7 +116,7 @@ pub(crate) async fn apply(
     };
     authorize(&caller.operator, &scope.organization)?;
     let request = read(request).await?;
-    let source = source::read(&request.file).map_err(mistakes::refusal)?;
+    let source = source::read(&request.file).map_err(mistakes::unreadable)?;
     let (value, positions) = (source.value, source.positions);
     let (filled, mut early) = fill(&value, &request.variables, &positions);
     let entry = file::read(scope.organization.as_str(), (filled, value), &mut early);
@@ -170,12 +170,8 @@ async fn read(request: Request) -> Result<ApplyRequest, Problem> {
 fn fill<'a>(value: &Value, variables: &BTreeMap<String, String>, positions: &'a Positions) -> (Value, Mistakes<'a>) {
     let mut mistakes = Mistakes::new(positions);
     let expanded = expand::expand(value, &|name| variables.get(name).cloned());
-    let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (field, name) in &expanded.missing {
-        missing.entry(field).or_default().insert(name);
-    }
-    for (field, names) in missing {
-        let names: Vec<&str> = names.into_iter().collect();
+    for (field, names) in &expanded.missing {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let reason = match names.as_slice() {
             [one] => format!("names the variable {one}, which is not set; `$${{` is a plain `${{`"),
             several => format!(

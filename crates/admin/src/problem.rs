@@ -33,7 +33,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     field: Option<Box<str>>,
-    /// All invalid fields of the request; `field` and `code` are the first one's.
+    /// The invalid fields of the request, at most 100; `field` and `code` are the first one's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
     #[serde(flatten)]
@@ -55,7 +55,10 @@ pub struct FieldError {
     detail: Box<str>,
 }
 
-/// Collects the problems of several fields of a request.
+/// Maximum number of fields whose problems one response reports.
+const MAX_ERRORS: usize = 100;
+
+/// Collects the problems of several fields of a request: the first [`MAX_ERRORS`].
 #[derive(Debug, Default)]
 pub(crate) struct FieldErrors {
     first: Option<Problem>,
@@ -65,7 +68,10 @@ impl FieldErrors {
     /// Adds a problem of a field.
     pub(crate) fn add(&mut self, problem: Problem) {
         match &mut self.first {
-            Some(first) => first.errors.extend(problem.errors),
+            Some(first) => {
+                let room = MAX_ERRORS.saturating_sub(first.errors.len());
+                first.errors.extend(problem.errors.into_iter().take(room));
+            }
             None => self.first = Some(problem),
         }
     }
@@ -312,6 +318,18 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_of_reported_fields_is_bounded() {
+        let mut errors = FieldErrors::default();
+        for n in 0..100_000 {
+            let field = format!("credentials.key{n}");
+            if !errors.names(&field) {
+                errors.add(Problem::unknown(field));
+            }
+        }
+        assert_eq!(errors.end().unwrap_err().errors.len(), MAX_ERRORS);
+    }
 
     #[test]
     fn problem_serializes_as_one_flat_object() {

@@ -8,6 +8,8 @@ use crate::problem::Problem;
 
 /// Maximum number of mistakes reported for one object.
 const MAX_MISTAKES: usize = 50;
+/// Maximum number of values validated to find the mistakes of one object: each mistake found means that all of them are validated again.
+const MAX_VALUES: usize = 100_000;
 /// Placeholder for a missing required field, so that later rules are checked too. It is an address because some required fields are.
 const PLACEHOLDER: &str = "https://placeholder.example";
 /// Fields that decide what others mean: if one of them is wrong, the fields in [`DECIDED`] can't be checked.
@@ -22,8 +24,12 @@ pub(super) fn attempt<T>(
     mistakes: &mut Mistakes<'_>,
     read: impl Fn(Map<String, Value>) -> Result<T, Problem>,
 ) -> Option<T> {
+    if mistakes.has_more() {
+        return None;
+    }
     let mut fields = fields.clone();
     let mut reported: Vec<String> = Vec::new();
+    let n_rounds = (MAX_VALUES / n_values(fields.values())).clamp(1, MAX_MISTAKES);
     loop {
         let problem = match read(fields.clone()) {
             Ok(done) if reported.is_empty() => return Some(done),
@@ -37,10 +43,20 @@ pub(super) fn attempt<T>(
         mistakes.problem(&join_field(at, &field), &problem);
         let repaired = !field.is_empty() && repair(&mut fields, &field);
         reported.push(field);
-        if !repaired || reported.len() >= MAX_MISTAKES {
+        if !repaired || reported.len() >= n_rounds {
             return None;
         }
     }
+}
+
+/// The number of these values and of all values below them. At least one.
+fn n_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
+    let below = values.map(|value| match value {
+        Value::Array(values) => n_values(values.iter()),
+        Value::Object(fields) => n_values(fields.values()),
+        _ => 1,
+    });
+    1 + below.sum::<usize>()
 }
 
 fn join_field(at: &str, field: &str) -> String {
@@ -113,6 +129,19 @@ mod tests {
         let errors = problem["errors"].as_array().unwrap();
         let found: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn work_for_a_large_object_is_bounded() {
+        let fields = (0..90_000).map(|n| (format!("key{n}"), json!(n))).collect();
+        let positions = Positions::default();
+        let n_reads = std::cell::Cell::new(0);
+        let read = |fields| {
+            n_reads.set(n_reads.get() + 1);
+            rule(fields)
+        };
+        assert!(attempt("x[0]", &fields, &mut Mistakes::new(&positions), read).is_none());
+        assert_eq!(n_reads.get(), 1);
     }
 
     #[test]

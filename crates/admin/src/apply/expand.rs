@@ -1,8 +1,10 @@
 //! Expands `${NAME}` in values from variables. `$${` is the escape for a literal `${`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::positions::join;
+use super::mistakes::MAX_MISTAKES;
 
 /// API fields that aren't strings: a variable's value is converted to the type they need.
 const TYPED: [&str; 9] = [
@@ -17,6 +19,8 @@ const TYPED: [&str; 9] = [
     "maxMessagesPerPersonPerMinute",
 ];
 
+/// Maximum number of missing variables reported for one field.
+const MAX_NAMES: usize = 20;
 /// Maximum size of all texts after expansion, in bytes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -24,8 +28,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Expanded {
     pub(super) value: Value,
-    /// Variables without a value: the path of the field, and the name.
-    pub(super) missing: Vec<(String, String)>,
+    /// Fields with variables without a value: the field's path, and the names. At most one field more than is reported.
+    pub(super) missing: Vec<(String, BTreeSet<String>)>,
     /// Whether the expanded file exceeds the size limit.
     pub(super) is_too_long: bool,
 }
@@ -34,10 +38,11 @@ pub(super) struct Expanded {
 pub(super) fn expand(value: &Value, variable: &dyn Fn(&str) -> Option<String>) -> Expanded {
     let mut filling = Filling {
         variable,
+        path: String::new(),
         missing: Vec::new(),
         n_bytes: 0,
     };
-    let value = filling.fill("", value);
+    let value = filling.fill(value);
     Expanded {
         value,
         is_too_long: filling.n_bytes > MAX_BYTES,
@@ -47,23 +52,29 @@ pub(super) fn expand(value: &Value, variable: &dyn Fn(&str) -> Option<String>) -
 
 struct Filling<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
-    missing: Vec<(String, String)>,
+    /// The path of the current value.
+    path: String,
+    missing: Vec<(String, BTreeSet<String>)>,
     n_bytes: usize,
 }
 
 impl Filling<'_> {
-    fn fill(&mut self, path: &str, value: &Value) -> Value {
+    fn fill(&mut self, value: &Value) -> Value {
         match value {
-            Value::String(text) => Value::String(self.text(path, text)),
+            Value::String(text) => Value::String(self.text(text)),
             Value::Array(values) => {
                 let values = values.iter().enumerate();
                 values
-                    .map(|(at, value)| self.fill(&format!("{path}[{at}]"), value))
+                    .map(|(at, value)| self.below(&format!("[{at}]"), value))
                     .collect()
             }
             Value::Object(fields) => {
                 let fields = fields.iter().map(|(name, value)| {
-                    let filled = self.fill(&join(path, name), value);
+                    let filled = if self.path.is_empty() {
+                        self.below(name, value)
+                    } else {
+                        self.below(&format!(".{name}"), value)
+                    };
                     (name.clone(), typed(name, value, filled))
                 });
                 Value::Object(fields.collect())
@@ -72,7 +83,16 @@ impl Filling<'_> {
         }
     }
 
-    fn text(&mut self, path: &str, text: &str) -> String {
+    fn below(&mut self, step: &str, value: &Value) -> Value {
+        let n_before = self.path.len();
+        self.path.push_str(step);
+        let filled = self.fill(value);
+        self.path.truncate(n_before);
+        filled
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let mut missing = BTreeSet::new();
         let mut filled = String::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -85,14 +105,17 @@ impl Filling<'_> {
                 continue;
             };
             filled.push_str(before);
-            self.put(path, &from[2..end], &mut filled);
+            self.put(&from[2..end], &mut filled, &mut missing);
             rest = &from[end + 1..];
         }
         filled.push_str(rest);
+        if !missing.is_empty() && self.missing.len() <= MAX_MISTAKES {
+            self.missing.push((self.path.clone(), missing));
+        }
         filled
     }
 
-    fn put(&mut self, path: &str, name: &str, filled: &mut String) {
+    fn put(&mut self, name: &str, filled: &mut String, missing: &mut BTreeSet<String>) {
         match (self.variable)(name) {
             Some(value) => {
                 self.n_bytes = self.n_bytes.saturating_add(value.len());
@@ -105,7 +128,9 @@ impl Filling<'_> {
                 filled.push_str("${");
                 filled.push_str(name);
                 filled.push('}');
-                self.missing.push((path.to_owned(), name.to_owned()));
+                if missing.len() < MAX_NAMES {
+                    missing.insert(name.to_owned());
+                }
             }
         }
     }
@@ -169,7 +194,8 @@ mod tests {
     #[test]
     fn all_missing_variables_are_reported_with_their_fields() {
         let expanded = expand(&json!({ "a": ["${Z}", "${A}"], "b": { "c": "${B}" } }), &environment);
-        let missing = [("a[0]", "Z"), ("b.c", "B")].map(|(path, name)| (path.to_owned(), name.to_owned()));
+        let missing =
+            [("a[0]", "Z"), ("b.c", "B")].map(|(path, name)| (path.to_owned(), BTreeSet::from([name.to_owned()])));
         assert_eq!(expanded.missing, missing);
     }
 
@@ -178,6 +204,16 @@ mod tests {
         for text in ["${A}", "$${A}", "a ${ b", "100 $", "plain"] {
             check(json!(escaped(text)), json!(text));
         }
+    }
+
+    #[test]
+    fn number_of_reported_variables_is_bounded() {
+        let texts: Vec<String> = (0..20_000).map(|n| format!("${{V{n}}}")).collect();
+        let expanded = expand(&json!([texts, texts.concat()]), &environment);
+        assert_eq!(expanded.missing.len(), MAX_MISTAKES + 1);
+        let expanded = expand(&json!(texts.concat()), &environment);
+        assert_eq!(expanded.missing[0].1.len(), MAX_NAMES);
+        assert_eq!(expanded.value, json!(texts.concat()));
     }
 
     #[test]

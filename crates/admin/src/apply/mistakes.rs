@@ -7,6 +7,9 @@ use utoipa::ToSchema;
 use super::positions::Positions;
 use crate::problem::Problem;
 
+/// Maximum number of mistakes reported for a file.
+pub(super) const MAX_MISTAKES: usize = 100;
+
 /// A mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -29,11 +32,13 @@ pub(crate) struct Mistake {
     pub(super) allowed: Vec<String>,
 }
 
-/// All mistakes found in a file so far, and the positions of its fields.
+/// The first [`MAX_MISTAKES`] mistakes found in a file, and the positions of its fields.
 #[derive(Debug, Clone)]
 pub(super) struct Mistakes<'a> {
     positions: &'a Positions,
     found: Vec<Mistake>,
+    /// Whether there are more mistakes than `found` has.
+    has_more: bool,
 }
 
 impl<'a> Mistakes<'a> {
@@ -41,6 +46,7 @@ impl<'a> Mistakes<'a> {
         Self {
             positions,
             found: Vec::new(),
+            has_more: false,
         }
     }
 
@@ -61,8 +67,13 @@ impl<'a> Mistakes<'a> {
     }
 
     fn note(&mut self, field: &str, code: &'static str, problem: &Problem) {
-        // Report one mistake per field, the first one.
-        if self.found.iter().any(|known| known.field == field) {
+        // Nothing after the limit is compared with what is known: a file can have as many mistakes as bytes.
+        if self.has_more || self.found.iter().any(|known| known.field == field) {
+            // Report one mistake per field, the first one.
+            return;
+        }
+        if self.found.len() >= MAX_MISTAKES {
+            self.has_more = true;
             return;
         }
         let (line, column) = self.positions.of(field);
@@ -86,19 +97,71 @@ impl<'a> Mistakes<'a> {
         self.found.is_empty()
     }
 
-    /// The problem with all mistakes, in file order.
+    /// Whether there are more mistakes than are reported, so that the search for others can end.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// The problem with these mistakes, in file order.
     pub(super) fn into_problem(self) -> Problem {
-        refusal(self.found)
+        refusal(self.found, self.has_more)
     }
 }
 
-/// The problem that the API reports for a file with these mistakes.
-pub(super) fn refusal(mut mistakes: Vec<Mistake>) -> Problem {
+/// The problem that the API reports for a file that is refused before its fields are read: its first [`MAX_MISTAKES`] mistakes.
+pub(super) fn unreadable(mut mistakes: Vec<Mistake>) -> Problem {
+    let has_more = mistakes.len() > MAX_MISTAKES;
+    mistakes.truncate(MAX_MISTAKES);
+    refusal(mistakes, has_more)
+}
+
+fn refusal(mut mistakes: Vec<Mistake>, has_more: bool) -> Problem {
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
     let detail = match mistakes.as_slice() {
         [one] => format!("line {}: {}; nothing was changed", one.line, one.detail),
+        several if has_more => format!(
+            "the file has more than {0} mistakes, of which {0} are listed; nothing was changed",
+            several.len()
+        ),
         several => format!("the file has {} mistakes; nothing was changed", several.len()),
     };
     Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_file", detail).with("errors", mistakes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_of_reported_mistakes_is_bounded() {
+        let positions = Positions::default();
+        let mut mistakes = Mistakes::new(&positions);
+        for n in 0..100_000 {
+            mistakes.unknown(&format!("key{n}"), &["agents"]);
+        }
+        assert_eq!(mistakes.found.len(), MAX_MISTAKES);
+        let problem = mistakes.into_problem();
+        assert!(
+            problem.detail().contains("more than 100 mistakes"),
+            "{}",
+            problem.detail()
+        );
+        assert_eq!(
+            problem.member("errors").unwrap().as_array().unwrap().len(),
+            MAX_MISTAKES
+        );
+    }
+
+    #[test]
+    fn exact_number_is_reported_up_to_the_maximum() {
+        let positions = Positions::default();
+        let mut mistakes = Mistakes::new(&positions);
+        for n in 0..MAX_MISTAKES {
+            mistakes.invalid(&format!("key{n}"), "is wrong");
+            mistakes.invalid("key0", "is wrong in another way");
+        }
+        let detail = mistakes.into_problem().detail().to_owned();
+        assert!(detail.contains("has 100 mistakes"), "{detail}");
+    }
 }

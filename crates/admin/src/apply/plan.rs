@@ -132,6 +132,9 @@ pub(super) async fn plan(
     for entry in &wanted.entry.integrations {
         planner.integration(entry, mistakes)?;
     }
+    if mistakes.has_more() {
+        return Ok(planner.plan);
+    }
     accounts::check(&planner, mistakes).await?;
     planner.triggers(mistakes);
     planner.notify(mistakes);

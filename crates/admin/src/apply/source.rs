@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use saphyr_parser::{Event, Marker, Parser, ScanError};
 use serde_json::{Map, Value};
 
-use super::mistakes::Mistake;
+use super::mistakes::{MAX_MISTAKES, Mistake};
 use super::positions::{Positions, join};
 
 /// Maximum nesting depth.
@@ -16,6 +16,8 @@ const MAX_KEY_BYTES: usize = 256;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes that each value counts in addition to its text.
 const VALUE_BYTES: usize = 16;
+/// Maximum size of the paths of all fields together, in bytes: each value of a long list below long keys has a long path.
+const MAX_PATH_BYTES: usize = 32 * 1024 * 1024;
 
 /// A parsed file.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(super) struct Source {
 /// Reads a file.
 ///
 /// # Errors
-/// One syntax error, or all duplicate keys.
+/// One syntax error, or the duplicate keys.
 pub(super) fn read(text: &str) -> Result<Source, Vec<Mistake>> {
     let mut walk = Walk::default();
     for event in Parser::new_from_str(text) {
@@ -92,6 +94,9 @@ fn place(marker: Marker) -> (usize, usize) {
 struct Walk {
     open: Vec<Open>,
     positions: BTreeMap<String, (usize, usize)>,
+    /// Bytes of the paths in `positions`.
+    n_path_bytes: usize,
+    /// Duplicate keys. At most one more than is reported.
     mistakes: Vec<Mistake>,
     /// Bytes of all values so far, with aliases expanded.
     n_bytes: usize,
@@ -193,6 +198,9 @@ impl Walk {
         let path = join(path, text);
         let (line, column) = place(at);
         if !known.insert(text.to_owned()) {
+            if self.mistakes.len() > MAX_MISTAKES {
+                return Ok(());
+            }
             let first = self.positions.get(&path).map_or(1, |(line, _)| *line);
             self.mistakes.push(Mistake {
                 line,
@@ -204,8 +212,7 @@ impl Walk {
             });
             return Ok(());
         }
-        self.positions.insert(path, (line, column));
-        Ok(())
+        self.record(path, at)
     }
 
     /// Records the position of a value that begins and returns its path. A field has the position of its key.
@@ -218,7 +225,7 @@ impl Walk {
             Holds::Items(n) => {
                 let path = format!("{}[{n}]", open.path);
                 *n += 1;
-                self.positions.insert(path.clone(), place(at));
+                self.record(path.clone(), at)?;
                 Ok(path)
             }
             Holds::Fields { key, .. } => match key.take() {
@@ -226,6 +233,17 @@ impl Walk {
                 None => Err(unreadable(place(at), "a key must be a text".to_owned())),
             },
         }
+    }
+
+    fn record(&mut self, path: String, at: Marker) -> Result<(), Mistake> {
+        self.n_path_bytes = self.n_path_bytes.saturating_add(path.len());
+        if self.n_path_bytes > MAX_PATH_BYTES {
+            let detail =
+                format!("the paths of the fields up to here have more than {MAX_PATH_BYTES} bytes: shorten the keys");
+            return Err(unreadable(place(at), detail));
+        }
+        self.positions.insert(path, place(at));
+        Ok(())
     }
 }
 
@@ -275,6 +293,12 @@ mod tests {
     }
 
     #[test]
+    fn number_of_reported_duplicates_is_bounded() {
+        let mistakes = read(&"a: 1\n".repeat(20_000)).unwrap_err();
+        assert_eq!(mistakes.len(), MAX_MISTAKES + 1);
+    }
+
+    #[test]
     fn closing_brackets_need_no_indentation() {
         let source = read("agents: [\n  {name: A}\n]\nb: {\n  c: 1\n}\n").unwrap();
         assert_eq!(source.value["b"]["c"], 1);
@@ -304,5 +328,8 @@ mod tests {
         let mistakes = read(&bomb).unwrap_err();
         assert!(mistakes[0].detail.contains("aliases written out"), "{mistakes:?}");
         check_refused(&format!("{}: 1", "k".repeat(300)), 1, "");
+        let key = "k".repeat(250);
+        let long = format!("{}[{}]", format!("{{{key}: ").repeat(30), "1,".repeat(100_000));
+        check_refused(&long, 1, "shorten the keys");
     }
 }

@@ -540,3 +540,30 @@ triggers:
         "{problem}"
     );
 }
+
+/// Each key, variable, trigger or setting of a file can be a mistake, and a file has room for tens of thousands.
+#[tokio::test]
+async fn number_of_reported_mistakes_is_bounded() {
+    let api = api().await;
+    let lines = |line: &dyn Fn(usize) -> String| (0..20_000).map(line).collect::<String>();
+    let triggers = |n: usize| format!("- {{integration: I{n}, agent: A{n}}}\n");
+    let files = [
+        lines(&|n| format!("key{n}: 1\n")),
+        lines(&|_| "key: 1\n".to_owned()),
+        format!("agents:\n{}", lines(&|n| format!("- name: ${{V{n}}}\n"))),
+        format!(
+            "agents:\n{}",
+            lines(&|n| format!("- {{name: A{n}, protocol: wrong}}\n"))
+        ),
+        format!("triggers:\n{}", lines(&triggers)),
+    ];
+    for file in files {
+        let problem = api
+            .post(&format!("{DEFAULT}/apply"), json!({ "file": file }))
+            .await
+            .problem(400, "invalid_file");
+        assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("more than 100 mistakes"), "{detail}");
+    }
+}

@@ -19,12 +19,30 @@ use crate::body;
 use crate::problem::Problem;
 use crate::triggers::{self, platform_fit};
 
+/// Maximum number of names that a mistake lists as allowed.
+const MAX_LISTED: usize = 100;
+
+/// The names of the integrations and agents of the organization and the file.
+struct KnownNames<'a> {
+    integrations: BTreeSet<&'a str>,
+    agents: BTreeSet<&'a str>,
+}
+
+/// The allowed names, if they are few enough to be listed with each mistake.
+fn listed<'a>(names: &BTreeSet<&'a str>) -> Vec<&'a str> {
+    if names.len() > MAX_LISTED {
+        return Vec::new();
+    }
+    names.iter().copied().collect()
+}
+
 impl<'a> Planner<'a> {
     /// Plans all triggers: disabling ones first, so that others can take over their bots.
     pub(super) fn triggers(&mut self, mistakes: &mut Mistakes<'_>) {
         let mut found: Vec<(&TriggerEntry, Option<&TriggerRecord>)> = Vec::new();
+        let known = self.known_names();
         for wanted in &self.wanted.entry.triggers {
-            if self.names_resolve(wanted, mistakes) {
+            if self.names_resolve(wanted, &known, mistakes) {
                 found.push((wanted, self.exact(wanted)));
             }
         }
@@ -45,31 +63,41 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether both names refer to existing resources; notes those that don't.
-    fn names_resolve(&self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) -> bool {
-        let entry = self.wanted.entry;
-        let mut resolve = true;
+    /// The names that triggers can refer to.
+    fn known_names(&self) -> KnownNames<'_> {
         let integrations = self.integrations.keys().map(String::as_str);
         // Integrations of the file count as known even if they are invalid: their mistakes are reported at their own entries.
-        let integrations: BTreeSet<&str> = integrations
-            .chain(entry.integrations.iter().map(|it| &*it.name))
-            .collect();
-        let agents: BTreeSet<&str> = self.agents.keys().map(String::as_str).collect();
+        let entries = self.wanted.entry.integrations.iter().map(|it| &*it.name);
+        KnownNames {
+            integrations: integrations.chain(entries).collect(),
+            agents: self.agents.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// Whether both names refer to existing resources; notes those that don't.
+    fn names_resolve(&self, wanted: &TriggerEntry, known: &KnownNames<'_>, mistakes: &mut Mistakes<'_>) -> bool {
+        if mistakes.has_more() {
+            return false;
+        }
+        let mut resolve = true;
         for (field, name, known) in [
-            ("integration", &wanted.integration, integrations),
-            ("agent", &wanted.agent, agents),
+            ("integration", &wanted.integration, &known.integrations),
+            ("agent", &wanted.agent, &known.agents),
         ] {
             if !known.contains(name.as_str()) {
                 let reason = format!("`{name}`: there is no {field} of this name in the file or in the organization");
-                let problem = Problem::invalid(field, &reason).allowing(known);
+                let problem = Problem::invalid(field, &reason).allowing(listed(known));
                 mistakes.problem(&join(&wanted.entry.at, field), &problem);
                 resolve = false;
             }
         }
         for (at, name) in route_agents(&wanted.entry.fields) {
-            if let Some(name) = name.filter(|name| !self.agents.contains_key(*name)) {
+            if mistakes.has_more() {
+                break;
+            }
+            if let Some(name) = name.filter(|name| !known.agents.contains(*name)) {
                 let reason = format!("`{name}`: there is no agent of this name in the file or in the organization");
-                let problem = Problem::invalid("agent", &reason).allowing(self.agents.keys());
+                let problem = Problem::invalid("agent", &reason).allowing(listed(&known.agents));
                 let field = join(&wanted.entry.at, &format!("routes[{at}].agent"));
                 mistakes.problem(&field, &problem);
                 resolve = false;
