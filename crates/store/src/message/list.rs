@@ -93,10 +93,11 @@ async fn page_of(
         before = Some(latest);
     }
     let oldest = filter.since.map(super::time_position);
-    let mut page = Page::default();
+    let mut page = Page::<MessageRecord>::default();
     let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
-        let asked = (limit - page.items.len()).max(if is_narrow { READ_AT_A_TIME } else { 0 });
+        // One more than the page still holds: only another match proves that the next page isn't empty.
+        let asked = (limit + 1 - page.items.len()).max(if is_narrow { READ_AT_A_TIME } else { 0 });
         let mut positions = newest(store, &integrations, before.as_deref(), asked).await?;
         let mut full = positions.len() == asked;
         if let Some(oldest) = &oldest {
@@ -113,15 +114,15 @@ async fn page_of(
         }
         is_known_ours |= !records.is_empty();
         for record in records {
-            let at = super::position(record.received_at, &record.id);
-            if filter.accepts(&record) && matches.is_none_or(|matches| matches(&record)) {
-                page.items.push(record);
+            if !filter.accepts(&record) || matches.is_some_and(|matches| !matches(&record)) {
+                continue;
             }
             if page.items.len() == limit {
-                let more = full || positions.last().is_some_and(|last| *last < at);
-                page.cursor = more.then(|| cursor(&at));
+                let last = page.items.last();
+                page.cursor = last.map(|last| cursor(&super::position(last.received_at, &last.id)));
                 return Ok(page);
             }
+            page.items.push(record);
         }
         if !full {
             return Ok(page);

@@ -324,6 +324,42 @@ async fn ledger_filters_by_state_and_conversation() {
     }
 }
 
+#[tokio::test]
+async fn a_cursor_leads_to_another_matching_message() {
+    let it = fresh().await;
+    ledger(&it).await;
+    message::finish(&it.store, &MessageId::new("msg_6"), &ending(MessageState::Answered))
+        .await
+        .unwrap();
+    let all = Filter {
+        integration: Some(IntegrationId::new("int_0")),
+        ..Filter::default()
+    };
+    let answered = Filter {
+        state: Some(MessageState::Answered),
+        ..all.clone()
+    };
+    let odd = Filter {
+        conversation: Some(ConversationId::new("cnv_1")),
+        ..all.clone()
+    };
+    for (filter, limit, n_found, has_more) in [
+        (&answered, 1, 1, false),
+        (&odd, 1, 1, true),
+        (&odd, 2, 2, false),
+        (&all, 3, 3, true),
+        (&all, 4, 4, false),
+    ] {
+        let page = message::list(&it.store, &organization(), filter, None, limit, at(20)).await;
+        let page = page.unwrap();
+        assert_eq!(
+            (page.items.len(), page.cursor.is_some()),
+            (n_found, has_more),
+            "{filter:?}"
+        );
+    }
+}
+
 /// Creates an integration of the organization.
 async fn enter(it: &Fresh, integration: &str) {
     let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
