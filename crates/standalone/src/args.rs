@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
@@ -53,12 +54,29 @@ impl Args {
     /// A usage error, or the requested help.
     pub fn read(mut words: Vec<OsString>) -> Result<Self, clap::Error> {
         let tool = environment::without_empty(Self::command());
+        separate_switches(&tool, &mut words);
         let matches = tool.clone().try_get_matches_from(&words)?;
         if let Some((_, command)) = matches.subcommand() {
             words.extend(early_flags(&matches, command));
         }
         // Flags that the command doesn't know are rejected here instead of ignored.
         Self::from_arg_matches(&tool.try_get_matches_from(words)?)
+    }
+}
+
+/// Gives each switch directly before a command the value `true`, because the command's name would count as its value.
+fn separate_switches(tool: &clap::Command, words: &mut [OsString]) {
+    let is_switch = |word: &OsString| {
+        let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+        let mut flags = tool.get_arguments();
+        let flag = flags.find(|flag| flag.get_long().is_some_and(|long| name == Some(long)));
+        flag.and_then(clap::Arg::get_num_args)
+            .is_some_and(|n| n.takes_values() && n.min_values() == 0)
+    };
+    for at in 1..words.len() {
+        if tool.find_subcommand(&words[at]).is_some() && is_switch(&words[at - 1]) {
+            words[at - 1].push("=true");
+        }
     }
 }
 
@@ -172,11 +190,11 @@ pub struct Serve {
     pub config: Option<PathBuf>,
     /// Allow loopback and private addresses, and plain http and ws, as agent or platform endpoints.
     #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub allow_private_endpoints: bool,
     /// Survive a power failure too, not only a crash of the process: syncs to disk at each write, several times slower.
     #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub durable: bool,
     /// Maximum number of client connections. Never more than half of the open files that the system allows: the rest is for outgoing calls.
     #[arg(long, env = "TIELINE_MAX_CONNECTIONS", default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
@@ -230,11 +248,11 @@ pub struct Apply {
     pub file: PathBuf,
     /// Only show what would change.
     #[arg(long, env = "TIELINE_DRY_RUN", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub dry_run: bool,
     /// Delete agents, integrations and triggers that the file doesn't name. Shows who is affected, and asks.
     #[arg(long, env = "TIELINE_PRUNE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub prune: bool,
     #[command(flatten)]
     /// Whether to ask.
@@ -257,7 +275,7 @@ pub struct Get {
     pub output: Output,
     /// Keep watching for changes, until interrupted.
     #[arg(short, long, env = "TIELINE_WATCH", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub watch: bool,
     /// Only messages since then: a time, or how long ago (`2h`).
     #[arg(long, env = "TIELINE_SINCE", value_name = "TIME", value_parser = since::argument)]
@@ -334,7 +352,7 @@ pub struct Logs {
     pub integration: String,
     /// Keep following new lines, until interrupted.
     #[arg(short, long, env = "TIELINE_FOLLOW", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub follow: bool,
     /// Only lines since then: a time, or how long ago (`2h`).
     #[arg(long, env = "TIELINE_SINCE", value_name = "TIME", value_parser = since::argument)]
@@ -376,6 +394,21 @@ pub struct Chat {
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,
+}
+
+/// Other words for `true`.
+const TRUE: [&str; 5] = ["yes", "on", "y", "t", "1"];
+
+/// Parses a switch's value. Strict: a word such as `none` must not turn a switch on, least of all one that loosens a protection.
+fn boolean() -> impl TypedValueParser<Value = bool> {
+    let words = [
+        PossibleValue::new("true").aliases(TRUE),
+        PossibleValue::new("false").aliases(["no", "off", "n", "f", "0"]),
+    ];
+    PossibleValuesParser::new(words).map(|word| {
+        let word = word.to_ascii_lowercase();
+        word == "true" || TRUE.contains(&&*word)
+    })
 }
 
 /// Validates a log filter: one that `tracing` accepts, or an empty text.

@@ -38,6 +38,7 @@ fn flags_may_precede_their_command() {
     let served = serve(&before);
     assert_eq!((served.data_dir.to_str(), served.listen.port()), (Some("x"), 9));
     assert!(served.durable);
+    assert!(!serve(&["tieline", "--durable", "false", "serve"]).durable);
     // The flag closer to the command wins.
     let both = serve(&["tieline", "--listen", "127.0.0.1:8", "serve", "--listen", "127.0.0.1:9"]);
     assert_eq!(both.listen.port(), 9);
@@ -54,6 +55,50 @@ fn switches_work_with_and_without_a_value() {
     assert!(serve(&["tieline", "serve", "--allow-private-endpoints"]).allow_private_endpoints);
     assert!(!serve(&["tieline", "serve", "--allow-private-endpoints=false"]).allow_private_endpoints);
     assert!(!serve(&["tieline"]).allow_private_endpoints);
+}
+
+#[test]
+fn switches_accept_no_words_but_true_and_false() {
+    for (word, expected) in [
+        ("true", true),
+        ("ON", true),
+        ("1", true),
+        ("yes", true),
+        ("no", false),
+        ("0", false),
+    ] {
+        let word = format!("--allow-private-endpoints={word}");
+        assert_eq!(serve(&["tieline", &word]).allow_private_endpoints, expected, "{word}");
+    }
+    for word in ["none", "disabled", "10.0.0.0/8", "", " ", "nil"] {
+        for flag in ["allow-private-endpoints", "durable"] {
+            let refused = read(&["tieline", &format!("--{flag}={word}")]).unwrap_err().to_string();
+            assert!(refused.contains("true, false"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn every_switch_is_strict() {
+    let tool = Args::command();
+    let commands = all_commands(&tool).into_iter();
+    let flags = commands.flat_map(|command| command.get_arguments().map(move |flag| (command, flag)));
+    let switches: Vec<_> = flags
+        .filter(|(_, flag)| {
+            flag.get_value_names()
+                .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
+        })
+        .collect();
+    assert!(switches.len() >= 10, "{switches:?}");
+    for (command, flag) in switches {
+        let alone = clap::Command::new("tieline").arg(flag.clone().env(clap::builder::Resettable::Reset));
+        let word = format!("--{}=none", flag.get_long().unwrap());
+        assert!(
+            alone.try_get_matches_from(["tieline", &word]).is_err(),
+            "{} {word}",
+            command.get_name()
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
 
-use super::{Audience, Bridge, Output};
+use super::{Audience, Bridge, Output, boolean};
 use crate::kind::Kind;
 use crate::since;
 
@@ -12,7 +12,7 @@ use crate::since;
 pub struct Consent {
     /// Don't ask for confirmation.
     #[arg(short, long, env = "TIELINE_YES", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub yes: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct Enable {
     pub trigger: String,
     /// Take the integration over from the trigger that binds it now. Shows who is affected, and asks.
     #[arg(long, env = "TIELINE_TAKEOVER", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub takeover: bool,
     #[command(flatten)]
     /// Whether to ask.
@@ -260,7 +260,7 @@ pub struct OrganizationCreate {
 pub struct Export {
     /// All organizations that the token may see, in one file.
     #[arg(long, env = "TIELINE_ALL", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub all: bool,
     /// Format of the file: YAML, or `json`.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "yaml", value_name = "FORMAT")]
@@ -278,7 +278,7 @@ pub struct Doctor {
     pub integration: Option<String>,
     /// All integrations of the organization.
     #[arg(long, env = "TIELINE_ALL", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = clap::builder::FalseyValueParser::new())]
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub all: bool,
     /// Output format.
     #[arg(short, long, env = "TIELINE_OUTPUT", default_value = "table", value_name = "FORMAT")]
