@@ -18,7 +18,7 @@ pub(super) struct ApiError {
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The call never reached the platform, or its gateway did not forward it.
+    /// The call never reached the platform.
     NotDone,
     /// The platform may or may not have executed the call.
     Uncertain,
@@ -139,7 +139,7 @@ fn meaning(status: u16, body: &ApiBody) -> (Meaning, Option<&'static str>) {
         }
         404 => (Meaning::UnknownMethod, Some("not_found")),
         429 => (Meaning::TooFast, Some("rate_limited")),
-        502 | 503 => (Meaning::NotDone, None),
+        // 502 and 503 too: a gateway that gives up doesn't know what the server behind it has done.
         500..=599 => (Meaning::Uncertain, None),
         // A success status with `ok: false`, or a status from a proxy.
         _ => (Meaning::Refused, None),

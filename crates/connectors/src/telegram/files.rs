@@ -104,3 +104,72 @@ fn send(file: &OutgoingFile<'_>, migrated: Option<i64>, cx: &Context<'_>) -> Htt
         timeout: file_upload::TIMEOUT,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tieline_core::account::{Account, ConnectionMode, Credentials};
+    use tieline_core::connector::{Connector as _, Unaddressed};
+    use tieline_core::http_types::ApiCall;
+    use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
+    use tieline_core::notice::Language;
+    use tieline_core::thinking_display::ThinkingDisplay;
+    use tieline_core::timestamp::Timestamp;
+
+    use super::*;
+    use crate::telegram::Telegram;
+
+    #[track_caller]
+    fn check(answer: &ApiAnswer, expected: &Verdict) {
+        let mode = ConnectionMode::Webhook;
+        let credentials: Credentials =
+            std::iter::once(("botToken", "7012345678:AAE-demo_token_0123456789abcdefghij")).collect();
+        let account = Account {
+            integration: IntegrationId::new("int_1"),
+            organization: OrganizationId::new("default"),
+            mode,
+            prepared: Telegram.prepare(mode, &credentials, &BTreeMap::default()).unwrap(),
+            credentials,
+            endpoints: BTreeMap::default(),
+            language: Language::English,
+            streaming: true,
+            thinking: ThinkingDisplay::default(),
+            ids: IdMint::new(&[7; 32]),
+            allow_private: false,
+        };
+        let cx = Context {
+            account: &account,
+            now: Timestamp::from_secs(0),
+            random: [0; 32],
+            welcome: None,
+            unaddressed: Unaddressed::Ignored,
+        };
+        let progress = Progress::write(&TelegramFile::default());
+        let sent = SentCall {
+            call: &ApiCall::Http(settings::call(&account, "file", "sendDocument", &serde_json::json!({}))),
+            progress: &progress,
+            on_success: &progress,
+        };
+        assert_eq!(Files.classify(&sent, answer, &cx), *expected, "{answer:?}");
+    }
+
+    fn answered(status: u16) -> ApiAnswer {
+        ApiAnswer::Answered {
+            status,
+            retry_after_s: None,
+            body: b"<html>".to_vec(),
+        }
+    }
+
+    #[test]
+    fn file_that_may_have_been_sent_is_not_repeated() {
+        for status in [500, 502, 503, 504] {
+            let code = format!("http_{status}");
+            check(&answered(status), &Verdict::Refused { code });
+        }
+        let code = "unreachable".to_owned();
+        check(&ApiAnswer::Unknown, &Verdict::Refused { code: code.clone() });
+        check(&ApiAnswer::NotSent, &Verdict::Retry { code });
+    }
+}
