@@ -8,6 +8,9 @@ use super::api_error::{self, Meaning, Outcome};
 use super::progress::{CallKind, DiscordProgress, MessageId, digest};
 use super::wire::ApiBody;
 
+/// Code of a success response that doesn't name the message.
+const ANSWER_WITHOUT_ID: &str = "answer_without_id";
+
 /// Classifies the response to a call of `compose`.
 pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned { before, on_success } = match sent.read::<DiscordProgress>() {
@@ -21,6 +24,11 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
     match outcome {
         Outcome::Done(body) => succeeded(on_success, body),
+        Outcome::Later(Verdict::Retry { code })
+            if on_success.call == CallKind::FollowUp && *answer != ApiAnswer::NotSent =>
+        {
+            unclear(on_success, code)
+        }
         Outcome::Later(verdict) => verdict,
         Outcome::Refused { meaning, code } => refused(before, &on_success, meaning, code),
     }
@@ -32,7 +40,7 @@ fn accepted(shown: &DiscordProgress) -> Verdict {
 
 fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
     let missing = || Verdict::Retry {
-        code: "answer_without_id".to_owned(),
+        code: ANSWER_WITHOUT_ID.to_owned(),
     };
     match shown.call {
         CallKind::OpenDirect => {
@@ -51,7 +59,9 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
             }
         }
         CallKind::FollowUp => {
-            let Some(id) = body.id else { return missing() };
+            let Some(id) = body.id else {
+                return unclear(shown, ANSWER_WITHOUT_ID.to_owned());
+            };
             shown.bubble.message = Some(MessageId::FollowUp(id));
         }
         CallKind::EditOriginal => shown.bubble.message = Some(MessageId::Original),
@@ -59,7 +69,24 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
     }
     shown.call = CallKind::None;
     shown.token_young = false;
+    shown.is_last = false;
     accepted(&shown)
+}
+
+/// A follow-up message that may have been sent. It has no nonce, so a repeated one could appear twice: it counts as sent, and what remains
+/// of the answer goes into the channel, where messages have a nonce. If nothing remains, the delivery ends with an unknown outcome.
+fn unclear(mut shown: DiscordProgress, code: String) -> Verdict {
+    if shown.is_last {
+        return Verdict::Refused { code };
+    }
+    shown.bubble.message = Some(MessageId::FollowUp(String::new()));
+    // Without its id the message can't be edited, and another follow-up could fail likewise.
+    shown.token_closed = true;
+    shown.call = CallKind::None;
+    Verdict::FallBack {
+        progress: Progress::write(&shown),
+        code,
+    }
 }
 
 /// Another way, if the refusal leaves one. Each way is tried once, so this terminates.

@@ -134,7 +134,7 @@ impl<'a> Situation<'a> {
         self.grows() && untouched && self.text.trim().is_empty() && !self.desired.reasoning.is_empty()
     }
 
-    fn grows(&self) -> bool {
+    pub(super) fn grows(&self) -> bool {
         self.desired.stage != Stage::Final
     }
 

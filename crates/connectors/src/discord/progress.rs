@@ -26,6 +26,9 @@ pub(super) struct DiscordProgress {
     /// Whether the interaction's token was so young at the call that the platform may not have known it yet.
     #[serde(skip_serializing_if = "is_default")]
     pub token_young: bool,
+    /// Whether the call shows the end of the final text. Set only between `deliver` and `classify`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_last: bool,
     /// Whether the platform blocks the text: a notice replaces it.
     #[serde(skip_serializing_if = "is_default")]
     pub withheld: bool,
@@ -55,6 +58,7 @@ impl DiscordProgress {
             typed_at: None,
             ending: false,
             call: CallKind::None,
+            is_last: false,
             ..self
         }
     }
@@ -128,7 +132,7 @@ pub(super) struct Bubble {
 pub(super) enum MessageId {
     /// The deferred response of the interaction.
     Original,
-    /// A follow-up message of the interaction.
+    /// A follow-up message of the interaction. The id is empty if the platform didn't return it.
     FollowUp(String),
     /// A message in the channel.
     Channel(String),
