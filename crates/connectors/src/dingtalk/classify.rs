@@ -38,11 +38,17 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>
     };
     match after.call.take() {
         None => Verdict::unreadable_progress(),
-        Some(Call::Message { over_webhook, has_link }) => {
+        Some(Call::LossNotice) => loss_notified(Outcome::of_api(answer), before),
+        Some(Call::Message {
+            over_webhook,
+            has_link,
+            has_api,
+        }) => {
             let sending = Sending {
                 before,
                 after,
                 has_link,
+                has_api,
                 now: cx.now,
             };
             match over_webhook {
@@ -82,7 +88,7 @@ fn about_card(
         Call::Frame { is_last, shows_failure } => framed(&outcome, is_last, shows_failure, before, &after, cx),
         Call::Settle => settled(outcome, before, &after, cx),
         Call::Mark => marked(outcome, before, &after, cx),
-        Call::Message { .. } => Verdict::unreadable_progress(),
+        Call::Message { .. } | Call::LossNotice => Verdict::unreadable_progress(),
     }
 }
 
@@ -328,6 +334,8 @@ struct Sending {
     after: DingTalkProgress,
     /// Whether the whole answer can be read through a link.
     has_link: bool,
+    /// Whether the chat can be reached through the API too.
+    has_api: bool,
     now: Timestamp,
 }
 
@@ -356,15 +364,51 @@ fn sent_by_api(outcome: Outcome, sending: &Sending) -> Verdict {
 
 /// No message can be sent. A card that took no text is marked first.
 fn refused(sending: &Sending, code: impl Into<String>) -> Verdict {
-    let code = code.into();
-    if sending.before.card != CardState::Stuck {
+    given_up(sending.before.clone(), code.into())
+}
+
+fn given_up(shown: DingTalkProgress, code: String) -> Verdict {
+    if shown.card != CardState::Stuck {
         return Verdict::Refused { code };
     }
     let shown = DingTalkProgress {
         given_up: Some(code.clone()),
+        ..shown
+    };
+    fall_back(&shown, code)
+}
+
+/// A `sessionWebhook` may have sent the message, so it isn't repeated: if the API reaches the chat, a notice says that the answer may be
+/// missing.
+fn unconfirmed(sending: &Sending, code: String) -> Verdict {
+    if !sending.has_api {
+        return refused(sending, code);
+    }
+    let shown = DingTalkProgress {
+        unconfirmed: Some(code.clone()),
         ..sending.before.clone()
     };
     fall_back(&shown, code)
+}
+
+/// The notice was sent, or can't be: either way the answer itself stays unconfirmed.
+fn loss_notified(outcome: Outcome, shown: DingTalkProgress) -> Verdict {
+    match outcome {
+        Outcome::TokenExpired => Verdict::TokenExpired,
+        Outcome::Throttled { after, code } => Verdict::SlowDown {
+            retry_after: Some(after),
+            code,
+            scope: LimitScope::Bot,
+        },
+        Outcome::NotSent => Verdict::Retry {
+            code: "not_sent".to_owned(),
+        },
+        Outcome::Busy(code) if !may_be_sent(&code) => Verdict::Retry { code },
+        Outcome::Ok(_) | Outcome::Busy(_) | Outcome::Lost | Outcome::Refused(_) => {
+            let code = shown.unconfirmed.clone().unwrap_or_default();
+            given_up(shown, code)
+        }
+    }
 }
 
 /// The platform's moderation blocks the content: an allowed notice says so.
@@ -433,7 +477,7 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
                 code: "not_sent".to_owned(),
             };
         }
-        ApiAnswer::Unknown => return refused(sending, "no_answer"),
+        ApiAnswer::Unknown => return unconfirmed(sending, "no_answer".to_owned()),
         ApiAnswer::Answered {
             status, retry_after_s, ..
         } => (*status, *retry_after_s),
@@ -447,7 +491,7 @@ fn webhook(answer: &ApiAnswer, sending: &Sending) -> Verdict {
             // A session webhook belongs to one chat.
             scope: LimitScope::Chat,
         },
-        (None, 500 | 504) => refused(sending, status.to_string()),
+        (None, 500 | 504) => unconfirmed(sending, status.to_string()),
         (None, 500..) => Verdict::Retry {
             code: status.to_string(),
         },

@@ -58,6 +58,12 @@ pub(super) fn deliver(
             let call = card::mark(&card, shown.given_up.is_none(), !shown.no_failed_state, cx);
             (call, shown.with_card(CardState::Marked).with_call(Call::Mark))
         }
+        Due::LossNotice(outgoing) => {
+            // The message's own way has just failed.
+            let way = Handle::of(to).way_by_api(to).ok_or(ComposeError::Expired)?;
+            let call = call::message(&way, &outgoing, to, cx);
+            (call, shown.with_call(Call::LossNotice))
+        }
         Due::Message(outgoing) => return message(&outgoing, desired, to, shown, cx),
     };
     Ok(step(call, &after))
@@ -109,6 +115,7 @@ fn message(
     let call = Call::Message {
         over_webhook: matches!(way, Way::Webhook(_)),
         has_link: desired.link.is_some(),
+        has_api: handle.way_by_api(to).is_some(),
     };
     let text = plan::full_text(desired, &shown, cx);
     let after = DingTalkProgress {

@@ -63,6 +63,8 @@ pub(super) enum Due {
     Settle(Frame),
     /// Send a message.
     Message(Outgoing),
+    /// Send a notice that the answer may be missing.
+    LossNotice(Outgoing),
     /// Stop the spinner of a card that takes no text.
     Mark,
     /// Nothing: the chat is in the desired state.
@@ -111,6 +113,11 @@ pub(super) fn due(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Con
         CardState::Unsure => Due::Create,
         CardState::Thinking | CardState::Writing | CardState::Muted => in_card(desired, shown, cx),
         CardState::Ended => Due::Settle(last_frame(desired, shown, cx)),
+        CardState::None | CardState::Settled | CardState::Refused | CardState::Stuck
+            if is_final && shown.unconfirmed.is_some() && shown.given_up.is_none() =>
+        {
+            Due::LossNotice(loss_notice(desired, cx))
+        }
         CardState::None | CardState::Settled | CardState::Refused if is_final => {
             message(desired, shown, cx).map_or(Due::Nothing, Due::Message)
         }
@@ -331,6 +338,22 @@ pub(super) fn full_text(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx
             format!("{sentence}\n\n{link}")
         }
         (Withheld::Answer, None) | (Withheld::Link, _) => Notice::Blocked.text(cx.account.language).to_owned(),
+    }
+}
+
+/// A notice that the answer may be missing, with the link to the whole answer if there is one.
+fn loss_notice(desired: &DesiredReply<'_>, cx: &Context<'_>) -> Outgoing {
+    let sentence = Notice::Incomplete.text(cx.account.language);
+    let text = match desired.link {
+        Some(link) => format!("{sentence}\n\n{}", behind(link, cx)),
+        None => sentence.to_owned(),
+    };
+    Outgoing {
+        title: dialect::title(&text),
+        text,
+        end: 0,
+        plan: None,
+        links: Vec::new(),
     }
 }
 

@@ -45,6 +45,9 @@ pub(super) struct DingTalkProgress {
     /// Platform code for why there will be no message, while a card still has to be marked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) given_up: Option<String>,
+    /// Platform code for why the answer may be missing, while a notice of that still has to be sent through the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unconfirmed: Option<String>,
     /// Number of failures of the pending call.
     pub(super) tries: u8,
     /// Time of its next attempt.
@@ -117,7 +120,12 @@ pub(super) enum Call {
         over_webhook: bool,
         /// Whether the whole answer can be read through a link.
         has_link: bool,
+        /// Whether the chat can be reached through the API too.
+        #[serde(default)]
+        has_api: bool,
     },
+    /// Sends a notice that the answer may be missing.
+    LossNotice,
 }
 
 /// State of a reply's card.

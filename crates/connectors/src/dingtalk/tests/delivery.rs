@@ -423,6 +423,77 @@ fn person_is_notified_of_an_answer_blocked_by_moderation() {
 }
 
 #[test]
+fn person_is_notified_of_an_answer_lost_by_its_session_webhook() {
+    let incomplete = Notice::Incomplete.text(own().language);
+    for (kind, call) in [(ChatKind::Group, "send_group"), (ChatKind::Direct, "send_direct")] {
+        for (answer, code) in [
+            (ApiAnswer::Unknown, "no_answer"),
+            (answered(500, &json!({})), "500"),
+            (answered(504, &json!({})), "504"),
+        ] {
+            let mut platform = Platform::new().trouble("send_webhook", answer);
+            let reply = ReplyId::new("tl-reply");
+            let came = platform.show(&own(), &target(kind), &desired(&reply, Stage::Final, "Hello"));
+            assert_eq!(platform.calls, ["send_webhook", call]);
+            assert_eq!(
+                (platform.messages, came),
+                (vec![incomplete.to_owned()], Err(code.to_owned()))
+            );
+        }
+    }
+}
+
+#[test]
+fn notice_of_a_lost_answer_has_its_link_and_is_not_repeated_either() {
+    let link = "https://bridge.example/api/replies/token";
+    let busy = answered(503, &json!({}));
+    let reply = ReplyId::new("tl-reply");
+    let last = DesiredReply {
+        link: Some(link),
+        ..desired(&reply, Stage::Final, "Hello")
+    };
+    let mut platform = Platform::new()
+        .trouble("send_webhook", ApiAnswer::Unknown)
+        .trouble("send_group", busy);
+    let came = platform.show(&own(), &target(ChatKind::Group), &last);
+    assert_eq!(platform.calls, ["send_webhook", "send_group", "send_group"]);
+    assert!(platform.messages[0].ends_with(link), "{:?}", platform.messages);
+    assert_eq!((platform.messages.len(), came), (1, Err("no_answer".to_owned())));
+    let mut platform = Platform::new()
+        .trouble("send_webhook", ApiAnswer::Unknown)
+        .trouble("send_group", ApiAnswer::Unknown);
+    let came = platform.show(&own(), &target(ChatKind::Group), &last);
+    assert_eq!(platform.calls, ["send_webhook", "send_group"]);
+    assert_eq!(came, Err("no_answer".to_owned()));
+}
+
+#[test]
+fn lost_answer_without_another_way_is_only_refused() {
+    let mut outsider = target(ChatKind::Direct);
+    outsider.asker = SenderId::new("$:LWCP_v1:$sender");
+    outsider.handle = ReplyHandle::new(json!({ "webhook": outsider.handle.text("webhook") }));
+    let mut platform = Platform::new().trouble("send_webhook", ApiAnswer::Unknown);
+    let reply = ReplyId::new("tl-reply");
+    let came = platform.show(&own(), &outsider, &desired(&reply, Stage::Final, "Hello"));
+    assert_eq!(platform.calls, ["send_webhook"]);
+    assert_eq!(came, Err("no_answer".to_owned()));
+}
+
+#[test]
+fn card_is_marked_after_the_notice_of_a_lost_answer() {
+    let unknown = answered(500, &json!({ "code": "unknownError" }));
+    let mut platform = Platform::new()
+        .trouble("stream_text", unknown)
+        .trouble("send_webhook", ApiAnswer::Unknown);
+    let came = tell(&mut platform, &own(), &["Hello"]);
+    assert_eq!(
+        platform.calls,
+        ["create_card", "stream_text", "send_webhook", "send_group", "mark_card"]
+    );
+    assert_eq!((platform.messages.len(), came), (1, Err("no_answer".to_owned())));
+}
+
+#[test]
 fn card_without_a_message_below_is_marked_too() {
     let unknown = answered(500, &json!({ "code": "unknownError" }));
     let dissolved = answered(200, &json!({ "errcode": 400_013 }));
