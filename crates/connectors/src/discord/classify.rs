@@ -97,6 +97,8 @@ fn refused(mut shown: DiscordProgress, on_success: &DiscordProgress, meaning: Me
         Meaning::TokenGone if !shown.token_closed => shown.token_closed = true,
         Meaning::MessageGone if matches!(on_success.call, CallKind::Edit | CallKind::EditOriginal) => {
             *bubble = bubble.again();
+            // A deferred response is filled in once, so only edits can fail again and again.
+            shown.only_final |= on_success.call == CallKind::Edit;
         }
         Meaning::TooOldToEdit if !bubble.frozen => bubble.frozen = true,
         Meaning::NoHistory if !shown.without_reference => shown.without_reference = true,

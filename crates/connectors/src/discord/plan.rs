@@ -123,6 +123,7 @@ impl<'a> Situation<'a> {
             Stage::Final => true,
             Stage::Thinking | Stage::Growing if self.shows_reasoning() => true,
             Stage::Thinking => false,
+            Stage::Growing if self.shown.only_final => false,
             Stage::Growing => self.cx.account.streaming && !self.desired.proactive && !self.text.trim().is_empty(),
         }
     }

@@ -17,6 +17,10 @@ pub(super) struct DiscordProgress {
     /// Whether the final text has begun to be shown, so no earlier stage may be shown any more.
     #[serde(skip_serializing_if = "is_default")]
     pub ending: bool,
+    /// Whether a message of the reply was deleted while it grew: from then on, only the final text is sent. Otherwise each stage of a
+    /// growing text could become one more message, where something deletes what the bot writes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub only_final: bool,
     /// Whether the bot lacks permission to read the channel's history, so its messages can't be replies.
     #[serde(skip_serializing_if = "is_default")]
     pub without_reference: bool,

@@ -117,6 +117,7 @@ impl Failed<'_> {
             Meaning::NotModified => Verdict::Accepted(Progress::write(&self.next)),
             Meaning::NotEditable => {
                 self.before.bubble = self.before.bubble.again();
+                self.before.only_final = true;
                 self.fall_back()
             }
             _ => self.text(),

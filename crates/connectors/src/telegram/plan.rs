@@ -149,7 +149,7 @@ impl<'a> Situation<'a> {
         match self.desired.stage {
             Stage::Final => true,
             Stage::Thinking => self.shows_reasoning(),
-            Stage::Growing => self.cx.account.streaming && !self.desired.proactive,
+            Stage::Growing => self.cx.account.streaming && !self.desired.proactive && !self.shown.only_final,
         }
     }
 

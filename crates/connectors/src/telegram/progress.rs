@@ -36,6 +36,10 @@ pub(super) struct TelegramProgress {
     pub typing_at: Option<Timestamp>,
     /// Whether the final text has begun to be shown, so no earlier stage may be shown any more.
     pub ending: bool,
+    /// Whether a message of the reply could not be edited: from then on, only the final text is sent. Otherwise each stage of a growing
+    /// text could become one more message.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_final: bool,
     pub bubble: Bubble,
     /// The call that leads to this progress. Set only between `deliver` and `classify`.
     #[serde(skip_serializing_if = "Option::is_none")]
