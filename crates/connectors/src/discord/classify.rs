@@ -18,9 +18,8 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         Err(verdict) => return verdict,
     };
     let outcome = api_error::outcome(answer);
-    // The typing indicator is optional: it is never retried.
     if on_success.call == CallKind::Type {
-        return accepted(&on_success);
+        return typed(&on_success, outcome);
     }
     match outcome {
         Outcome::Done(body) => succeeded(on_success, body),
@@ -36,6 +35,18 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
 
 fn accepted(shown: &DiscordProgress) -> Verdict {
     Verdict::Accepted(Progress::write(shown))
+}
+
+/// The typing indicator is optional: it is never retried. But a rate limit, a ban or a refused token applies to the bot's other calls too.
+fn typed(shown: &DiscordProgress, outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Later(verdict @ Verdict::SlowDown { .. }) => verdict,
+        Outcome::Refused {
+            meaning: Meaning::BadToken,
+            code,
+        } => Verdict::CredentialsRefused { code },
+        Outcome::Done(_) | Outcome::Later(_) | Outcome::Refused { .. } => accepted(shown),
+    }
 }
 
 fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
