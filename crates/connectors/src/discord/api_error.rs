@@ -69,13 +69,15 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     };
     let body: Option<ApiBody> = serde_json::from_slice(body).ok();
     let header = retry_after_s.map(Duration::from_secs);
-    match (status, body) {
-        (200..=299, body) => Outcome::Done(body.unwrap_or_default()),
-        (403 | 429, None) => Outcome::Later(Verdict::SlowDown {
-            retry_after: header.or(Some(BAN)),
+    if let Some(ban) = ban(answer) {
+        return Outcome::Later(Verdict::SlowDown {
+            retry_after: Some(ban),
             code: format!("http_{status}"),
             scope: LimitScope::Bot,
-        }),
+        });
+    }
+    match (status, body) {
+        (200..=299, body) => Outcome::Done(body.unwrap_or_default()),
         (429, Some(body)) => Outcome::Later(Verdict::SlowDown {
             retry_after: body.retry_after.and_then(seconds).or(header),
             code: busy_code(&body),
@@ -95,6 +97,20 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
                 code: refusal_code(*status, code),
             }
         }
+    }
+}
+
+/// How long all traffic has to stop, if the response is a ban. A shorter `Retry-After` doesn't end it earlier.
+pub(super) fn ban(answer: &ApiAnswer) -> Option<Duration> {
+    match answer {
+        ApiAnswer::Answered {
+            status: 403 | 429,
+            retry_after_s,
+            body,
+        } if serde_json::from_slice::<ApiBody>(body).is_err() => {
+            Some(retry_after_s.map_or(BAN, Duration::from_secs).max(BAN))
+        }
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use tieline_core::stream::{Begin, Refusal, SocketAddress, StreamProtocol, Stream
 use self::cursor::Cursor;
 use self::session::Session;
 use super::settings::{GATEWAY_HOSTS, Settings, address};
-use super::{call, wire};
+use super::{api_error, call, wire};
 
 /// Version and encoding, which the URLs returned by the platform never contain.
 const QUERY: &str = "/?v=10&encoding=json";
@@ -126,7 +126,8 @@ fn gateway(answer: &ApiAnswer) -> Result<wire::GatewayBot, Refusal> {
         }
         status => {
             let code = format!("http_{status}");
-            return Err(passing(&code, retry_after_s.map(Duration::from_secs)));
+            let retry_after = api_error::ban(answer).or(retry_after_s.map(Duration::from_secs));
+            return Err(passing(&code, retry_after));
         }
     }
     let gateway: wire::GatewayBot =

@@ -33,6 +33,16 @@ fn account(content: &str) -> Account {
     }
 }
 
+fn context(account: &Account) -> Context<'_> {
+    Context {
+        account,
+        now: Timestamp::from_secs(0),
+        random: [0; 32],
+        welcome: None,
+        unaddressed: tieline_core::connector::Unaddressed::Ignored,
+    }
+}
+
 fn cursor(url: &str) -> Cursor {
     Cursor {
         gateway: "wss://gateway.discord.gg".into(),
@@ -48,17 +58,35 @@ fn cursor(url: &str) -> Cursor {
     }
 }
 
+/// How long a refusal of the gateway's URL asks to wait.
+#[track_caller]
+fn check_wait(status: u16, retry_after_s: Option<u64>, body: &str, expected: Option<u64>) {
+    let account = account("yes");
+    let answer = ApiAnswer::Answered {
+        status,
+        retry_after_s,
+        body: body.as_bytes().to_vec(),
+    };
+    let refusal = Gateway.address(&answer, &context(&account));
+    let expected = passing(&format!("http_{status}"), expected.map(Duration::from_secs));
+    assert_eq!(refusal.err(), Some(expected));
+}
+
+#[test]
+fn ban_of_the_address_stops_connecting_for_ten_minutes() {
+    for status in [403, 429] {
+        check_wait(status, None, "<html>", Some(600));
+        check_wait(status, Some(5), "<html>", Some(600));
+        check_wait(status, Some(3600), "<html>", Some(3600));
+        check_wait(status, Some(5), r#"{"message":"You are being rate limited."}"#, Some(5));
+    }
+    check_wait(502, None, "<html>", None);
+}
+
 #[track_caller]
 fn check(cursor: &str, failures: u32, content: &str, expected: Option<&str>) {
     let account = account(content);
-    let cx = Context {
-        account: &account,
-        now: Timestamp::from_secs(0),
-        random: [0; 32],
-        welcome: None,
-        unaddressed: tieline_core::connector::Unaddressed::Ignored,
-    };
-    let resumed = Gateway.resume(cursor, failures, &cx);
+    let resumed = Gateway.resume(cursor, failures, &context(&account));
     assert_eq!(resumed.map(|address| address.url).as_deref(), expected);
 }
 
