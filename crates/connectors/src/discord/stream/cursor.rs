@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Largest number of the bot's own roles that are stored, one per server. Mentions of others are not recognized after a reconnect.
-pub(super) const MAX_ROLES: usize = 256;
+/// Largest number of the bot's own roles that are stored, one per server: the cursor is written with every heartbeat. Mentions of others are
+/// not recognized in a resumed session.
+pub(super) const MAX_STORED_ROLES: usize = 256;
 
 /// State for the next connection. Secret only in combination with the bot's token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use tieline_core::http_types::{ApiAnswer, HttpCall, SocketCall};
 use tieline_core::stream::{Effect, Frame, Refusal, StreamSession};
 use tieline_core::timestamp::Timestamp;
 
-use super::cursor::{Cursor, MAX_ROLES, Resumable};
+use super::cursor::{Cursor, MAX_STORED_ROLES, Resumable};
 use crate::discord::mentions::Identity;
 use crate::discord::settings::Settings;
 use crate::discord::{decode, interaction, wire};
@@ -23,6 +23,9 @@ const GREETING: Duration = Duration::from_secs(20);
 const STORED_WITHIN: Duration = Duration::from_secs(60);
 /// Largest number of responses to interactions that wait for their call; later ones would be too late anyway.
 const MAX_RESPONSES: usize = 64;
+/// Largest number of the bot's own roles that a connection knows: one in each of the 2,500 servers that one shard serves, and as many
+/// again for servers that it has joined since.
+const MAX_ROLES: usize = 5000;
 /// Range of the random wait before a new session replaces one that the platform declared invalid: one to five seconds.
 const INVALID_WAIT_MS: (u64, u64) = (1000, 5000);
 
@@ -300,6 +303,7 @@ impl Session {
         let mut cursor = self.cursor.clone();
         if let Some(session) = &mut cursor.session {
             session.sequence = self.acknowledged();
+            session.roles.truncate(MAX_STORED_ROLES);
         }
         cursor
     }

@@ -1,7 +1,9 @@
+use serde_json::{Value, json};
 use tieline_core::account::{Account, ConnectionMode, Credentials};
 use tieline_core::connector::Connector as _;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::stream::{Effect, Frame};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 
@@ -138,4 +140,37 @@ fn refused_intent_is_omitted_from_the_next_session() {
     );
     check("", 0, "yes", None);
     check("not a cursor", 0, "yes", None);
+}
+
+/// A frame of the gateway with an event.
+fn event(sequence: usize, name: &str, payload: &Value) -> Frame {
+    Frame::Text(json!({ "op": 0, "s": sequence, "t": name, "d": payload }).to_string())
+}
+
+#[test]
+fn role_mentions_are_recognized_in_every_server() {
+    const SERVERS: usize = 2500;
+    let account = account("yes");
+    let cx = context(&account);
+    let mut session = Session::new(cursor(""), true);
+    let role = |server: usize| (1_391_000_000_000_000_000 + server).to_string();
+    for server in 0..SERVERS {
+        let roles = json!({ "roles": [{ "id": role(server), "tags": { "bot_id": "139" } }] });
+        session.on_frame(event(8 + server, "GUILD_CREATE", &roles), &cx);
+    }
+    for server in [0, 255, 256, SERVERS - 1] {
+        let message = json!({
+            "id": format!("14{server}"), "channel_id": "140", "guild_id": "77", "type": 0,
+            "author": { "id": "31", "username": "mia" }, "content": format!("<@&{}> status?", role(server)),
+            "mention_roles": [role(server)], "timestamp": "2026-09-20T08:15:30.123000+00:00",
+        });
+        let effects = session.on_frame(event(9000 + server, "MESSAGE_CREATE", &message), &cx);
+        assert!(matches!(effects[..], [Effect::Deliver { .. }]), "{server}: {effects:?}");
+    }
+    let effects = session.on_close(&cx);
+    let [Effect::SaveCursor(saved)] = &effects[..] else {
+        panic!("nothing is saved: {effects:?}")
+    };
+    let stored = Cursor::read(saved).and_then(|cursor| cursor.session).unwrap();
+    assert_eq!(stored.roles.len(), cursor::MAX_STORED_ROLES);
 }
