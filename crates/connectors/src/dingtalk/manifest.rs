@@ -200,8 +200,18 @@ const BUDGET: Budget = Budget {
         per_api("card_instances", &["begin_text", "settle_card", "mark_card"]),
         per_api("send_direct", &["send_direct"]),
         per_api("send_group", &["send_group"]),
+        // A robot that sends more than 20 messages a minute to a group is blocked for ten minutes. Each reply paces its own messages; this
+        // counts those of all replies.
+        Quota {
+            name: "messages over sessionWebhook",
+            scope: QuotaScope::Chat,
+            sends: 18,
+            per: Duration::from_mins(1),
+            calls: Calls::Only(&["send_webhook"]),
+        },
     ],
-    source: "20 calls a second per application and API: https://open.dingtalk.com/document/development/call-frequency-limit; calls a \
+    source: "20 calls a second per application and API: https://open.dingtalk.com/document/development/call-frequency-limit; 20 messages \
+             a minute per robot and group: https://open.dingtalk.com/document/development/custom-robots-send-group-messages; calls a \
              month: https://open.dingtalk.com/document/development/dingtalk-application-development-platform-billing-model; text: \
              https://open.dingtalk.com/document/development/the-robot-sends-a-group-message",
 };
@@ -214,5 +224,24 @@ const fn per_api(name: &'static str, calls: &'static [&'static str]) -> Quota {
         sends: 15,
         per: Duration::from_secs(1),
         calls: Calls::Only(calls),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_webhooks_have_a_quota_for_each_chat() {
+        let counting: Vec<_> = BUDGET
+            .quotas
+            .iter()
+            .filter(|quota| quota.counts("send_webhook"))
+            .collect();
+        let [quota] = counting[..] else {
+            panic!("one quota counts them: {counting:?}")
+        };
+        assert_eq!((quota.scope, quota.per), (QuotaScope::Chat, Duration::from_mins(1)));
+        assert!(quota.sends < 20, "{}", quota.sends);
     }
 }
