@@ -26,7 +26,7 @@ pub(super) enum Meaning {
     TooFast,
     /// The token is wrong or revoked.
     BadToken,
-    /// The server doesn't know the method or the token: it responds 404 to both.
+    /// The server doesn't know the method or the token: it responds 404 to both. Every server knows every method but that of drafts.
     UnknownMethod,
     /// The group has become this supergroup.
     Migrated(i64),

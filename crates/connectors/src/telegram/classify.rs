@@ -65,7 +65,7 @@ impl Failed<'_> {
     /// Decorations are never retried.
     fn decoration(self) -> Verdict {
         match self.error.meaning {
-            Meaning::TooFast | Meaning::Migrated(_) | Meaning::BadToken => self.text(),
+            Meaning::TooFast | Meaning::Migrated(_) | Meaning::BadToken | Meaning::UnknownMethod => self.text(),
             _ => Verdict::Accepted(Progress::write(&self.next)),
         }
     }
@@ -133,7 +133,7 @@ impl Failed<'_> {
                 // The response doesn't say whether the chat's or the bot's limit was exceeded.
                 scope: LimitScope::Bot,
             },
-            Meaning::BadToken => Verdict::CredentialsRefused { code: self.error.code },
+            Meaning::BadToken | Meaning::UnknownMethod => Verdict::CredentialsRefused { code: self.error.code },
             Meaning::NotDone => self.retry(),
             Meaning::Migrated(chat) if self.before.chat != Some(chat) => {
                 self.before.chat = Some(chat);

@@ -68,7 +68,7 @@ impl FileSender for Files {
                 code,
                 scope: LimitScope::Bot,
             },
-            Meaning::BadToken => Verdict::CredentialsRefused { code },
+            Meaning::BadToken | Meaning::UnknownMethod => Verdict::CredentialsRefused { code },
             Meaning::NotDone => Verdict::Retry { code },
             Meaning::Migrated(chat) if before.chat != Some(chat) => Verdict::FallBack {
                 progress: Progress::write(&TelegramFile { chat: Some(chat) }),
@@ -171,5 +171,13 @@ mod tests {
         let code = "unreachable".to_owned();
         check(&ApiAnswer::Unknown, &Verdict::Refused { code: code.clone() });
         check(&ApiAnswer::NotSent, &Verdict::Retry { code });
+    }
+
+    #[test]
+    fn unknown_token_is_refused_credentials() {
+        for (status, code) in [(401, "unauthorized"), (404, "not_found")] {
+            let code = code.to_owned();
+            check(&answered(status), &Verdict::CredentialsRefused { code });
+        }
     }
 }
