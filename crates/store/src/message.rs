@@ -407,11 +407,13 @@ impl MessageRecord {
         self.steps.iter().any(|step| step.code.as_deref() == Some(EMPTY_ANSWER))
     }
 
-    /// Time from the start of its run to the agent's first text.
+    /// Time from the start of its run to the agent's first text. Of a redriven message with several runs: of the last run that had a text,
+    /// since the time between the runs isn't the agent's.
     #[must_use]
     pub fn first_text_after(&self) -> Option<Duration> {
-        let at = |name: &str| self.steps.iter().find(|step| step.step == name).map(|step| step.at);
-        Some(at("first_text")?.since(at("run_started")?))
+        let n_before = self.steps.iter().rposition(|step| step.step == "first_text")?;
+        let started = self.steps[..n_before].iter().rfind(|step| step.step == "run_started")?;
+        Some(self.steps[n_before].at.since(started.at))
     }
 
     async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {

@@ -544,6 +544,28 @@ async fn newest_failed_answer_is_reported_with_the_agents_message() {
     assert_eq!(found.failed, None);
 }
 
+#[test]
+fn the_first_text_is_counted_from_the_start_of_its_own_run() {
+    let after = |steps: &[(i64, &str)]| {
+        let record = MessageRecord {
+            steps: steps
+                .iter()
+                .map(|(second, step)| LedgerStep::new(at(*second), *step))
+                .collect(),
+            ..message("1")
+        };
+        record.first_text_after().map(|wait| wait.as_secs())
+    };
+    assert_eq!(after(&[(1, "run_started"), (3, "first_text")]), Some(2));
+    let failed = [(1, "run_started"), (5, "failed"), (170, "redriven")];
+    let again = [(171, "run_started"), (174, "first_text"), (175, "answered")];
+    assert_eq!(after(&[failed, again].concat()), Some(3));
+    let silent = [(180, "redriven"), (181, "run_started"), (190, "failed")];
+    assert_eq!(after(&[failed, again, silent].concat()), Some(3));
+    assert_eq!(after(&[(1, "run_started"), (5, "failed")]), None);
+    assert_eq!(after(&[]), None);
+}
+
 #[tokio::test]
 async fn proactive_messages_are_no_traffic() {
     let it = fresh().await;
