@@ -152,7 +152,7 @@ pub struct Traffic {
 /// Problems in an integration's newest messages besides failed answers. Only messages received [`LATELY`] count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Troubles {
-    /// When the agent last ended an answer without text and files.
+    /// When the agent last ended an answer without text and files, if that is the newest answer, or if there were [`MANY_FAILURES`] of them.
     pub empty_answer_at: Option<Timestamp>,
     /// When a person was last refused by the access list.
     pub turned_away_at: Option<Timestamp>,
@@ -237,26 +237,36 @@ fn told_by(records: &[MessageRecord], now: Timestamp) -> Traffic {
         heard: records.iter().map(|record| record.received_at).max(),
         said: said.map(|step| step.at).max(),
         failed: failed_answer(records, &lately),
-        troubles: troubles(&lately),
+        troubles: troubles(records, &lately),
     }
 }
 
 fn failed_answer(records: &[MessageRecord], lately: &[&MessageRecord]) -> Option<FailedAnswer> {
+    let is_failed = |record: &MessageRecord| record.state == MessageState::Failed;
+    FailedAnswer::of(failing(records, lately, is_failed)?)
+}
+
+/// The newest message whose answer went wrong, if it is the newest that was to be answered, or if [`MANY_FAILURES`] went wrong [`LATELY`]:
+/// a single one before a good answer may be chance, and is over.
+fn failing<'a>(
+    records: &'a [MessageRecord],
+    lately: &[&'a MessageRecord],
+    is_wrong: fn(&MessageRecord) -> bool,
+) -> Option<&'a MessageRecord> {
     let was_to_be_answered =
         |record: &&MessageRecord| matches!(record.state, MessageState::Answered | MessageState::Failed);
     let newest = records
         .iter()
         .filter(was_to_be_answered)
         .max_by_key(|record| record.ended_at());
-    let newest = newest.and_then(FailedAnswer::of);
-    let failed = || lately.iter().filter(|record| record.state == MessageState::Failed);
-    newest.or_else(|| {
-        let last = failed().max_by_key(|record| record.ended_at())?;
-        (failed().count() >= MANY_FAILURES).then(|| FailedAnswer::of(last))?
+    let wrong = || lately.iter().copied().filter(|record| is_wrong(record));
+    newest.filter(|record| is_wrong(record)).or_else(|| {
+        let last = wrong().max_by_key(|record| record.ended_at())?;
+        (wrong().count() >= MANY_FAILURES).then_some(last)
     })
 }
 
-fn troubles(lately: &[&MessageRecord]) -> Troubles {
+fn troubles(records: &[MessageRecord], lately: &[&MessageRecord]) -> Troubles {
     let newest = |is_so: fn(&MessageRecord) -> bool| {
         let found = lately.iter().filter(|record| is_so(record));
         found.map(|record| record.ended_at()).max()
@@ -266,9 +276,11 @@ fn troubles(lately: &[&MessageRecord]) -> Troubles {
     let refused = lately
         .iter()
         .filter_map(|record| Some((record.ended_at(), record.unexpected_refusal()?.to_owned())));
+    let empty = failing(records, lately, MessageRecord::has_empty_answer);
+    let empty = empty.filter(|record| lately.iter().any(|recent| recent.id == record.id));
     Troubles {
         refused: refused.max(),
-        empty_answer_at: newest(MessageRecord::has_empty_answer),
+        empty_answer_at: empty.map(MessageRecord::ended_at),
         turned_away_at: newest(MessageRecord::is_turned_away),
         first_text_after: waits.get(waits.len() / 2).copied(),
     }

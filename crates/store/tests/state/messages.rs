@@ -567,6 +567,39 @@ fn the_first_text_is_counted_from_the_start_of_its_own_run() {
 }
 
 #[tokio::test]
+async fn an_empty_answer_counts_until_a_good_one_or_if_there_are_many() {
+    let it = fresh().await;
+    let integration = message("1").integration;
+    let end = async |second: i64, is_empty: bool| {
+        let record = MessageRecord {
+            received_at: at(second),
+            ..message(&second.to_string())
+        };
+        message::claim(&it.store, &record).await.unwrap();
+        let result = LedgerStep::new(at(second), "result");
+        let result = match is_empty {
+            true => result.code(message::EMPTY_ANSWER),
+            false => result,
+        };
+        let answered = Ending {
+            steps: vec![result, LedgerStep::new(at(second), "answered")],
+            ..ending(MessageState::Answered)
+        };
+        message::finish(&it.store, &record.id, &answered).await.unwrap();
+        let found = message::traffic(&it.store, &integration, at(100)).await.unwrap();
+        assert_eq!(found.failed, None);
+        found.troubles.empty_answer_at
+    };
+    assert_eq!(end(1, true).await, Some(at(1)));
+    assert_eq!(end(2, false).await, None);
+    assert_eq!(end(3, true).await, Some(at(3)));
+    assert_eq!(end(4, false).await, None);
+    assert_eq!(end(5, true).await, Some(at(5)));
+    // The third within the hour: the agent does it again and again.
+    assert_eq!(end(6, false).await, Some(at(5)));
+}
+
+#[tokio::test]
 async fn proactive_messages_are_no_traffic() {
     let it = fresh().await;
     let integration = message("1").integration;

@@ -185,7 +185,7 @@ fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
     }
 }
 
-/// Answers without text or files.
+/// Answers without text or files. Like failures, they count as over once a good answer has followed, unless there were several in an hour.
 pub(super) fn empty(facts: &Facts) -> Finding {
     const NAME: &str = "empty_answers";
     let is_empty = |record: &&MessageRecord| is_within(facts, record, LATELY) && record.has_empty_answer();
@@ -203,7 +203,17 @@ pub(super) fn empty(facts: &Facts) -> Finding {
         Some(agent) => Remedy::on(Action::TestAgent, &agent.id),
         None => Remedy::on(Action::ViewMessage, last.id.as_str()),
     };
-    bad(NAME, detail, Text::new("empty_next"), remedy)
+    let ended = |record: &&MessageRecord| matches!(record.state, MessageState::Answered | MessageState::Failed);
+    let newest = facts
+        .messages
+        .iter()
+        .filter(ended)
+        .max_by_key(|record| record.ended_at());
+    let next = Text::new("empty_next");
+    match n_empty >= MANY_FAILURES || newest.is_some_and(MessageRecord::has_empty_answer) {
+        true => bad(NAME, detail, next, remedy),
+        false => warning(NAME, detail, next, Some(remedy)),
+    }
 }
 
 /// Latency of the first text.

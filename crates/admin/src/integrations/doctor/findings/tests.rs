@@ -594,3 +594,23 @@ fn credentials_refused_on_the_connection_are_the_cause() {
     };
     assert!(only(&withheld, "withheld").contains("privacy mode"));
 }
+
+#[test]
+fn one_empty_answer_before_a_good_one_is_no_failure() {
+    let empty = |second| MessageRecord {
+        steps: vec![LedgerStep::new(at(second), "result").code("empty_answer")],
+        ..message(second, MessageState::Answered, None)
+    };
+    let recovered = Facts {
+        messages: vec![answered(99_990), empty(99_980)],
+        ..healthy()
+    };
+    only(&recovered, "empty_answers");
+    assert_eq!(cause_of(&all(&recovered)).level, Level::Warning);
+    let again = Facts {
+        messages: vec![answered(99_990), empty(99_980), empty(99_970), empty(99_960)],
+        ..healthy()
+    };
+    only(&again, "empty_answers");
+    assert_eq!(cause_of(&all(&again)).level, Level::Failed);
+}
