@@ -12,12 +12,13 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::message::{self, Filter};
-use tieline_store::status::ConnectionState;
+use tieline_store::status::{ConnectionState, Status};
 use utoipa::ToSchema;
 
 use super::effective_status::Condition;
 use super::remedy::Remedy;
 use super::status::{self, StatusView};
+use super::troubles;
 use super::view::{self, IntegrationView};
 use crate::problem::Problem;
 use crate::schema;
@@ -319,9 +320,9 @@ pub(crate) struct Attention {
     #[schema(value_type = schema::ConnectionState)]
     state: ConnectionState,
     reason: Option<String>,
-    /// The last error's message, if that is the cause.
+    /// What went wrong: the failed answer or the last error, if that is the cause.
     cause: Option<String>,
-    /// When that error happened.
+    /// When that happened.
     #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
     /// The operator's next step in one sentence.
@@ -422,16 +423,20 @@ fn is_of_last_error(condition: &Condition) -> bool {
     let is_so = |reason| {
         matches!(
             reason,
-            "config_invalid"
-                | "kicked"
-                | "login_expired"
-                | "silent"
-                | "agent_failed"
-                | "delivery_failed"
-                | "platform_unavailable"
+            "config_invalid" | "kicked" | "login_expired" | "silent" | "platform_unavailable"
         )
     };
     condition.state != ConnectionState::Connected && condition.reason.as_deref().is_none_or(is_so)
+}
+
+/// What went wrong and when, from the same record as the next step: the last error may be older or newer, and about something else.
+fn cause_of(condition: &Condition, reported: &Status, language: Language) -> Option<(String, Timestamp)> {
+    if matches!(condition.reason.as_deref(), Some("agent_failed" | "delivery_failed")) {
+        let failed = reported.failed_answer.as_ref()?;
+        return Some((troubles::explain(failed).render(language), failed.at));
+    }
+    let error = reported.last_error.as_ref().filter(|_| is_of_last_error(condition))?;
+    Some((error.message.clone(), error.at))
 }
 
 impl Attention {
@@ -442,11 +447,7 @@ impl Attention {
         if is_fine || condition.state == ConnectionState::Disabled {
             return None;
         }
-        let error = seen
-            .reported
-            .last_error
-            .as_ref()
-            .filter(|_| is_of_last_error(condition));
+        let (cause, at) = cause_of(condition, &seen.reported, language).unzip();
         let remedy = Remedy::of_condition(condition, seen);
         Some(Self {
             integration_id: record.id.to_string(),
@@ -454,11 +455,64 @@ impl Attention {
             platform: record.platform.clone(),
             state: condition.state,
             reason: condition.reason.clone(),
-            cause: error.map(|error| error.message.clone()),
-            at: error.map(|error| error.at),
+            cause,
+            at,
             next: condition.next.as_ref().map(|next| next.render(language)),
             action: remedy.as_ref().map(|remedy| remedy.action.as_str()),
             target: remedy.and_then(|remedy| remedy.target),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::ids::MessageId;
+    use tieline_store::message::FailedAnswer;
+    use tieline_store::status::StatusError;
+
+    use super::*;
+
+    #[test]
+    fn cause_is_the_failed_answer_or_the_last_error_as_the_reason_says() {
+        let at = Timestamp::from_secs;
+        let reported = |is_agents, code: &str, detail: Option<&str>| Status {
+            last_error: Some(StatusError {
+                at: at(9),
+                code: "reset".to_owned(),
+                message: "the connection broke".to_owned(),
+            }),
+            failed_answer: Some(FailedAnswer {
+                message: MessageId::new("msg_1"),
+                at: at(5),
+                is_agents,
+                code: code.to_owned(),
+                detail: detail.map(str::to_owned),
+            }),
+            ..Status::default()
+        };
+        let cause = |state, reason: &str, reported: &Status| {
+            let condition = Condition {
+                state,
+                reason: Some(reason.to_owned()),
+                connected_at: None,
+                next: None,
+            };
+            cause_of(&condition, reported, Language::English)
+        };
+        let agent = reported(true, "http_500", Some("out of memory"));
+        let expected = "the agent failed: http_500: out of memory".to_owned();
+        assert_eq!(
+            cause(ConnectionState::Degraded, "agent_failed", &agent),
+            Some((expected, at(5)))
+        );
+        let delivery = reported(false, "45015_window_closed", None);
+        let (words, failed_at) = cause(ConnectionState::Degraded, "delivery_failed", &delivery).unwrap();
+        assert!(words.contains("45015_window_closed"), "{words}");
+        assert_eq!(failed_at, at(5));
+        assert_eq!(
+            cause(ConnectionState::Retrying, "silent", &agent),
+            Some(("the connection broke".to_owned(), at(9)))
+        );
+        assert_eq!(cause(ConnectionState::Degraded, "empty_answer", &agent), None);
     }
 }

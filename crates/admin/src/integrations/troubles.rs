@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_bridge::delivery_status::CALLS_FAIL;
 use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::message::LATELY;
+use tieline_store::message::{FailedAnswer, LATELY};
 use tieline_store::status::ConnectionState;
 
 use super::facts::Facts;
@@ -71,6 +71,27 @@ fn failed_answer(facts: &Facts<'_>) -> Option<Trouble> {
         None => Text::new("status_delivery_failed").with("code", &failed.code),
     };
     degraded("delivery_failed", next)
+}
+
+/// What went wrong with an answer, in one clause.
+pub(super) fn explain(failed: &FailedAnswer) -> Text {
+    let (code, words) = match failed.is_agents {
+        true => {
+            let words = failed.detail.as_ref();
+            (
+                "cause_agent_failed",
+                words.map(|words| Text::new("words").with("words", words)),
+            )
+        }
+        false => {
+            let why = Obstacle::of(&failed.code).map(Obstacle::explain);
+            (
+                "cause_delivery_failed",
+                why.map(|why| Text::new("words").with_text("words", Some(why))),
+            )
+        }
+    };
+    Text::new(code).with("code", &failed.code).with_text("words", words)
 }
 
 /// How to remove an obstacle, and what it is.
@@ -141,7 +162,7 @@ fn slow_agent(facts: &Facts<'_>) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use tieline_core::ids::MessageId;
-    use tieline_store::message::{FailedAnswer, Troubles};
+    use tieline_store::message::Troubles;
     use tieline_store::status::{Status, StatusError};
 
     use super::*;

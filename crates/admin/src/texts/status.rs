@@ -95,6 +95,16 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "请查看智能体失败的原因：{code}{words}；然后进行测试。",
     },
     Phrase {
+        code: "cause_agent_failed",
+        en: "the agent failed: {code}{words}",
+        zh: "智能体失败：{code}{words}",
+    },
+    Phrase {
+        code: "cause_delivery_failed",
+        en: "the answer could not be delivered: {code}{words}",
+        zh: "回复无法送达：{code}{words}",
+    },
+    Phrase {
         code: "status_delivery_failed",
         en: "Answers can't be delivered: code {code}. Run the doctor to find out why.",
         zh: "回复无法送达：代码 {code}。请运行诊断查找原因。",
