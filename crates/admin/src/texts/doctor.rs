@@ -120,6 +120,11 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "最近一次签名错误在 {at}；之后的请求已通过验证",
     },
     Phrase {
+        code: "signature_refused_one",
+        en: "a request at {at} could not be authenticated ({reason}); others were, the last at {proved}. If the bot has been silent since, check {field}",
+        zh: "{at} 的请求未通过验证（{reason}）；其他请求通过了验证，最近一次在 {proved}。如果机器人此后没有反应，请检查 {field}",
+    },
+    Phrase {
         code: "signature_bad",
         en: "a request at {at} could not be authenticated: {reason}; check {field}",
         zh: "{at} 的请求未通过验证：{reason}；请检查 {field}",

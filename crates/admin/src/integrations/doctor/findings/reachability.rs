@@ -164,13 +164,24 @@ pub(super) fn signature(facts: &Facts) -> Finding {
             let field = effective_status::signed_with(&facts.reported);
             let failure = facts.reported.signature_failure.as_ref();
             let reason = failure.map_or("its signature or encryption doesn't match", |it| &it.reason);
-            bad(
-                NAME,
-                Text::new("signature_bad")
+            let refused = |code| {
+                Text::new(code)
                     .with("at", failed_at)
                     .with("reason", reason)
-                    .with_text("field", Some(field.clone())),
-                Text::new("signature_next").with_text("field", Some(field)),
+                    .with_text("field", Some(field.clone()))
+            };
+            // Everyone can call the address. Where the same credentials have authenticated requests, a stranger's request must not hide what
+            // is really wrong.
+            if let Some(proved_at) = proved_at.filter(|at| *at >= facts.changed_at) {
+                return Finding {
+                    level: Level::Warning,
+                    ..good(NAME, refused("signature_refused_one").with("proved", proved_at))
+                };
+            }
+            bad(
+                NAME,
+                refused("signature_bad"),
+                Text::new("signature_next").with_text("field", Some(field.clone())),
                 Remedy::new(Action::EditCredentials),
             )
         }

@@ -26,6 +26,7 @@ fn healthy() -> Facts {
         callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
         public_callback_url: None,
         is_public: true,
+        changed_at: at(4),
         credentials: Some(Credentials::Accepted),
         credential_fields: "appId, appSecret".into(),
         delivers_to: None,
@@ -181,9 +182,43 @@ fn webhook_address_and_signature_are_checked() {
     };
     check(&webhook(status.clone()), None);
     status.last_signature_failure_at = Some(at(6));
-    check(&webhook(status.clone()), Some("signature"));
+    let changed_since = Facts {
+        changed_at: at(6),
+        ..webhook(status.clone())
+    };
+    check(&changed_since, Some("signature"));
     status.last_event_at = Some(at(7));
     check(&webhook(status), None);
+}
+
+#[test]
+fn a_strangers_request_hides_no_cause_where_others_are_authenticated() {
+    let facts = Facts {
+        mode: ConnectionMode::Webhook,
+        relay: None,
+        reported: Status {
+            last_event_at: Some(at(99_000)),
+            last_signature_failure_at: Some(at(99_990)),
+            ..Status::default()
+        },
+        ..healthy()
+    };
+    check(&facts, None);
+    let findings = all(&facts);
+    let found = findings.iter().find(|it| it.name == "signature").unwrap();
+    assert_eq!(
+        (found.level, &found.next, &found.remedy),
+        (Level::Warning, &None, &None)
+    );
+    assert!(words(found).contains("others were"), "{found:?}");
+    let silent = Facts {
+        agents: vec![AgentAnswer {
+            failure: Some(("connect".into(), "connection refused".into())),
+            ..answering()
+        }],
+        ..facts
+    };
+    only(&silent, "agent_reachable");
 }
 
 #[test]
