@@ -15,7 +15,7 @@ use tieline_bridge::error_chain::chain;
 use tieline_bridge::mapper as bridge_mapper;
 use tieline_bridge::probe::{self as bridge_probe, Probed};
 use tieline_core::account::ConnectionMode;
-use tieline_core::connector::Withheld;
+use tieline_core::connector::{Unaddressed, Withheld};
 use tieline_core::conversation::Conversation;
 use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, ConversationId, IntegrationId};
@@ -124,6 +124,9 @@ async fn gather(state: &AdminState, record: &IntegrationRecord) -> Result<Facts,
         delivers_to: delivers_to(state, record, askable).await,
         missing_permissions: missing_permissions(state, record, askable).await,
         withheld: withheld(state, record).await?,
+        needs_unaddressed: bound
+            .as_ref()
+            .is_some_and(|trigger| trigger.settings.unaddressed() != Unaddressed::Ignored),
         hosts: hosts(state, record, credentials.as_ref()).await,
         credentials,
         credential_fields: credential_fields(state, record),

@@ -121,8 +121,8 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "withheld_groups_next",
-        en: "If the bot is silent in groups, switch its privacy mode off on the platform, then remove it from each group and add it again.",
-        zh: "如果机器人在群内没有反应，请在平台上关闭其隐私模式，然后将其移出各群再重新加入。",
+        en: "The trigger uses all group messages: switch the bot's privacy mode off on the platform, then remove it from each group and add it again; or change groupMessages and groupContext of the trigger.",
+        zh: "触发器使用全部群消息：请在平台上关闭机器人的隐私模式，然后将其移出各群再重新加入；或修改触发器的 groupMessages 和 groupContext。",
     },
     Phrase {
         code: "withheld_text",

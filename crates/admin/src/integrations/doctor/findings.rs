@@ -46,6 +46,8 @@ pub(super) struct Facts {
     pub(super) missing_permissions: Vec<&'static str>,
     /// What the platform withholds from the bot, unless received messages prove the contrary.
     pub(super) withheld: Option<Withheld>,
+    /// Whether the trigger uses group messages that aren't addressed to the bot.
+    pub(super) needs_unaddressed: bool,
     /// The platform's addresses and the results of calling them. Empty: not called.
     pub(super) hosts: Vec<Host>,
     /// The enabled trigger.

@@ -109,12 +109,24 @@ pub(super) fn withheld(facts: &Facts) -> Option<Finding> {
         Withheld::GroupMessages => ("withheld_groups", "withheld_groups_next"),
         Withheld::UnmentionedText => ("withheld_text", "withheld_text_next"),
     };
-    Some(warning(
-        NAME,
-        Text::new(detail),
-        Text::new(next),
-        Some(Remedy::new(Action::Restart)),
-    ))
+    let detail = Text::new(detail);
+    // Platforms withhold these messages by default, and mentions of the bot arrive: only some triggers need more.
+    if !facts.needs_unaddressed {
+        return Some(Finding {
+            level: Level::Warning,
+            ..good(NAME, detail)
+        });
+    }
+    let remedy = match facts.withheld? {
+        // The platform has to add the bot to its groups again, which no action here does.
+        Withheld::GroupMessages => facts
+            .bound
+            .as_ref()
+            .map(|trigger| Remedy::on(Action::EditTrigger, trigger)),
+        // The connection asks for the text when it is opened.
+        Withheld::UnmentionedText => Some(Remedy::new(Action::Restart)),
+    };
+    Some(warning(NAME, detail, Text::new(next), remedy))
 }
 
 /// Whether the platform's behaviour proves that the credentials work.

@@ -31,6 +31,7 @@ fn healthy() -> Facts {
         credential_fields: "appId, appSecret".into(),
         delivers_to: None,
         withheld: None,
+        needs_unaddressed: false,
         missing_permissions: Vec::new(),
         hosts: Vec::new(),
         bound: Some("trg_1".into()),
@@ -623,11 +624,35 @@ fn credentials_refused_on_the_connection_are_the_cause() {
         ..elsewhere
     };
     check(&at_the_public_url, None);
-    let withheld = Facts {
-        withheld: Some(Withheld::GroupMessages),
-        ..healthy()
-    };
-    assert!(only(&withheld, "withheld").contains("privacy mode"));
+}
+
+#[test]
+fn withheld_messages_are_a_cause_only_if_the_trigger_uses_them() {
+    for (withheld, part, action) in [
+        (
+            Withheld::GroupMessages,
+            "privacy mode",
+            Remedy::on(Action::EditTrigger, "trg_1"),
+        ),
+        (
+            Withheld::UnmentionedText,
+            "Message Content Intent",
+            Remedy::new(Action::Restart),
+        ),
+    ] {
+        let facts = |needs_unaddressed| Facts {
+            withheld: Some(withheld),
+            needs_unaddressed,
+            ..healthy()
+        };
+        check(&facts(false), None);
+        let findings = all(&facts(false));
+        let hint = findings.iter().find(|it| it.name == "withheld").unwrap();
+        assert_eq!((hint.level, &hint.remedy), (Level::Warning, &None));
+        assert!(words(hint).contains(part), "{hint:?}");
+        assert!(only(&facts(true), "withheld").contains(part));
+        assert_eq!(cause_of(&all(&facts(true))).remedy, Some(action));
+    }
 }
 
 #[test]
