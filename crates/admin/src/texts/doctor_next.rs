@@ -95,6 +95,21 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "请检查智能体“{agent}”的密钥（{fields}），然后测试该智能体。",
     },
     Phrase {
+        code: "agent_limit_next",
+        en: "A quota or rate limit of agent \"{agent}\" at {host} is used up: wait or raise it there, then test the agent.",
+        zh: "智能体“{agent}”（{host}）的额度或速率限制已用完：请等待或在其一侧提高额度，然后测试该智能体。",
+    },
+    Phrase {
+        code: "agent_not_found_next",
+        en: "{host} answers, but doesn't have what agent \"{agent}\" asks for: check the path of its address and the name of the model or app, then test the agent.",
+        zh: "{host} 有应答，但没有智能体“{agent}”所请求的内容：请检查地址的路径以及模型或应用的名称，然后测试该智能体。",
+    },
+    Phrase {
+        code: "agent_fault_next",
+        en: "The agent at {host} runs, but fails: see its own log, or that of the proxy in front of it; then test agent \"{agent}\".",
+        zh: "{host} 上的智能体在运行，但出错：请查看其自身的日志或其前面代理的日志，然后测试智能体“{agent}”。",
+    },
+    Phrase {
         code: "agent_gone_next",
         en: "Bind the integration to another agent.",
         zh: "请把该机器人绑定到另一个智能体。",

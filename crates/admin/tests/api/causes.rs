@@ -151,7 +151,12 @@ async fn causes_in_the_setup() {
 #[tokio::test]
 async fn causes_in_the_agent() {
     const ERROR: &str = r#"{"error":{"message":"quota of k-secret is used up","code":"no_quota"}}"#;
-    for (status, code) in [(401, "no_quota"), (404, "no_quota"), (500, "no_quota")] {
+    for (status, action) in [
+        (401, "edit_agent"),
+        (404, "edit_agent"),
+        (429, "test_agent"),
+        (500, "test_agent"),
+    ] {
         let api = TestApi::new().await;
         api.work();
         let address = server(status, ERROR).await;
@@ -166,8 +171,8 @@ async fn causes_in_the_agent() {
             .unwrap();
         let words = result["detail"].as_str().unwrap();
         assert!(words.contains("is used up") && !words.contains("k-secret"), "{result}");
-        let parts = [code, "is used up", "Support", host(&address)];
-        let expected = Expected::failed("agent_reachable", "edit_agent", &parts)
+        let parts = ["no_quota", "is used up", "Support", host(&address)];
+        let expected = Expected::failed("agent_reachable", action, &parts)
             .status("degraded", Some("agent_failed"))
             .log("agent_failed");
         check(&api, &web, &expected).await;

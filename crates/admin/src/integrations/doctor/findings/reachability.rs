@@ -298,15 +298,46 @@ fn agent(agent: &AgentAnswer) -> Finding {
         // The agent may just be thinking: only a failed answer shows that it hangs.
         Some((code, _)) if code == "idle_timeout" => slow(NAME, agent),
         Some((code, why)) => {
-            let is_refused = ["HTTP 401", "HTTP 403"].iter().any(|status| why.contains(status))
-                || matches!(code.as_str(), "http_401" | "http_403" | "invalid_api_key");
-            let next = match is_refused && !agent.secrets.is_empty() {
-                true => named("agent_key_next").with("fields", &agent.secrets),
-                false => named("agent_failed_next"),
+            let (next, action) = match refusal(code, why) {
+                Some(Refusal::Key) if !agent.secrets.is_empty() => ("agent_key_next", Action::EditAgent),
+                Some(Refusal::Limit) => ("agent_limit_next", Action::TestAgent),
+                Some(Refusal::NotFound) => ("agent_not_found_next", Action::EditAgent),
+                Some(Refusal::Fault) => ("agent_fault_next", Action::TestAgent),
+                Some(Refusal::Key) | None => ("agent_failed_next", Action::EditAgent),
             };
+            let next = named(next).with("fields", &agent.secrets);
             let detail = named("agent_failed").with("code", code).with("why", why);
-            bad(NAME, detail, next, Remedy::on(Action::EditAgent, &agent.id))
+            bad(NAME, detail, next, Remedy::on(action, &agent.id))
         }
+    }
+}
+
+/// What an agent's server, which is reachable, objects to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Key,
+    /// A quota or a rate limit.
+    Limit,
+    /// The path, the model, or another resource.
+    NotFound,
+    /// An error of the server itself.
+    Fault,
+}
+
+/// The objection that code and message of an agent's failure indicate. The HTTP status counts first: agents choose their codes freely.
+fn refusal(code: &str, why: &str) -> Option<Refusal> {
+    let number = code
+        .strip_prefix("http_")
+        .or_else(|| why.split_once("HTTP ")?.1.get(..3));
+    match number.and_then(|number| number.parse().ok()) {
+        Some(401 | 403) => Some(Refusal::Key),
+        Some(402 | 429) => Some(Refusal::Limit),
+        Some(404) => Some(Refusal::NotFound),
+        Some(500..=599_u16) => Some(Refusal::Fault),
+        _ if code == "invalid_api_key" => Some(Refusal::Key),
+        _ if code.contains("rate_limit") || code.contains("quota") => Some(Refusal::Limit),
+        _ if code == "model_not_found" => Some(Refusal::NotFound),
+        _ => None,
     }
 }
 

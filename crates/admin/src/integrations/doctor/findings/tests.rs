@@ -674,3 +674,38 @@ fn one_empty_answer_before_a_good_one_is_no_failure() {
     only(&again, "empty_answers");
     assert_eq!(cause_of(&all(&again)).level, Level::Failed);
 }
+
+#[test]
+fn advice_about_an_agent_fits_its_status() {
+    for (code, why, part, action) in [
+        ("http_429", "HTTP 429", "rate limit", Action::TestAgent),
+        (
+            "insufficient_quota",
+            "HTTP 429, code insufficient_quota",
+            "rate limit",
+            Action::TestAgent,
+        ),
+        ("rate_limit_exceeded", "too fast", "rate limit", Action::TestAgent),
+        ("http_404", "HTTP 404", "the model", Action::EditAgent),
+        ("model_not_found", "no such model", "the model", Action::EditAgent),
+        ("http_500", "HTTP 500", "own log", Action::TestAgent),
+        ("no_quota", "HTTP 503, code no_quota", "own log", Action::TestAgent),
+        ("http_403", "HTTP 403", "apiKey", Action::EditAgent),
+        ("connect", "connection refused", "address is right", Action::EditAgent),
+        ("http_400", "HTTP 400", "address is right", Action::EditAgent),
+    ] {
+        let facts = Facts {
+            agents: vec![AgentAnswer {
+                failure: Some((code.into(), why.into())),
+                ..answering()
+            }],
+            ..healthy()
+        };
+        only(&facts, "agent_reachable");
+        let findings = all(&facts);
+        let found = cause_of(&findings);
+        let next = found.next.as_ref().unwrap().render(Language::English);
+        assert!(next.contains(part), "{code}: {next}");
+        assert_eq!(found.remedy, Some(Remedy::on(action, "agt_1")), "{code}");
+    }
+}
