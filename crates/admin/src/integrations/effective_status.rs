@@ -159,10 +159,13 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             let next = Text::new("status_first_signature").with("at", at);
             (SIGNATURE, next.with_text("field", Some(signed_with(reported))))
         }
-        None if !facts.is_callable => (
-            "not_public",
-            Text::new("status_not_public").with("url", facts.callback_url),
-        ),
+        None if !facts.is_callable => {
+            let next = match facts.has_long_connection {
+                true => "status_not_public_or_connect",
+                false => "status_not_public",
+            };
+            ("not_public", Text::new(next).with("url", facts.callback_url))
+        }
         None => (
             "not_called",
             Text::new("status_callback").with("url", facts.callback_url),

@@ -20,6 +20,8 @@ pub(super) struct Facts<'a> {
     pub(super) callback_url: &'a str,
     /// Whether a platform can call the callback address.
     pub(super) is_callable: bool,
+    /// Whether its platform offers a long connection, which needs no callback address.
+    pub(super) has_long_connection: bool,
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
     /// When its trigger's agent was last changed.

@@ -114,6 +114,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         unusable: unusable.clone(),
         callback_url: &callback_url,
         is_callable: view::is_callable(&callback_url),
+        has_long_connection: view::has_long_connection(state, record),
         created_at: record.created_at,
         changed_at: record.updated_at,
         agent_changed_at: agent_changed_at(state, &bound, &reported).await?,

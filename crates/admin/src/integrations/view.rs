@@ -163,6 +163,12 @@ fn callback_url_at(base: &str, record: &IntegrationRecord) -> String {
     format!("{base}/api/{}/webhook/{}", record.platform, record.id)
 }
 
+/// Whether the integration's platform offers a long connection.
+pub(super) fn has_long_connection(state: &AdminState, record: &IntegrationRecord) -> bool {
+    let connector = state.world.connector(&record.platform);
+    connector.is_some_and(|it| it.manifest().mode(ConnectionMode::LongConnection).is_some())
+}
+
 /// Whether any platform can call this address. Private addresses that are allowed for tests don't count.
 pub(super) fn is_callable(callback_url: &str) -> bool {
     outbound_url::check(callback_url, false).is_ok()

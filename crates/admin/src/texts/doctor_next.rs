@@ -56,6 +56,11 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "url_not_public_next",
+        en: "Give this deployment a public https address (--public-url).",
+        zh: "请为本部署配置公网 https 地址（--public-url）。",
+    },
+    Phrase {
+        code: "url_not_public_or_connect_next",
         en: "Give this deployment a public https address (--public-url), or use a long connection.",
         zh: "请为本部署配置公网 https 地址（--public-url），或改用长连接。",
     },

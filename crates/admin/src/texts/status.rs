@@ -81,6 +81,11 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "status_not_public",
+        en: "Give this deployment a public https address (--public-url): the platform can't call {url}.",
+        zh: "请为本部署配置公网 https 地址（--public-url）：平台无法访问 {url}。",
+    },
+    Phrase {
+        code: "status_not_public_or_connect",
         en: "Give this deployment a public https address (--public-url), or use a long connection: the platform can't call {url}.",
         zh: "请为本部署配置公网 https 地址（--public-url），或改用长连接：平台无法访问 {url}。",
     },

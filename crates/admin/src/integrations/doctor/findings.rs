@@ -34,6 +34,8 @@ pub(super) struct Facts {
     pub(super) public_callback_url: Option<String>,
     /// Whether our own address is public, so that any platform can call it.
     pub(super) is_public: bool,
+    /// Whether the platform offers a long connection, which needs no public address.
+    pub(super) has_long_connection: bool,
     /// When the integration, and so perhaps its credentials, was last changed.
     pub(super) changed_at: Timestamp,
     /// Whether the platform accepts the credentials. `None`: not asked.

@@ -20,6 +20,7 @@ pub(in crate::integrations) fn facts(mode: ConnectionMode, reported: &Status) ->
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1",
         is_callable: true,
+        has_long_connection: true,
         created_at: at(1),
         changed_at: at(1),
         agent_changed_at: None,

@@ -152,7 +152,10 @@ pub(super) fn address_verified(facts: &Facts) -> Finding {
         return bad(
             NAME,
             Text::new("url_not_public").with("url", url),
-            Text::new("url_not_public_next"),
+            Text::new(match facts.has_long_connection {
+                true => "url_not_public_or_connect_next",
+                false => "url_not_public_next",
+            }),
             Remedy::on(Action::SetPublicUrl, SET_PUBLIC_URL),
         );
     }

@@ -26,6 +26,7 @@ fn healthy() -> Facts {
         callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
         public_callback_url: None,
         is_public: true,
+        has_long_connection: true,
         changed_at: at(4),
         credentials: Some(Credentials::Accepted),
         credential_fields: "appId, appSecret".into(),
@@ -707,5 +708,22 @@ fn advice_about_an_agent_fits_its_status() {
         let next = found.next.as_ref().unwrap().render(Language::English);
         assert!(next.contains(part), "{code}: {next}");
         assert_eq!(found.remedy, Some(Remedy::on(action, "agt_1")), "{code}");
+    }
+}
+
+#[test]
+fn a_long_connection_is_advised_only_where_there_is_one() {
+    for has_long_connection in [true, false] {
+        let facts = Facts {
+            mode: ConnectionMode::Webhook,
+            relay: None,
+            is_public: false,
+            has_long_connection,
+            ..healthy()
+        };
+        let findings = all(&facts);
+        let next = cause_of(&findings).next.as_ref().unwrap().render(Language::English);
+        assert!(next.contains("--public-url"), "{next}");
+        assert_eq!(next.contains("long connection"), has_long_connection, "{next}");
     }
 }
