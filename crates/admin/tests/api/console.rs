@@ -101,3 +101,51 @@ async fn every_sentence_and_check_exists_in_both_languages() {
         }
     }
 }
+
+/// The fields of `item` that a script reads.
+fn fields_read<'a>(script: &'a str, item: &str) -> BTreeSet<&'a str> {
+    let name = |rest: &'a str| rest.split(|c: char| !c.is_ascii_alphanumeric()).next();
+    let prefix = format!("{{{item}.");
+    script.split(&*prefix).skip(1).filter_map(name).collect()
+}
+
+#[track_caller]
+fn are_sent(script: &str, item: &str, sent: &Value) {
+    for field in fields_read(script, item) {
+        assert!(sent.get(field).is_some(), "{item}.{field} is never sent: {sent}");
+    }
+}
+
+#[tokio::test]
+async fn messages_are_shown_with_their_bot_and_chat() {
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    let message = api.say(&web, "hello").await;
+    let shown = api
+        .wait(&format!("{DEFAULT}/messages/{message}"), |shown| {
+            shown["state"] == "answered"
+        })
+        .await;
+    let script = api.get("/console/pages/messages.js").await.text;
+    are_sent(&script, "item", &shown);
+    are_sent(&script, "message", &shown);
+    for read in [
+        "state.names, item.integrationId",
+        "state.names, letter.integrationId",
+        "bot?.name",
+    ] {
+        assert!(script.contains(read), "the page doesn't show {read}");
+    }
+    // The chat of a message is found by the id of its conversation.
+    let conversation = shown["conversationId"].as_str().unwrap();
+    let found = api
+        .get(&format!(
+            "{DEFAULT}/integrations/{web}/conversations?limit=1&search={conversation}"
+        ))
+        .await
+        .ok();
+    are_sent(&script, "chat", &found["items"][0]);
+    assert_eq!(fields_read(&script, "chat"), BTreeSet::from(["chatId", "chatType"]));
+}

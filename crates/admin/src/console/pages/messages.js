@@ -1,5 +1,6 @@
 // Messages: "where is my answer?" A filtered ledger, the timeline of one message, dead letters.
 
+import { ApiError } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine, mark, time } from "/console/view.js";
@@ -10,11 +11,25 @@ const COLOURS = { answered: "good", commanded: "good", failed: "bad", refused: "
 const idOf = (shell) => shell.app.path[1];
 
 export async function load(shell, state) {
-  if (idOf(shell)) return { message: await shell.get(`/messages/${encodeURIComponent(idOf(shell))}`) };
+  if (idOf(shell)) return loadOne(shell);
   const query = new URLSearchParams({ limit: 100 });
   for (const [name, value] of Object.entries(state.filter ?? {})) if (value) query.set(name, value);
-  const [messages, letters] = await Promise.all([shell.get(`/messages?${query}`), shell.get("/deadletters?limit=100")]);
-  return { items: messages.items, letters: letters.items };
+  const [messages, letters, bots] = await Promise.all([shell.get(`/messages?${query}`), shell.get("/deadletters?limit=100"), shell.get("/integrations?limit=200")]);
+  return { items: messages.items, letters: letters.items, names: new Map(bots.items.map((bot) => [bot.id, bot.name])) };
+}
+
+/** A message, and the bot and chat that it belongs to unless they were deleted since. */
+async function loadOne(shell) {
+  const message = await shell.get(`/messages/${encodeURIComponent(idOf(shell))}`);
+  const path = `/integrations/${encodeURIComponent(message.integrationId)}`;
+  const found = (call) =>
+    call.catch((error) => {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
+    });
+  const search = message.conversationId && `${path}/conversations?limit=1&search=${encodeURIComponent(message.conversationId)}`;
+  const [bot, conversations] = await Promise.all([found(shell.get(path)), search ? found(shell.get(search)) : null]);
+  return { message, bot, chat: conversations?.items[0] ?? null };
 }
 
 export function view(shell, state) {
@@ -29,7 +44,7 @@ export function view(shell, state) {
       <label>${text("idOrReference")} <input name="search"></label>
       <button type="submit">${text("search")}</button>
     </form>
-    <section class="card">${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows" id="messages">${state.items.map(row)}</ul>`}</section>
+    <section class="card">${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows" id="messages">${state.items.map((item) => row(state, item))}</ul>`}</section>
     <section class="card" aria-labelledby="letters"><h3 id="letters">${text("deadLetters")}</h3>
       ${state.redriven ? html`<p class="note" id="redriven" role="status">${text("redriven", state.redriven.redriven, state.redriven.skipped.length)}${state.redriven.hasMore ? ` ${text("redriveMore")}` : ""}</p>` : nothing}
       ${state.letters?.length && shell.app.mayWrite ? html`<form class="bar" id="redrive-since" @submit=${(event) => redriveSince(shell, state, event)}>
@@ -38,7 +53,7 @@ export function view(shell, state) {
       </form>` : nothing}
       ${!state.letters ? loadingLine() : state.letters.length === 0 ? empty(text("noDeadLetters")) : html`<ul class="rows" id="dead-letters">${state.letters.map((letter) => html`
         <li><div class="head"><a class="name" href="#/messages/${letter.messageId ?? letter.id}">${letter.messageId ?? letter.id}</a></div>
-          <p class="kind">${letter.reason ?? ""} · ${time(letter.failedAt)}</p>
+          <p class="kind">${botLink(state.names, letter.integrationId)} · ${letter.reason ?? ""} · ${time(letter.failedAt)}</p>
           ${shell.app.mayWrite ? html`<button class="quiet" data-verb="redrive" @click=${() => shell.act(() => shell.post(`/deadletters/${encodeURIComponent(letter.id)}/redrive`))}>${text("redrive")}</button>` : nothing}</li>`)}</ul>`}
     </section>`;
 }
@@ -62,10 +77,13 @@ async function redriveSince(shell, state, event) {
   });
 }
 
-const row = (one) => html`<li data-id=${one.id}><div class="head">${mark(COLOURS[one.state] ?? "off", text(`message_${one.state}`))}<a class="name" href="#/messages/${one.id}">${one.id}</a></div>
-  <p class="kind">${one.senderId ?? ""} · ${time(one.receivedAt ?? one.createdAt)}</p></li>`;
+const row = (state, item) => html`<li data-id=${item.id}><div class="head">${mark(COLOURS[item.state] ?? "off", text(`message_${item.state}`))}<a class="name" href="#/messages/${item.id}">${item.id}</a></div>
+  <p class="kind">${botLink(state.names, item.integrationId)} · ${item.senderId ?? "–"} · ${time(item.receivedAt)}${item.conversationId ? html` · ${text("conversation")}: <code>${item.conversationId}</code>` : nothing}</p></li>`;
 
-function one(shell, { message }) {
+/** The bot by its name; by its id if it was deleted, or is beyond the names that were read. */
+const botLink = (names, id) => (id ? html`<a class="bot" href="#/bots/${id}">${names?.get(id) ?? id}</a>` : "–");
+
+function one(shell, { message, bot, chat }) {
   if (!message) return html`${heading(text("message"))}${loadingLine()}`;
   const steps = message.steps ?? [];
   const began = steps.length ? Date.parse(steps[0].at) : 0;
@@ -74,7 +92,8 @@ function one(shell, { message }) {
     <section class="card">
       <p>${mark(COLOURS[message.state] ?? "off", text(`message_${message.state}`))} <code>${message.id}</code></p>
       <dl class="facts">
-        <dt>${text("bot")}</dt><dd><a href="#/bots/${message.integrationId}">${message.integrationId}</a></dd>
+        <dt>${text("bot")}</dt><dd><a href="#/bots/${message.integrationId}">${bot?.name ?? message.integrationId}</a></dd>
+        <dt>${text("chat")}</dt><dd>${chat ? html`${text(`chat_${chat.chatType}`)} · <code>${chat.chatId}</code>` : "–"}</dd>
         <dt>${text("sender")}</dt><dd>${message.senderId ?? "–"}</dd>
         <dt>${text("reference")}</dt><dd>${message.reference}</dd>
         <dt>${text("conversation")}</dt><dd><code>${message.conversationId ?? "–"}</code></dd>

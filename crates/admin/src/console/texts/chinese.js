@@ -177,6 +177,7 @@ export const CHINESE = {
   noLog: "日志为空。",
   noConversations: "还没有会话。",
   noMessages: "没有消息。",
+  chat: "聊天",
   conversation: "会话",
   session: "上下文",
   sender: "发送者",

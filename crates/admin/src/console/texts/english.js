@@ -177,6 +177,7 @@ export const ENGLISH = {
   noLog: "The log is empty.",
   noConversations: "No conversations yet.",
   noMessages: "No messages.",
+  chat: "Chat",
   conversation: "Conversation",
   session: "Session",
   sender: "Sender",
