@@ -30,6 +30,8 @@ pub(crate) struct IntegrationView {
     platform: String,
     #[schema(value_type = schema::ConnectionMode)]
     connection_mode: ConnectionMode,
+    /// What identifies the bot on its platform, such as the id of an app; never secret. Null where nothing does.
+    account: Option<String>,
     /// Secret values are `"***"`.
     credentials: BTreeMap<String, String>,
     /// Addresses that replace the platform's own.
@@ -78,10 +80,8 @@ impl Versioned for IntegrationView {
 
 pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationView, Problem> {
     let credentials = record.given_credentials(state.world.store.keyring())?;
-    let manifest = state
-        .world
-        .connector(&record.platform)
-        .map(|connector| connector.manifest());
+    let connector = state.world.connector(&record.platform);
+    let manifest = connector.map(|connector| connector.manifest());
     let habit = manifest
         .and_then(|manifest| manifest.mode(record.mode))
         .map(|mode| mode.reasoning);
@@ -98,6 +98,7 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         name: record.name.clone(),
         platform: record.platform.clone(),
         connection_mode: record.mode,
+        account: connector.and_then(|connector| connector.account_key(record.mode, &credentials)),
         credentials: credentials.iter().map(show).collect(),
         endpoints: record.endpoints.clone(),
         language: record.language,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::test_api::{DEFAULT, TestApi};
@@ -148,4 +148,37 @@ async fn messages_are_shown_with_their_bot_and_chat() {
         .ok();
     are_sent(&script, "chat", &found["items"][0]);
     assert_eq!(fields_read(&script, "chat"), BTreeSet::from(["chatId", "chatType"]));
+}
+
+#[tokio::test]
+async fn bots_are_listed_with_their_account() {
+    let api = TestApi::new().await;
+    api.web("Front desk").await;
+    let bot = |name: &str, platform: &str, mode: &str, credentials: Value| {
+        json!({ "name": name, "platform": platform,
+        "connectionMode": mode, "credentials": credentials, "enabled": false })
+    };
+    let app = json!({ "appId": "cli_1", "appSecret": "s", "verificationToken": "v" });
+    let token = json!({ "botToken": "123456789:AAHfakefakefakefakefakefakefakefake" });
+    for body in [
+        bot("App", "lark", "webhook", app),
+        bot("Token", "telegram", "long_connection", token),
+    ] {
+        api.create(&format!("{DEFAULT}/integrations"), body).await;
+    }
+    let found = api
+        .get(&format!("{DEFAULT}/integrations?include=status,agent,counts"))
+        .await
+        .ok();
+    let script = api.get("/console/pages/bots.js").await.text;
+    let accounts = found["items"].as_array().unwrap().iter().map(|item| {
+        are_sent(&script, "item", item);
+        (item["name"].as_str().unwrap(), item["account"].as_str())
+    });
+    let expected = [
+        ("App", Some("cli_1")),
+        ("Front desk", None),
+        ("Token", Some("123456789")),
+    ];
+    assert_eq!(accounts.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
 }
