@@ -30,8 +30,11 @@ fn mask(value: &Value) -> Value {
 
 /// The settings of `group` after a patch: absent fields keep their values, null removes a field, other values replace it.
 ///
-/// A mask, and an empty text in a secret field, keep the stored value. A mask without a stored value is dropped, except in a list, where it
-/// is an error: the first mask in a list keeps the first stored entry, the second mask the second.
+/// A mask, and an empty text in a secret field, keep the stored value. In a list the first mask keeps the first stored entry, the second
+/// mask the second.
+///
+/// # Errors
+/// If there is no stored value for a mask: an export holds masks, and what it creates elsewhere would lack its secrets unnoticed.
 pub(crate) fn patched(
     group: &str,
     before: &Map<String, Value>,
@@ -42,12 +45,12 @@ pub(crate) fn patched(
     for (name, value) in patch {
         let keeps = is_secret(&name) && value.as_str() == Some("");
         let old = before.get(&name);
-        let new = if keeps { Ok(old.cloned()) } else { unmasked(old, value) };
-        let new = new.map_err(|MaskOfNothing| {
-            let reason = "has more masks than there are values for them to stand for";
-            Problem::invalid(format!("{group}.{name}"), reason)
-        })?;
-        match new {
+        let new = if keeps {
+            Ok(old.cloned())
+        } else {
+            unmasked(&format!("{group}.{name}"), old, value)
+        };
+        match new.map_err(|MaskOfNothing(field)| mask_of_nothing(field))? {
             Some(value) => after.insert(name, value),
             None => after.remove(&name),
         };
@@ -55,19 +58,26 @@ pub(crate) fn patched(
     Ok(after)
 }
 
-/// A mask in a list without a stored entry to keep.
-struct MaskOfNothing;
+fn mask_of_nothing(field: String) -> Problem {
+    Problem::invalid(field, "is `***` but has no stored value: give the secret itself")
+}
 
-fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNothing> {
+/// A mask without a stored value to keep, with the path of its field.
+struct MaskOfNothing(String);
+
+fn unmasked(field: &str, old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNothing> {
     Ok(match new {
         Value::Null => None,
-        Value::String(text) if text == MASK => old.cloned(),
-        Value::Array(values) => Some(Value::Array(unmasked_list(old, values)?)),
+        Value::String(text) if text == MASK => match old {
+            Some(old) => Some(old.clone()),
+            None => return Err(MaskOfNothing(field.to_owned())),
+        },
+        Value::Array(values) => Some(Value::Array(unmasked_list(field, old, values)?)),
         Value::Object(values) => {
             let mut kept = Map::new();
             for (name, value) in values {
                 let old = old.and_then(|old| old.get(&name));
-                if let Some(value) = unmasked(old, value)? {
+                if let Some(value) = unmasked(&format!("{field}.{name}"), old, value)? {
                     kept.insert(name, value);
                 }
             }
@@ -77,7 +87,7 @@ fn unmasked(old: Option<&Value>, new: Value) -> Result<Option<Value>, MaskOfNoth
     })
 }
 
-fn unmasked_list(old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, MaskOfNothing> {
+fn unmasked_list(field: &str, old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, MaskOfNothing> {
     // A single text is accepted where a list is: it counts as a list of one.
     let old = match old {
         Some(Value::Array(values)) => values.as_slice(),
@@ -88,9 +98,10 @@ fn unmasked_list(old: Option<&Value>, new: Vec<Value>) -> Result<Vec<Value>, Mas
     let mut list = Vec::with_capacity(new.len());
     for (at, value) in new.into_iter().enumerate() {
         if value.as_str() == Some(MASK) {
-            list.push(unused.next().cloned().ok_or(MaskOfNothing)?);
+            let stored = unused.next().cloned();
+            list.push(stored.ok_or_else(|| MaskOfNothing(field.to_owned()))?);
         } else {
-            list.extend(unmasked(old.get(at), value)?);
+            list.extend(unmasked(&format!("{field}[{at}]"), old.get(at), value)?);
         }
     }
     Ok(list)
@@ -141,7 +152,7 @@ mod tests {
     #[test]
     fn patch_values_are_applied() {
         check(
-            json!({"apiKey": "new", "secret": ["***", "z"], "headers": {"x": "***"}, "model": "", "gone": "***"}),
+            json!({"apiKey": "new", "secret": ["***", "z"], "headers": {"x": "***"}, "model": ""}),
             json!({"apiKey": "new", "secret": ["b", "z"], "headers": {"x": "d"}, "model": ""}),
         );
         check(
@@ -168,10 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn mask_without_a_stored_entry_is_refused() {
+    fn mask_without_a_stored_value_is_refused() {
+        check_refused(json!({"fresh": "***"}), "config.fresh");
+        check_refused(json!({"headers": {"x": "***", "y": "***"}}), "config.headers.y");
         check_refused(json!({"secret": ["***", "***", "***"]}), "config.secret");
         check_refused(json!({"apiKey": ["***", "new", "***"]}), "config.apiKey");
         check_refused(json!({"fresh": ["***", "new"]}), "config.fresh");
-        check_refused(json!({"headers": {"y": ["***"]}}), "config.headers");
+        check_refused(json!({"headers": {"y": ["***"]}}), "config.headers.y");
     }
 }

@@ -63,6 +63,8 @@ impl<'a> Comparison<'a> {
                 }
             }
             Value::Null => {}
+            // An empty secret is the same as none.
+            Value::String(text) if text.is_empty() && self.is_hidden(path) => {}
             other => self.note(path, &Value::Null, other, Some(other)),
         }
     }
@@ -104,10 +106,14 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    fn is_hidden(&self, path: &[&str]) -> bool {
+        (self.is_secret)(path) || is_named_secret(path)
+    }
+
     fn note(&mut self, path: &[&str], before: &Value, after: &Value, written: Option<&Value>) {
         let shown = |value: &Value| match value {
             Value::Null => Value::Null,
-            _ if (self.is_secret)(path) || is_named_secret(path) => MASK.into(),
+            _ if self.is_hidden(path) => MASK.into(),
             value => value.clone(),
         };
         // Show only the variable's name: its value may be a secret in any field.
@@ -198,7 +204,7 @@ mod tests {
         );
         let new = of_new(
             &object(
-                json!({"name": "A", "credentials": {"key": "k1", "id": "b"}, "config": {"historyTokens": 5, "apiKey": "x"}}),
+                json!({"name": "A", "credentials": {"key": "k1", "id": "b"}, "config": {"historyTokens": 5, "apiKey": "x", "secret": ""}}),
             ),
             &secret,
         );

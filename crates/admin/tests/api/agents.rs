@@ -78,6 +78,23 @@ async fn mistakes_name_the_field() {
 }
 
 #[tokio::test]
+async fn masked_secret_of_something_new_is_refused() {
+    let api = TestApi::new().await;
+    let config = json!({ "baseUrl": "https://a.example", "model": "m", "headers": { "x-key": "***" } });
+    let agent = json!({ "name": "x", "protocol": "openai_chat", "config": config });
+    let refused = api.post(&agents(), agent).await.problem(400, "invalid_field");
+    assert_eq!(refused["field"], "config.headers.x-key");
+    let bot = json!({ "name": "x", "platform": "telegram", "credentials": { "botToken": "***" } });
+    let refused = api.post(&format!("{DEFAULT}/integrations"), bot).await;
+    let refused = refused.problem(400, "invalid_field");
+    assert_eq!(refused["field"], "credentials.botToken");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("give the secret itself"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn names_are_unique_and_agents_in_use_cannot_be_deleted() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;

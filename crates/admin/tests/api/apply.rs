@@ -149,6 +149,44 @@ async fn applying_an_export_changes_nothing() {
     }
 }
 
+/// The secrets aren't in an export, so what it creates elsewhere would not have them.
+#[tokio::test]
+async fn masked_secrets_of_something_new_are_refused_with_their_lines() {
+    let api = TestApi::new().await;
+    apply(&api, FILE, "").await.ok();
+    let exported = api.get(&format!("{DEFAULT}/export?format=yaml")).await.text;
+    let line = |text: &str| 1 + exported.lines().position(|line| line.contains(text)).unwrap();
+    let elsewhere = exported.replace("id: default", "id: acme");
+    for query in ["", "?dryRun=true"] {
+        let refused = api
+            .post(&format!("/api/v1/orgs/acme/apply{query}"), json!({ "file": elsewhere }))
+            .await
+            .problem(400, "invalid_file");
+        let errors = refused["errors"].as_array().unwrap();
+        let found: Vec<_> = errors
+            .iter()
+            .map(|it| {
+                (
+                    it["field"].as_str().unwrap().rsplit('.').next().unwrap(),
+                    it["line"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        let expected = ["apiKey", "encodingAesKey", "token"].map(|name| (name, line(&format!("{name}: '***'")) as u64));
+        assert_eq!(found, expected, "{refused}\n{elsewhere}");
+        for error in errors {
+            assert_eq!(error["code"], "invalid_field");
+            assert!(
+                error["detail"].as_str().unwrap().contains("give the secret itself"),
+                "{error}"
+            );
+        }
+    }
+    api.get("/api/v1/orgs/acme")
+        .await
+        .problem(404, "organization_not_found");
+}
+
 const NOTIFY: &str = "
 agents: [{name: Helper, protocol: echo}]
 integrations:
