@@ -28,7 +28,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Longest key, in characters.
 const MAX_KEY_CHARS: usize = 255;
-/// Maximum size of a stored response.
+/// Maximum size of a stored response. A request with a larger one is processed again if repeated, with the same ids.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Response headers that are stored.
 const KEPT: [HeaderName; 2] = [CONTENT_TYPE, ETAG];
@@ -99,26 +99,38 @@ async fn answer(
     parts.extensions.insert(Fresh::of(claimed));
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     let (head, content) = response.into_parts();
-    let too_long = |_| Problem::unavailable("the response is too large to be stored");
-    let content = to_bytes(content, MAX_ANSWER_BYTES).await.map_err(too_long)?;
-    let passes = head.status.is_server_error() || head.status == StatusCode::TOO_MANY_REQUESTS;
-    let kept = if passes {
-        idempotency::release(&state.world.store, claimed).await
-    } else {
-        let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
-        let headers = KEPT.iter().filter_map(|name| Some((name.to_string(), value(name)?)));
-        let answer = Answer {
-            status: head.status.as_u16(),
-            headers: headers.collect(),
-            body: String::from_utf8_lossy(&content).into_owned(),
-        };
-        idempotency::answer(&state.world.store, claimed, &answer).await
+    // The response is in memory already, in full.
+    let content = to_bytes(content, usize::MAX).await;
+    let stored = match &content {
+        Ok(content) if is_final(head.status) && content.len() <= MAX_ANSWER_BYTES => {
+            let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+            let headers = KEPT.iter().filter_map(|name| Some((name.to_string(), value(name)?)));
+            let answer = Answer {
+                status: head.status.as_u16(),
+                headers: headers.collect(),
+                body: String::from_utf8_lossy(content).into_owned(),
+            };
+            idempotency::answer(&state.world.store, claimed, &answer).await
+        }
+        _ => idempotency::release(&state.world.store, claimed).await,
     };
-    if let Err(failure) = kept {
+    if let Err(failure) = stored {
         // If repeated, the request is processed again with the same ids.
         warn!(error = %chain(&failure), "response to a request with an idempotency key can't be stored");
     }
+    let content = content.map_err(|_| Problem::unavailable("the response broke off; repeat the request"))?;
     Ok(Response::from_parts(head, Body::from(content)))
+}
+
+/// Whether a repeated request gets the same response. Not if the response depends on the state of the bridge, or on the rights of the
+/// caller, which can be given after it.
+fn is_final(status: StatusCode) -> bool {
+    let depends = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    !status.is_server_error() && !depends.contains(&status)
 }
 
 fn replayed(answer: Answer) -> Response {

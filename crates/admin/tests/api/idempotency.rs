@@ -60,6 +60,42 @@ async fn refusals_are_replayed_and_key_length_is_limited() {
 }
 
 #[tokio::test]
+async fn refusals_for_missing_rights_are_not_stored() {
+    let api = TestApi::new().await;
+    let viewer = api.organization("acme", "viewer").await;
+    let body = json!({ "name": "a", "protocol": "echo" });
+    for _ in 0..2 {
+        let refused = post(&api, &viewer, "k1", "/api/v1/orgs/acme/agents", &body).await;
+        refused.problem(403, "forbidden");
+        assert!(!refused.headers.contains_key("idempotent-replayed"), "{refused:?}");
+    }
+}
+
+/// The request was processed: its response must arrive, even if it can't be stored, and the key must not stay in use.
+#[tokio::test]
+async fn response_that_is_too_large_is_sent_and_the_key_released() {
+    let api = TestApi::new().await;
+    let prompt = "x".repeat(900_000);
+    let agent = |n: usize, prompt: &str| {
+        format!(
+            "- {{name: A{n}, protocol: openai_chat, config: {{baseUrl: 'https://a.example', model: m, systemPrompt: {prompt}}}}}\n"
+        )
+    };
+    let first = agent(0, &format!("&prompt {prompt}"));
+    let file = format!(
+        "agents:\n{first}{}",
+        (1..6).map(|n| agent(n, "*prompt")).collect::<String>()
+    );
+    for _ in 0..2 {
+        let path = format!("{DEFAULT}/apply?dryRun=true");
+        let answer = post(&api, ROOT, "k1", &path, &json!({ "file": file })).await;
+        assert_eq!(answer.status, 200, "{}", &answer.text[..answer.text.len().min(500)]);
+        assert!(answer.text.len() > 4 * 1024 * 1024);
+        assert_eq!(answer.json()["created"], 6);
+    }
+}
+
+#[tokio::test]
 async fn one_of_many_concurrent_requests_is_processed() {
     let api = TestApi::new().await;
     let path = format!("{DEFAULT}/agents");
