@@ -180,7 +180,7 @@ pub struct Serve {
     #[arg(long, env = "TIELINE_DATA_DIR", default_value = "./tieline-data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// URL at which platforms and agents reach this bridge. Default: `http://LISTEN`.
-    #[arg(long, env = "TIELINE_PUBLIC_URL", value_name = "URL", value_parser = web_address)]
+    #[arg(long, env = "TIELINE_PUBLIC_URL", value_name = "URL", value_parser = public_address)]
     pub public_url: Option<String>,
     /// The root token, which may do everything. Default: generated, and stored in the data directory.
     #[arg(long, env = "TIELINE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -426,6 +426,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         return Err("must be at least 1".to_owned());
     }
     Ok(number)
+}
+
+/// Validates the bridge's own address: one without a user name and password, because it is shown in callback URLs, links and logs.
+fn public_address(text: &str) -> Result<String, String> {
+    let address = web_address(text)?;
+    let url = url::Url::parse(&address).map_err(|error| error.to_string())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("expected an address without user name and password".to_owned());
+    }
+    Ok(address)
 }
 
 /// Validates an http or https URL, and removes its trailing slash.

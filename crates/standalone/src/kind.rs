@@ -61,7 +61,28 @@ impl FromStr for Kind {
     }
 }
 
+/// Kinds that can be deleted.
+const DELETABLE: [Kind; 5] = [
+    Kind::Integrations,
+    Kind::Agents,
+    Kind::Triggers,
+    Kind::Users,
+    Kind::Tokens,
+];
+
 impl Kind {
+    /// Parses a kind whose resources can be deleted.
+    ///
+    /// # Errors
+    /// The kinds that can be, as a text.
+    pub fn deletable(word: &str) -> Result<Self, String> {
+        let kind = word.parse().ok().filter(|kind| DELETABLE.contains(kind));
+        kind.ok_or_else(|| {
+            let known: Vec<_> = DELETABLE.iter().map(|kind| kind.singular()).collect();
+            format!("expected one of {}", known.join(", "))
+        })
+    }
+
     /// The singular name.
     #[must_use]
     pub fn singular(self) -> &'static str {

@@ -143,6 +143,8 @@ fn addresses_and_filters_are_checked_before_anything_starts() {
     for words in [
         ["tieline", "--public-url", "bot.example.com"],
         ["tieline", "--public-url", "ftp://example.com"],
+        ["tieline", "--public-url", "https://user:password@example.com"],
+        ["tieline", "--public-url", "https://user@example.com/"],
         ["tieline", "--log", "tieline=loud"],
         ["tieline", "--max-connections", "0"],
         ["tieline", "--trusted-proxies", "proxy.example"],
@@ -151,4 +153,19 @@ fn addresses_and_filters_are_checked_before_anything_starts() {
     }
     let served = serve(&["tieline", "--public-url", "https://bot.example.com/base/"]);
     assert_eq!(served.public_url.as_deref(), Some("https://bot.example.com/base"));
+}
+
+#[test]
+fn delete_lists_only_kinds_that_can_be_deleted() {
+    for word in ["foo", "message", "platforms", "organization"] {
+        let refused = read(&["tieline", "delete", word, "x"]).unwrap_err().to_string();
+        assert!(
+            refused.contains("integration, agent, trigger, user, token"),
+            "{refused}"
+        );
+        assert!(!refused.contains("conversation"), "{refused}");
+    }
+    for word in ["integration", "agents", "trigger", "users", "token"] {
+        read(&["tieline", "delete", word, "x"]).unwrap();
+    }
 }

@@ -80,6 +80,7 @@ pub struct Disable {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Delete {
     /// The kind: integration, agent, trigger, user, token.
+    #[arg(value_parser = Kind::deletable)]
     pub kind: Kind,
     /// Id of the resource, or its name if it has one.
     pub id: String,

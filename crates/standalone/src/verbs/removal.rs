@@ -78,10 +78,7 @@ async fn look_up(client: &Client, kind: Kind, which: &str) -> anyhow::Result<(St
             Ok((id, text(&found["name"]), affected))
         }
         Kind::Organizations | Kind::Messages | Kind::Conversations | Kind::DeadLetters | Kind::Platforms => {
-            bail!(
-                "{} can't be deleted; what can: integration, agent, trigger, user, token",
-                kind.plural()
-            )
+            bail!("{} can't be deleted", kind.plural())
         }
     }
 }

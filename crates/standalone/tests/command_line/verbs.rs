@@ -97,8 +97,9 @@ fn deleting_shows_who_is_affected_and_asks() {
         bridge.tieline(&["delete", "agents", "Echo", "--yes"]).good(),
         "agent Echo deleted\n"
     );
-    let wrong = bridge.tieline(&["delete", "message", "x", "--yes"]).bad();
-    assert!(wrong.contains("integration, agent, trigger, user, token"), "{wrong}");
+    let wrong = bridge.tieline(&["delete", "message", "x", "--yes"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.err.contains("integration, agent, trigger, user, token"), "{wrong:?}");
 }
 
 #[test]
