@@ -13,22 +13,32 @@ use tieline_bridge::connections::Connections;
 use tieline_bridge::exposition;
 use tieline_bridge::operator;
 use tieline_bridge::world::World;
+use tieline_server::TrustedProxies;
 
 /// The long connections of this process, once they are started.
 pub type Held = Arc<OnceLock<Connections>>;
 
-/// The route. `held` is read at each request.
-pub fn router(world: World, held: Held) -> Router {
-    Router::new().route("/metrics", get(show)).with_state((world, held))
+/// What the route needs.
+#[derive(Clone)]
+struct Scraped {
+    world: World,
+    held: Held,
+    proxies: TrustedProxies,
+}
+
+/// The route. `held` is read at each request. `proxies` forward the requests of others, also from this machine.
+pub fn router(world: World, held: Held, proxies: TrustedProxies) -> Router {
+    let state = Scraped { world, held, proxies };
+    Router::new().route("/metrics", get(show)).with_state(state)
 }
 
 async fn show(
-    State((world, held)): State<(World, Held)>,
+    State(Scraped { world, held, proxies }): State<Scraped>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !(is_local(peer, &headers) || operator::has_root_token(&world, authorization).await) {
+    if !(is_local(peer, &headers, &proxies) || operator::has_root_token(&world, authorization).await) {
         return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
     }
     let health = held.get().map(Connections::health);
@@ -37,12 +47,14 @@ async fn show(
 }
 
 /// Whether a program on this machine makes the request itself, rather than a proxy for another client.
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+///
+/// A trusted proxy is none even without a header that names the client: it may be configured to send none for this path.
+fn is_local(peer: SocketAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> bool {
     let is_forwarded = headers.contains_key(FORWARDED)
         || headers.contains_key("x-forwarded-for")
         || headers.contains_key("x-real-ip")
         || headers.contains_key("via");
-    peer.ip().to_canonical().is_loopback() && !is_forwarded
+    peer.ip().to_canonical().is_loopback() && !is_forwarded && !proxies.contains(peer.ip())
 }
 
 #[cfg(test)]
@@ -55,6 +67,8 @@ mod tests {
     fn only_direct_loopback_requests_are_local() {
         let peer = |address: &str| address.parse::<SocketAddr>().unwrap();
         let nothing = HeaderMap::new();
+        let proxies = TrustedProxies::new(Vec::new());
+        let is_local = |peer, headers: &HeaderMap| super::is_local(peer, headers, &proxies);
         assert!(is_local(peer("127.0.0.1:9"), &nothing));
         assert!(is_local(peer("[::1]:9"), &nothing));
         assert!(is_local(peer("[::ffff:127.0.0.1]:9"), &nothing));
@@ -62,5 +76,14 @@ mod tests {
         let mut forwarded = HeaderMap::new();
         forwarded.insert("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
         assert!(!is_local(peer("127.0.0.1:9"), &forwarded));
+    }
+
+    #[test]
+    fn trusted_proxy_on_this_machine_is_not_local() {
+        let proxies = TrustedProxies::new(vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]);
+        for peer in ["127.0.0.1:9", "[::ffff:127.0.0.1]:9", "[::1]:9"] {
+            assert!(!is_local(peer.parse().unwrap(), &HeaderMap::new(), &proxies), "{peer}");
+        }
+        assert!(is_local("127.0.0.2:9".parse().unwrap(), &HeaderMap::new(), &proxies));
     }
 }

@@ -92,7 +92,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
             configure(&world, &token, &file).await?;
         }
         // Until now, connecting clients wait, so that none is served before the configuration is applied.
-        let routes = router(&world).merge(metrics_route::router(world.clone(), Arc::clone(&workers.connections)));
+        let (held, proxies) = (Arc::clone(&workers.connections), limits.trusted_proxies.clone());
+        let routes = router(&world).merge(metrics_route::router(world.clone(), held, proxies));
         let routes = client_address::noted(routes);
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         serving.spawn(tieline_admin::periodic::run(world.clone()));
