@@ -2,7 +2,6 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -219,22 +218,37 @@ fn parse_key(path: &Path, text: &str) -> anyhow::Result<[u8; 32]> {
     })
 }
 
+/// From where the API can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// From this machine alone.
+    ThisMachine,
+    /// From other machines, directly or through a proxy.
+    Others,
+}
+
+/// The file of the generated root token.
+#[must_use]
+pub fn admin_token_file(dir: &Path) -> PathBuf {
+    dir.join(ADMIN_TOKEN)
+}
+
 /// The root token: the operator's own, else the one generated at the first start. A weak one is accepted only where no other machine can
 /// try tokens.
 ///
 /// # Errors
 /// If it can't be read or written, or the given one is too short.
-pub fn admin_token(dir: &Path, given: Option<&str>, listen: SocketAddr) -> anyhow::Result<Secret> {
+pub fn admin_token(dir: &Path, given: Option<&str>, reach: Reach) -> anyhow::Result<Secret> {
     if let Some(token) = given.filter(|given| !given.is_empty()) {
         ensure!(
-            operator::bits(token) >= MIN_TOKEN_BITS || listen.ip().is_loopback(),
-            "the admin token has about {} bits, and needs {MIN_TOKEN_BITS} where others can reach {listen}: choose 32 random hex digits, \
-             leave the token out to have one made, or listen on 127.0.0.1",
+            operator::bits(token) >= MIN_TOKEN_BITS || reach == Reach::ThisMachine,
+            "the admin token has about {} bits, and needs {MIN_TOKEN_BITS} where others can reach the bridge, also through a proxy: choose \
+             32 random hex digits, leave the token out to have one made, or listen on 127.0.0.1 without --public-url and --trusted-proxies",
             operator::bits(token)
         );
         return Ok(Secret::new(token));
     }
-    let path = dir.join(ADMIN_TOKEN);
+    let path = admin_token_file(dir);
     let text = keep(&path, || format!("tla_{}", hex::encode(random::<24>())))?;
     let token = text.trim();
     ensure!(
@@ -313,7 +327,7 @@ mod tests {
         assert_eq!(master_key(dir.path()).unwrap(), key);
         let mode = fs::metadata(dir.path().join(MASTER_KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, PRIVATE_FILE);
-        let [here, everywhere] = ["127.0.0.1:8080", "0.0.0.0:8080"].map(|it| it.parse().unwrap());
+        let (here, everywhere) = (Reach::ThisMachine, Reach::Others);
         let token = admin_token(dir.path(), None, here).unwrap();
         assert!(admin_token(dir.path(), None, here).unwrap().matches(token.expose()));
         assert!(
@@ -402,7 +416,7 @@ mod tests {
     #[test]
     fn readable_or_damaged_keys_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let here = "127.0.0.1:8080".parse().unwrap();
+        let here = Reach::ThisMachine;
         master_key(dir.path()).unwrap();
         admin_token(dir.path(), None, here).unwrap();
         let [key, token] = [MASTER_KEY, ADMIN_TOKEN].map(|name| dir.path().join(name));

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{info, warn};
-use url::Url;
+use url::{Host, Url};
 
 use crate::apply::File;
 use crate::args::Serve;
@@ -70,7 +70,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     data::prepare(&args.data_dir)?;
     let _lock = data::lock(&args.data_dir)?;
-    let token = data::admin_token(&args.data_dir, args.admin_token.as_deref(), args.listen)?;
+    let token = data::admin_token(&args.data_dir, args.admin_token.as_deref(), reached_by(&args))?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;
     let public_url = args.public_url.clone().unwrap_or_else(|| reachable(address));
@@ -115,6 +115,23 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     embedded.close().await;
     info!("stopped");
     Ok(())
+}
+
+/// Who can reach the API.
+fn reached_by(args: &Serve) -> data::Reach {
+    let is_local = |url: &str| match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    // A proxy on this machine forwards the requests of others.
+    let is_forwarded = !args.trusted_proxies.is_empty() || !args.public_url.as_deref().is_none_or(is_local);
+    if args.listen.ip().is_loopback() && !is_forwarded {
+        data::Reach::ThisMachine
+    } else {
+        data::Reach::Others
+    }
 }
 
 /// The tasks that process queues and hold long connections.
