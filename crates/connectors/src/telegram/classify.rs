@@ -130,8 +130,8 @@ impl Failed<'_> {
             Meaning::TooFast => Verdict::SlowDown {
                 retry_after: self.error.retry_after_s.map(Duration::from_secs),
                 code: self.error.code,
-                // The response doesn't say whether the chat's or the bot's limit was exceeded.
-                scope: LimitScope::Bot,
+                // The response doesn't say whose limit it is. A chat's is the tightest by far, and other chats must not wait for it.
+                scope: LimitScope::Chat,
             },
             Meaning::BadToken | Meaning::UnknownMethod => Verdict::CredentialsRefused { code: self.error.code },
             Meaning::NotDone => self.retry(),

@@ -66,7 +66,8 @@ impl FileSender for Files {
             Meaning::TooFast => Verdict::SlowDown {
                 retry_after: error.retry_after_s.map(Duration::from_secs),
                 code,
-                scope: LimitScope::Bot,
+                // As for texts.
+                scope: LimitScope::Chat,
             },
             Meaning::BadToken | Meaning::UnknownMethod => Verdict::CredentialsRefused { code },
             Meaning::NotDone => Verdict::Retry { code },
