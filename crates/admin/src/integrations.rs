@@ -16,6 +16,7 @@ mod action;
 mod effective_status;
 mod facts;
 pub(crate) mod input;
+mod last_error;
 mod obstacle;
 pub(crate) mod overview;
 pub(crate) mod provision;

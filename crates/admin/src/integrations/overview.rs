@@ -16,6 +16,7 @@ use tieline_store::status::{ConnectionState, Status};
 use utoipa::ToSchema;
 
 use super::effective_status::Condition;
+use super::last_error;
 use super::remedy::Remedy;
 use super::status::{self, StatusView};
 use super::troubles;
@@ -436,7 +437,7 @@ fn cause_of(condition: &Condition, reported: &Status, language: Language) -> Opt
         return Some((troubles::explain(failed).render(language), failed.at));
     }
     let error = reported.last_error.as_ref().filter(|_| is_of_last_error(condition))?;
-    Some((error.message.clone(), error.at))
+    Some((last_error::words(error, language), error.at))
 }
 
 impl Attention {

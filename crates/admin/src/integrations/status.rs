@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::effective_status::{self, Condition};
 use super::facts::Facts;
-use super::{find, view};
+use super::{find, last_error, view};
 use crate::auth::Scope;
 use crate::path::Id;
 use crate::problem::Problem;
@@ -196,8 +196,8 @@ impl StatusView {
             last_reply_at: reported.last_reply_at,
             last_error: reported.last_error.map(|error| ErrorView {
                 at: error.at,
+                message: last_error::words(&error, language),
                 code: error.code,
-                message: error.message,
             }),
             rate_limited_until: reported.rate_limited_until.filter(|until| *until > now),
             reconnect_attempts: reported.reconnect_attempts,

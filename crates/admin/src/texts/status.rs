@@ -110,6 +110,36 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "回复无法送达：{code}{words}",
     },
     Phrase {
+        code: "error_kicked",
+        en: "another client has taken the bot over",
+        zh: "另一个客户端占用了该机器人",
+    },
+    Phrase {
+        code: "error_login_expired",
+        en: "the platform has ended the login",
+        zh: "平台已结束登录",
+    },
+    Phrase {
+        code: "error_credentials",
+        en: "the platform refuses the credentials: code {code}",
+        zh: "平台拒绝了凭据：代码 {code}",
+    },
+    Phrase {
+        code: "error_stale_token",
+        en: "the access token is not valid: code {code}",
+        zh: "访问令牌无效：代码 {code}",
+    },
+    Phrase {
+        code: "error_no_connection",
+        en: "no connection: {code}",
+        zh: "没有连接：{code}",
+    },
+    Phrase {
+        code: "error_calls_fail",
+        en: "calls to the platform fail and are retried: code {code}",
+        zh: "对平台的调用失败，正在重试：代码 {code}",
+    },
+    Phrase {
         code: "status_delivery_failed",
         en: "Answers can't be delivered: code {code}. Run the doctor to find out why.",
         zh: "回复无法送达：代码 {code}。请运行诊断查找原因。",
