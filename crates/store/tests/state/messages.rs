@@ -550,7 +550,7 @@ fn the_first_text_is_counted_from_the_start_of_its_own_run() {
         let record = MessageRecord {
             steps: steps
                 .iter()
-                .map(|(second, step)| LedgerStep::new(at(*second), *step))
+                .map(|(second, step)| LedgerStep::new(at(*second), step))
                 .collect(),
             ..message("1")
         };
