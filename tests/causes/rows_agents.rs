@@ -37,11 +37,18 @@ pub(crate) async fn unknown_model(place: &Organization) -> anyhow::Result<Inject
 }
 
 pub(crate) async fn limited(place: &Organization) -> anyhow::Result<Injected> {
-    answering_with(place, 429).await
+    only_tested(answering_with(place, 429).await)
 }
 
 pub(crate) async fn broken(place: &Organization) -> anyhow::Result<Injected> {
-    answering_with(place, 500).await
+    only_tested(answering_with(place, 500).await)
+}
+
+/// The agent's settings are right, so the doctor suggests a test of the agent and no edit.
+fn only_tested(injected: anyhow::Result<Injected>) -> anyhow::Result<Injected> {
+    let mut injected = injected?;
+    injected.expected.action = "test_agent";
+    Ok(injected)
 }
 
 /// Another program answers at the agent's address.

@@ -24,10 +24,10 @@ async fn telegram_bot() -> anyhow::Result<(telegram::Platform, String)> {
 pub(crate) async fn privacy_mode(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, token) = telegram_bot().await?;
     platform.switch_privacy_on(&token);
-    let bot = place
-        .bot(&platform.as_integration(&token, "Bot", "long_connection"))
-        .await?;
-    let expected = Expected::warning("withheld", "restart", &["privacy mode"]);
+    let agent = place.agent("fine").await?;
+    let bot = platform.as_integration(&token, "Bot", "long_connection");
+    let bot = place.bound(&bot, &agent, &json!({ "groupContext": 10 })).await?;
+    let expected = Expected::warning("withheld", "edit_trigger", &["privacy mode"]);
     Ok(expected.of(bot.id))
 }
 
@@ -90,9 +90,9 @@ async fn discord_app() -> anyhow::Result<(discord::Platform, String)> {
 pub(crate) async fn content_intent_off(place: &Organization) -> anyhow::Result<Injected> {
     let (platform, app) = discord_app().await?;
     platform.allow_content(&app, false);
-    let bot = place
-        .bot(&platform.as_integration(&app, "Bot", "long_connection"))
-        .await?;
+    let agent = place.agent("fine").await?;
+    let bot = platform.as_integration(&app, "Bot", "long_connection");
+    let bot = place.bound(&bot, &agent, &json!({ "groupMessages": "all" })).await?;
     let expected = Expected::warning("withheld", "restart", &["Message Content Intent"]);
     Ok(expected.of(bot.id))
 }

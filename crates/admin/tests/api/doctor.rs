@@ -137,7 +137,7 @@ async fn webhook_status_does_not_carry_over_to_a_long_connection() {
 async fn test_reports_the_connections_credential_error() {
     let api = TestApi::new().await;
     let body = json!({ "name": "Bot", "platform": "wecom", "connectionMode": "long_connection",
-        "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address() } });
+        "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address().replace("http", "ws") } });
     let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let told = async |changes: &[StatusChange]| {
         let store = &api.world.store;

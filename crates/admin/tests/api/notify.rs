@@ -70,7 +70,7 @@ async fn look(api: &TestApi, minutes: u64) {
 /// A bot with a long connection, in this state.
 async fn bot(api: &TestApi, state: ConnectionState, reason: Option<&str>) -> IntegrationId {
     let body = json!({ "name": "Front desk", "platform": "wecom", "connectionMode": "long_connection",
-        "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address() } });
+        "credentials": { "botId": "b", "secret": "s" }, "endpoints": { "wsUrl": dead_address().replace("http", "ws") } });
     let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
     let agent = api.echo("Echo").await;
     api.trigger(&id, &agent).await;
