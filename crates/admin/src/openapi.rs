@@ -1,5 +1,7 @@
 //! The list of all API routes, and the OpenAPI description generated from it.
 
+mod webhooks;
+
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -9,6 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::on;
+use serde_json::json;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -171,8 +174,11 @@ pub(crate) async fn describe() -> impl IntoResponse {
             name_operations(address, item);
             describe_answers(item);
         }
-        let json = serde_json::to_vec(&description).expect("a description serializes as JSON");
-        json.into()
+        let mut json = serde_json::to_value(&description).expect("a description serializes as JSON");
+        // Relative to the address of the description, so that it is right behind every proxy.
+        json["servers"] = json!([{ "url": "/", "description": "This deployment" }]);
+        json["webhooks"] = webhooks::webhooks();
+        json.to_string().into()
     });
     ([(CONTENT_TYPE, "application/json")], DESCRIPTION.clone())
 }

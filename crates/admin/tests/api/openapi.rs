@@ -191,6 +191,33 @@ async fn every_operation_id_is_unique_and_every_response_has_a_description() {
     );
 }
 
+/// What agents and receivers of notifications are sent, and where the API is.
+#[tokio::test]
+async fn servers_and_webhooks_are_described() {
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
+    assert_eq!(description["servers"][0]["url"], "/");
+    let own: BTreeSet<&str> = operations(&description)
+        .map(|(.., operation)| operation["operationId"].as_str().unwrap())
+        .collect();
+    for name in ["agentRequest", "notification"] {
+        let webhook = &description["webhooks"][name]["post"];
+        let headers: Vec<_> = webhook["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(headers, ["webhook-id", "webhook-timestamp", "webhook-signature"]);
+        let body = &webhook["requestBody"]["content"]["application/json"];
+        assert!(body["schema"].is_object() && body["example"].is_object(), "{webhook}");
+        assert!(!own.contains(webhook["operationId"].as_str().unwrap()));
+        for (status, response) in webhook["responses"].as_object().unwrap() {
+            assert!(response["description"].is_string(), "{name} {status}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_catalogue_marks_secrets() {
     let api = TestApi::new().await;
