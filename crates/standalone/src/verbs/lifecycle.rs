@@ -134,7 +134,12 @@ pub async fn test(args: Test) -> anyhow::Result<ExitCode> {
 
 fn report(found: &Value) -> String {
     let Some(checks) = found["checks"].as_array() else {
-        let sign = if found["ok"] == true { "ok" } else { "FAILED" };
+        // With a code the agent is fine but slow.
+        let sign = match (found["ok"] == true, found["code"].is_null()) {
+            (true, true) => "ok",
+            (true, false) => "warning",
+            (false, _) => "FAILED",
+        };
         let line = format!("  {sign}  {}  {} ms", text(&found["detail"]), found["millis"]);
         return color::paint(&line, &crate::doctor::SIGNS, color::is_on());
     };
@@ -223,4 +228,23 @@ pub(super) fn left_alone() -> anyhow::Result<ExitCode> {
 
 pub(super) fn text(value: &Value) -> String {
     one_line(value.as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn slow_agent_is_reported_as_a_warning() {
+        let found = |ok: bool, code: Value| json!({ "ok": ok, "code": code, "detail": "words", "millis": 20_004 });
+        for (found, sign) in [
+            (found(true, Value::Null), "ok"),
+            (found(true, json!("idle_timeout")), "warning"),
+            (found(false, json!("connect")), "FAILED"),
+        ] {
+            assert_eq!(report(&found), format!("  {sign}  words  20004 ms"));
+        }
+    }
 }
