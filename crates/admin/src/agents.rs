@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tieline_bridge::agents::{self as bridge_agents, AgentFacts, InvalidAgent};
-use tieline_core::agent::{Agent, AgentConfig};
+use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
 use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
@@ -29,7 +29,8 @@ use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::texts::{InLanguage, Text};
-use crate::{mask, secret_origin, validation};
+use crate::validation::{self, Protocol};
+use crate::{mask, secret_origin};
 
 /// An agent: an HTTP endpoint that speaks an agent protocol.
 #[derive(Serialize, ToSchema)]
@@ -88,7 +89,7 @@ pub(crate) struct AgentPatch {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AgentTest {
     ok: bool,
-    /// A stable code, if the agent isn't reachable.
+    /// A stable code, if the agent isn't reachable. With `ok` it is `idle_timeout`: the agent is slow.
     code: Option<String>,
     /// What happened, in one sentence.
     detail: String,
@@ -292,22 +293,44 @@ pub(crate) async fn test(
     let begun = Instant::now();
     let probed = bridge_agents::probe(&state.world, &record.agent).await;
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(match probed {
-        Ok(()) => AgentTest {
-            ok: true,
-            code: None,
-            detail: Text::new("test_agent_answers").render(language),
-            millis,
-        },
-        Err(failure) => AgentTest {
-            ok: false,
-            code: Some(failure.code),
-            detail: Text::new("test_agent_fails")
-                .with("words", failure.message)
-                .render(language),
-            millis,
-        },
-    }))
+    Ok(Json(tested(&record.agent, probed, millis, language)))
+}
+
+/// Code of an agent that doesn't answer a probe in time.
+const IDLE_TIMEOUT: &str = "idle_timeout";
+
+/// The result of a test. An agent that doesn't answer a probe in time may just be thinking: it is slow, as in the doctor's findings.
+fn tested(agent: &Agent, probed: Result<(), AgentFailure>, millis: u64, language: Language) -> AgentTest {
+    let (ok, code, detail) = match probed {
+        Ok(()) => (true, None, Text::new("test_agent_answers")),
+        Err(failure) if failure.code == IDLE_TIMEOUT => {
+            let detail = Text::new("agent_slow")
+                .with("agent", &agent.name)
+                .with("host", host_of(agent))
+                .with("seconds", millis / 1000);
+            (true, Some(failure.code), detail)
+        }
+        Err(failure) => {
+            let detail = Text::new("test_agent_fails").with("words", failure.message);
+            (false, Some(failure.code), detail)
+        }
+    };
+    AgentTest {
+        ok,
+        code,
+        detail: detail.render(language),
+        millis,
+    }
+}
+
+fn host_of(agent: &Agent) -> String {
+    let facts = bridge_agents::check(&agent.protocol, &agent.config).unwrap_or_default();
+    let address = facts
+        .addresses
+        .first()
+        .and_then(|(_, address)| reqwest::Url::parse(address).ok());
+    let host = address.as_ref().and_then(reqwest::Url::host_str);
+    host.unwrap_or("its address").to_owned()
 }
 
 /// The agent with this id, if the organization owns it.
@@ -351,7 +374,8 @@ fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
         }
     })?;
     for (field, address) in &facts.addresses {
-        validation::address(&format!("config.{field}"), address, state.allow_private())?;
+        let field = format!("config.{field}");
+        validation::address(&field, address, Protocol::Http, state.allow_private())?;
     }
     Ok(facts)
 }
@@ -430,5 +454,41 @@ impl AgentView {
             etag: etag::of_version(record.version),
             deleted_at: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_agent_is_not_failed() {
+        let agent = Agent {
+            id: AgentId::new("agt_1"),
+            organization: OrganizationId::new("default"),
+            name: "Sage".to_owned(),
+            config: AgentConfig::new(Map::from_iter([
+                ("baseUrl".to_owned(), "https://llm.example/v1".into()),
+                ("model".to_owned(), "m".into()),
+            ])),
+            protocol: "openai_chat".to_owned(),
+        };
+        let failing = |code: &str, language| {
+            let failure = AgentFailure {
+                code: code.to_owned(),
+                message: "words".to_owned(),
+                retryable: true,
+            };
+            tested(&agent, Err(failure), 20_004, language)
+        };
+        for (language, word) in [(Language::English, "slow"), (Language::Chinese, "较慢")] {
+            let slow = failing("idle_timeout", language);
+            assert_eq!((slow.ok, slow.code.as_deref()), (true, Some("idle_timeout")));
+            for part in [word, "Sage", "llm.example", "20"] {
+                assert!(slow.detail.contains(part), "{}", slow.detail);
+            }
+        }
+        assert!(!failing("connect", Language::English).ok);
+        assert!(tested(&agent, Ok(()), 5, Language::English).code.is_none());
     }
 }

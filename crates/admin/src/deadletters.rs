@@ -178,7 +178,9 @@ pub(crate) async fn redrive_since(
                 done.has_more = true;
                 return Ok((StatusCode::ACCEPTED, Json(done)));
             }
-            let sent = redrive::redrive(&state.world, letter, query.ask()).await.map_err(explain);
+            let sent = redrive::redrive(&state.world, letter, query.ask())
+                .await
+                .map_err(explain);
             done.count(letter, sent.map(drop))?;
         }
         cursor = page.cursor;

@@ -52,9 +52,8 @@ impl RedactionPatch {
             let reason = format!("has more than {MAX_PATTERNS} entries");
             return Err(Problem::invalid("redaction.patterns", &reason));
         }
-        check_patterns(&patterns).map_err(|(at, error)| {
-            Problem::invalid(format!("redaction.patterns[{at}]"), &error.to_string())
-        })?;
+        check_patterns(&patterns)
+            .map_err(|(at, error)| Problem::invalid(format!("redaction.patterns[{at}]"), &error.to_string()))?;
         Ok(Redaction {
             incoming: self.incoming.unwrap_or(before.incoming),
             outgoing: self.outgoing.unwrap_or(before.outgoing),

@@ -99,7 +99,10 @@ fn deleting_shows_who_is_affected_and_asks() {
     );
     let wrong = bridge.tieline(&["delete", "message", "x", "--yes"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
-    assert!(wrong.err.contains("integration, agent, trigger, user, token"), "{wrong:?}");
+    assert!(
+        wrong.err.contains("integration, agent, trigger, user, token"),
+        "{wrong:?}"
+    );
 }
 
 #[test]
