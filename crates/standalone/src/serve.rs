@@ -98,7 +98,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         serving.spawn(tieline_server::serve(listener, routes, limits.clone()));
         serving.spawn(tieline_admin::periodic::run(world.clone()));
         serving.spawn(tieline_admin::keys::watch(world.clone()));
-        greet(address, &token, &args);
+        greet(address, &token, is_given(&args));
         pending::<anyhow::Result<()>>().await
     };
 
@@ -271,24 +271,18 @@ fn is_given(args: &Serve) -> bool {
     args.admin_token.as_deref().is_some_and(|given| !given.is_empty())
 }
 
-/// Prints the console's URL. On a terminal it has the sign-in token in its fragment, which is never sent to a server. Other output may be
-/// stored, such as in a journal that more people can read than the data directory, so the token isn't written there.
-fn greet(address: SocketAddr, token: &Secret, args: &Serve) {
+/// Prints the console's URL, with a sign-in token in the fragment, which is never sent to a server. Output that isn't a terminal may be
+/// stored, so a token that the operator chose isn't written there.
+fn greet(address: SocketAddr, token: &Secret, is_given: bool) {
     let console = reachable(address);
+    let signed_in = format!("{console}/#token={}", token.expose());
     info!("listening on {address}");
-    if std::io::stdout().is_terminal() {
-        let signed_in = format!("{console}/#token={}", token.expose());
-        say(&format!(
+    match (std::io::stdout().is_terminal(), is_given) {
+        (true, _) => say(&format!(
             "\n  Tieline is running. Open the console:\n\n    {signed_in}\n"
-        ));
-        return;
-    }
-    say(&format!("console: {console}/"));
-    if !is_given(args) {
-        say(&format!(
-            "token: in {}",
-            data::admin_token_file(&args.data_dir).display()
-        ));
+        )),
+        (false, false) => say(&format!("console: {signed_in}")),
+        (false, true) => say(&format!("console: {console}/")),
     }
 }
 
