@@ -227,12 +227,6 @@ pub enum Reach {
     Others,
 }
 
-/// The file of the generated root token.
-#[must_use]
-pub fn admin_token_file(dir: &Path) -> PathBuf {
-    dir.join(ADMIN_TOKEN)
-}
-
 /// The root token: the operator's own, else the one generated at the first start. A weak one is accepted only where no other machine can
 /// try tokens.
 ///
@@ -243,12 +237,12 @@ pub fn admin_token(dir: &Path, given: Option<&str>, reach: Reach) -> anyhow::Res
         ensure!(
             operator::bits(token) >= MIN_TOKEN_BITS || reach == Reach::ThisMachine,
             "the admin token has about {} bits, and needs {MIN_TOKEN_BITS} where others can reach the bridge, also through a proxy: choose \
-             32 random hex digits, leave the token out to have one made, or listen on 127.0.0.1 without --public-url and --trusted-proxies",
+             32 random hex digits, leave the token out to have one made, or listen on 127.0.0.1 without --trusted-proxies",
             operator::bits(token)
         );
         return Ok(Secret::new(token));
     }
-    let path = admin_token_file(dir);
+    let path = dir.join(ADMIN_TOKEN);
     let text = keep(&path, || format!("tla_{}", hex::encode(random::<24>())))?;
     let token = text.trim();
     ensure!(

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{info, warn};
-use url::{Host, Url};
+use url::Url;
 
 use crate::apply::File;
 use crate::args::Serve;
@@ -117,17 +117,9 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who can reach the API.
+/// Who can reach the API. A proxy on this machine forwards the requests of others.
 fn reached_by(args: &Serve) -> data::Reach {
-    let is_local = |url: &str| match Url::parse(url).ok().as_ref().and_then(Url::host) {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    // A proxy on this machine forwards the requests of others.
-    let is_forwarded = !args.trusted_proxies.is_empty() || !args.public_url.as_deref().is_none_or(is_local);
-    if args.listen.ip().is_loopback() && !is_forwarded {
+    if args.listen.ip().is_loopback() && args.trusted_proxies.is_empty() {
         data::Reach::ThisMachine
     } else {
         data::Reach::Others

@@ -266,17 +266,10 @@ fn weak_token_is_refused_behind_a_proxy() {
         command.env("TIELINE_LOG_FORMAT", "human");
         Said::of(&mut command).bad()
     };
-    for flags in [
-        ["--trusted-proxies", "127.0.0.1"],
-        ["--public-url", "https://bot.example.com"],
-    ] {
-        let refused = start(&flags);
-        assert!(refused.contains("needs 128") && !refused.contains(TOKEN), "{refused}");
-    }
-    for url in ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost:8080"] {
-        let refused = start(&["--public-url", url]);
-        assert!(refused.contains("can't listen"), "{refused}");
-    }
+    let refused = start(&["--trusted-proxies", "127.0.0.1"]);
+    assert!(refused.contains("needs 128") && !refused.contains(TOKEN), "{refused}");
+    let refused = start(&["--public-url", "https://bot.example.com"]);
+    assert!(refused.contains("can't listen"), "{refused}");
 }
 
 #[test]
