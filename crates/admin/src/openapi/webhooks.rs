@@ -171,17 +171,7 @@ fn ping() -> Value {
 }
 
 fn question_example() -> Value {
-    json!({
-        "type": "message.created", "version": 1, "runId": "run_5c1d", "organization": "default",
-        "agent": { "id": "agt_77b0", "name": "Helper" },
-        "integration": { "id": "int_09e2", "name": "Help desk" },
-        "session": { "id": "ses_41aa", "number": 3, "isNew": true },
-        "user": { "id": "usr_c02f", "platform": "wecom", "externalId": "lisi", "displayName": null, "locale": "zh-CN" },
-        "chat": { "type": "direct", "id": "lisi", "threadId": null },
-        "message": { "id": "msg_2f8a", "text": "Good morning", "parts": [], "quoted": null },
-        "reply": { "eventsUrl": "https://bot.example.com/api/runs/run_5c1d/events", "token": "rt_8e", "expiresAt": "2026-11-23T03:10:00Z" },
-        "limits": { "maxTextBytes": 20480, "stream": true },
-    })
+    serde_json::from_str(include_str!("agent_request.json")).expect("the example is JSON")
 }
 
 fn notification() -> Value {
@@ -209,13 +199,7 @@ fn notification() -> Value {
 }
 
 fn notification_example() -> Value {
-    json!({
-        "id": "ntf_1b9c", "at": "2026-11-23T02:10:00Z", "organization": "default",
-        "text": "Tieline, organization default:\n\n- Support (wecom) is down", "more": 0,
-        "events": [{ "type": "bot_down", "integrationId": "int_09e2", "name": "Support", "platform": "wecom", "state": "disconnected",
-            "reason": "kicked", "next": "End the other client, then restart the bot.", "since": "2026-11-23T02:07:00Z",
-            "url": "https://bot.example.com/#/bots/int_09e2" }],
-    })
+    serde_json::from_str(include_str!("notification.json")).expect("the example is JSON")
 }
 
 #[cfg(test)]
