@@ -105,7 +105,7 @@ impl ReplyDelivery<'_> {
             scope,
             until: retry_after.map(|wait| now.after(wait)),
         };
-        // Platforms extend the limit for whoever goes on calling.
+        // Platforms extend the limit of a bot that goes on calling.
         let chat = (scope == LimitScope::Chat).then_some(&self.target.chat.id);
         self.world.cooldowns.hold(&self.bot.account.integration, chat, until);
         self.world.rate_limiter.slowed(&self.bot.account.integration, now);
