@@ -10,6 +10,7 @@ mod chosen_agent;
 mod clocks;
 mod deferred;
 mod due;
+mod hanging_call;
 mod lost;
 mod panics;
 mod picture;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tieline_core::account::Account;
 use tieline_core::budget::Budget;
-use tieline_core::card::Button;
+use tieline_core::card::{Button, Card};
 use tieline_core::connector::{Context, Delivery, ModeManifest, SentCall, TokenError, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall};
 use tieline_core::notice::Notice;
@@ -19,7 +19,8 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, Pulled, ReplyFil
 use tieline_core::thinking_display::ThinkingSign;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
-use tieline_store::reply::ReplyRecord;
+use tieline_store::reply::{Outcome, ReplyRecord};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -71,6 +72,8 @@ pub struct ReplyDelivery<'a> {
     saved_at: Timestamp,
     /// Whether the record is ahead of the table by more than calls that can be repeated.
     is_ahead: bool,
+    /// Where the result of the run arrives while its growing answer is shown.
+    result: Option<oneshot::Receiver<RunResult>>,
     /// Whether the rate limit that this delivery met is in the ledger.
     limit_noted: bool,
     /// Watches whether this process still holds the conversation, where a run shows the reply.
@@ -79,6 +82,21 @@ pub struct ReplyDelivery<'a> {
     process_ends: Option<Instant>,
     /// Publishes what this process writes of the reply to the tasks of this process that follow it.
     _followed: Option<ReplyWatch>,
+}
+
+/// The result of a run, as the record of its reply has it.
+#[derive(Debug)]
+pub struct RunResult {
+    /// The whole text.
+    pub text: String,
+    /// Its files.
+    pub files: Vec<ReplyFile>,
+    /// The card below it.
+    pub card: Option<Card>,
+    /// The agent's outcome.
+    pub outcome: Outcome,
+    /// A notice of the bridge.
+    pub notice: Option<Notice>,
 }
 
 /// What the chat should show.
@@ -161,6 +179,7 @@ impl<'a> ReplyDelivery<'a> {
             ledger_tells: false,
             saved_at: Timestamp::default(),
             is_ahead: false,
+            result: None,
             limit_noted: false,
             hold: None,
             process_ends: None,

@@ -33,7 +33,10 @@ impl ReplyDelivery<'_> {
             return Ok(Sent::NoTime);
         }
         let token = match call {
-            ApiCall::Http(call) => courier::token_for(self.world, self.bot, call).await,
+            ApiCall::Http(call) => {
+                let fetching = courier::token_for(self.world, self.bot, call);
+                self.while_recording(fetching).await
+            }
             ApiCall::Socket(_) => Ok(None),
         };
         let token = match token {
@@ -45,11 +48,19 @@ impl ReplyDelivery<'_> {
             return Ok(Sent::NoTime);
         }
         self.ensure_lease(limit).await?;
+        let (world, bot) = (self.world, self.bot);
         Ok(Sent::Answer(match call {
-            ApiCall::Http(call) => upload::send(self.world, self.bot, call, token.as_ref()).await,
+            ApiCall::Http(call) => {
+                let sending = upload::send(world, bot, call, token.as_ref());
+                self.while_recording(sending).await
+            }
             ApiCall::Socket(call) => {
-                let bot = &self.bot.account.integration;
-                relay_call::send(self.world, bot, &self.record.id, call, &mut self.tries).await
+                let (bot, reply) = (&bot.account.integration, self.record.id.clone());
+                let mut tries = std::mem::take(&mut self.tries);
+                let sending = relay_call::send(world, bot, &reply, call, &mut tries);
+                let answer = self.while_recording(sending).await;
+                self.tries = tries;
+                answer
             }
         }))
     }

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tieline_core::agent::Draft;
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::MessageId;
-use tieline_core::reply::Progress;
+use tieline_core::notice::Notice;
+use tieline_core::redaction::HeldBack;
+use tieline_core::reply::{Progress, Stage};
 use tieline_store::StoreError;
-use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{DeliverError, ReplyDelivery};
+use super::{DeliverError, ReplyDelivery, RunResult};
 use crate::lease_watch::LeaseWatch;
 use crate::reply_writes;
 use crate::world::chance;
@@ -28,6 +32,76 @@ const BETWEEN_SAVES: Backoff = Backoff {
 const MAX_SAVES: u32 = 8;
 
 impl ReplyDelivery<'_> {
+    /// Replaces what the record has of the answer.
+    pub fn set_draft(&mut self, draft: Draft) {
+        self.record.text = draft.text;
+        self.record.held_back = draft.held_back;
+        self.record.files = draft.files;
+        self.record.card = draft.card;
+    }
+
+    /// Ends the record's answer with the run's outcome. It must be saved before the agent is regarded as done.
+    pub fn conclude(&mut self, outcome: Outcome, notice: Option<Notice>) {
+        self.record.stage = Stage::Final;
+        self.record.reasoning = String::new();
+        self.record.held_back = HeldBack::default();
+        self.record.outcome = Some(outcome);
+        self.record.notice = notice;
+        self.record.resume = None;
+    }
+
+    /// The run's result will arrive here: it is recorded at once, even while a call is in flight.
+    pub fn expect_result(&mut self, result: oneshot::Receiver<RunResult>) {
+        self.result = Some(result);
+    }
+
+    /// Moves the run's result into the record, if it has arrived and is not there yet. No other is expected.
+    pub fn take_result(&mut self) {
+        if let Some(result) = self.result.take().and_then(|mut result| result.try_recv().ok()) {
+            self.set_result(result);
+        }
+    }
+
+    fn set_result(&mut self, result: RunResult) {
+        self.record.text = result.text;
+        self.record.files = result.files;
+        self.record.card = result.card;
+        self.conclude(result.outcome, result.notice);
+    }
+
+    /// Whether the table has the outcome, and all that must be known before anything more is sent.
+    #[must_use]
+    pub fn has_recorded_outcome(&self) -> bool {
+        !self.is_ahead && self.saved.as_ref().is_some_and(|saved| saved.outcome.is_some())
+    }
+
+    /// Waits for a call. A result that arrives meanwhile is recorded: if this process dies before the call is answered, the next one
+    /// doesn't ask the agent again.
+    pub(super) async fn while_recording<T>(&mut self, call: impl Future<Output = T>) -> T {
+        let Some(mut arriving) = self.result.take() else {
+            return call.await;
+        };
+        tokio::pin!(call);
+        let arrived = tokio::select! {
+            biased;
+            answer = &mut call => {
+                self.result = Some(arriving);
+                return answer;
+            }
+            arrived = &mut arriving => arrived,
+        };
+        let Ok(result) = arrived else {
+            return call.await;
+        };
+        self.set_result(result);
+        let (answer, saved) = tokio::join!(call, self.save());
+        if let Err(error) = saved {
+            // Recorded again, patiently, once the call is answered.
+            warn!(event.key = %self.record.message, error = %error, "result can't be recorded during a call");
+        }
+        answer
+    }
+
     /// Writes what was shown, if the table doesn't have it: required before anything more is sent.
     pub(super) async fn catch_up(&mut self) -> Result<(), DeliverError> {
         match self.is_ahead {

@@ -21,8 +21,9 @@ use tracing::{info, warn};
 
 use super::agent_refs::{AgentRefs, record_refs};
 use super::outgoing_guard::OutgoingGuard;
-use super::{LeasedConversation, RunError};
-use crate::deliver::ReplyDelivery;
+use super::request::Asked;
+use super::{LeasedConversation, RunError, incoming_guard};
+use crate::deliver::{ReplyDelivery, RunResult};
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
 use crate::media;
 use crate::world::World;
@@ -34,10 +35,11 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a call to the agent ended.
 pub(super) enum Ended {
-    /// There is a result. The agent must be told to stop if its answer was given up while it may still be working on it.
-    Result(Outcome, Option<Notice>, Option<CancelRequest>),
-    /// The run was stopped. The agent must be told, if it may have been called.
-    Stopped(Option<CancelRequest>),
+    /// The reply's record has the result, possibly not in the table yet. The agent must be told to stop if its answer was given up while
+    /// it may still be working on it.
+    Result(Option<CancelRequest>),
+    /// The run was stopped before this process called the agent.
+    Stopped,
     /// This process's time is up; the next process continues at the cursor.
     HandOver,
     /// The agent will call back.
@@ -64,6 +66,18 @@ pub(super) enum Read {
     Deferred,
     Stopped(StopCause),
     TimeUp,
+    Lost,
+}
+
+/// What the end of a stream means for the run.
+pub(super) enum Conclusion {
+    /// Its result, and the request with which the agent must be told to stop, if it must.
+    Result(RunResult, Option<CancelRequest>),
+    /// This process's time is up.
+    TimeUp,
+    /// The agent will call back.
+    Deferred,
+    /// Another process holds the conversation.
     Lost,
 }
 
@@ -187,89 +201,92 @@ impl AgentStream<'_> {
         }
     }
 
-    /// What the end of reading means for the run.
+    /// What the end of reading means for the run: its result, with the answer moved out of `said`, or why it goes on.
     pub(super) async fn conclude(
         &self,
         held: &LeasedConversation,
-        showing: &mut ReplyDelivery<'_>,
-        said: StreamState,
+        asked: &[Asked],
+        said: &mut StreamState,
         ended: Read,
-    ) -> Result<Ended, RunError> {
-        let StreamState {
-            mut draft,
-            run_ref,
-            conversation_ref,
-            cursor,
-            ..
-        } = said;
-        // Only a run that continues in another process, or by callbacks, may still complete the text that is held back.
-        let goes_on = matches!(ended, Read::TimeUp | Read::Deferred | Read::Lost);
-        if !goes_on {
-            self.guard.finish(&mut draft);
-            self.guard
-                .log(self.world, held, &self.request.agent.id, &draft.held_back)
-                .await;
-        }
-        let has_text = !draft.text.trim().is_empty();
-        let is_blank = draft.is_blank();
-        let lost = draft.conversation_lost;
-        showing.record.held_back = draft.held_back;
-        showing.record.text = draft.text;
-        showing.record.files = draft.files;
-        showing.record.card = draft.card;
-        Ok(match ended {
-            Read::Completed => {
-                let silent = is_blank.then_some(Notice::EmptyAnswer);
-                let notice = silent.or(lost.then_some(Notice::ConversationLost));
-                Ended::Result(Outcome::Completed, notice, None)
-            }
+    ) -> Conclusion {
+        let (outcome, cancel) = match ended {
+            Read::Completed => (Outcome::Completed, false),
             Read::Failed(failure) => {
-                let notice = apology(&failure, has_text);
-                let cancel = may_still_work(&failure).then(|| self.cancel_request(run_ref, conversation_ref));
-                Ended::Result(Outcome::Failed(failure), Some(notice), cancel)
+                let cancel = may_still_work(&failure);
+                (Outcome::Failed(failure), cancel)
             }
-            Read::Cancelled => Ended::Result(Outcome::Stopped, Some(Notice::Stopped), None),
+            Read::Cancelled => (Outcome::Stopped, false),
             Read::Stopped(cause) => {
                 info!(run = %held.run().id, cause = ?cause, "run is stopped");
-                Ended::Stopped(Some(self.cancel_request(run_ref, conversation_ref)))
+                (Outcome::Stopped, true)
             }
-            Read::Deferred => {
-                showing.record.resume = Some(Resume {
-                    run_ref: held.run().id.to_string(),
-                    cursor: Some("0".into()),
-                });
-                self.save(showing).await?;
-                Ended::Deferred
-            }
-            Read::TimeUp => {
-                let cancel = self.cancel_request(run_ref.clone(), conversation_ref);
-                return self.hand_over(held, showing, (run_ref, cursor), has_text, cancel).await;
-            }
-            Read::Lost => Ended::Lost,
-        })
+            // The run continues in another process, or by callbacks, which may still complete the text that is held back.
+            Read::Deferred => return Conclusion::Deferred,
+            Read::TimeUp => return Conclusion::TimeUp,
+            Read::Lost => return Conclusion::Lost,
+        };
+        let draft = &mut said.draft;
+        self.guard.finish(draft);
+        self.guard
+            .log(self.world, held, &self.request.agent.id, &draft.held_back)
+            .await;
+        let notice = match &outcome {
+            Outcome::Stopped => Some(Notice::Stopped),
+            Outcome::Failed(failure) => Some(apology(failure, !draft.text.trim().is_empty())),
+            _ if draft.is_blank() => Some(Notice::EmptyAnswer),
+            _ => draft.conversation_lost.then_some(Notice::ConversationLost),
+        };
+        let notice = incoming_guard::notice(held, asked, &outcome, notice).await;
+        let result = RunResult {
+            text: std::mem::take(&mut draft.text),
+            files: std::mem::take(&mut draft.files),
+            card: draft.card.take(),
+            outcome,
+            notice,
+        };
+        Conclusion::Result(result, cancel.then(|| self.cancel_request(said)))
     }
 
-    fn cancel_request(&self, run_ref: Option<String>, conversation_ref: Option<String>) -> CancelRequest {
+    fn cancel_request(&self, said: &StreamState) -> CancelRequest {
         let request = &self.request;
+        let conversation_ref = said.conversation_ref.as_ref();
         CancelRequest {
             run: request.run.clone(),
-            run_ref,
-            conversation_ref: conversation_ref.or_else(|| request.session.conversation_ref.clone()),
+            run_ref: said.run_ref.clone(),
+            conversation_ref: conversation_ref.or(request.session.conversation_ref.as_ref()).cloned(),
             organization: request.organization.clone(),
             user: request.user.id.clone(),
         }
     }
 
-    /// Text and cursor are stored in one record, so that they can't disagree. A run that no other process can continue is given up.
-    async fn hand_over(
+    /// Leaves the run to the agent's callbacks.
+    pub(super) async fn defer(
         &self,
         held: &LeasedConversation,
         showing: &mut ReplyDelivery<'_>,
-        (run_ref, cursor): (Option<String>, Option<String>),
-        has_text: bool,
-        cancel: CancelRequest,
+        said: StreamState,
     ) -> Result<Ended, RunError> {
-        let resume = run_ref.map(|run_ref| Resume { run_ref, cursor });
+        showing.set_draft(said.draft);
+        showing.record.resume = Some(Resume {
+            run_ref: held.run().id.to_string(),
+            cursor: Some("0".into()),
+        });
+        showing.save().await?;
+        Ok(Ended::Deferred)
+    }
+
+    /// Text and cursor are stored in one record, so that they can't disagree. A run that no other process can continue is given up.
+    pub(super) async fn hand_over(
+        &self,
+        held: &LeasedConversation,
+        showing: &mut ReplyDelivery<'_>,
+        said: StreamState,
+    ) -> Result<Ended, RunError> {
+        let cancel = self.cancel_request(&said);
+        let has_text = !said.draft.text.trim().is_empty();
+        showing.set_draft(said.draft);
+        let cursor = said.cursor;
+        let resume = said.run_ref.map(|run_ref| Resume { run_ref, cursor });
         // A run that the agent has not started is requested again.
         let has_begun = resume.is_some() || has_text;
         let goes_on = match &resume {
@@ -292,17 +309,14 @@ impl AgentStream<'_> {
                 message: "the protocol can't resume and the process had to end".into(),
                 retryable: false,
             };
-            return Ok(Ended::Result(Outcome::Failed(failure), Some(notice), Some(cancel)));
+            showing.conclude(Outcome::Failed(failure), Some(notice));
+            return Ok(Ended::Result(Some(cancel)));
         }
         showing.record.resume = resume;
         showing.record.stage = Stage::Growing;
-        self.save(showing).await?;
+        showing.save().await?;
         info!(run = %held.run().id, "handed the run over to the next process");
         Ok(Ended::HandOver)
-    }
-
-    async fn save(&self, showing: &mut ReplyDelivery<'_>) -> Result<(), RunError> {
-        Ok(showing.save().await?)
     }
 }
 
@@ -349,7 +363,7 @@ pub(super) async fn or_interrupted<T>(
     tokio::select! {
         biased;
         signal = hold.next_signal() => Err(match signal {
-            LeaseSignal::Stop(_) => Ended::Stopped(None),
+            LeaseSignal::Stop(_) => Ended::Stopped,
             LeaseSignal::Lost | LeaseSignal::Nothing => Ended::Lost,
         }),
         () = time_up(until) => Err(Ended::HandOver),

@@ -89,7 +89,8 @@ pub(super) async fn resume(
             step = step.code(failure.code.clone()).detail(&failure.message);
         }
         ledger.push(step);
-        execute::record_final(&mut showing, (outcome, notice)).await?;
+        showing.conclude(outcome, notice);
+        execute::record_final(&mut showing).await?;
     }
     run::close_run(&world.store, &held.run().id).await?;
     if is_recorded {

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use tieline_agents::protocol::{CancelRequest, Protocol};
-use tieline_core::agent::{AgentFailure, Draft, Resume};
+use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
+use tieline_core::agent::{Agent, AgentFailure, Draft, Resume};
 use tieline_core::connector::WaitingSign;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
 use tieline_core::message_state::LedgerStep;
 use tieline_core::notice::Notice;
-use tieline_core::redaction::HeldBack;
-use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
@@ -18,23 +16,23 @@ use tieline_store::config::user;
 use tieline_store::message::{self, EMPTY_ANSWER};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::status::{StatusChange, StatusError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::agent_stream::{self, AgentStream, Ended, StreamState};
+use super::agent_stream::{self, AgentStream, Conclusion, Ended, Read, StreamState};
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
 use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::WaitingSigns;
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard,
-    parked, senders, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard, parked, senders, speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
+use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
 use crate::world::World;
 
@@ -136,23 +134,23 @@ impl RunContext<'_> {
         drop(counted);
         held.working.resume(world).await;
         match ended {
-            Ended::Result(outcome, notice, cancel) => {
-                let notice = incoming_guard::notice(held, asked, &outcome, notice).await;
-                let took = world.clock.now().since(held.run().started_at);
-                world.metrics.time(Metric::RunTime, finish::platform(held), took);
-                record_result(world, held, showing, (outcome, notice), ledger).await?;
+            Ended::Result(cancel) => {
+                if showing.record.outcome != Some(Outcome::Stopped) {
+                    let took = world.clock.now().since(held.run().started_at);
+                    world.metrics.time(Metric::RunTime, finish::platform(held), took);
+                }
+                // The chat before an agent that must be told to stop, which may be slow to respond.
+                record_result(world, held, showing, ledger).await?;
                 remember(world, held, asked, &showing.record).await?;
                 Ok(Next::Deliver(cancel))
             }
-            Ended::Stopped(cancel) => {
-                // The chat before the agent, which may be slow to respond.
-                let stopped = (Outcome::Stopped, Some(Notice::Stopped));
-                record_result(world, held, showing, stopped, ledger).await?;
+            Ended::Stopped => {
+                showing.conclude(Outcome::Stopped, Some(Notice::Stopped));
+                record_result(world, held, showing, ledger).await?;
                 remember(world, held, asked, &showing.record).await?;
                 // The run's previous holder may have called the agent.
                 let before = asked.last().filter(|_| held.run().attempt > 1);
-                let before = before.map(|last| cancel_request(held, bot, last, resume));
-                Ok(Next::Deliver(cancel.or(before)))
+                Ok(Next::Deliver(before.map(|last| cancel_request(held, bot, last, resume))))
             }
             Ended::HandOver => {
                 // A process that ended as planned is no failed attempt. Not reset to zero either: the reply has a record now.
@@ -202,24 +200,19 @@ impl RunContext<'_> {
         keeper: &LeaseHeartbeat,
         ledger: &mut Vec<LedgerStep>,
     ) -> Result<Ended, RunError> {
-        let Self {
-            world,
-            bot,
-            asked,
-            until,
-        } = *self;
+        let Self { world, bot, asked, .. } = *self;
         let hold = keeper.hold();
         if held.run().attempt > MAX_ATTEMPTS {
-            return Ok(failed("crashed", "every process that worked on it ended"));
+            return Ok(failed(showing, "crashed", "every process that worked on it ended"));
         }
         let organization = held.conversation.key.organization.clone();
         let found = agents::look_up(&world.store, &organization, &held.run().agent, world.clock.now()).await?;
         let Some(agent) = found.map(|record| record.agent) else {
-            return Ok(failed("agent_gone", "the agent was deleted"));
+            return Ok(failed(showing, "agent_gone", "the agent was deleted"));
         };
         let adapter = match Protocol::parse(&agent.protocol, &agent.config) {
             Ok(adapter) => adapter,
-            Err(error) => return Ok(failed("agent_config", &error.to_string())),
+            Err(error) => return Ok(failed(showing, "agent_config", &error.to_string())),
         };
         let abilities = adapter.manifest();
         held.keeps_turns = abilities.needs_transcript;
@@ -227,48 +220,80 @@ impl RunContext<'_> {
         let resume = resume.filter(|resume| adapter.can_resume(resume));
         let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
         let (done, signs_done) = (Notify::new(), Notify::new());
+        let (concluded, result) = oneshot::channel();
+        showing.expect_result(result);
         let signs = WaitingSigns::new(world, bot, held, hold);
-        let (started_at, guard) = (held.run().started_at, OutgoingGuard::of(held));
         let asking = async {
-            let packing = Box::pin(request::build(world, held, bot, &adapter, &agent, asked, resume));
-            let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
-                Ok(request) => request?,
-                Err(called_away) => return Ok(Err(called_away)),
-            };
-            incoming_guard::mask_quote(held, &mut request.message).await;
-            let talk = AgentStream {
-                world,
-                adapter: &adapter,
-                request,
-                hold,
-                guard,
-                until,
-                started_at,
-            };
-            let read = talk.read(&said, held).await;
-            Ok::<_, RunError>(Ok((talk, read)))
-        };
-        let asking = async {
-            let read = asking.await;
-            // However the stream ended: the delivering task continues until it is notified.
+            let read = self.read_stream(held, hold, (&agent, &adapter), resume, &said).await;
+            // However the stream ended: the delivering task continues until it is notified, and reads no more of what was said.
             done.notify_one();
             signs_done.notify_one();
-            read
+            let (talk, read) = match read? {
+                Ok(read) => read,
+                Err(called_away) => return Ok(Err(called_away)),
+            };
+            let mut said = said.send_replace(StreamState::default());
+            if let Some(at) = said.first_text_at {
+                ledger.push(LedgerStep::new(at, "first_text"));
+            }
+            held.conversation_ref.clone_from(&said.conversation_ref);
+            let ended = match talk.conclude(held, asked, &mut said, read).await {
+                Conclusion::Result(result, cancel) => {
+                    // A snapshot may be on its way to a platform that doesn't respond: the result is recorded meanwhile.
+                    let _ = concluded.send(result);
+                    return Ok(Err(Ended::Result(cancel)));
+                }
+                ended => ended,
+            };
+            Ok::<_, RunError>(Ok((talk, said, ended)))
         };
         let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
         let streaming = Box::pin(stream_reply(showing, bot, shown, &done));
         let (read, (), ()) = tokio::join!(asking, streaming, signing);
-        let (talk, read) = match read? {
-            Ok(read) => read,
-            Err(called_away) => return Ok(called_away),
+        showing.take_result();
+        let (talk, said, ended) = match read? {
+            Ok(goes_on) => goes_on,
+            Err(ended) => return Ok(ended),
         };
-        // There is no receiver left.
-        let said = said.send_replace(StreamState::default());
-        if let Some(at) = said.first_text_at {
-            ledger.push(LedgerStep::new(at, "first_text"));
+        match ended {
+            Conclusion::TimeUp => talk.hand_over(held, showing, said).await,
+            Conclusion::Deferred => talk.defer(held, showing, said).await,
+            Conclusion::Result(..) | Conclusion::Lost => Ok(Ended::Lost),
         }
-        held.conversation_ref.clone_from(&said.conversation_ref);
-        talk.conclude(held, showing, said, read).await
+    }
+
+    /// Asks the agent, and reads its stream. `Err`: this process is called away before.
+    async fn read_stream<'s>(
+        &'s self,
+        held: &mut LeasedConversation,
+        hold: &'s LeaseWatch,
+        (agent, adapter): (&Agent, &'s Adapter),
+        resume: Option<Resume>,
+        said: &watch::Sender<StreamState>,
+    ) -> Result<Result<(AgentStream<'s>, Read), Ended>, RunError> {
+        let Self {
+            world,
+            bot,
+            asked,
+            until,
+        } = *self;
+        let packing = Box::pin(request::build(world, held, bot, adapter, agent, asked, resume));
+        let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
+            Ok(request) => request?,
+            Err(called_away) => return Ok(Err(called_away)),
+        };
+        incoming_guard::mask_quote(held, &mut request.message).await;
+        let talk = AgentStream {
+            world,
+            adapter,
+            request,
+            hold,
+            guard: OutgoingGuard::of(held),
+            until,
+            started_at: held.run().started_at,
+        };
+        let read = talk.read(said, held).await;
+        Ok(Ok((talk, read)))
     }
 }
 
@@ -363,13 +388,14 @@ fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
     }
 }
 
-pub(super) fn failed(code: &str, message: &str) -> Ended {
+fn failed(showing: &mut ReplyDelivery<'_>, code: &str, message: &str) -> Ended {
     let failure = AgentFailure {
         code: code.into(),
         message: message.into(),
         retryable: false,
     };
-    Ended::Result(Outcome::Failed(failure), Some(Notice::AgentFailed), None)
+    showing.conclude(Outcome::Failed(failure), Some(Notice::AgentFailed));
+    Ended::Result(None)
 }
 
 /// Stores the transcript turn of a result recorded by an earlier process, which may have died before storing it.
@@ -414,23 +440,22 @@ async fn record_result(
     world: &World,
     held: &LeasedConversation,
     showing: &mut ReplyDelivery<'_>,
-    (outcome, notice): (Outcome, Option<Notice>),
     ledger: &mut Vec<LedgerStep>,
 ) -> Result<(), RunError> {
     let now = world.clock.now();
     let mut step = LedgerStep::new(now, "result").attempt(held.run().attempt);
-    if let Outcome::Failed(failure) = &outcome {
+    if let Some(Outcome::Failed(failure)) = &showing.record.outcome {
         warn!(run = %held.run().id, agent.name = %held.run().agent, error = %failure, "agent failed");
         log_failure(world, held, failure).await;
         step = step.code(failure.code.clone()).detail(&failure.message);
-    } else if notice == Some(Notice::EmptyAnswer) {
+    } else if showing.record.notice == Some(Notice::EmptyAnswer) {
         let agent = &held.run().agent;
         let message = format!("agent {agent} answered with no text and no file");
         integration_log::warn(world, &held.conversation.key.integration, EMPTY_ANSWER, &message).await;
         step = step.code(EMPTY_ANSWER);
     }
     ledger.push(step);
-    record_final(showing, (outcome, notice)).await
+    record_final(showing).await
 }
 
 /// Writes the agent's own error message to the integration's log. It contains neither secrets nor the question.
@@ -448,16 +473,10 @@ pub(super) async fn log_failure(world: &World, held: &LeasedConversation, failur
 }
 
 /// Records the result, retrying for as long as the lease is held.
-pub(super) async fn record_final(
-    showing: &mut ReplyDelivery<'_>,
-    (outcome, notice): (Outcome, Option<Notice>),
-) -> Result<(), RunError> {
-    showing.record.stage = Stage::Final;
-    showing.record.reasoning = String::new();
-    showing.record.held_back = HeldBack::default();
-    showing.record.outcome = Some(outcome);
-    showing.record.notice = notice;
-    showing.record.resume = None;
+pub(super) async fn record_final(showing: &mut ReplyDelivery<'_>) -> Result<(), RunError> {
+    if showing.has_recorded_outcome() {
+        return Ok(());
+    }
     match showing.save_patiently().await {
         // A result recorded by an earlier holder takes precedence: the chat may show some of it already.
         Err(DeliverError::Store(StoreError::Conflict)) if Box::pin(showing.adopt_outcome()).await? => Ok(()),
