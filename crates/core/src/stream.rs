@@ -177,7 +177,7 @@ pub trait StreamSession: Send {
     /// The events of an earlier [`Effect::Deliver`] with this token are on the queue: now they may be acknowledged.
     fn on_stored(&mut self, token: u64, cx: &Context<'_>) -> Vec<Effect>;
 
-    /// The answer to the call of an [`Effect::Fetch`].
+    /// The answer to the call of an [`Effect::Fetch`] or [`Effect::Respond`].
     fn on_fetched(&mut self, answer: ApiAnswer, cx: &Context<'_>) -> Vec<Effect> {
         let _ = (answer, cx);
         Vec::new()
@@ -232,6 +232,8 @@ pub enum Effect {
     /// Make this call; its answer is passed to [`StreamSession::on_fetched`]. One is in flight at a time: a second one
     /// replaces the first.
     Fetch(HttpCall),
+    /// Make this call at once, beside all others; its answer too is passed to [`StreamSession::on_fetched`]. Not in a long poll.
+    Respond(HttpCall),
     /// Store this cursor durably: the next session of the bot starts with it. Only for what the queue already has.
     SaveCursor(String),
     /// A frame yielded no event.

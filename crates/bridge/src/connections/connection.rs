@@ -353,6 +353,7 @@ impl Connection {
                     signals.push(ConnectionEvent::Delivered);
                 }
                 Effect::Fetch(call) => self.transport.poll().fetch(call),
+                Effect::Respond(call) => self.transport.poll().respond(call, context),
                 Effect::SaveCursor(cursor) => self.transport.poll().save(cursor, context),
                 Effect::Remark(remark) => {
                     context.learn();

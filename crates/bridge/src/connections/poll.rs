@@ -1,8 +1,10 @@
-//! Transport of a long poll: one HTTP call in flight at a time, its cursor stored in the table.
+//! Transport of a long poll: one HTTP call in flight at a time, its cursor stored in the table. A socket's session has responses beside it.
 
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tieline_core::backoff::Backoff;
 use tieline_core::connection_state::Loss;
 use tieline_core::connector::TokenError;
@@ -34,6 +36,8 @@ pub(super) struct Poll {
     /// The next call. [`Poll::begin`] starts it.
     due: Option<HttpCall>,
     in_flight: Option<Pending<Result<ApiAnswer, Loss>>>,
+    /// Calls beside that one, each independent of all others.
+    responses: FuturesUnordered<Pending<Result<ApiAnswer, Loss>>>,
     /// The newest cursor whose write hasn't started yet.
     unsaved: Option<String>,
     saving: Option<Pending<Result<(), Loss>>>,
@@ -68,6 +72,11 @@ impl Poll {
         }
     }
 
+    /// Makes this call at once, beside all others. The session limits their number.
+    pub(super) fn respond(&mut self, call: HttpCall, bot: &BotContext) {
+        self.responses.push(Box::pin(fetch(bot.clone(), call)));
+    }
+
     /// Saves this cursor. If the table is slower than the platform, only the newest cursor is saved.
     pub(super) fn save(&mut self, cursor: String, bot: &BotContext) {
         self.unsaved = Some(cursor);
@@ -88,13 +97,14 @@ impl Poll {
 
     /// Waits for the next input. Cancel-safe.
     pub(super) async fn next(&mut self, bot: &BotContext) -> PollInput {
-        let (in_flight, saving) = (&mut self.in_flight, &mut self.saving);
+        let (in_flight, responses, saving) = (&mut self.in_flight, &mut self.responses, &mut self.saving);
         tokio::select! {
             answer = async { match in_flight { Some(call) => call.await, None => std::future::pending().await } } => {
                 self.in_flight = None;
                 self.opening = None;
                 PollInput::Fetched(answer)
             }
+            Some(answer) = responses.next() => PollInput::Fetched(answer),
             saved = async { match saving { Some(saving) => saving.await, None => std::future::pending().await } } => {
                 self.saving = None;
                 self.begin_saving(bot);
@@ -116,7 +126,7 @@ impl Poll {
         }
     }
 
-    /// Makes the parting call, and waits until the newest cursor is saved. Not after `until`.
+    /// Makes the parting call, and waits until the newest cursor is saved and the responses in flight are answered. Not after `until`.
     pub(super) async fn part(mut self, call: Option<HttpCall>, bot: &BotContext, until: Instant) {
         let calling = async {
             if let Some(call) = call {
@@ -125,7 +135,7 @@ impl Poll {
             }
         };
         let saving = async {
-            while self.saving.is_some() {
+            while self.saving.is_some() || !self.responses.is_empty() {
                 self.next(bot).await;
             }
         };

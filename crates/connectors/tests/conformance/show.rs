@@ -292,6 +292,7 @@ pub(crate) fn effect(effect: &Effect) -> Value {
             "giveUpAt": give_up_at,
         }}),
         Effect::Fetch(call) => json!({ "fetch": http_call(call) }),
+        Effect::Respond(call) => json!({ "respond": http_call(call) }),
         Effect::SaveCursor(cursor) => json!({ "saveCursor": cursor }),
         Effect::Remark(remark) => json!({ "remark": self::remark(*remark) }),
         Effect::Answer { call_id, answer } => json!({ "answer": { "callId": call_id, "answer": api_answer(answer) } }),

@@ -1,6 +1,6 @@
 //! One connection to the gateway.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use crate::discord::{decode, interaction, wire};
 const GREETING: Duration = Duration::from_secs(20);
 /// Time limit for the queue to store an event. After it, the platform is asked to send the event again.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
-/// Largest number of responses to interactions that wait for their call; later ones would be too late anyway.
+/// Largest number of responses to interactions in flight. Each must arrive within three seconds, so none waits for another.
 const MAX_RESPONSES: usize = 64;
 /// Largest number of the bot's own roles that a connection knows: one in each of the 2,500 servers that one shard serves, and as many
 /// again for servers that it has joined since.
@@ -38,6 +38,8 @@ const CONTENT_INTENT: u32 = 1 << 15;
 
 const CONTENT_MISSING: &str = "the Message Content Intent is off: in servers the bot reads only messages that mention it, not plain \
                                replies; switch it on on the page Bot of the developer portal, then restart the integration";
+const NOT_RESPONDED: &str = "the platform did not accept the response to an interaction: the person sees that it failed, the answer \
+                             goes into the channel";
 const SHARDING_RECOMMENDED: &str = "Discord recommends several shards for this bot; this connection is one shard, which Discord \
                                     accepts up to 2,500 servers";
 
@@ -69,9 +71,8 @@ pub(super) struct Session {
     /// Events that wait for the queue, by token.
     pending: BTreeMap<u64, Pending>,
     next_token: u64,
-    /// Responses to interactions that wait for the one in flight.
-    responses: VecDeque<HttpCall>,
-    is_responding: bool,
+    /// Number of responses to interactions in flight.
+    n_responding: usize,
     /// The sequence number that was last saved.
     saved: u64,
 }
@@ -100,8 +101,7 @@ impl Session {
             heard,
             pending: BTreeMap::new(),
             next_token: 1,
-            responses: VecDeque::new(),
-            is_responding: false,
+            n_responding: 0,
             saved: heard,
         }
     }
@@ -244,7 +244,7 @@ impl Session {
             Ok(event) => vec![self.deliver(event, response, cx)],
             Err(remark) => {
                 let mut effects = vec![Effect::Remark(remark)];
-                effects.extend(response.and_then(|response| self.respond(response)));
+                effects.extend(response.map(|response| self.respond(response)));
                 effects
             }
         }
@@ -269,16 +269,13 @@ impl Session {
         }
     }
 
-    /// Responds to an interaction: now, or when the response in flight is done.
-    fn respond(&mut self, response: HttpCall) -> Option<Effect> {
-        if self.is_responding {
-            if self.responses.len() < MAX_RESPONSES {
-                self.responses.push_back(response);
-            }
-            return None;
+    /// Responds to an interaction.
+    fn respond(&mut self, response: HttpCall) -> Effect {
+        if self.n_responding == MAX_RESPONSES {
+            return Effect::Remark(Remark::Unreadable(NOT_RESPONDED));
         }
-        self.is_responding = true;
-        Some(Effect::Fetch(response))
+        self.n_responding += 1;
+        Effect::Respond(response)
     }
 
     /// Sequence number up to which no event needs redelivery.
@@ -372,23 +369,15 @@ impl StreamSession for Session {
 
     fn on_stored(&mut self, token: u64, _cx: &Context<'_>) -> Vec<Effect> {
         let response = self.pending.remove(&token).and_then(|pending| pending.response);
-        response
-            .and_then(|response| self.respond(response))
-            .into_iter()
-            .collect()
+        response.map(|response| self.respond(response)).into_iter().collect()
     }
 
     fn on_fetched(&mut self, answer: ApiAnswer, _cx: &Context<'_>) -> Vec<Effect> {
-        self.is_responding = false;
-        let mut effects = Vec::new();
-        if !matches!(answer, ApiAnswer::Answered { status: 200..=299, .. }) {
-            let reason = "the platform did not accept the response to an interaction: the person sees that it failed, the answer \
-                          goes into the channel";
-            effects.push(Effect::Remark(Remark::Unreadable(reason)));
+        self.n_responding = self.n_responding.saturating_sub(1);
+        match answer {
+            ApiAnswer::Answered { status: 200..=299, .. } => Vec::new(),
+            _ => vec![Effect::Remark(Remark::Unreadable(NOT_RESPONDED))],
         }
-        let next = self.responses.pop_front();
-        effects.extend(next.and_then(|response| self.respond(response)));
-        effects
     }
 
     /// Calls are never sent over this socket.
