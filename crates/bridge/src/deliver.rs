@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use self::call::Sent;
-use self::files::Subject;
+use self::files::{Subject, is_doubtful};
 pub use self::final_text::is_too_late;
 pub use self::record::Patience;
 use crate::accounts::Bot;
@@ -70,6 +70,8 @@ pub struct ReplyDelivery<'a> {
     ledger_tells: bool,
     /// When the record was last written.
     saved_at: Timestamp,
+    /// Whether the platform may have acted on a call that it didn't confirm: the chat may show more than the record says.
+    has_doubtful_call: bool,
     /// Whether the record is ahead of the table by more than calls that can be repeated.
     is_ahead: bool,
     /// Where the result of the run arrives while its growing answer is shown.
@@ -178,6 +180,7 @@ impl<'a> ReplyDelivery<'a> {
             has_shown_text,
             ledger_tells: false,
             saved_at: Timestamp::default(),
+            has_doubtful_call: false,
             is_ahead: false,
             result: None,
             limit_noted: false,
@@ -297,6 +300,7 @@ impl<'a> ReplyDelivery<'a> {
                 Sent::NoToken(TokenError::Refused { code }) => return Ok(Some(self.unauthorized(code).await)),
                 Sent::NoToken(TokenError::Unavailable { code }) => return Ok(Some(self.later(&code).await)),
             };
+            self.has_doubtful_call |= is_doubtful(&answer);
             let sent = SentCall {
                 call: &call,
                 progress: &progress,

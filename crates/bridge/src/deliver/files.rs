@@ -256,7 +256,7 @@ impl ReplyDelivery<'_> {
 }
 
 /// Whether the platform may have acted on a call that it didn't confirm.
-const fn is_doubtful(answer: &ApiAnswer) -> bool {
+pub(super) const fn is_doubtful(answer: &ApiAnswer) -> bool {
     match answer {
         ApiAnswer::Unknown => true,
         ApiAnswer::Answered { status, .. } => *status >= 500,

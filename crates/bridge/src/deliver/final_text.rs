@@ -106,7 +106,7 @@ impl ReplyDelivery<'_> {
         self.record.text = String::new();
         self.record.files = Vec::new();
         self.record.card = None;
-        self.record.progress != Progress::default()
+        self.has_doubtful_call || self.record.progress != Progress::default()
     }
 
     /// Until when the platform asked for no calls: an earlier holder may have been asked.
