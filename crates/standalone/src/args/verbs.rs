@@ -119,6 +119,10 @@ pub struct Redrive {
     /// Only those of this integration, by id or name.
     #[arg(long, env = "TIELINE_INTEGRATION", value_name = "INTEGRATION")]
     pub integration: Option<String>,
+    /// Ask the agent again, also if its answer is recorded. Without it such an answer is delivered again.
+    #[arg(long, env = "TIELINE_ASK", value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
+    pub ask: bool,
     #[command(flatten)]
     /// Whether to ask.
     pub consent: Consent,

@@ -118,7 +118,7 @@ pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
             .find(|it| it["id"] == which.as_str() || it["messageId"] == which.as_str());
         let letter =
             found.with_context(|| format!("there is no dead letter with the id, or of the message, {which:?}"))?;
-        again(&client, letter).await?;
+        again(&client, letter, args.ask).await?;
         terminal::line(&format!("message {} is tried again", text(&letter["messageId"])))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -135,8 +135,13 @@ pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
         terminal::line(&format!("nothing failed since {since}"))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let asked = if args.ask {
+        "their agents are asked again"
+    } else {
+        "recorded answers are delivered, for the others the agents are asked"
+    };
     let what = format!(
-        "try {} messages again that failed since {since}; their agents are asked, and their chats get answers",
+        "try {} messages again that failed since {since}; {asked}; their chats get answers",
         wanted.len()
     );
     if confirm::ask(&what, args.consent.yes)? == Answer::No {
@@ -144,7 +149,7 @@ pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
     }
     let mut n_refused = 0;
     for letter in &wanted {
-        if let Err(error) = again(&client, letter).await {
+        if let Err(error) = again(&client, letter, args.ask).await {
             n_refused += 1;
             terminal::aside(&format!("message {}: {error:#}", text(&letter["messageId"])));
         }
@@ -161,9 +166,11 @@ pub async fn redrive(args: Redrive) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn again(client: &Client, letter: &Value) -> anyhow::Result<()> {
+async fn again(client: &Client, letter: &Value, ask: bool) -> anyhow::Result<()> {
     let id = letter["id"].as_str().context("the dead letter has no id")?;
-    client.post(&["deadletters", id, "redrive"], &client::nothing()).await?;
+    let query: &[_] = if ask { &[("ask", "true")] } else { &[] };
+    let path = ["deadletters", id, "redrive"];
+    client.post_with(&path, query, &client::nothing()).await?;
     Ok(())
 }
 

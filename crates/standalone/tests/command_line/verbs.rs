@@ -297,6 +297,11 @@ fn failures_since_a_time_are_redriven() {
     assert_eq!(asked.recv().unwrap(), "/api/v1/orgs/default/deadletters/new/redrive");
     assert_eq!(run(&["redrive", "msg_old"]).good(), "message msg_old is tried again\n");
     assert_eq!(asked.recv().unwrap(), "/api/v1/orgs/default/deadletters/old/redrive");
+    run(&["redrive", "msg_old", "--ask"]).good();
+    assert_eq!(
+        asked.recv().unwrap(),
+        "/api/v1/orgs/default/deadletters/old/redrive?ask=true"
+    );
     assert!(run(&["redrive", "msg_x"]).bad().contains("there is no dead letter"));
 }
 
