@@ -7,14 +7,11 @@ cd "$(dirname "$0")/.."
 sh tests/aws/install.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
-# Packages are named, so that each function is built with the same features as when it is built alone; the relay has more. Only binaries: as a
-# final artifact a library would have all that it needs compiled once more.
-build() {
-    PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
-        cargo lambda build --release --locked --bins "${@/#/--package=tieline-}" >&2
-}
-build fn-webhook fn-dispatcher fn-runner fn-admin
-build relay
+# Packages are named, so that each program is built with the same features as when it is built alone: `tieline-aws` gives all the same ones. Only
+# binaries: as a final artifact a library would have all that it needs compiled once more.
+packages=(fn-webhook fn-dispatcher fn-runner fn-admin relay)
+PATH="$PWD/tests/.tools/sam/bin:$PATH" CARGO_LAMBDA_COMPILER=cargo \
+    cargo lambda build --release --locked --bins "${packages[@]/#/--package=tieline-}" >&2
 
 cargo build --release --locked --bin tieline >&2
 

@@ -35,9 +35,18 @@ case "${1:-full}" in
         ;;
 esac
 
-stage "install"
-bash tests/install.sh
-sh tests/aws/install.sh
+# Downloads mostly wait, and format, lints and docs need nothing of it.
+stage "install, beside the next three stages"
+installing=$(mktemp)
+{
+    bash tests/install.sh
+    sh tests/aws/install.sh
+    bash tests/sdks/run.sh install
+    bash tests/sdks/agents.sh install
+    bash tests/api_clients/run.sh install
+} >"$installing" 2>&1 &
+installer=$!
+trap 'kill "$installer" 2>/dev/null || true' EXIT
 
 stage "format"
 cargo fmt --all --check
@@ -47,6 +56,9 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 
 stage "docs"
 RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --quiet
+
+stage "the rest of install"
+wait "$installer" || { cat "$installing" >&2; exit 1; }
 
 stage "licences, bans and sources"
 tests/.tools/bin/cargo-deny --locked check licenses bans sources
@@ -68,11 +80,13 @@ unstable=$(mktemp)
 python3 tests/run_parallel.py "$unstable"
 cargo test --workspace --locked --doc
 
+# Both are named in each, so that crates are compiled once, with the same features.
+optimized=(cargo test --release --locked --package tieline-connectors --package tieline-simulation)
 stage "rendering takes time in proportion to the text"
-cargo test --release --locked -p tieline-connectors --test rendering_time -- rendering_time
+"${optimized[@]}" --test rendering_time -- rendering_time
 
 stage "simulation of $seeds seeds"
-TIELINE_SEEDS=$seeds cargo test --release --locked -p tieline-simulation -- --nocapture
+TIELINE_SEEDS=$seeds "${optimized[@]}" --test simulation -- --nocapture
 
 stage "vendors' own clients"
 bash tests/sdks/run.sh

@@ -14,6 +14,7 @@ binary=${TIELINE_BIN_DIR:-../../target/release}/tieline
 
 python_packages requirements.txt "$venv"
 node_packages package.json "$node"
+if [ "${1:-}" = install ]; then exit; fi
 
 work=$(mktemp -d)
 trap 'kill "$bridge" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT

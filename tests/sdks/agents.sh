@@ -3,6 +3,7 @@
 # both versions, streaming and polled.
 #
 #   tests/sdks/agents.sh
+#   tests/sdks/agents.sh install   only installs the servers
 #
 # Needs python3; the servers are installed into tests/.tools and listen on the loopback address.
 set -euo pipefail
@@ -13,6 +14,7 @@ venv=$PWD/../../.tools/sdks-agents
 target=${CARGO_TARGET_DIR:-../../../target}
 
 python_packages requirements.txt "$venv"
+if [ "${1:-}" = install ]; then exit; fi
 # With the features of the whole workspace, as the tests are built: else most of it would be compiled again.
 cargo build --quiet --locked --workspace --bin ask_agent
 

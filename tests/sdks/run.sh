@@ -4,6 +4,7 @@
 #
 #   tests/sdks/run.sh           all clients
 #   tests/sdks/run.sh lark.py   one of them
+#   tests/sdks/run.sh install   none; only installs them
 #
 # Each connects, receives a message and answers it; several get an error first and must report its reason. A client has the name of the
 # platform in `simulate`. Needs python3, node and npm; the clients are installed into tests/.tools.
@@ -61,6 +62,7 @@ export OPENCLAW_STATE_DIR
 trap 'rm -rf "$OPENCLAW_STATE_DIR"' EXIT
 python_packages requirements.txt "$venv"
 node_packages package.json "$node"
+if [ "${1:-}" = install ]; then exit; fi
 # With the features of the whole workspace, as the tests are built: else most of it would be compiled again.
 cargo build --quiet --locked --workspace --bin simulate
 failed=0
