@@ -11,6 +11,7 @@ mod clocks;
 mod deferred;
 mod due;
 mod hanging_call;
+mod limited;
 mod lost;
 mod panics;
 mod picture;

@@ -169,10 +169,15 @@ impl Arrival<'_> {
         let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
             return self.end_left_closing(&id).await.map(|()| None);
         };
-        if intent.is_question(&message)
-            && let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await?
-        {
-            return self.hold_back(&message, &id, limit).await.map(|()| None);
+        if intent.is_question(&message) {
+            if let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await? {
+                return self.hold_back(&message, &id, limit).await.map(|()| None);
+            }
+            if turn == Attempt::Again
+                && let Some(reason) = Box::pin(self.refused_before()).await?
+            {
+                return self.end_refused(&id, reason).await.map(|()| None);
+            }
         }
         match intent {
             Intent::Refuse(refusal) => self.refuse(&message, &id, refusal).await.map(|()| None),
@@ -335,6 +340,16 @@ impl Arrival<'_> {
         word: NoticeReply,
     ) -> Result<(), DispatchError> {
         notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
+        self.send_reply(conversation).await
+    }
+
+    /// Ends a message whose refusal is recorded as its reply, and sends that to the person, who may not have it yet.
+    async fn end_refused(&self, conversation: &ConversationId, reason: &str) -> Result<(), DispatchError> {
+        self.send_reply(conversation).await?;
+        self.end(MessageState::Refused, Some(reason)).await
+    }
+
+    async fn send_reply(&self, conversation: &ConversationId) -> Result<(), DispatchError> {
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
         let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
         Ok(wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)

@@ -3,17 +3,23 @@
 use tieline_core::event::Message;
 use tieline_core::ids::{ConversationId, OrganizationId};
 use tieline_core::message_state::MessageState;
+use tieline_core::notice::Notice;
 use tieline_core::people_texts::PeopleReply;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::organization;
 use tieline_store::message_rate::{self, Whose};
+use tieline_store::reply::{self, Outcome};
 use tokio::time::Instant;
 
 use super::{Arrival, Attempt, DispatchError};
 use crate::integration_log;
 use crate::notices::NoticeReply;
 use crate::world::World;
+
+/// Reasons in the ledger.
+const PERSON_LIMIT: &str = "person_rate_limit";
+const ORGANIZATION_LIMIT: &str = "organization_rate_limit";
 
 /// Why a question is not put to the agent: the notice for its sender, and the reason in the ledger.
 pub(super) struct LimitReached(PeopleReply, &'static str);
@@ -42,17 +48,31 @@ impl Arrival<'_> {
             && !sender.as_str().is_empty()
             && let Some(seconds) = self.count(Whose::Person(&record.id, sender), max, now).await?
         {
-            return Ok(Some(LimitReached(PeopleReply::TooOften(seconds), "person_rate_limit")));
+            return Ok(Some(LimitReached(PeopleReply::TooOften(seconds), PERSON_LIMIT)));
         }
         if let Some(max) = organization_limit(self.world, &record.organization).await?
             && let Some(seconds) = self.count(Whose::Organization(&record.organization), max, now).await?
         {
-            return Ok(Some(LimitReached(
-                PeopleReply::TooMany(seconds),
-                "organization_rate_limit",
-            )));
+            return Ok(Some(LimitReached(PeopleReply::TooMany(seconds), ORGANIZATION_LIMIT)));
         }
         Ok(None)
+    }
+
+    /// The reason for which an earlier attempt has refused this question, if it has: the limit may allow it by now, but its sender was told
+    /// otherwise.
+    pub(super) async fn refused_before(&self) -> Result<Option<&'static str>, DispatchError> {
+        let found = reply::get(&self.world.store, &self.envelope.reply, self.world.clock.now()).await?;
+        let Some(refused) = found.filter(|found| found.outcome == Some(Outcome::Refused)) else {
+            return Ok(None);
+        };
+        let trigger = self.bound.trigger.as_ref();
+        let per_person = trigger.is_some_and(|it| it.settings.max_messages_per_person_per_minute.is_some());
+        Ok(Some(match refused.notice {
+            Some(Notice::Busy) => "mailbox_full",
+            Some(_) => "refused",
+            None if per_person => PERSON_LIMIT,
+            None => ORGANIZATION_LIMIT,
+        }))
     }
 
     /// Seconds after which the next question may be asked, if this one may not.

@@ -20,6 +20,7 @@ use super::execute::RunContext;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
 use super::parked::{max_run, show};
+use super::waiting_signs::Signing;
 use super::{
     LeasedConversation, Left, RunError, agent_stream, execute, finish, follow_up, incoming_guard, speakers, update,
 };
@@ -103,7 +104,7 @@ pub(super) async fn resume(
         asked: &asked,
         until,
     };
-    context.end(held, showing, ledger, cancelling).await
+    context.end(held, showing, ledger, cancelling, Signing::none()).await
 }
 
 /// Applies the new events to the reply.

@@ -1,5 +1,6 @@
 //! Executes a run: calls the agent and shows the answer while it grows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
@@ -25,9 +26,10 @@ use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
 use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
-use super::waiting_signs::WaitingSigns;
+use super::waiting_signs::{Signing, WaitingSigns};
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard, parked, senders, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard,
+    parked, senders, speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
@@ -101,9 +103,14 @@ pub(super) async fn resume(
         asked: &asked,
         until,
     };
-    let mut cancelling = None;
+    let (mut cancelling, mut signing) = (None, Signing::none());
     if showing.record.outcome.is_none() {
-        match Box::pin(context.ask(held, &mut showing, &keeper, &mut ledger)).await? {
+        let asking = context.ask(held, &mut showing, &keeper, &mut ledger, &mut signing);
+        let next = Box::pin(asking).await;
+        if !matches!(next, Ok(Next::Deliver(_))) {
+            signing.end().await;
+        }
+        match next? {
             Next::Deliver(cancel) => cancelling = cancel,
             Next::Leave(left) => return Ok(left),
         }
@@ -111,26 +118,28 @@ pub(super) async fn resume(
         recall(world, held, &asked, &showing.record).await?;
     }
     if keeper.hold().is_lost() {
+        signing.end().await;
         return Err(RunError::Lost);
     }
-    Box::pin(context.end(held, showing, ledger, cancelling)).await
+    Box::pin(context.end(held, showing, ledger, cancelling, signing)).await
 }
 
-impl RunContext<'_> {
-    /// Calls the agent, and records the result.
+impl<'a> RunContext<'a> {
+    /// Calls the agent, and records the result. `signing` goes on after that.
     async fn ask(
         &self,
         held: &mut LeasedConversation,
         showing: &mut ReplyDelivery<'_>,
         keeper: &LeaseHeartbeat,
         ledger: &mut Vec<LedgerStep>,
+        signing: &mut Signing<'a>,
     ) -> Result<Next, RunError> {
         let Self { world, bot, asked, .. } = *self;
         let resume = showing.record.resume.clone();
         finish::close_merged(world, held, bot, asked).await?;
         let counted = world.metrics.run();
         held.working.pause();
-        let ended = Box::pin(self.call_agent(held, showing, keeper, ledger)).await?;
+        let ended = Box::pin(self.call_agent(held, showing, keeper, ledger, signing)).await?;
         drop(counted);
         held.working.resume(world).await;
         match ended {
@@ -150,7 +159,9 @@ impl RunContext<'_> {
                 remember(world, held, asked, &showing.record).await?;
                 // The run's previous holder may have called the agent.
                 let before = asked.last().filter(|_| held.run().attempt > 1);
-                Ok(Next::Deliver(before.map(|last| cancel_request(held, bot, last, resume))))
+                Ok(Next::Deliver(
+                    before.map(|last| cancel_request(held, bot, last, resume)),
+                ))
             }
             Ended::HandOver => {
                 // A process that ended as planned is no failed attempt. Not reset to zero either: the reply has a record now.
@@ -172,6 +183,7 @@ impl RunContext<'_> {
         showing: ReplyDelivery<'_>,
         ledger: Vec<LedgerStep>,
         cancelling: Option<CancelRequest>,
+        signing: Signing<'a>,
     ) -> Result<Left, RunError> {
         let Self {
             world, asked, until, ..
@@ -183,7 +195,7 @@ impl RunContext<'_> {
             }
         };
         let delivering = async {
-            let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger)).await;
+            let left = Box::pin(finish::deliver(world, held, asked, showing, until, ledger, signing)).await;
             // The agent may be slow to respond.
             held.working.pause();
             left
@@ -199,6 +211,7 @@ impl RunContext<'_> {
         showing: &mut ReplyDelivery<'_>,
         keeper: &LeaseHeartbeat,
         ledger: &mut Vec<LedgerStep>,
+        signing: &mut Signing<'a>,
     ) -> Result<Ended, RunError> {
         let Self { world, bot, asked, .. } = *self;
         let hold = keeper.hold();
@@ -219,10 +232,11 @@ impl RunContext<'_> {
         let resume = showing.record.resume.clone().or_else(|| begun(held));
         let resume = resume.filter(|resume| adapter.can_resume(resume));
         let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
-        let (done, signs_done) = (Notify::new(), Notify::new());
+        let (done, signs_done) = (Notify::new(), Arc::new(Notify::new()));
         let (concluded, result) = oneshot::channel();
         showing.expect_result(result);
         let signs = WaitingSigns::new(world, bot, held, hold);
+        *signing = Signing::new(signs.show(keeper.waiting(), Arc::clone(&signs_done)));
         let asking = async {
             let read = self.read_stream(held, hold, (&agent, &adapter), resume, &said).await;
             // However the stream ended: the delivering task continues until it is notified, and reads no more of what was said.
@@ -247,9 +261,9 @@ impl RunContext<'_> {
             };
             Ok::<_, RunError>(Ok((talk, said, ended)))
         };
-        let signing = Box::pin(signs.show(keeper.waiting(), &signs_done));
         let streaming = Box::pin(stream_reply(showing, bot, shown, &done));
-        let (read, (), ()) = tokio::join!(asking, streaming, signing);
+        // Signs in flight must not hold back the answer.
+        let (read, ()) = signing.beside(async { tokio::join!(asking, streaming) }).await;
         showing.take_result();
         let (talk, said, ended) = match read? {
             Ok(goes_on) => goes_on,
@@ -429,7 +443,9 @@ async fn remember(
     asked: &[Asked],
     record: &ReplyRecord,
 ) -> Result<(), RunError> {
-    if held.keeps_turns && !record.text.is_empty() {
+    // A refusal is a notice, no answer.
+    let is_answer = !record.text.is_empty() && record.outcome != Some(Outcome::Refused);
+    if held.keeps_turns && is_answer {
         finish::remember_turn(world, held, asked, record).await?;
     }
     Ok(())

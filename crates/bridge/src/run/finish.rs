@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::request::Asked;
+use super::waiting_signs::Signing;
 use super::{LeasedConversation, Left, RunError, follow_up, request, update, waiting_signs};
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
@@ -35,16 +36,19 @@ pub(super) async fn deliver(
     mut showing: ReplyDelivery<'_>,
     until: Option<Instant>,
     mut ledger: Vec<LedgerStep>,
+    mut signing: Signing<'_>,
 ) -> Result<Left, RunError> {
     // With several messages the first would be ended before the last, and for a failed one a dead letter is written first.
     if asked.len() == 1 && matches!(showing.record.outcome, Some(Outcome::Completed)) && !showing.is_pulled() {
         showing.let_the_ledger_tell();
     }
     held.working.pause();
-    let mut shown = match showing.record.delivered {
-        true => DeliveryOutcome::Yes,
-        false => Box::pin(showing.finish(until)).await?,
+    let shown = match showing.record.delivered {
+        true => Ok(DeliveryOutcome::Yes),
+        false => signing.beside(Box::pin(showing.finish(until))).await,
     };
+    signing.end().await;
+    let mut shown = shown?;
     if shown == DeliveryOutcome::Stopped {
         let shows_something = showing.replace_by_stopped();
         showing.record.delivered = !shows_something;

@@ -4,6 +4,7 @@
 //! recorded progress; if a message is stopped, dropped or merged, its sign is removed.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -32,6 +33,41 @@ use crate::world::World;
 /// Most signs shown at a time by one holder. Further messages wait without one.
 const MAX_SIGNS: usize = 20;
 
+/// Signs that are being shown, beside other work of the run. They must have ended before another process may show the messages.
+pub(super) struct Signing<'a>(Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>);
+
+impl<'a> Signing<'a> {
+    /// No signs.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn new(showing: impl Future<Output = ()> + Send + 'a) -> Self {
+        Self(Some(Box::pin(showing)))
+    }
+
+    /// Works, and meanwhile goes on with the signs.
+    pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let Some(signs) = &mut self.0 else {
+            return work.await;
+        };
+        tokio::select! {
+            done = &mut work => return done,
+            () = signs => {}
+        }
+        self.0 = None;
+        work.await
+    }
+
+    /// Waits until the calls in flight are answered. The signs must have been told to end.
+    pub(super) async fn end(&mut self) {
+        if let Some(signs) = self.0.take() {
+            signs.await;
+        }
+    }
+}
+
 /// Shows the signs of one run's pending messages.
 pub(super) struct WaitingSigns<'a> {
     world: &'a World,
@@ -53,7 +89,7 @@ impl<'a> WaitingSigns<'a> {
     }
 
     /// Shows and renews a sign for each message of `waiting`, until `done`. A call in flight is always finished.
-    pub(super) async fn show(&self, mut waiting: watch::Receiver<Vec<MessageId>>, done: &Notify) {
+    pub(super) async fn show(self, mut waiting: watch::Receiver<Vec<MessageId>>, done: Arc<Notify>) {
         let finished = done.notified();
         tokio::pin!(finished);
         if deliver::mode(self.bot).waiting_sign == WaitingSign::Nothing {
