@@ -110,6 +110,12 @@ impl ReplyDelivery<'_> {
         }
     }
 
+    /// Writes progress that must be in the table before anything more is sent: if it can't be written now, the next call waits for it.
+    pub(super) async fn save_progress(&mut self) -> Result<(), DeliverError> {
+        self.is_ahead = true;
+        self.save().await
+    }
+
     /// Whether a holder that has only the table's record may repeat the calls that led to `progress`.
     pub(super) fn is_repeatable(&self, progress: &Progress) -> bool {
         let saved = self.saved.as_ref().map(|saved| &saved.progress);

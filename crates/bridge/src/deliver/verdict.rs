@@ -36,7 +36,7 @@ impl ReplyDelivery<'_> {
             Verdict::FallBack { progress, code } => {
                 info!(account.id = %self.bot.account.integration, call, code, "reply takes another way");
                 *self.progress_of(what.0) = progress;
-                self.save().await?;
+                self.save_progress().await?;
             }
             Verdict::Closed {
                 progress,
@@ -46,7 +46,7 @@ impl ReplyDelivery<'_> {
             } => {
                 cooldown::close(self.world, self.bot, rest, &code, &missing).await;
                 *self.progress_of(what.0) = progress;
-                self.save().await?;
+                self.save_progress().await?;
             }
             Verdict::Resting {
                 progress,
@@ -56,7 +56,7 @@ impl ReplyDelivery<'_> {
             } => {
                 cooldown::rest(self.world, self.bot, way, rest, &code).await;
                 *self.progress_of(what.0) = progress;
-                self.save().await?;
+                self.save_progress().await?;
             }
             Verdict::SlowDown {
                 retry_after,
@@ -93,7 +93,7 @@ impl ReplyDelivery<'_> {
             // The platform accepted it: a holder that doesn't know that would send it again.
             Stage::Final => self.save_patiently().await,
             Stage::Thinking | Stage::Growing if is_repeatable && self.is_fresh() => Ok(()),
-            Stage::Thinking | Stage::Growing => self.save().await,
+            Stage::Thinking | Stage::Growing => self.save_progress().await,
         }
     }
 
