@@ -13,7 +13,7 @@ use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::config::user::{self, Unanswered, User};
 use tieline_store::message::{self, Claim, MessageRecord};
-use tieline_store::reply::{Outcome, ReplyRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
@@ -106,14 +106,16 @@ pub async fn speak(
         Claim::New => None,
         Claim::Seen(seen) => Some(*seen),
     };
+    // Before it is recorded, and so before it is shown and an answer can follow it: the process that claimed it may have died before this.
+    if let Some(person) = listener
+        && (seen.is_none() || reply::get(&world.store, &said.id, world.clock.now()).await?.is_none())
+    {
+        expect_answer(world, bot, &person, &record).await?;
+    }
     match reply_writes::save(world, None, &mut said, world.clock.now()).await {
         // It was recorded before; the process that recorded it may have died before it sent the wake-up.
         Err(StoreError::Conflict) if seen.is_some() => {}
         saved => saved?,
-    }
-    // Before it is shown, and so before an answer can follow it.
-    if let Some(person) = listener.filter(|_| seen.is_none()) {
-        expect_answer(world, bot, &person, &record).await?;
     }
     wake(world, &record, &said).await?;
     info!(account.id = %record.integration, event.key = %record.id, "accepted a proactive message");

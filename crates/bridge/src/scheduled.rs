@@ -23,6 +23,8 @@ const MAX_DUE: usize = 100;
 const PAGE: usize = 50;
 /// Pages per pass: a message to many people continues in the next one, so that it doesn't delay others.
 const MAX_PAGES: usize = 10;
+/// How long after its time a message may be stored at the latest: its creator may have been frozen.
+const STORED_WITHIN: Duration = Duration::from_mins(15);
 /// A message that is later than this, because no process ran, is not sent.
 const TOO_LATE: Duration = Duration::from_hours(24);
 
@@ -52,8 +54,11 @@ pub async fn say_due(world: &World) {
 
 async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError> {
     let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
-        // Its creator was told that it isn't kept.
-        return Ok(scheduled::settle(&world.store, due).await?);
+        // Its creator was told that it isn't kept, or stores it just now.
+        return Ok(match now > due.at.after(STORED_WITHIN) {
+            true => scheduled::settle(&world.store, due).await?,
+            false => {}
+        });
     };
     if message.state == State::Waiting {
         message.state = match voice(world, &message, now).await? {

@@ -121,6 +121,8 @@ pub struct Due {
     pub organization: OrganizationId,
     /// The message.
     pub id: String,
+    /// When it is due.
+    pub at: Timestamp,
     place: String,
 }
 
@@ -225,11 +227,13 @@ pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>
     let (items, _) = dynamo::query(&store.dynamo, asked).await?;
     let pointer = |item: &Item| {
         let place = get_text(item, SK)?.to_owned();
-        let mut parts = place.splitn(3, '#').skip(1);
+        let mut parts = place.splitn(3, '#');
+        let at = Timestamp::from_millis(parts.next()?.parse().ok()?);
         let (organization, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         Some(Due {
             organization: OrganizationId::new(organization),
             id,
+            at,
             place,
         })
     };
