@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tieline_tests::lark::{Answer, Fault};
 use tieline_tests::outbound::{Bubble, Speaker, until};
 
 use crate::agent::{Agent, pieces};
@@ -111,6 +112,31 @@ async fn lark_message_has_a_reaction_until_its_turn() {
         reactions(&test, 0).await;
         test.nothing_wrong();
     }
+}
+
+/// The platform takes twelve seconds for the sign of the second message; the first answer is complete after four.
+#[tokio::test]
+async fn a_sign_that_takes_long_holds_back_no_answer() {
+    let test = test(Mode::LarkSocket).await;
+    let Platform::Lark(lark) = &test.platform else {
+        unreachable!("a bridge with Lark");
+    };
+    test.say(&lisi(), "first").await;
+    let grows = || test.shown(&lisi()).pop().filter(|it| it.text().contains("You"));
+    until("a growing answer", SOON, grows).await.unwrap();
+    reactions(&test, 0).await;
+    let late = Fault {
+        call: "react",
+        answer: Answer::Late(Duration::from_secs(12)),
+    };
+    lark.misbehave(|faults| faults.answers.push_back(late));
+    test.say(&lisi(), "second").await;
+    let told = test.settled_within(&lisi(), "You said first.", Duration::from_secs(9)).await;
+    assert_eq!(texts(&told), ["You said first."]);
+    let told = test.settled(&lisi(), "You said second.").await;
+    assert_eq!(texts(&told), ["You said first.", "You said second."]);
+    reactions(&test, 0).await;
+    test.nothing_wrong();
 }
 
 #[tokio::test]

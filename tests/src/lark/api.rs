@@ -78,6 +78,9 @@ pub(super) async fn serve(State(platform): State<Platform>, request: Request) ->
         }
         return answer(status, &json!({ "code": code, "msg": "refused" }), reset);
     }
+    if let Some(Answer::Late(time)) = fault {
+        sleep(time).await;
+    }
     let done = match name {
         "bootstrap" => gateway::bootstrap(&body, &platform),
         "token" => token(&body, &mut platform.book()),

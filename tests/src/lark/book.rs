@@ -55,6 +55,8 @@ pub enum Answer {
     Refused(u16, i64, Option<u64>),
     /// The call takes effect, but its response is lost.
     Lost,
+    /// The call takes effect after this time.
+    Late(Duration),
 }
 
 impl Default for Faults {
