@@ -11,6 +11,7 @@ use tieline_bridge::{dispatch, run};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{CrashPoint, Embedded, Moment, Observer, Options, Service, Verdict};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
@@ -132,7 +133,7 @@ impl ProcessRun {
             life: hex::encode(random::<8>()),
         };
         let settings = Settings {
-            allow_private: true,
+            allow_private: PrivateEndpoints::Allowed,
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
         let world = local::world(&embedded, KEY, registry::ALL, settings).await.unwrap();

@@ -12,6 +12,7 @@ use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::notice::{Language, Notice};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_embedded::{Embedded, Options};
 use tieline_queue::receive::{MAX_BATCH, Received, delete, receive};
@@ -65,7 +66,7 @@ impl Invoker {
             life: hex::encode(random::<8>()),
         };
         let settings = Settings {
-            allow_private: true,
+            allow_private: PrivateEndpoints::Allowed,
             root_token: Some(Secret::new(ADMIN_TOKEN)),
             ..Settings::new(url.clone(), owner)
         };

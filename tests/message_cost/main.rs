@@ -27,6 +27,7 @@ use tieline_bridge::{dispatch, run};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::envelope::{Envelope, WakeUp};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
@@ -172,7 +173,7 @@ impl Bridge {
             life: "cost".into(),
         };
         let settings = Settings {
-            allow_private: true,
+            allow_private: PrivateEndpoints::Allowed,
             relays_run: n_shards > 0,
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };

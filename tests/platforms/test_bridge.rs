@@ -14,6 +14,7 @@ use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{Embedded, Options};
@@ -69,7 +70,7 @@ impl TestBridge {
             life: hex::encode(random::<8>()),
         };
         let world_settings = Settings {
-            allow_private: true,
+            allow_private: PrivateEndpoints::Allowed,
             ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
         };
         let world = local::world(&embedded, [7; 32], registry::ALL, world_settings)

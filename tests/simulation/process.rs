@@ -9,6 +9,7 @@ use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
@@ -99,7 +100,7 @@ impl Process {
         World {
             metrics: Arc::clone(&self.metrics),
             // Shared because it is slow to set up; the echo agent makes no calls.
-            http: HTTP.get_or_init(|| Egress::new(false)).clone(),
+            http: HTTP.get_or_init(|| Egress::new(PrivateEndpoints::Refused)).clone(),
             ..world
         }
     }

@@ -22,6 +22,7 @@ use tieline_bridge::pollers::{self, Concurrency};
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_embedded::{Embedded, Options};
 use tieline_queue::{Queues, Urls, definitions};
@@ -163,7 +164,7 @@ impl Fleet {
             life: "fleet".to_owned(),
         };
         let settings = Settings {
-            allow_private: true,
+            allow_private: PrivateEndpoints::Allowed,
             root_token: Some(Secret::new(ADMIN_TOKEN)),
             relays_run,
             ..Settings::new(public_url.clone(), owner)

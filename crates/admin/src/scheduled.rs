@@ -104,7 +104,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<ScheduledView>), Problem> {
     let found = integrations::find(&state, &scope, validation::named_id(&new.integration_id)).await;
     let record = found.map_err(|problem| problem.on("integrationId"))?;
-    let (at, to, content) = new.read(fresh.at(), state.world.settings.allow_private)?;
+    let (at, to, content) = new.read(fresh.at(), state.allow_private().allows_plain())?;
     send_message::check_proactive(&state, &record)?;
     let message = Scheduled {
         id: fresh.id("sch"),

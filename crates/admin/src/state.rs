@@ -1,6 +1,7 @@
 //! State shared by all handlers of the management API.
 
 use tieline_bridge::world::World;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 
 /// State shared by all handlers: tables, queues, platforms, settings, clock. Cheap to clone.
@@ -14,8 +15,8 @@ impl AdminState {
         self.world.clock.now()
     }
 
-    /// Whether plain HTTP and private addresses are allowed in settings.
-    pub(crate) fn allow_private(&self) -> bool {
-        self.world.settings.allow_private
+    /// Which private addresses are allowed in settings, and whether plain HTTP.
+    pub(crate) fn allow_private(&self) -> &PrivateEndpoints {
+        &self.world.settings.allow_private
     }
 }

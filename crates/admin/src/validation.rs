@@ -1,6 +1,6 @@
 //! Validation rules shared by several resources.
 
-use tieline_core::outbound_url::{self, AddressError};
+use tieline_core::outbound_url::{self, AddressError, PrivateEndpoints};
 
 use crate::problem::Problem;
 
@@ -76,9 +76,14 @@ impl Protocol {
 }
 
 /// Validates an address that will be called. What its name resolves to is checked at each call.
-pub(crate) fn address(field: &str, address: &str, protocol: Protocol, allow_private: bool) -> Result<(), Problem> {
+pub(crate) fn address(
+    field: &str,
+    address: &str,
+    protocol: Protocol,
+    allowed: &PrivateEndpoints,
+) -> Result<(), Problem> {
     let [encrypted, plain] = protocol.schemes();
-    match outbound_url::check(address, allow_private) {
+    match outbound_url::check(address, allowed) {
         Ok(url) if [encrypted, plain].contains(&url.scheme()) => Ok(()),
         Ok(_) => Err(Problem::invalid(field, &format!("must begin with {encrypted}://"))),
         Err(AddressError::Private) => Err(private_address(field)),
@@ -142,11 +147,22 @@ mod tests {
 
     #[test]
     fn private_addresses_have_a_code_of_their_own() {
-        assert!(address("endpoints.apiBase", "https://example.com", Http, false).is_ok());
+        assert!(
+            address(
+                "endpoints.apiBase",
+                "https://example.com",
+                Http,
+                &PrivateEndpoints::Refused
+            )
+            .is_ok()
+        );
         for private in ["https://127.0.0.1/x", "https://localhost", "https://[::1]:8443"] {
-            let problem = address("endpoints.apiBase", private, Http, false).unwrap_err();
+            let problem = address("endpoints.apiBase", private, Http, &PrivateEndpoints::Refused).unwrap_err();
             assert_eq!(problem.code(), "private_address", "{private}");
-            assert!(address("endpoints.apiBase", private, Http, true).is_ok(), "{private}");
+            assert!(
+                address("endpoints.apiBase", private, Http, &PrivateEndpoints::Allowed).is_ok(),
+                "{private}"
+            );
         }
         for invalid in [
             "http://example.com",
@@ -155,17 +171,23 @@ mod tests {
             "https://a:b@example.com",
         ] {
             assert_eq!(
-                address("url", invalid, Http, false).unwrap_err().code(),
+                address("url", invalid, Http, &PrivateEndpoints::Refused)
+                    .unwrap_err()
+                    .code(),
                 "invalid_field",
                 "{invalid}"
             );
         }
-        assert!(address("url", "http://example.com", Http, true).is_ok());
+        assert!(address("url", "http://example.com", Http, &PrivateEndpoints::Allowed).is_ok());
     }
 
     #[test]
     fn an_address_has_a_scheme_of_its_protocol() {
-        let code = |it: &str, protocol| address("url", it, protocol, true).err().map(|problem| problem.code());
+        let code = |it: &str, protocol| {
+            address("url", it, protocol, &PrivateEndpoints::Allowed)
+                .err()
+                .map(|problem| problem.code())
+        };
         for (fits, other) in [(Http, WebSocket), (WebSocket, Http)] {
             for scheme in fits.schemes() {
                 let it = format!("{scheme}://example.com");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 
 /// Backoff between attempts, unless the agent sends `Retry-After`.
@@ -22,8 +23,8 @@ pub struct Env {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// A random number, for jitter.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Whether private addresses may be called. The client's own guard works on resolved names, so it never sees a literal address.
-    pub allow_private: bool,
+    /// Which private addresses may be called. The client's own guard works on resolved names, so it never sees a literal address.
+    pub allow_private: PrivateEndpoints,
     /// Backoff between attempts: [`BACKOFF`], except in tests.
     pub backoff: Backoff,
 }

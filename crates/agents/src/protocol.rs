@@ -257,7 +257,7 @@ impl Adapter {
     fn may_be_called(&self, env: &Env) -> Result<(), AgentFailure> {
         let refused = self
             .addresses()
-            .find_map(|it| outbound_url::check(it, env.allow_private).err());
+            .find_map(|it| outbound_url::check(it, &env.allow_private).err());
         refused.map_or(Ok(()), |error| {
             Err(failure::new(
                 failure::CONNECT,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use tieline_core::agent::AgentConfig;
-use tieline_core::outbound_url;
+use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::secret::Secret;
 use url::Url;
 
@@ -244,7 +244,7 @@ fn template(value: &Value) -> Option<Value> {
 
 /// Parses a URL. Private addresses are for the caller to refuse, which knows whether they are allowed.
 fn read_address(field: &str, text: &str) -> Result<Url, InvalidConfig> {
-    let reason = match outbound_url::check(text, true) {
+    let reason = match outbound_url::check(text, &PrivateEndpoints::Allowed) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
         Err(outbound_url::AddressError::UserInfo) => "must not hold a user name or password",
         Ok(_) | Err(_) => "must be an address that begins with https://",

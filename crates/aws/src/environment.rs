@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use tieline_bridge::operator::{self, MIN_TOKEN_BITS};
 use tieline_bridge::tenant_slots::SlotLimits;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_queue::Urls;
 use tieline_store::Tables;
@@ -23,8 +24,8 @@ pub struct Deployment {
     pub key: KeySource,
     /// The root admin token, which gives access to all organizations. `None` in deployables that serve no operators.
     pub root_token: Option<Secret>,
-    /// Whether outgoing calls may go to private addresses. For tests.
-    pub allow_private: bool,
+    /// Which private addresses outgoing calls may go to.
+    pub allow_private: PrivateEndpoints,
     /// CloudWatch namespace of the metrics. `None`: no metrics are written.
     pub metrics: Option<String>,
     /// Limits on concurrent work of one process.
@@ -167,7 +168,14 @@ pub fn load(get: impl Fn(&str) -> Option<String>) -> Result<Deployment, ConfigEr
         deliveries: limit(variables::MAX_DELIVERIES, DEFAULT_SLOTS.deliveries),
         ..DEFAULT_SLOTS
     };
-    let allow_private = get(variables::ALLOW_PRIVATE).is_some_and(|value| value == "true");
+    let allow_private = match get(variables::ALLOW_PRIVATE).as_deref() {
+        None | Some("" | "false") => PrivateEndpoints::Refused,
+        Some("true") => PrivateEndpoints::Allowed,
+        Some(networks) => PrivateEndpoints::within(networks).unwrap_or_else(|error| {
+            wrong.push(format!("{}: {error}", variables::ALLOW_PRIVATE));
+            PrivateEndpoints::Refused
+        }),
+    };
     let metrics = get(variables::METRICS).filter(|name| !name.is_empty());
     let root_token = get(variables::ADMIN_TOKEN)
         .filter(|token| !token.is_empty())

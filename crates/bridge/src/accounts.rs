@@ -119,6 +119,6 @@ fn build(
         streaming: record.streaming,
         thinking: record.thinking,
         ids: IdMint::new(&id_key),
-        allow_private: world.settings.allow_private,
+        allow_private: world.settings.allow_private.allows_plain(),
     })
 }

@@ -136,7 +136,7 @@ pub(crate) fn agent_env(world: &World) -> AgentEnv {
         http: world.http.client().clone(),
         now: Arc::new(move || clock.now()),
         random: Arc::new(chance),
-        allow_private: world.settings.allow_private,
+        allow_private: world.settings.allow_private.clone(),
         backoff: tieline_agents::env::BACKOFF,
     }
 }

@@ -87,7 +87,7 @@ pub(crate) async fn send_with(
 }
 
 fn may_be_called(world: &World, call: &HttpCall) -> bool {
-    outbound_url::check(&call.url, world.settings.allow_private).is_ok()
+    outbound_url::check(&call.url, &world.settings.allow_private).is_ok()
 }
 
 /// The bot's access token: from memory, else from the table, else from the platform.
@@ -349,7 +349,7 @@ pub async fn download(
     max: usize,
     limit: Duration,
 ) -> Result<Download, DownloadError> {
-    outbound_url::check(&call.url, world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
+    outbound_url::check(&call.url, &world.settings.allow_private).map_err(|_| DownloadError::Forbidden)?;
     let (mut renewed, mut failures) = (false, 0);
     loop {
         let response = ask_for_file(world, bot, call, limit).await?;

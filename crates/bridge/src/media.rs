@@ -148,7 +148,9 @@ pub fn link(world: &World, record: &MessageRecord, place: PartRef) -> String {
 pub async fn keep(world: &World, organization: &OrganizationId, event: AgentEvent) -> Result<AgentEvent, StoreError> {
     let (bytes, name, mime) = match event {
         AgentEvent::FileBytes { bytes, name, mime } => (bytes, name, mime),
-        AgentEvent::Card(card) if !world.settings.allow_private => return Ok(AgentEvent::Card(card.without_http())),
+        AgentEvent::Card(card) if !world.settings.allow_private.allows_plain() => {
+            return Ok(AgentEvent::Card(card.without_http()));
+        }
         event => return Ok(event),
     };
     let id = fresh("fil", random());

@@ -42,7 +42,7 @@ pub(crate) async fn send(
     patience: Duration,
 ) -> Result<Response, SignedPostError> {
     // A host name is checked when it is resolved: see `egress`.
-    let url = outbound_url::check(url, world.settings.allow_private)?;
+    let url = outbound_url::check(url, &world.settings.allow_private)?;
     let keys = SigningKeys::read(&[secret.expose()])?;
     let signed_at = world.clock.now().as_secs();
     let request = world

@@ -10,6 +10,7 @@ use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
 use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, definitions};
@@ -39,7 +40,7 @@ pub(crate) async fn world_over(client: SharedHttpClient, registry: Registry) -> 
         life: "1".to_owned(),
     };
     let settings = Settings {
-        allow_private: true,
+        allow_private: PrivateEndpoints::Allowed,
         ..Settings::new("https://bridge.example".to_owned(), owner)
     };
     let store = Store::new(dynamo, tables, Keyring::new([7; 32]));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
 use tieline_core::ids::IntegrationId;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_core::virtual_shard::shard_of;
 use tieline_queue::Queues;
@@ -100,8 +101,8 @@ pub struct Settings {
     pub public_url: String,
     /// Base of the platforms' callback URLs, without a trailing slash. `None`: the public URL.
     pub callback_base: Option<String>,
-    /// Whether plain HTTP and private addresses may be called.
-    pub allow_private: bool,
+    /// Which private addresses may be called, and whether plain HTTP.
+    pub allow_private: PrivateEndpoints,
     /// The root token, which may access everything. `None`: there is none in this process.
     pub root_token: Option<Secret>,
     /// Identity of this process as a holder of leases.
@@ -163,7 +164,7 @@ impl Settings {
         Self {
             public_url,
             callback_base: None,
-            allow_private: false,
+            allow_private: PrivateEndpoints::Refused,
             root_token: None,
             owner,
             lease: Duration::from_secs(30),
@@ -208,7 +209,7 @@ impl World {
             store,
             queues,
             registry,
-            http: Egress::new(settings.allow_private),
+            http: Egress::new(settings.allow_private.clone()),
             clock,
             settings: Arc::new(settings),
             accounts: Arc::default(),

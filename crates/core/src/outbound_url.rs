@@ -3,8 +3,85 @@
 //! IP literals are refused here, when they are saved; resolved ones by the HTTP client that calls them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use url::{Host, Url};
+
+/// Which private and otherwise special addresses may be called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PrivateEndpoints {
+    /// None, and only encrypted.
+    #[default]
+    Refused,
+    /// Those in these networks. Plain `http` and `ws` are allowed for names, and for addresses in them.
+    Within(Arc<[IpNet]>),
+    /// All, and plain `http` and `ws`.
+    Allowed,
+}
+
+/// Why a list of networks can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// Not a network.
+    #[error("{0:?} is no network such as 10.0.0.0/8 or fd00::/8, nor an IP address")]
+    Unreadable(String),
+    /// The address is longer than its prefix.
+    #[error("{written} is an address in a network: write {meant} for the whole network")]
+    HostBits {
+        /// As written.
+        written: String,
+        /// The network of that address.
+        meant: IpNet,
+    },
+}
+
+impl PrivateEndpoints {
+    /// Reads a list of networks in CIDR notation, or of single addresses, separated by commas.
+    ///
+    /// # Errors
+    /// [`NetworkError`] if an item is none.
+    pub fn within(list: &str) -> Result<Self, NetworkError> {
+        list.split(',')
+            .map(|item| network(item.trim()))
+            .collect::<Result<_, _>>()
+            .map(Self::Within)
+    }
+
+    /// Whether this IP address may be called.
+    #[must_use]
+    pub fn may_call(&self, ip: IpAddr) -> bool {
+        !is_special(ip) || self.includes(ip)
+    }
+
+    /// Whether unencrypted calls may be made.
+    #[must_use]
+    pub const fn allows_plain(&self) -> bool {
+        !matches!(self, Self::Refused)
+    }
+
+    fn includes(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::Refused => false,
+            // IPv6 may carry an IPv4 address.
+            Self::Within(networks) => networks.iter().any(|it| it.contains(&ip.to_canonical())),
+            Self::Allowed => true,
+        }
+    }
+}
+
+fn network(item: &str) -> Result<IpNet, NetworkError> {
+    if let Ok(ip) = item.parse::<IpAddr>() {
+        return Ok(ip.into());
+    }
+    let network: IpNet = item.parse().map_err(|_| NetworkError::Unreadable(item.to_owned()))?;
+    let meant = network.trunc();
+    if meant != network {
+        let written = item.to_owned();
+        return Err(NetworkError::HostBits { written, meant });
+    }
+    Ok(network)
+}
 
 /// Why an address may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,19 +104,21 @@ pub enum AddressError {
 ///
 /// # Errors
 /// [`AddressError`] if it may not be called.
-pub fn check(address: &str, allow_private: bool) -> Result<Url, AddressError> {
+pub fn check(address: &str, allowed: &PrivateEndpoints) -> Result<Url, AddressError> {
     let url = Url::parse(address).map_err(|_| AddressError::Invalid)?;
-    let private = match url.host() {
-        Some(Host::Ipv4(ip)) => is_special(IpAddr::V4(ip)),
-        Some(Host::Ipv6(ip)) => is_special(IpAddr::V6(ip)),
-        Some(Host::Domain(name)) => is_local_name(name),
-        None => false,
+    let ip = match url.host() {
+        Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+        Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+        Some(Host::Domain(name)) => is_local_name(name).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        None => None,
     };
     // Before the scheme: for an unencrypted private address the error must name the real problem, which https wouldn't fix.
-    if private && !allow_private {
+    if ip.is_some_and(|ip| !allowed.may_call(ip)) {
         return Err(AddressError::Private);
     }
-    if !may_use_scheme(&url, allow_private) {
+    // A name is checked when it is resolved.
+    let may_be_plain = allowed.allows_plain() && ip.is_none_or(|ip| allowed.includes(ip));
+    if !may_use_scheme(&url, may_be_plain) {
         return Err(AddressError::Scheme);
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -53,10 +132,10 @@ pub fn check(address: &str, allow_private: bool) -> Result<Url, AddressError> {
 
 /// Whether an address is encrypted, or need not be.
 #[must_use]
-pub fn may_use_scheme(url: &Url, allow_private: bool) -> bool {
+pub fn may_use_scheme(url: &Url, allow_plain: bool) -> bool {
     match url.scheme() {
         "https" | "wss" => true,
-        "http" | "ws" => allow_private,
+        "http" | "ws" => allow_plain,
         _ => false,
     }
 }
@@ -130,7 +209,11 @@ mod tests {
 
     #[track_caller]
     fn check_one(address: &str, expected: Result<(), AddressError>) {
-        assert_eq!(check(address, false).map(|_| ()), expected, "{address}");
+        assert_eq!(
+            check(address, &PrivateEndpoints::Refused).map(|_| ()),
+            expected,
+            "{address}"
+        );
     }
 
     #[test]
@@ -184,7 +267,47 @@ mod tests {
 
     #[test]
     fn everything_but_other_schemes_is_allowed_for_tests() {
-        assert!(check("http://127.0.0.1:9/", true).is_ok());
-        assert_eq!(check("ftp://127.0.0.1/", true).err(), Some(AddressError::Scheme));
+        let all = PrivateEndpoints::Allowed;
+        assert!(check("http://127.0.0.1:9/", &all).is_ok());
+        assert!(check("http://8.8.8.8/", &all).is_ok());
+        assert_eq!(check("ftp://127.0.0.1/", &all).err(), Some(AddressError::Scheme));
+    }
+
+    #[test]
+    fn only_listed_networks_are_allowed() {
+        let listed = PrivateEndpoints::within("10.1.0.0/16, fd00:1::/32,192.168.0.7").unwrap();
+        let check = |address: &str| check(address, &listed).map(drop);
+        for address in [
+            "http://10.1.2.3:8080/",
+            "ws://[::ffff:10.1.2.3]/",
+            "http://[fd00:1::5]/",
+            "https://192.168.0.7/",
+            "http://agent.internal/",
+            "https://8.8.8.8/",
+        ] {
+            assert_eq!(check(address), Ok(()), "{address}");
+        }
+        for address in [
+            "http://10.2.0.1/",
+            "https://192.168.0.8/",
+            "http://169.254.169.254/latest",
+            "http://[::ffff:169.254.169.254]/",
+            "https://[fd00:2::5]/",
+            "http://localhost/",
+        ] {
+            assert_eq!(check(address), Err(AddressError::Private), "{address}");
+        }
+        assert_eq!(check("http://8.8.8.8/"), Err(AddressError::Scheme));
+        assert!(!listed.may_call("10.2.0.1".parse().unwrap()));
+        assert!(listed.may_call("10.1.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn mistakes_in_a_list_are_named() {
+        let error = |list: &str| PrivateEndpoints::within(list).unwrap_err().to_string();
+        assert!(error("10.0.0.0/8,none").contains("\"none\""));
+        assert!(error("10.0.0.0/8,").contains("\"\""));
+        assert!(error("10.0.0.0/33").contains("10.0.0.0/33"));
+        assert!(error("10.1.2.3/8").contains("write 10.0.0.0/8"));
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 use tieline_server::Network;
 use tracing_subscriber::EnvFilter;
@@ -188,10 +189,11 @@ pub struct Serve {
     /// A YAML file as in `apply`, applied at every start.
     #[arg(long, env = "TIELINE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Allow loopback and private addresses, and plain http and ws, as agent or platform endpoints.
-    #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
-          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
-    pub allow_private_endpoints: bool,
+    /// Allow loopback and private addresses, and plain http and ws, as agent or platform endpoints: all, or those in a list of networks
+    /// (`10.0.0.0/8,fd00::/8`).
+    #[arg(long, env = "TIELINE_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, default_value = "false", value_name = "BOOL|NETWORKS",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = private_endpoints)]
+    pub allow_private_endpoints: PrivateEndpoints,
     /// Survive a power failure too, not only a crash of the process: syncs to disk at each write, several times slower.
     #[arg(long, env = "TIELINE_DURABLE", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
           default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
@@ -398,17 +400,31 @@ pub struct Chat {
 
 /// Other words for `true`.
 const TRUE: [&str; 5] = ["yes", "on", "y", "t", "1"];
+/// Other words for `false`.
+const FALSE: [&str; 5] = ["no", "off", "n", "f", "0"];
 
 /// Parses a switch's value. Strict: a word such as `none` must not turn a switch on, least of all one that loosens a protection.
 fn boolean() -> impl TypedValueParser<Value = bool> {
     let words = [
         PossibleValue::new("true").aliases(TRUE),
-        PossibleValue::new("false").aliases(["no", "off", "n", "f", "0"]),
+        PossibleValue::new("false").aliases(FALSE),
     ];
     PossibleValuesParser::new(words).map(|word| {
         let word = word.to_ascii_lowercase();
         word == "true" || TRUE.contains(&&*word)
     })
+}
+
+/// Parses a switch's value, or a list of networks. As strict as [`boolean`].
+fn private_endpoints(text: &str) -> Result<PrivateEndpoints, String> {
+    let word = text.trim().to_ascii_lowercase();
+    if word == "true" || TRUE.contains(&&*word) {
+        return Ok(PrivateEndpoints::Allowed);
+    }
+    if word == "false" || FALSE.contains(&&*word) {
+        return Ok(PrivateEndpoints::Refused);
+    }
+    PrivateEndpoints::within(&word).map_err(|error| format!("expected true, false or networks, but {error}"))
 }
 
 /// Validates a log filter: one that `tracing` accepts, or an empty text.

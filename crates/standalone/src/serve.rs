@@ -226,7 +226,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
         life: hex::encode(random::<8>()),
     };
     Settings {
-        allow_private: args.allow_private_endpoints,
+        allow_private: args.allow_private_endpoints.clone(),
         root_token: Some(token.clone()),
         slots: SlotLimits {
             runs: args.max_runs.get(),

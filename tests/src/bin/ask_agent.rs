@@ -18,6 +18,7 @@ use tieline_core::agent::{
 use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::{sleep, timeout};
@@ -38,7 +39,7 @@ async fn main() -> Result<()> {
         http: reqwest::Client::builder().no_proxy().build()?,
         now: Arc::new(|| Timestamp::from_secs(1_790_000_000)),
         random: Arc::new(|| 7),
-        allow_private: true,
+        allow_private: PrivateEndpoints::Allowed,
         backoff: BACKOFF,
     };
     let asking = Asking {

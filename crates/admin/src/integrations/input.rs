@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting};
 use tieline_core::connector::{Connector, Manifest, ModeManifest};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingDisplay, ThinkingSign};
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
@@ -279,7 +280,7 @@ fn credentials(manifest: &Manifest, given: Map<String, Value>, errors: &mut Fiel
 fn endpoints(
     manifest: &Manifest,
     given: Map<String, Value>,
-    allow_private: bool,
+    allowed: &PrivateEndpoints,
     errors: &mut FieldErrors,
 ) -> Endpoints {
     let known: BTreeMap<_, _> = manifest
@@ -300,7 +301,7 @@ fn endpoints(
             continue;
         };
         // Empty: back to the platform's own address.
-        let is_usable = || validation::address(&field, address, *protocol, allow_private);
+        let is_usable = || validation::address(&field, address, *protocol, allowed);
         if !address.is_empty() && errors.keep(is_usable()).is_some() {
             checked.insert(name, address.to_owned());
         }

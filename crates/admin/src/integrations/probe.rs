@@ -12,7 +12,7 @@ use tieline_bridge::probe::{self, Probed};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::ModeManifest;
 use tieline_core::notice::Language;
-use tieline_core::outbound_url;
+use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::log::{self, Level, LogEntry};
 use tieline_store::status::{self as store_status, ConnectionState};
@@ -268,9 +268,12 @@ pub(super) async fn unreachable(state: &AdminState, url: &str) -> Option<Text> {
 
 async fn callback(state: &AdminState, record: &IntegrationRecord) -> (bool, Text) {
     let url = view::callback_url(state, record);
-    if outbound_url::check(&url, false).is_err() {
+    if outbound_url::check(&url, &PrivateEndpoints::Refused).is_err() {
         // In a local test deployment this is fine.
-        return (state.allow_private(), Text::new("test_url_private").with("url", url));
+        return (
+            state.allow_private().allows_plain(),
+            Text::new("test_url_private").with("url", url),
+        );
     }
     match state.world.http.client().get(&url).timeout(PATIENCE).send().await {
         Ok(answer) if answer.status().is_success() => (true, Text::new("test_host_answers").with("host", url)),

@@ -14,7 +14,7 @@ use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
 use tieline_core::agent::AgentEvent;
 use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, SenderId};
-use tieline_core::outbound_url;
+use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::reply::ReplyFile;
 use tieline_store::config::integration::IntegrationRecord;
 use tracing::error;
@@ -83,7 +83,7 @@ pub(crate) async fn say(
     Body(said): Body<ProactiveMessage>,
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
-    let (to, content, files) = read(said, state.world.settings.allow_private)?;
+    let (to, content, files) = read(said, state.allow_private())?;
     check_proactive(&state, &record)?;
     if !record.enabled {
         return Err(Problem::conflict("integration_stopped", "the integration is stopped"));
@@ -102,7 +102,7 @@ pub(crate) async fn say(
     Ok((StatusCode::ACCEPTED, Json(MessageView::of(kept))))
 }
 
-fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Content, Vec<AgentEvent>), Problem> {
+fn read(said: ProactiveMessage, allowed: &PrivateEndpoints) -> Result<(Recipient, Content, Vec<AgentEvent>), Problem> {
     let to = match (
         validation::optional_text(said.chat_id),
         validation::optional_text(said.user_id),
@@ -112,19 +112,19 @@ fn read(said: ProactiveMessage, allow_private: bool) -> Result<(Recipient, Conte
         (None, None) => return Err(Problem::invalid("chatId", "or userId is required")),
         (Some(_), Some(_)) => return Err(Problem::invalid("userId", "can't be combined with chatId")),
     };
-    let files = files(said.files.unwrap_or_default(), allow_private)?;
+    let files = files(said.files.unwrap_or_default(), allowed)?;
     if !files.is_empty() && said.card.is_some() {
         return Err(Problem::invalid("files", "can't be combined with card"));
     }
     let content = match (&said.text, files.is_empty()) {
         (None, false) => Content::Text(String::new()),
-        _ => read_content(said.text, said.card, allow_private)?,
+        _ => read_content(said.text, said.card, allowed.allows_plain())?,
     };
     Ok((to, content, files))
 }
 
 /// The files of a message as agent events.
-fn files(given: Vec<MessageFile>, allow_private: bool) -> Result<Vec<AgentEvent>, Problem> {
+fn files(given: Vec<MessageFile>, allowed: &PrivateEndpoints) -> Result<Vec<AgentEvent>, Problem> {
     if given.len() > MAX_FILES {
         return Err(Problem::invalid(
             "files",
@@ -143,8 +143,7 @@ fn files(given: Vec<MessageFile>, allow_private: bool) -> Result<Vec<AgentEvent>
         let mime = validation::optional_text(file.mime).unwrap_or_else(|| "application/octet-stream".to_owned());
         match (validation::optional_text(file.url), file.bytes) {
             (Some(url), None) => {
-                let checked =
-                    outbound_url::check(&url, allow_private).map_err(|error| invalid("url", &error.to_string()))?;
+                let checked = outbound_url::check(&url, allowed).map_err(|error| invalid("url", &error.to_string()))?;
                 if !matches!(checked.scheme(), "https" | "http") {
                     return Err(invalid("url", "must begin with https://"));
                 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
-use tieline_core::outbound_url;
+use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
@@ -172,7 +172,7 @@ pub(super) fn has_long_connection(state: &AdminState, record: &IntegrationRecord
 
 /// Whether any platform can call this address. Private addresses that are allowed for tests don't count.
 pub(super) fn is_callable(callback_url: &str) -> bool {
-    outbound_url::check(callback_url, false).is_ok()
+    outbound_url::check(callback_url, &PrivateEndpoints::Refused).is_ok()
 }
 
 /// Whether a credential is masked. A field that the platform doesn't know (any more) is masked too.

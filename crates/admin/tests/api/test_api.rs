@@ -21,6 +21,7 @@ use tieline_core::conversation::Owner;
 use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::{IntegrationId, ReplyId};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::reply::Stage;
 use tieline_core::secret::Secret;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
@@ -103,7 +104,10 @@ impl TestApi {
             life: "1".to_owned(),
         };
         let settings = Settings {
-            allow_private,
+            allow_private: match allow_private {
+                true => PrivateEndpoints::Allowed,
+                false => PrivateEndpoints::Refused,
+            },
             root_token: Some(Secret::new(ROOT)),
             ..Settings::new("https://bridge.example".to_owned(), owner)
         };

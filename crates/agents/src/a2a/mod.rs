@@ -205,7 +205,7 @@ impl A2a {
     /// The interface's URL comes from the agent: it is subject to the SSRF guard's rule for `baseUrl`, and the configured headers, which
     /// contain the key, are sent to `baseUrl`'s own origin only.
     fn rpc<'a>(&self, endpoint: Endpoint, env: &'a Env) -> Result<Rpc<'a>, AgentFailure> {
-        let url = outbound_url::check(&endpoint.url, env.allow_private).map_err(|error| {
+        let url = outbound_url::check(&endpoint.url, &env.allow_private).map_err(|error| {
             let message = format!("the interface in the agent's card can't be called: {error}");
             failure::new(failure::CONNECT, message, false)
         })?;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tieline_agents::env::Env;
 use tieline_agents::protocol::{Adapter, CancelRequest};
 use tieline_core::agent::{AgentEvent, AgentRequest, Resume};
+use tieline_core::outbound_url::PrivateEndpoints;
 
 use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
@@ -548,7 +549,7 @@ async fn key_is_sent_to_the_card_s_origin_only() {
         &adapter("a2a", config),
         &request("hello"),
         &Env {
-            allow_private: false,
+            allow_private: PrivateEndpoints::Refused,
             ..env()
         },
     )

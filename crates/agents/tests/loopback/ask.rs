@@ -16,6 +16,7 @@ use tieline_core::backoff::Backoff;
 use tieline_core::event::ChatKind;
 use tieline_core::ids::{AgentId, IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tokio::time::timeout;
@@ -39,7 +40,7 @@ pub fn env() -> Env {
             Timestamp::from_secs(NOON + i64::try_from(look).unwrap())
         }),
         random: Arc::new(|| 7),
-        allow_private: true,
+        allow_private: PrivateEndpoints::Allowed,
         backoff: Backoff {
             base: Duration::from_millis(4),
             cap: Duration::from_millis(8),

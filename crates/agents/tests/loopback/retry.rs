@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tieline_agents::protocol::Adapter;
 use tieline_core::agent::AgentEvent;
+use tieline_core::outbound_url::PrivateEndpoints;
 
 use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, JSON, Server, answer, head, nowhere, sse};
@@ -47,7 +48,7 @@ async fn refused_connection_is_retried_twice() {
 async fn saved_private_address_is_not_called_unless_allowed() {
     let server = Server::start(vec![sse(GOOD)]).await;
     let env = tieline_agents::env::Env {
-        allow_private: false,
+        allow_private: PrivateEndpoints::Refused,
         ..env()
     };
     for url in [server.url.as_str(), "https://10.0.0.5"] {

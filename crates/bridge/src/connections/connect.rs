@@ -36,9 +36,9 @@ async fn open_now(context: &BotContext, place: OwnedSemaphorePermit, failures: u
             .session(&poll::address(context).await?, &context.context());
         return Ok(Connection::polling(Poll::new(place), session));
     };
-    let allow_private = context.shared.world.settings.allow_private;
+    let allowed = &context.shared.world.settings.allow_private;
     let max = context.protocol.max_message_bytes();
-    let socket = match dial::dial(&address, max, &context.shared.tls, allow_private).await {
+    let socket = match dial::dial(&address, max, &context.shared.tls, allowed).await {
         Ok(socket) => socket,
         Err(DialError::Answered { status, headers }) => {
             let refusal = context.protocol.handshake_failed(status, &headers, &context.context());
@@ -78,7 +78,7 @@ async fn find(context: &BotContext) -> Result<Option<SocketAddress>, Loss> {
             authorized(address, place, &token).ok_or_else(forbidden)?
         }
         Begin::Ask(call) => {
-            if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
+            if outbound_url::check(&call.url, &world.settings.allow_private).is_err() {
                 return Err(forbidden());
             }
             let answer = courier::send(world, &context.bot, &call).await;

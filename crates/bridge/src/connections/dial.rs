@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tieline_core::outbound_url::{self, is_special};
+use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::stream::SocketAddress;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -69,14 +69,14 @@ pub(super) enum DialError {
     },
 }
 
-/// Opens a socket. Unless `allow_private`, private addresses are refused, also after DNS resolution (SSRF guard).
+/// Opens a socket. Private addresses that are not `allowed` are refused, also after DNS resolution (SSRF guard).
 pub(super) async fn dial(
     to: &SocketAddress,
     max_message_bytes: usize,
     tls: &Tls,
-    allow_private: bool,
+    allowed: &PrivateEndpoints,
 ) -> Result<Socket, DialError> {
-    let url = outbound_url::check(&to.url, allow_private).map_err(|_| DialError::Forbidden)?;
+    let url = outbound_url::check(&to.url, allowed).map_err(|_| DialError::Forbidden)?;
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
     let port = url.port_or_known_default().ok_or(DialError::Forbidden)?;
     let is_encrypted = match url.scheme() {
@@ -84,7 +84,7 @@ pub(super) async fn dial(
         "ws" => false,
         _ => return Err(DialError::Forbidden),
     };
-    let stream = connect(host, port, allow_private).await?;
+    let stream = connect(host, port, allowed).await?;
     // Frames are small and latency matters.
     let _ = stream.set_nodelay(true);
     let request = request(to)?;
@@ -123,14 +123,14 @@ fn failed(error: tungstenite::Error) -> DialError {
     }
 }
 
-async fn connect(host: &str, port: u16, allow_private: bool) -> Result<TcpStream, DialError> {
+async fn connect(host: &str, port: u16, allowed: &PrivateEndpoints) -> Result<TcpStream, DialError> {
     let found = timeout(CONNECT_WITHIN, lookup_host((host, port))).await;
     let found = found
         .ok()
         .and_then(Result::ok)
         .ok_or(DialError::Unreachable("name_not_resolved"))?;
-    let allowed = found.filter(|address: &SocketAddr| allow_private || !is_special(address.ip()));
-    let addresses: Vec<SocketAddr> = allowed.take(MOST_ADDRESSES).collect();
+    let found = found.filter(|address: &SocketAddr| allowed.may_call(address.ip()));
+    let addresses: Vec<SocketAddr> = found.take(MOST_ADDRESSES).collect();
     if addresses.is_empty() {
         return Err(DialError::Forbidden);
     }
@@ -184,7 +184,10 @@ mod tests {
             note: String::new(),
         };
         let tls = Tls::new().unwrap();
-        dial(&to, 1024, &tls, false).await.unwrap_err().to_string()
+        dial(&to, 1024, &tls, &PrivateEndpoints::Refused)
+            .await
+            .unwrap_err()
+            .to_string()
     }
 
     #[tokio::test]
@@ -198,7 +201,7 @@ mod tests {
             assert_eq!(refusal(url).await, "the address may not be called", "{url}");
         }
         assert!(matches!(
-            connect("localhost", 1, false).await,
+            connect("localhost", 1, &PrivateEndpoints::Refused).await,
             Err(DialError::Forbidden)
         ));
     }
@@ -243,7 +246,7 @@ mod tests {
             headers: Vec::new(),
             note: String::new(),
         };
-        dial(&to, 1024, tls, true).await
+        dial(&to, 1024, tls, &PrivateEndpoints::Allowed).await
     }
 
     #[tokio::test]

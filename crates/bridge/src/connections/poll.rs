@@ -179,7 +179,7 @@ pub(super) async fn address(bot: &BotContext) -> Result<SocketAddress, Loss> {
 async fn fetch(bot: BotContext, call: HttpCall) -> Result<ApiAnswer, Loss> {
     bot.shared.lease.valid().await;
     let world = &bot.shared.world;
-    if outbound_url::check(&call.url, world.settings.allow_private).is_err() {
+    if outbound_url::check(&call.url, &world.settings.allow_private).is_err() {
         return Err(Loss::Failed(Refusal::Credentials {
             code: "address_not_allowed".to_owned(),
         }));

@@ -228,7 +228,8 @@ async fn follow(
     for _ in 0..MAX_REDIRECTS {
         match courier::download(world, bot, &call, max, patience).await {
             Err(DownloadError::Moved(place)) => {
-                call = moved(call, &place, world.settings.allow_private).ok_or(DownloadError::Forbidden)?;
+                call =
+                    moved(call, &place, world.settings.allow_private.allows_plain()).ok_or(DownloadError::Forbidden)?;
             }
             ended => return ended,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tieline_bridge::connections::Connections;
 use tieline_bridge::world::{Settings, World};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_embedded::Service;
 use tieline_store::log;
 use tieline_store::status::ConnectionState;
@@ -219,7 +220,7 @@ async fn private_addresses_are_not_polled() {
     let world = stage.cluster.world("a");
     let guarded = World {
         settings: Arc::new(Settings {
-            allow_private: false,
+            allow_private: PrivateEndpoints::Refused,
             ..(*world.settings).clone()
         }),
         ..world

@@ -15,6 +15,7 @@ use tieline_core::conversation::Owner;
 use tieline_core::envelope::Envelope;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{
@@ -172,7 +173,7 @@ impl TestCluster {
             life: format!("{:x}", u64::from_ne_bytes(random())),
         };
         let mut settings = Settings::new("https://bridge.example".to_owned(), owner);
-        settings.allow_private = true;
+        settings.allow_private = PrivateEndpoints::Allowed;
         World::new(
             Store::new(dynamo, self.tables.clone(), Keyring::new([7; 32])),
             Queues::new(sqs, self.urls.clone()),

@@ -9,6 +9,7 @@ use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::conversation::Owner;
 use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
 use tieline_core::notice::Language;
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
@@ -72,7 +73,7 @@ impl TestBridge {
             life: "life".to_owned(),
         };
         let mut settings = Settings::new("https://bridge.example".to_owned(), owner);
-        settings.allow_private = true;
+        settings.allow_private = PrivateEndpoints::Allowed;
         World::new(
             Store::new(self.dynamo.clone(), self.tables.clone(), Keyring::new([7; 32])),
             Queues::new(self.sqs.clone(), urls),

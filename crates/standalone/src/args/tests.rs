@@ -52,9 +52,17 @@ fn flags_may_precede_their_command() {
 
 #[test]
 fn switches_work_with_and_without_a_value() {
-    assert!(serve(&["tieline", "serve", "--allow-private-endpoints"]).allow_private_endpoints);
-    assert!(!serve(&["tieline", "serve", "--allow-private-endpoints=false"]).allow_private_endpoints);
-    assert!(!serve(&["tieline"]).allow_private_endpoints);
+    let allowed = |words: &[&str]| serve(words).allow_private_endpoints;
+    assert_eq!(
+        allowed(&["tieline", "serve", "--allow-private-endpoints"]),
+        PrivateEndpoints::Allowed
+    );
+    let off = allowed(&["tieline", "serve", "--allow-private-endpoints=false"]);
+    assert_eq!(off, PrivateEndpoints::Refused);
+    assert_eq!(allowed(&["tieline"]), PrivateEndpoints::Refused);
+    let networks = "10.20.0.0/16,fd00::/8";
+    let listed = allowed(&["tieline", "--allow-private-endpoints", networks]);
+    assert_eq!(listed, PrivateEndpoints::within(networks).unwrap());
 }
 
 #[test]
@@ -67,10 +75,14 @@ fn switches_accept_no_words_but_true_and_false() {
         ("no", false),
         ("0", false),
     ] {
-        let word = format!("--allow-private-endpoints={word}");
-        assert_eq!(serve(&["tieline", &word]).allow_private_endpoints, expected, "{word}");
+        let durable = format!("--durable={word}");
+        assert_eq!(serve(&["tieline", &durable]).durable, expected, "{word}");
+        let private = format!("--allow-private-endpoints={word}");
+        let allowed = serve(&["tieline", &private]).allow_private_endpoints;
+        assert_eq!(allowed == PrivateEndpoints::Allowed, expected, "{word}");
+        assert_eq!(allowed == PrivateEndpoints::Refused, !expected, "{word}");
     }
-    for word in ["none", "disabled", "10.0.0.0/8", "", " ", "nil"] {
+    for word in ["none", "disabled", "10.0.0.0/33", "10.1.2.3/8", "", " ", "nil"] {
         for flag in ["allow-private-endpoints", "durable"] {
             let refused = read(&["tieline", &format!("--{flag}={word}")]).unwrap_err().to_string();
             assert!(refused.contains("true, false"), "{refused}");
