@@ -55,10 +55,10 @@ pub async fn say_due(world: &World) {
 async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError> {
     let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
         // Its creator was told that it isn't kept, or stores it just now.
-        return Ok(match now > due.at.after(STORED_WITHIN) {
-            true => scheduled::settle(&world.store, due).await?,
-            false => {}
-        });
+        if now > due.at.after(STORED_WITHIN) {
+            scheduled::settle(&world.store, due).await?;
+        }
+        return Ok(());
     };
     if message.state == State::Waiting {
         message.state = match voice(world, &message, now).await? {

@@ -72,7 +72,7 @@ pub(super) enum Read {
 /// What the end of a stream means for the run.
 pub(super) enum Conclusion {
     /// Its result, and the request with which the agent must be told to stop, if it must.
-    Result(RunResult, Option<CancelRequest>),
+    Result(Box<RunResult>, Option<CancelRequest>),
     /// This process's time is up.
     TimeUp,
     /// The agent will call back.
@@ -244,7 +244,7 @@ impl AgentStream<'_> {
             outcome,
             notice,
         };
-        Conclusion::Result(result, cancel.then(|| self.cancel_request(said)))
+        Conclusion::Result(Box::new(result), cancel.then(|| self.cancel_request(said)))
     }
 
     fn cancel_request(&self, said: &StreamState) -> CancelRequest {

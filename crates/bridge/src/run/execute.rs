@@ -254,7 +254,7 @@ impl<'a> RunContext<'a> {
             let ended = match talk.conclude(held, asked, &mut said, read).await {
                 Conclusion::Result(result, cancel) => {
                     // A snapshot may be on its way to a platform that doesn't respond: the result is recorded meanwhile.
-                    let _ = concluded.send(result);
+                    let _ = concluded.send(*result);
                     return Ok(Err(Ended::Result(cancel)));
                 }
                 ended => ended,
