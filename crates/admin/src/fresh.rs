@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tieline_bridge::world::random;
-use tieline_core::ids::{AgentId, IntegrationId, TriggerId, digest, fresh};
+use tieline_core::ids::{AgentId, IntegrationId, TriggerId, digest, fresh_at};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::idempotency::{Claimed, Seed};
 
@@ -94,10 +94,8 @@ impl Fresh {
         self.timed(prefix, self.bytes())
     }
 
-    fn timed(&self, prefix: &str, mut bytes: [u8; 12]) -> String {
-        let millis = self.at.as_millis().to_be_bytes();
-        bytes[..6].copy_from_slice(&millis[2..]);
-        fresh(prefix, bytes)
+    fn timed(&self, prefix: &str, bytes: [u8; 12]) -> String {
+        fresh_at(prefix, self.at, bytes)
     }
 
     /// Random bytes for an id.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::timestamp::Timestamp;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -76,6 +78,13 @@ id!(/// A message, in the platform's words. Unique within its integration; repea
 #[must_use]
 pub fn fresh(prefix: &str, random: [u8; 12]) -> String {
     format!("{prefix}_{}", hex::encode(random))
+}
+
+/// Like [`fresh`], but begins with the time, so that lists sorted by id are in order of creation.
+#[must_use]
+pub fn fresh_at(prefix: &str, at: Timestamp, mut random: [u8; 12]) -> String {
+    random[..6].copy_from_slice(&at.as_millis().to_be_bytes()[2..]);
+    fresh(prefix, random)
 }
 
 /// Whether [`fresh`] could have made `id` with `prefix`.
@@ -230,6 +239,15 @@ mod tests {
         ] {
             assert!(!is_shaped("int", other), "{other}");
         }
+    }
+
+    #[test]
+    fn ids_with_a_time_sort_in_order_of_creation() {
+        let at = |millis| fresh_at("int", Timestamp::from_millis(millis), [0xff; 12]);
+        let ids = [0, 255, 256, 1_767_323_045_000, 1_767_323_045_001].map(at);
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert!(is_shaped("int", &ids[4]), "{}", ids[4]);
+        assert_eq!(ids[1], "int_0000000000ffffffffffffff");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tieline_bridge::world::{World, random};
 use tieline_connectors::registry;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
 use tieline_core::agent::{Agent, AgentConfig};
-use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId, fresh_at};
 use tieline_core::notice::Language;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
@@ -55,7 +55,7 @@ pub async fn seed(world: &World, dir: &Path, language: Language) -> anyhow::Resu
         .await
         .context("can't make the playground")?;
     let binding = Trigger {
-        id: TriggerId::new(fresh("trg", random())),
+        id: TriggerId::new(fresh_at("trg", now, random())),
         organization,
         integration,
         agent,
@@ -71,7 +71,7 @@ pub async fn seed(world: &World, dir: &Path, language: Language) -> anyhow::Resu
 
 async fn echo(world: &World, organization: &OrganizationId, now: Timestamp) -> anyhow::Result<AgentId> {
     let echo = Agent {
-        id: AgentId::new(fresh("agt", random())),
+        id: AgentId::new(fresh_at("agt", now, random())),
         organization: organization.clone(),
         name: "Echo".to_owned(),
         protocol: "echo".to_owned(),
@@ -99,7 +99,7 @@ async fn playground(
     now: Timestamp,
 ) -> anyhow::Result<IntegrationId> {
     let new = NewIntegration {
-        id: IntegrationId::new(fresh("int", random())),
+        id: IntegrationId::new(fresh_at("int", now, random())),
         organization: organization.clone(),
         platform: registry::own_channel().platform.to_owned(),
         id_key: random(),
