@@ -313,7 +313,7 @@ pub enum Output {
     Table,
     /// For people with wide screens.
     Wide,
-    /// Only names, or ids of resources without a name: one per line.
+    /// What commands accept, one per line: names of integrations, agents and tokens, ids of everything else.
     Name,
 }
 
@@ -393,6 +393,9 @@ pub struct Chat {
     /// The agent, by id or name. Default: the one behind the first chat page.
     #[arg(long, env = "TIELINE_AGENT", value_name = "AGENT")]
     pub agent: Option<String>,
+    /// Locale that selects the language of a chat page created for the talk, as for `serve`.
+    #[arg(long, env = "TIELINE_LOCALE", value_name = "LOCALE")]
+    pub locale: Option<String>,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,

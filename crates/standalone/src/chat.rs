@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tieline_bridge::world::random;
+use tieline_core::notice::Language;
+use tieline_core::timestamp::Timestamp;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::args::Chat;
 use crate::client::{ApiError, Client};
 use crate::kind::Kind;
-use crate::terminal;
+use crate::{seed, terminal};
 
 /// Maximum number of consecutive failed requests, as during a restart of the bridge, and thereby how long an outage is waited out.
 const MAX_FAILURES: u32 = 20;
@@ -41,7 +43,8 @@ pub async fn run(args: Chat) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     // From now on a signal ends the talk, not the process: what is created below is deleted first.
     let mut signals = Signals::listen()?;
-    let channel = channel(&client, args.agent.as_deref()).await?;
+    let language = seed::language_of(args.locale.as_deref().unwrap_or_default());
+    let channel = channel(&client, args.agent.as_deref(), language).await?;
     let is_person = stdin().is_terminal() && stdout().is_terminal();
     let talk = Talk {
         client,
@@ -156,13 +159,15 @@ async fn delete(client: &Client, page: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The chat page that is bound to an agent; created if there is none.
-async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel> {
+/// The oldest chat page that is bound to an agent; created in `language` if there is none.
+async fn channel(client: &Client, agent: Option<&str>, language: Language) -> anyhow::Result<Channel> {
     let pages = client.all(Kind::Integrations).await?;
-    let pages: Vec<Value> = pages
+    let mut pages: Vec<Value> = pages
         .into_iter()
         .filter(|page| page["platform"] == own_channel() && page["enabled"] == true)
         .collect();
+    // Not by id: ids that earlier versions created at the first start don't begin with the time.
+    pages.sort_by_key(|page| page["createdAt"].as_str().and_then(Timestamp::parse));
     let triggers = client.all(Kind::Triggers).await?;
     let bound_to = |page: &Value| {
         let mut bound = triggers.iter().filter(|trigger| trigger["enabled"] == true);
@@ -178,7 +183,7 @@ async fn channel(client: &Client, agent: Option<&str>) -> anyhow::Result<Channel
     let agent = client.find(Kind::Agents, which).await?;
     match pages.iter().find(|page| bound_to(page) == Some(&agent["id"])) {
         Some(page) => opened(page, &agent, false),
-        None => opened(&bind(client, &agent).await?, &agent, true),
+        None => opened(&bind(client, &agent, language).await?, &agent, true),
     }
 }
 
@@ -191,10 +196,11 @@ fn opened(page: &Value, agent: &Value, is_made: bool) -> anyhow::Result<Channel>
 }
 
 /// Creates a chat page for an agent that has none. It belongs to this talk alone: two concurrent talks have two.
-async fn bind(client: &Client, agent: &Value) -> anyhow::Result<Value> {
+async fn bind(client: &Client, agent: &Value, language: Language) -> anyhow::Result<Value> {
     let name: String = text(&agent["name"]).chars().take(MAX_NAME_CHARS).collect();
     let name = format!("Terminal: {name} {}", hex::encode(random::<4>()));
-    let body = json!({ "name": name, "platform": own_channel(), "connectionMode": "webhook" });
+    let body =
+        json!({ "name": name, "platform": own_channel(), "connectionMode": "webhook", "language": language.tag() });
     let made = client.post(&["integrations"], &body).await;
     let page = made.context("can't make a chat page for this agent")?;
     let body = json!({ "integrationId": page["id"], "agentId": agent["id"], "enabled": true });

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use tieline_standalone::args::{Args, Command, Keys, LogFormat, Notify, Organization, Serve, Token};
+use tieline_standalone::args::{Args, Chat, Command, Keys, LogFormat, Notify, Organization, Serve, Token};
 use tieline_standalone::{apply, chat, completion, doctor, export, logging, login, logs, serve, show, terminal, verbs};
 use tokio::runtime::Builder;
 use tracing::error;
@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         Command::Logs(args) => run_client(logs::run(args)),
         Command::Doctor(args) => run_client(doctor::run(args)),
         Command::Login(args) => run_client(login::run(args)),
-        Command::Chat(args) => run_client(chat::run(args)),
+        Command::Chat(args) => {
+            let locale = locale(args.locale);
+            run_client(chat::run(Chat { locale, ..args }))
+        }
         Command::Start(args) => run_client(verbs::start(args)),
         Command::Stop(args) => run_client(verbs::stop(args)),
         Command::Restart(args) => run_client(verbs::restart(args)),
@@ -53,9 +56,7 @@ fn main() -> ExitCode {
 
 fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> ExitCode {
     let format = logging::start(log, format);
-    let locale = args
-        .locale
-        .or_else(|| std::env::var("LANG").ok().filter(|locale| !locale.is_empty()));
+    let locale = locale(args.locale);
     match serve::run(Serve { locale, ..args }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if format == LogFormat::Json => {
@@ -64,6 +65,11 @@ fn run_bridge(args: Serve, log: Option<&str>, format: Option<LogFormat>) -> Exit
         }
         Err(failure) => fail(&failure),
     }
+}
+
+/// The given locale, else the system's.
+fn locale(given: Option<String>) -> Option<String> {
+    given.or_else(|| std::env::var("LANG").ok().filter(|locale| !locale.is_empty()))
 }
 
 fn run_client(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {

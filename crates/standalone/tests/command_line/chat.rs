@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::bridge::{Bridge, PATIENCE, read_lines, wait};
+use crate::bridge::{Bridge, PATIENCE, Said, read_lines, wait};
 use crate::fake::{Answer, Fake};
 
 /// A bridge's responses about a chat page that is bound to an agent.
@@ -82,6 +82,58 @@ fn missing_agent_is_reported() {
         none.contains("no chat page is bound to an agent: say which agent with --agent"),
         "{none}"
     );
+}
+
+/// The body with which the chat creates a page.
+fn page_created_with(locale: &str) -> Value {
+    let (tell, asked) = mpsc::channel();
+    let fake = Fake::start(move |method, path, body| {
+        let path = path.split('?').next().unwrap();
+        match (method, path.strip_prefix("/api/v1/orgs/default/")) {
+            ("POST", Some("integrations")) => {
+                tell.send(serde_json::from_str(body).unwrap()).unwrap();
+                Some((409, json!({ "code": "name_taken" }).to_string()))
+            }
+            (_, Some("integrations")) => Some((200, json!({ "items": [] }).to_string())),
+            (_, Some("triggers")) => Some((200, json!({ "items": [] }).to_string())),
+            (_, Some("agents/agt_1")) => Some((200, json!({ "id": "agt_1", "name": "Mute" }).to_string())),
+            _ => None,
+        }
+    });
+    let mut chat = fake.command_of(&["chat", "--agent", "agt_1"]);
+    Said::of(chat.env("LANG", locale)).bad();
+    asked.recv_timeout(PATIENCE).unwrap()
+}
+
+#[test]
+fn created_chat_page_has_the_language_of_the_locale() {
+    for (locale, language) in [("en_US.UTF-8", "en"), ("C", "en"), ("zh_CN.UTF-8", "zh-CN")] {
+        assert_eq!(page_created_with(locale)["language"], language, "{locale}");
+    }
+}
+
+#[test]
+fn chat_uses_the_oldest_page() {
+    let page = |id: &str, at: &str| json!({ "id": id, "platform": "web", "enabled": true, "createdAt": at });
+    // Ids don't tell which is older: earlier versions created random ones.
+    let pages = json!([
+        page("int_1", "2026-11-24T10:00:00Z"),
+        page("int_2", "2026-11-22T10:00:00.5Z"),
+        page("int_3", "2026-11-23T10:00:00Z"),
+    ]);
+    let fake = Fake::start(move |_, path, _| {
+        let path = path.split('?').next().unwrap();
+        let bound =
+            |n: u8| json!({ "integrationId": format!("int_{n}"), "agentId": format!("agt_{n}"), "enabled": true });
+        match path.strip_prefix("/api/v1/orgs/default/")? {
+            "integrations" => Some((200, json!({ "items": pages }).to_string())),
+            "triggers" => Some((200, json!({ "items": [bound(1), bound(2), bound(3)] }).to_string())),
+            "agents" => Some((200, json!({ "items": [] }).to_string())),
+            _ => Some((404, json!({ "code": "agent_not_found" }).to_string())),
+        }
+    });
+    let said = Said::of(&mut fake.command_of(&["chat"])).bad();
+    assert!(said.contains("\"agt_2\""), "the oldest page's agent: {said}");
 }
 
 #[test]
