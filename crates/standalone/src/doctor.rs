@@ -1,6 +1,6 @@
 //! `tieline doctor`: diagnoses an integration and prints what to do.
 
-mod remedy;
+pub(crate) mod remedy;
 
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ pub async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     };
     let integration = integration_id(&client, which).await?;
     let found = examine(&client, &integration).await?;
-    if !output::structured(&found, args.output)? {
+    if !output::structured(&found, Kind::Integrations, args.output)? {
         let command = remedy::command(&found, which, &args.bridge.org);
         terminal::line(&painted(&report(&found, command.as_deref())))?;
     }
@@ -58,7 +58,7 @@ async fn all(client: &Client, organization: &str, output: Output) -> anyhow::Res
     }
     let is_well = examined.iter().all(|one| one["doctor"]["cause"].is_null());
     let rows: Vec<Vec<String>> = examined.iter().map(|one| summary(one, organization)).collect();
-    if !output::structured(&json!({ "items": examined }), output)? {
+    if !output::structured(&json!({ "items": examined }), Kind::Integrations, output)? {
         terminal::line(&painted(&table::draw(
             &["INTEGRATION", "PLATFORM", "", "CAUSE", "NEXT", "RUN"],
             &rows,

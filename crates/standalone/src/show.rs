@@ -31,7 +31,7 @@ pub async fn get(args: Get) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(client: &Client, args: &Get, items: &[Value], more: bool) -> anyhow::Result<()> {
-    if !output::structured(&whole(items, args.id.is_some(), more), args.output)? {
+    if !output::structured(&whole(items, args.id.is_some(), more), args.kind, args.output)? {
         let names = Names::look(client, args.kind).await?;
         terminal::line(&draw(args, items, &names))?;
         tell_of_more(more);
@@ -49,7 +49,7 @@ pub async fn describe(args: Get) -> anyhow::Result<ExitCode> {
     for item in &mut items {
         surround(&client, args.kind, item).await?;
     }
-    if output::structured(&whole(&items, args.id.is_some(), more), args.output)? {
+    if output::structured(&whole(&items, args.id.is_some(), more), args.kind, args.output)? {
         return Ok(ExitCode::SUCCESS);
     }
     let texts: Vec<String> = items.iter().map(described).collect();
@@ -387,14 +387,21 @@ fn draw(args: &Get, items: &[Value], names: &Names) -> String {
     if items.is_empty() {
         return format!("no {}", kind.plural());
     }
-    let mut columns = columns(kind).to_vec();
-    if args.output == Output::Wide {
-        columns.extend(more_columns(kind));
-    }
-    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
-    let row = |item: &Value| columns.iter().map(|(_, at)| names.shown(at, item)).collect();
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    let titles: Vec<&str> = shown_columns(args).map(|(title, _)| title).collect();
+    let rows: Vec<Vec<String>> = items.iter().map(|item| row(args, item, names)).collect();
     table::draw(&titles, &rows)
+}
+
+fn shown_columns(args: &Get) -> impl Iterator<Item = Column> {
+    let more = match args.output {
+        Output::Wide => more_columns(args.kind),
+        _ => &[],
+    };
+    columns(args.kind).iter().chain(more).copied()
+}
+
+fn row(args: &Get, item: &Value, names: &Names) -> Vec<String> {
+    shown_columns(args).map(|(_, at)| names.shown(at, item)).collect()
 }
 
 fn cell(value: &Value) -> String {
@@ -408,6 +415,7 @@ fn cell(value: &Value) -> String {
 }
 
 /// Names of integrations and agents, by id.
+#[derive(Default)]
 struct Names(Map<String, Value>);
 
 impl Names {
@@ -444,15 +452,19 @@ mod tests {
     use super::*;
     use crate::args::{Bridge, Listing};
 
-    fn draw(kind: Kind, items: &[Value], names: &Names) -> String {
+    /// The arguments of listing all resources of a kind.
+    pub(super) fn args(kind: Kind, output: Output) -> Get {
         let bridge = Bridge {
             url: String::new(),
             admin_token: None,
             org: "default".to_owned(),
             data_dir: ".".into(),
         };
-        let output = Output::Table;
-        super::draw(&Get::all_of(kind, Listing { output, bridge }), items, names)
+        Get::all_of(kind, Listing { output, bridge })
+    }
+
+    fn draw(kind: Kind, items: &[Value], names: &Names) -> String {
+        super::draw(&args(kind, Output::Table), items, names)
     }
 
     #[test]

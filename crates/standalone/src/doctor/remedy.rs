@@ -10,12 +10,16 @@ pub(super) fn command(found: &Value, integration: &str, organization: &str) -> O
         .iter()
         .find(|check| check["ok"] == false && check["action"].is_string())?;
     let arguments = arguments(failed["action"].as_str()?, failed["target"].as_str(), integration)?;
-    let mut command = format!("tieline {}", arguments.join(" "));
+    Some(within(format!("tieline {}", arguments.join(" ")), organization))
+}
+
+/// A command, in an organization.
+pub(crate) fn within(mut command: String, organization: &str) -> String {
     if organization != tieline_store::config::organization::DEFAULT {
         command.push_str(" --org ");
         command.push_str(&quoted(organization));
     }
-    Some(command)
+    command
 }
 
 /// The arguments after `tieline`, quoted for a shell.

@@ -110,19 +110,21 @@ pub async fn disable(args: Disable) -> anyhow::Result<ExitCode> {
 /// If the test can't be run.
 pub async fn test(args: Test) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
-    let found = match (&args.integration, &args.agent) {
+    let (kind, found) = match (&args.integration, &args.agent) {
         (Some(which), _) => {
             let id = integration_id(&client, which).await?;
-            client.post(&["integrations", &id, "test"], &client::nothing()).await?
+            let tested = client.post(&["integrations", &id, "test"], &client::nothing()).await?;
+            (Kind::Integrations, tested)
         }
         (None, Some(which)) => {
             let agent = client.find(Kind::Agents, which).await?;
             let id = agent["id"].as_str().context("the agent has no id")?;
-            client.post(&["agents", id, "test"], &client::nothing()).await?
+            let tested = client.post(&["agents", id, "test"], &client::nothing()).await?;
+            (Kind::Agents, tested)
         }
         (None, None) => bail!("say which integration, or which agent with --agent"),
     };
-    if !output::structured(&found, args.output)? {
+    if !output::structured(&found, kind, args.output)? {
         terminal::line(&report(&found))?;
     }
     Ok(if found["ok"] == true {

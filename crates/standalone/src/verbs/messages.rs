@@ -11,11 +11,11 @@ use super::lifecycle::{left_alone, text};
 use crate::args::{Redrive, Reset, Send};
 use crate::client::{self, Client};
 use crate::confirm::{self, Answer};
-use crate::doctor::integration_id;
+use crate::doctor::{integration_id, remedy};
 use crate::kind::Kind;
 use crate::terminal;
 
-/// Sends a proactive message.
+/// Sends a proactive message. Prints its id, because the bridge delivers it after it has accepted it.
 ///
 /// # Errors
 /// If the platform can't, or refuses.
@@ -28,8 +28,12 @@ pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
         None => body["text"] = json!(args.text),
     }
     if args.at.is_none() && args.audience.everybody.is_none() {
-        client.post(&["integrations", &id, "messages"], &body).await?;
-        terminal::line("sent")?;
+        let message = client.post(&["integrations", &id, "messages"], &body).await?;
+        let id = text(&message["id"]);
+        let command = remedy::within(format!("tieline describe message {id}"), client.organization());
+        terminal::line(&format!(
+            "accepted as message {id}; to see whether it arrived: {command}"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     body["integrationId"] = json!(id);

@@ -338,7 +338,7 @@ fn file_of_several_organizations_is_validated_before_the_first_is_applied() {
         assert!(refused.contains(mistake), "{refused}");
     }
     let organizations = bridge.tieline(&["get", "organizations", "-o", "name"]).good();
-    assert_eq!(organizations, "Default\n");
+    assert_eq!(organizations, "default\n");
 }
 
 #[test]

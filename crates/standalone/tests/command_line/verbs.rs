@@ -221,6 +221,22 @@ fn output_is_available_in_every_format() {
         bridge.tieline(&["get", "integrations", "-o", "name"]).good(),
         "Playground\n"
     );
+    // Every kind prints what commands accept.
+    bridge.typed(&["chat"], "hello\n").good();
+    for kind in [
+        "organizations",
+        "integrations",
+        "agents",
+        "triggers",
+        "users",
+        "messages",
+        "platforms",
+    ] {
+        let names = bridge.tieline(&["get", kind, "-o", "name"]).good();
+        let name = names.lines().next().unwrap();
+        let one = bridge.tieline(&["describe", kind, name, "-o", "name"]).good();
+        assert_eq!(one.trim_end(), name);
+    }
     let wide = bridge.tieline(&["get", "integrations", "-o", "wide"]).good();
     assert!(
         wide.contains("CALLBACK") && wide.contains("/api/web/webhook/") && wide.contains("Echo"),
@@ -241,7 +257,7 @@ fn doctor_examines_all() {
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let items = found["items"].as_array().unwrap();
     let names: Vec<&Value> = items.iter().map(|one| &one["name"]).collect();
-    assert!(names.len() == 2 && names.contains(&&Value::from("Lonely")), "{names:?}");
+    assert_eq!(names, ["Playground", "Lonely"], "oldest first");
     let lonely = items.iter().find(|one| one["name"] == "Lonely").unwrap();
     assert!(lonely["doctor"]["cause"].is_string(), "{found}");
     let table = bridge.tieline(&["doctor", "--all"]);
@@ -311,13 +327,16 @@ fn messages_are_sent_to_a_chat_or_a_person() {
     let fake = Fake::start(move |method, path, body| {
         if method == "POST" {
             tell.send((path.to_owned(), body.to_owned())).unwrap();
-            return Some((200, "{}".to_owned()));
+            return Some((202, serde_json::json!({ "id": "msg_1", "state": "queued" }).to_string()));
         }
         Some((200, serde_json::json!({ "id": "int_1", "name": "Desk" }).to_string()))
     });
     for (flag, field) in [("--chat", "chatId"), ("--user", "userId")] {
         let said = Said::of(&mut fake.command_of(&["send", "Desk", "hello there", flag, "x1"])).good();
-        assert_eq!(said, "sent\n");
+        assert_eq!(
+            said,
+            "accepted as message msg_1; to see whether it arrived: tieline describe message msg_1\n"
+        );
         let (path, body) = asked.recv().unwrap();
         assert_eq!(path, "/api/v1/orgs/default/integrations/int_1/messages");
         let body: Value = serde_json::from_str(&body).unwrap();
