@@ -94,11 +94,12 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Parses a JSON value that is the root of the body.
 pub(crate) fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value)
-        .map_err(|error| explain(&error.path().to_string(), &error.inner().to_string()))
+        .map_err(|error| explain("body", &error.path().to_string(), &error.inner().to_string()))
 }
 
-/// Reports which field is wrong and why. Serde's own text may quote the value, which may be a secret, so only the expected type is kept.
-fn explain(path: &str, message: &str) -> Problem {
+/// Reports which field of `root` is wrong and why. Serde's own text may quote the value, which may be a secret, so only the expected type
+/// is kept.
+fn explain(root: &str, path: &str, message: &str) -> Problem {
     let path = if path == "." || path == "?" { "" } else { path };
     if message.starts_with("unknown field") {
         let name = quoted(message).unwrap_or_default();
@@ -112,7 +113,10 @@ fn explain(path: &str, message: &str) -> Problem {
     if message.starts_with("missing field") {
         return Problem::invalid(join(path, quoted(message).unwrap_or_default()), "is required");
     }
-    let field = if path.is_empty() { "body" } else { path };
+    if message.starts_with("duplicate field") {
+        return Problem::invalid(quoted(message).unwrap_or(root), "is given more than once");
+    }
+    let field = if path.is_empty() { root } else { path };
     match message.split_once("expected ") {
         Some(_) if message.starts_with("unknown variant") => {
             Problem::invalid(field, "has an unknown value").allowing(listed(message))
@@ -142,13 +146,14 @@ fn in_words(expected: &str) -> &str {
 }
 
 fn query_problem(message: &str) -> Problem {
+    const ROOT: &str = "query";
     let message = message
         .strip_prefix("Failed to deserialize query string: ")
         .unwrap_or(message);
     // If a known parameter has the wrong type, the message begins with the parameter's name.
     match message.split_once(": ") {
-        Some((path, inner)) if !path.contains(' ') => explain(path, inner),
-        _ => explain(".", message),
+        Some((path, inner)) if !path.contains(' ') => explain(ROOT, path, inner),
+        _ => explain(ROOT, ".", message),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::problem::{FieldErrors, Problem};
 use crate::state::AdminState;
 
 /// Reason for refusing group context and `groupMessages: all`.
-const UNHEARD: &str = "this platform delivers only group messages that mention the bot, in this mode";
+const UNHEARD: &str = "can't be used: in this mode the platform delivers only group messages that mention the bot";
 
 /// Refuses settings that the platform of the trigger's integration doesn't support.
 pub(super) async fn check(state: &AdminState, trigger: &Trigger) -> Result<(), Problem> {

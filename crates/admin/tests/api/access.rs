@@ -79,6 +79,12 @@ async fn unknown_fields_in_bodies_are_refused() {
     assert_eq!(missing.problem(400, "invalid_field")["field"], "protocol");
     let list = api.get(&format!("{path}?limt=1")).await;
     assert_eq!(list.problem(400, "unknown_field")["field"], "limt");
+    let twice = api.get(&format!("{path}?limit=1&limit=2")).await;
+    let twice = twice.problem(400, "invalid_field");
+    assert_eq!(
+        (&twice["field"], &twice["detail"]),
+        (&json!("limit"), &json!("limit is given more than once"))
+    );
     api.get(&format!("{path}?limit=0")).await.problem(400, "invalid_field");
     api.get(&format!("{path}?cursor=%21"))
         .await
