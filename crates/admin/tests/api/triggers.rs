@@ -67,6 +67,11 @@ async fn welcome_longer_than_the_platform_allows_is_refused() {
     let path = format!("{}/{id}", triggers());
     let problem = api.patch(&path, json!({ "welcome": too_long })).await;
     assert_eq!(problem.problem(400, "invalid_field")["field"], "welcome");
+    let problem = api.patch(&path, json!({ "groupContext": 5 })).await;
+    assert_eq!(
+        problem.problem(400, "invalid_field")["detail"],
+        "groupContext can't be used: in this mode the platform delivers only group messages that mention the bot"
+    );
     // The web channel shows no welcome text, so none is too long.
     let web = api.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });
@@ -85,6 +90,9 @@ async fn an_integration_has_one_enabled_trigger() {
     assert_eq!(problem["boundTo"]["triggerId"], first.as_str(), "{problem}");
     assert_eq!(problem["boundTo"]["agentName"], "One");
     assert_eq!(problem["impact"]["triggers"][0]["id"], first.as_str());
+    let unknown = json!({ "integrationId": integration, "agentId": "agt_none" });
+    let problem = api.post(&triggers(), unknown).await.problem(404, "agent_not_found");
+    assert_eq!(problem["field"], "agentId");
 
     let mut disabled = second.clone();
     disabled["enabled"] = json!(false);

@@ -293,15 +293,6 @@ async fn fill(
     if let Some(held) = held {
         agents.count_all(held, -1);
     }
-    hold(
-        store,
-        writes,
-        &mut agents,
-        before.map(|before| &before.trigger),
-        after,
-        rival,
-    )
-    .await?;
     if after.trigger.enabled {
         agents.count_all(&after.trigger, 1);
     } else {
@@ -312,6 +303,15 @@ async fn fill(
             }
         }
     }
+    hold(
+        store,
+        writes,
+        &mut agents,
+        before.map(|before| &before.trigger),
+        after,
+        rival,
+    )
+    .await?;
     agents.write(writes, &after.trigger.organization);
     let as_read = before.map_or_else(absent, |before| where_equal("version", number(before.version)));
     writes.put(Rule::AsRead, trigger_item::write(after, TriggerItem::Own)?, as_read);
@@ -393,8 +393,16 @@ async fn bind(
             agents.count_all(&holder, -1);
             where_equal("id", text(holder.id.as_str()))
         }
-        (Some(holder), Rival::Respect) => return Err(TriggerError::AlreadyBound(Box::new(holder))),
+        (Some(holder), Rival::Respect) => {
+            for id in trigger.agents() {
+                let found = agent::get(store, &trigger.organization, id).await?;
+                found.ok_or(TriggerError::AgentNotFound)?;
+            }
+            return Err(TriggerError::AlreadyBound(Box::new(holder)));
+        }
     };
+    // The first failed condition is reported: a missing agent before an integration that was bound meanwhile.
+    agents.write(writes, &trigger.organization);
     writes.put(Rule::Free, trigger_item::write(after, TriggerItem::Bound)?, free);
     // An integration that needs no connection is not on the list.
     if let Some(wanted) = bound.integration.wanted_connection(Some(trigger)) {
@@ -454,8 +462,9 @@ impl Agents {
         }
     }
 
-    fn write(self, writes: &mut Transaction<Rule>, organization: &OrganizationId) {
-        for (agent, change) in self.0 {
+    /// Adds the changes that were not added before.
+    fn write(&mut self, writes: &mut Transaction<Rule>, organization: &OrganizationId) {
+        for (agent, change) in std::mem::take(&mut self.0) {
             agent::count(writes, Rule::AgentThere, organization, &agent, change);
         }
     }

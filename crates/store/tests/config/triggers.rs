@@ -278,6 +278,14 @@ async fn agents_of_routes_must_exist_and_stay_while_the_trigger_is_enabled() {
     wanted.settings.routes = vec![route("agt_2", "a"), route("agt_2", "b"), route("agt_1", "c")];
     let missing = trigger::create(store, wanted.clone(), Rival::Respect, NOW).await;
     assert!(matches!(missing, Err(TriggerError::AgentNotFound)), "{missing:?}");
+    let holder = trigger("trg_0", "int_1", "agt_1");
+    let holder = trigger::create(store, holder, Rival::Respect, NOW).await.unwrap();
+    let missing = trigger::create(store, wanted.clone(), Rival::Respect, NOW).await;
+    assert!(
+        matches!(missing, Err(TriggerError::AgentNotFound)),
+        "a missing agent is reported before the binding: {missing:?}"
+    );
+    trigger::delete(store, &holder, NOW).await.unwrap();
     tables::agent(store, "default", "agt_2").await;
     let made = trigger::create(store, wanted.clone(), Rival::Respect, NOW)
         .await
