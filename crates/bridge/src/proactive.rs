@@ -164,7 +164,7 @@ async fn message(
         }
     };
     let message = Message {
-        id: PlatformMessageId::new(fresh("own", random)),
+        id: PlatformMessageId::new(fresh(message::OWN_ID, random)),
         sender: Sender {
             id: asker.clone(),
             name: None,

@@ -18,6 +18,8 @@ use crate::update::Update;
 
 /// Items of a partition per read.
 const PAGE: usize = 50;
+/// The id of an erased proactive message, in the shape of [`crate::message::OWN_ID`].
+const ERASED_OWN_ID: &str = "own_000000000000000000000000";
 /// The lowest and the highest sort key of a partition.
 const WHOLE: (&str, &str) = (" ", "~");
 
@@ -49,7 +51,9 @@ pub async fn message(
         pieces(store, &found).await?;
     }
     let mut change = Update::new();
-    change.set("pm", text(""));
+    // A proactive message stays recognizable: nobody wrote it.
+    let id = if record.is_proactive() { ERASED_OWN_ID } else { "" };
+    change.set("pm", text(id));
     if !record.state.is_terminal() {
         change.set("st", text(MessageState::Dropped.as_str()));
     }

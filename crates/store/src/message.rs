@@ -15,7 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{
-    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId, SessionId,
+    self, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
+    SessionId,
 };
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
@@ -42,6 +43,9 @@ const SORT: &str = "MSG";
 
 /// Reason of a message without a sender: an operator's proactive message, whose record reports its delivery.
 pub const PROACTIVE: &str = "proactive";
+
+/// Prefix of the id that the bridge gives a proactive message in place of a platform's.
+pub const OWN_ID: &str = "own";
 
 /// Reason of a message whose sender or chat is not on the trigger's access list.
 pub const NOT_ALLOWED: &str = "not_allowed";
@@ -370,10 +374,17 @@ fn time_position(at: Timestamp) -> String {
 }
 
 impl MessageRecord {
-    /// Whether it is an operator's message: see [`PROACTIVE`].
+    /// Whether it is an operator's message: see [`PROACTIVE`]. Once it is shown as failed its reason is the failure's, so its id tells.
     #[must_use]
     pub fn is_proactive(&self) -> bool {
-        self.reason.as_deref() == Some(PROACTIVE)
+        let is_own = || self.sender.is_none() && ids::is_shaped(OWN_ID, self.platform_message.as_str());
+        self.reason.as_deref() == Some(PROACTIVE) || is_own()
+    }
+
+    /// Whether it was erased: only the tombstone is left.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.platform_message.as_str().is_empty()
     }
 
     /// The time of its newest step.

@@ -325,6 +325,11 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "消息 {message} 的回复无法送达：{code}{why}；最近一天 {ended} 条消息中有 {failed} 条失败",
     },
     Phrase {
+        code: "proactive_fail",
+        en: "{n} message(s) that the bot was told to send in the last day could not be delivered; the last one is {message}: {code}{why}",
+        zh: "最近一天有 {n} 条主动消息无法送达，最近一条为 {message}：{code}{why}",
+    },
+    Phrase {
         code: "words",
         en: ": {words}",
         zh: "：{words}",

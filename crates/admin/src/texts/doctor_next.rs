@@ -185,6 +185,11 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "请查看该代码在平台上的含义；原因消除后，重新投递消息 {message}。",
     },
     Phrase {
+        code: "proactive_fail_next",
+        en: "Check the chat or person that message {message} was sent to, and what the code means on the platform; then send it again.",
+        zh: "请检查消息 {message} 的目标会话或用户，以及该代码在平台上的含义，然后重新发送。",
+    },
+    Phrase {
         code: "empty_next",
         en: "Test the agent, and see why it ends its answers without text.",
         zh: "请测试智能体，并查看其为何以空内容结束回复。",

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, RunId, SessionId};
+use tieline_core::ids::{
+    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, RunId, SessionId, fresh as fresh_id,
+};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::StoreError;
+use tieline_store::erase;
 use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord, Traffic};
 
 use crate::tables::{DAY, Fresh, NOW, at, conversation, fresh, message, organization, race, run_state};
@@ -620,6 +623,8 @@ async fn proactive_messages_are_no_traffic() {
 async fn undelivered_proactive_message_is_shown_as_failed() {
     let it = fresh().await;
     let own = MessageRecord {
+        platform_message: PlatformMessageId::new(fresh_id(message::OWN_ID, [7; 12])),
+        sender: None,
         state: MessageState::Commanded,
         reason: Some(message::PROACTIVE.to_owned()),
         ..message("1")
@@ -627,12 +632,15 @@ async fn undelivered_proactive_message_is_shown_as_failed() {
     message::claim(&it.store, &own).await.unwrap();
     let state = async || {
         let shown = message::show(&it.store, &own.id, NOW).await.unwrap().unwrap();
+        assert!(shown.is_proactive() && !shown.is_erased(), "{shown:?}");
         (shown.state, shown.reason)
     };
     let as_it_was = (MessageState::Commanded, own.reason.clone());
     assert_eq!(state().await, as_it_was);
     let refused = LedgerStep::new(at(2), message::DELIVERY_REFUSED).code("403");
     message::note(&it.store, &own.id, &[refused]).await.unwrap();
+    assert_eq!(state().await, (MessageState::Failed, Some("403".to_owned())));
+    erase::message(&it.store, &own.organization, &own, &[]).await.unwrap();
     assert_eq!(state().await, (MessageState::Failed, Some("403".to_owned())));
     message::note_resent(&it.store, &own.id, NOW).await.unwrap();
     assert_eq!(state().await, as_it_was);

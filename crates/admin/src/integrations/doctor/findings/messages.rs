@@ -65,13 +65,14 @@ pub(super) fn refusals(facts: &Facts) -> Finding {
 /// the person.
 pub(super) fn user_mapping(facts: &Facts) -> Finding {
     const NAME: &str = "user_mapping";
-    let recent = || facts.messages.iter().filter(|record| is_within(facts, record, DAY));
+    let is_recent = |record: &&MessageRecord| is_within(facts, record, DAY) && !record.is_proactive();
+    let recent = || facts.messages.iter().filter(is_recent);
     let edit = || Remedy::new(Action::EditOrganization);
     if let Some(Err(error)) = &facts.mapper {
         let detail = Text::new("mapper_unreachable").with("error", error);
         return bad(NAME, detail, Text::new("mapper_unreachable_next"), edit());
     }
-    let is_nameless = |record: &&MessageRecord| record.sender.is_none() && !record.is_proactive();
+    let is_nameless = |record: &&MessageRecord| record.sender.is_none() && !record.is_erased();
     let n_nameless = recent().filter(is_nameless).count();
     if let Some(last) = recent().find(is_nameless) {
         let detail = Text::new("sender_withheld")
@@ -131,20 +132,23 @@ pub(super) fn stuck(facts: &Facts) -> Finding {
     )
 }
 
-/// Why messages ended without a reply.
+/// Why messages ended without a reply. Proactive ones count only if all the others were answered, and never as a failure of the bot:
+/// the chat may be mistyped.
 pub(super) fn answers(facts: &Facts) -> Finding {
     const NAME: &str = "answers";
-    let ended = |record: &&MessageRecord| record.state.is_terminal() && is_within(facts, record, DAY);
+    let ended =
+        |record: &&MessageRecord| record.state.is_terminal() && !record.is_proactive() && is_within(facts, record, DAY);
     let ended: Vec<&MessageRecord> = facts.messages.iter().filter(ended).collect();
     let Some(newest) = ended.iter().max_by_key(|record| record.ended_at()) else {
-        return good(NAME, Text::new("answers_none"));
+        return proactive(facts, NAME).unwrap_or_else(|| good(NAME, Text::new("answers_none")));
     };
     let failed = || ended.iter().filter(|record| record.state == MessageState::Failed);
     let is_fresh = |record: &&&MessageRecord| facts.now.since(record.ended_at()) < LATELY;
     let n_fresh = failed().filter(is_fresh).count();
     let counted = |text: Text| text.with("failed", failed().count()).with("ended", ended.len());
     let Some(last) = failed().max_by_key(|record| record.ended_at()) else {
-        return good(NAME, Text::new("answers_ok").with("state", newest.state.as_str()));
+        let all_good = || good(NAME, Text::new("answers_ok").with("state", newest.state.as_str()));
+        return proactive(facts, NAME).unwrap_or_else(all_good);
     };
     // One failure among many in a day may be chance; a failure of the newest message, or several in an hour, are not.
     let is_failing = newest.state == MessageState::Failed && n_fresh > 0 || n_fresh >= MANY_FAILURES;
@@ -171,18 +175,34 @@ fn failure(facts: &Facts, record: &MessageRecord) -> (Text, Text) {
                 Text::new("answers_fail_agent_next").with("message", id),
             )
         }
-        (failed, _) => {
-            let code = failed.map_or_else(|| "failed".to_owned(), |failed| failed.code);
-            let obstacle = Obstacle::of(&code);
-            let why = obstacle.map(|it| Text::new("words").with_text("words", Some(it.explain())));
-            let detail = Text::new("answers_fail_platform")
-                .with("code", code)
-                .with("message", id)
-                .with_text("why", why);
-            let next = || Text::new("answers_fail_platform_next").with("message", id);
-            (detail, obstacle.map_or_else(next, Obstacle::next))
-        }
+        _ => undelivered(record, ["answers_fail_platform", "answers_fail_platform_next"]),
     }
+}
+
+/// The detail and the next step, by their codes, of a message that its platform refused.
+fn undelivered(record: &MessageRecord, [detail, next]: [&'static str; 2]) -> (Text, Text) {
+    let id = &record.id;
+    let code = FailedAnswer::of(record).map_or_else(|| "failed".to_owned(), |failed| failed.code);
+    let obstacle = Obstacle::of(&code);
+    let why = obstacle.map(|it| Text::new("words").with_text("words", Some(it.explain())));
+    let detail = Text::new(detail)
+        .with("code", code)
+        .with("message", id)
+        .with_text("why", why);
+    let next = || Text::new(next).with("message", id);
+    (detail, obstacle.map_or_else(next, Obstacle::next))
+}
+
+/// Proactive messages that were not delivered.
+fn proactive(facts: &Facts, name: &'static str) -> Option<Finding> {
+    let is_failed = |record: &&MessageRecord| {
+        record.is_proactive() && record.state == MessageState::Failed && is_within(facts, record, DAY)
+    };
+    let failed = || facts.messages.iter().filter(is_failed);
+    let last = failed().next()?;
+    let (detail, next) = undelivered(last, ["proactive_fail", "proactive_fail_next"]);
+    let remedy = Remedy::on(Action::ViewMessage, last.id.as_str());
+    Some(warning(name, detail.with("n", failed().count()), next, Some(remedy)))
 }
 
 /// Answers without text or files. Like failures, they count as over once a good answer has followed, unless there were several in an hour.
@@ -203,7 +223,9 @@ pub(super) fn empty(facts: &Facts) -> Finding {
         Some(agent) => Remedy::on(Action::TestAgent, &agent.id),
         None => Remedy::on(Action::ViewMessage, last.id.as_str()),
     };
-    let ended = |record: &&MessageRecord| matches!(record.state, MessageState::Answered | MessageState::Failed);
+    let ended = |record: &&MessageRecord| {
+        matches!(record.state, MessageState::Answered | MessageState::Failed) && !record.is_proactive()
+    };
     let newest = facts
         .messages
         .iter()

@@ -4,6 +4,7 @@ use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessag
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Language;
 use tieline_store::log::Level as LogLevel;
+use tieline_store::message::{DELIVERY_REFUSED, OWN_ID};
 use tieline_store::status::{ConnectionState, SignatureFailure, StatusError};
 
 use super::*;
@@ -267,6 +268,43 @@ fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> Messa
         redrives: 0,
         version: 0,
     }
+}
+
+/// A proactive message as it is shown after the platform has refused it.
+fn undelivered_own(code: &str) -> MessageRecord {
+    MessageRecord {
+        id: MessageId::new("msg_own"),
+        platform_message: PlatformMessageId::new(tieline_core::ids::fresh(OWN_ID, [7; 12])),
+        sender: None,
+        steps: vec![LedgerStep::new(at(99_995), DELIVERY_REFUSED).code(code)],
+        ..message(99_995, MessageState::Failed, Some(code))
+    }
+}
+
+#[test]
+fn refused_proactive_message_is_a_warning_and_no_failed_answer() {
+    let facts = |others: Vec<MessageRecord>| Facts {
+        messages: std::iter::repeat_n(undelivered_own("chat not found"), 3)
+            .chain(others)
+            .collect(),
+        ..healthy()
+    };
+    for others in [Vec::new(), vec![answered(99_990)]] {
+        let findings = all(&facts(others));
+        let answers = findings.iter().find(|finding| finding.name == "answers").unwrap();
+        let words = words(answers);
+        assert_eq!(answers.level, Level::Warning, "{words}");
+        assert!(
+            words.starts_with("3 message(s) that the bot was told to send") && words.contains("chat not found"),
+            "{words}"
+        );
+        assert_eq!(answers.remedy, Some(Remedy::on(Action::ViewMessage, "msg_own")));
+        assert!(
+            findings.iter().all(|finding| finding.level != Level::Failed),
+            "{findings:#?}"
+        );
+    }
+    assert!(only(&facts(vec![failed(99_990, "http_429")]), "answers").contains("http_429"));
 }
 
 #[test]

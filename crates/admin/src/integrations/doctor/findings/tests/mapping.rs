@@ -40,9 +40,14 @@ fn unreachable_mapper_unknown_people_and_withheld_senders_are_distinguished() {
     );
     let proactive = MessageRecord {
         reason: Some(PROACTIVE.to_owned()),
-        ..nameless
+        ..nameless.clone()
     };
     assert_eq!(with(None, vec![proactive]).0, Level::Ok);
+    let erased = MessageRecord {
+        platform_message: PlatformMessageId::new(""),
+        ..nameless
+    };
+    assert_eq!(with(None, vec![undelivered_own("chat not found"), erased]).0, Level::Ok);
     let facts = Facts {
         mapper: Some(Err("timeout".to_owned())),
         ..healthy()
