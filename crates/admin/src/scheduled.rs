@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::audit::{self, Change};
 use crate::auth::Scope;
 use crate::body::{Body, Query};
+use crate::etag::{self, IfMatch, Tagged, Versioned};
 use crate::fresh::Fresh;
 use crate::integrations::send_message;
 use crate::integrations::{self, view};
@@ -75,6 +76,14 @@ pub(crate) struct ScheduledView {
     said_to: u32,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// The entity tag, for `If-Match`.
+    etag: String,
+}
+
+impl Versioned for ScheduledView {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// Lists scheduled messages, and those of the last 30 days.
@@ -101,7 +110,7 @@ pub(crate) async fn create(
     scope: Scope,
     fresh: Fresh,
     Body(new): Body<NewScheduledMessage>,
-) -> Result<(StatusCode, Json<ScheduledView>), Problem> {
+) -> Result<Tagged<ScheduledView>, Problem> {
     let found = integrations::find(&state, &scope, validation::named_id(&new.integration_id)).await;
     let record = found.map_err(|problem| problem.on("integrationId"))?;
     let (at, to, content) = new.read(fresh.at(), state.allow_private().allows_plain())?;
@@ -125,7 +134,7 @@ pub(crate) async fn create(
     })));
     scope.note(&state, change).await?;
     scheduled::create(&state.world.store, &message).await?;
-    Ok((StatusCode::CREATED, Json(shown)))
+    Ok(Tagged::created(shown))
 }
 
 /// Returns a scheduled message with its progress.
@@ -135,16 +144,22 @@ pub(crate) async fn get(
     State(state): State<AdminState>,
     scope: Scope,
     Id(id): Id,
-) -> Result<Json<ScheduledView>, Problem> {
-    find(&state, &scope, &id).await.map(ScheduledView::of).map(Json)
+) -> Result<Tagged<ScheduledView>, Problem> {
+    find(&state, &scope, &id).await.map(ScheduledView::of).map(Tagged::ok)
 }
 
 /// Cancels a message that isn't sent yet. A broadcast in progress stops within a minute.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/scheduled-messages/{id}", tag = "messages", responses((status = 204),
     (status = 409, body = Problem, description = "`already_ended`: it was sent, has failed or was cancelled")))]
-pub(crate) async fn cancel(State(state): State<AdminState>, scope: Scope, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(crate) async fn cancel(
+    State(state): State<AdminState>,
+    scope: Scope,
+    Id(id): Id,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
     until_settled(|| async {
         let mut message = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(message.version))?;
         if message.state != Stage::Waiting {
             return Err(Problem::conflict(
                 "already_ended",
@@ -235,6 +250,7 @@ impl ScheduledView {
             reason,
             said_to: message.n_said,
             created_at: message.created_at,
+            etag: etag::of_version(message.version),
         }
     }
 }

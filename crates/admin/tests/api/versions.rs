@@ -98,6 +98,24 @@ async fn one_of_two_changes_of_a_version_succeeds() {
 }
 
 #[tokio::test]
+async fn scheduled_message_is_cancelled_in_the_version_that_was_read() {
+    let api = TestApi::new().await;
+    let bot = json!({ "name": "Ops", "platform": "custom", "endpoints": { "sendUrl": "https://ops.example" },
+        "credentials": { "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" } });
+    let bot = api.create(&format!("{DEFAULT}/integrations"), bot).await;
+    let body = json!({ "integrationId": bot, "chatId": "c", "text": "x" });
+    let made = api.post(&format!("{DEFAULT}/scheduled-messages"), body).await;
+    let path = format!("{DEFAULT}/scheduled-messages/{}", made.json()["id"].as_str().unwrap());
+    let shown = etag(&api.get(&path).await);
+    assert_eq!(etag(&made), shown);
+    let late = send(&api, "DELETE", &path, "\"v0\"", &Value::Null).await;
+    assert_eq!(late.problem(412, "precondition_failed")["etag"], shown);
+    assert_eq!(send(&api, "DELETE", &path, &shown, &Value::Null).await.status, 204);
+    let list = api.get(&format!("{DEFAULT}/scheduled-messages")).await.ok();
+    assert_eq!(list["items"][0]["etag"], etag(&api.get(&path).await));
+}
+
+#[tokio::test]
 async fn lists_show_the_versions_that_the_resources_have() {
     let api = TestApi::new().await;
     let agent = api.echo("Echo").await;
