@@ -22,7 +22,7 @@ use crate::audit::{Change, Shown};
 use crate::auth::Scope;
 use crate::body::Body;
 use crate::etag::{self, IfMatch, Tagged, Versioned};
-use crate::integrations;
+use crate::integrations::{self, send_message};
 use crate::mask::MASK;
 use crate::problem::Problem;
 use crate::retry::until_settled;
@@ -143,7 +143,7 @@ pub(crate) async fn get(State(state): State<AdminState>, scope: Scope) -> Result
 /// Sets where the organization's operators are notified of incidents: a signed webhook, or a chat of one of its bots.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/notify", tag = "organizations", request_body = NotifyPatch,
     responses((status = 200, body = NotifyView),
-        (status = 409, body = Problem, description = "`not_supported`: the platform lets the bot only answer")))]
+        (status = 409, body = Problem, description = "`not_supported`: the bot can only answer")))]
 pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
@@ -243,10 +243,10 @@ async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Resu
             "integration_not_found" => problem.on("chat.integrationId"),
             _ => problem,
         })?;
-    let bot = (&record.id, &*record.platform, record.mode);
+    let bot = (&*record.platform, record.mode, &record.endpoints);
     chat_channel(
         state,
-        bot,
+        (&record.id, bot),
         (patch.chat_id.clone(), patch.user_id.clone()),
         "chat.integrationId",
     )
@@ -255,16 +255,11 @@ async fn read_chat(state: &AdminState, scope: &Scope, patch: &ChatPatch) -> Resu
 /// A chat or a person that the bot can write to. `field` is the path of the bot in the request.
 fn chat_channel(
     state: &AdminState,
-    (integration, platform, mode): form::NamedBot<'_>,
+    (integration, bot): form::NamedBot<'_>,
     (chat, person): (Option<String>, Option<String>),
     field: &'static str,
 ) -> Result<NotifyChannel, Problem> {
-    let connector = state.world.connector(platform);
-    let mode = connector.and_then(|connector| connector.manifest().mode(mode));
-    if !mode.is_some_and(|mode| mode.proactive) {
-        let detail = "the platform lets the bot only answer in this mode";
-        return Err(Problem::conflict("not_supported", detail).on(field));
-    }
+    send_message::check_proactive(state, bot).map_err(|problem| problem.on(field))?;
     let chat = validation::optional_text(chat);
     let to = match (chat, validation::optional_text(person)) {
         (Some(chat), None) => NotifyRecipient::Chat(ChatId::new(chat)),

@@ -104,7 +104,7 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/scheduled-messages", tag = "messages", request_body = NewScheduledMessage,
     responses((status = 201, body = ScheduledView),
         (status = 404, body = Problem, description = "`integration_not_found`"),
-        (status = 409, body = Problem, description = "`not_supported`: the platform lets the bot only answer in this mode")))]
+        (status = 409, body = Problem, description = "`not_supported`: the bot can only answer")))]
 pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
@@ -114,7 +114,7 @@ pub(crate) async fn create(
     let found = integrations::find(&state, &scope, validation::named_id(&new.integration_id)).await;
     let record = found.map_err(|problem| problem.on("integrationId"))?;
     let (at, to, content) = new.read(fresh.at(), state.allow_private().allows_plain())?;
-    send_message::check_proactive(&state, &record)?;
+    send_message::check_proactive(&state, (&record.platform, record.mode, &record.endpoints))?;
     let message = Scheduled {
         id: fresh.id("sch"),
         organization: scope.organization.clone(),

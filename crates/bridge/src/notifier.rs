@@ -57,8 +57,8 @@ pub enum NotifyError {
     /// The webhook failed.
     #[error(transparent)]
     Webhook(#[from] SignedPostError),
-    /// The bot was deleted or stopped, or its platform lets it only answer.
-    #[error("the bot {0} can't send messages: it was deleted or stopped, or its platform lets it only answer")]
+    /// The bot was deleted or stopped, or can only answer.
+    #[error("the bot {0} can't send messages: it was deleted or stopped, or can only answer")]
     NoBot(IntegrationId),
     /// The bot's settings can't be used.
     #[error("the bot can't be used")]
@@ -209,7 +209,7 @@ async fn say(
     let record = record.ok_or_else(|| NotifyError::NoBot(id.clone()))?;
     let bot = accounts::open(world, &record)?;
     let mode = bot.connector.manifest().mode(record.mode);
-    if !mode.is_some_and(|mode| mode.proactive) {
+    if !mode.is_some_and(|mode| mode.proactive_with(&record.endpoints)) {
         return Err(NotifyError::NoBot(id.clone()));
     }
     let to = match to {

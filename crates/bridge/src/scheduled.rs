@@ -94,7 +94,7 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
         return Ok(Err(UNUSABLE));
     };
     let mode = bot.connector.manifest().mode(record.mode);
-    Ok(match mode.is_some_and(|mode| mode.proactive) {
+    Ok(match mode.is_some_and(|mode| mode.proactive_with(&record.endpoints)) {
         true => Ok(bot),
         false => Err(SILENT),
     })

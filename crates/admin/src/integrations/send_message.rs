@@ -11,12 +11,12 @@ use tieline_bridge::accounts;
 use tieline_bridge::error_chain::chain;
 use tieline_bridge::media;
 use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
+use tieline_core::account::{ConnectionMode, Endpoints};
 use tieline_core::agent::AgentEvent;
 use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, SenderId};
 use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::reply::ReplyFile;
-use tieline_store::config::integration::IntegrationRecord;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -74,7 +74,7 @@ pub(crate) struct MessageFile {
 /// Sends a proactive message. The message's steps in the ledger show the result.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations/{id}/messages", tag = "integrations",
     request_body = ProactiveMessage, responses((status = 202, body = MessageView),
-        (status = 409, body = Problem, description = "`not_supported`: the platform can't in this mode; `integration_stopped`; `config_invalid`")))]
+        (status = 409, body = Problem, description = "`not_supported`: the bot can only answer; `integration_stopped`; `config_invalid`")))]
 pub(crate) async fn say(
     State(state): State<AdminState>,
     scope: Scope,
@@ -84,7 +84,7 @@ pub(crate) async fn say(
 ) -> Result<(StatusCode, Json<MessageView>), Problem> {
     let record = find(&state, &scope, &id).await?;
     let (to, content, files) = read(said, state.allow_private())?;
-    check_proactive(&state, &record)?;
+    check_proactive(&state, (&record.platform, record.mode, &record.endpoints))?;
     if !record.enabled {
         return Err(Problem::conflict("integration_stopped", "the integration is stopped"));
     }
@@ -178,17 +178,22 @@ async fn with_files(
     })
 }
 
-/// Refuses an integration whose platform doesn't allow proactive messages.
-pub(crate) fn check_proactive(state: &AdminState, record: &IntegrationRecord) -> Result<(), Problem> {
-    let connector = state.world.connector(&record.platform);
-    let mode = connector.and_then(|connector| connector.manifest().mode(record.mode));
-    match mode.is_some_and(|mode| mode.proactive) {
-        true => Ok(()),
-        false => {
-            let detail = "the platform lets the bot only answer in this mode";
-            Err(Problem::conflict("not_supported", detail))
-        }
-    }
+/// Refuses an integration whose bot can only answer: its platform doesn't allow proactive messages, or it lacks the endpoint to push to.
+pub(crate) fn check_proactive(
+    state: &AdminState,
+    (platform, mode, endpoints): (&str, ConnectionMode, &Endpoints),
+) -> Result<(), Problem> {
+    let connector = state.world.connector(platform);
+    let mode = connector.and_then(|connector| connector.manifest().mode(mode));
+    let detail = match mode
+        .filter(|mode| mode.proactive)
+        .map(|mode| mode.missing_endpoint(endpoints))
+    {
+        Some(None) => return Ok(()),
+        Some(Some(endpoint)) => format!("without endpoints.{endpoint} the bot can only answer"),
+        None => "the platform lets the bot only answer in this mode".to_owned(),
+    };
+    Err(Problem::conflict("not_supported", detail))
 }
 
 /// Validates the content of a message.

@@ -1,7 +1,7 @@
 //! Notification settings in the form of a file, where a chat names its bot.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::account::ConnectionMode;
+use tieline_core::account::{ConnectionMode, Endpoints};
 use tieline_core::ids::IntegrationId;
 use tieline_core::notice::Language;
 use tieline_store::config::notify::{NotifyChannel, NotifyRecipient, NotifySettings};
@@ -29,7 +29,7 @@ struct WantedChat {
 }
 
 /// A bot that a file can name.
-pub(crate) type NamedBot<'a> = (&'a IntegrationId, &'a str, ConnectionMode);
+pub(crate) type NamedBot<'a> = (&'a IntegrationId, (&'a str, ConnectionMode, &'a Endpoints));
 
 /// Validates the settings of a file. `bot` finds an integration by its name.
 pub(crate) fn read<'a>(

@@ -304,9 +304,14 @@ async fn proactive_messages_need_platform_support() {
     let api = TestApi::new().await;
     let web = api.web("Web").await;
     let say = json!({ "chatId": "c", "text": "hello" });
-    api.post(&format!("{}/{web}/messages", integrations()), say.clone())
-        .await
-        .problem(409, "not_supported");
+    let polled = json!({ "name": "Polled", "platform": "custom",
+        "credentials": { "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" } });
+    let polled = api.create(&integrations(), polled).await;
+    for bot in [web, polled] {
+        api.post(&format!("{}/{bot}/messages", integrations()), say.clone())
+            .await
+            .problem(409, "not_supported");
+    }
     let wecom = api.create(&integrations(), wecom("Bot", "b1")).await;
     let path = format!("{}/{wecom}/messages", integrations());
     api.post(&path, json!({ "text": "hello" }))

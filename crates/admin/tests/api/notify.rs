@@ -322,6 +322,10 @@ async fn settings_are_validated_and_the_secret_is_bound_to_its_origin() {
     .await;
     let strange = json!({ "chat": { "integrationId": "int_1", "chatId": "c" } });
     refused(strange, 404, "integration_not_found", "chat.integrationId").await;
+    let polled = json!({ "name": "Polled", "platform": "custom", "credentials": { "secret": SECRET } });
+    let polled = api.create(&format!("{DEFAULT}/integrations"), polled).await;
+    let silent = json!({ "chat": { "integrationId": polled, "chatId": "c" } });
+    refused(silent, 409, "not_supported", "chat.integrationId").await;
     api.post(&format!("{path}/test"), Value::Null)
         .await
         .problem(409, "notify_not_set");

@@ -152,14 +152,20 @@ async fn unsendable_message_has_a_reason() {
         (&json!("failed"), &json!("too_late"))
     );
 
-    let stopped = schedule(&api, body).await;
-    api.post(&format!("{DEFAULT}/integrations/{bot}/stop"), Value::Null)
-        .await
-        .ok();
+    let path = format!("{DEFAULT}/integrations/{bot}");
+    let stopped = schedule(&api, body.clone()).await;
+    api.post(&format!("{path}/stop"), Value::Null).await.ok();
     look(&api, Duration::from_hours(2)).await;
     assert_eq!(shown(&api, &stopped["id"]).await["reason"], "integration_stopped");
-    let log = api.get(&format!("{DEFAULT}/integrations/{bot}/logs")).await.ok();
+    let log = api.get(&format!("{path}/logs")).await.ok();
     assert!(log.to_string().contains("schedule_failed"), "{log}");
+
+    api.post(&format!("{path}/start"), Value::Null).await.ok();
+    let silent = schedule(&api, body).await;
+    let polled = json!({ "endpoints": { "sendUrl": "" }, "credentials": { "secret": SECRET } });
+    api.patch(&path, polled).await.ok();
+    look(&api, Duration::from_hours(2)).await;
+    assert_eq!(shown(&api, &silent["id"]).await["reason"], "not_supported");
 }
 
 #[tokio::test]
@@ -224,6 +230,11 @@ async fn all_mistakes_are_reported_at_once() {
     let web = api.web("Web").await;
     let silent = json!({ "integrationId": web, "chatId": "a", "text": "x" });
     api.post(&path, silent).await.problem(409, "not_supported");
+    let polled = json!({ "name": "Polled", "platform": "custom", "credentials": { "secret": SECRET } });
+    let polled = api.create(&format!("{DEFAULT}/integrations"), polled).await;
+    let silent = json!({ "integrationId": polled, "chatId": "a", "text": "x" });
+    let problem = api.post(&path, silent).await.problem(409, "not_supported");
+    assert_eq!(problem["detail"], "without endpoints.sendUrl the bot can only answer");
     let unknown = json!({ "integrationId": "int_none", "chatId": "a", "text": "x" });
     api.post(&path, unknown).await.problem(404, "integration_not_found");
 }

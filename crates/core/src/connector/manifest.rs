@@ -76,7 +76,7 @@ pub struct ModeManifest {
     pub two_sockets: bool,
     /// Whether the platform delivers group messages without a mention to a bot that may read them.
     pub hears_groups: bool,
-    /// Whether the bot can send messages that answer none.
+    /// Whether the bot can send messages that answer none. See [`ModeManifest::proactive_with`].
     pub proactive: bool,
     /// Which buttons of cards its connector shows as native buttons.
     pub buttons: CardButtons,
@@ -98,6 +98,21 @@ impl ModeManifest {
             },
             delivery => delivery,
         }
+    }
+
+    /// The endpoint that an integration with these endpoints lacks for pushing. Without it the bot can only answer.
+    #[must_use]
+    pub fn missing_endpoint(&self, endpoints: &Endpoints) -> Option<&'static str> {
+        match self.delivery {
+            Delivery::PushTo { endpoint, .. } if !endpoints.contains_key(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    /// Whether the bot of an integration with these endpoints can send messages that answer none.
+    #[must_use]
+    pub fn proactive_with(&self, endpoints: &Endpoints) -> bool {
+        self.proactive && self.missing_endpoint(endpoints).is_none()
     }
 }
 

@@ -20,7 +20,8 @@ impl Planner<'_> {
         let before = self.current.notify.as_ref();
         let bot = |name: &str| {
             let found = self.integrations.get(name)?;
-            Some((&found.id, &*found.platform, found.settings.mode))
+            let settings = &found.settings;
+            Some((&found.id, (&*found.platform, settings.mode, &settings.endpoints)))
         };
         let read = |fields| form::read(self.state, before, &body::parse_value(Value::Object(fields))?, bot);
         let Some((channel, language)) = attempt(&entry.at, &entry.fields, mistakes, read) else {
