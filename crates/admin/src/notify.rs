@@ -15,7 +15,7 @@ use tieline_core::ids::{ChatId, IntegrationId, SenderId};
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::notify::{self as store_notify, NotifyChannel, NotifyRecipient, NotifySettings};
-use tieline_store::notifications::{self, Attempt};
+use tieline_store::notifications;
 use utoipa::ToSchema;
 
 use crate::audit::{Change, Shown};
@@ -80,8 +80,10 @@ pub(crate) struct ChatView {
 pub(crate) struct AttemptView {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Why it failed. Null: it was delivered.
+    /// Why it failed. Null: it was delivered, unless `messageId` is set.
     error: Option<String>,
+    /// The bot's message that is being delivered, while its outcome isn't known.
+    message_id: Option<String>,
 }
 
 /// Changes of notification settings. Absent fields keep their values; a webhook replaces a chat, and a chat replaces a webhook.
@@ -119,11 +121,11 @@ pub(crate) struct ChatPatch {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NotifyTest {
-    /// Whether the webhook accepted it, or the bot's message was recorded.
+    /// Whether the webhook accepted it, or the bot's message was delivered within a few seconds.
     ok: bool,
     /// Why it failed.
     detail: Option<String>,
-    /// The bot's message, whose steps show whether it arrives.
+    /// The bot's message, whose steps show its delivery.
     message_id: Option<String>,
 }
 
@@ -182,7 +184,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends a test notification now.
+/// Sends a test notification now, and waits a few seconds for its delivery.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/notify/test", tag = "organizations",
     responses((status = 200, body = NotifyTest), (status = 409, body = Problem, description = "`notify_not_set`")))]
 pub(crate) async fn test(State(state): State<AdminState>, scope: Scope) -> Result<Json<NotifyTest>, Problem> {
@@ -196,11 +198,11 @@ pub(crate) async fn test(State(state): State<AdminState>, scope: Scope) -> Resul
     let id = notifier::fresh_id();
     let body = message::test(watch::about(&state, &settings, &id)).to_body();
     let notification = Notification { id: &id, body: &body };
-    let sent = notifier::send(&state.world, &settings, notification).await;
+    let (message, outcome) = notifier::test(&state.world, &settings, notification).await;
     Ok(Json(NotifyTest {
-        ok: sent.is_ok(),
-        detail: sent.as_ref().err().map(|error| chain(error)),
-        message_id: sent.ok().flatten().map(|id| id.to_string()),
+        ok: outcome.is_ok(),
+        detail: outcome.err().map(|error| chain(&error)),
+        message_id: message.map(|id| id.to_string()),
     }))
 }
 
@@ -274,7 +276,8 @@ fn chat_channel(
 }
 
 async fn view(state: &AdminState, scope: &Scope, settings: Option<NotifySettings>) -> Result<NotifyView, Problem> {
-    let known = notifications::get(&state.world.store, &scope.organization).await?;
+    let mut known = notifications::get(&state.world.store, &scope.organization).await?;
+    notifier::settle(&state.world, &mut known).await;
     let etag = etag_of(settings.as_ref());
     let language = settings.as_ref().map(|settings| settings.language).unwrap_or_default();
     let (webhook, chat) = match settings.map(|settings| settings.channel) {
@@ -287,9 +290,11 @@ async fn view(state: &AdminState, scope: &Scope, settings: Option<NotifySettings
         chat,
         language,
         waiting: known.outbox.len(),
-        last_attempt: known
-            .last_attempt
-            .map(|Attempt { at, error }| AttemptView { at, error }),
+        last_attempt: known.last_attempt.map(|attempt| AttemptView {
+            at: attempt.at,
+            error: attempt.error,
+            message_id: attempt.message.map(|id| id.to_string()),
+        }),
         etag,
     })
 }

@@ -3,17 +3,22 @@
 //! Notifications wait in an outbox in the table and are retried with backoff. Each attempt is recorded before it is made, so that two processes
 //! don't make the same one, and a process that dies during one only delays the next. A notification keeps its id in all attempts: a
 //! receiver that gets it twice can recognize it, and a chat shows it once.
+//!
+//! A bot's message is delivered after the attempt, and retried like every reply. Its outcome is in the ledger, and becomes the attempt's.
 
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, digest, fresh};
+use tieline_core::message_state::MessageState;
 use tieline_core::secret::Secret;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::notify::{NotifyChannel, NotifyRecipient, NotifySettings};
+use tieline_store::message;
 use tieline_store::notifications::{self, Attempt, Notifications, Outgoing};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::accounts::{self, AccountError};
@@ -41,6 +46,10 @@ const MAX_WAITING: usize = 20;
 const MAX_OWN_MESSAGES: usize = 20;
 /// Most attempts to record the outcome of a notification.
 const MAX_RACES: usize = 5;
+/// How long a test waits for the outcome of a bot's message.
+const TEST_PATIENCE: Duration = Duration::from_secs(8);
+/// Time between two reads of the outcome.
+const TEST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A notification as it is sent: a JSON object for a webhook, and text for a chat.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +69,17 @@ pub enum NotifyError {
     /// The bot was deleted or stopped, or can only answer.
     #[error("the bot {0} can't send messages: it was deleted or stopped, or can only answer")]
     NoBot(IntegrationId),
+    /// The platform refused the bot's message for good.
+    #[error("the message {message} could not be delivered: {code}")]
+    Refused {
+        /// The message.
+        message: MessageId,
+        /// The platform's code.
+        code: String,
+    },
+    /// The bot's message has no outcome yet.
+    #[error("the message {0} is not delivered yet; its steps will show whether it arrives")]
+    Undelivered(MessageId),
     /// The bot's settings can't be used.
     #[error("the bot can't be used")]
     Account(#[from] AccountError),
@@ -108,7 +128,10 @@ pub async fn send_due(world: &World, settings: &NotifySettings) -> Result<(), St
         };
         let sent = send(world, settings, notification).await;
         match &sent {
-            Ok(_) => info!(organization.id = %organization, notification.id = %due.id, "sent a notification"),
+            Ok(None) => info!(organization.id = %organization, notification.id = %due.id, "sent a notification"),
+            Ok(Some(message)) => {
+                info!(organization.id = %organization, notification.id = %due.id, event.key = %message, "a bot delivers a notification");
+            }
             Err(error) => {
                 let error = chain(error);
                 warn!(organization.id = %organization, notification.id = %due.id, attempt, error, "a notification can't be sent");
@@ -124,6 +147,7 @@ pub async fn send_due(world: &World, settings: &NotifySettings) -> Result<(), St
 async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(Outgoing, u32)>, StoreError> {
     let now = world.clock.now();
     let mut all = notifications::get(&world.store, organization).await?;
+    let is_settled = settle(world, &mut all).await;
     let n_waiting = all.outbox.len();
     // A process that died during the last attempt recorded no outcome.
     all.outbox
@@ -134,7 +158,7 @@ async fn claim(world: &World, organization: &OrganizationId) -> Result<Option<(O
         due.next_at = now.after(BACKOFF.wait(due.attempts, chance()));
         (due.clone(), due.attempts)
     });
-    if claimed.is_none() && all.outbox.len() == n_waiting {
+    if claimed.is_none() && all.outbox.len() == n_waiting && !is_settled {
         return Ok(None);
     }
     match notifications::save(&world.store, organization, &mut all).await {
@@ -164,6 +188,7 @@ async fn record(
         all.last_attempt = Some(Attempt {
             at,
             error: sent.as_ref().err().map(|error| chain(error)),
+            message: sent.as_ref().ok().cloned().flatten(),
         });
         match notifications::save(&world.store, organization, &mut all).await {
             Err(StoreError::Conflict) => {}
@@ -172,6 +197,63 @@ async fn record(
     }
     // It will be sent once more, under the same id.
     Err(StoreError::Conflict)
+}
+
+/// Completes the latest attempt once the outcome of its message is known. Returns whether it did; the caller may save it.
+pub async fn settle(world: &World, notifications: &mut Notifications) -> bool {
+    let Some(attempt) = &mut notifications.last_attempt else {
+        return false;
+    };
+    let Some(message) = &attempt.message else {
+        return false;
+    };
+    let is_late = world.clock.now().since(attempt.at) >= LIFETIME;
+    let error = match outcome(world, message).await {
+        Ok(()) => None,
+        // A ledger that can't be read must not hold back the next notification.
+        Err(NotifyError::Undelivered(_) | NotifyError::Store(_)) if !is_late => return false,
+        Err(error) => Some(chain(&error)),
+    };
+    attempt.error = error;
+    attempt.message = None;
+    true
+}
+
+/// Outcome of a bot's message in the ledger.
+async fn outcome(world: &World, id: &MessageId) -> Result<(), NotifyError> {
+    let found = message::show(&world.store, id, world.clock.now()).await?;
+    let undelivered = || NotifyError::Undelivered(id.clone());
+    let record = found.ok_or_else(undelivered)?;
+    if record.state == MessageState::Failed {
+        return Err(NotifyError::Refused {
+            message: id.clone(),
+            code: record.reason.unwrap_or_default(),
+        });
+    }
+    match record.steps.iter().any(|step| step.step == "delivered") {
+        true => Ok(()),
+        false => Err(undelivered()),
+    }
+}
+
+/// Sends a test notification, and waits a few seconds for the outcome if a bot sends it. Returns the bot's message with the outcome.
+pub async fn test(
+    world: &World,
+    settings: &NotifySettings,
+    notification: Notification<'_>,
+) -> (Option<MessageId>, Result<(), NotifyError>) {
+    let message = match send(world, settings, notification).await {
+        Ok(Some(message)) => message,
+        sent => return (None, sent.map(drop)),
+    };
+    let give_up_at = Instant::now() + TEST_PATIENCE;
+    loop {
+        let outcome = outcome(world, &message).await;
+        if !matches!(outcome, Err(NotifyError::Undelivered(_))) || Instant::now() >= give_up_at {
+            return (Some(message), outcome);
+        }
+        tokio::time::sleep(TEST_INTERVAL).await;
+    }
 }
 
 /// Sends a notification now. Returns the message, if a bot sends it; its outcome is in the ledger.

@@ -55,8 +55,11 @@ pub struct Attempt {
     /// When it was made.
     #[serde(with = "millis")]
     pub at: Timestamp,
-    /// Why it failed. `None`: it was delivered.
+    /// Why it failed. `None`: it was delivered, or `message` is being delivered.
     pub error: Option<String>,
+    /// The bot's message, until its outcome in the ledger is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageId>,
 }
 
 #[derive(Serialize, Deserialize)]

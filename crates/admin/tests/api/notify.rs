@@ -12,6 +12,7 @@ use tieline_bridge::world::World;
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId};
 use tieline_core::webhook_signature::SigningKeys;
 use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::notifications;
 use tieline_store::status::{self, ConnectionState, StatusChange};
 
 use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
@@ -273,6 +274,48 @@ async fn bot_of_the_organization_notifies_a_chat() {
             .any(|(_, body)| body.contains("测试通知"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn notification_that_the_platform_refuses_is_a_failed_attempt() {
+    let api = TestApi::new().await;
+    api.work();
+    let receiver = Receiver::start().await;
+    let body = json!({ "name": "Ops", "platform": "custom", "credentials": { "secret": SECRET },
+        "endpoints": { "sendUrl": receiver.url } });
+    let id = api.create(&format!("{DEFAULT}/integrations"), body).await;
+    let path = format!("{DEFAULT}/notify");
+    let patch = json!({ "chat": { "integrationId": id, "chatId": "mistyped" } });
+    api.patch(&path, patch).await.ok();
+    // The platform is down: the message is retried, and has no outcome yet.
+    *receiver.answer.lock().unwrap() = StatusCode::INTERNAL_SERVER_ERROR;
+    bot(&api, ConnectionState::Disconnected, Some("kicked")).await;
+    for minute in [0, 3] {
+        look(&api, minute).await;
+    }
+    let attempt = api.get(&path).await.ok()["lastAttempt"].clone();
+    assert_eq!(attempt["error"], Value::Null, "{attempt}");
+    assert!(attempt["messageId"].as_str().unwrap().starts_with("msg_"), "{attempt}");
+    *receiver.answer.lock().unwrap() = StatusCode::FORBIDDEN;
+    let is_refused = |attempt: &Value| {
+        let error = attempt["error"].as_str().unwrap_or_default();
+        error.ends_with("could not be delivered: 403") && attempt["messageId"].is_null()
+    };
+    api.wait(&path, |shown| is_refused(&shown["lastAttempt"])).await;
+    // The next pass records the outcome, so that it stays known when the ledger has expired.
+    look(&api, 4).await;
+    let kept = notifications::get(&api.world.store, &OrganizationId::new("default"))
+        .await
+        .unwrap();
+    let kept = kept.last_attempt.unwrap();
+    assert!(kept.message.is_none() && kept.error.is_some(), "{kept:?}");
+    let tested = api.post(&format!("{path}/test"), Value::Null).await.ok();
+    assert_eq!(tested["ok"], false, "{tested}");
+    let message = tested["messageId"].as_str().unwrap();
+    assert_eq!(
+        tested["detail"],
+        format!("the message {message} could not be delivered: 403")
+    );
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ fn lines(set: &Value) -> Vec<String> {
     if !last.is_null() {
         let became = match &last["error"] {
             Value::String(error) => format!("failed: {}", one_line(error)),
+            _ if last["messageId"].is_string() => format!("being delivered as {}", field(&last["messageId"])),
             _ => "sent".to_owned(),
         };
         lines.push(format!("newest attempt {}: {became}", field(&last["at"])));
@@ -109,4 +110,25 @@ pub async fn end_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
     client.delete(&["notify"], &[]).await?;
     terminal::line("notifications ended")?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_attempt_is_sent_only_once_its_message_is_delivered() {
+        let newest = |last: Value| {
+            let chat = json!({ "integrationId": "int_1", "chatId": "c" });
+            let set = json!({ "webhook": null, "chat": chat, "language": "en", "lastAttempt": last });
+            lines(&set).remove(1)
+        };
+        let at = "2026-11-23T09:00:00Z";
+        let pending = newest(json!({ "at": at, "error": null, "messageId": "msg_1" }));
+        assert_eq!(pending, format!("newest attempt {at}: being delivered as msg_1"));
+        let failed = newest(json!({ "at": at, "error": "403", "messageId": null }));
+        assert_eq!(failed, format!("newest attempt {at}: failed: 403"));
+        let sent = newest(json!({ "at": at, "error": null, "messageId": null }));
+        assert_eq!(sent, format!("newest attempt {at}: sent"));
+    }
 }

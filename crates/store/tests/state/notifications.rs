@@ -35,6 +35,7 @@ fn full(mut of: Notifications) -> Notifications {
     of.last_attempt = Some(Attempt {
         at: at(8),
         error: Some("status 500".to_owned()),
+        message: Some(MessageId::new("msg_2")),
     });
     of
 }

@@ -75,7 +75,7 @@ const notifications = (shell, state) => {
   return html`
   <section class="card" aria-labelledby="notify-title"><h3 id="notify-title">${text("notifications")}</h3>
     <p>${text("notifyHelp")}</p>
-    ${notify.lastAttempt ? html`<p class="kind">${time(notify.lastAttempt.at)} · ${notify.lastAttempt.error ?? text("notifySent")}${notify.waiting ? ` · ${text("notifyWaiting", notify.waiting)}` : ""}</p>` : nothing}
+    ${notify.lastAttempt ? html`<p class="kind">${time(notify.lastAttempt.at)} · ${notify.lastAttempt.error ?? text(notify.lastAttempt.messageId ? "notifyPending" : "notifySent")}${notify.waiting ? ` · ${text("notifyWaiting", notify.waiting)}` : ""}</p>` : nothing}
     ${state.tested ? html`<p class="note" id="notify-tested" role="status">${state.tested.ok ? text("notifySent") : state.tested.detail}</p>` : nothing}
     <form class="bar" id="notify-form" @submit=${(event) => {
       event.preventDefault();

@@ -312,6 +312,7 @@ export const CHINESE = {
   notifyTest: "发送测试",
   notifyEnd: "停止通知",
   notifySent: "已发送。",
+  notifyPending: "正在送达。",
   notifyWaiting: "{0} 条待发送",
   mapper: "用户映射",
   mapperHelp: "您提供的地址：当有人首次提问时，以签名请求查询该账号对应的人员。手动关联优先。",

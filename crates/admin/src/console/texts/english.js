@@ -312,6 +312,7 @@ export const ENGLISH = {
   notifyTest: "Send a test",
   notifyEnd: "End notifications",
   notifySent: "Sent.",
+  notifyPending: "Being delivered.",
   notifyWaiting: "{0} waiting",
   mapper: "Mapper",
   mapperHelp: "An address of yours that is asked, with a signature, which known person an account belongs to, when somebody first asks a question. A link made by hand wins.",
