@@ -64,6 +64,27 @@ const ORGANIZATION_KEYS: [&str; 8] = [
     "notify",
 ];
 
+/// The fields of a trigger: those of the API, with names in place of ids.
+const TRIGGER_KEYS: [&str; 17] = [
+    "integration",
+    "agent",
+    "enabled",
+    "sessionTimeoutSeconds",
+    "summaryWindowSeconds",
+    "sessionScope",
+    "busyPolicy",
+    "access",
+    "welcome",
+    "taskMode",
+    "quietHours",
+    "maxMessagesPerPersonPerMinute",
+    "redaction",
+    "routes",
+    "agentChoice",
+    "groupContext",
+    "groupMessages",
+];
+
 /// The entry of the organization `id`. `None`, with a mistake noted, if the file can't be read.
 pub(super) fn read(
     id: &str,
@@ -193,12 +214,7 @@ fn with_names(entries: Vec<Entry>, mistakes: &mut Mistakes<'_>) -> Vec<Entry> {
 fn trigger(mut entry: Entry, mistakes: &mut Mistakes<'_>) -> Option<TriggerEntry> {
     let integration = entry.text("integration", mistakes);
     let agent = entry.text("agent", mistakes);
-    for key in ["integrationId", "agentId", "id"] {
-        if entry.fields.remove(key).is_some() {
-            let known = ["integration", "agent", "enabled", "and the trigger's settings"];
-            mistakes.unknown(&join(&entry.at, key), &known);
-        }
-    }
+    entry.refuse_others(&TRIGGER_KEYS, &TRIGGER_KEYS, mistakes);
     let (integration, agent) = (integration?, agent?);
     entry.name = format!("{integration} -> {agent}");
     Some(TriggerEntry {
@@ -306,4 +322,31 @@ fn entries(at: &str, (filled, written): (Value, Value), mistakes: &mut Mistakes<
     pairs
         .filter_map(|(index, pair)| entry(&format!("{at}[{index}]"), pair, mistakes))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+    use tieline_core::trigger::Trigger;
+
+    use super::*;
+    use crate::body;
+    use crate::problem::Problem;
+    use crate::triggers;
+
+    /// The fields that the API lists for an unknown one in the changes that `read` validates.
+    fn listed<T: DeserializeOwned>(_read: fn(Trigger, &T) -> Result<Trigger, Problem>) -> Option<Value> {
+        let unknown = body::parse_value::<T>(json!({ "x": null })).err()?;
+        unknown.member("allowed").cloned()
+    }
+
+    #[test]
+    fn fields_of_a_trigger_are_those_of_the_api_with_names_for_ids() {
+        let of_file = TRIGGER_KEYS.map(|key| match key {
+            "integration" | "agent" => format!("{key}Id"),
+            other => other.to_owned(),
+        });
+        assert_eq!(listed(triggers::read_patch), Some(json!(of_file)));
+    }
 }

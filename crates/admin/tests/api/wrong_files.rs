@@ -329,7 +329,14 @@ const WRONG: &[Wrong] = &[
         "agents: [{name: Good, protocol: echo}]\ntriggers:\n- integration: There\n  agent: Good\n  agentId: agt_1\n",
         5,
         "triggers[0].agentId",
-        "integration, agent, enabled",
+        "allowed: integration, agent, enabled, sessionTimeoutSeconds, summaryWindowSeconds, sessionScope,",
+    ),
+    Wrong(
+        "a misspelt field of a trigger",
+        "agents: [{name: Good, protocol: echo}]\ntriggers:\n- integration: There\n  agent: Good\n  sessionTimeout: 60\n",
+        5,
+        "triggers[0].sessionTimeout",
+        "allowed: integration, agent, enabled, sessionTimeoutSeconds, summaryWindowSeconds, sessionScope,",
     ),
     Wrong(
         "an integration that isn't there",
