@@ -73,7 +73,7 @@ async fn code_links_one_person_and_no_other() {
         let wang = Speaker::alone("1002");
         if bot.simulator.features().many_people {
             bot.say(&wang, &command);
-            shows(bot, &wang, &told(&PeopleReply::WrongCode)).await?;
+            shows(bot, &wang, &told(&PeopleReply::WrongLinkCode)).await?;
         }
         Ok(())
     })

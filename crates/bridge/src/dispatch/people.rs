@@ -54,24 +54,24 @@ impl Arrival<'_> {
         }
         let (message, store) = (Some(&self.envelope.message), &self.world.store);
         let redeemed = pairing::approve_code(self.world, record, code, message, |_| store.clone()).await?;
-        Ok(self.redeemed(redeemed, PeopleReply::Approved))
+        Ok(self.redeemed(redeemed, PeopleReply::Approved, PeopleReply::WrongCode))
     }
 
     /// `/link CODE`.
     pub(super) async fn link(&self, message: &Message, code: &str) -> Result<String, DispatchError> {
         let record = &self.bound.integration;
         if code.is_empty() {
-            return Ok(PeopleReply::CodeMissing.text(record.language));
+            return Ok(PeopleReply::LinkCodeMissing.text(record.language));
         }
         let me = user::id_of(&record.id, &message.sender.id);
         let redeemed = pairing::link(self.world, &record.organization, &me, code).await?;
-        Ok(self.redeemed(redeemed, PeopleReply::Linked))
+        Ok(self.redeemed(redeemed, PeopleReply::Linked, PeopleReply::WrongLinkCode))
     }
 
-    fn redeemed(&self, redeemed: Redeemed, done: fn(String) -> PeopleReply) -> String {
+    fn redeemed(&self, redeemed: Redeemed, done: fn(String) -> PeopleReply, wrong: PeopleReply) -> String {
         let reply = match redeemed {
             Redeemed::Done(name) => done(name),
-            Redeemed::Wrong => PeopleReply::WrongCode,
+            Redeemed::Wrong => wrong,
             Redeemed::Wait(time) => PeopleReply::GuessLater(time.as_secs().max(1)),
         };
         reply.text(self.bound.integration.language)
