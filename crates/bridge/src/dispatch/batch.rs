@@ -176,7 +176,7 @@ async fn dispatch_record(world: &World, item: &Received<Envelope>) -> Result<Opt
     let reason = match error {
         DispatchError::Unreadable => "unreadable",
         DispatchError::Panicked => "crashed",
-        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended(_) => {
+        DispatchError::Store(_) | DispatchError::Queue(_) | DispatchError::Contended(_) | DispatchError::Busy => {
             return Err(after_outage(item.attempt));
         }
     };

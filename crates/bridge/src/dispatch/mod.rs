@@ -59,6 +59,9 @@ pub enum DispatchError {
     /// Too many other writers change the conversation at the same time.
     #[error(transparent)]
     Contended(#[from] Contended),
+    /// A long text of the same organization is being examined, and this event has one too.
+    #[error("another long text of the organization is being examined")]
+    Busy,
     /// A bug of ours, which must not fail the other events of the same batch.
     #[error("dispatch panicked")]
     Panicked,
@@ -162,7 +165,7 @@ impl Arrival<'_> {
     async fn message(&self, mut message: Message) -> Result<Option<Wake>, DispatchError> {
         let intent = self.intent(&mut message).await?;
         if intent.is_question(&message) {
-            Box::pin(self.guard(&mut message)).await;
+            Box::pin(self.guard(&mut message)).await?;
         }
         let key = self.key(&message);
         let id = key.id();

@@ -11,6 +11,7 @@ use tieline_store::{conversation, message};
 use tracing::info;
 
 use super::{Arrival, DispatchError};
+use crate::long_text::{self, MAX_ON_RUNTIME};
 
 /// How long it is kept: older messages are no useful context.
 const LIFETIME: Duration = Duration::from_hours(24);
@@ -48,7 +49,14 @@ impl Arrival<'_> {
         // There is no answer that could carry the warning, so `warn` masks credentials here, too.
         let masked = match settings.redaction.incoming {
             Incoming::Off => None,
-            Incoming::Warn | Incoming::Mask => Detector::new(&settings.redaction.patterns).mask(&text),
+            Incoming::Warn | Incoming::Mask => {
+                let organization = &self.envelope.organization;
+                if text.len() > MAX_ON_RUNTIME && long_text::is_matching(organization) {
+                    return Err(DispatchError::Busy);
+                }
+                let detector = Detector::new(&settings.redaction.patterns);
+                long_text::mask(organization, &detector, &text).await
+            }
         };
         let envelope = self.envelope;
         let place = Place {

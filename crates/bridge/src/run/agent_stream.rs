@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::agent_refs::{AgentRefs, record_refs};
-use super::outgoing_guard::OutgoingGuard;
+use super::outgoing_guard::{Guarded, OutgoingGuard};
 use super::request::Asked;
 use super::{LeasedConversation, RunError, incoming_guard};
 use crate::deliver::{ReplyDelivery, RunResult};
@@ -140,7 +140,12 @@ impl AgentStream<'_> {
                     None
                 }
             };
-            if let Some(ended) = self.take_event(said, event, cursor) {
+            let masking = self.guard.mask_long(&said.borrow().draft.held_back, &event);
+            let masked = match masking {
+                Some(masking) => Some(masking.await),
+                None => None,
+            };
+            if let Some(ended) = self.take_event(said, event, masked, cursor) {
                 return ended;
             }
             if is_start && let Err(lost) = self.record_start(said, held).await {
@@ -169,7 +174,13 @@ impl AgentStream<'_> {
         }
     }
 
-    fn take_event(&self, said: &watch::Sender<StreamState>, event: AgentEvent, cursor: Option<String>) -> Option<Read> {
+    fn take_event(
+        &self,
+        said: &watch::Sender<StreamState>,
+        event: AgentEvent,
+        masked: Option<Guarded>,
+        cursor: Option<String>,
+    ) -> Option<Read> {
         let now = self.world.clock.now();
         said.send_if_modified(|said| {
             match &event {
@@ -186,7 +197,10 @@ impl AgentStream<'_> {
                 _ => {}
             }
             said.cursor = cursor.or_else(|| said.cursor.take());
-            let changed = self.guard.apply(&mut said.draft, &event);
+            let changed = match masked {
+                Some(masked) => masked.apply_to(&mut said.draft),
+                None => self.guard.apply(&mut said.draft, &event),
+            };
             if changed && said.first_text_at.is_none() && !said.draft.text.is_empty() {
                 said.first_text_at = Some(now);
             }
@@ -226,7 +240,7 @@ impl AgentStream<'_> {
             Read::Lost => return Conclusion::Lost,
         };
         let draft = &mut said.draft;
-        self.guard.finish(draft);
+        self.guard.finish(draft).await;
         self.guard
             .log(self.world, held, &self.request.agent.id, &draft.held_back)
             .await;
@@ -295,7 +309,7 @@ impl AgentStream<'_> {
         };
         if !goes_on {
             warn!(run = %held.run().id, "run outlives its process and its agent can't resume");
-            self.guard.finish_reply(&mut showing.record);
+            self.guard.finish_reply(&mut showing.record).await;
             self.guard
                 .log(self.world, held, &self.request.agent.id, &showing.record.held_back)
                 .await;

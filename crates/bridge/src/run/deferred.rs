@@ -125,7 +125,10 @@ async fn apply_callbacks(
             match events::read(&json) {
                 Ok(Some(event)) => {
                     let event = media::keep(world, &held.conversation.key.organization, event).await?;
-                    guard.apply(&mut draft, &event);
+                    match guard.mask_long(&draft.held_back, &event) {
+                        Some(masking) => masking.await.apply_to(&mut draft),
+                        None => guard.apply(&mut draft, &event),
+                    };
                     if let Some(refs) = refs_of(&event) {
                         record_refs(world, held, &refs).await?;
                     }
@@ -173,7 +176,7 @@ async fn apply_callbacks(
         return Ok(Applied::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
-        guard.finish_reply(&mut showing.record);
+        guard.finish_reply(&mut showing.record).await;
         return Ok(Applied::Stopped);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
@@ -182,7 +185,7 @@ async fn apply_callbacks(
             message: "no last event in time".into(),
             retryable: false,
         };
-        guard.finish_reply(&mut showing.record);
+        guard.finish_reply(&mut showing.record).await;
         let notice = agent_stream::apology(&failure, has_text);
         return Ok(Applied::Ended(Outcome::Failed(failure), Some(notice)));
     }

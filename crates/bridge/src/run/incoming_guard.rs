@@ -31,7 +31,10 @@ pub(super) async fn notice(
         Incoming::Warn => {
             let detector = Detector::new(&redaction.patterns);
             for text in texts {
-                if long_text::mask(&detector, text).await.is_some() {
+                if long_text::mask(&held.conversation.key.organization, &detector, text)
+                    .await
+                    .is_some()
+                {
                     return Some(Notice::CredentialSeen);
                 }
             }
@@ -45,9 +48,11 @@ pub(super) async fn mask_quote(held: &LeasedConversation, message: &mut AgentMes
     let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
     let redaction = trigger.map(|trigger| &trigger.settings.redaction);
     let redaction = redaction.filter(|redaction| redaction.incoming == Incoming::Mask);
-    if let (Some(redaction), Some((quote, _))) = (redaction, &mut message.quoted)
-        && let Some(masked) = long_text::mask(&Detector::new(&redaction.patterns), quote).await
-    {
+    let (Some(redaction), Some((quote, _))) = (redaction, &mut message.quoted) else {
+        return;
+    };
+    let (organization, detector) = (&held.conversation.key.organization, Detector::new(&redaction.patterns));
+    if let Some(masked) = long_text::mask(organization, &detector, quote).await {
         *quote = masked;
     }
 }

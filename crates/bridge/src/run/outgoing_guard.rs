@@ -1,17 +1,28 @@
 //! Redaction of what agents say, before it is shown or stored: see [`tieline_core::redaction`].
 
 use tieline_core::agent::{AgentEvent, AgentFailure, Draft};
-use tieline_core::ids::AgentId;
+use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_core::redaction::{Detector, HeldBack, Outgoing};
 use tieline_store::reply::ReplyRecord;
 
 use super::LeasedConversation;
 use crate::integration_log;
+use crate::long_text::{self, MAX_ON_RUNTIME};
 use crate::world::World;
 
 /// Masks credentials in an agent's events, if the trigger wants that.
 #[derive(Debug, Default)]
-pub(super) struct OutgoingGuard(Option<Detector>);
+pub(super) struct OutgoingGuard(Option<(Detector, OrganizationId)>);
+
+/// An event without credentials, and what it decides of the text before it.
+pub(super) struct Guarded {
+    /// Text and reasoning to append first: of a piece, or of what was held back.
+    released: (String, String),
+    /// The event to apply, if those are not all of it.
+    event: Option<AgentEvent>,
+    /// What is held back after it.
+    held_back: HeldBack,
+}
 
 impl OutgoingGuard {
     /// The guard as set by the trigger of the conversation's bot.
@@ -19,73 +30,57 @@ impl OutgoingGuard {
         let trigger = held.bound.as_ref().and_then(|bound| bound.trigger.as_ref());
         let redaction = trigger.map(|trigger| &trigger.settings.redaction);
         let redaction = redaction.filter(|redaction| redaction.outgoing == Outgoing::Mask);
-        Self(redaction.map(|redaction| Detector::new(&redaction.patterns)))
+        let organization = &held.conversation.key.organization;
+        Self(redaction.map(|redaction| (Detector::new(&redaction.patterns), organization.clone())))
+    }
+
+    /// Masks an event outside the runtime, if that takes long. `None`: [`Self::apply`] takes no time.
+    pub(super) fn mask_long(
+        &self,
+        held_back: &HeldBack,
+        event: &AgentEvent,
+    ) -> Option<impl Future<Output = Guarded> + Send + 'static> {
+        let (detector, organization) = self.0.as_ref()?;
+        if n_kept(held_back) + n_bytes(event) <= MAX_ON_RUNTIME {
+            return None;
+        }
+        let (detector, organization) = (detector.clone(), organization.clone());
+        let (held_back, event) = (held_back.clone(), event.clone());
+        Some(async move { long_text::matching(&organization, move || guarded(&detector, held_back, &event)).await })
     }
 
     /// Applies one event to the draft. Returns whether there is something new to show.
     pub(super) fn apply(&self, draft: &mut Draft, event: &AgentEvent) -> bool {
-        let Some(detector) = &self.0 else {
-            return draft.apply(event);
-        };
-        let HeldBack { text, reasoning } = &mut draft.held_back;
-        match event {
-            AgentEvent::TextDelta(delta) => added(&mut draft.text, &text.push(detector, delta)),
-            AgentEvent::TextSnapshot(snapshot) => {
-                draft.text = text.replace(detector, snapshot);
-                true
-            }
-            AgentEvent::ReasoningDelta(delta) => added(&mut draft.reasoning, &reasoning.push(detector, delta)),
-            AgentEvent::Completed {
-                final_text: Some(whole),
-            } if !whole.trim().is_empty() => {
-                draft.text = text.replace(detector, whole);
-                self.finish(draft);
-                true
-            }
-            AgentEvent::Completed { .. } | AgentEvent::Cancelled | AgentEvent::Failed(_) => self.finish(draft),
-            AgentEvent::InputRequired {
-                prompt,
-                choices,
-                resume_ref,
-            } => {
-                draft.text.push_str(&text.finish(detector));
-                let asked = AgentEvent::InputRequired {
-                    prompt: masked(detector, prompt),
-                    choices: choices.iter().map(|choice| masked(detector, choice)).collect(),
-                    resume_ref: resume_ref.clone(),
-                };
-                draft.apply(&asked)
-            }
-            AgentEvent::Card(card) => draft.apply(&AgentEvent::Card(card.with_words(|words| masked(detector, words)))),
-            AgentEvent::Progress { label, state } => draft.apply(&AgentEvent::Progress {
-                label: masked(detector, label),
-                state: masked(detector, state),
-            }),
-            other => draft.apply(other),
+        match &self.0 {
+            Some((detector, _)) => guarded(detector, std::mem::take(&mut draft.held_back), event).apply_to(draft),
+            None => draft.apply(event),
         }
     }
 
-    /// Appends the text that was held back to the draft, when the answer has ended in any way. Returns whether there was any.
-    pub(super) fn finish(&self, draft: &mut Draft) -> bool {
-        let Some(detector) = &self.0 else {
-            return false;
+    /// Appends the text that was held back to the draft, when the answer has ended in any way.
+    pub(super) async fn finish(&self, draft: &mut Draft) {
+        let event = AgentEvent::Cancelled;
+        match self.mask_long(&draft.held_back, &event) {
+            Some(masking) => masking.await.apply_to(draft),
+            None => self.0.is_some() && self.apply(draft, &event),
         };
-        let HeldBack { text, reasoning } = &mut draft.held_back;
-        draft.reasoning.push_str(&reasoning.finish(detector));
-        added(&mut draft.text, &text.finish(detector))
     }
 
     /// Like [`Self::finish`], for the record of an answer that no process will complete.
-    pub(super) fn finish_reply(&self, reply: &mut ReplyRecord) {
-        if let Some(detector) = &self.0 {
-            reply.text.push_str(&reply.held_back.text.finish(detector));
-        }
+    pub(super) async fn finish_reply(&self, reply: &mut ReplyRecord) {
+        let mut draft = Draft {
+            text: std::mem::take(&mut reply.text),
+            held_back: std::mem::take(&mut reply.held_back),
+            ..Draft::default()
+        };
+        self.finish(&mut draft).await;
+        (reply.text, reply.held_back) = (draft.text, draft.held_back);
     }
 
     /// A failure with its message masked: the text comes from the agent, and is kept in the ledger.
     pub(super) fn failure(&self, failure: AgentFailure) -> AgentFailure {
         match &self.0 {
-            Some(detector) => AgentFailure {
+            Some((detector, _)) => AgentFailure {
                 message: masked(detector, &failure.message),
                 ..failure
             },
@@ -104,9 +99,91 @@ impl OutgoingGuard {
     }
 }
 
-fn added(text: &mut String, piece: &str) -> bool {
-    text.push_str(piece);
-    !piece.is_empty()
+impl Guarded {
+    /// Returns whether there is something new to show.
+    pub(super) fn apply_to(self, draft: &mut Draft) -> bool {
+        let (text, reasoning) = &self.released;
+        draft.text.push_str(text);
+        draft.reasoning.push_str(reasoning);
+        draft.held_back = self.held_back;
+        match &self.event {
+            Some(event) => draft.apply(event),
+            None => !text.is_empty() || !reasoning.is_empty(),
+        }
+    }
+}
+
+fn guarded(detector: &Detector, mut held_back: HeldBack, event: &AgentEvent) -> Guarded {
+    let HeldBack { text, reasoning } = &mut held_back;
+    let none = String::new;
+    let (released, event) = match event {
+        AgentEvent::TextDelta(delta) => ((text.push(detector, delta), none()), None),
+        AgentEvent::TextSnapshot(snapshot) => {
+            let shown = AgentEvent::TextSnapshot(text.replace(detector, snapshot));
+            ((none(), none()), Some(shown))
+        }
+        AgentEvent::ReasoningDelta(delta) => ((none(), reasoning.push(detector, delta)), None),
+        AgentEvent::Completed {
+            final_text: Some(whole),
+        } if !whole.trim().is_empty() => {
+            let mut shown = text.replace(detector, whole);
+            shown.push_str(&text.finish(detector));
+            (
+                (none(), reasoning.finish(detector)),
+                Some(AgentEvent::TextSnapshot(shown)),
+            )
+        }
+        AgentEvent::Completed { .. } | AgentEvent::Cancelled | AgentEvent::Failed(_) => {
+            ((text.finish(detector), reasoning.finish(detector)), None)
+        }
+        AgentEvent::InputRequired {
+            prompt,
+            choices,
+            resume_ref,
+        } => {
+            let asked = AgentEvent::InputRequired {
+                prompt: masked(detector, prompt),
+                choices: choices.iter().map(|choice| masked(detector, choice)).collect(),
+                resume_ref: resume_ref.clone(),
+            };
+            ((text.finish(detector), none()), Some(asked))
+        }
+        AgentEvent::Card(card) => {
+            let card = card.with_words(|words| masked(detector, words));
+            ((none(), none()), Some(AgentEvent::Card(card)))
+        }
+        AgentEvent::Progress { label, state } => {
+            let progress = AgentEvent::Progress {
+                label: masked(detector, label),
+                state: masked(detector, state),
+            };
+            ((none(), none()), Some(progress))
+        }
+        other => ((none(), none()), Some(other.clone())),
+    };
+    Guarded {
+        released,
+        event,
+        held_back,
+    }
+}
+
+fn n_kept(held_back: &HeldBack) -> usize {
+    held_back.text.n_kept().max(held_back.reasoning.n_kept())
+}
+
+/// Length of an event's words.
+fn n_bytes(event: &AgentEvent) -> usize {
+    match event {
+        AgentEvent::TextDelta(text) | AgentEvent::TextSnapshot(text) | AgentEvent::ReasoningDelta(text) => text.len(),
+        AgentEvent::Completed { final_text } => final_text.as_ref().map_or(0, String::len),
+        AgentEvent::InputRequired { prompt, choices, .. } => {
+            prompt.len() + choices.iter().map(String::len).sum::<usize>()
+        }
+        // Short of what is looked at for other reasons: a card has a limit of its own.
+        AgentEvent::Card(_) => MAX_ON_RUNTIME,
+        _ => 0,
+    }
 }
 
 fn masked(detector: &Detector, text: &str) -> String {
@@ -122,7 +199,7 @@ mod tests {
     }
 
     fn guard() -> OutgoingGuard {
-        OutgoingGuard(Some(Detector::default()))
+        OutgoingGuard(Some((Detector::default(), OrganizationId::new("default"))))
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl HeldBack {
 }
 
 impl Redactor {
+    /// How many bytes the next piece is looked at together with.
+    #[must_use]
+    pub const fn n_kept(&self) -> usize {
+        self.line.len()
+    }
+
     /// How many credentials were masked so far.
     #[must_use]
     pub const fn n_redacted(&self) -> u32 {
