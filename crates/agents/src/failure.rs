@@ -19,6 +19,8 @@ pub const IDLE_TIMEOUT: &str = "idle_timeout";
 pub const MAX_RUN: &str = "max_run";
 /// An event or the whole answer exceeds our limits.
 pub const TOO_LONG: &str = "too_long";
+/// The request, with its template filled in, exceeds our limits. It was not sent.
+pub const TOO_LARGE: &str = "too_large";
 /// The answer violates the protocol.
 pub const BAD_ANSWER: &str = "bad_answer";
 /// The answer ended without a sign that it is complete.
@@ -73,6 +75,11 @@ pub(crate) fn max_run(limit: Duration) -> AgentFailure {
 
 pub(crate) fn too_long(what: &str, max_bytes: usize) -> AgentFailure {
     new(TOO_LONG, format!("{what} is longer than {max_bytes} bytes"), false)
+}
+
+/// `what` is the part of the request, which must not be sent.
+pub(crate) fn too_large(what: &str, max_bytes: usize) -> AgentFailure {
+    new(TOO_LARGE, format!("{what} is larger than {max_bytes} bytes"), false)
 }
 
 /// `what` must not quote the answer, which may contain the person's text.

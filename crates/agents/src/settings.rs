@@ -12,6 +12,9 @@ use url::Url;
 use crate::call::IDEMPOTENCY_KEY;
 use crate::config::{self, Field, FieldKind, InvalidConfig, invalid};
 
+/// Most headers of an agent.
+const MAX_HEADERS: usize = 100;
+
 /// Validated settings: only known fields, each of its type.
 pub(crate) struct Settings<'a> {
     fields: &'static [Field],
@@ -105,7 +108,11 @@ impl<'a> Settings<'a> {
 
     /// The configured headers, except those of the protocol itself, which are `reserved`.
     pub(crate) fn headers(&self, field: &Field, reserved: &[&str]) -> Result<HeaderMap, InvalidConfig> {
-        let entries = self.value(field).and_then(Value::as_object).into_iter().flatten();
+        let entries = self.value(field).and_then(Value::as_object);
+        if entries.is_some_and(|entries| entries.len() > MAX_HEADERS) {
+            return Err(invalid(field.name, format!("must have at most {MAX_HEADERS} entries")));
+        }
+        let entries = entries.into_iter().flatten();
         entries
             .map(|(name, value)| read_header(field.name, name, value, reserved))
             .collect()
@@ -424,6 +431,8 @@ mod tests {
             );
         }
         check(json!({"headers": {"x y": "x"}}), Some(("headers.x y", "name")));
+        let many: serde_json::Map<_, _> = (0..=MAX_HEADERS).map(|n| (format!("x-{n}"), json!("x"))).collect();
+        check(json!({ "headers": many }), Some(("headers", "at most")));
         check(json!({"headers": {"x": "a\r\nb: c"}}), Some(("headers.x", "sent")));
     }
 

@@ -187,6 +187,11 @@ impl AgentCore {
             _ => Ok(settings.address(&BASE_URL)?),
         };
         let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has an invalid region"))?;
+        let auth = auth(settings)?;
+        if matches!(auth, Auth::SignedByProcess) && !is_of_aws(&base) {
+            let detail = "needs accessKeyId and secretAccessKey, or an address of AWS: the bridge's own credentials are sent to AWS only";
+            return Err(config::invalid(BASE_URL.name, detail));
+        }
         let qualifier = match settings.text(&QUALIFIER) {
             "" => "DEFAULT",
             qualifier => qualifier,
@@ -199,7 +204,7 @@ impl AgentCore {
             invocations: operation(&base, arn, "invocations", qualifier),
             stop: operation(&base, arn, "stopruntimesession", qualifier),
             region: region.to_owned(),
-            auth: auth(settings)?,
+            auth,
             template: settings
                 .template(&PAYLOAD_TEMPLATE)
                 .unwrap_or_else(payload::default_template),
@@ -223,7 +228,7 @@ impl AgentCore {
             conversation_ref: Some(session.clone()),
         })
         .await?;
-        let payload = Values::of(request, &self.template).fill(&self.template);
+        let payload = Values::of(request, &self.template).fill(&self.template)?;
         let manner = Manner::asking(self.idle);
         let response = self
             .post(&self.invocations, &payload, &session, Some(&user), manner, env)
@@ -256,7 +261,7 @@ impl AgentCore {
     /// Sends a short question and closes the connection at the first byte of the answer: the only way to test credentials, runtime and
     /// qualifier.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
-        let payload = Values::probe().fill(&self.template);
+        let payload = Values::probe().fill(&self.template)?;
         let session = session_id("probe", &(env.now)().to_string());
         let manner = Manner::probing();
         let response = self
@@ -335,6 +340,15 @@ fn auth(settings: &Settings<'_>) -> Result<Auth, InvalidConfig> {
         (_, _, _, "") => Err(config::invalid(SECRET_ACCESS_KEY.name, "is required with accessKeyId")),
         _ => Ok(Auth::Signed(Credentials::new(key, secret, None, None, "settings"))),
     }
+}
+
+/// Whether an address may see the process's own credentials.
+fn is_of_aws(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    url.scheme() == "https"
+        && [".amazonaws.com", ".amazonaws.com.cn"]
+            .iter()
+            .any(|domain| host.ends_with(domain))
 }
 
 /// The region in an ARN, and the domain of its partition.

@@ -1,13 +1,10 @@
 //! The payload of an invocation: a JSON template with placeholders in its strings.
 
-use serde_json::{Map, Value, json};
-use tieline_core::agent::{AgentPart, AgentRequest};
+use serde_json::{Value, json};
+use tieline_core::agent::{AgentFailure, AgentPart, AgentRequest};
 
-use crate::facts::Facts;
+use crate::facts::{FILES, Facts, Filling};
 use crate::prompt;
-
-/// A string that is exactly this placeholder becomes the list of attachments.
-const FILES: &str = "{{files}}";
 
 /// The default template, which suits agents made from the vendor's examples.
 pub(crate) fn default_template() -> Value {
@@ -17,7 +14,7 @@ pub(crate) fn default_template() -> Value {
 /// Values of the placeholders.
 pub(crate) struct Values {
     text: String,
-    files: Vec<Value>,
+    files: Value,
     facts: Option<Facts>,
 }
 
@@ -40,30 +37,16 @@ impl Values {
     pub(crate) fn probe() -> Self {
         Self {
             text: "ping".into(),
-            files: Vec::new(),
+            files: json!([]),
             facts: None,
         }
     }
 
     /// The template with its placeholders filled in.
-    pub(crate) fn fill(&self, template: &Value) -> Value {
-        match template {
-            Value::String(text) if text == FILES => self.files.clone().into(),
-            Value::String(text) => self.fill_text(text).into(),
-            Value::Array(list) => list.iter().map(|item| self.fill(item)).collect(),
-            Value::Object(fields) => {
-                let filled = fields.iter().map(|(name, value)| (name.clone(), self.fill(value)));
-                filled.collect::<Map<_, _>>().into()
-            }
-            other => other.clone(),
-        }
-    }
-
-    fn fill_text(&self, template: &str) -> String {
-        match &self.facts {
-            Some(facts) => facts.fill(template, Some(&self.text)),
-            None => template.replace("{{text}}", &self.text),
-        }
+    pub(crate) fn fill(&self, template: &Value) -> Result<Value, AgentFailure> {
+        Filling::of(self.facts.as_ref(), Some(&self.text))
+            .with_files(&self.files)
+            .value(template)
     }
 }
 
@@ -88,12 +71,12 @@ mod tests {
     fn text_and_files_are_filled_in() {
         let values = Values {
             text: "say {{userId}} \"twice\"".into(),
-            files: vec![json!({"url": "https://x"})],
+            files: json!([{"url": "https://x"}]),
             facts: None,
         };
         let template = json!({"prompt": "{{text}}", "user": [5], "files": "{{files}}", "kept": "{{other}}"});
         let expected = json!({"prompt": "say {{userId}} \"twice\"", "user": [5], "files": [{"url": "https://x"}], "kept": "{{other}}"});
-        assert_eq!(values.fill(&template), expected);
+        assert_eq!(values.fill(&template).unwrap(), expected);
         assert!(mentions(&template, FILES) && !mentions(&default_template(), FILES));
     }
 }

@@ -129,8 +129,8 @@ impl<'a> Run<'a> {
             stream: true,
             auto_save_history: true,
             additional_messages: std::slice::from_ref(message),
-            custom_variables: &facts.fill_object(&self.coze.custom_variables),
-            parameters: &facts.fill_object(&self.coze.parameters),
+            custom_variables: &facts.fill_object(&self.coze.custom_variables)?,
+            parameters: &facts.fill_object(&self.coze.parameters)?,
             meta_data: facts::metadata(self.request),
         };
         let key = Some(call::idempotency_key(&self.request.run, question));

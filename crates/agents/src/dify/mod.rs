@@ -179,7 +179,7 @@ impl Run<'_> {
     /// Sends the question; in a new conversation if the app has forgotten the old one.
     async fn create(&mut self, request: &AgentRequest) -> Result<Response, AgentFailure> {
         let question = attachments::prepare(self.dify, request, self.user, self.env).await?;
-        let inputs = Facts::of(request).fill_object(&self.dify.inputs);
+        let inputs = Facts::of(request).fill_object(&self.dify.inputs)?;
         let url = self.dify.api.url(&["chat-messages"]);
         for n in 1.. {
             let conversation_id = self.reading.conversation.id.clone();

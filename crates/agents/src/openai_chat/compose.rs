@@ -31,10 +31,15 @@ pub(crate) fn body(
 }
 
 /// The system prompt, the earlier turns that fit, and the question.
-pub(crate) fn messages(system_prompt: &str, window: &Window, request: &AgentRequest) -> Vec<Message> {
-    let system = (!system_prompt.is_empty()).then(|| text("system", &Facts::of(request).fill(system_prompt, None)));
+pub(crate) fn messages(
+    system_prompt: &str,
+    window: &Window,
+    request: &AgentRequest,
+) -> Result<Vec<Message>, AgentFailure> {
+    let filled = Facts::of(request).fill(system_prompt)?;
+    let system = (!filled.is_empty()).then(|| text("system", &filled));
     let past = window.of(&request.transcript).into_iter().flat_map(turn);
-    system.into_iter().chain(past).chain([asked(request)]).collect()
+    Ok(system.into_iter().chain(past).chain([asked(request)]).collect())
 }
 
 /// Messages of a probe.

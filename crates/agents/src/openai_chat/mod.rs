@@ -136,7 +136,7 @@ impl OpenaiChat {
         env: &Env,
     ) -> Result<End, AgentFailure> {
         let user = end_user(&request.organization, &request.user.id);
-        let messages = compose::messages(&self.system_prompt, &self.window, request);
+        let messages = compose::messages(&self.system_prompt, &self.window, request)?;
         let key = Some(call::idempotency_key(&request.run, 1));
         let response = self.send(messages, &user, key, Manner::asking(self.idle), env).await?;
         match answer::open(response, self.idle).await? {

@@ -190,7 +190,7 @@ impl OpenaiResponses {
         let user = end_user(&request.organization, &request.user.id);
         let mut n_busy = 0;
         loop {
-            let body = self.body(request, question, &user);
+            let body = self.body(request, question, &user)?;
             let key = Some(call::idempotency_key(&request.run, question.n));
             let url = self.api.url(&["responses"]);
             let fault = match self.api.post(&url, &body, key, Manner::asking(self.idle), env).await {
@@ -212,7 +212,12 @@ impl OpenaiResponses {
         }
     }
 
-    fn body<'a>(&'a self, request: &AgentRequest, question: &Question<'a>, user: &'a str) -> Request<'a> {
+    fn body<'a>(
+        &'a self,
+        request: &AgentRequest,
+        question: &Question<'a>,
+        user: &'a str,
+    ) -> Result<Request<'a>, AgentFailure> {
         let common = Request {
             model: &self.model,
             input: compose::input(request, self.dialect),
@@ -220,17 +225,17 @@ impl OpenaiResponses {
             stream: question.stream,
             ..Request::default()
         };
-        match self.dialect {
+        Ok(match self.dialect {
             Dialect::Wegent => common,
             Dialect::Openai => Request {
-                instructions: Facts::of(request).fill(&self.instructions, None),
+                instructions: Facts::of(request).fill(&self.instructions)?,
                 background: Some(self.background),
                 store: Some(true),
                 user: Some(user),
                 metadata: facts::metadata(request),
                 ..common
             },
-        }
+        })
     }
 
     /// Whether an earlier message of the conversation is still being processed.

@@ -281,7 +281,11 @@ async fn settings_are_checked() {
             .and_then(|error| error.field().map(str::to_owned))
     };
     assert_eq!(field(json!({"runtimeArn": ARN})), None);
+    let endpoint = "https://vpce-1.bedrock-agentcore.us-west-2.vpce.amazonaws.com";
+    assert_eq!(field(json!({"runtimeArn": ARN, "baseUrl": endpoint})), None);
     for (config, wrong) in [
+        // The process's own credentials are sent to AWS only.
+        (json!({"runtimeArn": ARN, "baseUrl": "https://amazonaws.com.evil.example"}), "baseUrl"),
         (json!({}), "runtimeArn"),
         (json!({"runtimeArn": "agent"}), "runtimeArn"),
         (json!({"runtimeArn": ARN, "auth": "bearer"}), "apiKey"),
