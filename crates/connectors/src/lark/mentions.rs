@@ -1,6 +1,13 @@
 //! Mentions, and their placeholders in the text.
 
+use std::collections::HashMap;
+
 use super::wire::Mention;
+
+/// Longest placeholder, in bytes.
+const MAX_KEY_BYTES: usize = 64;
+/// Most bytes that names may add to a text: a short message could repeat a long name many times.
+const MAX_NAMES_BYTES: usize = 64 * 1024;
 
 /// Whether the bot itself is among `mentions`.
 ///
@@ -17,20 +24,27 @@ pub(super) fn is_bot(mention: &Mention, bot: Option<&str>) -> bool {
 
 /// `text` without the mentions of the bot, and with names instead of the other placeholders.
 pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> String {
+    let by_key: HashMap<&str, &Mention> = mentions.iter().rev().map(|it| (it.key.as_str(), it)).collect();
     let mut out = String::with_capacity(text.len());
+    let mut n_names_bytes = 0;
     let mut rest = text;
     while let Some(at) = rest.find("@_") {
         let (before, tail) = rest.split_at(at);
         out.push_str(before);
-        let Some(mention) = mentioned(tail, mentions) else {
+        let Some(mention) = by_key.get(placeholder(tail)) else {
             out.push_str("@_");
             rest = &tail["@_".len()..];
             continue;
         };
         rest = &tail[mention.key.len()..];
         if !is_bot(mention, bot) {
-            out.push('@');
-            out.push_str(&mention.name);
+            n_names_bytes += mention.name.len();
+            let (sign, name) = match n_names_bytes <= MAX_NAMES_BYTES {
+                true => ("@", &mention.name),
+                false => ("", &mention.key),
+            };
+            out.push_str(sign);
+            out.push_str(name);
         } else if out.is_empty() || out.ends_with(char::is_whitespace) {
             // The space after the mention is removed with it.
             rest = rest.strip_prefix(' ').unwrap_or(rest);
@@ -40,12 +54,17 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
     out.replace("@_all", "@all").trim().to_owned()
 }
 
-/// The mention whose complete placeholder begins `text`: `@_user_10` is not `@_user_1`.
-fn mentioned<'a>(text: &str, mentions: &'a [Mention]) -> Option<&'a Mention> {
-    mentions.iter().find(|mention| {
-        let after = text.strip_prefix(mention.key.as_str());
-        !mention.key.is_empty() && after.is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_digit()))
-    })
+/// The complete placeholder with which `text` begins, a word and a number: `@_user_10` is not `@_user_1`.
+fn placeholder(text: &str) -> &str {
+    let bytes = &text.as_bytes()[..text.len().min(MAX_KEY_BYTES)];
+    let is_word = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    let word = bytes
+        .iter()
+        .skip(1)
+        .position(|byte| !is_word(byte))
+        .map_or(bytes.len(), |word| word + 1);
+    let number = bytes[word..].iter().position(|byte| !byte.is_ascii_digit());
+    &text[..number.map_or(bytes.len(), |number| word + number)]
 }
 
 #[cfg(test)]
@@ -82,6 +101,28 @@ mod tests {
         check("hi@_user_1", "hi");
         check("@_user_1@_user_2 和 @_user_10你好", "@Tom 和 @Other你好");
         check("@_user_1 /new", "/new");
+    }
+
+    #[test]
+    fn many_mentions_and_long_names_take_linear_time_and_space() {
+        let many: Vec<_> = (0..8000)
+            .map(|n| mention(&format!("@_user_{n}"), "ou", "user", "N"))
+            .collect();
+        let text = "@_".repeat(240_000);
+        assert_eq!(named(&text, &many, Some("ou_bot")), text);
+        let long = [mention("@_a", "ou", "user", &"n".repeat(60_000))];
+        let text = "@_a ".repeat(60_000);
+        let shown = named(&text, &long, Some("ou_bot"));
+        assert!(
+            shown.starts_with("@nnn") && shown.len() < text.len() + MAX_NAMES_BYTES,
+            "{}",
+            shown.len()
+        );
+    }
+
+    #[test]
+    fn words_may_follow_a_placeholder() {
+        check("@_user_2hello @_user_2_x", "@Tomhello @Tom_x");
     }
 
     #[test]
