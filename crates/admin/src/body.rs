@@ -7,11 +7,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use tieline_core::json_depth::is_deeper;
 
 use crate::problem::Problem;
 
 /// Maximum size of a body.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Maximum nesting of a body: what is stored of it is wrapped in further levels, and must be readable.
+const MAX_DEPTH: usize = 64;
 
 /// A JSON object in the body. `T` rejects unknown fields.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -88,7 +92,12 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         );
         Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail)
     })?;
-    parse_value(serde_json::Value::Object(object))
+    let value = serde_json::Value::Object(object);
+    if is_deeper(&value, MAX_DEPTH) {
+        let detail = format!("the body is nested deeper than {MAX_DEPTH} levels");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail));
+    }
+    parse_value(value)
 }
 
 /// Parses a JSON value that is the root of the body.

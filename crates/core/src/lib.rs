@@ -44,6 +44,7 @@ pub mod split;
 pub mod connection_state;
 pub mod connector;
 pub mod http_types;
+pub mod json_depth;
 pub mod keepalive;
 pub mod login;
 pub mod outbound_url;

@@ -19,6 +19,8 @@ const TYPED: [&str; 9] = [
     "maxMessagesPerPersonPerMinute",
 ];
 
+/// Longest name of a variable, in bytes. Bounds the search for its end.
+const MAX_NAME_BYTES: usize = 256;
 /// Maximum number of missing variables reported for one field.
 const MAX_NAMES: usize = 20;
 /// Maximum size of all texts after expansion, in bytes.
@@ -97,7 +99,8 @@ impl Filling<'_> {
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let (before, from) = rest.split_at(at);
-            let end = from.find('}');
+            let near = from.bytes().take(MAX_NAME_BYTES + "${}".len());
+            let end = near.into_iter().position(|byte| byte == b'}');
             let (Some(end), false) = (end, before.ends_with('$')) else {
                 filled.push_str(before.strip_suffix('$').unwrap_or(before));
                 filled.push_str("${");
@@ -181,6 +184,13 @@ mod tests {
         );
         check(json!("${YAML}"), json!("x: [${A}]"));
         check(json!("$${A} $A ${ 100%"), json!("${A} $A ${ 100%"));
+    }
+
+    /// Searching the rest of the text for the end of each took seconds.
+    #[test]
+    fn unclosed_variables_take_linear_time() {
+        let text = "${A".repeat(300_000);
+        check(json!(text), json!(text));
     }
 
     #[test]

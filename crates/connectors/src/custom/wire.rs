@@ -8,6 +8,7 @@ use tieline_core::card::Button;
 use tieline_core::event::{ChatKind, PartKind};
 use tieline_core::http_types::{WebhookAnswer, WebhookRequest};
 use tieline_core::ids::{MessageId, ReplyId};
+use tieline_core::json_depth::is_deeper;
 use tieline_core::notice::Notice;
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
@@ -19,6 +20,8 @@ const MAX_ID: usize = 256;
 const MAX_NAME: usize = 512;
 const MAX_URL: usize = 4096;
 const MAX_HANDLE: usize = 4096;
+/// Deepest nesting of a reply handle.
+const MAX_HANDLE_DEPTH: usize = 32;
 /// Largest number of attachments of a message, and of a quoted message.
 const MAX_PARTS: usize = 20;
 
@@ -201,6 +204,7 @@ fn sent_at(body: &mut Object) -> Result<Option<Timestamp>, Mistake> {
 fn reply_handle(body: &mut Object) -> Result<Option<Value>, Mistake> {
     let handle = body.any("replyHandle");
     match &handle {
+        Some(value) if is_deeper(value, MAX_HANDLE_DEPTH) => Err(body.mistake("replyHandle", "is nested too deeply")),
         Some(value) if value.to_string().len() > MAX_HANDLE => Err(body.mistake("replyHandle", "is too long")),
         _ => Ok(handle),
     }
