@@ -131,7 +131,9 @@ async fn a_sign_that_takes_long_holds_back_no_answer() {
     };
     lark.misbehave(|faults| faults.answers.push_back(late));
     test.say(&lisi(), "second").await;
-    let told = test.settled_within(&lisi(), "You said first.", Duration::from_secs(9)).await;
+    let told = test
+        .settled_within(&lisi(), "You said first.", Duration::from_secs(9))
+        .await;
     assert_eq!(texts(&told), ["You said first."]);
     let told = test.settled(&lisi(), "You said second.").await;
     assert_eq!(texts(&told), ["You said first.", "You said second."]);

@@ -37,6 +37,7 @@ pub mod notifier;
 pub mod operator;
 pub mod pairing;
 pub mod pollers;
+mod printable;
 pub mod proactive;
 pub mod probe;
 mod quotes;

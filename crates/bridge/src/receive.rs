@@ -22,6 +22,7 @@ use crate::integration_log;
 use crate::large_event::{self, StoredApart};
 use crate::media;
 use crate::operator::{self, Operator};
+use crate::printable::Printable;
 use crate::reply_poll;
 use crate::world::World;
 
@@ -239,7 +240,7 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
         info!(
             platform = bot.connector.manifest().platform,
             account.id = %inner.integration,
-            chat.id = %event.chat().id,
+            chat.id = %Printable(event.chat().id.as_str()),
             event.key = %inner.message,
             "received event {}",
             inner.message

@@ -285,7 +285,10 @@ async fn settings_are_checked() {
     assert_eq!(field(json!({"runtimeArn": ARN, "baseUrl": endpoint})), None);
     for (config, wrong) in [
         // The process's own credentials are sent to AWS only.
-        (json!({"runtimeArn": ARN, "baseUrl": "https://amazonaws.com.evil.example"}), "baseUrl"),
+        (
+            json!({"runtimeArn": ARN, "baseUrl": "https://amazonaws.com.evil.example"}),
+            "baseUrl",
+        ),
         (json!({}), "runtimeArn"),
         (json!({"runtimeArn": "agent"}), "runtimeArn"),
         (json!({"runtimeArn": ARN, "auth": "bearer"}), "apiKey"),

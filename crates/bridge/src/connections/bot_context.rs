@@ -19,6 +19,7 @@ use super::trigger_wants::TriggerWants;
 use crate::accounts::Bot;
 use crate::large_event::StoredApart;
 use crate::media::{self, InlineFile};
+use crate::printable::Printable;
 use crate::{courier, probe, receive};
 
 /// State shared by everything that serves one bot. Cheap to clone.
@@ -113,7 +114,7 @@ impl BotContext {
             info!(
                 platform = self.platform(),
                 account.id = %self.bot.account.integration,
-                chat.id = %event.chat().id,
+                chat.id = %Printable(event.chat().id.as_str()),
                 event.key = inbound.dedup,
                 "received event {}",
                 inbound.dedup

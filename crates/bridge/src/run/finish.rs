@@ -24,6 +24,7 @@ use crate::deliver::{self, DeliveryOutcome, Patience, ReplyDelivery};
 use crate::integration_log;
 use crate::metrics::Metric;
 use crate::notices::{self, NoticeReply};
+use crate::printable::Printable;
 use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
@@ -184,7 +185,7 @@ async fn end_all(
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         info!(
             account.id = %it.record.integration,
-            chat.id = %it.message.target.chat.id,
+            chat.id = %Printable(it.message.target.chat.id.as_str()),
             event.key = %it.record.id,
             run = %held.run().id,
             duration_ms,
