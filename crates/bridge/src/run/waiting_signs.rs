@@ -53,6 +53,7 @@ impl<'a> Signing<'a> {
             return work.await;
         };
         tokio::select! {
+            biased;
             done = &mut work => return done,
             () = signs => {}
         }
