@@ -1,6 +1,6 @@
 // The console: session, navigation and the page that the address names.
 
-import { ApiError, call, endSession, mayHaveSession, noteSession, openSession, session, tokenFromFragment } from "/console/api.js";
+import { ApiError, all, call, endSession, mayHaveSession, noteSession, openSession, session, tokenFromFragment } from "/console/api.js";
 import { html, nothing, render } from "/console/lit-html.js";
 import { language, setLanguage, text } from "/console/texts.js";
 import { dialog, failure } from "/console/view.js";
@@ -47,12 +47,17 @@ tabs.onmessage = ({ data }) => {
   if (data === "opened" && app.phase === "signedOut") signIn();
 };
 
+/** Buttons and forms whose action runs. */
+const acting = new Set();
+
 /** Context of a page: the organization's base path, and the actions that all pages share. */
 const shell = {
   app,
   update: draw,
   base: () => `/api/v1/orgs/${encodeURIComponent(app.organization)}`,
   get: (path) => call("GET", `${shell.base()}${path}`),
+  /** All items of a list. */
+  all: (path, query = "") => all(`${shell.base()}${path}?limit=200${query}`),
   post: (path, body) => shell.send("POST", path, body),
   send: (method, path, body) => call(method, `${shell.base()}${path}`, body),
   explain: failure,
@@ -63,6 +68,10 @@ const shell = {
   reload: () => load(false),
   /** Runs the action of a button; shows a failure on the page. */
   act: async (action) => {
+    // A double tap must not do it twice.
+    const control = window.event?.target;
+    if (acting.has(control)) return;
+    if (control) acting.add(control);
     try {
       app.error = null;
       await action();
@@ -70,6 +79,8 @@ const shell = {
       if (!app.isLeaving) await load(false);
     } catch (error) {
       onError(error);
+    } finally {
+      acting.delete(control);
     }
   },
   /** Offers to undo what was just done: for a minute, on every page. */
@@ -88,7 +99,8 @@ const shell = {
 
 function onError(error) {
   if (error instanceof ApiError && error.status === 401) return signedOut(text("sessionOver"));
-  app.offline = error instanceof ApiError && error.status === 0;
+  // A proxy answers for a server that is gone.
+  app.offline = error instanceof ApiError && (error.status === 0 || (error.status >= 502 && error.code === ""));
   app.error = app.offline ? null : failure(error);
   draw();
 }
@@ -107,6 +119,7 @@ async function signOut() {
 function signedOut(message = null) {
   noteSession(false);
   app.phase = "signedOut";
+  app.offline = false;
   app.organizations = [];
   app.organization = null;
   app.page = {};

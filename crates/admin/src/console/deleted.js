@@ -9,7 +9,7 @@ const pathOf = (kind, id) => `/${kind}/${encodeURIComponent(id)}`;
 
 /** Deletes a bot or an agent with its triggers and goes to the list; undoing restores them all. `uses` says which triggers belong to it. */
 export async function remove(shell, kind, { id, name }, uses, list) {
-  const own = (await shell.get("/triggers?limit=200")).items.filter(uses);
+  const own = (await shell.all("/triggers")).filter(uses);
   await shell.send("DELETE", `${pathOf(kind, id)}?force=true`);
   shell.offerUndo(text("deletedNow", name), async () => {
     await shell.post(`${pathOf(kind, id)}/restore`);

@@ -91,11 +91,20 @@ function fieldView(name, field, value, required, prefix) {
   const id = `${prefix}${name}`;
   const help = field.description ? html`<small id="${id}-help">${field.description}</small>` : nothing;
   const shared = { id, help };
-  return html`<div class="field">
+  return keyed(`${id} ${field.writeOnly === true}`, html`<div class="field">
     <label for=${id}>${name}${required ? html` <span aria-hidden="true">*</span>` : nothing}</label>
     ${input(field, value, required, shared)}
     ${help}
-  </div>`;
+  </div>`);
+}
+
+const templates = new Map();
+
+/** A template that is reused for the same key only: another field at its place must not show what was typed into this one, perhaps a secret. */
+function keyed(key, template) {
+  const { raw } = template.strings;
+  if (!templates.has(key)) templates.set(key, Object.assign([...template.strings], { raw }));
+  return { ...template, strings: templates.get(key) };
 }
 
 function input(field, value, required, { id, help }) {
@@ -120,15 +129,20 @@ function input(field, value, required, { id, help }) {
     ?required=${required && !(isSecret && value)} autocomplete="off" spellcheck="false">`;
 }
 
-/** Reads the fields of such a form: empty ones are left out. Throws `SyntaxError` for text that should be JSON and isn't. */
-export function readFields(form, schema, prefix = "") {
+/**
+ * Reads the fields of such a form: empty ones are left out, or null where `before` has a value that isn't secret. Throws `SyntaxError` for text
+ * that should be JSON and isn't.
+ */
+export function readFields(form, schema, prefix = "", before = {}) {
   const read = {};
   for (const [name, field] of Object.entries(schema?.properties ?? {})) {
     const control = form.elements[`${prefix}${name}`];
     if (!control) continue;
     const type = Array.isArray(field.type) ? field.type.find((one) => one !== "null") : field.type;
     if (type === "boolean") read[name] = control.checked;
-    else if (control.value === "") continue;
+    else if (control.value === "") {
+      if (!field.writeOnly && (before[name] ?? "") !== "") read[name] = null;
+    }
     else if (type === "integer" || type === "number") read[name] = Number(control.value);
     else if (type === "object" || type === "array") read[name] = JSON.parse(control.value);
     else read[name] = control.value.trim();

@@ -11,16 +11,16 @@ const idOf = (shell) => shell.app.path[1];
 
 export async function load(shell, state) {
   const id = idOf(shell);
-  if (!id) return { items: (await shell.get("/agents?limit=200")).items };
+  if (!id) return { items: await shell.all("/agents") };
   const asked = language();
   const catalogue = state.language === asked ? {} : { language: asked, protocols: (await call("GET", "/api/v1/platforms")).agentProtocols };
   if (id === "add") return catalogue;
-  const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200&include=agent")]);
-  const own = triggers.items.filter((one) => one.agentId === id);
+  const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.all("/triggers"), shell.all("/integrations", "&include=agent")]);
+  const own = triggers.filter((one) => one.agentId === id);
   const names = (trigger) => trigger.agentId === id || trigger.routes.some((route) => route.agent === id);
   const botsOf = (chosen) => new Set(chosen.filter((one) => one.enabled).map((one) => one.integrationId));
-  const [bound, used] = [botsOf(own), botsOf(triggers.items.filter(names))];
-  return { ...catalogue, agent, own, bots: bots.items.filter((bot) => used.has(bot.id)), others: bots.items.filter((bot) => !bound.has(bot.id)) };
+  const [bound, used] = [botsOf(own), botsOf(triggers.filter(names))];
+  return { ...catalogue, agent, own, bots: bots.filter((bot) => used.has(bot.id)), others: bots.filter((bot) => !bound.has(bot.id)) };
 }
 
 export function view(shell, state) {
@@ -84,7 +84,7 @@ async function save(shell, state, protocol, event) {
   const form = event.target;
   state.failed = null;
   try {
-    const body = { name: form.elements.name.value.trim(), protocol: protocol.protocol, config: readFields(form, schemaOf(protocol), "config.") };
+    const body = { name: form.elements.name.value.trim(), protocol: protocol.protocol, config: readFields(form, schemaOf(protocol), "config.", state.agent?.protocol === protocol.protocol ? state.agent.config : {}) };
     const isNew = idOf(shell) === "add";
     const saved = isNew ? await shell.post("/agents", body) : await shell.send("PATCH", `/agents/${idOf(shell)}`, body);
     if (isNew) return shell.go(`agents/${saved.id}`);

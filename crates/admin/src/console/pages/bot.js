@@ -24,6 +24,7 @@ export async function load(shell, state, isFirst) {
 const LOADERS = {
   health: async (shell, state, path) => {
     const asked = language();
+    if (!shell.app.mayWrite) return {};
     return state.diagnosis && state.diagnosedIn === asked ? {} : { diagnosedIn: asked, diagnosis: await shell.post(`${path}/doctor`) };
   },
   settings: async (shell, state) => {
@@ -32,14 +33,14 @@ const LOADERS = {
   },
   trigger: async (shell, state) => {
     if (state.triggers && state.dirty) return {};
-    const [triggers, agents] = await Promise.all([shell.get("/triggers?limit=200"), shell.get("/agents?limit=200")]);
-    return { triggers: triggers.items.filter((one) => one.integrationId === idOf(shell)), agents: agents.items };
+    const [triggers, agents] = await Promise.all([shell.all("/triggers"), shell.all("/agents")]);
+    return { triggers: triggers.filter((one) => one.integrationId === idOf(shell)), agents };
   },
   log: async (shell, state, path) => ({ log: (await shell.get(`${path}/logs?limit=100${state.level ? `&level=${state.level}` : ""}`)).items }),
   conversations: async (shell, state, path) => {
     const search = state.search ? `&search=${encodeURIComponent(state.search)}` : "";
-    const [found, people] = await Promise.all([shell.get(`${path}/conversations?limit=100${search}`), state.people ? { items: state.people } : shell.get("/users?limit=200")]);
-    return { conversations: found.items, people: people.items.filter((one) => one.integrationId === idOf(shell)) };
+    const [found, people] = await Promise.all([shell.get(`${path}/conversations?limit=100${search}`), state.people ?? shell.all("/users")]);
+    return { conversations: found.items, people: people.filter((one) => one.integrationId === idOf(shell)) };
   },
   messages: async (shell) => ({ messages: (await shell.get(`/messages?limit=100&integrationId=${encodeURIComponent(idOf(shell))}`)).items }),
 };
@@ -84,8 +85,8 @@ const VIEWS = {
       <dt>${text("lastError")}</dt><dd>${status.lastError ? html`${time(status.lastError.at)} · <code>${status.lastError.code}</code> ${status.lastError.message}` : "–"}</dd>
       ${status.rateLimitedUntil ? html`<dt>${text("rateLimitedUntil")}</dt><dd>${time(status.rateLimitedUntil)}</dd>` : nothing}
     </dl>
-    ${diagnosis ? doctor(shell, diagnosis) : loadingLine()}
-    <button type="button" class="quiet" id="examine" @click=${() => shell.act(async () => (shell.app.page.diagnosis = undefined))}>${text("examineAgain")}</button>`,
+    ${!shell.app.mayWrite ? nothing : html`${diagnosis ? doctor(shell, diagnosis) : loadingLine()}
+    <button type="button" class="quiet" id="examine" @click=${() => shell.act(async () => (shell.app.page.diagnosis = undefined))}>${text("examineAgain")}</button>`}`,
 
   settings: (shell, state) => {
     const platform = state.platforms?.find((one) => one.platform === state.bot.platform);
@@ -178,8 +179,8 @@ function save(shell, state, mode, event) {
   return shell.act(async () => {
     await shell.send("PATCH", pathOf(shell), {
       name: form.elements.name.value.trim(),
-      credentials: readFields(form, mode.credentials, "credentials."),
-      endpoints: readFields(form, mode.endpoints, "endpoints."),
+      credentials: readFields(form, mode.credentials, "credentials.", state.bot.credentials),
+      endpoints: readFields(form, mode.endpoints, "endpoints.", state.bot.endpoints),
       language: form.elements.language.value,
       streaming: form.elements.streaming.checked,
       reasoning: form.elements.reasoning.value,

@@ -6,8 +6,8 @@ import { empty, heading, loadingLine, time } from "/console/view.js";
 
 export async function load(shell, state) {
   if (state.editing) return {};
-  const [users, pairings] = await Promise.all([shell.get("/users?limit=200"), shell.get("/pairings")]);
-  return { items: users.items, pairings: pairings.items };
+  const [users, pairings] = await Promise.all([shell.all("/users"), shell.get("/pairings")]);
+  return { items: users, pairings: pairings.items };
 }
 
 export function view(shell, state) {

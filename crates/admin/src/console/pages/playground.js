@@ -19,10 +19,10 @@ export function leave() {
 }
 
 export async function load(shell) {
-  const [agents, triggers, bots] = await Promise.all([shell.get("/agents?limit=200"), shell.get("/triggers?limit=200"), shell.get("/integrations?limit=200")]);
-  const pages = new Map(bots.items.filter((bot) => bot.platform === "web" && bot.enabled).map((bot) => [bot.id, bot]));
-  const chatPage = (agent) => triggers.items.find((one) => one.enabled && one.agentId === agent.id && pages.has(one.integrationId))?.integrationId ?? null;
-  return { agents: agents.items.map((agent) => ({ ...agent, chatPage: chatPage(agent) })) };
+  const [agents, triggers, bots] = await Promise.all([shell.all("/agents"), shell.all("/triggers"), shell.all("/integrations")]);
+  const pages = new Map(bots.filter((bot) => bot.platform === "web" && bot.enabled).map((bot) => [bot.id, bot]));
+  const chatPage = (agent) => triggers.find((one) => one.enabled && one.agentId === agent.id && pages.has(one.integrationId))?.integrationId ?? null;
+  return { agents: agents.map((agent) => ({ ...agent, chatPage: chatPage(agent) })) };
 }
 
 const said = (shell) => {
