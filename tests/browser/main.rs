@@ -271,6 +271,30 @@ async fn a_bot_is_added_bound_and_deleted_with_its_impact_shown() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
+/// Fields of another mode may be drawn at the place of those before.
+#[tokio::test]
+async fn a_typed_secret_moves_to_no_other_field() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots/add").await;
+    page.until("!!document.querySelector('[data-platform=dingtalk]')").await;
+    page.look("document.querySelector('[data-platform=dingtalk]').click()")
+        .await;
+    page.until("!!document.querySelector('#new-bot')").await;
+    for mode in ["webhook", "long_connection", "webhook"] {
+        let choose = format!("document.querySelector('input[name=mode][value={mode}]').click()");
+        page.look(&choose).await;
+        page.until(&format!(
+            "document.querySelector('input[name=mode][value={mode}]').checked"
+        ))
+        .await;
+        let readable = "[...document.querySelector('#new-bot').elements].filter((one) => one.type === 'text' && one.value.startsWith('s3cret')).length";
+        assert_eq!(page.look(readable).await, 0, "a secret is readable in {mode}");
+        page.look("document.querySelector('#new-bot').elements['credentials.clientSecret'].value = 's3cret-s3cret'")
+            .await;
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
 #[tokio::test]
 async fn settings_show_the_version_and_export_the_organization() {
     let bridge = TestBridge::start();
