@@ -29,15 +29,21 @@ export const openSession = (token) => call("POST", "/api/v1/session", { token: t
 /** Ends this browser's session. */
 export const endSession = () => call("DELETE", "/api/v1/session");
 
+const LIMIT_MS = 15_000;
+/** These answer when another server has, or when there is news. */
+const PATIENT = /\/(test|doctor|login|map|apply|messages)$|^\/api\/web\//;
+const PATIENT_LIMIT_MS = 60_000;
+
 /** One call; returns the JSON body. Without a `token` the session's cookie authenticates. */
 export async function call(method, path, body, { signal, token = null, headers = {} } = {}) {
   // Only these characters are allowed in a header, and a token has no others.
   if (token !== null && !/^[\x21-\x7e]+$/.test(token)) throw new ApiError(401, "unauthorized", "");
+  const limit = AbortSignal.timeout(PATIENT.test(path) ? PATIENT_LIMIT_MS : LIMIT_MS);
   const options = {
     method,
     // CSRF guard: a form of another site can't send this header, so the server refuses changes without it.
     headers: { "X-Tieline-Request": "1", "Accept-Language": document.documentElement.lang, ...headers },
-    signal,
+    signal: signal ? AbortSignal.any([signal, limit]) : limit,
     cache: "no-store",
     credentials: token === null ? "same-origin" : "omit",
     redirect: "error",
@@ -48,15 +54,26 @@ export async function call(method, path, body, { signal, token = null, headers =
     options.body = JSON.stringify(body);
   }
   let response;
+  let words;
   try {
     response = await fetch(path, options);
+    words = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "unreachable", "");
   }
-  const answer = await response.json().catch(() => ({}));
+  const answer = parsed(words);
   if (response.ok) return answer;
   throw new ApiError(response.status, answer.code ?? "", answer.detail ?? answer.title ?? `HTTP ${response.status}`, answer);
+}
+
+/** The JSON of a body; a proxy's page has none. */
+function parsed(words) {
+  try {
+    return JSON.parse(words);
+  } catch {
+    return {};
+  }
 }
 
 /** Downloads a file from the API. */

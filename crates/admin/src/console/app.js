@@ -97,11 +97,12 @@ const shell = {
     }),
 };
 
-function onError(error) {
+function onError(error, isOfLoad = false) {
   if (error instanceof ApiError && error.status === 401) return signedOut(text("sessionOver"));
   // A proxy answers for a server that is gone.
   app.offline = error instanceof ApiError && (error.status === 0 || (error.status >= 502 && error.code === ""));
   app.error = app.offline ? null : failure(error);
+  app.isLoadError = isOfLoad;
   draw();
 }
 
@@ -218,9 +219,10 @@ async function load(isFirst) {
     state.turn = turn;
     Object.assign(state, found);
     app.offline = false;
+    if (app.isLoadError) app.error = null;
     draw();
   } catch (error) {
-    if (organization === app.organization && state === app.page) onError(error);
+    if (organization === app.organization && state === app.page) onError(error, true);
   }
 }
 

@@ -65,13 +65,12 @@ function actions(shell, bot) {
   return [...(bot.enabled ? ["stop", "restart"] : ["start"]).map(verb), html`<button type="button" class="danger quiet" id="delete-bot" @click=${() => remove(shell, bot)}>${text("deleteBot")}</button>`];
 }
 
-async function remove(shell, bot) {
-  const found = await shell.get(`${pathOf(shell)}/impact`);
-  if (!(await shell.confirm(text("deleteTitle", bot.name), impact(found), text("deleteBot")))) return;
-  await shell.act(async () => {
+const remove = (shell, bot) =>
+  shell.act(async () => {
+    const found = await shell.get(`${pathOf(shell)}/impact`);
+    if (!(await shell.confirm(text("deleteTitle", bot.name), impact(found), text("deleteBot")))) return;
     await deleted.remove(shell, "integrations", bot, (one) => one.integrationId === bot.id, "bots");
   });
-}
 
 const VIEWS = {
   health: (shell, { status, diagnosis }) => html`
@@ -242,12 +241,13 @@ function bind(shell, state, bound, event) {
   });
 }
 
-async function unbind(shell, state, bound) {
-  const found = await shell.get(`${pathOf(shell)}/impact`);
-  if (!(await shell.confirm(text("unbindTitle"), impact(found), text("removeFromAgent")))) return;
-  state.dirty = false;
-  await shell.act(() => deleted.unbind(shell, bound, text("bindingOf", state.bot.name)));
-}
+const unbind = (shell, state, bound) =>
+  shell.act(async () => {
+    const found = await shell.get(`${pathOf(shell)}/impact`);
+    if (!(await shell.confirm(text("unbindTitle"), impact(found), text("removeFromAgent")))) return;
+    state.dirty = false;
+    await deleted.unbind(shell, bound, text("bindingOf", state.bot.name));
+  });
 
 const agentName = (state, id) => state.agents.find((one) => one.id === id)?.name ?? id;
 
