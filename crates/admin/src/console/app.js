@@ -17,6 +17,7 @@ import * as settings from "/console/pages/settings.js";
 const REFRESH_MS = 5000;
 const RETRY_MS = 5000;
 const UNDO_MS = 60000;
+const SAVED_MS = 4000;
 
 /** Pages by the first part of the address, in the order of the navigation. */
 const PAGES = { overview, bots, agents, messages, people, playground, settings };
@@ -35,6 +36,7 @@ const app = {
   path: [],
   dialog: null,
   undo: null,
+  saved: null,
   theme: localStorage.getItem("tieline.theme") ?? "",
 };
 
@@ -79,10 +81,18 @@ const shell = {
       if (!app.isLeaving) await load(false);
     } catch (error) {
       onError(error);
+      document.getElementById("error")?.focus();
     } finally {
       acting.delete(control);
     }
   },
+  /** Saves a form, and says so. */
+  save: (write) =>
+    shell.act(async () => {
+      await write();
+      noteSaved();
+    }),
+  noteSaved,
   /** Offers to undo what was just done: for a minute, on every page. */
   offerUndo: (words, run) => {
     const undo = { words, run };
@@ -96,6 +106,13 @@ const shell = {
       draw();
     }),
 };
+
+function noteSaved() {
+  const saved = {};
+  app.saved = saved;
+  draw();
+  setTimeout(() => app.saved === saved && ((app.saved = null), draw()), SAVED_MS);
+}
 
 function onError(error, isOfLoad = false) {
   if (error instanceof ApiError && error.status === 401) return signedOut(text("sessionOver"));
@@ -304,7 +321,8 @@ const signedInView = () => html`
   <div id="signed-in" class=${app.offline ? "stale" : ""}>
     <nav aria-label=${text("navigation")}>${Object.keys(PAGES).map(link)}</nav>
     <main id="main">
-      ${app.error ? html`<p id="error" role="alert">${app.error}</p>` : nothing}
+      ${app.error ? html`<p id="error" role="alert" tabindex="-1">${app.error}</p>` : nothing}
+      <p id="saved" role="status" class=${app.saved ? "" : "hidden"}>${app.saved ? text("saved") : nothing}</p>
       ${app.undo ? html`<p id="undo" class="note" role="status">${app.undo.words}
         <button type="button" class="quiet" @click=${undo}>${text("undo")}</button></p>` : nothing}
       ${current().view(shell, app.page)}

@@ -81,16 +81,20 @@ const schemaOf = (protocol) => protocol?.config ?? protocol?.schema ?? {};
 
 async function save(shell, state, protocol, event) {
   event.preventDefault();
+  if (state.busy) return;
   const form = event.target;
-  state.failed = null;
+  Object.assign(state, { busy: true, failed: null });
   try {
     const body = { name: form.elements.name.value.trim(), protocol: protocol.protocol, config: readFields(form, schemaOf(protocol), "config.", state.agent?.protocol === protocol.protocol ? state.agent.config : {}) };
     const isNew = idOf(shell) === "add";
     const saved = isNew ? await shell.post("/agents", body) : await shell.send("PATCH", `/agents/${idOf(shell)}`, body);
     if (isNew) return shell.go(`agents/${saved.id}`);
+    shell.noteSaved();
     await test(shell, state);
   } catch (error) {
     state.failed = shell.explain(error);
+  } finally {
+    state.busy = false;
   }
   shell.update();
 }

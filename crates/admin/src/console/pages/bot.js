@@ -185,6 +185,7 @@ function save(shell, state, mode, event) {
       reasoning: form.elements.reasoning.value,
       thinkingSign: form.elements.thinkingSign.checked ? "on" : "off",
     });
+    shell.noteSaved();
     state.tested = await shell.post(`${pathOf(shell)}/test`);
   });
 }
@@ -237,7 +238,9 @@ function bind(shell, state, bound, event) {
   const write = (takeover) =>
     bound ? shell.send("PATCH", `/triggers/${bound.id}${takeover}`, body) : shell.post(`/triggers${takeover}`, { integrationId: idOf(shell), ...body });
   return shell.act(async () => {
-    if (await withTakeover(shell, write)) state.dirty = false;
+    if (!(await withTakeover(shell, write))) return;
+    state.dirty = false;
+    shell.noteSaved();
   });
 }
 

@@ -42,7 +42,7 @@ const linkForm = (shell, state, user) => html`
     event.preventDefault();
     const form = event.target.elements;
     state.editing = null;
-    shell.act(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { name: form.name.value.trim(), email: form.email.value.trim(), linked: form.linked.value.trim() || null }));
+    shell.save(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { name: form.name.value.trim(), email: form.email.value.trim(), linked: form.linked.value.trim() || null }));
   }}>
     <label>${text("linkedTo")} <input name="linked" .value=${user.linked ?? ""} maxlength="200"></label>
     <label>${text("name")} <input name="name" .value=${user.name ?? ""} required></label>

@@ -81,7 +81,7 @@ const notifications = (shell, state) => {
       event.preventDefault();
       const { url, secret, bot, chat, language } = event.target.elements;
       const target = way === "chat" ? { chat: { integrationId: bot.value, chatId: chat.value.trim() } } : { webhook: { url: url.value.trim(), ...(secret.value ? { secret: secret.value } : {}) } };
-      shell.act(() => shell.send("PATCH", "/notify", { ...target, language: language.value }));
+      shell.save(() => shell.send("PATCH", "/notify", { ...target, language: language.value }));
     }}>
       <label>${text("notifyWay")} <select name="way" @change=${(event) => { state.way = event.target.value; shell.update(); }}>
         ${["webhook", "chat"].map((one) => html`<option value=${one} ?selected=${one === way}>${text(`notify_${one}`)}</option>`)}</select></label>
@@ -95,9 +95,15 @@ const notifications = (shell, state) => {
     </form>
     ${shell.app.mayWrite && isSet ? html`<p class="bar">
       <button class="quiet" @click=${() => shell.act(async () => { state.tested = await shell.post("/notify/test"); })}>${text("notifyTest")}</button>
-      <button class="danger quiet" @click=${() => shell.act(() => shell.send("DELETE", "/notify"))}>${text("notifyEnd")}</button></p>` : nothing}
+      <button class="danger quiet" id="notify-end" @click=${() => end(shell, "notify")}>${text("notifyEnd")}</button></p>` : nothing}
   </section>`;
 };
+
+/** Ends the notifications or the mapper, after the operator has agreed: the secret is lost. */
+async function end(shell, name) {
+  const verb = text(`${name}End`);
+  if (await shell.confirm(verb, text(`${name}EndBody`), verb)) await shell.act(() => shell.send("DELETE", `/${name}`));
+}
 
 /** The mapper: an endpoint that resolves platform accounts to known persons. */
 const mapper = (shell, { mapper: set }) => html`
@@ -106,14 +112,14 @@ const mapper = (shell, { mapper: set }) => html`
     <form class="bar" id="mapper-form" @submit=${(event) => {
       event.preventDefault();
       const { url, secret, unknown } = event.target.elements;
-      shell.act(() => shell.send("PATCH", "/mapper", { url: url.value.trim(), unknown: unknown.value, ...(secret.value ? { secret: secret.value } : {}) }));
+      shell.save(() => shell.send("PATCH", "/mapper", { url: url.value.trim(), unknown: unknown.value, ...(secret.value ? { secret: secret.value } : {}) }));
     }}>
       <label>${text("notifyUrl")} <input name="url" type="url" required .value=${set.url ?? ""}></label>
       <label>${text("notifySecret")} <input name="secret" type="password" minlength="16" autocomplete="off" ?required=${!set.url} placeholder=${set.url ? "***" : ""}></label>
       <label>${text("mapperUnknown")} <select name="unknown">${["allow", "refuse"].map((policy) => html`<option value=${policy} ?selected=${policy === (set.unknown ?? "allow")}>${text(`unknown_${policy}`)}</option>`)}</select></label>
       ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
     </form>
-    ${shell.app.mayWrite && set.url ? html`<p class="bar"><button class="danger quiet" @click=${() => shell.act(() => shell.send("DELETE", "/mapper"))}>${text("mapperEnd")}</button></p>` : nothing}
+    ${shell.app.mayWrite && set.url ? html`<p class="bar"><button class="danger quiet" id="mapper-end" @click=${() => end(shell, "mapper")}>${text("mapperEnd")}</button></p>` : nothing}
   </section>`;
 
 const limits = (shell, { organization }) => html`
@@ -122,7 +128,7 @@ const limits = (shell, { organization }) => html`
       event.preventDefault();
       const { runs, messages } = event.target.elements;
       const limit = ({ value }) => (value === "" ? null : Number(value));
-      shell.act(() => shell.send("PATCH", "", { limits: { maxConcurrentRuns: limit(runs), maxMessagesPerMinute: limit(messages) } }));
+      shell.save(() => shell.send("PATCH", "", { limits: { maxConcurrentRuns: limit(runs), maxMessagesPerMinute: limit(messages) } }));
     }}>
       <label>${text("maxRuns")} <input name="runs" type="number" min="1" .value=${String(organization.limits.maxConcurrentRuns ?? "")} placeholder=${text("unlimited")}></label>
       <label>${text("maxMessages")} <input name="messages" type="number" min="1" max="10000" .value=${String(organization.limits.maxMessagesPerMinute ?? "")} placeholder=${text("unlimited")}></label>
