@@ -2,6 +2,7 @@
 
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
+import { copyable } from "/console/view.js";
 
 const link = (path, words) => html`<a class="button quiet" href=${path}>${text(words)}</a>`;
 const tab = (name, words = "mend") => (shell, bot) => link(`#/bots/${bot}/${name}`, words);
@@ -16,14 +17,7 @@ const verb = (name, run) => (shell, bot, target) =>
 
 const power = (name) => verb(name, (shell, bot) => shell.post(`/integrations/${encodeURIComponent(bot)}/${name}`));
 
-const copy = (shell, bot, target) =>
-  target
-    ? html`<button type="button" class="quiet" data-verb="copy" @click=${async (event) => {
-        const button = event.currentTarget;
-        await navigator.clipboard?.writeText(target);
-        button.textContent = text("copied");
-      }}>${text("copy")}</button>`
-    : link(`#/bots/${bot}/settings`, "mend");
+const copy = (shell, bot, target) => (target ? copyable(target, "copy") : link(`#/bots/${bot}/settings`, "mend"));
 
 const agent = (shell, bot, target) => link(`#/agents/${encodeURIComponent(target)}`, "mend");
 const message = (shell, bot, target) => link(`#/messages/${encodeURIComponent(target)}`, "open");

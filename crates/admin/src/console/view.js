@@ -49,14 +49,19 @@ export const empty = (words) => html`<p class="empty">${words}</p>`;
 
 export const loadingLine = () => html`<p class="empty" role="status">${text("loading")}</p>`;
 
-/** A copyable value. */
-export const copyable = (value) => html`
+/** A copyable value. Where the browser has no clipboard (plain HTTP), it is selected instead. */
+export const copyable = (value, name = nothing) => html`
   <span class="copy"><code>${value}</code>
-    <button type="button" class="quiet" @click=${async (event) => {
-      const button = event.currentTarget;
-      await navigator.clipboard?.writeText(value);
-      button.textContent = text("copied");
-    }}>${text("copy")}</button></span>`;
+    <button type="button" class="quiet" data-verb=${name} @click=${async (event) => {
+      const label = event.currentTarget.firstElementChild;
+      try {
+        await navigator.clipboard.writeText(value);
+        label.textContent = text("copied");
+        setTimeout(() => (label.textContent = text("copy")), 3000);
+      } catch {
+        getSelection().selectAllChildren(label.closest(".copy").querySelector("code"));
+      }
+    }}><span .textContent=${text("copy")}></span></button></span>`;
 
 /** A modal confirmation dialog. Escape and the second button answer no. */
 export const dialog = ({ title, body, verb, close }) => html`
