@@ -9,10 +9,7 @@ const tab = (name, words = "mend") => (shell, bot) => link(`#/bots/${bot}/${name
 
 const verb = (name, run) => (shell, bot, target) =>
   shell.app.mayWrite
-    ? html`<button type="button" class="quiet" data-verb=${name} @click=${() => shell.act(async () => {
-        await run(shell, bot, target);
-        shell.app.page.diagnosis = undefined;
-      })}>${text(name)}</button>`
+    ? html`<button type="button" class="quiet" data-verb=${name} @click=${() => shell.act(() => run(shell, bot, target))}>${text(name)}</button>`
     : nothing;
 
 const power = (name) => verb(name, (shell, bot) => shell.post(`/integrations/${encodeURIComponent(bot)}/${name}`));

@@ -77,6 +77,8 @@ const shell = {
     try {
       app.error = null;
       await action();
+      // The action may have mended what was found.
+      app.page.diagnosis = undefined;
       // The resource that this page shows may have just been deleted.
       if (!app.isLeaving) await load(false);
     } catch (error) {
@@ -248,6 +250,8 @@ function choose(organization) {
   sessionStorage.setItem("tieline.organization", organization);
   app.page = {};
   app.undo = null;
+  // A resource of the other organization is not in this one.
+  if (app.path[1]) return shell.go(app.path[0]);
   draw();
   return load(true);
 }

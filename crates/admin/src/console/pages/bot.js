@@ -18,14 +18,16 @@ const pathOf = (shell) => `/integrations/${encodeURIComponent(idOf(shell))}`;
 export async function load(shell, state, isFirst) {
   const path = pathOf(shell);
   const [bot, status] = await Promise.all([shell.get(path), shell.get(`${path}/status`)]);
-  return { bot, status, ...(await LOADERS[tabOf(shell)](shell, state, path, isFirst)) };
+  return { bot, status, ...(await LOADERS[tabOf(shell)](shell, state, path, { isFirst, status })) };
 }
 
 const LOADERS = {
-  health: async (shell, state, path) => {
-    const asked = language();
+  /** The bot is examined when the tab is entered, after every action, and when its state changes. */
+  health: async (shell, state, path, { isFirst, status: { state: now, reason, lastError } }) => {
     if (!shell.app.mayWrite) return {};
-    return state.diagnosis && state.diagnosedIn === asked ? {} : { diagnosedIn: asked, diagnosis: await shell.post(`${path}/doctor`) };
+    const diagnosedAs = [language(), now, reason, lastError?.code, lastError?.message].join(" ");
+    if (state.diagnosis && state.diagnosedAs === diagnosedAs && !isFirst) return {};
+    return { diagnosedAs, diagnosis: await shell.post(`${path}/doctor`) };
   },
   settings: async (shell, state) => {
     const asked = language();
@@ -58,10 +60,7 @@ export function view(shell, state) {
 
 function actions(shell, bot) {
   if (!shell.app.mayWrite) return [];
-  const verb = (name) => html`<button type="button" class="quiet" data-verb=${name} @click=${() => shell.act(async () => {
-    await shell.post(`${pathOf(shell)}/${name}`);
-    shell.app.page.diagnosis = undefined;
-  })}>${text(name)}</button>`;
+  const verb = (name) => html`<button type="button" class="quiet" data-verb=${name} @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/${name}`))}>${text(name)}</button>`;
   return [...(bot.enabled ? ["stop", "restart"] : ["start"]).map(verb), html`<button type="button" class="danger quiet" id="delete-bot" @click=${() => remove(shell, bot)}>${text("deleteBot")}</button>`];
 }
 
@@ -85,7 +84,7 @@ const VIEWS = {
       ${status.rateLimitedUntil ? html`<dt>${text("rateLimitedUntil")}</dt><dd>${time(status.rateLimitedUntil)}</dd>` : nothing}
     </dl>
     ${!shell.app.mayWrite ? nothing : html`${diagnosis ? doctor(shell, diagnosis) : loadingLine()}
-    <button type="button" class="quiet" id="examine" @click=${() => shell.act(async () => (shell.app.page.diagnosis = undefined))}>${text("examineAgain")}</button>`}`,
+    <button type="button" class="quiet" id="examine" @click=${() => shell.act(() => {})}>${text("examineAgain")}</button>`}`,
 
   settings: (shell, state) => {
     const platform = state.platforms?.find((one) => one.platform === state.bot.platform);
