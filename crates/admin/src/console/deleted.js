@@ -30,7 +30,7 @@ export async function unbind(shell, trigger, name) {
 export const deletedList = (shell, state, kind, { shown = () => true, words = (one) => one.name, restored = () => {} } = {}) => {
   if (!shell.app.mayWrite) return nothing;
   const read = async () => {
-    state.deleted = (await shell.get(`/${kind}?deleted=true&limit=200`)).items.filter(shown);
+    state.deleted = (await shell.all(`/${kind}`, "&deleted=true")).filter(shown);
   };
   const restore = (one) =>
     shell.act(async () => {

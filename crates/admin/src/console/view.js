@@ -63,6 +63,20 @@ export const copyable = (value, name = nothing) => html`
       }
     }}><span .textContent=${text("copy")}></span></button></span>`;
 
+/** Buttons to the pages before and after, of a list whose cursors are kept in `state.cursors`. */
+export function pager(shell, state) {
+  const cursors = state.cursors ?? [];
+  if (!state.nextCursor && cursors.length === 0) return nothing;
+  const move = (next) => {
+    state.cursors = next;
+    return shell.reload();
+  };
+  return html`<div class="bar">
+    <button class="quiet" ?disabled=${cursors.length === 0} @click=${() => move(cursors.slice(0, -1))}>${text("previous")}</button>
+    <button class="quiet" ?disabled=${!state.nextCursor} @click=${() => move([...cursors, state.nextCursor])}>${text("next")}</button>
+  </div>`;
+}
+
 /** A modal confirmation dialog. Escape and the second button answer no. */
 export const dialog = ({ title, body, verb, close }) => html`
   <dialog aria-labelledby="dialog-title" @cancel=${(event) => (event.preventDefault(), close(false))}>

@@ -12,10 +12,10 @@ export async function load(shell, state) {
   if (state.made) return { status: await shell.get(`/integrations/${state.made.id}/status`) };
   if (state.platforms && state.language === language()) return {};
   const asked = language();
-  const [{ items }, agents] = await Promise.all([call("GET", "/api/v1/platforms"), shell.get("/agents?limit=200")]);
+  const [{ items }, agents] = await Promise.all([call("GET", "/api/v1/platforms"), shell.all("/agents")]);
   const platform = items.find((one) => one.platform === state.platform?.platform) ?? null;
   const mode = platform?.modes.find((one) => one.connectionMode === state.mode.connectionMode);
-  return { language: asked, platforms: items, agents: agents.items, platform, mode };
+  return { language: asked, platforms: items, agents, platform, mode };
 }
 
 export function view(shell, state) {

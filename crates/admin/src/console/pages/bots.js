@@ -3,7 +3,7 @@
 import { deletedList } from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
-import { empty, heading, loadingLine, stateMark, time } from "/console/view.js";
+import { empty, heading, loadingLine, pager, stateMark, time } from "/console/view.js";
 
 const PAGE = 200;
 
@@ -61,16 +61,3 @@ const buttons = (shell, item) =>
   (item.enabled ? ["stop", "restart"] : ["start"]).map(
     (verb) => html`<button type="button" class="quiet" data-verb=${verb} aria-label="${text(verb)}: ${item.name}" @click=${() => shell.act(() => shell.post(`/integrations/${item.id}/${verb}`))}>${text(verb)}</button>`,
   );
-
-function pager(shell, state) {
-  const cursors = state.cursors ?? [];
-  if (!state.nextCursor && cursors.length === 0) return nothing;
-  const move = (next) => {
-    state.cursors = next;
-    return shell.reload();
-  };
-  return html`<div class="bar">
-    <button class="quiet" ?disabled=${cursors.length === 0} @click=${() => move(cursors.slice(0, -1))}>${text("previous")}</button>
-    <button class="quiet" ?disabled=${!state.nextCursor} @click=${() => move([...cursors, state.nextCursor])}>${text("next")}</button>
-  </div>`;
-}

@@ -3,7 +3,7 @@
 import { ApiError } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
-import { empty, heading, loadingLine, mark, time } from "/console/view.js";
+import { empty, heading, loadingLine, mark, pager, time } from "/console/view.js";
 
 const STATES = ["queued", "running", "answered", "commanded", "stopped", "dropped", "refused", "failed"];
 const COLOURS = { answered: "good", commanded: "good", failed: "bad", refused: "wait", queued: "wait", running: "wait" };
@@ -14,8 +14,9 @@ export async function load(shell, state) {
   if (idOf(shell)) return loadOne(shell);
   const query = new URLSearchParams({ limit: 100 });
   for (const [name, value] of Object.entries(state.filter ?? {})) if (value) query.set(name, value);
+  if (state.cursors?.length) query.set("cursor", state.cursors.at(-1));
   const [messages, letters, bots] = await Promise.all([shell.get(`/messages?${query}`), shell.get("/deadletters?limit=100"), shell.get("/integrations?limit=200")]);
-  return { items: messages.items, letters: letters.items, names: new Map(bots.items.map((bot) => [bot.id, bot.name])) };
+  return { items: messages.items, nextCursor: messages.nextCursor, letters: letters.items, names: new Map(bots.items.map((bot) => [bot.id, bot.name])) };
 }
 
 /** A message, and the bot and chat that it belongs to unless they were deleted since. */
@@ -44,7 +45,8 @@ export function view(shell, state) {
       <label>${text("idOrReference")} <input name="search"></label>
       <button type="submit">${text("search")}</button>
     </form>
-    <section class="card">${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows" id="messages">${state.items.map((item) => row(state, item))}</ul>`}</section>
+    <section class="card">${!state.items ? loadingLine() : state.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows" id="messages">${state.items.map((item) => row(state, item))}</ul>`}
+      ${pager(shell, state)}</section>
     <section class="card" aria-labelledby="letters"><h3 id="letters">${text("deadLetters")}</h3>
       ${state.redriven ? html`<p class="note" id="redriven" role="status">${text("redriven", state.redriven.redriven, state.redriven.skipped.length)}${state.redriven.hasMore ? ` ${text("redriveMore")}` : ""}</p>` : nothing}
       ${state.letters?.length && shell.app.mayWrite ? html`<form class="bar" id="redrive-since" @submit=${(event) => redriveSince(shell, state, event)}>
@@ -62,7 +64,7 @@ function find(shell, state, event) {
   event.preventDefault();
   const filter = Object.fromEntries(new FormData(event.target));
   for (const name of ["since", "until"]) if (filter[name]) filter[name] = new Date(filter[name]).toISOString();
-  state.filter = filter;
+  Object.assign(state, { filter, cursors: [] });
   return shell.reload();
 }
 

@@ -9,8 +9,8 @@ export async function load(shell, state) {
   // The version doesn't change while the page is open.
   const about = state.version ? { info: state } : call("GET", "/api/openapi.json");
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
-  const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.get("/tokens?limit=200"), shell.get(""), audit, shell.get("/notify"), shell.get("/integrations?limit=200"), shell.get("/mapper")]);
-  return { version: (await about).info.version, tokens: tokens.items, organization, audit: items, notify, bots: bots.items, mapper: people };
+  const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.all("/tokens"), shell.get(""), audit, shell.get("/notify"), shell.all("/integrations"), shell.get("/mapper")]);
+  return { version: (await about).info.version, tokens, organization, audit: items, notify, bots, mapper: people };
 }
 
 export function view(shell, state) {
