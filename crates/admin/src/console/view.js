@@ -117,6 +117,18 @@ function fieldView(name, field, value, required, prefix) {
   </div>`);
 }
 
+/** Draws a form with other fields. What was typed stays in the fields that have the same name and kind. */
+export function keepTyped(form, draw) {
+  const kinds = ["text", "password", "number", "textarea"];
+  const typed = [...form.elements].filter((one) => kinds.includes(one.type) && one.value !== one.defaultValue);
+  const before = typed.map(({ name, type, value }) => ({ name, type, value }));
+  draw();
+  for (const { name, type, value } of before) {
+    const field = name && form.elements[name];
+    if (field?.type === type) field.value = value;
+  }
+}
+
 const templates = new Map();
 
 /** A template that is reused for the same key only: another field at its place must not show what was typed into this one, perhaps a secret. */
@@ -144,7 +156,7 @@ function input(field, value, required, { id, help }) {
   const isSecret = field.writeOnly === true;
   const kind = isSecret ? "password" : type === "integer" || type === "number" ? "number" : "text";
   return html`<input id=${id} name=${id} type=${kind} step=${type === "number" ? "any" : nothing} aria-describedby=${described}
-    .value=${isSecret ? "" : String(value ?? "")} placeholder=${isSecret && value ? "***" : String(field.default ?? "")}
+    .defaultValue=${isSecret ? "" : String(value ?? "")} .value=${isSecret ? "" : String(value ?? "")} placeholder=${isSecret && value ? "***" : String(field.default ?? "")}
     ?required=${required && !(isSecret && value)} autocomplete="off" spellcheck="false">`;
 }
 

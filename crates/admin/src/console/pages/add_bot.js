@@ -5,7 +5,7 @@ import { call } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { withAccount } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
-import { copyable, fields, heading, loadingLine, readFields, stateMark } from "/console/view.js";
+import { copyable, fields, heading, keepTyped, loadingLine, readFields, stateMark } from "/console/view.js";
 
 /** The form is not redrawn by the periodic refresh until the bot exists; then its state is. */
 export async function load(shell, state) {
@@ -47,7 +47,7 @@ const form = (shell, state) => html`
       <fieldset>
         <legend>${text("mode")}</legend>
         ${state.platform.modes.map((mode) => html`<label class="choice"><input type="radio" name="mode" value=${mode.connectionMode}
-          ?checked=${mode === state.mode} @change=${() => ((state.mode = mode), shell.update())}>
+          ?checked=${mode === state.mode} @change=${(event) => ((state.mode = mode), keepTyped(event.target.form, shell.update))}>
           ${text(`mode_${mode.connectionMode}`)} ${mode.recommended ? html`<em>${text("recommended")}</em>` : nothing}
           ${mode.connectionMode === "webhook" && state.platform.platform !== "web" ? html`<small>${text("needsPublicUrl")}</small>` : nothing}</label>`)}
       </fieldset>

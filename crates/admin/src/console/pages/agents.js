@@ -5,7 +5,7 @@ import * as deleted from "/console/deleted.js";
 import { html, nothing } from "/console/lit-html.js";
 import { withTakeover } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
-import { empty, fields, heading, loadingLine, readFields } from "/console/view.js";
+import { empty, fields, heading, keepTyped, loadingLine, readFields } from "/console/view.js";
 
 const idOf = (shell) => shell.app.path[1];
 
@@ -44,7 +44,7 @@ function one(shell, state) {
     ${heading(title)}
     <form id="agent-form" class="card" @submit=${(event) => save(shell, state, protocol, event)}>
       <div class="field"><label for="name">${text("name")} <span aria-hidden="true">*</span></label><input id="name" name="name" required .value=${state.agent?.name ?? ""}></div>
-      <div class="field"><label for="protocol">${text("protocol")}</label><select id="protocol" name="protocol" @change=${(event) => ((state.protocol = event.target.value), shell.update())}>
+      <div class="field"><label for="protocol">${text("protocol")}</label><select id="protocol" name="protocol" @change=${(event) => ((state.protocol = event.target.value), keepTyped(event.target.form, shell.update))}>
         ${state.protocols.map((one) => html`<option value=${one.protocol} ?selected=${one.protocol === name}>${one.protocol}</option>`)}</select>
         ${protocol?.description ? html`<small>${protocol.description}</small>` : nothing}</div>
       ${isNew ? nothing : html`<p class="note">${text("secretKeeps")}</p>`}
