@@ -6,6 +6,7 @@ mod accessibility;
 mod chinese;
 mod chromium;
 mod first_visit;
+mod forms;
 mod journeys;
 mod many_bots;
 mod repairs;
@@ -280,6 +281,7 @@ async fn a_typed_secret_moves_to_no_other_field() {
     page.look("document.querySelector('[data-platform=dingtalk]').click()")
         .await;
     page.until("!!document.querySelector('#new-bot')").await;
+    let mut before = "";
     for mode in ["webhook", "long_connection", "webhook"] {
         let choose = format!("document.querySelector('input[name=mode][value={mode}]').click()");
         page.look(&choose).await;
@@ -289,8 +291,13 @@ async fn a_typed_secret_moves_to_no_other_field() {
         .await;
         let readable = "[...document.querySelector('#new-bot').elements].filter((one) => one.type === 'text' && one.value.startsWith('s3cret')).length";
         assert_eq!(page.look(readable).await, 0, "a secret is readable in {mode}");
+        let kept = page
+            .look("document.querySelector('#new-bot').elements['credentials.clientSecret'].value")
+            .await;
+        assert_eq!(kept, before, "in {mode}");
         page.look("document.querySelector('#new-bot').elements['credentials.clientSecret'].value = 's3cret-s3cret'")
             .await;
+        before = "s3cret-s3cret";
     }
     assert_eq!(page.complaints(), [""; 0]);
 }
@@ -316,6 +323,7 @@ async fn settings_show_the_version_and_export_the_organization() {
 #[tokio::test]
 async fn a_viewer_sees_no_button_that_would_be_refused() {
     let bridge = TestBridge::start();
+    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
     let made = bridge
         .post(
             "/api/v1/orgs/default/tokens",
@@ -336,6 +344,9 @@ async fn a_viewer_sees_no_button_that_would_be_refused() {
             .await;
         assert_eq!(found, 0, "on {path}");
     }
+    open(&mut page, &format!("bots/{bot}")).await;
+    page.until("!!document.querySelector('main .facts')").await;
+    assert_eq!(page.look("!!document.querySelector('#error')").await, false);
 }
 
 #[tokio::test]

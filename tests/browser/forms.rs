@@ -1,0 +1,206 @@
+//! What the console's forms and buttons say: saved, failed, unreachable, copied.
+
+use serde_json::json;
+use tieline_tests::test_bridge::TestBridge;
+
+use crate::chromium::Page;
+use crate::{console, open};
+
+/// Whether the element can be seen without scrolling.
+fn in_view(selector: &str) -> String {
+    format!(
+        "(() => {{ const box = document.querySelector({selector:?})?.getBoundingClientRect(); \
+         return !!box && box.width > 1 && box.top >= 0 && box.bottom <= innerHeight; }})()"
+    )
+}
+
+async fn click(page: &mut Page, selector: &str) {
+    page.until(&format!("!!document.querySelector({selector:?})")).await;
+    page.look(&format!("document.querySelector({selector:?}).click()"))
+        .await;
+}
+
+const SAVE_LIMITS: &str = "(() => {
+    const form = document.querySelector('[aria-labelledby=limits-title] form');
+    form.scrollIntoView();
+    form.elements.runs.value = '3';
+    form.requestSubmit();
+})()";
+
+/// From here on changes fail, as the server refuses them.
+const REFUSE_CHANGES: &str = "(() => {
+    const real = window.fetch;
+    window.fetch = (path, options) => options.method === 'PATCH'
+        ? Promise.resolve(new Response(JSON.stringify({ code: 'invalid', detail: 'No such limit.' }), { status: 400 }))
+        : real(path, options);
+})()";
+
+#[tokio::test]
+async fn a_save_and_its_failure_are_shown_in_view() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "settings").await;
+    page.resize(800, 400).await;
+    page.until("!!document.querySelector('[aria-labelledby=limits-title] form')")
+        .await;
+    page.look(SAVE_LIMITS).await;
+    page.until("document.querySelector('#saved').textContent === 'Saved.'")
+        .await;
+    assert_eq!(page.look(&in_view("#saved")).await, true);
+    let kept = bridge.console.get("/api/v1/orgs/default").await.unwrap();
+    assert_eq!(kept["limits"]["maxConcurrentRuns"], 3);
+
+    page.look(REFUSE_CHANGES).await;
+    page.look(SAVE_LIMITS).await;
+    page.until("document.activeElement.id === 'error'").await;
+    page.until(&in_view("#error")).await;
+}
+
+#[tokio::test]
+async fn the_mapper_is_removed_after_a_confirmation() {
+    let bridge = TestBridge::start();
+    let path = "/api/v1/orgs/default/mapper";
+    let mapper = json!({ "url": "https://people.example.com/map", "secret": "0123456789abcdef" });
+    bridge.patch(path, &mapper).await;
+    let mut page = console(&bridge, "settings").await;
+    click(&mut page, "#mapper-end").await;
+    click(&mut page, "#dialog-no").await;
+    assert_eq!(bridge.console.get(path).await.unwrap()["url"], mapper["url"]);
+    click(&mut page, "#mapper-end").await;
+    click(&mut page, "#dialog-yes").await;
+    page.until("!document.querySelector('#mapper-end')").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+/// From here on no request is answered, and the limit of the wait is short, until `window.back()`.
+const HANG: &str = "(() => {
+    const [real, limit] = [window.fetch, AbortSignal.timeout];
+    AbortSignal.timeout = () => limit.call(AbortSignal, 100);
+    window.fetch = (path, { signal }) => new Promise((_, fail) => signal.addEventListener('abort', () => fail(signal.reason)));
+    window.back = () => ((window.fetch = real), (AbortSignal.timeout = limit));
+})()";
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_unreachable() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots").await;
+    page.until("!!document.querySelector('#integrations')").await;
+    page.look(HANG).await;
+    click(&mut page, "#refresh").await;
+    page.until("!!document.querySelector('#offline')").await;
+    page.look("window.back(); true").await;
+    page.until("!document.querySelector('#offline')").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn without_a_clipboard_the_value_is_selected_and_nothing_claimed() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "settings").await;
+    page.until("!!document.querySelector('#token-form')").await;
+    page.look("Object.defineProperty(navigator, 'clipboard', { value: undefined }); true")
+        .await;
+    page.look("document.querySelector('#token-form').elements.name.value = 'CI'; document.querySelector('#token-form').requestSubmit()")
+        .await;
+    click(&mut page, "#new-token .copy button").await;
+    page.until("getSelection().toString() === document.querySelector('#new-token code').textContent")
+        .await;
+    let label = page
+        .look("document.querySelector('#new-token .copy button').textContent")
+        .await;
+    assert_eq!(label, "Copy");
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_organization_is_opened_at_its_list() {
+    let bridge = TestBridge::start();
+    bridge
+        .post("/api/v1/orgs", &json!({ "id": "acme", "name": "Acme" }))
+        .await;
+    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let mut page = console(&bridge, &format!("bots/{bot}")).await;
+    page.until("!!document.querySelector('#diagnosis')").await;
+    page.look(
+        "(() => { const list = document.querySelector('#organization'); list.value = 'acme'; list.dispatchEvent(new Event('change')); })()",
+    )
+    .await;
+    page.until("location.hash === '#/bots' && !!document.querySelector('main .empty')")
+        .await;
+    assert_eq!(page.look("!!document.querySelector('#error')").await, false);
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_diagnosis_is_made_anew_when_the_tab_is_entered_and_after_an_action() {
+    let bridge = TestBridge::start();
+    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let mut page = console(&bridge, &format!("bots/{bot}")).await;
+    page.until("!!document.querySelector('#diagnosis')").await;
+    page.look(
+        "(() => { const real = window.fetch; window.examined = 0; \
+         window.fetch = (path, options) => { if (path.endsWith('/doctor')) window.examined += 1; return real(path, options); }; })()",
+    )
+    .await;
+    open(&mut page, &format!("bots/{bot}/log")).await;
+    page.until("!document.querySelector('#diagnosis')").await;
+    open(&mut page, &format!("bots/{bot}/health")).await;
+    page.until("window.examined === 1 && !!document.querySelector('#diagnosis')")
+        .await;
+    click(&mut page, "[data-verb=stop]").await;
+    page.until("window.examined >= 2 && document.querySelector('#cause')?.className === 'bad'")
+        .await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_emptied_field_loses_its_value_and_a_secret_keeps_it() {
+    let bridge = TestBridge::start();
+    let made = bridge
+        .post(
+            "/api/v1/orgs/default/agents",
+            &json!({ "name": "Support", "protocol": "openai_chat",
+                "config": { "baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKey": "k", "systemPrompt": "Be brief." } }),
+        )
+        .await;
+    let id = made["id"].as_str().unwrap();
+    let mut page = console(&bridge, &format!("agents/{id}")).await;
+    page.until("!!document.querySelector('#agent-form')").await;
+    page.look("document.querySelector('#agent-form').elements['config.systemPrompt'].value = ''; document.querySelector('#agent-form').requestSubmit()")
+        .await;
+    page.until("document.querySelector('#saved').textContent === 'Saved.'")
+        .await;
+    let kept = bridge
+        .console
+        .get(&format!("/api/v1/orgs/default/agents/{id}"))
+        .await
+        .unwrap();
+    assert!(kept["config"]["systemPrompt"].is_null(), "{kept}");
+    assert_eq!(kept["config"]["apiKey"], made["config"]["apiKey"]);
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+/// From here on the list of messages has a second page.
+const TWO_PAGES: &str = "(() => {
+    const real = window.fetch;
+    window.asked = [];
+    window.fetch = (path, options) => {
+        if (!path.includes('/messages?')) return real(path, options);
+        window.asked.push(new URL(path, location).searchParams.get('cursor'));
+        return Promise.resolve(new Response(JSON.stringify({ items: [], nextCursor: window.asked.at(-1) ? null : 'second' })));
+    };
+})()";
+
+#[tokio::test]
+async fn messages_are_read_page_by_page() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "bots").await;
+    page.look(TWO_PAGES).await;
+    open(&mut page, "messages").await;
+    let [previous, next] =
+        [1, 2].map(|nth| format!("main section .bar:not(form) button:nth-of-type({nth}):not(:disabled)"));
+    click(&mut page, &next).await;
+    page.until("window.asked.at(-1) === 'second'").await;
+    click(&mut page, &previous).await;
+    page.until("window.asked.at(-1) === null").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
