@@ -5,31 +5,21 @@ use std::time::Duration;
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, OrganizationId};
 use tieline_core::message_state::MessageState;
-use tieline_core::trigger::Trigger;
 use tieline_store::config::agent;
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::config::trigger::{self, Rival};
 use tieline_tests::agents::{FakeAgent, Manner};
 
+use crate::LATER;
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
-use crate::scenario::n_ended;
+use crate::scenario::{at_every_crash_point, change_trigger, n_ended};
 use crate::test_bot::{Over, set_up};
-use crate::{LATER, MOST_POINTS};
 
 const WINDOW: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_message_is_answered_by_its_own_agent_after_any_crash() {
-    let mut n_points = 0;
-    while die_at(n_points).await {
-        n_points += 1;
-        assert!(
-            n_points < MOST_POINTS,
-            "the scenario has not ended after {MOST_POINTS} crash points"
-        );
-    }
-    assert!(n_points >= 24, "only {n_points} crash points: expected at least 24");
+    at_every_crash_point(24, die_at).await;
 }
 
 /// Returns whether the process reached that crash point.
@@ -99,10 +89,5 @@ async fn offer(process: &ProcessRun, other: &FakeAgent) {
         config: AgentConfig::new(settings["config"].as_object().unwrap().clone()),
     };
     agent::create(store, other, now).await.unwrap();
-    let found = trigger::naming(store, &organization, |_| true).await.unwrap();
-    let mut after: Trigger = found[0].trigger.clone();
-    after.settings.agent_choice = true;
-    trigger::update(store, &found[0], after, Rival::Respect, now)
-        .await
-        .unwrap();
+    change_trigger(process, |trigger| trigger.settings.agent_choice = true).await;
 }

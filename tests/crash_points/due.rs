@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use tieline_core::ids::{MessageId, OrganizationId};
 use tieline_core::mailbox::{MAX_PENDING, Pending};
-use tieline_core::trigger::{Trigger, TriggerSettings};
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::config::trigger::{self, Rival};
 use tieline_store::conversation;
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
+use crate::scenario::change_trigger;
 use crate::test_bot::{Over, set_up};
 
 /// The wake-up for the old due time is queued, and none was sent for the new one.
@@ -26,11 +25,7 @@ async fn a_window_that_grows_loses_no_message() {
     let bot = set_up(&process.world, Over::Web, &settings, &chat, Duration::from_secs(5)).await;
     assert!(bot.receive(&process.world, "m1", "one").await);
     process.work().await;
-    let longer = |settings: TriggerSettings| TriggerSettings {
-        summary_window_seconds: 600,
-        ..settings
-    };
-    change_trigger(&process, longer).await;
+    change_trigger(&process, |trigger| trigger.settings.summary_window_seconds = 600).await;
     for _ in 0..10 {
         process.pass(Duration::from_secs(58));
         process.work().await;
@@ -75,17 +70,4 @@ async fn a_new_session_begins_though_the_mailbox_is_full() {
     process.pass(window);
     process.work().await;
     assert_eq!(agent.asked(), ["hello"]);
-}
-
-async fn change_trigger(process: &ProcessRun, change: impl Fn(TriggerSettings) -> TriggerSettings) {
-    let (store, now) = (&process.world.store, process.world.clock.now());
-    let all = trigger::list(store, &OrganizationId::new(DEFAULT), None, 10).await;
-    let before = all.unwrap().items.pop().unwrap();
-    let after = Trigger {
-        settings: change(before.trigger.settings.clone()),
-        ..before.trigger.clone()
-    };
-    trigger::update(store, &before, after, Rival::Respect, now)
-        .await
-        .unwrap();
 }

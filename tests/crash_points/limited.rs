@@ -4,27 +4,20 @@ use std::time::Duration;
 
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
+use tieline_core::trigger::Trigger;
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::config::trigger::{self, Rival};
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
+use crate::LATER;
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
+use crate::scenario::{at_every_crash_point, change_trigger};
 use crate::test_bot::{Over, set_up};
-use crate::{LATER, MOST_POINTS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_question_is_not_asked_after_a_crash() {
-    let mut n_points = 0;
-    while die_at(n_points).await {
-        n_points += 1;
-        assert!(
-            n_points < MOST_POINTS,
-            "the scenario has not ended after {MOST_POINTS} crash points"
-        );
-    }
-    assert!(n_points >= 14, "only {n_points} crash points: expected at least 14");
+    at_every_crash_point(14, die_at).await;
 }
 
 /// Returns whether the process reached that crash point.
@@ -35,7 +28,8 @@ async fn die_at(point: u64) -> bool {
     let process = ProcessRun::begin(dir.path(), plan.clone(), Duration::ZERO).await;
     let ask = agent.as_chat("Counting");
     let bot = set_up(&process.world, Over::DingTalk, &ask, &chat, Duration::ZERO).await;
-    allow_one_a_minute(&process).await;
+    let limit = |trigger: &mut Trigger| trigger.settings.max_messages_per_person_per_minute = Some(1);
+    change_trigger(&process, limit).await;
     assert!(bot.receive(&process.world, "m0", "one").await);
     process.work().await;
     process.watch();
@@ -65,15 +59,4 @@ async fn die_at(point: u64) -> bool {
     assert_eq!(agent.asked().len(), n_asked, "died {died}");
     process.end().await;
     plan.has_died()
-}
-
-async fn allow_one_a_minute(process: &ProcessRun) {
-    let (store, now) = (&process.world.store, process.world.clock.now());
-    let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true).await;
-    let before = found.unwrap().remove(0);
-    let mut after = before.trigger.clone();
-    after.settings.max_messages_per_person_per_minute = Some(1);
-    trigger::update(store, &before, after, Rival::Respect, now)
-        .await
-        .unwrap();
 }

@@ -36,7 +36,6 @@ use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::config::trigger::{self, Rival};
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::transcript;
@@ -44,6 +43,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 
 use chat::ChatServer;
 use process_run::{CrashPlan, ProcessRun};
+use scenario::{at_every_crash_point, change_trigger};
 use test_bot::{Bot, Over, set_up};
 
 /// After this time every lease has expired and every hidden message is visible again.
@@ -166,7 +166,7 @@ async fn crash_everywhere(case: Case, at_least: u64) {
     let before = ProcessRun::begin(template.path(), CrashPlan::new(None), Duration::ZERO).await;
     let bot = set_up(&before.world, case.over, &agent.as_chat("Counting"), &chat, case.window).await;
     if matches!(case.ends, Ends::Told(_)) {
-        allow_tasks(&before).await;
+        change_trigger(&before, |trigger| trigger.settings.task_mode = true).await;
     }
     before.end().await;
 
@@ -178,32 +178,9 @@ async fn crash_everywhere(case: Case, at_least: u64) {
         template: template.path(),
     };
     let undisturbed = scenario.crash_and_recover(None).await;
-    let mut n_points = 0;
-    while scenario.crash_and_recover(Some(n_points)).await.has_died() {
-        n_points += 1;
-        assert!(
-            n_points < MOST_POINTS,
-            "the case has not ended after {MOST_POINTS} crash points"
-        );
-    }
-    assert!(
-        n_points >= at_least,
-        "only {n_points} crash points: expected at least {at_least}"
-    );
+    let die_at = async |point| scenario.crash_and_recover(Some(point)).await.has_died();
+    let n_points = at_every_crash_point(at_least, die_at).await;
     println_count(case, n_points, undisturbed.n_points());
-}
-
-/// Enables task mode in the only trigger.
-async fn allow_tasks(process: &ProcessRun) {
-    let (store, now) = (&process.world.store, process.world.clock.now());
-    let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true)
-        .await
-        .unwrap();
-    let mut after = found[0].trigger.clone();
-    after.settings.task_mode = true;
-    trigger::update(store, &found[0], after, Rival::Respect, now)
-        .await
-        .unwrap();
 }
 
 #[expect(clippy::print_stdout, reason = "the number of crash points is part of the result")]

@@ -5,13 +5,12 @@ use tieline_bridge::world::random;
 use tieline_core::agent::{Agent, AgentConfig};
 use tieline_core::ids::{AgentId, OrganizationId, fresh};
 use tieline_core::message_state::MessageState;
-use tieline_core::trigger::{BusyPolicy, Trigger};
+use tieline_core::trigger::BusyPolicy;
+use tieline_store::config::agent;
 use tieline_store::config::organization::DEFAULT;
-use tieline_store::config::trigger::Rival;
-use tieline_store::config::{agent, trigger};
 use tieline_tests::agents::{FakeAgent, Manner};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, change_trigger};
 use crate::test_bot::Over;
 
 async fn scenario() -> Scenario {
@@ -21,17 +20,6 @@ async fn scenario() -> Scenario {
 }
 
 impl Scenario {
-    async fn change_trigger(&self, change: impl FnOnce(&mut Trigger)) {
-        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
-        let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |it| it.integration == self.bot.id).await;
-        let before = found.unwrap().remove(0);
-        let mut after = before.trigger.clone();
-        change(&mut after);
-        trigger::update(store, &before, after, Rival::Respect, now)
-            .await
-            .unwrap();
-    }
-
     /// Binds the bot to another agent.
     async fn rebind(&self, other: &FakeAgent) {
         let settings = other.as_chat("Second");
@@ -45,7 +33,7 @@ impl Scenario {
         };
         let (store, now) = (&self.process.world.store, self.process.world.clock.now());
         agent::create(store, asked, now).await.unwrap();
-        self.change_trigger(|trigger| trigger.agent = id).await;
+        change_trigger(&self.process, |trigger| trigger.agent = id).await;
     }
 }
 
@@ -98,9 +86,10 @@ async fn another_agent_gets_no_history_when_the_next_message_notices_the_rebindi
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_message_is_interrupted_by_the_next_one() {
     let scenario = scenario().await;
-    scenario
-        .change_trigger(|trigger| trigger.settings.busy_policy = BusyPolicy::Interrupt)
-        .await;
+    change_trigger(&scenario.process, |trigger| {
+        trigger.settings.busy_policy = BusyPolicy::Interrupt
+    })
+    .await;
     scenario.receive("one").await;
     scenario.receive("two").await;
     scenario.process.work().await;

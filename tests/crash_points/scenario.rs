@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tieline_core::ids::OrganizationId;
 use tieline_core::message_state::MessageState;
+use tieline_core::trigger::Trigger;
 use tieline_store::config::organization::DEFAULT;
+use tieline_store::config::trigger::{self, Rival};
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::FakeAgent;
 
+use crate::MOST_POINTS;
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Bot, Over, set_up};
@@ -48,6 +51,38 @@ impl Scenario {
     pub(crate) async fn n_ended(&self, state: MessageState) -> usize {
         n_ended(&self.process, state).await
     }
+}
+
+/// Dies at each crash point in turn, until `die_at` returns that the process didn't reach it.
+///
+/// # Panics
+/// If there are fewer than `at_least`, or no end of them.
+pub(crate) async fn at_every_crash_point(at_least: u64, die_at: impl AsyncFn(u64) -> bool) -> u64 {
+    let mut n_points = 0;
+    while die_at(n_points).await {
+        n_points += 1;
+        assert!(
+            n_points < MOST_POINTS,
+            "the scenario has not ended after {MOST_POINTS} crash points"
+        );
+    }
+    assert!(
+        n_points >= at_least,
+        "only {n_points} crash points: expected at least {at_least}"
+    );
+    n_points
+}
+
+/// Changes the process's only trigger.
+pub(crate) async fn change_trigger(process: &ProcessRun, change: impl FnOnce(&mut Trigger)) {
+    let (store, now) = (&process.world.store, process.world.clock.now());
+    let found = trigger::naming(store, &OrganizationId::new(DEFAULT), |_| true).await;
+    let before = found.unwrap().remove(0);
+    let mut after = before.trigger.clone();
+    change(&mut after);
+    trigger::update(store, &before, after, Rival::Respect, now)
+        .await
+        .unwrap();
 }
 
 /// Number of messages in this state.

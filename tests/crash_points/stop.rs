@@ -13,7 +13,7 @@ use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, at_every_crash_point};
 use crate::test_bot::{Over, set_up};
 use crate::{LATER, MOST_POINTS};
 
@@ -51,18 +51,10 @@ async fn no_dropped_message_stays_open_when_the_runner_works_first() {
 /// A message is pending when `command` is sent. Its process dies at each crash point in turn. Fails if there are fewer than `at_least`.
 async fn crash_everywhere(command: &str, first: First, at_least: u64) {
     let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
-    let mut n_points = 0;
-    while die_at(n_points, command, first, &agent, &chat).await {
-        n_points += 1;
-        assert!(
-            n_points < MOST_POINTS,
-            "the scenario has not ended after {MOST_POINTS} crash points"
-        );
-    }
-    assert!(
-        n_points >= at_least,
-        "only {n_points} crash points: expected at least {at_least}"
-    );
+    at_every_crash_point(at_least, async |point| {
+        die_at(point, command, first, &agent, &chat).await
+    })
+    .await;
 }
 
 /// Returns whether the process reached that crash point.

@@ -12,23 +12,16 @@ use tieline_store::config::organization::{self, DEFAULT, Mapper};
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
+use crate::LATER;
 use crate::chat::ChatServer;
 use crate::process_run::{CrashPlan, ProcessRun};
+use crate::scenario::at_every_crash_point;
 use crate::test_bot::{Over, set_up};
-use crate::{LATER, MOST_POINTS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_person_is_refused_after_any_crash() {
     let (agent, mapper) = (FakeAgent::start(Manner::default()).await, empty_mapper().await);
-    let mut n_points = 0;
-    while die_at(n_points, &agent, &mapper).await {
-        n_points += 1;
-        assert!(
-            n_points < MOST_POINTS,
-            "the scenario has not ended after {MOST_POINTS} crash points"
-        );
-    }
-    assert!(n_points >= 24, "only {n_points} crash points: expected at least 24");
+    at_every_crash_point(24, async |point| die_at(point, &agent, &mapper).await).await;
     assert_eq!(agent.asked().len(), 0);
 }
 
