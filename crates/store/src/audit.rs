@@ -24,6 +24,8 @@ use crate::{Store, batch};
 const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 const WHAT: &str = "audit entry";
+/// Action of an entry that can't be read.
+const UNREADABLE: &str = "unreadable";
 
 /// An audit entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,9 +196,29 @@ pub async fn list(
 }
 
 fn from_item(store: &Store, item: Item) -> Result<AuditEntry, StoreError> {
+    let at = get_text(&item, SK).and_then(|place| place.split('#').next()?.parse().ok());
     let Stored::V1 { id, b } = read(WHAT, item)?;
     let plain = store.keyring().open_bytes(&b.0, about(&id))?;
-    serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })
+    Ok(serde_json::from_slice(&plain).unwrap_or_else(|_| unreadable(id, at.unwrap_or_default())))
+}
+
+/// Stands for an entry that can't be read, so that the others can.
+fn unreadable(id: String, at: i64) -> AuditEntry {
+    AuditEntry {
+        id,
+        at: Timestamp::from_millis(at),
+        organization: None,
+        actor: Actor {
+            role: "unknown".to_owned(),
+            token_id: None,
+            token_name: None,
+        },
+        address: None,
+        action: UNREADABLE.to_owned(),
+        target: None,
+        before: None,
+        after: None,
+    }
 }
 
 /// Binds a sealed entry to its own id.

@@ -92,6 +92,9 @@ async fn unknown_fields_in_bodies_are_refused() {
     api.ask(ROOT, "POST", &path, &json!(["a"]))
         .await
         .problem(400, "invalid_body");
+    let deep = (0..100).fold(json!("x"), |value, _| json!([value]));
+    let deep = json!({ "name": "Deep", "protocol": "echo", "config": { "template": deep } });
+    api.post(&path, deep).await.problem(400, "invalid_body");
     let large = json!({ "name": "a".repeat(1024 * 1024), "protocol": "echo" });
     api.post(&path, large).await.problem(413, "too_large");
 }

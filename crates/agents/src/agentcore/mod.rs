@@ -188,8 +188,8 @@ impl AgentCore {
         };
         let base = base.map_err(|_| config::invalid(RUNTIME_ARN.name, "has an invalid region"))?;
         let auth = auth(settings)?;
-        if matches!(auth, Auth::SignedByProcess) && !is_of_aws(&base) {
-            let detail = "needs accessKeyId and secretAccessKey, or an address of AWS: the bridge's own credentials are sent to AWS only";
+        if matches!(auth, Auth::SignedByProcess) && !is_of_the_service(&base, region, suffix) {
+            let detail = "needs accessKeyId and secretAccessKey, or an endpoint of the service: the bridge's own credentials are sent nowhere else";
             return Err(config::invalid(BASE_URL.name, detail));
         }
         let qualifier = match settings.text(&QUALIFIER) {
@@ -342,13 +342,11 @@ fn auth(settings: &Settings<'_>) -> Result<Auth, InvalidConfig> {
     }
 }
 
-/// Whether an address may see the process's own credentials.
-fn is_of_aws(url: &Url) -> bool {
+/// Whether an address is the service's in the region, public or of a VPC. Other hosts of AWS may be anybody's.
+fn is_of_the_service(url: &Url, region: &str, suffix: &str) -> bool {
     let host = url.host_str().unwrap_or_default();
-    url.scheme() == "https"
-        && [".amazonaws.com", ".amazonaws.com.cn"]
-            .iter()
-            .any(|domain| host.ends_with(domain))
+    let is_of_vpc = || host.ends_with(&format!(".bedrock-agentcore.{region}.vpce.{suffix}"));
+    url.scheme() == "https" && (host == format!("bedrock-agentcore.{region}.{suffix}") || is_of_vpc())
 }
 
 /// The region in an ARN, and the domain of its partition.

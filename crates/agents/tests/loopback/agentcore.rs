@@ -284,7 +284,11 @@ async fn settings_are_checked() {
     let endpoint = "https://vpce-1.bedrock-agentcore.us-west-2.vpce.amazonaws.com";
     assert_eq!(field(json!({"runtimeArn": ARN, "baseUrl": endpoint})), None);
     for (config, wrong) in [
-        // The process's own credentials are sent to AWS only.
+        // The process's own credentials are sent to the service only.
+        (
+            json!({"runtimeArn": ARN, "baseUrl": "https://x.execute-api.us-west-2.amazonaws.com"}),
+            "baseUrl",
+        ),
         (
             json!({"runtimeArn": ARN, "baseUrl": "https://amazonaws.com.evil.example"}),
             "baseUrl",

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 /// Largest number of unknown fields that are reported.
 const MAX_REPORTED: usize = 20;
 
+/// Longest id, and longest short text, in bytes.
+pub(super) const MAX_ID: usize = 256;
+
 /// A mistake of the sender.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
@@ -64,12 +67,20 @@ impl Object {
         }
     }
 
-    /// Text that is required and not blank.
-    pub(super) fn required(&mut self, name: &str, max: usize) -> Result<String, Mistake> {
-        match self.text(name, max)? {
+    /// An id, which is required.
+    pub(super) fn id(&mut self, name: &str) -> Result<String, Mistake> {
+        match self.optional_id(name)? {
             None => Err(self.mistake(name, "is required")),
-            Some(text) if text.trim().is_empty() => Err(self.mistake(name, "must not be empty")),
-            Some(text) => Ok(text),
+            Some(id) if id.trim().is_empty() => Err(self.mistake(name, "must not be empty")),
+            Some(id) => Ok(id),
+        }
+    }
+
+    /// An id, which may be absent or empty.
+    pub(super) fn optional_id(&mut self, name: &str) -> Result<Option<String>, Mistake> {
+        match self.text(name, MAX_ID)? {
+            Some(id) if id.contains(char::is_control) => Err(self.mistake(name, "must not contain control characters")),
+            id => Ok(id),
         }
     }
 

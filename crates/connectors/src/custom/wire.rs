@@ -13,10 +13,8 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
 
-use super::fields::{Mistake, Object};
+use super::fields::{MAX_ID, Mistake, Object};
 
-/// Longest id, name and link, and largest `replyHandle`, in bytes.
-const MAX_ID: usize = 256;
 const MAX_NAME: usize = 512;
 const MAX_URL: usize = 4096;
 const MAX_HANDLE: usize = 4096;
@@ -114,7 +112,7 @@ pub(super) fn read(request: &WebhookRequest) -> Result<Request, Mistake> {
         None | Some("message") => message(body),
         Some("click") => click(body),
         Some("poll") => Ok(Request::Poll(Poll {
-            reply: body.required("replyId", MAX_ID)?,
+            reply: body.id("replyId")?,
             after: body.number("after")?,
         })),
         Some(_) => Err(body.mistake("type", "must be `message`, `click` or `poll`")),
@@ -153,11 +151,11 @@ fn message(mut body: Object) -> Result<Request, Mistake> {
         None => None,
     };
     let said = Said {
-        id: body.required("id", MAX_ID)?,
+        id: body.id("id")?,
         text: body.text("text", usize::MAX)?.unwrap_or_default(),
         parts: attachments(&mut body, &mut unread)?,
         chat: chat_of(chat, &mut unread)?,
-        sender_id: sender.required("id", MAX_ID)?,
+        sender_id: sender.id("id")?,
         sender_name: sender.text("name", MAX_NAME)?,
         mentioned: body.flag("mentioned")?.unwrap_or(false),
         sent_at,
@@ -179,13 +177,13 @@ fn click(mut body: Object) -> Result<Request, Mistake> {
         .number("button")?
         .ok_or_else(|| body.mistake("button", "is required"))?;
     let clicked = Click {
-        id: body.required("id", MAX_ID)?,
-        reply: body.required("replyId", MAX_ID)?,
+        id: body.id("id")?,
+        reply: body.id("replyId")?,
         button: usize::try_from(button).map_err(|_| body.mistake("button", "is too large"))?,
         sent_at: sent_at(&mut body)?,
         reply_handle: reply_handle(&mut body)?,
         chat: chat_of(chat, &mut unread)?,
-        sender_id: sender.required("id", MAX_ID)?,
+        sender_id: sender.id("id")?,
         sender_name: sender.text("name", MAX_NAME)?,
     };
     sender.report_rest(&mut unread);
@@ -217,9 +215,9 @@ fn chat_of(mut chat: Object, unread: &mut Vec<String>) -> Result<ChatId, Mistake
         Some(_) => return Err(chat.mistake("kind", "must be `direct` or `group`")),
     };
     let found = ChatId {
-        id: chat.required("id", MAX_ID)?,
+        id: chat.id("id")?,
         kind,
-        thread: chat.text("thread", MAX_ID)?.filter(|thread| !thread.is_empty()),
+        thread: chat.optional_id("thread")?.filter(|thread| !thread.is_empty()),
         name: chat.text("name", MAX_NAME)?.filter(|name| !name.is_empty()),
     };
     chat.report_rest(unread);

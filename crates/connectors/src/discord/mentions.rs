@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::wire::User;
+use crate::mentions::NameBudget;
 
 /// Identity of the bot: its user, and the roles that the platform manages for it, one per server.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,7 @@ impl Identity<'_> {
 /// See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting).
 pub(super) fn readable(text: &str, users: &[User], bot: Identity<'_>) -> String {
     let names: HashMap<&str, &User> = users.iter().map(|user| (user.id.as_str(), user)).collect();
+    let mut shown_names = NameBudget::of(text);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('<') {
@@ -39,8 +41,8 @@ pub(super) fn readable(text: &str, users: &[User], bot: Identity<'_>) -> String 
                     out.pop();
                 }
             }
-            Markup::Shown(shown) => out.push_str(&shown),
-            Markup::Text => out.push_str(&markup[..end]),
+            Markup::Shown(shown) if shown_names.allows(&shown) => out.push_str(&shown),
+            Markup::Shown(_) | Markup::Text => out.push_str(&markup[..end]),
         }
         rest = &markup[end..];
     }

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use super::wire::Mention;
+use crate::mentions::NameBudget;
 
 /// Longest placeholder, in bytes.
 const MAX_KEY_BYTES: usize = 64;
-/// Most bytes that names may add to a text: a short message could repeat a long name many times.
-const MAX_NAMES_BYTES: usize = 64 * 1024;
 
 /// Whether the bot itself is among `mentions`.
 ///
@@ -26,7 +25,7 @@ pub(super) fn is_bot(mention: &Mention, bot: Option<&str>) -> bool {
 pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> String {
     let by_key: HashMap<&str, &Mention> = mentions.iter().rev().map(|it| (it.key.as_str(), it)).collect();
     let mut out = String::with_capacity(text.len());
-    let mut n_names_bytes = 0;
+    let mut names = NameBudget::of(text);
     let mut rest = text;
     while let Some(at) = rest.find("@_") {
         let (before, tail) = rest.split_at(at);
@@ -38,8 +37,7 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
         };
         rest = &tail[mention.key.len()..];
         if !is_bot(mention, bot) {
-            n_names_bytes += mention.name.len();
-            let (sign, name) = match n_names_bytes <= MAX_NAMES_BYTES {
+            let (sign, name) = match names.allows(&mention.name) {
                 true => ("@", &mention.name),
                 false => ("", &mention.key),
             };
@@ -114,7 +112,7 @@ mod tests {
         let text = "@_a ".repeat(60_000);
         let shown = named(&text, &long, Some("ou_bot"));
         assert!(
-            shown.starts_with("@nnn") && shown.len() < text.len() + MAX_NAMES_BYTES,
+            shown.starts_with("@nnn") && shown.len() < 7 * text.len(),
             "{}",
             shown.len()
         );

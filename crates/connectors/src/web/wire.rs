@@ -83,6 +83,9 @@ fn id(text: String, name: &'static str) -> Result<String, Mistake> {
     if text.len() > MAX_ID {
         return Err(Mistake::Invalid(name, "must not be longer than 256 bytes"));
     }
+    if text.contains(char::is_control) {
+        return Err(Mistake::Invalid(name, "must not contain control characters"));
+    }
     Ok(text)
 }
 

@@ -6,6 +6,9 @@ use tieline_core::secret::Secret;
 
 use crate::callback_cipher::CallbackKey;
 
+/// Longest name of the bot, in bytes: every `@` of a text is compared with it.
+const MAX_NAME_BYTES: usize = 256;
+
 /// Parsed credentials of an account.
 pub(super) struct Settings {
     /// Only in webhook mode.
@@ -35,6 +38,12 @@ impl Settings {
         let bot_name = credentials
             .get("botName")
             .map(|name| name.trim().trim_start_matches('@'));
+        if bot_name.is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+            return Err(InvalidSetting {
+                field: "botName",
+                reason: "must not be longer than 256 bytes",
+            });
+        }
         Ok(Self {
             webhook,
             bot_name: bot_name.filter(|name| !name.is_empty()).map(str::to_owned),

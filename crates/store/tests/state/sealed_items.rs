@@ -283,6 +283,25 @@ fn trail() -> Trail {
     }
 }
 
+/// Settings were once accepted that are nested deeper than a parser goes.
+#[tokio::test]
+async fn unreadable_audit_entry_hides_no_other() {
+    let it = tables::fresh().await;
+    let deep = (0..130).fold(serde_json::json!(1), |value, _| serde_json::json!([value]));
+    let mut unreadable = trail();
+    unreadable.entry.id = "aud_deep".to_owned();
+    unreadable.entry.after = Some(deep);
+    for trail in [&unreadable, &trail()] {
+        audit::append(&it.store, trail).await.unwrap();
+    }
+    let found = audit::list(&it.store, None, (None, None), (None, 10), NOW)
+        .await
+        .unwrap();
+    let shown = found.items.iter().map(|it| (it.id.as_str(), it.action.as_str(), it.at));
+    let expected = [("aud_deep", "unreadable", NOW), ("aud_1", "agent.update", NOW)];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+}
+
 /// Reads everything that [`fill`] wrote.
 pub(crate) async fn check(store: &Store) {
     let (org, int) = (organization(), tables::integration());
