@@ -51,7 +51,7 @@ pub async fn message(
         pieces(store, &found).await?;
     }
     let mut change = Update::new();
-    // A proactive message stays recognizable: nobody wrote it.
+    // A proactive message, which has no sender, stays recognizable.
     let id = if record.is_proactive() { ERASED_OWN_ID } else { "" };
     change.set("pm", text(id));
     if !record.state.is_terminal() {

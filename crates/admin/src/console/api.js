@@ -31,7 +31,7 @@ export const endSession = () => call("DELETE", "/api/v1/session");
 
 const LIMIT_MS = 15_000;
 /** These answer when another server has, or when there is news. */
-const PATIENT = /\/(test|doctor|login|map|apply|messages)$|^\/api\/web\//;
+const PATIENT = /\/(test|doctor|login|map|apply|messages|redrive)$|^\/api\/web\//;
 const PATIENT_LIMIT_MS = 60_000;
 
 /** One call; returns the JSON body. Without a `token` the session's cookie authenticates. */

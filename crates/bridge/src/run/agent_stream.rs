@@ -13,7 +13,7 @@ use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
-use tieline_store::reply::Outcome;
+use tieline_store::reply::{Outcome, ReplyRecord};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -56,6 +56,32 @@ pub(super) struct StreamState {
     pub(super) conversation_ref: Option<String>,
     pub(super) cursor: Option<String>,
     pub(super) first_text_at: Option<Timestamp>,
+}
+
+impl StreamState {
+    /// The state at which this process continues where an earlier one stopped.
+    pub(super) fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> Self {
+        let Some(resume) = resume else {
+            return Self::default();
+        };
+        // Without a cursor the agent repeats everything.
+        let draft = match resume.cursor {
+            Some(_) => Draft {
+                text: record.text.clone(),
+                files: record.files.clone(),
+                card: record.card.clone(),
+                held_back: record.held_back.clone(),
+                ..Draft::default()
+            },
+            None => Draft::default(),
+        };
+        Self {
+            draft,
+            run_ref: Some(resume.run_ref.clone()),
+            cursor: resume.cursor.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 /// How reading the stream ended.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
-use tieline_core::agent::{Agent, AgentFailure, Draft, Resume};
+use tieline_core::agent::{Agent, AgentFailure, Resume};
 use tieline_core::connector::WaitingSign;
 use tieline_core::conversation::RunPhase;
 use tieline_core::event::Event;
@@ -231,7 +231,7 @@ impl<'a> RunContext<'a> {
         held.keeps_turns = abilities.needs_transcript;
         let resume = showing.record.resume.clone().or_else(|| begun(held));
         let resume = resume.filter(|resume| adapter.can_resume(resume));
-        let (said, shown) = watch::channel(resumed(resume.as_ref(), &showing.record));
+        let (said, shown) = watch::channel(StreamState::resumed(resume.as_ref(), &showing.record));
         let (done, signs_done) = (Notify::new(), Arc::new(Notify::new()));
         let (concluded, result) = oneshot::channel();
         showing.expect_result(result);
@@ -376,30 +376,6 @@ fn begun(held: &LeasedConversation) -> Option<Resume> {
     let run_ref = run.run_ref.clone()?;
     let cursor = run.cursor.clone();
     Some(Resume { run_ref, cursor })
-}
-
-/// The stream state at which this process continues where an earlier one stopped.
-fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> StreamState {
-    let Some(resume) = resume else {
-        return StreamState::default();
-    };
-    // Without a cursor the agent repeats everything.
-    let draft = match resume.cursor {
-        Some(_) => Draft {
-            text: record.text.clone(),
-            files: record.files.clone(),
-            card: record.card.clone(),
-            held_back: record.held_back.clone(),
-            ..Draft::default()
-        },
-        None => Draft::default(),
-    };
-    StreamState {
-        draft,
-        run_ref: Some(resume.run_ref.clone()),
-        cursor: resume.cursor.clone(),
-        ..StreamState::default()
-    }
 }
 
 fn failed(showing: &mut ReplyDelivery<'_>, code: &str, message: &str) -> Ended {

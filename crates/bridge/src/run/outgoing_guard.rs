@@ -180,8 +180,7 @@ fn n_bytes(event: &AgentEvent) -> usize {
         AgentEvent::InputRequired { prompt, choices, .. } => {
             prompt.len() + choices.iter().map(String::len).sum::<usize>()
         }
-        // Short of what is looked at for other reasons: a card has a limit of its own.
-        AgentEvent::Card(_) => MAX_ON_RUNTIME,
+        AgentEvent::Card(card) => card.body().len(),
         _ => 0,
     }
 }
