@@ -98,7 +98,7 @@ bash tests/api_clients/run.sh
 stage "deployment"
 bash tests/aws/run.sh
 
-while read -r program; do
-    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$program" >&2
+while read -r test; do
+    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$test" >&2
 done <"$unstable"
 printf '\nAll passed in %d s.\n' "$SECONDS"

@@ -2,12 +2,13 @@
 
     python3 tests/run_parallel.py UNSTABLE
 
-A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts. Failed binaries run once more, alone:
-real failures fail again; the names of the others are written to the file UNSTABLE.
+A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts. Failed tests run once more, one at a
+time: real failures fail again; the names of the others are written to the file UNSTABLE.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ from pathlib import Path
 # Concurrent tests of one binary, and concurrent binaries.
 THREADS = "4"
 BINARIES = 3
-# With more failed binaries than this, the code is broken, not the machine slow.
-MOST_AGAIN = 2
+# With more failed tests than this, the code is broken, not the machine slow.
+MOST_AGAIN = 5
+# The harness lists failed tests at the end of its output.
+FAILED = re.compile(r"^failures:\n((?:    \S+\n)+)", re.MULTILINE)
 # The longest start first.
 FIRST = ("long_connections", "every_platform", "lambda", "platforms", "message_cost", "models", "command_line", "api")
 # Binaries that measure times, or how much of a flood passes until it is cut off.
@@ -38,20 +41,24 @@ def built():
     return [(it["target"]["name"], Path(it["manifest_path"]).parent, it["executable"]) for it in binaries]
 
 
-def run(binary):
-    """Returns whether all tests of a binary passed."""
+def run(binary, threads=THREADS, only=()):
+    """Runs a binary, or `only` these of its tests. Returns the failed tests; all of them (`["*"]`) if it crashed or did not end."""
     name, folder, path = binary
-    environment = dict(os.environ, CARGO_MANIFEST_DIR=str(folder), RUST_TEST_THREADS=THREADS)
+    environment = dict(os.environ, CARGO_MANIFEST_DIR=str(folder), RUST_TEST_THREADS=threads)
+    command = [path, "--exact", *only] if only else [path]
     began = time.monotonic()
     try:
-        done = subprocess.run([path], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S)
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S)
         output, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as expired:
         output, code = expired.stdout or b"", "none: it has not ended"
     took = time.monotonic() - began
     text = output.decode(errors="replace").strip()
     print(f"\n-- {name} of {folder.name}, {took:.0f} s, exit code {code}\n{text}", flush=True)
-    return code == 0
+    if code == 0:
+        return []
+    listed = FAILED.findall(text + "\n")
+    return listed[-1].split() if listed else ["*"]
 
 
 def main():
@@ -62,16 +69,15 @@ def main():
     with ThreadPoolExecutor(BINARIES) as pool:
         results = list(zip(together, pool.map(run, together)))
     results += [(binary, run(binary)) for binary in binaries if binary[0] in ALONE]
-    failed = [binary for binary, passed in results if not passed]
+    failed = [(binary, test) for binary, tests in results for test in tests]
+    names = ", ".join(f"{name}: {test}" for (name, _, _), test in failed)
     if len(failed) > MOST_AGAIN:
-        sys.exit(f"{len(failed)} test binaries failed, at most {MOST_AGAIN} run again: {', '.join(name for name, _, _ in failed)}")
-    unstable = []
-    for binary in failed:
-        print(f"\n== {binary[0]} again, alone", flush=True)
-        if not run(binary):
-            sys.exit(f"{binary[0]} failed twice")
-        unstable.append(binary[0])
-    Path(sys.argv[1]).write_text("".join(f"{name}\n" for name in unstable))
+        sys.exit(f"{len(failed)} tests failed, at most {MOST_AGAIN} run again: {names}")
+    for binary, test in failed:
+        print(f"\n== {test} of {binary[0]} again, alone", flush=True)
+        if run(binary, threads="1", only=() if test == "*" else (test,)):
+            sys.exit(f"{test} of {binary[0]} failed twice")
+    Path(sys.argv[1]).write_text("".join(f"{name}: {test}\n" for (name, _, _), test in failed))
 
 
 main()
