@@ -189,12 +189,16 @@ fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str,
     }
     let max = room.min(MAX_FRAME.max);
     let (piece, tail) = split_first(rest, TextLimit { max, ..MAX_FRAME });
-    let closes = if tail.is_empty() {
-        is_final
-    } else {
-        room <= MAX_FRAME.max
-    };
-    (piece, closes)
+    if tail.is_empty() {
+        return (piece, is_final);
+    }
+    let is_full = room <= MAX_FRAME.max;
+    let would_cut_a_line = !piece.ends_with('\n') && text[..before.end].ends_with('\n');
+    if is_full && before.chunks > 0 && would_cut_a_line {
+        // The line begins the next message, where it has more room.
+        return ("", true);
+    }
+    (piece, is_full)
 }
 
 fn is_same_so_far(before: &WeiboProgress, doubt: &WeiboProgress, text: &str) -> bool {

@@ -201,52 +201,57 @@ fn token_request_names_the_app_as_text() {
     assert_eq!(call.url, "https://open-im.api.weibo.com/open/auth/ws_token");
 }
 
+/// The next frame of a reply to `to`, and the progress after it. `None` if everything is shown.
+fn next_frame(to: &str, stage: Stage, text: &str, progress: &Progress) -> Option<(Value, Progress)> {
+    let account = account();
+    let target = ReplyTarget {
+        integration: account.integration.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new(to),
+            thread: None,
+        },
+        asker: SenderId::new(to),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::default(),
+        expires_at: None,
+    };
+    let desired = DesiredReply {
+        reply: &ReplyId::new("tl-1"),
+        stage,
+        text,
+        reasoning: "",
+        notice: None,
+        reference: None,
+        files: &[],
+        buttons: &[],
+        link: None,
+        proactive: false,
+        plain: false,
+        pulled: None,
+    };
+    match Weibo.deliver(&desired, &target, progress, &context(&account)).unwrap() {
+        Step::Done => None,
+        Step::Call {
+            call: ApiCall::Socket(call),
+            on_success,
+        } => Some((call.frame, on_success)),
+        step => panic!("{step:?}"),
+    }
+}
+
 #[test]
 fn replies_match_the_vectors() {
-    let account = account();
-    let cx = context(&account);
     for vector in vectors("outbound") {
         let to = vector["to"].as_str().unwrap();
-        let target = ReplyTarget {
-            integration: account.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(to),
-                thread: None,
-            },
-            asker: SenderId::new(to),
-            message: PlatformMessageId::new("m1"),
-            handle: ReplyHandle::default(),
-            expires_at: None,
-        };
         let deltas = vector["deltas"].as_array().unwrap();
         let (mut text, mut progress, mut frames) = (String::new(), Progress::default(), Vec::new());
         for (at, delta) in deltas.iter().enumerate() {
             text.push_str(delta.as_str().unwrap());
             let is_last = at + 1 == deltas.len();
-            let desired = DesiredReply {
-                reply: &ReplyId::new("tl-1"),
-                stage: if is_last { Stage::Final } else { Stage::Growing },
-                text: &text,
-                reasoning: "",
-                notice: None,
-                reference: None,
-                files: &[],
-                buttons: &[],
-                link: None,
-                proactive: false,
-                plain: false,
-                pulled: None,
-            };
-            let step = Weibo.deliver(&desired, &target, &progress, &cx).unwrap();
-            let Step::Call {
-                call: ApiCall::Socket(call),
-                on_success,
-            } = step
-            else {
-                panic!("{step:?}")
-            };
-            frames.push(call.frame);
+            let stage = if is_last { Stage::Final } else { Stage::Growing };
+            let (frame, on_success) = next_frame(to, stage, &text, &progress).unwrap();
+            frames.push(frame);
             progress = on_success;
         }
         // We choose the message's id; all of its chunks have the same.
@@ -257,6 +262,33 @@ fn replies_match_the_vectors() {
         }
         assert_eq!(Value::Array(frames), expected, "{}", vector["id"]);
     }
+}
+
+/// A message may be almost full when the next line comes.
+#[test]
+fn line_is_not_cut_where_the_next_message_has_room_for_it() {
+    let lines: Vec<String> = (0..300).map(|n| format!("Line {n:03} of a long answer.\n\n")).collect();
+    let text = lines.concat();
+    let (mut progress, mut messages) = (Progress::default(), vec![String::new()]);
+    for end in 1..=lines.len() {
+        let is_last = end == lines.len();
+        let stage = if is_last { Stage::Final } else { Stage::Growing };
+        let text = &text[..lines[..end].concat().len()];
+        while let Some((frame, on_success)) = next_frame("1001", stage, text, &progress) {
+            let payload = &frame["payload"];
+            messages.last_mut().unwrap().push_str(payload["text"].as_str().unwrap());
+            if payload["done"] == true {
+                messages.push(String::new());
+            }
+            progress = on_success;
+        }
+    }
+    assert_eq!(messages.concat(), text);
+    assert!(messages.len() > 2, "{messages:?}");
+    assert!(
+        messages.iter().all(|it| it.is_empty() || it.ends_with("answer.\n\n")),
+        "{messages:?}"
+    );
 }
 
 #[test]
