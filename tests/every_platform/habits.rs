@@ -44,7 +44,7 @@ async fn thinking_agent_shows_the_platforms_waiting_sign() {
 /// The ledger's state and reason of the bot's newest message that ended without an agent.
 async fn newest_command(bot: &Bot) -> anyhow::Result<Value> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}&state=commanded", bot.id);
-    Ok(bot.console.get(&path).await?["items"][0]["reason"].clone())
+    Ok(bot.console.first(&path).await?["reason"].clone())
 }
 
 /// Whether the platform reports in the bot's mode that a person has opened the chat.

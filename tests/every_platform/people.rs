@@ -27,7 +27,7 @@ async fn shows(bot: &Bot, chat: &Speaker, part: &str) -> anyhow::Result<()> {
 /// The reason for which a message of this bot was refused.
 async fn reason_of_refusal(bot: &Bot) -> anyhow::Result<Value> {
     let path = format!("/api/v1/orgs/default/messages?integrationId={}&state=refused", bot.id);
-    Ok(bot.console.get(&path).await?["items"][0]["reason"].clone())
+    Ok(bot.console.first(&path).await?["reason"].clone())
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! A client of the management API and of our own channel, for an operator.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::process::ADMIN_TOKEN;
+use crate::test_bridge::PATIENCE;
 
 /// An operator's client.
 #[derive(Clone)]
@@ -76,6 +77,22 @@ impl Console {
         answered(self.request(Method::GET, path))
             .await
             .with_context(|| path.to_owned())
+    }
+
+    /// Waits until a list has an item, and returns the first. The ledger may lag behind the chat by one write.
+    ///
+    /// # Errors
+    /// If there is none in time.
+    pub async fn first(&self, path: &str) -> anyhow::Result<Value> {
+        let began = Instant::now();
+        loop {
+            let list = self.get(path).await?;
+            if let Some(first) = list["items"].get(0) {
+                return Ok(first.clone());
+            }
+            ensure!(began.elapsed() < PATIENCE, "{path} has no item");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Creates an object in the default organization and returns its id.

@@ -16,7 +16,8 @@ use tieline_store::config::agent::{self, AgentRecord};
 use tieline_store::config::integration::{self, IntegrationRecord, IntegrationSettings, NewIntegration};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
-pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_760_000_000);
+/// Far in the future: a table deletes by its own clock what has expired.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(4_000_000_000);
 
 /// A store with tables of its own. The engine lives as long as this.
 pub(crate) struct Fresh {

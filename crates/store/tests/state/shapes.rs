@@ -32,19 +32,19 @@ async fn put<const N: usize>(it: &Fresh, fields: [(&str, AttributeValue); N]) {
 #[tokio::test]
 async fn first_message() {
     let it = fresh().await;
-    let step = map([("a", number(1_760_000_000_000)), ("s", text("received"))]);
+    let step = map([("a", number(4_000_000_000_000)), ("s", text("received"))]);
     put(
         &it,
         [
             ("pk", text("MSG#msg_1")),
             ("sk", text("MSG")),
             ("v", text("1")),
-            ("ttl", number(1_762_592_000)),
+            ("ttl", number(4_002_592_000)),
             ("rp", text("tl-1")),
             ("o", text("default")),
             ("i", text("int_1")),
             ("pm", text("1")),
-            ("at", number(1_760_000_000_000)),
+            ("at", number(4_000_000_000_000)),
             ("st", text("queued")),
             ("ev", text("c2VhbGVk")),
             ("steps", AttributeValue::L(vec![AttributeValue::M(step)])),
@@ -74,7 +74,7 @@ async fn first_conversation() {
     ]);
     let waiting = map([
         ("message", text("msg_2")),
-        ("since", number(1_760_000_000_000)),
+        ("since", number(4_000_000_000_000)),
         ("session", number(1)),
     ]);
     let run = map([
@@ -84,7 +84,7 @@ async fn first_conversation() {
         ("first", AttributeValue::Bool(true)),
         ("agent", text("agt_1")),
         ("attempt", number(1)),
-        ("started_at", number(1_760_000_000_000)),
+        ("started_at", number(4_000_000_000_000)),
         ("phase", text("calling")),
         ("stop", text("stopped")),
     ]);
@@ -92,7 +92,7 @@ async fn first_conversation() {
         ("o", text("a")),
         ("l", text("1")),
         ("f", number(3)),
-        ("x", number(1_760_000_030_000)),
+        ("x", number(4_000_000_030_000)),
     ]);
     put(
         &it,
@@ -105,7 +105,7 @@ async fn first_conversation() {
             ("pend", AttributeValue::L(vec![AttributeValue::M(waiting)])),
             ("run", AttributeValue::M(run)),
             ("lease", AttributeValue::M(lease)),
-            ("at", number(1_760_000_000_000)),
+            ("at", number(4_000_000_000_000)),
         ],
     )
     .await;
@@ -130,7 +130,7 @@ async fn first_status() {
             ("sk", text("STATUS")),
             ("v", text("1")),
             ("state", text("needs_login")),
-            ("last_event_at", number(1_760_000_000_000)),
+            ("last_event_at", number(4_000_000_000_000)),
         ],
     )
     .await;

@@ -20,7 +20,8 @@ use tieline_store::message::MessageRecord;
 use tieline_store::reply::ReplyRecord;
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
-pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_760_000_000);
+/// Far in the future: a table deletes by its own clock what has expired.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(4_000_000_000);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A store with tables of its own. The engine lives as long as this.
@@ -71,7 +72,7 @@ pub(crate) fn integration() -> IntegrationId {
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_secs(1_760_000_000 + seconds)
+    Timestamp::from_secs(4_000_000_000 + seconds)
 }
 
 pub(crate) fn message(name: &str) -> MessageRecord {
