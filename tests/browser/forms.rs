@@ -3,22 +3,7 @@
 use serde_json::json;
 use tieline_tests::test_bridge::TestBridge;
 
-use crate::chromium::Page;
-use crate::{console, open};
-
-/// Whether the element can be seen without scrolling.
-fn in_view(selector: &str) -> String {
-    format!(
-        "(() => {{ const box = document.querySelector({selector:?})?.getBoundingClientRect(); \
-         return !!box && box.width > 1 && box.top >= 0 && box.bottom <= innerHeight; }})()"
-    )
-}
-
-async fn click(page: &mut Page, selector: &str) {
-    page.until(&format!("!!document.querySelector({selector:?})")).await;
-    page.look(&format!("document.querySelector({selector:?}).click()"))
-        .await;
-}
+use crate::{click, console, in_view, open};
 
 const SAVE_LIMITS: &str = "(() => {
     const form = document.querySelector('[aria-labelledby=limits-title] form');
@@ -88,6 +73,9 @@ async fn a_server_that_never_answers_is_unreachable() {
     page.look(HANG).await;
     click(&mut page, "#refresh").await;
     page.until("!!document.querySelector('#offline')").await;
+    page.resize(800, 200).await;
+    page.look("scrollBy(0, 10000)").await;
+    page.until(&format!("scrollY > 100 && {}", in_view("#offline"))).await;
     page.look("window.back(); true").await;
     page.until("!document.querySelector('#offline')").await;
     assert_eq!(page.complaints(), [""; 0]);

@@ -9,6 +9,7 @@ mod first_visit;
 mod forms;
 mod journeys;
 mod many_bots;
+mod playground;
 mod repairs;
 mod takeover;
 
@@ -43,6 +44,21 @@ async fn console(bridge: &TestBridge, path: &str) -> Page {
 
 async fn open(page: &mut Page, path: &str) {
     page.look(&format!("location.hash = '#/{path}'; true")).await;
+}
+
+/// Clicks an element as soon as it is there.
+async fn click(page: &mut Page, selector: &str) {
+    page.until(&format!("!!document.querySelector({selector:?})")).await;
+    page.look(&format!("document.querySelector({selector:?}).click()"))
+        .await;
+}
+
+/// Whether the element can be seen without scrolling.
+fn in_view(selector: &str) -> String {
+    format!(
+        "(() => {{ const box = document.querySelector({selector:?})?.getBoundingClientRect(); \
+         return !!box && box.width > 1 && box.top >= 0 && box.bottom <= innerHeight; }})()"
+    )
 }
 
 #[tokio::test]

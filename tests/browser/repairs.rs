@@ -7,17 +7,11 @@ use tieline_tests::agents::{FakeAgent, Manner};
 use tieline_tests::test_bridge::{PATIENCE, TestBridge, figure, until};
 use tieline_tests::{wechat, wecom_socket};
 
-use crate::chromium::{Page, package};
-use crate::{console, open};
+use crate::chromium::package;
+use crate::{click, console, open};
 
 /// Limit until the console shows that a bot was kicked.
 const SOON: Duration = Duration::from_secs(10);
-
-async fn click(page: &mut Page, selector: &str) {
-    page.until(&format!("!!document.querySelector({selector:?})")).await;
-    page.look(&format!("document.querySelector({selector:?}).click()"))
-        .await;
-}
 
 #[tokio::test]
 async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {

@@ -18,15 +18,14 @@ function chatId() {
 }
 
 /**
- * Sends `text` and calls `show({text, done})` with every newer state of the answer, until it is done.
- * The message has an id of its own, so sending it again after a broken connection asks nothing twice. Returns the ledger's id.
+ * Sends `text` and calls `show({text, done, messageId})` with every newer state of the answer, until it is done; `messageId` is the ledger's.
+ * Sending it again with the same `id`, after a broken connection or a reload, asks nothing twice.
  */
-export async function ask(integration, text, show, signal) {
-  const message = { text, chatId: chatId(), senderId: "console", messageId: randomId() };
+export async function ask(integration, text, id, show, signal) {
+  const message = { text, chatId: chatId(), senderId: "console", messageId: id };
   const path = `/api/web/webhook/${encodeURIComponent(integration)}`;
   const { messageId, replyId } = await persistently(() => call("POST", path, message, { signal }), signal);
   await poll(replyId, (state) => show({ ...state, messageId }), signal);
-  return messageId;
 }
 
 async function poll(replyId, show, signal) {

@@ -1,50 +1,62 @@
 // Playground: talks to an agent through a chat page of its own; the conversation survives a reload.
 
-import { ApiError } from "/console/api.js";
-import { ask } from "/console/chat.js";
+import { ApiError, call } from "/console/api.js";
+import { ask, randomId } from "/console/chat.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine } from "/console/view.js";
 
-/** The conversations by agent, for as long as the tab is open. */
+/** The conversations with all agents, for as long as the tab is open. */
 const KEY = "tieline.playground";
 const MOST = 200;
+/** How often the ledger is asked how a message has ended. */
+const TRIES = 10;
 let aborting = new AbortController();
+let kept = null;
+/** Answers that this page waits for. After a reload there are none, though some are still being written. */
+const awaited = new Set();
 
-/** Stops waiting for every answer in progress: the session has ended. */
+/** Stops waiting for every answer in progress, and forgets the conversations: the session has ended. */
 export function leave() {
   aborting.abort();
   aborting = new AbortController();
+  kept = null;
+  awaited.clear();
   sessionStorage.removeItem(KEY);
 }
 
-export async function load(shell) {
+const log = () => (kept ??= JSON.parse(sessionStorage.getItem(KEY) ?? "[]"));
+
+export async function load(shell, state, isFirst) {
   const [agents, triggers, bots] = await Promise.all([shell.all("/agents"), shell.all("/triggers"), shell.all("/integrations")]);
   const pages = new Map(bots.filter((bot) => bot.platform === "web" && bot.enabled).map((bot) => [bot.id, bot]));
   const chatPage = (agent) => triggers.find((one) => one.enabled && one.agentId === agent.id && pages.has(one.integrationId))?.integrationId ?? null;
-  return { agents: agents.map((agent) => ({ ...agent, chatPage: chatPage(agent) })) };
+  const found = { agents: agents.map((agent) => ({ ...agent, chatPage: chatPage(agent) })) };
+  // Begun before the page was reloaded.
+  const begun = log().filter((one) => one.busy && one.organization === shell.app.organization && !awaited.has(one));
+  for (const one of begun) listen(shell, one, found.agents.find((known) => known.id === one.agent));
+  if (isFirst) setTimeout(toEnd);
+  return found;
 }
 
-const said = (shell) => {
-  shell.app.said ??= JSON.parse(sessionStorage.getItem(KEY) ?? "[]").map((one) => ({ ...one, busy: false }));
-  return shell.app.said;
-};
+const isWith = (shell, agent) => (one) => one.organization === shell.app.organization && one.agent === agent.id;
 
 export function view(shell, state) {
   if (!state.agents) return html`${heading(text("page_playground"))}${loadingLine()}`;
   if (state.agents.length === 0) return html`${heading(text("page_playground"))}${empty(html`${text("noAgents")} <a href="#/agents/add">${text("addAgent")}</a>`)}`;
   const chosen = agent(state);
-  const busy = said(shell).some((one) => one.busy);
+  const said = log().filter(isWith(shell, chosen));
+  const busy = said.some((one) => one.busy);
   return html`
     ${heading(
       text("page_playground"),
-      html`<label>${text("talkTo")} <select id="talk-to" @change=${(event) => ((state.chosen = event.target.value), shell.update())}>
+      html`<label>${text("talkTo")} <select id="talk-to" @change=${(event) => ((state.chosen = event.target.value), shell.update(), toEnd())}>
         ${state.agents.map((one) => html`<option value=${one.id} ?selected=${one.id === chosen.id}>${one.name}</option>`)}</select></label>`,
       html`<button id="new-session" type="button" class="quiet" @click=${() => talk(shell, state, "/new")}>${text("newSession")}</button>`,
-      html`<button id="stop" type="button" class="quiet" ?disabled=${!busy} @click=${() => stop(shell, state)}>${text("stop")}</button>`,
+      html`<button id="stop" type="button" class="quiet" ?disabled=${!busy} @click=${() => talk(shell, state, "/stop")}>${text("stop")}</button>`,
     )}
     <section class="card talk">
-      <div id="answers" role="log" aria-live="polite" tabindex="0" aria-label=${text("conversation")}>${said(shell).map(bubble)}</div>
+      <div id="answers" role="log" aria-live="polite" tabindex="0" aria-label=${text("conversation")}>${said.map(bubble)}</div>
       <form id="message-form" @submit=${(event) => {
         event.preventDefault();
         send(shell, state);
@@ -77,38 +89,54 @@ function send(shell, state) {
   return talk(shell, state, words);
 }
 
-/** Stops every answer in progress, each at its own agent. */
-function stop(shell, state) {
-  const pages = new Set(said(shell).filter((one) => one.busy).map((one) => one.page));
-  for (const page of pages) talk(shell, state, "/stop", page);
+function talk(shell, state, words) {
+  const chosen = agent(state);
+  const place = { organization: shell.app.organization, agent: chosen.id };
+  const answer = { ...place, id: randomId(), words, mine: false, text: "", busy: true, page: chosen.chatPage };
+  log().push({ ...place, mine: true, text: words }, answer);
+  log().splice(0, Math.max(0, log().length - MOST));
+  return listen(shell, answer, chosen);
 }
 
-async function talk(shell, state, words, page = null) {
-  const log = said(shell);
-  const answer = { mine: false, text: "", busy: true, page };
-  log.push({ mine: true, text: words }, answer);
-  log.splice(0, Math.max(0, log.length - MOST));
+/** Asks, unless it was asked already, and shows the answer until it is done. */
+async function listen(shell, answer, chosen) {
   const signal = aborting.signal;
+  awaited.add(answer);
   show(shell);
   try {
-    answer.page ??= await chatPage(shell, agent(state));
-    await ask(answer.page, words, (reply) => {
+    answer.page ??= await chatPage(shell, chosen);
+    await ask(answer.page, answer.words, answer.id, (reply) => {
       Object.assign(answer, { text: reply.text, busy: !reply.done, messageId: reply.messageId });
       show(shell);
     }, signal);
+    // A failure is told in the chat as text.
+    answer.failed = await hasFailed(answer, signal);
   } catch (error) {
     if (signal.aborted) return;
     // The webhook gives every unauthenticated request the same answer, so a 401 here need not mean a wrong token.
     const known = error instanceof ApiError ? { 401: "mayNotWrite", 404: "gone" }[error.status] : undefined;
-    Object.assign(answer, { failed: true, text: known ? text(known) : shell.explain(error) });
+    Object.assign(answer, { failed: true, text: [answer.text, known ? text(known) : shell.explain(error)].filter(Boolean).join("\n\n") });
   } finally {
     answer.busy = false;
+    awaited.delete(answer);
     if (!signal.aborted) show(shell);
   }
 }
 
+/** Whether a message has failed, as the ledger tells soon after its answer is shown. */
+async function hasFailed({ organization, messageId }, signal) {
+  const path = `/api/v1/orgs/${encodeURIComponent(organization)}/messages/${encodeURIComponent(messageId)}`;
+  for (let n = 0; n < TRIES; n += 1) {
+    const { state } = await call("GET", path, undefined, { signal }).catch(() => ({}));
+    if (!["queued", "running"].includes(state)) return state === "failed";
+    await new Promise((done) => setTimeout(done, 500));
+  }
+  return false;
+}
+
 /** The agent's chat page; created at the first message if there is none. */
 async function chatPage(shell, agent) {
+  if (!agent) throw new ApiError(404, "not_found", "");
   if (agent.chatPage) return agent.chatPage;
   const made = await shell.post("/integrations", { name: text("chatPageOf", agent.name), platform: "web", connectionMode: "webhook", credentials: {}, language: document.documentElement.lang });
   await shell.post("/triggers", { integrationId: made.id, agentId: agent.id, enabled: true });
@@ -117,9 +145,15 @@ async function chatPage(shell, agent) {
 }
 
 function show(shell) {
-  sessionStorage.setItem(KEY, JSON.stringify(said(shell)));
-  const log = document.getElementById("answers");
-  const atEnd = log && log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+  sessionStorage.setItem(KEY, JSON.stringify(log()));
+  const box = document.getElementById("answers");
+  const atEnd = box && box.scrollHeight - box.scrollTop - box.clientHeight < 60;
   shell.update();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (atEnd) toEnd();
+}
+
+/** Scrolls to the newest answer. */
+function toEnd() {
+  const box = document.getElementById("answers");
+  if (box) box.scrollTop = box.scrollHeight;
 }
