@@ -63,6 +63,14 @@ export const copyable = (value, name = nothing) => html`
       }
     }}><span .textContent=${text("copy")}></span></button></span>`;
 
+/** Reads a page of a list: the newest, or the one that the pager has chosen. `kept` keeps the cursors. */
+export async function paged(shell, kept, path, query = {}) {
+  const all = new URLSearchParams({ limit: 100, ...query });
+  if (kept.cursors?.length) all.set("cursor", kept.cursors.at(-1));
+  const { items, nextCursor } = await shell.get(`${path}?${all}`);
+  return { items, nextCursor };
+}
+
 /** Buttons to the pages before and after, of a list whose cursors are kept in `state.cursors`. */
 export function pager(shell, state) {
   const cursors = state.cursors ?? [];

@@ -7,7 +7,7 @@ import { html, nothing } from "/console/lit-html.js";
 import { qr } from "/console/qr.js";
 import { withTakeover } from "/console/takeover.js";
 import { language, text } from "/console/texts.js";
-import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, readFields, stateMark, time } from "/console/view.js";
+import { copyable, duration, empty, fields, heading, impact, lines, loadingLine, mark, paged, pager, readFields, stateMark, time } from "/console/view.js";
 
 const TABS = ["health", "settings", "trigger", "log", "conversations", "messages"];
 
@@ -38,14 +38,23 @@ const LOADERS = {
     const [triggers, agents] = await Promise.all([shell.all("/triggers"), shell.all("/agents")]);
     return { triggers: triggers.filter((one) => one.integrationId === idOf(shell)), agents };
   },
-  log: async (shell, state, path) => ({ log: (await shell.get(`${path}/logs?limit=100${state.level ? `&level=${state.level}` : ""}`)).items }),
+  log: (shell, state, path) => list(shell, state, "log", `${path}/logs`, state.level ? { level: state.level } : {}),
   conversations: async (shell, state, path) => {
-    const search = state.search ? `&search=${encodeURIComponent(state.search)}` : "";
-    const [found, people] = await Promise.all([shell.get(`${path}/conversations?limit=100${search}`), state.people ?? shell.all("/users")]);
-    return { conversations: found.items, people: people.filter((one) => one.integrationId === idOf(shell)) };
+    const found = list(shell, state, "conversations", `${path}/conversations`, state.search ? { search: state.search } : {});
+    const [conversations, people] = await Promise.all([found, state.people ?? shell.all("/users")]);
+    return { ...conversations, people: people.filter((one) => one.integrationId === idOf(shell)) };
   },
-  messages: async (shell) => ({ messages: (await shell.get(`/messages?limit=100&integrationId=${encodeURIComponent(idOf(shell))}`)).items }),
+  messages: (shell, state) => list(shell, state, "messages", "/messages", { integrationId: idOf(shell) }),
 };
+
+/** A page of the list of a tab; each tab keeps its own cursors. */
+const list = async (shell, state, name, path, query) => ({ [name]: { ...state[name], ...(await paged(shell, state[name] ?? {}, path, query)) } });
+
+/** Reads a list from its newest page again, because what is searched for has changed. */
+function searchAgain(shell, state, name) {
+  state[name] = undefined;
+  return shell.reload();
+}
 
 export function view(shell, state) {
   const { bot, status } = state;
@@ -144,22 +153,24 @@ const VIEWS = {
   },
 
   log: (shell, state) => html`
-    <label>${text("level")} <select @change=${(event) => ((state.level = event.target.value), shell.reload())}>
+    <label>${text("level")} <select @change=${(event) => ((state.level = event.target.value), searchAgain(shell, state, "log"))}>
       ${["", "info", "warn", "error"].map((one) => html`<option value=${one} ?selected=${one === (state.level ?? "")}>${text(one ? `log_${one}` : "all")}</option>`)}</select></label>
-    ${!state.log ? loadingLine() : state.log.length === 0 ? empty(text("noLog")) : html`<ul class="log" aria-live="polite">${state.log.map((line) => html`<li>${time(line.at)} ${mark({ error: "bad", warn: "wait" }[line.level] ?? "off", text(`log_${line.level}`))} <code>${line.code}</code> ${line.message}</li>`)}</ul>`}`,
+    ${!state.log ? loadingLine() : state.log.items.length === 0 ? empty(text("noLog")) : html`<ul class="log" aria-live="polite">${state.log.items.map((line) => html`<li>${time(line.at)} ${mark({ error: "bad", warn: "wait" }[line.level] ?? "off", text(`log_${line.level}`))} <code>${line.code}</code> ${line.message}</li>`)}</ul>`}
+    ${state.log ? pager(shell, state.log) : nothing}`,
 
   conversations: (shell, state) => html`
-    <label>${text("search")} <input type="search" .value=${state.search ?? ""} @change=${(event) => ((state.search = event.target.value), shell.reload())}></label>
-    ${!state.conversations ? loadingLine() : state.conversations.length === 0 ? empty(text("noConversations")) : html`<ul class="rows">${state.conversations.map((one) => html`
+    <label>${text("search")} <input type="search" .value=${state.search ?? ""} @change=${(event) => ((state.search = event.target.value), searchAgain(shell, state, "conversations"))}></label>
+    ${!state.conversations ? loadingLine() : state.conversations.items.length === 0 ? empty(text("noConversations")) : html`<ul class="rows">${state.conversations.items.map((one) => html`
       <li><div class="head"><span class="name">${text(`chat_${one.chatType}`)} · ${one.chatId}</span></div>
         <p class="kind">${text("sender")}: ${one.senderId ?? "–"} · ${one.task ? html`${text("task")}: ${one.task} · ` : nothing}${text("session")}: ${one.sessionId ?? "–"} · ${time(one.updatedAt)}</p>
         ${shell.app.mayWrite ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`${pathOf(shell)}/conversations/${encodeURIComponent(one.id)}/reset`))}>${text("resetSession")}</button>` : nothing}</li>`)}</ul>`}
+    ${state.conversations ? pager(shell, state.conversations) : nothing}
     ${shell.app.mayWrite && state.people ? proactive(shell, state) : nothing}`,
 
-  messages: (_shell, state) =>
-    !state.messages ? loadingLine() : state.messages.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.map((one) => html`
+  messages: (shell, state) =>
+    !state.messages ? loadingLine() : state.messages.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.items.map((one) => html`
       <li><div class="head">${mark({ answered: "good", commanded: "good", failed: "bad", refused: "wait" }[one.state] ?? "off", text(`message_${one.state}`))}<a class="name" href="#/messages/${one.id}">${one.id}</a></div>
-        <p class="kind">${time(one.receivedAt ?? one.createdAt)}</p></li>`)}</ul>`,
+        <p class="kind">${time(one.receivedAt ?? one.createdAt)}</p></li>`)}</ul>${pager(shell, state.messages)}`,
 };
 
 const doctor = (shell, { cause, next, checks }) => html`

@@ -3,7 +3,7 @@
 import { ApiError } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
-import { empty, heading, loadingLine, mark, pager, time } from "/console/view.js";
+import { empty, heading, loadingLine, mark, paged, pager, time } from "/console/view.js";
 
 const STATES = ["queued", "running", "answered", "commanded", "stopped", "dropped", "refused", "failed"];
 const COLOURS = { answered: "good", commanded: "good", failed: "bad", refused: "wait", queued: "wait", running: "wait" };
@@ -12,11 +12,9 @@ const idOf = (shell) => shell.app.path[1];
 
 export async function load(shell, state) {
   if (idOf(shell)) return loadOne(shell);
-  const query = new URLSearchParams({ limit: 100 });
-  for (const [name, value] of Object.entries(state.filter ?? {})) if (value) query.set(name, value);
-  if (state.cursors?.length) query.set("cursor", state.cursors.at(-1));
-  const [messages, letters, bots] = await Promise.all([shell.get(`/messages?${query}`), shell.get("/deadletters?limit=100"), shell.get("/integrations?limit=200")]);
-  return { items: messages.items, nextCursor: messages.nextCursor, letters: letters.items, names: new Map(bots.items.map((bot) => [bot.id, bot.name])) };
+  const filter = Object.fromEntries(Object.entries(state.filter ?? {}).filter(([, value]) => value));
+  const [messages, letters, bots] = await Promise.all([paged(shell, state, "/messages", filter), paged(shell, state.letters ?? {}, "/deadletters"), shell.get("/integrations?limit=200")]);
+  return { ...messages, letters: { ...state.letters, ...letters }, names: new Map(bots.items.map((bot) => [bot.id, bot.name])) };
 }
 
 /** A message, and the bot and chat that it belongs to unless they were deleted since. */
@@ -49,14 +47,15 @@ export function view(shell, state) {
       ${pager(shell, state)}</section>
     <section class="card" aria-labelledby="letters"><h3 id="letters">${text("deadLetters")}</h3>
       ${state.redriven ? html`<p class="note" id="redriven" role="status">${text("redriven", state.redriven.redriven, state.redriven.skipped.length)}${state.redriven.hasMore ? ` ${text("redriveMore")}` : ""}</p>` : nothing}
-      ${state.letters?.length && shell.app.mayWrite ? html`<form class="bar" id="redrive-since" @submit=${(event) => redriveSince(shell, state, event)}>
+      ${state.letters?.items.length && shell.app.mayWrite ? html`<form class="bar" id="redrive-since" @submit=${(event) => redriveSince(shell, state, event)}>
         <label>${text("failedSince")} <select name="hours">${[1, 24, 168].map((hours) => html`<option value=${hours}>${text(`hours_${hours}`)}</option>`)}</select></label>
         <button type="submit">${text("redriveAll")}</button>
       </form>` : nothing}
-      ${!state.letters ? loadingLine() : state.letters.length === 0 ? empty(text("noDeadLetters")) : html`<ul class="rows" id="dead-letters">${state.letters.map((letter) => html`
+      ${!state.letters ? loadingLine() : state.letters.items.length === 0 ? empty(text("noDeadLetters")) : html`<ul class="rows" id="dead-letters">${state.letters.items.map((letter) => html`
         <li><div class="head"><a class="name" href="#/messages/${letter.messageId ?? letter.id}">${letter.messageId ?? letter.id}</a></div>
           <p class="kind">${botLink(state.names, letter.integrationId)} · ${letter.reason ?? ""} · ${time(letter.failedAt)}</p>
           ${shell.app.mayWrite ? html`<button class="quiet" data-verb="redrive" @click=${() => shell.act(() => shell.post(`/deadletters/${encodeURIComponent(letter.id)}/redrive`))}>${text("redrive")}</button>` : nothing}</li>`)}</ul>`}
+      ${state.letters ? pager(shell, state.letters) : nothing}
     </section>`;
 }
 
