@@ -45,26 +45,31 @@ pub async fn deliver(
 }
 
 /// [`tieline_core::connector::PolledReplies::final_poll_state`] for a text of any length. `None`, too, where no reply is polled.
-pub async fn final_poll_state(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
+pub async fn final_poll_state(
+    bot: &Bot,
+    asked: &PollRequest,
+    view: &Arc<ReplyView>,
+    cx: &Context<'_>,
+) -> Option<Progress> {
     let polled = bot.connector.polled_replies()?;
     if view.text.len() <= MAX_ON_RUNTIME {
         return polled.final_poll_state(asked, view, cx);
     }
     let setting = Setting::of(bot, cx);
-    let (asked, view) = (asked.clone(), view.clone());
+    let (asked, view) = (asked.clone(), Arc::clone(view));
     beside_runtime(move || polled.final_poll_state(&asked, &view, &setting.context())).await
 }
 
 /// [`tieline_core::connector::PolledReplies::answer_poll`] for a text of any length. Empty where no reply is polled.
-pub async fn answer_poll(bot: &Bot, asked: &PollRequest, view: &ReplyView, cx: &Context<'_>) -> WebhookAnswer {
+pub async fn answer_poll(bot: &Bot, asked: &PollRequest, view: Arc<ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
     let Some(polled) = bot.connector.polled_replies() else {
         return WebhookAnswer::empty(200);
     };
     if view.text.len() <= MAX_ON_RUNTIME {
-        return polled.answer_poll(asked, Some(view), cx);
+        return polled.answer_poll(asked, Some(&view), cx);
     }
     let setting = Setting::of(bot, cx);
-    let (asked, view) = (asked.clone(), view.clone());
+    let asked = asked.clone();
     beside_runtime(move || polled.answer_poll(&asked, Some(&view), &setting.context())).await
 }
 

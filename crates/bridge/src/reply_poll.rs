@@ -1,5 +1,6 @@
 //! Answers polls: returns the newest state of a reply to a platform that polls for it (pull).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -46,13 +47,14 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
     let Some(mut record) = record else {
         return answer_without_record(world, bot, asked, polled, &cx).await;
     };
-    let mut view = view(world, bot, &mut record);
+    // Shared with the code that renders a long text beside the runtime, in place of a copy for each.
+    let mut view = Arc::new(view(world, bot, &mut record));
     if view.closed.is_none()
         && view.asker == asked.asker
         && let Some(mut closing) = rendering::final_poll_state(bot, asked, &view, &cx).await
     {
         if polled.leaves_rest(&closing) && !can_push(world, polled, &record, &cx).await {
-            view.rest_follows = false;
+            Arc::make_mut(&mut view).rest_follows = false;
             let without_rest = rendering::final_poll_state(bot, asked, &view, &cx).await;
             closing = without_rest.unwrap_or(closing);
         }
@@ -62,7 +64,7 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
                 if polled.leaves_rest(&closed) {
                     push_rest(world, bot, &record).await;
                 }
-                view.closed = Some(closed);
+                Arc::make_mut(&mut view).closed = Some(closed);
             }
             Err(error) => {
                 warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "poll can't be closed");
@@ -70,7 +72,7 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
             }
         }
     }
-    rendering::answer_poll(bot, asked, &view, &cx).await
+    rendering::answer_poll(bot, asked, view, &cx).await
 }
 
 /// Answers a poll for a reply without a record: its message waits behind another, or its agent has sent nothing yet.

@@ -120,10 +120,21 @@ impl WebhookAnswer {
     /// If it can't be JSON, which only happens for maps whose keys aren't text.
     #[must_use]
     pub fn json(body: &impl Serialize) -> Self {
+        Self::long_json(body, 0)
+    }
+
+    /// Like [`Self::json`], for texts that have `n_bytes` together: a long buffer is not copied each time its capacity doubles.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn long_json(body: &impl Serialize, n_bytes: usize) -> Self {
+        let mut json = Vec::with_capacity(n_bytes + n_bytes / 16 + 128);
+        serde_json::to_writer(&mut json, body).expect("its keys are text");
         Self {
             status: 200,
             content_type: Some("application/json"),
-            body: serde_json::to_vec(body).expect("its keys are text"),
+            body: json,
         }
     }
 }

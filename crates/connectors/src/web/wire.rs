@@ -116,6 +116,6 @@ pub(super) struct State<'a> {
 
 impl State<'_> {
     pub(super) fn answer(&self) -> WebhookAnswer {
-        WebhookAnswer::json(self)
+        WebhookAnswer::long_json(self, self.text.len() + self.reasoning.len())
     }
 }
