@@ -170,28 +170,51 @@ async fn an_emptied_field_loses_its_value_and_a_secret_keeps_it() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-/// From here on the list of messages has a second page.
+/// From here on each of these lists has two pages. `window.asked` has the lists and cursors that were asked for.
 const TWO_PAGES: &str = "(() => {
     const real = window.fetch;
     window.asked = [];
     window.fetch = (path, options) => {
-        if (!path.includes('/messages?')) return real(path, options);
-        window.asked.push(new URL(path, location).searchParams.get('cursor'));
-        return Promise.resolve(new Response(JSON.stringify({ items: [], nextCursor: window.asked.at(-1) ? null : 'second' })));
+        const kind = /\\/(messages|logs|conversations|deadletters)\\?/.exec(path)?.[1];
+        if (!kind) return real(path, options);
+        const cursor = new URLSearchParams(path.split('?')[1]).get('cursor');
+        window.asked.push(`${kind} ${cursor}`);
+        const nextCursor = cursor === null ? 'second' : null;
+        return Promise.resolve(new Response(JSON.stringify({ items: [], nextCursor })));
     };
 })()";
 
 #[tokio::test]
-async fn messages_are_read_page_by_page() {
+async fn lists_are_read_page_by_page() {
     let bridge = TestBridge::start();
+    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
     let mut page = console(&bridge, "bots").await;
     page.look(TWO_PAGES).await;
+    for (address, list) in [
+        ("messages", "messages"),
+        (&format!("bots/{bot}/messages"), "messages"),
+        (&format!("bots/{bot}/conversations"), "conversations"),
+        (&format!("bots/{bot}/log"), "logs"),
+    ] {
+        page.look("window.asked = []; true").await;
+        open(&mut page, address).await;
+        let [previous, next] =
+            [1, 2].map(|nth| format!("main section .bar:not(form) button:nth-of-type({nth}):not(:disabled)"));
+        let last = |cursor: &str| {
+            format!("window.asked.filter((one) => one.startsWith('{list} ')).at(-1) === '{list} {cursor}'")
+        };
+        page.until(&last("null")).await;
+        click(&mut page, &next).await;
+        page.until(&last("second")).await;
+        click(&mut page, &previous).await;
+        page.until(&last("null")).await;
+    }
     open(&mut page, "messages").await;
-    let [previous, next] =
-        [1, 2].map(|nth| format!("main section .bar:not(form) button:nth-of-type({nth}):not(:disabled)"));
-    click(&mut page, &next).await;
-    page.until("window.asked.at(-1) === 'second'").await;
-    click(&mut page, &previous).await;
-    page.until("window.asked.at(-1) === null").await;
+    click(
+        &mut page,
+        "[aria-labelledby=letters] .bar button:nth-of-type(2):not(:disabled)",
+    )
+    .await;
+    page.until("window.asked.includes('deadletters second')").await;
     assert_eq!(page.complaints(), [""; 0]);
 }

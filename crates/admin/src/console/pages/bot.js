@@ -167,10 +167,11 @@ const VIEWS = {
     ${state.conversations ? pager(shell, state.conversations) : nothing}
     ${shell.app.mayWrite && state.people ? proactive(shell, state) : nothing}`,
 
-  messages: (shell, state) =>
-    !state.messages ? loadingLine() : state.messages.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.items.map((one) => html`
+  messages: (shell, state) => html`
+    ${!state.messages ? loadingLine() : state.messages.items.length === 0 ? empty(text("noMessages")) : html`<ul class="rows">${state.messages.items.map((one) => html`
       <li><div class="head">${mark({ answered: "good", commanded: "good", failed: "bad", refused: "wait" }[one.state] ?? "off", text(`message_${one.state}`))}<a class="name" href="#/messages/${one.id}">${one.id}</a></div>
-        <p class="kind">${time(one.receivedAt ?? one.createdAt)}</p></li>`)}</ul>${pager(shell, state.messages)}`,
+        <p class="kind">${time(one.receivedAt ?? one.createdAt)}</p></li>`)}</ul>`}
+    ${state.messages ? pager(shell, state.messages) : nothing}`,
 };
 
 const doctor = (shell, { cause, next, checks }) => html`
