@@ -48,7 +48,7 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
         return answer_without_record(world, bot, asked, polled, &cx).await;
     };
     // Shared with the code that renders a long text beside the runtime, in place of a copy for each.
-    let mut view = Arc::new(view(world, bot, &mut record));
+    let mut view = Arc::new(view_of(world, bot, &mut record));
     if view.closed.is_none()
         && view.asker == asked.asker
         && let Some(mut closing) = rendering::final_poll_state(bot, asked, &view, &cx).await
@@ -63,6 +63,16 @@ async fn answer_in(wait: Wait, world: &World, bot: &Bot, asked: &PollRequest, we
             Ok(closed) => {
                 if polled.leaves_rest(&closed) {
                     push_rest(world, bot, &record).await;
+                }
+                // Another poll has closed the reply, perhaps with a later text than this one has read.
+                if closed != closing
+                    && let Some(mut newer) = load(world, bot, asked).await
+                {
+                    let rest_follows = view.rest_follows;
+                    view = Arc::new(ReplyView {
+                        rest_follows,
+                        ..view_of(world, bot, &mut newer)
+                    });
                 }
                 Arc::make_mut(&mut view).closed = Some(closed);
             }
@@ -142,7 +152,7 @@ async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
 }
 
 /// A reply as a poll sees it. Moves the text out of the record, for it may be long.
-fn view(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
+fn view_of(world: &World, bot: &Bot, record: &mut ReplyRecord) -> ReplyView {
     // A card is shown below the text once that is complete, and polls never show buttons.
     let with_card = (record.stage == Stage::Final && record.card.is_some())
         .then(|| record.text_with_buttons(bot.account.language).into_owned());
@@ -349,8 +359,104 @@ async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Oper
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+    use tieline_core::connector::{Connector, Manifest, Received, Rejection, SentCall, Verdict};
+    use tieline_core::http_types::{ApiAnswer, WebhookRequest};
+    use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, SenderId};
+    use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
 
     use super::*;
+    use crate::notices::About;
+    use crate::test_support::{self, FakeConnector};
+
+    /// A platform whose every poll ends polling, with the version that it has read.
+    struct Closing;
+
+    impl Connector for Closing {
+        fn manifest(&self) -> &'static Manifest {
+            FakeConnector { is_short_lived: false }.manifest()
+        }
+
+        fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+            Ok(Prepared::new(()))
+        }
+
+        fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+            None
+        }
+
+        fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+            FakeConnector { is_short_lived: false }.receive(request, cx)
+        }
+
+        fn deliver(
+            &self,
+            _: &DesiredReply<'_>,
+            _: &ReplyTarget,
+            _: &Progress,
+            _: &Context<'_>,
+        ) -> Result<Step, ComposeError> {
+            Ok(Step::Done)
+        }
+
+        fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
+            unreachable!("nothing is sent")
+        }
+
+        fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+            Some(self)
+        }
+    }
+
+    impl PolledReplies for Closing {
+        fn answer_poll(&self, _: &PollRequest, reply: Option<&ReplyView>, _: &Context<'_>) -> WebhookAnswer {
+            WebhookAnswer::json(&reply.unwrap().text)
+        }
+
+        fn final_poll_state(&self, _: &PollRequest, reply: &ReplyView, _: &Context<'_>) -> Option<Progress> {
+            Some(Progress::write(&reply.version))
+        }
+    }
+
+    #[tokio::test]
+    async fn poll_that_loses_the_close_shows_the_text_with_which_polling_ended() {
+        let (_engine, world) = test_support::world(&[]).await;
+        let bot = test_support::bot(&Closing, ConnectionMode::Webhook, true);
+        let (id, now) = (ReplyId::new("tl-1"), world.clock.now());
+        let mut record = notices::blank(&About {
+            reply: &id,
+            organization: &OrganizationId::new("default"),
+            integration: &IntegrationId::new("int_1"),
+            conversation: &ConversationId::new("cnv_1"),
+            message: &MessageId::new("msg_1"),
+            asker: &SenderId::new("lisi"),
+            received_at: now,
+        });
+        record.text = "so far".to_owned();
+        reply::save(&world.store, None, &mut record, now).await.unwrap();
+        let asked = PollRequest {
+            reply: id.clone(),
+            asker: SenderId::new("lisi"),
+            first: false,
+            note: String::new(),
+            wait: PollWait::Newer(0),
+        };
+        let mut late = Wait::new(&world, &id);
+        late.known = Some(record.clone());
+        // Meanwhile the answer ends, and another poll shows it.
+        let earlier = record.clone();
+        (record.text, record.stage) = ("so far, and the rest".to_owned(), Stage::Final);
+        reply::save(&world.store, Some(&earlier), &mut record, now)
+            .await
+            .unwrap();
+        let shown = answer(&world, &bot, &asked, None).await;
+        assert_eq!(shown.body, br#""so far, and the rest""#);
+        let late = answer_in(late, &world, &bot, &asked, None).await;
+        assert_eq!(
+            late.body, shown.body,
+            "it ends with another's ending and its own older text"
+        );
+    }
 
     #[track_caller]
     fn check(query: &str, expected: Result<u64, (&str, &str)>) {
