@@ -69,8 +69,9 @@ async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError>
             Err(reason) => State::Failed(reason.to_owned()),
         };
         match scheduled::save(&world.store, &mut message).await {
-            // Cancelled meanwhile, or recorded by another process: then it has ended too.
-            Ok(()) | Err(StoreError::Conflict) => {}
+            Ok(()) => {}
+            // Cancelled meanwhile, or said in part by another process, which goes on: the next pass reads which.
+            Err(StoreError::Conflict) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
         tell(world, &message).await;
