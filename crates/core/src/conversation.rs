@@ -212,7 +212,7 @@ pub struct RunState {
     pub first: bool,
     /// The agent that is called.
     pub agent: AgentId,
-    /// How many processes have started to work on it.
+    /// How many processes have started to work on it, without those that an outage has ended.
     pub attempt: u32,
     /// When it was started.
     #[serde(with = "crate::timestamp::millis")]

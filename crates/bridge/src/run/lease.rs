@@ -28,6 +28,8 @@ use crate::world::World;
 const AFTER_LOST_WRITE: Duration = Duration::from_secs(1);
 /// How much time a process must have left to start another run.
 const AMPLE: Duration = Duration::from_secs(10 * 60);
+/// For so long after a run's start, attempts that an outage of tables or queues ends don't count.
+const OUTAGE: Duration = Duration::from_hours(24);
 
 /// A conversation whose lease this process holds, with a run in it.
 pub(super) struct LeasedConversation {
@@ -433,6 +435,28 @@ pub(super) async fn give_back(world: &World, id: &ConversationId, fence: u64) ->
     if let Some(released) = found.filter(|_| is_released) {
         work::send(&world.queues, &[(wake_up(&released), AFTER_LOST_WRITE)]).await?;
     }
+    Ok(())
+}
+
+/// Doesn't count an attempt that ended by an outage: only attempts that end their process, or would, lead to giving the run up. The lease
+/// stays until it expires. After [`OUTAGE`] attempts count again, so that no run is attempted for ever.
+pub(super) async fn uncount_attempt(world: &World, id: &ConversationId, fence: u64) -> Result<(), RunError> {
+    let (me, now) = (&world.settings.owner, world.clock.now());
+    conversations::update::<_, RunError>(world, id, |found| {
+        let is_ours = |lease: &Lease| lease.fence == fence && lease.owner == *me;
+        let Some(mut after) = found.filter(|it| it.lease.as_ref().is_some_and(is_ours)) else {
+            return Change::Leave(());
+        };
+        // Not the first: its holder may have recorded a reply, which only later attempts look for.
+        match &mut after.run {
+            Some(run) if run.attempt > 1 && run.phase != RunPhase::Deferred && now.since(run.started_at) < OUTAGE => {
+                run.attempt -= 1;
+            }
+            _ => return Change::Leave(()),
+        }
+        Change::save(after, ())
+    })
+    .await?;
     Ok(())
 }
 

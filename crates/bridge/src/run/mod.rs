@@ -45,7 +45,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::batch::WHEN_FULL_AT_MOST;
-use self::lease::{Acquired, LeasedConversation, acquire, give_back, release, settle, update};
+use self::lease::{Acquired, LeasedConversation, acquire, give_back, release, settle, uncount_attempt, update};
 use self::slot::Slots;
 use self::watchdog::Watchdog;
 use crate::conversation::Contended;
@@ -180,6 +180,13 @@ async fn work_through(
             let (id, fence) = (held.id(), held.fence);
             match Box::pin(work_on(world, *held, &mut slots, until)).await {
                 Err(RunError::Lost) => Box::pin(give_back(world, &id, fence)).await.and(Err(RunError::Lost)),
+                Err(error) if !error.is_lasting() => {
+                    // If this fails too, the attempt counts.
+                    if let Err(uncounted) = Box::pin(uncount_attempt(world, &id, fence)).await {
+                        warn!(conversation = %id, error = %uncounted, "attempt that an outage ended is counted");
+                    }
+                    Err(error)
+                }
                 done => done,
             }
         }

@@ -7,18 +7,22 @@ use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::budget::Pace;
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
+use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunState};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::{
-    ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
+    AgentId, ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId,
+    SenderId,
 };
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_embedded::Embedded;
+use tieline_store::conversation;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::agent_stream::StreamState;
+use super::lease::uncount_attempt;
 use super::{parked, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
@@ -238,4 +242,49 @@ fn reasoning_display_is_set_by_the_integration_else_by_the_platform() {
     assert_eq!(bot(true, Some(ReasoningDetail::Brief)).shown_reasoning(said), "Then.");
     assert_eq!(bot(true, Some(ReasoningDetail::Hidden)).shown_reasoning(said), "");
     assert_eq!(bot(false, None).shown_reasoning(said), "");
+}
+
+/// A conversation whose run is in this attempt, under our lease with the fence 7.
+async fn attempt(world: &World, number: u32, started: Duration) -> ConversationId {
+    let now = world.clock.now();
+    let key = ConversationKey {
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new("int_1"),
+        chat: target().chat,
+        sender: Some(SenderId::new(format!("{number} {}", started.as_secs()))),
+    };
+    let before = Conversation::new(key, now);
+    let mut after = before.clone();
+    let run = RunId::new("run_1");
+    let mut run = RunState::new(run, Vec::new(), 1, AgentId::new("agt_1"), now.before(started));
+    run.attempt = number;
+    after.run = Some(run);
+    after.lease = Some(Lease {
+        owner: world.settings.owner.clone(),
+        fence: 7,
+        expires_at: now.after(Duration::from_secs(30)),
+    });
+    conversation::save(&world.store, &before, &mut after).await.unwrap();
+    after.key.id()
+}
+
+#[tokio::test]
+async fn attempt_that_an_outage_ends_is_not_counted() {
+    let (_engine, world) = test_support::world(&[]).await;
+    let hour = Duration::from_hours(1);
+    for (number, started, fence, expected) in [
+        (5, hour, 7, 4),
+        // Later attempts look for the reply that this one may have recorded.
+        (1, hour, 7, 1),
+        (5, 25 * hour, 7, 5),
+        (6, hour, 8, 6),
+    ] {
+        let id = attempt(&world, number, started).await;
+        uncount_attempt(&world, &id, fence).await.unwrap();
+        let found = conversation::load(&world.store, &id, world.clock.now())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.run.unwrap().attempt, expected, "{number} {started:?} {fence}");
+    }
 }
