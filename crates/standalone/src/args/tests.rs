@@ -95,12 +95,13 @@ fn every_switch_is_strict() {
     let tool = Args::command();
     let commands = all_commands(&tool).into_iter();
     let flags = commands.flat_map(|command| command.get_arguments().map(move |flag| (command, flag)));
-    let switches: Vec<_> = flags
-        .filter(|(_, flag)| {
-            flag.get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
-        })
-        .collect();
+    let (switches, others): (Vec<_>, Vec<_>) = flags.partition(|(_, flag)| {
+        flag.get_value_names()
+            .is_some_and(|names| names.iter().any(|name| name == "BOOL"))
+    });
+    let is_loose = |flag: &clap::Arg| flag.get_env().is_some() && matches!(flag.get_action(), clap::ArgAction::SetTrue);
+    let loose: Vec<_> = others.iter().filter(|(_, flag)| is_loose(flag)).collect();
+    assert!(loose.is_empty(), "{loose:?}");
     assert!(switches.len() >= 10, "{switches:?}");
     for (command, flag) in switches {
         let alone = clap::Command::new("tieline").arg(flag.clone().env(clap::builder::Resettable::Reset));

@@ -241,7 +241,8 @@ pub struct KeysOf {
 pub struct KeysRotate {
     /// Delete older keys 15 minutes after the new one is in use, instead of 45 days: for a compromised key. Links and sessions become
     /// invalid then, and messages that have waited in a queue for longer are lost.
-    #[arg(long, env = "TIELINE_RETIRE_NOW")]
+    #[arg(long, env = "TIELINE_RETIRE_NOW", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub retire_now: bool,
     #[command(flatten)]
     /// The bridge.
