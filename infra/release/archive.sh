@@ -20,11 +20,12 @@ name=tieline-$version-$system-$(uname -m)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/$name/completions" "$work/$name/docs/platforms" "$work/$name/docs/pictures" "$out"
+mkdir -p "$work/$name/completions" "$work/$name/docs/platforms" "$work/$name/docs/pictures/answers" "$out"
 install -m 755 "$binary" "$work/$name/tieline"
 install -m 644 LICENSE README.md README.zh-CN.md infra/release/tieline.service infra/release/compose.yaml "$work/$name/"
 install -m 644 docs/*.md "$work/$name/docs/"
 install -m 644 docs/pictures/*.png "$work/$name/docs/pictures/"
+install -m 644 docs/pictures/answers/* "$work/$name/docs/pictures/answers/"
 install -m 644 docs/platforms/*.md docs/platforms/*.py "$work/$name/docs/platforms/"
 for shell in bash zsh fish; do
     "$binary" completion "$shell" >"$work/$name/completions/tieline.$shell"
