@@ -220,18 +220,8 @@ mod tests {
         let bot = test_support::bot(&Witness, ConnectionMode::Webhook, true);
         let reply = ReplyId::new("tl-1");
         let desired = DesiredReply {
-            reply: &reply,
-            stage: Stage::Final,
-            text,
-            reasoning: "",
-            notice: None,
-            reference: None,
-            files: &[],
-            buttons: &[],
             link: Some("link"),
-            proactive: false,
-            plain: false,
-            pulled: None,
+            ..DesiredReply::new(&reply, Stage::Final, text)
         };
         let target = ReplyTarget {
             integration: IntegrationId::new("int_1"),

@@ -102,6 +102,27 @@ pub struct DesiredReply<'a> {
     pub pulled: Option<Pulled<'a>>,
 }
 
+impl<'a> DesiredReply<'a> {
+    /// A text and nothing else.
+    #[must_use]
+    pub const fn new(reply: &'a ReplyId, stage: Stage, text: &'a str) -> Self {
+        Self {
+            reply,
+            stage,
+            text,
+            reasoning: "",
+            notice: None,
+            reference: None,
+            files: &[],
+            buttons: &[],
+            link: None,
+            proactive: false,
+            plain: false,
+            pulled: None,
+        }
+    }
+}
+
 /// State of polling for a reply, on a platform that polls for the newest state ([`crate::connector::Delivery::Pull`]).
 ///
 /// The bridge keeps it in the reply's record, so that polled and pushed parts add up to the whole text, exactly once.

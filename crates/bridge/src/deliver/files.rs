@@ -115,19 +115,11 @@ impl ReplyDelivery<'_> {
         if links.is_empty() {
             return None;
         }
+        let reply = ReplyId::new(format!("{}-files", self.record.id));
         let desired = DesiredReply {
-            reply: &ReplyId::new(format!("{}-files", self.record.id)),
-            stage: Stage::Final,
-            text: "",
-            reasoning: "",
-            notice: None,
-            reference: None,
             files: &links,
-            buttons: &[],
-            link: None,
             proactive: true,
-            plain: false,
-            pulled: None,
+            ..DesiredReply::new(&reply, Stage::Final, "")
         };
         match self.bot.connector.deliver(&desired, self.target, &state.links, cx) {
             Ok(Step::Call { call, on_success }) => Some(Plan::Call(Box::new(call), on_success, Subject::Links)),

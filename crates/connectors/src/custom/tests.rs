@@ -65,20 +65,8 @@ fn step(account: &Account, stage: Stage, text: &str, progress: &Progress, now_s:
         handle: ReplyHandle::default(),
         expires_at: None,
     };
-    let desired = DesiredReply {
-        reply: &ReplyId::new("tl-1"),
-        stage,
-        text,
-        reasoning: "",
-        notice: None,
-        reference: None,
-        files: &[],
-        buttons: &[],
-        link: None,
-        proactive: false,
-        plain: false,
-        pulled: None,
-    };
+    let reply = ReplyId::new("tl-1");
+    let desired = DesiredReply::new(&reply, stage, text);
     let cx = Context {
         now: Timestamp::from_secs(now_s),
         ..context(account)

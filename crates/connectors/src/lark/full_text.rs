@@ -66,20 +66,7 @@ mod tests {
     #[test]
     fn blank_answer_ends_with_a_notice() {
         let reply = ReplyId::new("tl-1");
-        let blank = |stage| DesiredReply {
-            reply: &reply,
-            stage,
-            text: " \n",
-            reasoning: "",
-            notice: None,
-            reference: None,
-            files: &[],
-            buttons: &[],
-            link: None,
-            proactive: false,
-            plain: false,
-            pulled: None,
-        };
+        let blank = |stage| DesiredReply::new(&reply, stage, " \n");
         let told = Notice::EmptyAnswer.text(Language::English);
         assert_eq!(whole(&blank(Stage::Final), Language::English), told);
         assert_eq!(whole(&blank(Stage::Growing), Language::English), "");
@@ -94,18 +81,9 @@ mod tests {
             mime: "application/pdf".into(),
         }];
         let desired = DesiredReply {
-            reply: &reply,
-            stage: Stage::Final,
-            text: "a\n```\nb\n",
-            reasoning: "",
             notice: Some(Notice::Stopped),
-            reference: None,
             files: &files,
-            buttons: &[],
-            link: None,
-            proactive: false,
-            plain: false,
-            pulled: None,
+            ..DesiredReply::new(&reply, Stage::Final, "a\n```\nb\n")
         };
         let full_text = whole(&desired, Language::English);
         assert_eq!(

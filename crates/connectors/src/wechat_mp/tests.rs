@@ -212,18 +212,8 @@ fn delivered(text: &str, mut progress: Progress, response: &str) -> (Vec<String>
         expires_at: None,
     };
     let desired = DesiredReply {
-        reply: &reply,
-        stage: Stage::Final,
-        text,
-        reasoning: "",
-        notice: None,
-        reference: None,
-        files: &[],
-        buttons: &[],
         link: Some("https://b.example/r"),
-        proactive: false,
-        plain: false,
-        pulled: None,
+        ..DesiredReply::new(&reply, Stage::Final, text)
     };
     let mut messages = Vec::new();
     loop {

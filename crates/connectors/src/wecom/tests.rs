@@ -497,20 +497,7 @@ fn inline_picture_is_pushed_as_its_label() {
         (Stage::Final, &text[..], "See chart above."),
     ];
     for (stage, text, expected) in states {
-        let desired = DesiredReply {
-            reply: &reply,
-            stage,
-            text,
-            reasoning: "",
-            notice: None,
-            reference: None,
-            files: &[],
-            buttons: &[],
-            link: None,
-            proactive: false,
-            plain: false,
-            pulled: None,
-        };
+        let desired = DesiredReply::new(&reply, stage, text);
         let step = WeCom.deliver(&desired, &to, &done, &at(&account, 1)).unwrap();
         let Step::Call {
             call: ApiCall::Socket(call),

@@ -181,18 +181,8 @@ fn sent(text: &str, link: Option<&str>) -> Vec<String> {
     };
     let reply = ReplyId::new("tl-1");
     let desired = DesiredReply {
-        reply: &reply,
-        stage: Stage::Final,
-        text,
-        reasoning: "",
-        notice: None,
-        reference: None,
-        files: &[],
-        buttons: &[],
         link,
-        proactive: false,
-        plain: false,
-        pulled: None,
+        ..DesiredReply::new(&reply, Stage::Final, text)
     };
     let mut progress = Progress::default();
     let mut messages = Vec::new();

@@ -216,20 +216,8 @@ fn next_frame(to: &str, stage: Stage, text: &str, progress: &Progress) -> Option
         handle: ReplyHandle::default(),
         expires_at: None,
     };
-    let desired = DesiredReply {
-        reply: &ReplyId::new("tl-1"),
-        stage,
-        text,
-        reasoning: "",
-        notice: None,
-        reference: None,
-        files: &[],
-        buttons: &[],
-        link: None,
-        proactive: false,
-        plain: false,
-        pulled: None,
-    };
+    let reply = ReplyId::new("tl-1");
+    let desired = DesiredReply::new(&reply, stage, text);
     match Weibo.deliver(&desired, &target, progress, &context(&account)).unwrap() {
         Step::Done => None,
         Step::Call {

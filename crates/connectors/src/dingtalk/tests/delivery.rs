@@ -180,23 +180,6 @@ fn target(kind: ChatKind) -> ReplyTarget {
     }
 }
 
-fn desired<'a>(reply: &'a ReplyId, stage: Stage, text: &'a str) -> DesiredReply<'a> {
-    DesiredReply {
-        reply,
-        stage,
-        text,
-        reasoning: "",
-        notice: None,
-        reference: None,
-        files: &[],
-        buttons: &[],
-        link: None,
-        proactive: false,
-        plain: false,
-        pulled: None,
-    }
-}
-
 fn own() -> Account {
     let fields = [CLIENT[0], CLIENT[1], ("cardTemplateId", "mine.schema")];
     account(ConnectionMode::LongConnection, &fields)
@@ -210,12 +193,12 @@ fn public() -> Account {
 fn tell(platform: &mut Platform, account: &Account, texts: &[&str]) -> Result<(), String> {
     let reply = ReplyId::new("tl-reply");
     let to = target(ChatKind::Group);
-    platform.show(account, &to, &desired(&reply, Stage::Thinking, ""))?;
+    platform.show(account, &to, &DesiredReply::new(&reply, Stage::Thinking, ""))?;
     let (last, growing) = texts.split_last().unwrap();
     for text in growing {
-        platform.show(account, &to, &desired(&reply, Stage::Growing, text))?;
+        platform.show(account, &to, &DesiredReply::new(&reply, Stage::Growing, text))?;
     }
-    platform.show(account, &to, &desired(&reply, Stage::Final, last))
+    platform.show(account, &to, &DesiredReply::new(&reply, Stage::Final, last))
 }
 
 #[test]
@@ -252,7 +235,7 @@ fn growing_after_the_end_changes_nothing() {
     let calls = platform.calls.len();
     let reply = ReplyId::new("tl-reply");
     for stage in [Stage::Thinking, Stage::Growing, Stage::Final] {
-        let again = desired(&reply, stage, "Hello");
+        let again = DesiredReply::new(&reply, stage, "Hello");
         platform.show(&account, &target(ChatKind::Group), &again).unwrap();
     }
     assert_eq!(platform.calls.len(), calls);
@@ -274,7 +257,7 @@ fn refused_card_becomes_a_message() {
 fn created(status: u16, body: &Value) -> Verdict {
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
     let (cx, done) = (at(&account, NOW), Progress::default());
-    let desired = desired(&reply, Stage::Thinking, "");
+    let desired = DesiredReply::new(&reply, Stage::Thinking, "");
     let Ok(Step::Call { call, on_success }) = DingTalk.deliver(&desired, &to, &done, &cx) else {
         panic!("no card is put up")
     };
@@ -308,7 +291,7 @@ fn cards_enter_cooldown_when_refused_as_such() {
 fn platform_faults_close_cards_after_several_attempts() {
     let busy = || answered(500, &json!({ "code": "system.busy" }));
     let (account, reply, to) = (own(), ReplyId::new("tl-1"), target(ChatKind::Group));
-    let desired = desired(&reply, Stage::Thinking, "");
+    let desired = DesiredReply::new(&reply, Stage::Thinking, "");
     let (mut progress, mut now, mut tries) = (Progress::default(), NOW, 0);
     loop {
         let cx = at(&account, now);
@@ -337,7 +320,7 @@ fn reply_during_the_card_cooldown_is_a_message() {
     for (stage, text) in [(Stage::Thinking, ""), (Stage::Growing, "He"), (Stage::Final, "Hello")] {
         let desired = DesiredReply {
             plain: true,
-            ..desired(&reply, stage, text)
+            ..DesiredReply::new(&reply, stage, text)
         };
         platform.show(&account, &to, &desired).unwrap();
     }
@@ -391,7 +374,7 @@ fn withheld(times: usize, link: Option<&str>) -> (Platform, Result<(), String>) 
     let reply = ReplyId::new("tl-reply");
     let last = DesiredReply {
         link,
-        ..desired(&reply, Stage::Final, "Hello")
+        ..DesiredReply::new(&reply, Stage::Final, "Hello")
     };
     let came = platform.show(&own(), &target(ChatKind::Group), &last);
     (platform, came)
@@ -417,7 +400,7 @@ fn person_is_notified_of_an_answer_blocked_by_moderation() {
     to.handle = ReplyHandle::new(json!({}));
     let reply = ReplyId::new("tl-reply");
     platform
-        .show(&own(), &to, &desired(&reply, Stage::Final, "Hello"))
+        .show(&own(), &to, &DesiredReply::new(&reply, Stage::Final, "Hello"))
         .unwrap();
     assert_eq!(platform.messages, [blocked]);
 }
@@ -433,7 +416,7 @@ fn person_is_notified_of_an_answer_lost_by_its_session_webhook() {
         ] {
             let mut platform = Platform::new().trouble("send_webhook", answer);
             let reply = ReplyId::new("tl-reply");
-            let came = platform.show(&own(), &target(kind), &desired(&reply, Stage::Final, "Hello"));
+            let came = platform.show(&own(), &target(kind), &DesiredReply::new(&reply, Stage::Final, "Hello"));
             assert_eq!(platform.calls, ["send_webhook", call]);
             assert_eq!(
                 (platform.messages, came),
@@ -450,7 +433,7 @@ fn notice_of_a_lost_answer_has_its_link_and_is_not_repeated_either() {
     let reply = ReplyId::new("tl-reply");
     let last = DesiredReply {
         link: Some(link),
-        ..desired(&reply, Stage::Final, "Hello")
+        ..DesiredReply::new(&reply, Stage::Final, "Hello")
     };
     let mut platform = Platform::new()
         .trouble("send_webhook", ApiAnswer::Unknown)
@@ -474,7 +457,7 @@ fn lost_answer_without_another_way_is_only_refused() {
     outsider.handle = ReplyHandle::new(json!({ "webhook": outsider.handle.text("webhook") }));
     let mut platform = Platform::new().trouble("send_webhook", ApiAnswer::Unknown);
     let reply = ReplyId::new("tl-reply");
-    let came = platform.show(&own(), &outsider, &desired(&reply, Stage::Final, "Hello"));
+    let came = platform.show(&own(), &outsider, &DesiredReply::new(&reply, Stage::Final, "Hello"));
     assert_eq!(platform.calls, ["send_webhook"]);
     assert_eq!(came, Err("no_answer".to_owned()));
 }
@@ -586,20 +569,20 @@ fn failure_state_is_set_if_the_template_supports_it() {
     let reply = ReplyId::new("tl-reply");
     let failed = DesiredReply {
         notice: Some(Notice::AgentFailed),
-        ..desired(&reply, Stage::Final, "")
+        ..DesiredReply::new(&reply, Stage::Final, "")
     };
     let no_state = answered(400, &json!({ "code": "param.stream.isError" }));
     let mut platform = Platform::new().trouble("stream_text", no_state);
     let to = target(ChatKind::Group);
     platform
-        .show(&account, &to, &desired(&reply, Stage::Thinking, ""))
+        .show(&account, &to, &DesiredReply::new(&reply, Stage::Thinking, ""))
         .unwrap();
     platform.show(&account, &to, &failed).unwrap();
     assert_eq!(platform.card, Notice::AgentFailed.text(account.language));
     assert_eq!(platform.calls, ["create_card", "stream_text", "stream_text"]);
     let mut platform = Platform::new();
     platform
-        .show(&public(), &to, &desired(&reply, Stage::Thinking, ""))
+        .show(&public(), &to, &DesiredReply::new(&reply, Stage::Thinking, ""))
         .unwrap();
     platform.show(&public(), &to, &failed).unwrap();
     assert_eq!(platform.card_state, "5");
@@ -665,7 +648,7 @@ fn file_urls_are_escaped_in_links() {
     let desired = DesiredReply {
         files: &files,
         buttons: &[],
-        ..desired(&reply, Stage::Final, "Here")
+        ..DesiredReply::new(&reply, Stage::Final, "Here")
     };
     let mut platform = Platform::new();
     platform.show(&own(), &target(ChatKind::Group), &desired).unwrap();
@@ -691,7 +674,7 @@ fn excess_text_is_behind_a_link() {
     let text = "长".repeat(100_000);
     let long = DesiredReply {
         link: Some("https://bridge.example/api/replies/token"),
-        ..desired(&reply, Stage::Final, &text)
+        ..DesiredReply::new(&reply, Stage::Final, &text)
     };
     let mut platform = Platform::new();
     platform.show(&account, &target(ChatKind::Group), &long).unwrap();
@@ -706,7 +689,7 @@ fn closed_session_webhook_falls_back_to_the_api() {
         let gone = answered(200, &json!({ "errcode": "300001", "errmsg": "session 不存在" }));
         let mut platform = Platform::new().trouble("send_webhook", gone);
         let reply = ReplyId::new("tl-reply");
-        let last = desired(&reply, Stage::Final, "Hello");
+        let last = DesiredReply::new(&reply, Stage::Final, "Hello");
         platform.show(&own(), &target(kind), &last).unwrap();
         assert_eq!(platform.calls, ["send_webhook", call]);
         assert_eq!(platform.messages, ["Hello"]);
@@ -717,7 +700,7 @@ fn closed_session_webhook_falls_back_to_the_api() {
 fn blocked_session_webhook_cools_down_if_there_is_no_other_way() {
     let blocked = || answered(200, &json!({ "errcode": 410_100 }));
     let reply = ReplyId::new("tl-reply");
-    let last = desired(&reply, Stage::Final, "Hello");
+    let last = DesiredReply::new(&reply, Stage::Final, "Hello");
     let mut platform = Platform::new().trouble("send_webhook", blocked());
     platform.show(&own(), &target(ChatKind::Group), &last).unwrap();
     assert_eq!(platform.calls, ["send_webhook", "send_group"]);
@@ -733,7 +716,7 @@ fn blocked_session_webhook_cools_down_if_there_is_no_other_way() {
 #[test]
 fn next_reply_respects_the_session_webhook_cooldown() {
     let reply = ReplyId::new("tl-reply");
-    let last = desired(&reply, Stage::Final, "Hello");
+    let last = DesiredReply::new(&reply, Stage::Final, "Hello");
     let mut platform = Platform::new();
     let until = Timestamp::from_millis(NOW + 600_000);
     platform.progress = DingTalk.with_resting_way(&platform.progress, classify::WEBHOOK, until);
@@ -770,7 +753,7 @@ fn without_streaming_only_the_final_text_is_sent() {
 fn foreign_and_expired_session_webhooks_are_not_called() {
     let account = own();
     let reply = ReplyId::new("tl-reply");
-    let last = desired(&reply, Stage::Final, "Hello");
+    let last = DesiredReply::new(&reply, Stage::Final, "Hello");
     let mut to = target(ChatKind::Direct);
     to.asker = SenderId::new("$:LWCP_v1:$sender");
     let step = |handle: Value| {

@@ -226,18 +226,8 @@ impl Bridge {
     fn deliver(&mut self, stage: Stage, text: &str) -> End {
         for _ in 0..400 {
             let desired = DesiredReply {
-                reply: &self.reply,
-                stage,
-                text,
-                reasoning: "",
-                notice: None,
-                reference: None,
-                files: &[],
-                buttons: &[],
-                link: None,
-                proactive: false,
                 plain: self.plain,
-                pulled: None,
+                ..DesiredReply::new(&self.reply, stage, text)
             };
             let cx = context(&self.account, self.now);
             let (call, on_success) = match Lark.deliver(&desired, &self.to, &self.progress, &cx) {
