@@ -72,7 +72,6 @@ async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
             .look(&format!("document.querySelector('{list} li').dataset.id"))
             .await;
         let path = format!("/api/v1/orgs/default/integrations/{}", bot.as_str().unwrap());
-        let mut least = f64::INFINITY;
         for round in 1..=3 {
             // A change that the page has to draw.
             let name = format!("Renamed on {address} {round}");
@@ -83,10 +82,8 @@ async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
                 &format!("ms that the page is busy with a refresh of {address}"),
                 took.round(),
             );
-            least = least.min(took);
+            assert!(took < MOST_MS, "{address}: busy for {took} ms, limit {MOST_MS} ms");
         }
-        // Even processor time grows where other programs share the core and its caches.
-        assert!(least < MOST_MS, "{address}: busy for {least} ms, limit {MOST_MS} ms");
     }
     assert_eq!(page.complaints(), [""; 0]);
     the_last_bot_is_shown_with_its_agent(&bridge).await;
