@@ -80,11 +80,10 @@ impl Drop for ReplyWatch {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, SenderId};
     use tieline_core::timestamp::Timestamp;
 
     use super::*;
-    use crate::notices::{About, blank};
+    use crate::test_support;
 
     #[test]
     fn last_write_is_known_only_while_watched_and_certain() {
@@ -92,15 +91,7 @@ mod tests {
         let record = Arc::new(ReplyRecord {
             text: "so far".to_owned(),
             version: 3,
-            ..blank(&About {
-                reply: &ReplyId::new("tl-1"),
-                organization: &OrganizationId::new("acme"),
-                integration: &IntegrationId::new("int_1"),
-                conversation: &ConversationId::new("cnv_1"),
-                message: &MessageId::new("msg_1"),
-                asker: &SenderId::new("lisi"),
-                received_at: Timestamp::from_secs(1000),
-            })
+            ..test_support::blank_reply(Timestamp::from_secs(1000))
         });
         replies.written(&record.id, || Arc::clone(&record));
         let mut watch = replies.watch(&record.id);

@@ -359,81 +359,21 @@ async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Oper
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-    use tieline_core::connector::{Connector, Manifest, Received, Rejection, SentCall, Verdict};
-    use tieline_core::http_types::{ApiAnswer, WebhookRequest};
-    use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, SenderId};
-    use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+    use tieline_core::account::ConnectionMode;
+    use tieline_core::ids::SenderId;
 
     use super::*;
-    use crate::notices::About;
     use crate::test_support::{self, FakeConnector};
-
-    /// A platform whose every poll ends polling, with the version that it has read.
-    struct Closing;
-
-    impl Connector for Closing {
-        fn manifest(&self) -> &'static Manifest {
-            FakeConnector { is_short_lived: false }.manifest()
-        }
-
-        fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
-            Ok(Prepared::new(()))
-        }
-
-        fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
-            None
-        }
-
-        fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
-            FakeConnector { is_short_lived: false }.receive(request, cx)
-        }
-
-        fn deliver(
-            &self,
-            _: &DesiredReply<'_>,
-            _: &ReplyTarget,
-            _: &Progress,
-            _: &Context<'_>,
-        ) -> Result<Step, ComposeError> {
-            Ok(Step::Done)
-        }
-
-        fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
-            unreachable!("nothing is sent")
-        }
-
-        fn polled_replies(&self) -> Option<&dyn PolledReplies> {
-            Some(self)
-        }
-    }
-
-    impl PolledReplies for Closing {
-        fn answer_poll(&self, _: &PollRequest, reply: Option<&ReplyView>, _: &Context<'_>) -> WebhookAnswer {
-            WebhookAnswer::json(&reply.unwrap().text)
-        }
-
-        fn final_poll_state(&self, _: &PollRequest, reply: &ReplyView, _: &Context<'_>) -> Option<Progress> {
-            Some(Progress::write(&reply.version))
-        }
-    }
 
     #[tokio::test]
     async fn poll_that_loses_the_close_shows_the_text_with_which_polling_ended() {
         let (_engine, world) = test_support::world(&[]).await;
-        let bot = test_support::bot(&Closing, ConnectionMode::Webhook, true);
-        let (id, now) = (ReplyId::new("tl-1"), world.clock.now());
-        let mut record = notices::blank(&About {
-            reply: &id,
-            organization: &OrganizationId::new("default"),
-            integration: &IntegrationId::new("int_1"),
-            conversation: &ConversationId::new("cnv_1"),
-            message: &MessageId::new("msg_1"),
-            asker: &SenderId::new("lisi"),
-            received_at: now,
-        });
+        let bot = test_support::bot(&FakeConnector::LASTING, ConnectionMode::Webhook, true);
+        let now = world.clock.now();
+        let mut record = test_support::blank_reply(now);
         record.text = "so far".to_owned();
         reply::save(&world.store, None, &mut record, now).await.unwrap();
+        let id = record.id.clone();
         let asked = PollRequest {
             reply: id.clone(),
             asker: SenderId::new("lisi"),

@@ -8,16 +8,19 @@ use aws_sdk_sqs::config::SharedHttpClient;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints, Prepared};
 use tieline_core::connector::Connector;
 use tieline_core::conversation::Owner;
-use tieline_core::ids::{IdMint, IntegrationId, OrganizationId};
+use tieline_core::ids::{ConversationId, IdMint, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
 use tieline_core::notice::Language;
 use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::thinking_display::ThinkingDisplay;
+use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, definitions};
+use tieline_store::reply::ReplyRecord;
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
 use crate::accounts::Bot;
 use crate::clock::Clock;
+use crate::notices::{About, blank};
 use crate::world::{Registry, Settings, World};
 
 pub(crate) use fake_connector::FakeConnector;
@@ -78,4 +81,17 @@ pub(crate) fn bot(connector: &'static dyn Connector, mode: ConnectionMode, strea
         connector,
         account: Arc::new(account),
     }
+}
+
+/// The record of a reply that says nothing yet.
+pub(crate) fn blank_reply(received_at: Timestamp) -> ReplyRecord {
+    blank(&About {
+        reply: &ReplyId::new("tl-1"),
+        organization: &OrganizationId::new("default"),
+        integration: &IntegrationId::new("int_1"),
+        conversation: &ConversationId::new("cnv_1"),
+        message: &MessageId::new("msg_1"),
+        asker: &SenderId::new("lisi"),
+        received_at,
+    })
 }

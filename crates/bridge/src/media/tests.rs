@@ -53,7 +53,7 @@ fn redirects_send_credentials_only_to_the_same_origin() {
     check("https://", None);
 }
 
-static SHELF: FakeConnector = FakeConnector { is_short_lived: false };
+static SHELF: FakeConnector = FakeConnector::LASTING;
 static REGISTRY: &[&dyn Connector] = &[&SHELF];
 
 /// A bridge, and a server that announces this many bytes and sends as many.

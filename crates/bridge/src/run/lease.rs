@@ -421,10 +421,8 @@ pub(super) async fn release(
 /// Releases the lease of a conversation that was abandoned because of a lost write, if this process still holds it: else the
 /// conversation would wait until the lease expires.
 pub(super) async fn give_back(world: &World, id: &ConversationId, fence: u64) -> Result<(), RunError> {
-    let me = &world.settings.owner;
     let (found, is_released) = conversations::update::<_, RunError>(world, id, |found| {
-        let is_ours = |lease: &Lease| lease.fence == fence && lease.owner == *me;
-        let ours = found.filter(|it| it.run.is_some() && it.lease.as_ref().is_some_and(is_ours));
+        let ours = found.filter(|it| it.run.is_some() && is_held_by_us(world, it, fence));
         let Some(mut after) = ours else {
             return Change::Leave(false);
         };
@@ -441,10 +439,9 @@ pub(super) async fn give_back(world: &World, id: &ConversationId, fence: u64) ->
 /// Doesn't count an attempt that ended by an outage: only attempts that end their process, or would, lead to giving the run up. The lease
 /// stays until it expires. After [`OUTAGE`] attempts count again, so that no run is attempted for ever.
 pub(super) async fn uncount_attempt(world: &World, id: &ConversationId, fence: u64) -> Result<(), RunError> {
-    let (me, now) = (&world.settings.owner, world.clock.now());
+    let now = world.clock.now();
     conversations::update::<_, RunError>(world, id, |found| {
-        let is_ours = |lease: &Lease| lease.fence == fence && lease.owner == *me;
-        let Some(mut after) = found.filter(|it| it.lease.as_ref().is_some_and(is_ours)) else {
+        let Some(mut after) = found.filter(|it| is_held_by_us(world, it, fence)) else {
             return Change::Leave(());
         };
         // Not the first: its holder may have recorded a reply, which only later attempts look for.
@@ -458,6 +455,12 @@ pub(super) async fn uncount_attempt(world: &World, id: &ConversationId, fence: u
     })
     .await?;
     Ok(())
+}
+
+/// Whether the conversation has the lease that this process acquired with this fence.
+fn is_held_by_us(world: &World, conversation: &Conversation, fence: u64) -> bool {
+    let lease = conversation.lease.as_ref();
+    lease.is_some_and(|lease| lease.fence == fence && lease.owner == world.settings.owner)
 }
 
 fn wake_up(conversation: &Conversation) -> WakeUp {

@@ -11,8 +11,7 @@ use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunState}
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::{
-    AgentId, ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId,
-    SenderId,
+    AgentId, ChatId, ConversationId, IntegrationId, OrganizationId, PlatformMessageId, RunId, SenderId,
 };
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
@@ -26,7 +25,6 @@ use super::lease::uncount_attempt;
 use super::{parked, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
-use crate::notices::{self, About};
 use crate::test_support;
 use crate::world::World;
 
@@ -116,15 +114,7 @@ impl Fixture {
     fn showing(&self) -> ReplyDelivery<'_> {
         let now = self.world.clock.now();
         let mut showing = ReplyDelivery::new(&self.world, &self.bot, &self.target, None, || {
-            notices::blank(&About {
-                reply: &ReplyId::new("tl-1"),
-                organization: &OrganizationId::new("default"),
-                integration: &IntegrationId::new("int_1"),
-                conversation: &ConversationId::new("cnv_1"),
-                message: &MessageId::new("msg_1"),
-                asker: &SenderId::new("lisi"),
-                received_at: now,
-            })
+            test_support::blank_reply(now)
         });
         showing.record.pace.sent(now.after(SOON).before(OLD));
         showing

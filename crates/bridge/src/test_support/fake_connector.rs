@@ -1,20 +1,26 @@
-//! A connector that only serves files.
+//! A connector that serves files, and answers polls.
 
 use std::time::Duration;
 
 use tieline_connectors::web::Web;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Connector, Context, Manifest, Media, MediaError, MediaSource, Received, Rejection, SentCall, Verdict,
+    Connector, Context, Manifest, Media, MediaError, MediaSource, PollRequest, PolledReplies, Received, Rejection,
+    SentCall, Verdict,
 };
 use tieline_core::event::Part;
-use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookRequest};
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Step};
+use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 
 /// A connector whose locators of parts are plain addresses.
 pub(crate) struct FakeConnector {
     /// Whether it serves them only for a while.
     pub(crate) is_short_lived: bool,
+}
+
+impl FakeConnector {
+    /// Serves files for ever.
+    pub(crate) const LASTING: Self = Self { is_short_lived: false };
 }
 
 impl Connector for FakeConnector {
@@ -56,6 +62,21 @@ impl Connector for FakeConnector {
 
     fn media(&self) -> Option<&dyn MediaSource> {
         Some(self)
+    }
+
+    fn polled_replies(&self) -> Option<&dyn PolledReplies> {
+        Some(self)
+    }
+}
+
+/// Every poll ends polling, with the version that it has read.
+impl PolledReplies for FakeConnector {
+    fn answer_poll(&self, _: &PollRequest, reply: Option<&ReplyView>, _: &Context<'_>) -> WebhookAnswer {
+        WebhookAnswer::json(&reply.map(|reply| &reply.text))
+    }
+
+    fn final_poll_state(&self, _: &PollRequest, reply: &ReplyView, _: &Context<'_>) -> Option<Progress> {
+        Some(Progress::write(&reply.version))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::world::Settings;
 const NAME: &str = "报告.bin";
 const MIB: usize = 1024 * 1024;
 
-static LASTING: FakeConnector = FakeConnector { is_short_lived: false };
+static LASTING: FakeConnector = FakeConnector::LASTING;
 static REGISTRY: &[&dyn Connector] = &[&LASTING];
 static FLEETING: FakeConnector = FakeConnector { is_short_lived: true };
 
