@@ -147,6 +147,48 @@ async fn group_message_is_answered_in_the_group_if_it_mentions_the_bot() {
     .await;
 }
 
+/// Number of sentences of an answer that is longer than one message of any platform that streams.
+const N_SENTENCES: usize = 200;
+
+/// Sentences that end a paragraph, where a message could be cut: in the second half of each platform's first message.
+const PARAGRAPHS: [usize; 4] = [23, 31, 70, 150];
+
+/// Sentences without a space, two at a time.
+fn sentences() -> Vec<String> {
+    let numbered = |n: usize| {
+        let end = if PARAGRAPHS.contains(&n) { "\n\n" } else { "" };
+        format!("§{n:03}§{}{end}", "有足够多的文字来填满这个消息气泡".repeat(4))
+    };
+    let all: Vec<_> = (0..N_SENTENCES).map(numbered).collect();
+    all.chunks(2).map(<[String]>::concat).collect()
+}
+
+#[tokio::test]
+async fn shown_text_stays_where_it_is_while_a_long_answer_grows() {
+    let test = TestBridge::open(Manner {
+        between: Duration::from_millis(80),
+        answer: |_| sentences(),
+        ..Manner::default()
+    })
+    .await;
+    test.play(async |bot| {
+        if !bot.simulator.features().streams {
+            return Ok(());
+        }
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "long");
+        let last = format!("§{:03}§", N_SENTENCES - 1);
+        let is_whole = || bot.texts(&lisi).iter().any(|text| text.contains(&last));
+        bot.wait_until("the last sentence", is_whole).await?;
+        for bubble in bot.simulator.shown(&lisi) {
+            let n_shown: Vec<_> = bubble.states.iter().map(|text| text.matches('§').count()).collect();
+            ensure!(n_shown.is_sorted(), "a message loses sentences: {n_shown:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
 fn thoughtful() -> Manner {
     Manner {
         between: Duration::from_millis(900),

@@ -12,6 +12,7 @@ mod markdown;
 mod mentions;
 mod template_card;
 mod temporary_media;
+mod text_digest;
 mod xml;
 mod xml_callback;
 mod xml_message;

@@ -212,7 +212,8 @@ pub struct RunState {
     pub first: bool,
     /// The agent that is called.
     pub agent: AgentId,
-    /// How many processes have started to work on it, without those that an outage has ended.
+    /// How many processes have started to work on it, without those that an outage has ended. While its agent is to call back: since the lease was
+    /// last released.
     pub attempt: u32,
     /// When it was started.
     #[serde(with = "crate::timestamp::millis")]

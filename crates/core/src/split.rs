@@ -74,6 +74,15 @@ pub fn split_first(text: &str, limit: TextLimit) -> (&str, &str) {
     }
 }
 
+/// Like [`split_first`], but with the longest part that fits: for parts that the chat shows as one text.
+#[must_use]
+pub fn split_late(text: &str, limit: TextLimit) -> (&str, &str) {
+    match longest_prefix(text, limit) {
+        end if end == text.len() => (text, ""),
+        end => text.split_at(before_joined(text, end)),
+    }
+}
+
 /// Where the first part ends. At least one character.
 fn cut(text: &str, limit: TextLimit) -> usize {
     let end = longest_prefix(text, limit);
@@ -149,6 +158,13 @@ mod tests {
         check("one two three", bytes(10), &["one two ", "three"]);
         check("onetwothree", bytes(6), &["onetwo", "three"]);
         check("", bytes(6), &[]);
+    }
+
+    #[test]
+    fn late_cut_is_at_the_limit() {
+        assert_eq!(split_late("one two\n\nthree", bytes(11)), ("one two\n\nth", "ree"));
+        assert_eq!(split_late("one", bytes(3)), ("one", ""));
+        assert_eq!(split_late("aaa👍🏽", bytes(9)), ("aaa", "👍🏽"));
     }
 
     #[test]

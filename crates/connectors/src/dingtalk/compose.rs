@@ -10,8 +10,9 @@ use super::call;
 use super::card::{self, CardId};
 use super::handle::{Handle, Way};
 use super::plan::{self, Due, Frame, Outgoing};
-use super::progress::{Call, CardState, DingTalkProgress, fingerprint};
+use super::progress::{Call, CardState, DingTalkProgress};
 use super::settings::{self, TemplateKind};
+use crate::text_digest::short_digest;
 
 /// Pause between two messages of one answer: a robot that sends more than 20 a minute is blocked for ten minutes.
 ///
@@ -76,18 +77,19 @@ fn framed(frame: &Frame, desired: &DesiredReply<'_>, shown: DingTalkProgress, cx
         shows_failure: frame.failed,
     };
     let shown = DingTalkProgress {
-        frame: fingerprint(&frame.content),
+        frame: short_digest(&[&frame.content]),
         reasons: !frame.last && frame.covers == 0,
         ..shown
     };
+    let text = plan::body(desired, &shown, cx);
     if !frame.last {
-        return shown.with_card(CardState::Writing).with_call(call);
+        let shown = shown.with_card(CardState::Writing).with_frame(&text, frame.covers);
+        return shown.with_call(call);
     }
     let done = match settings::of(cx).template.kind {
         TemplateKind::Own => CardState::Settled,
         TemplateKind::Public => CardState::Ended,
     };
-    let text = plan::body(desired, &shown, cx);
     let shown = shown.with_card(done).with_sent(&text, frame.covers);
     shown.with_call(call)
 }

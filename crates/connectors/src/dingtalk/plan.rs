@@ -4,12 +4,14 @@ use tieline_core::card::{self, Button};
 use tieline_core::connector::Context;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{DesiredReply, ReplyFile, Stage};
+use tieline_core::split::TextUnit;
 use tieline_core::thinking_display::tail;
 
 use super::dialect::{self, Surface};
-use super::progress::{CardState, DingTalkProgress, MessagesPlan, Withheld, fingerprint};
+use super::progress::{CardState, DingTalkProgress, MessagesPlan, Withheld};
 use super::settings::{self, TemplateKind};
 use crate::markdown::{self, Cutter, Piece, less_room};
+use crate::text_digest::short_digest;
 
 /// Size limits of a surface.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,21 @@ struct Room {
     bytes: usize,
     /// Bytes inside a JSON string, where quotes and line breaks take two.
     escaped: usize,
+}
+
+impl Room {
+    /// Number of characters for which there is room below `shown`. `None` if that doesn't fit.
+    fn spare(self, shown: &str) -> Option<usize> {
+        let chars = self.chars.checked_sub(shown.chars().count())?;
+        let bytes = self.bytes.checked_sub(shown.len())?;
+        let escaped = self.escaped.checked_sub(escaped_len(shown))?;
+        Some(chars.min(bytes).min(escaped))
+    }
+}
+
+/// Length of `text` as a JSON string, in bytes.
+fn escaped_len(text: &str) -> usize {
+    serde_json::Value::from(text).to_string().len()
 }
 
 /// Limits of a card. Above them users saw blank cards. See protocol notes on streaming updates.
@@ -144,7 +161,7 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
         true => reasoning(desired.reasoning),
         false => frame(desired, shown, cx),
     };
-    if !frame.last && fingerprint(&frame.content) == shown.frame {
+    if !frame.last && short_digest(&[&frame.content]) == shown.frame {
         return Due::Nothing;
     }
     if shown.card == CardState::Thinking && settings::of(cx).template.kind == TemplateKind::Public {
@@ -157,21 +174,28 @@ fn in_card(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
 fn frame(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> Frame {
     let text = body(desired, shown, cx);
     let cutter = Cutter::new(&text);
-    let piece = fit(&cutter, 0, CARD);
+    let pointer = pointer(cx);
+    let above_pointer = Room {
+        chars: CARD.chars - pointer.chars().count(),
+        ..CARD
+    };
+    let is_final = desired.stage == Stage::Final;
+    // A text that grows leaves space for the pointer, so that no shown text has to make way for it.
+    let piece = fit(&cutter, 0, if is_final { CARD } else { above_pointer });
     if piece.end == text.len() {
         return Frame {
             content: piece.shown,
-            last: desired.stage == Stage::Final,
+            last: is_final,
             failed: has_failed(desired),
             covers: text.len(),
         };
     }
-    let pointer = pointer(cx);
-    let room = Room {
-        chars: CARD.chars - pointer.chars().count(),
-        ..CARD
-    };
-    let head = fit(&cutter, 0, room);
+    let head = keeping(
+        &cutter,
+        shown.kept_of(&text),
+        fit(&cutter, 0, above_pointer),
+        above_pointer,
+    );
     Frame {
         content: head.shown + &pointer,
         last: true,
@@ -215,8 +239,7 @@ fn fit(cutter: &Cutter<'_>, start: usize, room: Room) -> Piece {
     let mut attempt = 0;
     loop {
         let piece = cutter.piece(start, bytes, |part| dialect::write(part, room.surface));
-        let chars = piece.shown.chars().count();
-        let escaped = serde_json::Value::from(piece.shown.as_str()).to_string().len();
+        let (chars, escaped) = (piece.shown.chars().count(), escaped_len(&piece.shown));
         if (chars <= room.chars && escaped <= room.escaped) || bytes < LEAST_BYTES {
             if attempt == 0 && bytes < room.bytes && piece.end < cutter.text().len() {
                 // The rendered text is shorter than the source.
@@ -230,6 +253,16 @@ fn fit(cutter: &Cutter<'_>, start: usize, room: Room) -> Piece {
         let fair = (bytes.min(piece.shown.len()) * room.chars / chars).min(bytes * room.escaped / escaped);
         bytes = less_room(attempt, fair, bytes.min(piece.end - start).max(1));
     }
+}
+
+/// `head`, the text's first piece; a longer one if the card shows the text up to `kept` already, so that nothing visible disappears.
+fn keeping(cutter: &Cutter<'_>, kept: usize, head: Piece, room: Room) -> Piece {
+    if head.end >= kept {
+        return head;
+    }
+    let to = |end| cutter.piece_within(end, 0, usize::MAX, |part| dialect::write(part, room.surface));
+    let spare = |end| room.spare(&to(end).shown);
+    cutter.end_keeping(kept, TextUnit::Chars, spare).map_or(head, to)
 }
 
 /// Estimated length of a piece in bytes: one and a half times the characters that are shown.
@@ -263,7 +296,7 @@ fn message(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_
         ..full
     };
     let start = shown.start(&text);
-    let print = fingerprint(&text);
+    let print = short_digest(&[&text]);
     let planned = shown.messages_plan.as_ref();
     let plan = match planned.filter(|plan| plan.rest(&print, shown.shrunk, start).is_some()) {
         Some(plan) => plan.clone(),

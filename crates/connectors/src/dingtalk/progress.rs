@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tieline_core::ids::digest;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::timestamp::millis;
+
+use crate::text_digest::{digest_before, is_unchanged_before, short_digest};
 
 /// What the chat shows of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,14 +17,19 @@ pub(super) struct DingTalkProgress {
     pub(super) round: u32,
     /// State of the card.
     pub(super) card: CardState,
-    /// Fingerprint of the latest text that the card accepted.
+    /// Digest of the latest text that the card accepted.
     pub(super) frame: String,
+    /// End of the part of the text that the card shows, and a digest of the text before it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) frame_end: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) frame_tail: String,
     /// Whether the card shows reasoning and no text yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) reasons: bool,
     /// Number of bytes of the text that are shown for good, in the card or in messages.
     pub(super) sent: usize,
-    /// Fingerprint of these bytes: if the text was replaced since, it is sent whole.
+    /// Digest of these bytes: if the text was replaced since, it is sent whole.
     pub(super) head: String,
     /// How many messages were sent.
     pub(super) messages: usize,
@@ -68,7 +74,7 @@ pub(super) struct DingTalkProgress {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessagesPlan {
-    /// Fingerprint of the text.
+    /// Digest of the text.
     pub(super) text: String,
     /// Value of [`DingTalkProgress::shrunk`] when the plan was made.
     pub(super) shrunk: u8,
@@ -169,6 +175,11 @@ pub(super) enum Withheld {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
+const fn is_zero(end: &usize) -> bool {
+    *end == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
 const fn is_first(round: &u32) -> bool {
     *round == 0
 }
@@ -176,8 +187,8 @@ const fn is_first(round: &u32) -> bool {
 impl DingTalkProgress {
     /// The part that must be stored durably: not the text that the card shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
-        self.sent = 0;
-        (self.frame, self.head) = <_>::default();
+        (self.sent, self.frame_end) = (0, 0);
+        (self.frame, self.frame_tail, self.head) = <_>::default();
         Self { call: None, ..self }
     }
 
@@ -215,11 +226,28 @@ impl DingTalkProgress {
         }
     }
 
-    /// Records that `end` bytes of `text` are shown.
+    /// Records that the card shows `text` up to `end` while it grows.
+    pub(super) fn with_frame(self, text: &str, end: usize) -> Self {
+        Self {
+            frame_end: end,
+            frame_tail: digest_before(text, end),
+            ..self
+        }
+    }
+
+    /// End of the part of `text` that the card shows; 0 if it shows another text.
+    pub(super) fn kept_of(&self, text: &str) -> usize {
+        match is_unchanged_before(text, self.frame_end, &self.frame_tail) {
+            true => self.frame_end,
+            false => 0,
+        }
+    }
+
+    /// Records that `end` bytes of `text` are shown for good.
     pub(super) fn with_sent(self, text: &str, end: usize) -> Self {
         Self {
             sent: end,
-            head: fingerprint(text.get(..end).unwrap_or(text)),
+            head: short_digest(&[text.get(..end).unwrap_or(text)]),
             ..self
         }
     }
@@ -236,14 +264,9 @@ impl DingTalkProgress {
 
     /// Start of the text that isn't sent yet.
     pub(super) fn start(&self, text: &str) -> usize {
-        let same = text.get(..self.sent).is_some_and(|head| fingerprint(head) == self.head);
+        let same = text
+            .get(..self.sent)
+            .is_some_and(|head| short_digest(&[head]) == self.head);
         if same { self.sent } else { 0 }
     }
-}
-
-/// A short digest of a text.
-pub(super) fn fingerprint(text: &str) -> String {
-    let mut digest = digest(&[text]);
-    digest.truncate(16);
-    digest
 }

@@ -5,8 +5,9 @@ use tieline_core::http_types::ApiAnswer;
 use tieline_core::reply::Progress;
 
 use super::api_error::{self, Meaning, Outcome};
-use super::progress::{CallKind, DiscordProgress, MessageId, digest};
+use super::progress::{CallKind, DiscordProgress, MessageId};
 use super::wire::ApiBody;
+use crate::text_digest::short_digest;
 
 /// Code of a success response that doesn't name the message.
 const ANSWER_WITHOUT_ID: &str = "answer_without_id";
@@ -64,7 +65,7 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
             // An earlier attempt with the same nonce may have succeeded with less text; then the platform returned that message.
             if body
                 .content
-                .is_some_and(|content| digest(content.trim_end()) != shown.bubble.text)
+                .is_some_and(|content| short_digest(&[content.trim_end()]) != shown.bubble.text)
             {
                 shown.bubble.text.clear();
             }

@@ -8,8 +8,9 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Sta
 use super::call;
 use super::card_action;
 use super::plan::{Aim, Move, Situation, Way, word};
-use super::progress::{CallKind, DiscordProgress, MessageId, digest, tail};
+use super::progress::{CallKind, DiscordProgress, MessageId};
 use super::settings::{Settings, address, is_snowflake};
+use crate::text_digest::{digest_before, short_digest};
 
 /// Suppresses link previews: a preview would fetch URLs that an agent was tricked into writing.
 const SUPPRESS_EMBEDS: u64 = 1 << 2;
@@ -69,11 +70,12 @@ fn write(situation: &Situation<'_>, next: Move) -> (HttpCall, DiscordProgress) {
 /// Records that the message shows `aim`.
 fn shown(after: &mut DiscordProgress, situation: &Situation<'_>, aim: &Aim) {
     let bubble = &mut after.bubble;
-    bubble.text = digest(&aim.page.text);
+    bubble.text = short_digest(&[&aim.page.text]);
     bubble.button = word(aim);
     bubble.end = aim.page.end;
-    bubble.end_tail = tail(&situation.text, aim.page.end);
+    bubble.end_tail = digest_before(&situation.text, aim.page.end);
     bubble.continued = aim.continued;
+    bubble.full = aim.page.more;
 }
 
 fn typing(situation: &Situation<'_>) -> HttpCall {

@@ -1,6 +1,6 @@
 //! Splits an answer into pages, one for each message.
 
-use tieline_core::split::{TextLimit, TextUnit, split_first};
+use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::tail;
 
 use super::dialect;
@@ -37,7 +37,13 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
     while visible_at < text.len() {
-        let (end, rendered) = cut(&cutter, from, shown);
+        let (mut end, mut rendered) = cut(&cutter, from);
+        if end < shown {
+            let spare = |end| LIMIT.max.checked_sub(LIMIT.measure(&rendered_of(&cutter, from, end)));
+            if let Some(longer) = cutter.end_keeping(shown, LIMIT.unit, spare) {
+                (end, rendered) = (longer, rendered_of(&cutter, from, longer));
+            }
+        }
         let visible = trimmed(&rendered, is_in_line(text, from));
         if !visible.is_empty() {
             return Some(Page {
@@ -52,6 +58,16 @@ pub(super) fn page(text: &str, mut from: usize, shown: usize) -> Option<Page> {
         }
     }
     None
+}
+
+/// The page of `text` from `from` to `end`. `None` if it doesn't fit: the agent has changed it.
+pub(super) fn page_to(text: &str, from: usize, end: usize) -> Option<Page> {
+    let shown = rendered(text, from, end);
+    LIMIT.fits(&shown).then(|| Page {
+        text: shown,
+        end,
+        more: !text[end..].trim().is_empty(),
+    })
 }
 
 /// The reasoning of an agent that has sent no text yet, in small print.
@@ -89,38 +105,18 @@ fn trimmed(text: &str, in_line: bool) -> &str {
     text.trim_end().trim_start_matches(is_blank)
 }
 
-fn cut(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
+fn cut(cutter: &Cutter<'_>, from: usize) -> (usize, String) {
     let mut max_bytes = LIMIT.max * BYTES_PER_UNIT;
     let mut attempt = 0;
     loop {
         let piece = cutter.piece(from, max_bytes, dialect::render);
         let length = LIMIT.measure(&piece.shown);
-        if length <= LIMIT.max && piece.end < shown {
-            return beyond(cutter, from, shown);
-        }
         if length <= LIMIT.max || max_bytes <= BYTES_PER_UNIT {
             return (piece.end, piece.shown);
         }
         attempt += 1;
         let fair = max_bytes.min(piece.shown.len()) * LIMIT.max / length;
         max_bytes = less_room(attempt, fair, max_bytes.min(piece.end - from).max(BYTES_PER_UNIT)).max(BYTES_PER_UNIT);
-    }
-}
-
-/// A cut at a good position after `shown` that still fits; otherwise at `shown`.
-fn beyond(cutter: &Cutter<'_>, from: usize, shown: usize) -> (usize, String) {
-    let until_shown = rendered_of(cutter, from, shown);
-    let room = TextLimit {
-        max: LIMIT.max.saturating_sub(LIMIT.measure(&until_shown)),
-        ..LIMIT
-    };
-    let (more, _) = split_first(&cutter.text()[shown..], room);
-    let end = shown + more.len();
-    let longer = rendered_of(cutter, from, end);
-    if LIMIT.fits(&longer) {
-        (end, longer)
-    } else {
-        (shown, until_shown)
     }
 }
 

@@ -11,7 +11,8 @@ use tieline_core::timestamp::Timestamp;
 use super::card_action::{ANSWERED, Action};
 use super::full_text;
 use super::pages::{self, LIMIT, Page};
-use super::progress::{Bubble, DiscordProgress, MessageId, digest};
+use super::progress::{Bubble, DiscordProgress, MessageId};
+use crate::text_digest::short_digest;
 
 /// Lifetime of an interaction's token, minus a margin for the last call.
 ///
@@ -212,9 +213,11 @@ impl<'a> Situation<'a> {
         if let Some(end) = shown.filter(|_| self.leaves_token()) {
             return Some(self.parting(end));
         }
-        let page = match self.shows_reasoning() {
-            true => pages::reasoning(self.desired.reasoning),
-            false => pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?,
+        let full = shown.filter(|_| bubble.full);
+        let page = match full.and_then(|end| pages::page_to(&self.text, bubble.start, end)) {
+            Some(page) => page,
+            None if self.shows_reasoning() => pages::reasoning(self.desired.reasoning),
+            None => pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?,
         };
         let button = if page.more { None } else { self.button() };
         let has_card = !page.more && !self.grows() && !self.desired.buttons.is_empty();
@@ -301,7 +304,7 @@ fn token_ends(to: &ReplyTarget) -> Option<Timestamp> {
 
 /// Whether a message already shows `aim`.
 fn shows(bubble: &Bubble, aim: &Aim) -> bool {
-    bubble.text == digest(&aim.page.text) && bubble.button == word(aim) && bubble.end == aim.page.end
+    bubble.text == short_digest(&[&aim.page.text]) && bubble.button == word(aim) && bubble.end == aim.page.end
 }
 
 /// Word by which a message's buttons are stored.

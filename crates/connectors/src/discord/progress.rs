@@ -1,8 +1,9 @@
 //! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
+
+use crate::text_digest::{digest_before, is_unchanged_before};
 
 /// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +126,9 @@ pub(super) struct Bubble {
     /// Whether it says that the answer continues in another message.
     #[serde(skip_serializing_if = "is_default")]
     pub continued: bool,
+    /// Whether it has no room for more text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub full: bool,
     /// Whether the platform refuses further edits of it.
     #[serde(skip_serializing_if = "is_default")]
     pub frozen: bool,
@@ -148,9 +152,9 @@ impl Bubble {
         Self {
             number: self.number + 1,
             start,
-            start_tail: tail(text, start),
+            start_tail: digest_before(text, start),
             end: start,
-            end_tail: tail(text, start),
+            end_tail: digest_before(text, start),
             ..Self::default()
         }
     }
@@ -167,28 +171,14 @@ impl Bubble {
 
     /// Whether the text before it in `text` is unchanged.
     pub(super) fn fits(&self, text: &str) -> bool {
-        self.start == 0 || (text.is_char_boundary(self.start) && self.start_tail == tail(text, self.start))
+        self.start == 0 || is_unchanged_before(text, self.start, &self.start_tail)
     }
 
     /// End of the shown part of `text`, if the shown text is still part of it.
     pub(super) fn shown_of(&self, text: &str) -> Option<usize> {
-        let is_shown = self.message.is_some() && self.end > self.start && text.is_char_boundary(self.end);
-        (is_shown && self.end_tail == tail(text, self.end)).then_some(self.end)
+        let is_shown = self.message.is_some() && self.end > self.start;
+        (is_shown && is_unchanged_before(text, self.end, &self.end_tail)).then_some(self.end)
     }
-}
-
-/// Number of bytes before a position whose digest shows whether the answer changed there.
-const TAIL: usize = 64;
-
-pub(super) fn tail(text: &str, at: usize) -> String {
-    let from = at.saturating_sub(TAIL);
-    let from = (from..=at).find(|at| text.is_char_boundary(*at)).unwrap_or(at);
-    digest(&text[from..at])
-}
-
-/// A digest long enough to distinguish texts.
-pub(super) fn digest(text: &str) -> String {
-    ids::digest(&[text])[..16].to_owned()
 }
 
 #[cfg(test)]
@@ -196,19 +186,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_answers_are_detected() {
-        let text = "一二三四五六七八九十".repeat(10);
-        let bubble = Bubble::default().next(150, &text);
-        assert!(bubble.fits(&text) && bubble.fits(&format!("{text} more")));
-        assert!(!bubble.fits(&text.replace('一', "1")));
-        assert!(!bubble.fits(&text[..30]));
-    }
-
-    #[test]
     fn only_text_still_in_the_answer_counts_as_shown() {
         let mut bubble = Bubble::default();
         assert_eq!(bubble.shown_of("abc"), None);
-        (bubble.end, bubble.end_tail) = (8, tail("one two three", 8));
+        (bubble.end, bubble.end_tail) = (8, digest_before("one two three", 8));
         bubble.message = Some(MessageId::Original);
         assert_eq!(bubble.shown_of("one two four"), Some(8));
         assert_eq!(bubble.shown_of("ein zwo drei"), None);

@@ -7,9 +7,10 @@ use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Ste
 
 use super::card_action::Button;
 use super::plan::{self, Aim, Hook, Move, Situation};
-use super::progress::{Card, Way, short_digest};
+use super::progress::{Card, Way};
 use super::settings::address;
 use super::{CALL_TIMEOUT, card};
+use crate::text_digest::short_digest;
 
 /// The reaction that means "received". From the platform's list.
 ///

@@ -1,5 +1,7 @@
 //! Splits an answer into pages, one for each message.
 
+use tieline_core::split::TextUnit;
+
 use super::dialect;
 use super::surface::Surface;
 use crate::markdown::{self, Cutter, Piece, less_of_piece, next_visible};
@@ -33,7 +35,7 @@ pub(super) fn weight(text: &str) -> usize {
 
 /// The reasoning of an agent that has sent no text yet, as a block quote.
 pub(super) fn reasoning(reasoning: &str, max: usize, surface: Surface) -> Option<Page> {
-    let page = page(&markdown::quotation(reasoning), 0, max, surface)?;
+    let page = page(&markdown::quotation(reasoning), 0, 0, max, surface)?;
     Some(Page {
         end: 0,
         more: false,
@@ -42,19 +44,24 @@ pub(super) fn reasoning(reasoning: &str, max: usize, surface: Surface) -> Option
 }
 
 /// The page of `text` that begins at `from`, with a weight of at most `max`. `None` if only white space is left.
-pub(super) fn page(text: &str, mut from: usize, max: usize, surface: Surface) -> Option<Page> {
+///
+/// `kept` is the end of the text that the page already shows: the page doesn't end before it, so that visible text doesn't move to the next
+/// message, unless a table requires it.
+pub(super) fn page(text: &str, mut from: usize, kept: usize, max: usize, surface: Surface) -> Option<Page> {
     let cutter = Cutter::new(text);
     let mut visible_at = next_visible(text, from);
     while visible_at < text.len() {
         let until = end_of_tables(&cutter, from, max, surface);
-        let piece = cut(&cutter, until, from, max, surface);
-        // Inside a line, a leading space only separates two words.
-        let in_line = from > 0 && !text[..from].ends_with('\n');
-        let shown = piece
-            .shown
-            .trim_start_matches(|c: char| matches!(c, '\n' | '\r') || (in_line && c == ' '));
-        let shown = shown.trim_end();
-        if !shown.trim().is_empty() {
+        let mut piece = cut(&cutter, until, from, max, surface);
+        if piece.end < kept.min(until) {
+            let whole = |end: usize| rendered(&cutter, from, end.min(until), surface);
+            let spare = |end| max.checked_sub(weight(&whole(end).shown));
+            piece = cutter
+                .end_keeping(kept.min(until), TextUnit::Bytes, spare)
+                .map_or(piece, whole);
+        }
+        let shown = trimmed(&piece.shown, is_in_line(text, from));
+        if !shown.is_empty() {
             return Some(Page {
                 text: shown.to_owned(),
                 end: piece.end,
@@ -67,6 +74,33 @@ pub(super) fn page(text: &str, mut from: usize, max: usize, surface: Surface) ->
         }
     }
     None
+}
+
+/// The page of `text` from `from` to `end`. `None` if its weight is more than `max`: the agent has changed it.
+pub(super) fn page_to(text: &str, from: usize, end: usize, max: usize, surface: Surface) -> Option<Page> {
+    let piece = rendered(&Cutter::new(text), from, end, surface);
+    let shown = trimmed(&piece.shown, is_in_line(text, from));
+    (weight(shown) <= max).then(|| Page {
+        text: shown.to_owned(),
+        end,
+        more: !text[end..].trim().is_empty(),
+    })
+}
+
+/// All of the text from `from` to `end`.
+fn rendered(cutter: &Cutter<'_>, from: usize, end: usize, surface: Surface) -> Piece {
+    cutter.piece_within(end, from, usize::MAX, |text| dialect::render(text, surface))
+}
+
+/// Whether a page that begins at `from` begins inside a line, where a leading space only separates two words.
+fn is_in_line(text: &str, from: usize) -> bool {
+    from > 0 && !text[..from].ends_with('\n')
+}
+
+/// Text without leading and trailing blank lines.
+fn trimmed(text: &str, in_line: bool) -> &str {
+    let is_blank = |c: char| matches!(c, '\n' | '\r') || (in_line && c == ' ');
+    text.trim_end().trim_start_matches(is_blank)
 }
 
 /// The largest piece within the weight limit. The cutter counts bytes, so it is called with smaller sizes until the weight is right.
@@ -122,7 +156,7 @@ mod tests {
 
     fn pages(text: &str, max: usize, surface: Surface) -> Vec<String> {
         let (mut pages, mut from) = (Vec::new(), 0);
-        while let Some(page) = page(text, from, max, surface) {
+        while let Some(page) = page(text, from, from, max, surface) {
             assert!(page.end > from);
             assert_ne!(page.more, text[page.end..].trim().is_empty());
             from = page.end;

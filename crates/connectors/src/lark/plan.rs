@@ -9,8 +9,9 @@ use tieline_core::timestamp::Timestamp;
 
 use super::full_text;
 use super::pages::{self, Page};
-use super::progress::{Call, CallKind, Card, LarkProgress, Sign, Way, short_digest};
+use super::progress::{Call, CallKind, Card, LarkProgress, Sign, Way};
 use super::surface::Surface;
+use crate::text_digest::short_digest;
 
 /// Largest weight of the text of one card or post. 30 KB is the limit of the whole request, but how it is counted is not documented.
 ///
@@ -140,9 +141,13 @@ impl<'a> Situation<'a> {
     /// Desired content of the current bubble. `None` if there is no text for it.
     pub(super) fn aim(&self) -> Option<Aim> {
         let (max, surface) = (self.max(), self.surface());
-        let page = match self.shows_reasoning() {
-            true => pages::reasoning(self.desired.reasoning, max, surface)?,
-            false => pages::page(&self.full_text, self.shown.bubble.start, max, surface)?,
+        let (text, bubble) = (&self.full_text, &self.shown.bubble);
+        let kept = bubble.leads_on(text).then_some(bubble.end);
+        let full = kept.filter(|_| bubble.full);
+        let page = match full.and_then(|end| pages::page_to(text, bubble.start, end, max, surface)) {
+            Some(page) => page,
+            None if self.shows_reasoning() => pages::reasoning(self.desired.reasoning, max, surface)?,
+            None => pages::page(text, bubble.start, kept.unwrap_or(bubble.start), max, surface)?,
         };
         let last = !page.more && self.desired.stage == Stage::Final;
         let button = last && self.shown.way.edits() && self.desired.notice.is_some_and(offers_new_session);
@@ -215,7 +220,7 @@ impl<'a> Situation<'a> {
     fn show(&self, after: &mut LarkProgress, aim: &Aim) {
         after
             .bubble
-            .shows(&self.full_text, aim.page.end, &aim.mark, self.cx.now);
+            .shows(&self.full_text, aim.page.end, aim.page.more, &aim.mark, self.cx.now);
     }
 
     /// Records a change of the card entity.

@@ -1,8 +1,9 @@
 //! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
+
+use crate::text_digest::{digest_before, is_unchanged_before};
 
 /// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ impl LarkProgress {
     /// The part that must be stored durably: not the text that a bubble shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         let bubble = &mut self.bubble;
-        (bubble.end, bubble.changed_at) = (0, None);
+        (bubble.end, bubble.full, bubble.changed_at) = (0, false, None);
         (bubble.end_tail, bubble.mark) = <_>::default();
         if let Some(card) = &mut bubble.card {
             (card.sequence, card.refused, card.hold_until) = (0, 0, None);
@@ -195,6 +196,9 @@ pub(super) struct Bubble {
     pub end: usize,
     /// Digest of the text before `end`, to detect a changed answer.
     pub end_tail: String,
+    /// Whether it has no room for more text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// Digest of its content.
     pub mark: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,7 +216,7 @@ impl Bubble {
         Self {
             number: self.number + 1,
             start,
-            tail: tail(full_text, start),
+            tail: digest_before(full_text, start),
             ..Self::default()
         }
     }
@@ -237,22 +241,22 @@ impl Bubble {
         }
     }
 
-    /// Records that it now shows `full_text` up to `end`.
-    pub(super) fn shows(&mut self, full_text: &str, end: usize, mark: &str, now: Timestamp) {
-        self.end = end;
-        self.end_tail = tail(full_text, end);
+    /// Records that it now shows `full_text` up to `end`, and whether it is full.
+    pub(super) fn shows(&mut self, full_text: &str, end: usize, full: bool, mark: &str, now: Timestamp) {
+        (self.end, self.full) = (end, full);
+        self.end_tail = digest_before(full_text, end);
         self.mark = mark.to_owned();
         self.changed_at = Some(now);
     }
 
     /// Whether its text is still part of `full_text`, so that the rest can follow it.
     pub(super) fn leads_on(&self, full_text: &str) -> bool {
-        self.end > self.start && full_text.is_char_boundary(self.end) && self.end_tail == tail(full_text, self.end)
+        self.end > self.start && is_unchanged_before(full_text, self.end, &self.end_tail)
     }
 
     /// Whether the text before it in `full_text` is unchanged.
     pub(super) fn fits(&self, full_text: &str) -> bool {
-        full_text.is_char_boundary(self.start) && (self.start == 0 || self.tail == tail(full_text, self.start))
+        self.start == 0 || is_unchanged_before(full_text, self.start, &self.tail)
     }
 }
 
@@ -296,42 +300,15 @@ impl Card {
     }
 }
 
-/// Number of bytes before a position whose digest shows whether the answer changed there.
-const TAIL: usize = 64;
-
-fn tail(full_text: &str, start: usize) -> String {
-    let from = start.saturating_sub(TAIL);
-    let from = (from..=start)
-        .find(|at| full_text.is_char_boundary(*at))
-        .unwrap_or(start);
-    short_digest(&[&full_text[from..start]])
-}
-
-/// A digest long enough to distinguish texts.
-pub(super) fn short_digest(fields: &[&str]) -> String {
-    ids::digest(fields)[..16].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bubble_detects_changed_text_before_it() {
-        let full_text = "一二三四五六七八九十".repeat(10);
-        let bubble = Bubble::default().next(150, &full_text);
-        assert!(bubble.fits(&full_text));
-        assert!(bubble.fits(&format!("{full_text} more")));
-        assert!(!bubble.fits(&full_text.replace('一', "1")));
-        assert!(!bubble.fits(&full_text[..30]));
-        assert!(!bubble.fits(&format!("x{full_text}")));
-    }
-
-    #[test]
     fn only_unchanged_text_can_be_continued() {
         let mut bubble = Bubble::default();
         assert!(!bubble.leads_on("abc"));
-        bubble.shows("one two three", 8, "", Timestamp::from_secs(0));
+        bubble.shows("one two three", 8, false, "", Timestamp::from_secs(0));
         assert!(bubble.leads_on("one two four"));
         assert!(!bubble.leads_on("one 2"));
         assert!(!bubble.leads_on("ein zwo drei"));

@@ -21,6 +21,8 @@ const LEAST_ROOM: usize = 8;
 /// Number of attempts that shrink the piece in proportion to the excess. After them the size is halved each time, so that there are few
 /// attempts for any text.
 const PROPORTIONAL_ATTEMPTS: u32 = 6;
+/// Number of attempts that extend a message beyond what it shows, with half as much more text each time.
+const EXTENDING_ATTEMPTS: u32 = 4;
 
 /// The piece of `text` that begins at `from`: [`Cutter::piece`] for a text of which one piece is wanted.
 pub(crate) fn piece(text: &str, from: usize, max_bytes: usize, render: impl Fn(&str) -> String) -> Piece {
@@ -181,6 +183,60 @@ impl<'a> Cutter<'a> {
         }
     }
 
+    /// Like [`Self::piece`], for a message that shows the text up to `shown` already: see [`Self::end_keeping`].
+    pub(crate) fn piece_keeping(
+        &self,
+        shown: usize,
+        from: usize,
+        max_bytes: usize,
+        render: impl Fn(&str) -> String,
+    ) -> Piece {
+        let piece = self.piece(from, max_bytes, &render);
+        if piece.end >= shown {
+            return piece;
+        }
+        let whole = |end| self.piece_within(end, from, usize::MAX, &render);
+        let spare = |end| max_bytes.checked_sub(whole(end).shown.len());
+        self.end_keeping(shown, TextUnit::Bytes, spare).map_or(piece, whole)
+    }
+
+    /// The longest piece that begins at `from`, wherever it ends, for a message that may show any text that fits.
+    pub(crate) fn longest_piece(&self, from: usize, max_bytes: usize, render: impl Fn(&str) -> String) -> Piece {
+        let whole = |end| self.piece_within(end, from, usize::MAX, &render);
+        let (mut fits, mut end) = (from, self.text.floor_char_boundary(from + max_bytes));
+        while fits < end {
+            let middle = self.text.ceil_char_boundary(fits.midpoint(end) + 1);
+            if whole(middle).shown.len() <= max_bytes {
+                fits = middle;
+            } else {
+                end = self.text.floor_char_boundary(middle - 1);
+            }
+        }
+        whole(fits)
+    }
+
+    /// Where a message ends that shows the text up to `shown` already: there or after it, so that nothing visible disappears while the text
+    /// grows. `None` if the text up to `shown` doesn't fit.
+    ///
+    /// `spare` is the room that is left, in `unit`, if the message ends at a position; `None` if it doesn't fit.
+    pub(crate) fn end_keeping(
+        &self,
+        shown: usize,
+        unit: TextUnit,
+        spare: impl Fn(usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let mut max = spare(shown)?;
+        for _ in 0..EXTENDING_ATTEMPTS {
+            let (more, _) = split_first(&self.text[shown..], TextLimit { max, unit });
+            let end = shown + more.len();
+            if max > 0 && spare(end).is_some() {
+                return Some(end);
+            }
+            max /= 2;
+        }
+        Some(shown)
+    }
+
     /// The prefix that a piece beginning at `at` needs.
     fn opening(&self, at: usize) -> Option<String> {
         match self.open_fence(at) {
@@ -296,6 +352,17 @@ mod tests {
             shown.push(piece.shown);
         }
         shown
+    }
+
+    #[test]
+    fn visible_text_is_kept_and_the_room_below_it_used() {
+        let text = format!("{}\n\n{} {}", "a".repeat(60), "b".repeat(30), "c".repeat(50));
+        let cutter = Cutter::new(&text);
+        assert_eq!(cutter.piece(0, 100, str::to_owned).end, 62);
+        assert_eq!(cutter.piece_keeping(80, 0, 100, str::to_owned).end, 93, "after the word");
+        assert_eq!(cutter.piece_keeping(100, 0, 100, str::to_owned).end, 100);
+        assert_eq!(cutter.piece_keeping(101, 0, 100, str::to_owned).end, 62, "what doesn't fit");
+        assert_eq!(cutter.longest_piece(0, 100, str::to_owned).end, 100);
     }
 
     #[test]

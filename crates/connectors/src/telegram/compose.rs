@@ -46,7 +46,9 @@ fn after(next: &Move, situation: &Situation<'_>) -> TelegramProgress {
         Move::Draft(aim) => {
             shown.call = Some(Call::Draft);
             shown.bubble.draft.clone_from(&aim.mark);
-            shown.bubble.changed_at = Some(now);
+            shown
+                .bubble
+                .shows(&situation.full_text, aim.page.end, aim.page.more, now);
         }
         Move::Send(aim) | Move::Edit(_, aim) => {
             shown.call = Some(if shown.bubble.message.is_some() {
@@ -55,8 +57,9 @@ fn after(next: &Move, situation: &Situation<'_>) -> TelegramProgress {
                 Call::Send
             });
             shown.bubble.mark.clone_from(&aim.mark);
-            shown.bubble.end = aim.page.end;
-            shown.bubble.changed_at = Some(now);
+            shown
+                .bubble
+                .shows(&situation.full_text, aim.page.end, aim.page.more, now);
             shown.ending = !situation.grows();
             shown.uncertain = 0;
             shown.retry_at = None;

@@ -1,6 +1,7 @@
 //! Splits a reply into messages.
 
 use serde_json::json;
+use tieline_core::split::TextUnit;
 use tieline_core::thinking_display::tail;
 
 use super::dialect::{self, Rendered};
@@ -24,11 +25,20 @@ pub(super) struct Page {
 }
 
 /// The page of `full_text` that begins at `from`, of at most `max` units. `None` if only white space is left.
-pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) -> Option<Page> {
+///
+/// `kept` is the end of the text that the page already shows: the page never ends before it, so that visible text doesn't move to the next
+/// message.
+pub(super) fn page(full_text: &str, mut from: usize, kept: usize, max: usize, growing: bool) -> Option<Page> {
     let cutter = Cutter::new(full_text);
     let mut visible_at = next_visible(full_text, from);
     while visible_at < full_text.len() {
-        let (shown, end) = cut(&cutter, from, max, growing);
+        let (mut shown, mut end) = cut(&cutter, from, max, growing);
+        if end < kept {
+            let spare = |end| max.checked_sub(rendered(&cutter, from, end, growing).units);
+            if let Some(longer) = cutter.end_keeping(kept, TextUnit::Utf16, spare) {
+                (shown, end) = (rendered(&cutter, from, longer, growing), longer);
+            }
+        }
         if !shown.text.trim().is_empty() {
             return Some(Page {
                 shown,
@@ -42,6 +52,22 @@ pub(super) fn page(full_text: &str, mut from: usize, max: usize, growing: bool) 
         }
     }
     None
+}
+
+/// The page of `full_text` from `from` to `end`. `None` if that is more than `max` units: the agent has changed it.
+pub(super) fn page_to(full_text: &str, from: usize, end: usize, max: usize) -> Option<Page> {
+    let shown = rendered(&Cutter::new(full_text), from, end, false);
+    (shown.units <= max).then(|| Page {
+        shown,
+        end,
+        more: !full_text[end..].trim().is_empty(),
+    })
+}
+
+/// The text from `from` to `end`, with its formatting.
+fn rendered(cutter: &Cutter<'_>, from: usize, end: usize, growing: bool) -> Rendered {
+    let piece = cutter.piece_within(end, from, usize::MAX, str::to_owned);
+    dialect::render(&piece.shown, growing && end == cutter.text().len())
 }
 
 /// The reasoning of an agent that has sent no text yet, as an expandable block quote.
@@ -83,7 +109,7 @@ mod tests {
 
     fn pages(full_text: &str, max: usize) -> Vec<String> {
         let (mut pages, mut from) = (Vec::new(), 0);
-        while let Some(page) = page(full_text, from, max, false) {
+        while let Some(page) = page(full_text, from, from, max, false) {
             assert!(page.end > from && page.shown.units <= max);
             from = page.end;
             pages.push(page.shown.text);
@@ -101,7 +127,7 @@ mod tests {
 
     #[test]
     fn cut_code_continues_as_code() {
-        let first = page("```sh\none two\nthree four\n```", 0, 14, false).unwrap();
+        let first = page("```sh\none two\nthree four\n```", 0, 0, 14, false).unwrap();
         assert_eq!(
             (first.shown.text.as_str(), first.shown.entities.len(), first.more),
             ("one two", 1, true)

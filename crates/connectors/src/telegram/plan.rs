@@ -11,7 +11,8 @@ use tieline_core::timestamp::Timestamp;
 use super::decode::CALLBACK;
 use super::full_text;
 use super::pages::{self, MAX_UNITS, Page};
-use super::progress::{Bubble, TelegramProgress, Way, short_digest};
+use super::progress::{Bubble, TelegramProgress, Way};
+use crate::text_digest::short_digest;
 
 /// Interval of repeating the typing indicator, which fades after 5 s.
 ///
@@ -113,9 +114,13 @@ impl<'a> Situation<'a> {
     /// Desired content of the current bubble. `None` if there is no text for it.
     fn aim(&self) -> Option<Aim> {
         let max = (MAX_UNITS >> self.shown.shrunk.min(8)).max(MIN_UNITS);
-        let page = match self.shows_reasoning() {
-            true => pages::reasoning(self.desired.reasoning),
-            false => pages::page(&self.full_text, self.shown.bubble.start, max, self.grows())?,
+        let (text, bubble) = (&self.full_text, &self.shown.bubble);
+        let shown = bubble.shown_of(text);
+        let full = shown.filter(|_| bubble.full);
+        let page = match full.and_then(|end| pages::page_to(text, bubble.start, end, max)) {
+            Some(page) => page,
+            None if self.shows_reasoning() => pages::reasoning(self.desired.reasoning),
+            None => pages::page(text, bubble.start, shown.unwrap_or(bubble.start), max, self.grows())?,
         };
         let last = !page.more && !self.grows();
         let button = last && self.desired.notice.is_some_and(offers_new_session);
@@ -126,7 +131,7 @@ impl<'a> Situation<'a> {
             serde_json::json!(page.shown.entities).to_string()
         };
         let card = if has_card { " card" } else { "" };
-        let mark = short_digest(&format!("{} {entities} {button}{card}", page.shown.text));
+        let mark = short_digest(&[&format!("{} {entities} {button}{card}", page.shown.text)]);
         Some(Aim {
             page,
             button,

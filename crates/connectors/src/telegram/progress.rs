@@ -1,8 +1,9 @@
 //! Progress of a reply, stored between calls.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::ids;
 use tieline_core::timestamp::Timestamp;
+
+use crate::text_digest::{digest_before, is_unchanged_before};
 
 /// State that later calls need from earlier ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -50,8 +51,8 @@ impl TelegramProgress {
     /// The part that must be stored durably: not the text that a message or its draft shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         let bubble = &mut self.bubble;
-        (bubble.end, bubble.changed_at) = (0, None);
-        (bubble.mark, bubble.draft) = <_>::default();
+        (bubble.end, bubble.full, bubble.changed_at) = (0, false, None);
+        (bubble.end_digest, bubble.mark, bubble.draft) = <_>::default();
         Self {
             typing_at: None,
             ending: false,
@@ -92,8 +93,13 @@ pub(super) struct Bubble {
     /// Its start in `full_text`, and a digest of the text before it, to detect a changed answer.
     pub start: usize,
     pub start_digest: String,
-    /// End of its text in `full_text`.
+    /// End of its text in `full_text`, and a digest of the text before it.
     pub end: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub end_digest: String,
+    /// Whether it has no room for more text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// Digest of its content.
     pub mark: String,
     /// Digest of its draft's content.
@@ -114,7 +120,7 @@ impl Bubble {
         Self {
             number: self.number + 1,
             start: self.end,
-            start_digest: before(full_text, self.end),
+            start_digest: digest_before(full_text, self.end),
             ..Self::default()
         }
     }
@@ -129,23 +135,20 @@ impl Bubble {
         }
     }
 
+    /// Records that it shows `full_text` up to `end`, in its message or its draft, and whether it is full.
+    pub(super) fn shows(&mut self, full_text: &str, end: usize, full: bool, now: Timestamp) {
+        (self.end, self.full) = (end, full);
+        self.end_digest = digest_before(full_text, end);
+        self.changed_at = Some(now);
+    }
+
+    /// End of the shown part of `full_text`, if the shown text is still part of it.
+    pub(super) fn shown_of(&self, full_text: &str) -> Option<usize> {
+        (self.end > self.start && is_unchanged_before(full_text, self.end, &self.end_digest)).then_some(self.end)
+    }
+
     /// Whether the text before it in `full_text` is unchanged.
     pub(super) fn fits(&self, full_text: &str) -> bool {
-        let inside = self.start == 0 || full_text.is_char_boundary(self.start);
-        inside && (self.start == 0 || self.start_digest == before(full_text, self.start))
+        self.start == 0 || is_unchanged_before(full_text, self.start, &self.start_digest)
     }
-}
-
-/// Number of bytes before a position whose digest shows whether the answer changed there.
-const DIGESTED: usize = 64;
-
-fn before(full_text: &str, at: usize) -> String {
-    let from = at.saturating_sub(DIGESTED);
-    let from = (from..=at).find(|from| full_text.is_char_boundary(*from)).unwrap_or(at);
-    short_digest(&full_text[from..at])
-}
-
-/// A digest long enough to distinguish texts.
-pub(super) fn short_digest(text: &str) -> String {
-    ids::digest(&[text])[..16].to_owned()
 }

@@ -7,7 +7,7 @@ use tieline_core::reference::Reference;
 use tieline_core::reply::DesiredReply;
 
 use super::dialect::{defused, render};
-use crate::markdown::{Piece, piece};
+use crate::markdown::{Cutter, Piece, piece};
 
 /// Longest content of a stream or a markdown message, in bytes.
 ///
@@ -29,14 +29,20 @@ pub(super) fn thinking(reasoning: &str) -> String {
     format!("<think>{}</think>", defused(reasoning))
 }
 
-/// The part of the text from `from` on that fits, with a note that it continues in another message.
-pub(super) fn part(text: &str, from: usize, language: Language) -> Piece {
+/// The part of the text from `from` on that fits, with a note that it continues in another message. `kept`: end of the text that the
+/// message shows already.
+pub(super) fn part(text: &str, from: usize, kept: usize, language: Language) -> Piece {
     let sentence = Notice::Continued.text(language);
-    let piece = piece(text, from, room_above(sentence), render);
+    let piece = Cutter::new(text).piece_keeping(kept, from, room_above(sentence), render);
     Piece {
         shown: below(&piece.shown, sentence),
         end: piece.end,
     }
+}
+
+/// End of the longest part of the text that fits above `note`: whatever of it is shown already stays.
+pub(super) fn longest_end(text: &str, note: &str) -> usize {
+    Cutter::new(text).longest_piece(0, room_above(note), render).end
 }
 
 /// The part of the text from `from` on that fits into a message that is followed by another.
@@ -135,7 +141,7 @@ mod tests {
             let text = pieces.concat().repeat(times);
             let (mut at, mut shown) = (0, String::new());
             while at < text.len() {
-                let part = part(&text, at, Language::English);
+                let part = part(&text, at, 0, Language::English);
                 prop_assert!(part.shown.len() <= MAX_BYTES, "{} bytes", part.shown.len());
                 prop_assert!(part.end > at);
                 at = part.end;

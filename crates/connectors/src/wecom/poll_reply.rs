@@ -75,7 +75,11 @@ pub(super) fn ends(reply: &ReplyView, streaming: bool, language: Language, now: 
         ""
     };
     let tail = full_text::behind(reply.link.as_deref(), language);
-    Some(Ending::linked(text, full_text::last(text, 0, &tail, language).end))
+    let end = match streaming {
+        true => full_text::longest_end(text, &tail),
+        false => full_text::last(text, 0, &tail, language).end,
+    };
+    Some(Ending::linked(text, end))
 }
 
 /// Final state of the stream, if the part that it doesn't show will follow.
@@ -91,13 +95,14 @@ fn ends_above_rest(reply: &ReplyView, streaming: bool, language: Language, now: 
         return Some(if whole.end == text.len() {
             Ending::at(text, text.len(), true)
         } else {
-            Ending::at(text, full_text::part(text, 0, language).end, false)
+            Ending::at(text, full_text::part(text, 0, 0, language).end, false)
         });
     }
     let text = if streaming { &*reply.text } else { "" };
-    let first = full_text::part(text, 0, language);
-    if first.end < text.len() {
-        return Some(Ending::at(text, first.end, false));
+    // The rest follows only once the text is complete, so nothing that an earlier poll has shown may be left to it.
+    let end = full_text::longest_end(text, Notice::Continued.text(language));
+    if end < text.len() {
+        return Some(Ending::at(text, end, false));
     }
     let over = now.since(reply.received_at) >= LIFETIME;
     // Everything that was shown: a stream's text must never shrink.
@@ -134,7 +139,7 @@ pub(super) fn ended(reply: &ReplyView, closed: &Progress, language: Language) ->
         .shown;
     }
     let part = ending.part(text).unwrap_or_default();
-    full_text::part(part, 0, language).shown
+    full_text::part(part, 0, 0, language).shown
 }
 
 /// Whether there is more to send than the stream showed. Also true if `closed` can't be read: `deliver` reports it.

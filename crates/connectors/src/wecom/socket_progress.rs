@@ -316,10 +316,20 @@ impl SocketProgress {
         text.get(..self.from).filter(same).map_or(0, str::len)
     }
 
+    /// End of the part of `text` that the open bubble shows; 0 if it shows another text.
+    pub(super) fn kept_of(&self, text: &str) -> usize {
+        let bubble = self.bubble.as_ref();
+        let kept = bubble.filter(|bubble| {
+            let part = text.get(..bubble.end);
+            part.is_some_and(|part| ids::digest(&[part]) == bubble.digest)
+        });
+        kept.map_or(0, |bubble| bubble.end)
+    }
+
     /// The unshown text up to `end`, as the end of a bubble that continues elsewhere; nothing of it if the agent replaced it.
     pub(super) fn part_up_to(&self, text: &str, end: usize, digest: &str, language: Language) -> Piece {
         let from = self.rest_of(text);
         let same = |part: &&str| part.len() >= from && ids::digest(&[part]) == digest;
-        full_text::part(text.get(..end).filter(same).unwrap_or(&text[..from]), from, language)
+        full_text::part(text.get(..end).filter(same).unwrap_or(&text[..from]), from, 0, language)
     }
 }

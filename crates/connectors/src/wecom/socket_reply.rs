@@ -140,7 +140,7 @@ fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Co
                 req_id,
                 &shown,
                 text,
-                &full_text::part(text, from, language),
+                &full_text::part(text, from, shown.kept_of(text), language),
                 cx,
             );
         }
@@ -156,7 +156,7 @@ fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Co
         return step;
     }
     let from = shown.rest_of(text);
-    let part = full_text::part(text, from, language);
+    let part = full_text::part(text, from, shown.kept_of(text), language);
     if part.end < text.len() {
         return turn_over(desired, req_id, &shown, text, &part, cx);
     }

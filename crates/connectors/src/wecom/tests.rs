@@ -420,6 +420,21 @@ fn long_text_continues_below_and_excess_text_is_linked() {
 }
 
 #[test]
+fn stream_keeps_shown_text_when_the_answer_outgrows_it() {
+    let account = account(&[]);
+    let begins = "汉".repeat(4000) + "。\n\n" + &"字".repeat(2700);
+    let mut reply = view(Stage::Growing, &begins);
+    let shown = poll(&mut reply, &account, 10);
+    assert_eq!((&shown["content"], &shown["finish"]), (&json!(begins), &json!(false)));
+    reply.text.push_str(&"字".repeat(200));
+    let ended = poll(&mut reply, &account, 11);
+    assert_eq!(ended["finish"], true);
+    let content = ended["content"].as_str().unwrap();
+    assert!(content.starts_with(&begins), "{} bytes are left", content.len());
+    assert!(content.len() <= 20480 && content.ends_with("\n\n(Continued in the next message.)"));
+}
+
+#[test]
 fn reply_without_a_follow_up_ends_with_a_link() {
     let account = account(&[]);
     let whole = ("汉".repeat(300) + "。\n\n").repeat(60);

@@ -13,7 +13,7 @@ use tieline_core::event::ChatKind;
 use tieline_core::http_types::{ApiCall, Body, HttpCall, SocketCall, TokenPlace};
 use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyFile, ReplyTarget, Stage, Step};
-use tieline_core::split::{TextLimit, split_first};
+use tieline_core::split::{TextLimit, split_first, split_late};
 
 use super::manifest::{MAX_FRAME, MAX_MESSAGE};
 use super::progress::{Phase, WeiboProgress};
@@ -187,12 +187,15 @@ fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str,
     if room < LEAST_ROOM && !rest.is_empty() {
         return ("", true);
     }
-    let max = room.min(MAX_FRAME.max);
-    let (piece, tail) = split_first(rest, TextLimit { max, ..MAX_FRAME });
+    let is_full = room <= MAX_FRAME.max;
+    let (piece, tail) = match is_full {
+        true => split_first(rest, TextLimit { max: room, ..MAX_FRAME }),
+        // The next frame's text is appended.
+        false => split_late(rest, MAX_FRAME),
+    };
     if tail.is_empty() {
         return (piece, is_final);
     }
-    let is_full = room <= MAX_FRAME.max;
     let would_cut_a_line = !piece.ends_with('\n') && text[..before.end].ends_with('\n');
     if is_full && before.chunks > 0 && would_cut_a_line {
         // The line begins the next message, where it has more room.
