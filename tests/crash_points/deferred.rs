@@ -19,7 +19,7 @@ use crate::scenario::{Scenario, n_ended};
 use crate::test_bot::{Bot, Over, set_up};
 
 /// An agent that defers its answer to nearly every question.
-async fn deferring() -> FakeAgent {
+pub(crate) async fn deferring() -> FakeAgent {
     FakeAgent::start(Manner {
         defers: |text| !text.starts_with("at once"),
         ..Manner::default()
@@ -28,7 +28,7 @@ async fn deferring() -> FakeAgent {
 }
 
 /// Sends a callback for the agent's newest question. Returns whether it was accepted, now or before.
-async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Value) -> bool {
+pub(crate) async fn call_back(process: &ProcessRun, agent: &FakeAgent, seq: u64, event: Value) -> bool {
     let body = agent.seen().pop().unwrap().body;
     let events_url = body["reply"]["eventsUrl"].as_str().unwrap().to_owned();
     let run = RunId::new(events_url.rsplit('/').nth(1).unwrap());

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tieline_bridge::{dispatch, run};
 use tieline_connectors::dingtalk::DingTalk;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
+use tieline_core::conversation::{Lease, Owner};
 use tieline_core::envelope::{Envelope, WakeUp};
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::OrganizationId;
@@ -15,11 +17,13 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 use tieline_queue::receive::{MAX_BATCH, delete, receive};
 use tieline_store::config::organization::DEFAULT;
+use tieline_store::conversation;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::message::{self, Filter};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
+use crate::deferred;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Bot, Over, set_up};
 
@@ -65,6 +69,8 @@ impl Connector for PanickingConnector {
         // Once the agent's result is recorded. Before that, the agent is asked again.
         let is_poison = wanted.stage == Stage::Final && wanted.text.contains("poison");
         assert!(!is_poison, "planted panic");
+        let is_poison_draft = wanted.stage == Stage::Growing && wanted.text.contains("venom");
+        assert!(!is_poison_draft, "planted panic");
         assert_ne!(wanted.notice, Some(Notice::NothingToStop), "planted panic");
         DingTalk.deliver(wanted, to, done, cx)
     }
@@ -85,15 +91,27 @@ struct PanicScenario {
 
 impl PanicScenario {
     async fn begin(window: Duration) -> Self {
+        let agent = FakeAgent::start(Manner::default()).await;
+        let settings = agent.as_chat("Counting");
+        Self::begin_with(agent, &settings, Over::DingTalk, window).await
+    }
+
+    /// With an agent that calls back, and a bot that shows the answer while it grows.
+    async fn begin_deferring() -> Self {
+        let agent = deferred::deferring().await;
+        let settings = agent.as_webhook("Later");
+        Self::begin_with(agent, &settings, Over::DingTalkCards, Duration::ZERO).await
+    }
+
+    async fn begin_with(agent: FakeAgent, settings: &Value, over: Over, window: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+        let chat = ChatServer::start().await;
         let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
         let connector: &'static PanickingConnector = Box::leak(Box::new(PanickingConnector {
             manifest_panics: AtomicBool::new(false),
         }));
         process.world.registry = Box::leak(Box::new([connector as &dyn Connector]));
-        let settings = agent.as_chat("Counting");
-        let bot = set_up(&process.world, Over::DingTalk, &settings, &chat, window).await;
+        let bot = set_up(&process.world, over, settings, &chat, window).await;
         Self {
             process,
             agent,
@@ -106,6 +124,42 @@ impl PanicScenario {
 
     async fn receive(&self, text: &str) {
         assert!(self.bot.receive(&self.process.world, text, text).await);
+    }
+
+    async fn call_back(&self, seq: u64, event: Value) {
+        assert!(deferred::call_back(&self.process, &self.agent, seq, event).await);
+        self.process.work().await;
+    }
+
+    /// Leaves the run as so many processes do that have died while they worked on it, one after the other.
+    async fn leave_by_dead_processes(&self, n_dead: u32) {
+        let (store, now) = (&self.process.world.store, self.process.world.clock.now());
+        let found = conversation::list(store, &self.bot.id, None, None, 10, now).await;
+        let before = found.unwrap().items.remove(0);
+        let mut after = before.clone();
+        after.run.as_mut().unwrap().attempt = n_dead;
+        after.lease = Some(Lease {
+            owner: Owner {
+                node: "dead".to_owned(),
+                life: "1".to_owned(),
+            },
+            fence: before.version + 1,
+            expires_at: now,
+        });
+        conversation::save(store, &before, &mut after).await.unwrap();
+    }
+
+    /// Lets time pass until this message has ended. Returns how it has.
+    async fn end_of(&mut self, text: &str) -> MessageState {
+        for _ in 0..MOST_TRIES {
+            let state = self.state(text).await;
+            if state.is_terminal() {
+                return state;
+            }
+            self.process.pass(Duration::from_secs(60));
+            self.process.work().await;
+        }
+        panic!("{text:?} has not ended");
     }
 
     async fn receive_elsewhere(&self, text: &str) {
@@ -182,6 +236,54 @@ async fn poison_answer_is_given_up_and_blocks_its_conversation_only_for_a_time()
         "the agent must be asked once, because its result was recorded"
     );
     assert_eq!(scenario.chat.said().len(), 2);
+}
+
+/// The agent would have days to call back.
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_callback_is_given_up_and_blocks_its_conversation_only_for_a_time() {
+    let mut scenario = PanicScenario::begin_deferring().await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    scenario
+        .call_back(1, json!({ "type": "text.delta", "text": "venom" }))
+        .await;
+    assert_eq!(scenario.end_of("one").await, MessageState::Failed);
+    let reasons: Vec<String> = scenario.dead_letters().await.into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, ["crashed"]);
+    scenario.receive("at once").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.end_of("at once").await, MessageState::Answered);
+}
+
+/// The agent's last event ends each process that applies it.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_with_a_poison_callback_can_be_stopped() {
+    let mut scenario = PanicScenario::begin_deferring().await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    let end = json!({ "type": "completed", "text": "the answer" });
+    assert!(deferred::call_back(&scenario.process, &scenario.agent, 1, end).await);
+    scenario.leave_by_dead_processes(6).await;
+    scenario.receive("/stop").await;
+    scenario.process.work().await;
+    assert_eq!(scenario.end_of("one").await, MessageState::Stopped);
+}
+
+/// Each callback and each check for one is processed in an attempt of its own, and those that end normally are no failures.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callbacks_and_checks_are_no_failure() {
+    let mut scenario = PanicScenario::begin_deferring().await;
+    scenario.receive("one").await;
+    scenario.process.work().await;
+    for seq in 1..=30 {
+        scenario
+            .call_back(seq, json!({ "type": "text.delta", "text": "more " }))
+            .await;
+        scenario.process.pass(Duration::from_secs(60));
+        scenario.process.work().await;
+    }
+    scenario.call_back(31, json!({ "type": "completed" })).await;
+    assert_eq!(scenario.end_of("one").await, MessageState::Answered);
 }
 
 #[tokio::test(flavor = "multi_thread")]

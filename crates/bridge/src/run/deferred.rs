@@ -22,7 +22,8 @@ use super::outgoing_guard::OutgoingGuard;
 use super::parked::{max_run, show};
 use super::waiting_signs::Signing;
 use super::{
-    LeasedConversation, Left, RunError, agent_stream, execute, finish, follow_up, incoming_guard, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, agent_stream, execute, finish, follow_up,
+    incoming_guard, speakers, update,
 };
 use crate::deliver::ReplyDelivery;
 use crate::media;
@@ -50,6 +51,10 @@ pub(super) async fn resume(
     held.working.pause();
     let mut asked = execute::load(world, held).await?;
     if asked.is_empty() {
+        return Ok(Left::Finished);
+    }
+    if held.run().attempt > LAST_ATTEMPT {
+        finish::give_up(world, held, &asked, "crashed").await?;
         return Ok(Left::Finished);
     }
     let Some(bot) = held.open_bot(world) else {
@@ -95,7 +100,7 @@ pub(super) async fn resume(
     }
     run::close_run(&world.store, &held.run().id).await?;
     if is_recorded {
-        // The process that recorded the end died before delivering it: from here on attempts are counted.
+        // The process that recorded the end died before delivering it: there is nothing to apply any more.
         update(world, held, |it| execute::set_phase(it, RunPhase::Delivering)).await?;
     }
     let context = RunContext {
@@ -114,6 +119,13 @@ async fn apply_callbacks(
     showing: &mut ReplyDelivery<'_>,
 ) -> Result<Applied, RunError> {
     let guard = OutgoingGuard::of(held);
+    if held.run().attempt > MAX_ATTEMPTS {
+        // Applying or showing one of them ends each process, and would do so again.
+        return Ok(match held.run().stop {
+            Some(_) => stopped(&guard, showing).await,
+            None => cut_off(&guard, showing, "crashed", "every process that worked on it ended").await,
+        });
+    }
     let mut draft = draft_of(&showing.record);
     let mut seq = applied(&showing.record);
     let mut terminal = None;
@@ -169,27 +181,38 @@ async fn apply_callbacks(
     if terminal.is_none() && waits_for_person {
         terminal = Some(AgentEvent::Completed { final_text: None });
     }
-    let has_text = !draft.text.trim().is_empty();
     if let Some(event) = terminal {
+        let has_text = !draft.text.trim().is_empty();
         guard.log(world, held, &held.run().agent, &draft.held_back).await;
         let (outcome, notice) = ending(event, has_text, draft.is_blank());
         return Ok(Applied::Ended(outcome, notice));
     }
     if held.run().stop.is_some() {
-        guard.finish_reply(&mut showing.record).await;
-        return Ok(Applied::Stopped);
+        return Ok(stopped(&guard, showing).await);
     }
     if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
-        let failure = AgentFailure {
-            code: "max_run".into(),
-            message: "no last event in time".into(),
-            retryable: false,
-        };
-        guard.finish_reply(&mut showing.record).await;
-        let notice = agent_stream::apology(&failure, has_text);
-        return Ok(Applied::Ended(Outcome::Failed(failure), Some(notice)));
+        return Ok(cut_off(&guard, showing, "max_run", "no last event in time").await);
     }
     show(showing).await.map(Applied::GoesOn)
+}
+
+/// Ends a run that was stopped before its last event.
+async fn stopped(guard: &OutgoingGuard, showing: &mut ReplyDelivery<'_>) -> Applied {
+    guard.finish_reply(&mut showing.record).await;
+    Applied::Stopped
+}
+
+/// Ends a run as failed before its last event.
+async fn cut_off(guard: &OutgoingGuard, showing: &mut ReplyDelivery<'_>, code: &str, message: &str) -> Applied {
+    let failure = AgentFailure {
+        code: code.into(),
+        message: message.into(),
+        retryable: false,
+    };
+    let has_text = !showing.record.text.trim().is_empty();
+    guard.finish_reply(&mut showing.record).await;
+    let notice = agent_stream::apology(&failure, has_text);
+    Applied::Ended(Outcome::Failed(failure), Some(notice))
 }
 
 /// The agent's ids in a start event.

@@ -28,7 +28,7 @@ use crate::world::World;
 const AFTER_LOST_WRITE: Duration = Duration::from_secs(1);
 /// How much time a process must have left to start another run.
 const AMPLE: Duration = Duration::from_secs(10 * 60);
-/// For so long after a run's start, attempts that an outage of tables or queues ends don't count.
+/// For so long after a run's start, or after the time for its agent's callbacks, attempts that an outage of tables or queues ends don't count.
 const OUTAGE: Duration = Duration::from_hours(24);
 
 /// A conversation whose lease this process holds, with a run in it.
@@ -248,7 +248,7 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     let mut after = before.clone();
     match &mut after.run {
         Some(run) => {
-            run.attempt += u32::from(run.phase != RunPhase::Deferred);
+            run.attempt = attempt_after(run, before.lease.as_ref());
             // It has only waited for a slot so far, which doesn't count as the agent's time.
             if run.rests_until.take().is_some() {
                 run.started_at = run.started_at.max(now);
@@ -269,6 +269,16 @@ fn in_our_hands(world: &World, before: &Conversation, bound: Option<&Bound>) -> 
     });
     after.updated_at = now;
     Ok(after)
+}
+
+/// The number of the attempt that begins with this acquisition. A run that is parked until its agent calls back is looked at again and again:
+/// only looks in a row that didn't end by releasing the lease count, because each of them has ended its process, or would.
+fn attempt_after(run: &RunState, lease: Option<&Lease>) -> u32 {
+    let is_released = lease.is_none_or(Lease::is_given_back);
+    match run.phase == RunPhase::Deferred && is_released {
+        true => 1,
+        false => run.attempt + 1,
+    }
 }
 
 /// Settles a finished run: starts the next one if messages are due, else releases the lease. Either is one write.
@@ -446,15 +456,19 @@ pub(super) async fn uncount_attempt(world: &World, id: &ConversationId, fence: u
         };
         // Not the first: its holder may have recorded a reply, which only later attempts look for.
         match &mut after.run {
-            Some(run) if run.attempt > 1 && run.phase != RunPhase::Deferred && now.since(run.started_at) < OUTAGE => {
-                run.attempt -= 1;
-            }
+            Some(run) if run.attempt > 1 && now.since(expected_end(run)) < OUTAGE => run.attempt -= 1,
             _ => return Change::Leave(()),
         }
         Change::save(after, ())
     })
     .await?;
     Ok(())
+}
+
+/// When a run's agent is expected to have answered, as far as it is known. One that calls back may take days.
+fn expected_end(run: &RunState) -> Timestamp {
+    let is_deferred = run.phase == RunPhase::Deferred;
+    run.deferred_until.filter(|_| is_deferred).unwrap_or(run.started_at)
 }
 
 /// Whether the conversation has the lease that this process acquired with this fence.

@@ -7,7 +7,7 @@ use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::budget::Pace;
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
-use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunState};
+use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunPhase, RunState};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::{
@@ -234,20 +234,23 @@ fn reasoning_display_is_set_by_the_integration_else_by_the_platform() {
     assert_eq!(bot(false, None).shown_reasoning(said), "");
 }
 
-/// A conversation whose run is in this attempt, under our lease with the fence 7.
-async fn attempt(world: &World, number: u32, started: Duration) -> ConversationId {
+/// A conversation whose run is in this attempt, under our lease with the fence 7. `deferred`: its agent may call back for so long from its start.
+async fn attempt(world: &World, number: u32, started: Duration, deferred: Option<Duration>) -> ConversationId {
     let now = world.clock.now();
     let key = ConversationKey {
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new("int_1"),
         chat: target().chat,
-        sender: Some(SenderId::new(format!("{number} {}", started.as_secs()))),
+        sender: Some(SenderId::new(format!("{number} {started:?} {deferred:?}"))),
     };
     let before = Conversation::new(key, now);
     let mut after = before.clone();
     let run = RunId::new("run_1");
     let mut run = RunState::new(run, Vec::new(), 1, AgentId::new("agt_1"), now.before(started));
     run.attempt = number;
+    if let Some(deferred) = deferred {
+        (run.phase, run.deferred_until) = (RunPhase::Deferred, Some(run.started_at.after(deferred)));
+    }
     after.run = Some(run);
     after.lease = Some(Lease {
         owner: world.settings.owner.clone(),
@@ -262,19 +265,28 @@ async fn attempt(world: &World, number: u32, started: Duration) -> ConversationI
 async fn attempt_that_an_outage_ends_is_not_counted() {
     let (_engine, world) = test_support::world(&[]).await;
     let hour = Duration::from_hours(1);
-    for (number, started, fence, expected) in [
-        (5, hour, 7, 4),
+    for (number, started, deferred, fence, expected) in [
+        (5, hour, None, 7, 4),
         // Later attempts look for the reply that this one may have recorded.
-        (1, hour, 7, 1),
-        (5, 25 * hour, 7, 5),
-        (6, hour, 8, 6),
+        (1, hour, None, 7, 1),
+        (5, 25 * hour, None, 7, 5),
+        (6, hour, None, 8, 6),
+        (3, hour, Some(hour), 7, 2),
+        // The agent still has time to call back, or had it until an hour ago.
+        (4, 25 * hour, Some(48 * hour), 7, 3),
+        (5, 25 * hour, Some(24 * hour), 7, 4),
+        (6, 25 * hour, Some(hour), 7, 6),
     ] {
-        let id = attempt(&world, number, started).await;
+        let id = attempt(&world, number, started, deferred).await;
         uncount_attempt(&world, &id, fence).await.unwrap();
         let found = conversation::load(&world.store, &id, world.clock.now())
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(found.run.unwrap().attempt, expected, "{number} {started:?} {fence}");
+        assert_eq!(
+            found.run.unwrap().attempt,
+            expected,
+            "{number} {started:?} {deferred:?} {fence}"
+        );
     }
 }
