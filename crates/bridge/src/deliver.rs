@@ -257,6 +257,10 @@ impl<'a> ReplyDelivery<'a> {
         while n_calls < MAX_CALLS {
             let cx = self.bot.context(self.world, None);
             let (call, on_success, subject) = match self.plan(look, &cx).await? {
+                // The rest of a polled answer is left to its own wake-up: a poll that ends polling sends one too, and the platform takes the rest once.
+                Plan::Call(..) if self.is_pulled() && self.hold.is_some() => {
+                    return Ok(Some(DeliveryOutcome::NotBefore(self.now())));
+                }
                 Plan::Call(call, on_success, subject) => (call, on_success, subject),
                 Plan::Over(outcome) => return Ok(Some(outcome)),
             };

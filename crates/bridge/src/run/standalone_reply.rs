@@ -1,5 +1,7 @@
 //! Replies that need no agent: notices, and final texts that the platform didn't poll.
 
+use std::time::Duration;
+
 use tieline_core::connector::Delivery;
 use tieline_core::conversation::Lease;
 use tieline_core::envelope::WakeUpV1;
@@ -22,6 +24,9 @@ use crate::integration_log;
 use crate::reply_writes;
 use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
+
+/// When to look again at a polled reply whose message has not ended. Its run ends it right after sending the wake-up.
+const UNTIL_ENDED: Duration = Duration::from_secs(1);
 
 /// Delivers one finished reply, unless it is delivered already or another process is delivering it.
 pub(super) async fn deliver(
@@ -63,6 +68,11 @@ pub(super) async fn deliver(
             return Ok(Next::Done);
         }
     };
+    // Until then its run may write the reply, or another process may repeat the run's end, and that would find a reply whose rest was refused
+    // and take it for delivered.
+    if deliver::is_pulled(&bot) && !ledger.state.is_terminal() {
+        return Ok(Next::Again(UNTIL_ENDED));
+    }
     let fence = record.version + 1;
     let Some(_taking) = world.local_claims.enter(id.as_str(), fence) else {
         return Ok(Next::Done);
@@ -188,3 +198,6 @@ async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
         Some(Event::Overheard(_) | Event::Feedback(_)) | None => Opened::Unreadable,
     })
 }
+
+#[cfg(test)]
+mod tests;
