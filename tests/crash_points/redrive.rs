@@ -24,6 +24,7 @@ use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_tests::agents::{FakeAgent, Manner};
 
 use crate::chat::ChatServer;
+use crate::picture;
 use crate::process_run::{CrashPlan, ProcessRun};
 use crate::test_bot::{Bot, Over, set_up};
 
@@ -269,6 +270,34 @@ async fn a_recorded_answer_is_delivered_again_and_the_agent_asked_only_on_reques
         let letters = deadletter::list(&store, &organization, None, 10, now).await.unwrap();
         assert!(letters.items.is_empty());
     }
+}
+
+/// The watchdog of the first redrive comes when the answer that the second one has asked for is in the chat, and the ledger alone says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn watchdog_of_an_earlier_redrive_sends_no_new_answer_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (agent, chat) = (FakeAgent::start(Manner::default()).await, ChatServer::start().await);
+    let mut process = ProcessRun::begin(dir.path(), CrashPlan::new(None), Duration::ZERO).await;
+    let settings = agent.as_chat("Counting");
+    let bot = set_up(&process.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
+    let (store, organization) = (process.world.store.clone(), OrganizationId::new(DEFAULT));
+    chat.refuses.store(true, Ordering::SeqCst);
+    // The event of a message with a file is kept, so that its reply could be sent again.
+    picture::send(&process, &bot, "one").await;
+    process.work().await;
+    for ask in [AskAgent::IfNeeded, AskAgent::Always] {
+        let now = process.world.clock.now();
+        let letters = deadletter::list(&store, &organization, None, 10, now).await;
+        let letter = letters.unwrap().items.pop().unwrap();
+        chat.refuses.store(ask == AskAgent::IfNeeded, Ordering::SeqCst);
+        redrive(&process.world, &letter, ask).await.unwrap();
+        process.pass(Duration::from_secs(5));
+        process.work().await;
+    }
+    assert_eq!((chat.said().len(), agent.asked().len()), (1, 2));
+    process.pass(Duration::from_secs(120));
+    process.work().await;
+    assert_eq!(chat.said().len(), 1, "{:?}", chat.said());
 }
 
 /// No process could ever end it.

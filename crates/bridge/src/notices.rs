@@ -157,7 +157,8 @@ pub fn blank(about: &About<'_>) -> ReplyRecord {
     }
 }
 
-/// Records a notice as the reply to an event. Does nothing if the reply has an outcome already, or a run shows it.
+/// Records a notice as the reply to an event. Does nothing if the reply has an outcome already, or a run shows it. Returns how often the reply
+/// was redriven.
 ///
 /// # Errors
 /// The table's.
@@ -167,7 +168,7 @@ pub async fn record(
     asker: &SenderId,
     conversation: &ConversationId,
     word: NoticeReply,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     let about = About {
         reply: &envelope.reply,
         organization: &envelope.organization,
@@ -202,7 +203,7 @@ pub async fn record_for(
         asker: &asker,
         received_at: record.received_at,
     };
-    save(world, &about, word).await
+    save(world, &about, word).await.map(drop)
 }
 
 /// Ends the reply of a pending message that shows nothing but `sign`: a mark is removed, a bubble ends with `notice`. Returns
@@ -251,31 +252,32 @@ pub(crate) async fn end_waiting(
         let now = world.clock.now();
         let before = reply::get(&world.store, &blank.id, now).await?;
         if let Some(before) = before.as_ref().filter(|before| before.outcome.is_some()) {
+            let wake = wake.after_redrives(before.redrive);
             return Ok((!before.delivered).then_some((wake, Duration::ZERO)));
         }
         let mut after = word.clone().on(before.clone().unwrap_or_else(|| blank.clone()));
         match reply_writes::save(world, before.as_ref(), &mut after, now).await {
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
-            saved => return saved.map(|()| Some((wake, Duration::ZERO))),
+            saved => return saved.map(|()| Some((wake.after_redrives(after.redrive), Duration::ZERO))),
         }
     }
     Err(StoreError::Conflict)
 }
 
-async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<(), StoreError> {
+async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<u32, StoreError> {
     let mut before = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
         let mut record = word.clone().on(before.clone().unwrap_or_else(|| blank(about)));
         match reply_writes::save(world, before.as_ref(), &mut record, now).await {
             Err(StoreError::Conflict) => {}
-            saved => return saved,
+            saved => return saved.map(|()| record.redrive),
         }
         before = match reply::get(&world.store, about.reply, now).await? {
             // A redrive has restarted it, and this time the message does not go to the agent.
             Some(found) if found.redrive > 0 && found.outcome.is_none() && found.fence == 0 => Some(found),
             // An earlier attempt of the same event recorded it.
-            Some(_) => return Ok(()),
+            Some(found) => return Ok(found.redrive),
             None => None,
         };
         crate::pause_after_race(race).await;

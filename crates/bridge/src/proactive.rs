@@ -124,7 +124,7 @@ pub async fn speak(
 
 async fn wake(world: &World, record: &MessageRecord, said: &ReplyRecord) -> Result<(), QueueError> {
     let (organization, conversation) = (record.organization.clone(), said.conversation.clone());
-    let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone());
+    let wake = WakeUpV1::of_reply(organization, conversation, said.id.clone()).after_redrives(said.redrive);
     wakeups::send_watched(world, [(wake, Duration::ZERO)]).await
 }
 

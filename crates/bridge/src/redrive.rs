@@ -150,7 +150,7 @@ async fn redeliver(world: &World, letter: &DeadLetter, record: &MessageRecord) -
         };
         reply_writes::restart(world, &before, &mut after, now).await?;
     }
-    wake(world, &before).await?;
+    wake(world, &before, number).await?;
     deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the answer to message {}", record.id);
     load(world, letter).await
@@ -173,7 +173,7 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
         message::note_resent(&world.store, &record.id, now).await?;
         reply_writes::save(world, Some(&before), &mut after, now).await?;
     }
-    wake(world, &before).await?;
+    wake(world, &before, before.redrive).await?;
     deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the reply to message {}", record.id);
     load(world, letter).await
@@ -195,9 +195,9 @@ async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord
     Err(RedriveError::InHand)
 }
 
-async fn wake(world: &World, reply: &ReplyRecord) -> Result<(), QueueError> {
+async fn wake(world: &World, reply: &ReplyRecord, redrives: u32) -> Result<(), QueueError> {
     let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
-    wakeups::send_watched(world, [(wake, AFTER_THE_LETTER)]).await
+    wakeups::send_watched(world, [(wake.after_redrives(redrives), AFTER_THE_LETTER)]).await
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {

@@ -145,7 +145,7 @@ async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecor
 /// Sends the wake-up for pushing what no poll will show. If the answer is still growing, its run does that when it ends.
 async fn push_rest(world: &World, bot: &Bot, record: &ReplyRecord) {
     let (organization, conversation) = (record.organization.clone(), record.conversation.clone());
-    let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone());
+    let wake = WakeUpV1::of_reply(organization, conversation, record.id.clone()).after_redrives(record.redrive);
     if let Err(error) = wakeups::send_watched(world, [(wake, Duration::ZERO)]).await {
         warn!(account.id = %bot.account.integration, event.key = %record.message, error = %error, "polling closed early and the wake-up can't be sent; the rest is pushed when polling would have ended");
     }

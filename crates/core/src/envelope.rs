@@ -57,6 +57,9 @@ pub struct WakeUpV1 {
     /// A reply to deliver too, if it isn't: where the platform polls, whether it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyId>,
+    /// How often that reply had been redriven when this was sent. `None`: unknown, or sent by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<u32>,
     /// When the watchdog of this wake-up is first due, if it has one. The watch's name.
     #[serde(
         with = "crate::timestamp::millis::option",
@@ -80,6 +83,7 @@ impl WakeUpV1 {
             organization,
             conversation,
             reply: None,
+            redrive: None,
             watch_at: None,
             watch: false,
             relay: None,
@@ -93,6 +97,19 @@ impl WakeUpV1 {
             reply: Some(reply),
             ..Self::new(organization, conversation)
         }
+    }
+
+    /// This wake-up, for its reply as it is after so many redrives.
+    #[must_use]
+    pub const fn after_redrives(mut self, redrives: u32) -> Self {
+        self.redrive = Some(redrives);
+        self
+    }
+
+    /// Whether its reply, which has been redriven this often, was redriven since this was sent. The redrive itself wakes a runner for it.
+    #[must_use]
+    pub fn is_outdated(&self, redrives: u32) -> bool {
+        self.redrive.is_some_and(|known| known < redrives)
     }
 
     /// This wake-up and its watchdog, which is due at `watch_at`, on `work` in any case.

@@ -342,19 +342,22 @@ impl Arrival<'_> {
         conversation: &ConversationId,
         word: NoticeReply,
     ) -> Result<(), DispatchError> {
-        notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
-        self.send_reply(conversation).await
+        let redrives = notices::record(self.world, self.envelope, &message.sender.id, conversation, word).await?;
+        self.send_reply(conversation, Some(redrives)).await
     }
 
     /// Ends a message whose refusal is recorded as its reply, and sends that to the person, who may not have it yet.
     async fn end_refused(&self, conversation: &ConversationId, reason: &str) -> Result<(), DispatchError> {
-        self.send_reply(conversation).await?;
+        self.send_reply(conversation, None).await?;
         self.end(MessageState::Refused, Some(reason)).await
     }
 
-    async fn send_reply(&self, conversation: &ConversationId) -> Result<(), DispatchError> {
+    async fn send_reply(&self, conversation: &ConversationId, redrive: Option<u32>) -> Result<(), DispatchError> {
         let (organization, reply) = (self.envelope.organization.clone(), self.envelope.reply.clone());
-        let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
+        let wake = WakeUpV1 {
+            redrive,
+            ..WakeUpV1::of_reply(organization, conversation.clone(), reply)
+        };
         Ok(wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)
     }
 

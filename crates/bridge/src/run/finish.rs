@@ -137,6 +137,7 @@ async fn look_after_later(
         return Ok(());
     }
     let wake = WakeUpV1::of_reply(record.organization.clone(), held.id(), record.id.clone());
+    let wake = wake.after_redrives(record.redrive);
     wakeups::send_watched(world, [(wake, delay)]).await?;
     Ok(())
 }

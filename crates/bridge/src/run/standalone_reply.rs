@@ -13,7 +13,7 @@ use tieline_store::config::integration;
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::slot::Slots;
 use super::watchdog::Watchdog;
@@ -41,6 +41,11 @@ pub(super) async fn deliver(
     let Some(mut record) = reply::get(&world.store, id, now).await? else {
         return Ok(Next::Done);
     };
+    if wake.is_outdated(record.redrive) {
+        // The watchdog of an earlier delivery. A run may be showing the reply's new answer, or has shown it without marking the reply as delivered.
+        debug!(event.key = %record.message, "wake-up is older than the redrive of its reply");
+        return Ok(Next::Done);
+    }
     let me = &world.settings.owner;
     if record.delivered || record.stage != Stage::Final {
         return Ok(Next::Done);

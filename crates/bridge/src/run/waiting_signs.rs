@@ -186,7 +186,7 @@ pub(super) async fn remove(
     let sign = deliver::mode(bot).waiting_sign;
     if notices::end_sign(world, &record.reply, sign, notice).await? {
         let (organization, reply) = (record.organization.clone(), record.reply.clone());
-        let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply);
+        let wake = WakeUpV1::of_reply(organization, conversation.clone(), reply).after_redrives(record.redrives);
         wakeups::send_watched(world, [(wake, std::time::Duration::ZERO)]).await?;
     }
     Ok(())

@@ -151,8 +151,16 @@ impl Fixture {
     }
 
     async fn wake(&self) -> Next {
+        self.wake_after(None).await
+    }
+
+    /// Wakes a runner by a wake-up that was sent after so many redrives.
+    async fn wake_after(&self, redrive: Option<u32>) -> Next {
         let reply = self.reply().await;
-        let wake = WakeUpV1::of_reply(reply.organization, reply.conversation, reply.id);
+        let wake = WakeUpV1 {
+            redrive,
+            ..WakeUpV1::of_reply(reply.organization, reply.conversation, reply.id)
+        };
         run::wake(&self.world, &wake, None, None).await.unwrap()
     }
 
@@ -245,4 +253,25 @@ async fn rest_of_a_polled_answer_is_pushed_once_its_message_has_ended() {
     assert!(it.reply().await.delivered);
     assert_eq!(it.wake().await, Next::Done);
     assert_eq!(it.n_pushed(), 1);
+}
+
+/// The chat may show the answer that the redrive has brought, though the reply's own record doesn't say so.
+#[tokio::test]
+async fn wake_up_of_a_reply_that_was_redriven_since_does_nothing() {
+    for (sent_after, expected) in [(Some(0), 0), (Some(1), 1), (Some(2), 1), (None, 1)] {
+        let it = Fixture::new().await;
+        it.end_message().await;
+        let before = it.reply().await;
+        let mut after = ReplyRecord {
+            redrive: 1,
+            ..before.clone()
+        };
+        let (store, now) = (&it.world.store, it.world.clock.now());
+        reply::restart(store, &before, &mut after, now).await.unwrap();
+        reply::close(store, &before.id, &Progress::write(&"some"), now)
+            .await
+            .unwrap();
+        assert_eq!(it.wake_after(sent_after).await, Next::Done);
+        assert_eq!(it.n_pushed(), expected, "{sent_after:?}");
+    }
 }
