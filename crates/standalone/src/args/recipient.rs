@@ -41,7 +41,7 @@ pub struct Audience {
     /// To this person, by the platform's id.
     #[arg(long, env = "TIELINE_USER", value_name = "USER")]
     pub user: Option<String>,
-    /// To everybody who has written to the bot and is linked to a known person.
+    /// To everybody who has written to the bot and is linked to a known person. Shows how many, and asks.
     #[arg(long, env = "TIELINE_EVERYBODY", value_name = "WHO", value_parser = ["linked"])]
     pub everybody: Option<String>,
 }

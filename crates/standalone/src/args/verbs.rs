@@ -149,6 +149,9 @@ pub struct Send {
     /// The recipients.
     pub audience: Audience,
     #[command(flatten)]
+    /// Whether to ask.
+    pub consent: Consent,
+    #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,
 }

@@ -18,7 +18,7 @@ use crate::terminal;
 /// Sends a proactive message. Prints its id, because the bridge delivers it after it has accepted it.
 ///
 /// # Errors
-/// If the platform can't, or refuses.
+/// If the platform can't, or refuses; if there is no terminal to confirm a broadcast.
 pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let id = integration_id(&client, &args.integration).await?;
@@ -36,11 +36,38 @@ pub async fn send(args: Send) -> anyhow::Result<ExitCode> {
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if args.audience.everybody.is_some() {
+        let what = broadcast(n_linked(&client, &id).await?, args.at.as_deref());
+        if confirm::ask(&what, args.consent.yes)? == Answer::No {
+            return left_alone();
+        }
+    }
     body["integrationId"] = json!(id);
     body["sendAt"] = json!(args.at);
     let made = client.post(&["scheduled-messages"], &body).await?;
     terminal::line(&format!("{} is sent at {}", text(&made["id"]), text(&made["sendAt"])))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The number of people whom a broadcast of this integration reaches now.
+async fn n_linked(client: &Client, integration: &str) -> anyhow::Result<usize> {
+    let users = client.all(Kind::Users).await?;
+    let is_meant = |user: &&Value| user["integrationId"] == integration && user["linked"].is_string();
+    Ok(users.iter().filter(is_meant).count())
+}
+
+fn broadcast(n_people: usize, at: Option<&str>) -> String {
+    let people = match n_people {
+        1 => "1 linked person".to_owned(),
+        n => format!("{n} linked people"),
+    };
+    match at {
+        None => format!("send this message to {people}, to each in a direct chat"),
+        // More may be linked until then, or fewer.
+        Some(at) => {
+            format!("send this message at {at} to everybody linked then, to each in a direct chat; now: {people}")
+        }
+    }
 }
 
 /// The card in a file, parsed as YAML, which includes JSON.

@@ -354,22 +354,44 @@ fn messages_are_sent_later_or_to_everybody() {
             let made = serde_json::json!({ "id": "sch_1", "sendAt": "2030-01-01T09:00:00Z" });
             return Some((201, made.to_string()));
         }
+        if path.starts_with("/api/v1/orgs/default/users") {
+            let user = |integration: &str, linked: Option<&str>| serde_json::json!({ "integrationId": integration, "linked": linked });
+            let items = [
+                user("int_1", Some("ann")),
+                user("int_1", Some("bob")),
+                user("int_1", None),
+                user("int_2", Some("ann")),
+            ];
+            return Some((
+                200,
+                serde_json::json!({ "items": items, "nextCursor": null }).to_string(),
+            ));
+        }
         Some((200, serde_json::json!({ "id": "int_1", "name": "Desk" }).to_string()))
     });
-    let later =
-        serde_json::json!({ "integrationId": "int_1", "chatId": "c", "text": "hi", "sendAt": "2030-01-01T09:00:00Z" });
+    let run = |flags: &[&str]| Said::of(&mut fake.command_of(&[&["send", "Desk", "hi"], flags].concat()));
+    let at = "2030-01-01T09:00:00Z";
+    for (flags, expected) in [
+        (
+            &["--everybody", "linked"][..],
+            "to 2 linked people, to each in a direct chat",
+        ),
+        (&["--everybody", "linked", "--at", at], "now: 2 linked people"),
+    ] {
+        let refused = run(flags).bad();
+        assert!(refused.contains(expected) && refused.contains("add --yes"), "{refused}");
+        assert!(asked.try_recv().is_err());
+    }
+    let later = serde_json::json!({ "integrationId": "int_1", "chatId": "c", "text": "hi", "sendAt": at });
     let all = serde_json::json!({ "integrationId": "int_1", "everybody": "linked", "text": "hi", "sendAt": null });
     for (flags, expected) in [
-        (&["--chat", "c", "--at", "2030-01-01T09:00:00Z"][..], later),
-        (&["--everybody", "linked"], all),
+        (&["--chat", "c", "--at", at][..], later),
+        (&["--everybody", "linked", "--yes"], all),
     ] {
-        let args = [&["send", "Desk", "hi"], flags].concat();
-        let said = Said::of(&mut fake.command_of(&args)).good();
-        assert_eq!(said, "sch_1 is sent at 2030-01-01T09:00:00Z\n");
+        assert_eq!(run(flags).good(), "sch_1 is sent at 2030-01-01T09:00:00Z\n");
         let (path, body) = asked.recv().unwrap();
         assert_eq!(path, "/api/v1/orgs/default/scheduled-messages");
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
     }
-    let both = ["send", "Desk", "hi", "--chat", "c", "--everybody", "linked"];
-    assert_eq!(Said::of(&mut fake.command_of(&both)).code, Some(2));
+    assert_eq!(run(&["--chat", "c", "--everybody", "linked"]).code, Some(2));
 }
