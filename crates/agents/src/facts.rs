@@ -33,7 +33,6 @@ impl Facts {
             (USER, Some(end_user(&request.organization, &user.id))),
             ("organization", Some(request.organization.to_string())),
             ("integrationId", Some(request.integration.id.to_string())),
-            ("integrationName", Some(request.integration.name.clone())),
             ("platform", Some(user.platform.clone())),
             ("externalId", Some(user.external_id.clone())),
             ("displayName", user.display_name.clone()),
@@ -42,13 +41,15 @@ impl Facts {
             ("personEmail", person.and_then(|person| person.email.clone())),
             ("locale", Some(user.locale.tag().to_owned())),
             ("sessionId", Some(request.session.id.to_string())),
-            ("sessionNumber", Some(request.session.number.to_string())),
             ("messageId", Some(request.message.id.to_string())),
+            ("runId", Some(request.run.to_string())),
             ("chatType", Some(chat_type(chat.kind).to_owned())),
             ("chatId", Some(chat.id.clone())),
             ("chatName", chat.name.clone()),
             ("threadId", chat.thread_id.clone()),
-            ("runId", Some(request.run.to_string())),
+            // An id says which bot and which session it is: these two can be left out.
+            ("integrationName", Some(request.integration.name.clone())),
+            ("sessionNumber", Some(request.session.number.to_string())),
         ])
     }
 

@@ -82,11 +82,16 @@ async fn metadata_contains_who_asks_and_where() {
         ("a2a", json!({}), "/params/message/metadata"),
         ("xpert", json!({"apiKey": "k", "assistantId": "a"}), "/input/state"),
     ] {
-        let body = sent(protocol, config, &question()).await;
+        let asked = question();
+        let body = sent(protocol, config, &asked).await;
         let facts = body.pointer(at).unwrap_or_else(|| panic!("{protocol}: {body}"));
         assert_eq!(people(facts), told(), "{protocol}");
+        // The vendors refuse more than sixteen pairs, and there are seventeen.
+        let is_limited = ["openai_responses", "coze"].contains(&protocol);
+        let number = if is_limited { Value::Null } else { json!("3") };
         let session = (&facts["sessionId"], &facts["sessionNumber"], &facts["locale"]);
-        assert_eq!(session, (&json!("ses_1"), &json!("3"), &json!("zh-CN")), "{protocol}");
+        assert_eq!(session, (&json!("ses_1"), &number, &json!("zh-CN")), "{protocol}");
+        assert_eq!(facts["runId"], asked.run.as_str(), "{protocol}");
         let bot = (
             &facts["organization"],
             &facts["integrationId"],
@@ -98,10 +103,34 @@ async fn metadata_contains_who_asks_and_where() {
             "{protocol}"
         );
         assert!(facts.as_object().unwrap().len() <= 18, "{protocol}");
-        if ["openai_responses", "coze"].contains(&protocol) {
-            // The vendors refuse more than sixteen pairs.
+        if is_limited {
             assert!(facts.as_object().unwrap().len() <= 16, "{protocol}");
         }
+    }
+}
+
+/// In a thread of a named group there are eighteen facts.
+#[tokio::test]
+async fn limited_metadata_leaves_out_only_what_an_id_says_too() {
+    let mut asked = question();
+    asked.chat.thread_id = Some("t1".into());
+    for (protocol, config, at) in [
+        ("openai_responses", json!({"model": "m"}), "/metadata"),
+        ("coze", json!({"apiKey": "k", "botId": "b"}), "/meta_data"),
+    ] {
+        let body = sent(protocol, config, &asked).await;
+        let facts = body.pointer(at).unwrap_or_else(|| panic!("{protocol}: {body}"));
+        assert_eq!(people(facts), told(), "{protocol}");
+        let position = (&facts["threadId"], &facts["runId"], &facts["messageId"]);
+        let expected = (
+            &json!("t1"),
+            &json!(asked.run.as_str()),
+            &json!(asked.message.id.as_str()),
+        );
+        assert_eq!(position, expected, "{protocol}");
+        let left_out = (&facts["integrationName"], &facts["sessionNumber"]);
+        assert_eq!(left_out, (&Value::Null, &Value::Null), "{protocol}");
+        assert_eq!(facts.as_object().unwrap().len(), 16, "{protocol}");
     }
 }
 
