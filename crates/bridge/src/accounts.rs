@@ -7,6 +7,7 @@ use tieline_core::connector::{Connector, Context};
 use tieline_core::ids::IdMint;
 use tieline_store::StoreError;
 use tieline_store::config::integration::IntegrationRecord;
+use tracing::warn;
 
 use crate::world::{World, random};
 
@@ -69,6 +70,21 @@ pub fn open(world: &World, record: &IntegrationRecord) -> Result<Bot, AccountErr
         return Ok(Bot { connector, account });
     }
     make(world, connector, record, &Credentials::default())
+}
+
+/// Like [`open`]. `None` if the account can't be used, which is logged.
+///
+/// # Errors
+/// [`StoreError::UnknownKey`] if another process has sealed it with a data key that this process may read soon.
+pub fn open_if_usable(world: &World, record: &IntegrationRecord) -> Result<Option<Bot>, StoreError> {
+    match open(world, record) {
+        Ok(bot) => Ok(Some(bot)),
+        Err(AccountError::Store(StoreError::UnknownKey)) => Err(StoreError::UnknownKey),
+        Err(error) => {
+            warn!(account.id = %record.id, error = %error, "account can't be opened");
+            Ok(None)
+        }
+    }
 }
 
 /// Like [`open`], with `learned` credentials that the platform has reported since. This process caches the result until the integration changes.

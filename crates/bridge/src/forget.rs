@@ -61,7 +61,7 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
         }
     }
     for record in &messages {
-        erase::message(&world.store, &person.organization, record, &files_of(world, record)).await?;
+        erase::message(&world.store, &person.organization, record, &files_of(world, record)?).await?;
     }
     erase::overheard(&world.store, &person.integration, &person.id).await?;
     pairing::forget(world, &person.integration, &sender).await?;
@@ -201,13 +201,13 @@ async fn forget_conversation(
 }
 
 /// The stored files of a message: its attachments, and the event itself if it was too long for the queue.
-fn files_of(world: &World, record: &MessageRecord) -> Vec<String> {
+fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreError> {
     let mut files = vec![format!("event {}", record.id)];
-    if let Some(Event::Message(message)) = crate::event_of(world, record) {
+    if let Some(Event::Message(message)) = crate::event_of(world, record)? {
         let own = (0..message.parts.len()).map(PartRef::Message);
         let n_quoted = message.quoted.as_ref().map_or(0, |quoted| quoted.parts.len());
         let all = own.chain((0..n_quoted).map(PartRef::Quote));
         files.extend(all.map(|part| media::kept_id(&record.id, part)));
     }
-    files
+    Ok(files)
 }

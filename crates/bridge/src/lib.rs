@@ -67,6 +67,7 @@ use tieline_core::backoff::Backoff;
 use tieline_core::envelope::StoredEvent;
 use tieline_core::event::Event;
 use tieline_core::ids::MessageId;
+use tieline_store::StoreError;
 use tieline_store::message::MessageRecord;
 
 use crate::world::{World, chance};
@@ -89,8 +90,14 @@ pub(crate) fn sealed_event(world: &World, message: &MessageId, event: Event) -> 
 }
 
 /// The event of a message in the ledger. `None` if it can't be unsealed or read.
-pub(crate) fn event_of(world: &World, record: &MessageRecord) -> Option<Event> {
-    let bytes = world.store.keyring().open(&record.event, record.id.as_str()).ok()?;
-    let stored: StoredEvent = serde_json::from_slice(&bytes).ok()?;
-    Some(stored.into())
+///
+/// # Errors
+/// [`StoreError::UnknownKey`] if another process has sealed it with a data key that this process may read soon.
+pub(crate) fn event_of(world: &World, record: &MessageRecord) -> Result<Option<Event>, StoreError> {
+    let bytes = match world.store.keyring().open(&record.event, record.id.as_str()) {
+        Err(StoreError::UnknownKey) => return Err(StoreError::UnknownKey),
+        opened => opened.ok(),
+    };
+    let stored: Option<StoredEvent> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(stored.map(Event::from))
 }

@@ -265,8 +265,8 @@ async fn open_part(
     let bound = integration::look_up(&world.store, &record.integration, world.clock.now())
         .await?
         .ok_or(FetchError::Gone)?;
-    let bot = accounts::open(world, &bound.integration).map_err(|_| FetchError::Gone)?;
-    let Some(Event::Message(message)) = crate::event_of(world, &record) else {
+    let bot = accounts::open_if_usable(world, &bound.integration)?.ok_or(FetchError::Gone)?;
+    let Some(Event::Message(message)) = crate::event_of(world, &record)? else {
         return Err(FetchError::Gone);
     };
     let part = part_at(world, &bot, &message, place).await.ok_or(FetchError::Gone)?;

@@ -191,7 +191,7 @@ pub async fn record_for(
     conversation: &ConversationId,
     word: NoticeReply,
 ) -> Result<(), StoreError> {
-    let Some(asker) = crate::event_of(world, record).map(|event| event.sender().clone()) else {
+    let Some(asker) = crate::event_of(world, record)?.map(|event| event.sender().clone()) else {
         return Ok(());
     };
     let about = About {

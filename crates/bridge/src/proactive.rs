@@ -73,7 +73,7 @@ pub async fn speak(
 ) -> Result<MessageRecord, SpeakError> {
     let (message, listener) = message(world, bot, to, random).await?;
     let record = record(world, bot, message);
-    let Some(asker) = crate::event_of(world, &record).map(|event| event.sender().clone()) else {
+    let Some(asker) = crate::event_of(world, &record)?.map(|event| event.sender().clone()) else {
         return Err(StoreError::Unsealable.into());
     };
     let Some(conversation) = record.conversation.clone() else {

@@ -97,7 +97,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
 /// Whether the message can be read and its bot still exists.
 async fn can_go(world: &World, record: &MessageRecord) -> Result<bool, StoreError> {
     let bot = integration::get(&world.store, &record.integration).await?;
-    Ok(bot.is_some() && crate::event_of(world, record).is_some())
+    Ok(bot.is_some() && crate::event_of(world, record)?.is_some())
 }
 
 /// Waits a moment until the conversation no longer holds the message. Sent before that, it would be taken for a duplicate of the one
@@ -272,7 +272,7 @@ async fn restarted_progress(world: &World, before: &ReplyRecord) -> Result<Progr
 }
 
 async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
-    let event = crate::event_of(world, record).ok_or(RedriveError::Gone)?;
+    let event = crate::event_of(world, record)?.ok_or(RedriveError::Gone)?;
     let mut envelope = EnvelopeV1 {
         organization: record.organization.clone(),
         integration: record.integration.clone(),

@@ -135,7 +135,8 @@ async fn answer_without_record(
 /// Whether text that no poll will show can be pushed to the asker. If that can't be determined, it is tried.
 async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecord, cx: &Context<'_>) -> bool {
     let found = message::get(&world.store, &record.message, cx.now).await;
-    match found.ok().flatten().and_then(|found| crate::event_of(world, &found)) {
+    let event = found.ok().flatten().map(|found| crate::event_of(world, &found));
+    match event.and_then(Result::ok).flatten() {
         Some(Event::Message(asked)) => polled.can_push(&asked.target, cx),
         Some(Event::CardAction(clicked)) => polled.can_push(&clicked.target, cx),
         Some(Event::Overheard(_) | Event::Feedback(_)) | None => true,

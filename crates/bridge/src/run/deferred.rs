@@ -57,7 +57,7 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "crashed").await?;
         return Ok(Left::Finished);
     }
-    let Some(bot) = held.open_bot(world) else {
+    let Some(bot) = held.open_bot(world)? else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };

@@ -72,7 +72,7 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "crashed").await?;
         return Ok(Left::Finished);
     }
-    let Some(bot) = held.open_bot(world) else {
+    let Some(bot) = held.open_bot(world)? else {
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
@@ -342,7 +342,7 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
             finish::close_ended(world, held, &record).await?;
             continue;
         }
-        match crate::event_of(world, &record) {
+        match held.open_event(world, &record)? {
             Some(Event::Message(message)) => asked.push(Asked {
                 record,
                 message,

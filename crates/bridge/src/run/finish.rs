@@ -269,12 +269,15 @@ pub(super) async fn close_ended(
         MessageState::Dropped => Notice::NewSession,
         _ => return Ok(()),
     };
-    let Some(bot) = held.open_bot(world) else {
+    let Some(bot) = held.open_bot(world)? else {
         return Ok(());
     };
     // Where replies are pushed, the chat shows nothing but a sign yet.
     match deliver::is_pulled(&bot) {
-        true => Ok(notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await?),
+        true => {
+            let recorded = notices::record_for(world, record, &held.id(), NoticeReply::stopped(notice)).await;
+            held.until_key_is_lost(recorded.map(Some)).map(drop)
+        }
         false => waiting_signs::remove(world, &bot, record, &held.id(), notice).await,
     }
 }

@@ -10,14 +10,12 @@ use tieline_queue::work;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::look::{held_by, look_at, parked_until};
 use super::next_run::{NotDue, next_run, rebind, take};
 use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
 use super::{RunError, callback_cursor};
-use crate::accounts::{self, Bot};
 use crate::conversation::{self as conversations, Change, Contended, MAX_RACES};
 use crate::local_claims::ClaimGuard;
 use crate::tenant_slots::Missing;
@@ -83,14 +81,6 @@ impl LeasedConversation {
 
     pub(super) fn id(&self) -> ConversationId {
         self.conversation.key.id()
-    }
-
-    /// The bot of the conversation. `None` if it is deleted, or its credentials can't be read.
-    pub(super) fn open_bot(&self, world: &World) -> Option<Bot> {
-        let bound = self.bound.as_ref()?;
-        accounts::open(world, &bound.integration)
-            .inspect_err(|error| warn!(account.id = %bound.integration.id, error = %error, "account can't be opened"))
-            .ok()
     }
 }
 

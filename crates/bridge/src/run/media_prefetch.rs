@@ -89,9 +89,12 @@ fn left(conversation: &Conversation, now: Timestamp) -> impl Iterator<Item = &Me
 }
 
 async fn keep_parts(world: &World, bot: &Bot, record: &MessageRecord, end: Instant) {
-    let Some(Event::Message(message)) = crate::event_of(world, record).filter(|_| !record.state.is_terminal()) else {
+    let Ok(Some(Event::Message(message))) = crate::event_of(world, record) else {
         return;
     };
+    if record.state.is_terminal() {
+        return;
+    }
     let own = message.parts.iter().enumerate();
     let quoted = message.quoted.iter().flat_map(|quoted| quoted.parts.iter().enumerate());
     let parts: Vec<(PartRef, &Part)> = own

@@ -22,7 +22,10 @@ mod media_prefetch;
 mod next_run;
 mod outgoing_guard;
 mod parked;
+#[cfg(test)]
+mod polled_fixture;
 mod request;
+mod sealed;
 mod senders;
 mod slot;
 mod speakers;

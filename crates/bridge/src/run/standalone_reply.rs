@@ -9,7 +9,8 @@ use tieline_core::event::Event;
 use tieline_core::ids::ReplyId;
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
-use tieline_store::config::integration;
+use tieline_store::StoreError;
+use tieline_store::config::integration::{self, IntegrationRecord};
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
@@ -190,18 +191,31 @@ async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
     let Some(bound) = integration::look_up(&world.store, &record.integration, now).await? else {
         return Ok(Opened::Gone);
     };
-    let bot = match accounts::open(world, &bound.integration) {
-        Ok(bot) => bot,
-        Err(error) => {
-            warn!(account.id = %record.integration, error = %error, "account can't be opened");
-            return Ok(Opened::Unreadable);
-        }
+    let opened = match open_sealed(world, &bound.integration, &ledger) {
+        // Another process knows the key, and this one will soon. When it is too late for the reply, the key is lost.
+        Err(StoreError::UnknownKey) if deliver::is_too_late(record, now) => None,
+        opened => opened?,
     };
-    Ok(match crate::event_of(world, &ledger) {
-        Some(Event::Message(message)) => Opened::Reply(Box::new((ledger, bot, message.target))),
-        Some(Event::CardAction(action)) => Opened::Reply(Box::new((ledger, bot, action.target))),
-        Some(Event::Overheard(_) | Event::Feedback(_)) | None => Opened::Unreadable,
-    })
+    Ok(opened.map_or(Opened::Unreadable, |(bot, target)| {
+        Opened::Reply(Box::new((ledger, bot, target)))
+    }))
+}
+
+/// The bot and the reply's target, if both can be read.
+fn open_sealed(
+    world: &World,
+    bot: &IntegrationRecord,
+    ledger: &MessageRecord,
+) -> Result<Option<(Bot, ReplyTarget)>, StoreError> {
+    let Some(bot) = accounts::open_if_usable(world, bot)? else {
+        return Ok(None);
+    };
+    let target = match crate::event_of(world, ledger)? {
+        Some(Event::Message(message)) => message.target,
+        Some(Event::CardAction(action)) => action.target,
+        Some(Event::Overheard(_) | Event::Feedback(_)) | None => return Ok(None),
+    };
+    Ok(Some((bot, target)))
 }
 
 #[cfg(test)]

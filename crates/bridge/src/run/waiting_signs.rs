@@ -132,7 +132,7 @@ impl<'a> WaitingSigns<'a> {
         let Some(record) = message::get(&world.store, id, world.clock.now()).await? else {
             return Ok(());
         };
-        let Some(Event::Message(message)) = crate::event_of(world, &record).filter(|_| !record.state.is_terminal())
+        let Some(Event::Message(message)) = crate::event_of(world, &record)?.filter(|_| !record.state.is_terminal())
         else {
             return Ok(());
         };

@@ -1,0 +1,231 @@
+//! A bot on a platform that polls, with one message and its reply: a fixture of tests.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tieline_connectors::wecom::WeCom;
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
+use tieline_core::envelope::WakeUpV1;
+use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
+use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, PlatformMessageId, SenderId};
+use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::notice::Language;
+use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::thinking_display::ThinkingDisplay;
+use tieline_embedded::Embedded;
+use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
+use tieline_store::message::{self, Ending, MessageRecord};
+use tieline_store::reply::{self, Outcome, ReplyRecord};
+
+use crate::run::{self, Next, RunError};
+use crate::test_support;
+use crate::world::World;
+
+/// A platform that polls, and accepts the rest of each reply.
+pub(super) struct PollingPlatform {
+    n_pushed: AtomicUsize,
+}
+
+impl Connector for PollingPlatform {
+    fn manifest(&self) -> &'static Manifest {
+        WeCom.manifest()
+    }
+
+    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
+        Ok(Prepared::new(()))
+    }
+
+    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
+        None
+    }
+
+    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
+        WeCom.receive(request, cx)
+    }
+
+    fn deliver(
+        &self,
+        wanted: &DesiredReply<'_>,
+        _: &ReplyTarget,
+        done: &Progress,
+        cx: &Context<'_>,
+    ) -> Result<Step, ComposeError> {
+        if *done != Progress::default() {
+            return Ok(Step::Done);
+        }
+        Ok(match wanted.pulled.and_then(|pulled| pulled.closed) {
+            Some(_) => Step::Call {
+                // Nothing listens there: the verdict doesn't depend on an answer.
+                call: ApiCall::Http(HttpCall {
+                    name: "push",
+                    method: "POST",
+                    url: "http://127.0.0.1:1/".to_owned(),
+                    headers: Vec::new(),
+                    body: Body::Empty,
+                    token: TokenPlace::None,
+                    timeout: Duration::from_secs(5),
+                }),
+                on_success: Progress::write(&"pushed"),
+            },
+            None => Step::Wait {
+                until: cx.now.after(Duration::from_secs(60)),
+            },
+        })
+    }
+
+    fn classify(&self, sent: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
+        self.n_pushed.fetch_add(1, Ordering::SeqCst);
+        Verdict::Accepted(sent.on_success.clone())
+    }
+}
+
+/// A bot whose platform no longer polls for the only reply, which is final and has a rest.
+pub(super) struct PolledFixture {
+    _engine: Embedded,
+    pub(super) world: World,
+    pub(super) platform: &'static PollingPlatform,
+    pub(super) message: MessageRecord,
+}
+
+impl PolledFixture {
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With a change of the message's record.
+    pub(super) async fn with(change: impl FnOnce(&mut MessageRecord)) -> Self {
+        let platform: &'static PollingPlatform = Box::leak(Box::new(PollingPlatform {
+            n_pushed: AtomicUsize::new(0),
+        }));
+        let (engine, world) = test_support::world(Box::leak(Box::new([platform as &dyn Connector]))).await;
+        let now = world.clock.now();
+        let new = NewIntegration {
+            id: IntegrationId::new("int_1"),
+            organization: OrganizationId::new("default"),
+            platform: "wecom".to_owned(),
+            id_key: [7; 32],
+        };
+        let settings = IntegrationSettings {
+            name: "Bot".to_owned(),
+            mode: ConnectionMode::Webhook,
+            credentials: Credentials::default(),
+            endpoints: Endpoints::default(),
+            language: Language::English,
+            streaming: true,
+            thinking: ThinkingDisplay::default(),
+            enabled: true,
+            account_key: None,
+        };
+        integration::create(&world.store, new, settings, now).await.unwrap();
+        let mut record = ReplyRecord {
+            stage: Stage::Final,
+            text: "the answer".to_owned(),
+            outcome: Some(Outcome::Completed),
+            fence: 7,
+            ..test_support::blank_reply(now)
+        };
+        reply::save(&world.store, None, &mut record, now).await.unwrap();
+        reply::close(&world.store, &record.id, &Progress::write(&"some"), now)
+            .await
+            .unwrap();
+        let mut message = message_of(&world, &record);
+        change(&mut message);
+        message::claim(&world.store, &message).await.unwrap();
+        Self {
+            _engine: engine,
+            world,
+            platform,
+            message,
+        }
+    }
+
+    pub(super) async fn reply(&self) -> ReplyRecord {
+        let found = reply::get(&self.world.store, &self.message.reply, self.world.clock.now()).await;
+        found.unwrap().unwrap()
+    }
+
+    pub(super) async fn end_message(&self) {
+        let ending = Ending {
+            state: MessageState::Answered,
+            reason: None,
+            run: None,
+            session: None,
+            steps: vec![LedgerStep::new(self.world.clock.now(), "answered")],
+        };
+        message::finish(&self.world.store, &self.message.id, &ending)
+            .await
+            .unwrap();
+    }
+
+    /// Wakes a runner for the reply by a wake-up that was sent after so many redrives.
+    pub(super) async fn wake(&self, redrive: Option<u32>) -> Result<Next, RunError> {
+        let reply = self.reply().await;
+        let wake = WakeUpV1 {
+            redrive,
+            ..WakeUpV1::of_reply(reply.organization, reply.conversation, reply.id)
+        };
+        run::wake(&self.world, &wake, None, None).await
+    }
+
+    pub(super) fn n_pushed(&self) -> usize {
+        self.platform.n_pushed.load(Ordering::SeqCst)
+    }
+}
+
+/// The message of a reply, which waits for its end.
+fn message_of(world: &World, reply: &ReplyRecord) -> MessageRecord {
+    let (id, sender) = (PlatformMessageId::new("m1"), SenderId::new("lisi"));
+    let event = Event::Message(Message {
+        id: id.clone(),
+        sender: Sender {
+            id: sender.clone(),
+            name: None,
+        },
+        chat_name: None,
+        sent_at: None,
+        text: "a question".to_owned(),
+        parts: Vec::new(),
+        quoted: None,
+        refers_to: None,
+        album: None,
+        target: ReplyTarget {
+            integration: reply.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("lisi"),
+                thread: None,
+            },
+            asker: sender.clone(),
+            message: id.clone(),
+            handle: ReplyHandle::default(),
+            expires_at: None,
+        },
+    });
+    MessageRecord {
+        id: reply.message.clone(),
+        reply: reply.id.clone(),
+        organization: reply.organization.clone(),
+        integration: reply.integration.clone(),
+        platform_message: id,
+        conversation: Some(reply.conversation.clone()),
+        session: None,
+        sender: Some(sender),
+        received_at: reply.received_at,
+        state: MessageState::Queued,
+        event: crate::sealed_event(world, &reply.message, event),
+        run: None,
+        reason: None,
+        steps: Vec::new(),
+        redrives: 0,
+        version: 0,
+    }
+}
+
+/// The value as if a process had sealed it with a data key that no other one knows.
+pub(super) fn with_unknown_key(sealed: &str) -> String {
+    // The first byte of the Base64 is the version of the key: 5 in place of 1.
+    let rest = sealed.strip_prefix('A').expect("sealed with key 1");
+    format!("B{rest}")
+}
