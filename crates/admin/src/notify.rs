@@ -1,4 +1,4 @@
-//! Incident notifications: an organization's operators are told when a bot is down, when answers fail, and when that is over.
+//! Incident notifications: an organization's operators are notified when a bot is down or its answers fail, and when it has recovered.
 
 pub(crate) mod form;
 mod message;

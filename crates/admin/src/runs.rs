@@ -47,8 +47,8 @@ pub(crate) async fn seen(
     responses((status = 200, body = RunEvents),
         (status = 409, body = Problem, description = "`run_closed`: its terminal event was seen, or a \
             question to the person that nothing followed, or it was stopped"),
-        (status = 413, body = Problem, description = "`too_many_events`, `events_too_large`, `seq_too_far_ahead`: more than a \
-            run takes. The events before the refused one are kept; a terminal event is still taken")))]
+        (status = 413, body = Problem, description = "`too_many_events`, `events_too_large`, `seq_too_far_ahead`: the limits \
+            of one run. The events before the rejected one are stored; a terminal event is still accepted")))]
 pub(crate) async fn report(
     State(state): State<AdminState>,
     Path(run): Path<String>,
@@ -87,14 +87,14 @@ fn explain(failure: CallbackError) -> Problem {
 
 fn excessive(excess: Excess) -> Problem {
     let (code, detail) = match excess {
-        Excess::Events => ("too_many_events", format!("a run takes {MAX_EVENTS} events")),
+        Excess::Events => ("too_many_events", format!("the limit is {MAX_EVENTS} events per run")),
         Excess::Bytes => (
             "events_too_large",
-            format!("a run takes {MAX_ANSWER_BYTES} bytes of events in sum"),
+            format!("the limit is {MAX_ANSWER_BYTES} bytes of events per run"),
         ),
         Excess::Gap => (
             "seq_too_far_ahead",
-            format!("seq may be {MAX_AHEAD} ahead of the first event that is missing"),
+            format!("seq may be at most {MAX_AHEAD} ahead of the first missing event"),
         ),
     };
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)

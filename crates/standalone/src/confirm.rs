@@ -25,10 +25,10 @@ pub fn ask(what: &str, yes: bool) -> anyhow::Result<Answer> {
     }
     let what = printable(what);
     if !stdin().is_terminal() || !stderr().is_terminal() {
-        bail!("refused, for this would {what}\nNobody can be asked without a terminal: add --yes to do it");
+        bail!("refused: this would {what}\nThe confirmation needs a terminal; to skip it, add --yes");
     }
     let mut out = stderr().lock();
-    write!(out, "This will {what}\nGo on? [y/N] ")?;
+    write!(out, "This will {what}\nContinue? [y/N] ")?;
     out.flush()?;
     read(&mut stdin().lock())
 }

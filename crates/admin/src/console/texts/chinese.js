@@ -224,7 +224,7 @@ export const CHINESE = {
   groupMessages: "群聊中回答",
   groupMessages_mentioned: "仅 @ 机器人的消息",
   groupMessages_all: "所有消息",
-  groupContext: "告诉智能体的群聊上文条数",
+  groupContext: "提供给智能体的群聊上文条数",
   groupContextHelp: "最近 0 至 50 条未 @ 机器人的消息，最多保留一天。仅在平台会推送这些消息时可用。",
   busyPolicy: "回答过程中收到消息",
   busy_queue: "排队",
