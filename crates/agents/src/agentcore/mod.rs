@@ -91,7 +91,7 @@ const ACCESS_KEY_ID: Field = Field {
     secret: false,
     help: Bilingual {
         en: "AWS access key for sigv4. If absent, the bridge's own role signs.",
-        zh: "sigv4 所用的 AWS 访问密钥。不填则由桥接服务自己的角色签名。",
+        zh: "sigv4 所用的 AWS 访问密钥。不填则由网桥自己的角色签名。",
     },
 };
 const SECRET_ACCESS_KEY: Field = Field {

@@ -109,11 +109,11 @@ const WEBHOOK: ModeManifest = ModeManifest {
         CREATE,
         Bilingual {
             en: "Make the bridge reachable over HTTPS on port 443, 80, 88 or 8443 with a certificate of a public authority, and start it with that address (--public-url).",
-            zh: "让桥接服务可通过 HTTPS 的 443、80、88 或 8443 端口访问，证书须由公共机构签发，并以该地址启动（--public-url）。",
+            zh: "让网桥可通过 HTTPS 的 443、80、88 或 8443 端口访问，证书须由公共机构签发，并以该地址启动（--public-url）。",
         },
         Bilingual {
             en: "Save this integration: the bridge registers its webhook, the webhook's secret and the menu of commands itself. A webhook that another program has set for the bot is replaced.",
-            zh: "保存本机器人：webhook、webhook 密钥和命令菜单都由桥接服务注册。其他程序为该机器人设置的 webhook 会被替换。",
+            zh: "保存本机器人：webhook、webhook 密钥和命令菜单都由网桥注册。其他程序为该机器人设置的 webhook 会被替换。",
         },
         GROUPS,
     ],
@@ -140,7 +140,7 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
         CREATE,
         Bilingual {
             en: "Save this integration: the bridge fetches updates by long polling and needs no public address. No other program may do so for the same bot, and none may have set a webhook: such a webhook is removed with the method deleteWebhook.",
-            zh: "保存本机器人：桥接服务以长轮询获取更新，不需要公网地址。同一机器人不能再有其他程序轮询，也不能设置 webhook：已有的 webhook 用 deleteWebhook 方法删除。",
+            zh: "保存本机器人：网桥以长轮询获取更新，不需要公网地址。同一机器人不能再有其他程序轮询，也不能设置 webhook：已有的 webhook 用 deleteWebhook 方法删除。",
         },
         GROUPS,
     ],

@@ -86,7 +86,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         },
         Bilingual {
             en: "On the same page add the address from which this bridge calls to the IP whitelist; without it every token is refused with 40164.",
-            zh: "在同一页面把桥接服务的出口地址加入 IP 白名单；否则获取 access_token 都会被 40164 拒绝。",
+            zh: "在同一页面把网桥的出口地址加入 IP 白名单；否则获取 access_token 都会被 40164 拒绝。",
         },
         Bilingual {
             en: "Open the server configuration, enter a Token of your own, make an EncodingAESKey, choose safe mode, and copy Token and key here.",

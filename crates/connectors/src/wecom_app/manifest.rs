@@ -107,7 +107,7 @@ const WEBHOOK: ModeManifest = ModeManifest {
         },
         Bilingual {
             en: "On the application's page open Trusted IP of the Company (企业可信IP) and enter the address from which this bridge calls; without it every answer is refused with 60020.",
-            zh: "在应用页面打开“企业可信IP”，填入桥接服务的出口地址；否则每条回答都会被 60020 拒绝。",
+            zh: "在应用页面打开“企业可信IP”，填入网桥的出口地址；否则每条回答都会被 60020 拒绝。",
         },
         Bilingual {
             en: "Under Receive Messages tick the event of members who open the application's chat, if a welcome is to be sent.",
