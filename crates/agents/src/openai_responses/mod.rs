@@ -61,9 +61,11 @@ const BACKGROUND: Field = Field {
     required: false,
     secret: false,
     help: Bilingual {
-        en: "Whether the response goes on when the connection breaks, so that another process can follow it. Wegent: don't stream but \
-           ask for the answer until it is there, as teams need whose shell is not Chat.",
-        zh: "连接断开后回答是否继续，以便其他进程接着取。Wegent：不使用流式，而是一直查询到有回答为止；shell 不是 Chat 的团队需要打开。",
+        en: "The server generates the response in the background: the answer survives a broken connection and a restart of the bridge. \
+           Use it for answers that take minutes, if the server supports background mode. Wegent: poll instead of streaming; use it \
+           for a team whose shell is not Chat.",
+        zh: "服务端在后台生成回答：连接断开或网桥重启后，回答仍能继续。回答需要数分钟、且服务端支持后台模式时启用。\
+           Wegent：不用流式，改为轮询；team 的 shell 不是 Chat 时启用。",
     },
 };
 
