@@ -182,3 +182,30 @@ fn delete_lists_only_kinds_that_can_be_deleted() {
         read(&["tieline", "delete", word, "x"]).unwrap();
     }
 }
+
+#[test]
+fn usage_shows_every_way_to_say_which() {
+    let mut tool = Args::command();
+    tool.build();
+    for (command, ways) in [
+        ("doctor", "<INTEGRATION|--all [<BOOL>]>"),
+        ("test", "<INTEGRATION|--agent <AGENT>>"),
+        ("redrive", "<ID|--since <TIME>>"),
+    ] {
+        let usage = tool.find_subcommand_mut(command).unwrap().render_usage().to_string();
+        assert!(usage.contains(ways), "{usage}");
+        let refused = read(&["tieline", command]).unwrap_err().to_string();
+        assert!(refused.contains(ways), "{refused}");
+    }
+    for words in [
+        &["tieline", "doctor", "--all"][..],
+        &["tieline", "doctor", "bot"],
+        &["tieline", "test", "--agent", "x"],
+        &["tieline", "test", "bot"],
+        &["tieline", "redrive", "--since", "1h"],
+        &["tieline", "redrive", "msg_1"],
+    ] {
+        assert!(read(words).is_ok(), "{words:?}");
+    }
+    assert!(read(&["tieline", "redrive", "msg_1", "--since", "1h"]).is_err());
+}

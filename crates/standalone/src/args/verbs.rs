@@ -1,6 +1,6 @@
 //! Arguments of the commands that act on one resource.
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Subcommand, ValueEnum};
 use tieline_core::timestamp::Timestamp;
 
 use super::{Audience, Bridge, Output, boolean};
@@ -14,6 +14,11 @@ pub struct Consent {
     #[arg(short, long, env = "TIELINE_YES", num_args = 0..=1, default_value_t = false, value_name = "BOOL", require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub yes: bool,
+}
+
+/// A required choice between arguments. The usage line shows all of them.
+fn one_of(arguments: &'static [&'static str]) -> ArgGroup {
+    ArgGroup::new("which").required(true).multiple(true).args(arguments)
 }
 
 /// An integration, and the confirmation.
@@ -31,9 +36,9 @@ pub struct Stop {
 
 /// What to test.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(group = one_of(&["integration", "agent"]))]
 pub struct Test {
     /// The integration: its id or its name.
-    #[arg(required_unless_present = "agent")]
     pub integration: Option<String>,
     /// The agent, by id or name, instead of an integration.
     #[arg(long, env = "TIELINE_AGENT", value_name = "AGENT")]
@@ -109,9 +114,10 @@ pub struct Reset {
 
 /// Which failed messages to retry.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(group = one_of(&["id", "since"]))]
 pub struct Redrive {
     /// The dead letter: its id, or the id of its message.
-    #[arg(required_unless_present = "since", conflicts_with = "since")]
+    #[arg(conflicts_with = "since")]
     pub id: Option<String>,
     /// All that failed since then: a time, or how long ago (`2h`).
     #[arg(long, env = "TIELINE_SINCE", value_name = "TIME", value_parser = since::argument)]
@@ -281,9 +287,9 @@ pub struct Export {
 
 /// What to examine.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(group = one_of(&["integration", "all"]))]
 pub struct Doctor {
     /// The integration: its id or its name.
-    #[arg(required_unless_present = "all")]
     pub integration: Option<String>,
     /// All integrations of the organization.
     #[arg(long, env = "TIELINE_ALL", num_args = 0..=1, default_value_t = false, value_name = "BOOL",
