@@ -27,7 +27,8 @@ pub(crate) async fn rest(world: &World, bot: &Bot, way: &'static str, rest: Dura
 /// Starts a cooldown of the bot's richer way to show answers, and writes the reason to its log.
 pub(crate) async fn close(world: &World, bot: &Bot, rest: Duration, code: &str, missing: &[String]) {
     let id = &bot.account.integration;
-    world.cooldowns.close(id, world.clock.now().after(rest));
+    let now = world.clock.now();
+    world.cooldowns.close(id, now.after(rest), now);
     let minutes = rest.as_secs() / 60;
     let message =
         format!("the platform refuses the richer way to show answers, which rests for {minutes} minutes: code {code}");

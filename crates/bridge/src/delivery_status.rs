@@ -55,7 +55,8 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
     let message = format!("the platform limits the rate of {whose}{end}: code {code}; replies wait and are not lost");
     integration_log::warn(world, id, log_code, &message).await;
     // Chats that meet the same limit report it within moments of each other.
-    if let Some(until) = until.filter(|until| scope == LimitScope::Bot && world.cooldowns.limit(id, *until)) {
+    let is_new = |until: &Timestamp| world.cooldowns.limit(id, *until, world.clock.now());
+    if let Some(until) = until.filter(|until| scope == LimitScope::Bot && is_new(until)) {
         integration_log::note(world, id, StatusChange::RateLimitedUntil(Some(until))).await;
     }
 }

@@ -187,7 +187,8 @@ async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord
         let reply = found
             .filter(|reply| reply.stage == Stage::Final)
             .ok_or(RedriveError::Gone)?;
-        if reply.lease.as_ref().is_none_or(|lease| lease.expires_at <= now) {
+        let me = &world.settings.owner;
+        if reply.lease.as_ref().is_none_or(|lease| lease.is_free(me, now)) {
             return Ok(reply);
         }
         crate::pause_after_race(look).await;

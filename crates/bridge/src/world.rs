@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_core::connector::Connector;
-use tieline_core::conversation::Owner;
+use tieline_core::conversation::{LEASE, Owner};
 use tieline_core::ids::IntegrationId;
 use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::secret::Secret;
@@ -167,7 +167,7 @@ impl Settings {
             allow_private: PrivateEndpoints::Refused,
             root_token: None,
             owner,
-            lease: Duration::from_secs(30),
+            lease: LEASE,
             // Rarely, for each is a write, but often enough that a lease always outlasts a call of a platform, and has more than half of its time left.
             heartbeat: Duration::from_secs(12),
             // Just after the end of a lease that was acquired at once.

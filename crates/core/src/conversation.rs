@@ -5,6 +5,8 @@ mod choice;
 mod fixture;
 pub mod task;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Chat;
@@ -162,6 +164,14 @@ pub struct Closing {
     pub end: MessageState,
 }
 
+/// How long a lease lasts without a heartbeat. Also the lease of the process that delivers a reply.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How far ahead the clock of a live holder may be. AWS refuses the requests of a machine whose clock is wrong by more.
+///
+/// See [AWS Docs/AWS Signature Version 4 for API requests](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html).
+const HOLDER_AHEAD: Duration = Duration::from_secs(5 * 60);
+
 /// The right of a process to work on a conversation until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -183,10 +193,12 @@ impl Lease {
 
     /// Whether `me` may acquire it.
     ///
-    /// An earlier life of the same node is certainly dead, so its lease needs no waiting.
+    /// An earlier life of the same node is certainly dead, so its lease needs no waiting. Neither does a lease that ends later than any live
+    /// holder's: the clock of its holder was ahead, and was set back since.
     #[must_use]
     pub fn is_free(&self, me: &Owner, now: Timestamp) -> bool {
-        self.expires_at <= now || (self.owner.node == me.node && self.owner.life != me.life)
+        let is_of_earlier_life = self.owner.node == me.node && self.owner.life != me.life;
+        self.expires_at <= now || is_of_earlier_life || self.expires_at.since(now) > LEASE + HOLDER_AHEAD
     }
 }
 
@@ -365,5 +377,22 @@ mod tests {
         assert!(!lease.is_free(&owner("b", "9"), now));
         assert!(lease.is_free(&owner("a", "2"), now));
         assert!(lease.is_free(&owner("b", "9"), Timestamp::from_secs(30)));
+    }
+
+    #[test]
+    fn lease_of_a_clock_that_was_ahead_is_free() {
+        let owner = Owner {
+            node: "a".into(),
+            life: "1".into(),
+        };
+        let is_free = |ahead_s: i64| {
+            let lease = Lease {
+                owner: owner.clone(),
+                fence: 1,
+                expires_at: Timestamp::from_secs(30 + ahead_s),
+            };
+            lease.is_free(&owner, Timestamp::from_secs(0))
+        };
+        assert_eq!([0, 300, 301, 3600].map(is_free), [false, false, true, true]);
     }
 }

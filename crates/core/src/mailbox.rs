@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MessageId;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 /// A pending message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,8 @@ fn is_between_albums(pending: &[Pending], at: usize) -> bool {
 /// Without a window each message is a run of its own, and so is each album. With one, the messages of a session are merged until a
 /// window has passed since the latest, or five since the first, or there are twenty, or one of them is urgent. An album waits for
 /// its other parts by the same rule, in a window of its own: [`ALBUM_WINDOW`].
+///
+/// A window that ends later than one that begins now comes from a clock that was ahead, and holds nothing back.
 #[must_use]
 pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     let Some(first) = pending.first() else {
@@ -113,24 +115,31 @@ pub fn due(pending: &[Pending], window: Duration, now: Timestamp) -> Due {
     // Later messages can't join the batch any more, so it has nothing to wait for.
     let full = n_session >= MAX_MERGED || n_session < pending.len();
     let goes_on = !window.is_zero() && !full && !batch.iter().any(|waiting| waiting.urgent);
-    let merged_until = goes_on.then(|| window_end(batch.iter(), window)).flatten();
-    let until = merged_until.max(albums_end(batch)).filter(|until| *until > now);
+    let merged_until = goes_on.then(|| window_end(batch.iter(), window, now)).flatten();
+    let until = merged_until.max(albums_end(batch, now)).filter(|until| *until > now);
     until.map_or(Due::Now(n_batch), Due::At)
 }
 
 /// When the last album of a batch is no longer held back for further parts.
-fn albums_end(batch: &[Pending]) -> Option<Timestamp> {
+fn albums_end(batch: &[Pending], now: Timestamp) -> Option<Timestamp> {
     let albums = batch
         .chunk_by(Pending::is_sibling)
         .filter(|album| album[0].album.is_some());
-    albums.filter_map(|album| window_end(album.iter(), ALBUM_WINDOW)).max()
+    albums
+        .filter_map(|album| window_end(album.iter(), ALBUM_WINDOW, now))
+        .max()
 }
 
-/// One window after the latest of these messages, or five after the earliest.
-fn window_end<'a>(waiting: impl Iterator<Item = &'a Pending> + Clone, window: Duration) -> Option<Timestamp> {
+/// One window after the latest of these messages, or five after the earliest. `None` if no window that has begun ends that late.
+fn window_end<'a>(
+    waiting: impl Iterator<Item = &'a Pending> + Clone,
+    window: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let arrivals = waiting.map(|waiting| waiting.since);
     let (earliest, latest) = (arrivals.clone().min()?, arrivals.max()?);
-    Some(latest.after(window).min(earliest.after(window * MAX_WINDOWS)))
+    let end = latest.after(window).min(earliest.after(window * MAX_WINDOWS));
+    Some(end).filter(|end| end.since(now) <= window + CLOCKS_DIFFER)
 }
 
 /// The number of the session in which other parts of an album are pending.
@@ -218,6 +227,16 @@ mod tests {
         let pending: Vec<_> = (0..7).map(|at| waiting(at * 4, 1)).collect();
         check(&pending, 5, 24, Due::At(Timestamp::from_secs(25)));
         check(&pending, 5, 25, Due::Now(7));
+    }
+
+    #[test]
+    fn message_put_there_by_a_clock_that_was_ahead_is_not_held_back() {
+        let hour = 3600;
+        // The clocks of two machines may differ a little.
+        check(&[waiting(5, 1)], 60, 0, Due::At(Timestamp::from_secs(65)));
+        check(&[waiting(6, 1)], 60, 0, Due::Now(1));
+        check(&[waiting(0, 1), waiting(hour, 1)], 60, 10, Due::Now(2));
+        check(&[part("a", hour), waiting(0, 1)], 0, 10, Due::Now(1));
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl ReplyDelivery<'_> {
         };
         // Platforms extend the limit of a bot that goes on calling.
         let chat = (scope == LimitScope::Chat).then_some(&self.target.chat.id);
-        self.world.cooldowns.hold(&self.bot.account.integration, chat, until);
+        self.world
+            .cooldowns
+            .hold(&self.bot.account.integration, chat, until, now);
         self.world.rate_limiter.slowed(&self.bot.account.integration, now);
         delivery_status::rate_limited(self.world, &self.bot.account.integration, &limit).await;
         // Once per delivery: a repetition says nothing new.

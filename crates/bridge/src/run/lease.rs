@@ -15,7 +15,7 @@ use super::look::{held_by, look_at, parked_until};
 use super::next_run::{NotDue, next_run, rebind, take};
 use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
-use super::{RunError, callback_cursor};
+use super::{REST, RunError, callback_cursor};
 use crate::conversation::{self as conversations, Change, Contended, MAX_RACES};
 use crate::local_claims::ClaimGuard;
 use crate::tenant_slots::Missing;
@@ -149,7 +149,7 @@ pub(super) async fn acquire(
             watch.after_callback(until).await?;
             return Ok(Acquired::Nothing);
         }
-        if let Some(at) = rests_until(&before).filter(|at| *at > now) {
+        if let Some(at) = rests_until(&before, now) {
             return Ok(Acquired::NotBefore(at));
         }
         let bound = integration::look_up(&world.store, &before.key.integration, world.clock.now()).await?;
@@ -225,10 +225,11 @@ async fn has_news(world: &World, run: Option<&RunState>) -> Result<bool, RunErro
     }
 }
 
-/// Until when a run yields to others. A stopped run doesn't yield.
-fn rests_until(conversation: &Conversation) -> Option<Timestamp> {
+/// Until when a run yields to others. A stopped run doesn't yield, nor one that a clock which was ahead has told to.
+pub(super) fn rests_until(conversation: &Conversation, now: Timestamp) -> Option<Timestamp> {
     let run = conversation.run.as_ref().filter(|run| run.stop.is_none())?;
-    run.rests_until
+    let is_credible = |at: &Timestamp| at.since(now) <= REST + CLOCKS_DIFFER;
+    run.rests_until.filter(|at| *at > now && is_credible(at))
 }
 
 /// The free conversation as it would be under our lease.

@@ -63,7 +63,7 @@ const LAST_ATTEMPT: u32 = 2 * MAX_ATTEMPTS;
 /// When a run that was started and has no slot among its tenant's is retried.
 const WHEN_FULL: Duration = Duration::from_secs(2);
 
-/// How long a conversation that always has messages pending leaves its slot to others.
+/// How long a conversation that always has messages pending leaves its slot to others. No run yields for longer.
 const REST: Duration = WHEN_FULL_AT_MOST.saturating_add(Duration::from_secs(1));
 
 /// Outcome of a wake-up.

@@ -21,8 +21,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::agent_stream::StreamState;
-use super::lease::uncount_attempt;
-use super::{parked, stream_reply};
+use super::lease::{rests_until, uncount_attempt};
+use super::{REST, parked, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
 use crate::test_support;
@@ -289,4 +289,20 @@ async fn attempt_that_an_outage_ends_is_not_counted() {
             "{number} {started:?} {deferred:?} {fence}"
         );
     }
+}
+
+#[tokio::test]
+async fn run_yields_no_longer_than_it_may() {
+    let (_engine, world) = test_support::world(&[]).await;
+    let id = attempt(&world, 1, Duration::ZERO, None).await;
+    let now = world.clock.now();
+    let mut found = conversation::load(&world.store, &id, now).await.unwrap().unwrap();
+    let mut until = |rests: Duration| {
+        found.run.as_mut().unwrap().rests_until = Some(now.after(rests));
+        rests_until(&found, now)
+    };
+    assert_eq!(until(Duration::ZERO), None);
+    assert_eq!(until(REST), Some(now.after(REST)));
+    // Stored by a clock that was ahead.
+    assert_eq!(until(Duration::from_hours(1)), None);
 }

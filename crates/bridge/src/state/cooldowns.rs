@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quick_cache::{sync, unsync};
 use tieline_core::ids::{ChatId, IntegrationId};
-use tieline_core::timestamp::Timestamp;
+use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 /// Most bots that are remembered.
 const MAX_REMEMBERED: usize = 20_000;
@@ -14,13 +14,29 @@ const MAX_REMEMBERED: usize = 20_000;
 #[derive(Debug)]
 pub struct Cooldowns {
     /// Until when the richer way of a bot is closed.
-    closed: sync::Cache<IntegrationId, Timestamp>,
+    closed: sync::Cache<IntegrationId, Cooldown>,
     /// Until when ways of a bot cool down, by the connector's name for them.
-    resting: Mutex<unsync::Cache<IntegrationId, Vec<(&'static str, Timestamp)>>>,
+    resting: Mutex<unsync::Cache<IntegrationId, Vec<(&'static str, Cooldown)>>>,
     /// Until when bots are known to be rate limited.
-    limited: Mutex<unsync::Cache<IntegrationId, Timestamp>>,
+    limited: Mutex<unsync::Cache<IntegrationId, Cooldown>>,
     /// Until when no call is made for a bot, or for one of its chats, because the platform has asked to slow down.
-    held: Mutex<unsync::Cache<(IntegrationId, Option<ChatId>), Timestamp>>,
+    held: Mutex<unsync::Cache<(IntegrationId, Option<ChatId>), Cooldown>>,
+}
+
+/// A cooldown, which ends by itself.
+#[derive(Debug, Clone, Copy)]
+struct Cooldown {
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Cooldown {
+    /// Its end, if it is still in effect. One that has not begun yet was noted by a clock that was ahead and has been set back since: its end
+    /// may be hours away.
+    fn end(self, now: Timestamp) -> Option<Timestamp> {
+        let has_begun = self.since.since(now) <= CLOCKS_DIFFER;
+        Some(self.until).filter(|until| has_begun && now < *until)
+    }
 }
 
 impl Default for Cooldowns {
@@ -41,45 +57,49 @@ impl Cooldowns {
     /// Whether the bot's richer way is closed.
     #[must_use]
     pub fn is_closed(&self, id: &IntegrationId, now: Timestamp) -> bool {
-        self.closed.get(id).is_some_and(|until| now < until)
+        self.closed.get(id).is_some_and(|known| known.end(now).is_some())
     }
 
     /// The ways of a bot that cool down, and until when.
     #[must_use]
     pub fn resting(&self, id: &IntegrationId, now: Timestamp) -> Vec<(&'static str, Timestamp)> {
         let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_bot = resting.get(id).into_iter().flatten().copied();
-        of_bot.filter(|(_, until)| now < *until).collect()
+        let of_bot = resting.get(id).into_iter().flatten();
+        of_bot
+            .filter_map(|(way, known)| Some((*way, known.end(now)?)))
+            .collect()
     }
 
-    pub(crate) fn close(&self, id: &IntegrationId, until: Timestamp) {
-        self.closed.insert(id.clone(), until);
+    pub(crate) fn close(&self, id: &IntegrationId, until: Timestamp, now: Timestamp) {
+        self.closed.insert(id.clone(), Cooldown { since: now, until });
     }
 
     pub(crate) fn rest(&self, id: &IntegrationId, way: &'static str, until: Timestamp, now: Timestamp) {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut of_bot = resting.remove(id).map(|(_, ways)| ways).unwrap_or_default();
-        of_bot.retain(|(other, until)| *other != way && now < *until);
-        of_bot.push((way, until));
+        of_bot.retain(|(other, known)| *other != way && known.end(now).is_some());
+        of_bot.push((way, Cooldown { since: now, until }));
         resting.insert(id.clone(), of_bot);
     }
 
     /// Records that the bot is rate limited. Returns whether that is new.
-    pub(crate) fn limit(&self, id: &IntegrationId, until: Timestamp) -> bool {
+    pub(crate) fn limit(&self, id: &IntegrationId, until: Timestamp, now: Timestamp) -> bool {
         let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
-        if limited.get(id).is_some_and(|known| until < known.after(SAME_LIMIT)) {
+        let known = limited.get(id).and_then(|known| known.end(now));
+        if known.is_some_and(|known| until < known.after(SAME_LIMIT)) {
             return false;
         }
-        limited.insert(id.clone(), until);
+        limited.insert(id.clone(), Cooldown { since: now, until });
         true
     }
 
     /// Holds the calls of a bot, or of one of its chats, until then. An earlier hold that lasts longer stays.
-    pub(crate) fn hold(&self, id: &IntegrationId, chat: Option<&ChatId>, until: Timestamp) {
+    pub(crate) fn hold(&self, id: &IntegrationId, chat: Option<&ChatId>, until: Timestamp, now: Timestamp) {
         let key = (id.clone(), chat.cloned());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.get(&key).is_none_or(|known| *known < until) {
-            held.insert(key, until);
+        let known = held.get(&key).and_then(|known| known.end(now));
+        if known.is_none_or(|known| known < until) {
+            held.insert(key, Cooldown { since: now, until });
         }
     }
 
@@ -88,10 +108,7 @@ impl Cooldowns {
     pub fn held(&self, id: &IntegrationId, chat: &ChatId, now: Timestamp) -> Option<Timestamp> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = [(id.clone(), None), (id.clone(), Some(chat.clone()))];
-        keys.iter()
-            .filter_map(|key| held.get(key).copied())
-            .filter(|until| now < *until)
-            .max()
+        keys.iter().filter_map(|key| held.get(key)?.end(now)).max()
     }
 }
 
@@ -104,7 +121,7 @@ mod tests {
         let ways = Cooldowns::default();
         let (id, at) = (IntegrationId::new("int_1"), Timestamp::from_secs);
         assert!(!ways.is_closed(&id, at(0)));
-        ways.close(&id, at(1800));
+        ways.close(&id, at(1800), at(0));
         assert!(ways.is_closed(&id, at(1799)));
         assert!(!ways.is_closed(&IntegrationId::new("int_2"), at(1799)));
         assert!(!ways.is_closed(&id, at(1800)));
@@ -131,10 +148,10 @@ mod tests {
             IntegrationId::new("int_1"),
             Timestamp::from_millis,
         );
-        assert!(ways.limit(&id, at(20_000)));
-        assert!(!ways.limit(&id, at(20_900)));
-        assert!(ways.limit(&id, at(21_000)));
-        assert!(ways.limit(&IntegrationId::new("int_2"), at(20_000)));
+        assert!(ways.limit(&id, at(20_000), at(0)));
+        assert!(!ways.limit(&id, at(20_900), at(0)));
+        assert!(ways.limit(&id, at(21_000), at(0)));
+        assert!(ways.limit(&IntegrationId::new("int_2"), at(20_000), at(0)));
     }
 
     #[test]
@@ -143,18 +160,43 @@ mod tests {
         let (bot, other) = (IntegrationId::new("int_1"), IntegrationId::new("int_2"));
         let (one, two) = (ChatId::new("1"), ChatId::new("2"));
         assert_eq!(ways.held(&bot, &one, at(0)), None);
-        ways.hold(&bot, Some(&one), at(20));
+        ways.hold(&bot, Some(&one), at(20), at(0));
         assert_eq!(ways.held(&bot, &one, at(19)), Some(at(20)));
         assert_eq!(
             (ways.held(&bot, &two, at(19)), ways.held(&other, &one, at(19))),
             (None, None)
         );
-        ways.hold(&bot, None, at(10));
-        ways.hold(&bot, Some(&one), at(5));
+        ways.hold(&bot, None, at(10), at(0));
+        ways.hold(&bot, Some(&one), at(5), at(0));
         assert_eq!(
             (ways.held(&bot, &one, at(1)), ways.held(&bot, &two, at(1))),
             (Some(at(20)), Some(at(10)))
         );
         assert_eq!(ways.held(&bot, &one, at(20)), None);
+    }
+
+    #[test]
+    fn cooldown_of_a_clock_that_was_ahead_is_not_kept() {
+        let (ways, bot, chat) = (Cooldowns::default(), IntegrationId::new("int_1"), ChatId::new("1"));
+        let at = Timestamp::from_secs;
+        let hour = 3600;
+        ways.close(&bot, at(hour + 60), at(hour));
+        ways.rest(&bot, "card", at(hour + 60), at(hour));
+        ways.hold(&bot, None, at(hour + 60), at(hour));
+        assert!(ways.limit(&bot, at(hour + 60), at(hour)));
+        let kept = |now| {
+            let is_resting = !ways.resting(&bot, now).is_empty();
+            (
+                ways.is_closed(&bot, now),
+                is_resting,
+                ways.held(&bot, &chat, now).is_some(),
+            )
+        };
+        assert_eq!(kept(at(hour)), (true, true, true));
+        assert_eq!(kept(at(0)), (false, false, false));
+        // What the platform says after the step is believed, though it ends earlier.
+        ways.hold(&bot, None, at(60), at(0));
+        assert_eq!(ways.held(&bot, &chat, at(1)), Some(at(60)));
+        assert!(ways.limit(&bot, at(60), at(0)));
     }
 }
