@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use http::header::EXPECT;
-use http::{Request, Response};
+use http::header::{EXPECT, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -104,7 +104,10 @@ impl Server {
         connection: &Arc<Connection>,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let response = self.respond(request, peer, connection).await;
-        let (head, inner) = response.into_parts();
+        let (mut head, inner) = response.into_parts();
+        // Whatever the route: browsers must not guess another content type.
+        head.headers
+            .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let body = AnswerBody {
             inner,
             connection: Arc::clone(connection),

@@ -121,6 +121,26 @@ async fn bodies_time_out_with_an_answer() {
 }
 
 #[tokio::test]
+async fn no_response_lets_browsers_guess_its_type() {
+    let address = start(Limits {
+        body_idle_timeout: SHORT,
+        ..generous()
+    })
+    .await;
+    let close = "host: h\r\nconnection: close\r\n\r\n";
+    for (request, status) in [
+        (format!("GET /healthz HTTP/1.1\r\n{close}"), 200),
+        (format!("GET /nowhere HTTP/1.1\r\n{close}"), 404),
+        (format!("GET /length HTTP/1.1\r\n{close}"), 405),
+        (post_of(10, "abc"), 408),
+    ] {
+        let answer = ask(address, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("\r\nx-content-type-options: nosniff\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_unread_response_times_out() {
     let address = start(Limits {
         write_timeout: SHORT,

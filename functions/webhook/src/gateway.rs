@@ -46,6 +46,9 @@ struct Http {
     source_ip: Option<IpAddr>,
 }
 
+/// A header of every response: browsers must not guess another content type.
+const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
+
 /// A response.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -103,7 +106,7 @@ impl Response {
     pub(crate) fn too_many() -> Self {
         Self {
             status_code: 429,
-            headers: HashMap::from([("retry-after", "1".to_owned())]),
+            headers: headers([("retry-after", "1".to_owned())]),
             body: String::new(),
             is_base64_encoded: false,
         }
@@ -121,11 +124,16 @@ impl From<WebhookAnswer> for Response {
         let retry_after = (answer.status == 429).then(|| ("retry-after", "60".to_owned()));
         Self {
             status_code: answer.status,
-            headers: content_type.into_iter().chain(retry_after).collect(),
+            headers: headers(content_type.into_iter().chain(retry_after)),
             body,
             is_base64_encoded,
         }
     }
+}
+
+fn headers(own: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<&'static str, String> {
+    let (name, value) = NO_SNIFFING;
+    own.into_iter().chain([(name, value.to_owned())]).collect()
 }
 
 #[cfg(test)]
@@ -218,6 +226,18 @@ mod tests {
         let request: Request = serde_json::from_value(event).unwrap();
         assert!(!request.changes());
         assert_eq!(request.into_webhook().unwrap().body, b"");
+    }
+
+    #[test]
+    fn no_response_lets_browsers_guess_its_type() {
+        let typed = WebhookAnswer {
+            content_type: Some("text/plain"),
+            ..WebhookAnswer::empty(200)
+        };
+        let answers = [typed, WebhookAnswer::empty(429), WebhookAnswer::empty(404)];
+        for response in answers.map(Response::from).into_iter().chain([Response::too_many()]) {
+            assert_eq!(response.headers["x-content-type-options"], "nosniff", "{response:?}");
+        }
     }
 
     #[test]
