@@ -92,7 +92,7 @@ GOALS = (
     ("streamed on custom", 20, 20, "its calls, each with the whole text"),
     ("streamed on weibo", 20, 20, "a record of each piece, for none may be sent again: fewer and longer pieces"),
     ("watch over a callback after 10 min", 5, 5, ""),
-    ("watch over a callback after 1 h", 5, 5, "four looks, each a message of a queue, 1.00, and two reads"),
+    ("watch over a callback after 1 h", 5, 5, "four looks, each a message of a queue, 1.00, and a read"),
 )
 
 # Goals for one message by webhook, in units of tables.

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{CardAction, Chat, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Sender};
 use crate::http_types::SocketCall;
-use crate::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+use crate::ids::{
+    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
+};
 use crate::reply::{ReplyHandle, ReplyTarget};
 use crate::timestamp::Timestamp;
 
@@ -73,6 +75,21 @@ pub struct WakeUpV1 {
     /// A bot on a long connection whose relay is to run it. `None`: any runner, from `work`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<IntegrationId>,
+    /// The run that this watchdog last found waiting for its agent to call back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkedV1>,
+}
+
+/// A run that waits for its agent to call back, as a watchdog found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedV1 {
+    /// The run.
+    pub run: RunId,
+    /// Until when its agent may call back.
+    #[serde(with = "crate::timestamp::millis")]
+    pub until: Timestamp,
+    /// How many looks have since asked only whether the agent has called back.
+    pub n_short: u8,
 }
 
 impl WakeUpV1 {
@@ -87,6 +104,7 @@ impl WakeUpV1 {
             watch_at: None,
             watch: false,
             relay: None,
+            parked: None,
         }
     }
 

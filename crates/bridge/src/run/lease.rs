@@ -11,7 +11,7 @@ use tieline_store::config::integration::{self, Bound};
 use tieline_store::{StoreError, conversation};
 use tokio::time::Instant;
 
-use super::look::{held_by, look_at, parked_until};
+use super::look::{held_by, look_at, parked};
 use super::next_run::{NotDue, next_run, rebind, take};
 use super::slot::{Slots, Working};
 use super::watchdog::Watchdog;
@@ -143,10 +143,10 @@ pub(super) async fn acquire(
             return Ok(Acquired::Elsewhere(Box::new(before)));
         }
         if wake.watch
-            && let Some(until) = parked_until(&before).filter(|until| now < *until)
+            && let Some(parked) = parked(&before).filter(|parked| now < parked.until)
             && !has_news(world, before.run.as_ref()).await?
         {
-            watch.after_callback(until).await?;
+            watch.after_callback(parked).await?;
             return Ok(Acquired::Nothing);
         }
         if let Some(at) = rests_until(&before, now) {
@@ -176,7 +176,7 @@ pub(super) async fn acquire(
         if let Some(missing) = slots.ensure(world, &wake.organization, after.run.as_ref()).await? {
             return Ok(Acquired::Full(Box::new(before), missing));
         }
-        let is_parked = parked_until(&before).is_some();
+        let is_parked = parked(&before).is_some();
         let name = match (watched_by, wake.watch_at) {
             // A parked run's own watchdog may be due much later.
             (Some(_), Some(name)) if is_parked && !wake.watch && name > now.after(CLOCKS_DIFFER) => name,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_core::envelope::{WakeUp, WakeUpV1};
+use tieline_core::envelope::{ParkedV1, WakeUp, WakeUpV1};
 use tieline_core::timestamp::Timestamp;
 use tieline_queue::work::{self, MAX_DELAY};
 
@@ -49,9 +49,10 @@ impl<'a> Watchdog<'a> {
     }
 
     /// Schedules the watchdog for the end of a run whose agent is to call back, or for a check before that.
-    pub(super) async fn after_callback(&mut self, until: Timestamp) -> Result<(), RunError> {
-        let delay = until.since(self.world.clock.now()) + AFTER_LEASE;
-        self.schedule(self.wake.watch_at, delay.min(MAX_DELAY)).await
+    pub(super) async fn after_callback(&mut self, parked: ParkedV1) -> Result<(), RunError> {
+        let delay = parked.until.since(self.world.clock.now()) + AFTER_LEASE;
+        self.schedule(self.wake.watch_at, delay.min(MAX_DELAY), Some(parked))
+            .await
     }
 
     /// Schedules the watchdog of this wake-up again after the usual time.
@@ -72,10 +73,15 @@ impl<'a> Watchdog<'a> {
     }
 
     async fn send(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
-        self.schedule(name, delay.min(self.world.settings.watchdog)).await
+        self.schedule(name, delay.min(self.world.settings.watchdog), None).await
     }
 
-    async fn schedule(&mut self, name: Option<Timestamp>, delay: Duration) -> Result<(), RunError> {
+    async fn schedule(
+        &mut self,
+        name: Option<Timestamp>,
+        delay: Duration,
+        parked: Option<ParkedV1>,
+    ) -> Result<(), RunError> {
         // The first attempt lost the claim to another process.
         if self.sent.is_some() {
             return Ok(());
@@ -84,6 +90,7 @@ impl<'a> Watchdog<'a> {
             watch: true,
             watch_at: name,
             relay: None,
+            parked,
             ..self.wake.clone()
         });
         work::send(&self.world.queues, &[(watchdog, delay)]).await?;

@@ -359,9 +359,17 @@ mod tests {
         let text = format!("{}\n\n{} {}", "a".repeat(60), "b".repeat(30), "c".repeat(50));
         let cutter = Cutter::new(&text);
         assert_eq!(cutter.piece(0, 100, str::to_owned).end, 62);
-        assert_eq!(cutter.piece_keeping(80, 0, 100, str::to_owned).end, 93, "after the word");
+        assert_eq!(
+            cutter.piece_keeping(80, 0, 100, str::to_owned).end,
+            93,
+            "after the word"
+        );
         assert_eq!(cutter.piece_keeping(100, 0, 100, str::to_owned).end, 100);
-        assert_eq!(cutter.piece_keeping(101, 0, 100, str::to_owned).end, 62, "what doesn't fit");
+        assert_eq!(
+            cutter.piece_keeping(101, 0, 100, str::to_owned).end,
+            62,
+            "what doesn't fit"
+        );
         assert_eq!(cutter.longest_piece(0, 100, str::to_owned).end, 100);
     }
 
