@@ -89,6 +89,26 @@ async fn a_refresh_of_five_hundred_bots_is_one_request_and_little_work() {
     the_last_bot_is_shown_with_its_agent(&bridge).await;
 }
 
+#[tokio::test]
+async fn a_refresh_of_the_settings_reads_lists_once_a_minute() {
+    let bridge = TestBridge::start();
+    let mut page = console(&bridge, "settings").await;
+    page.until("!!document.querySelector('#version')").await;
+    page.look(HOLD_REFRESH).await;
+    page.look("window.hiddenNow = false; true").await;
+    page.until("window.asked.length > 0").await;
+    let asked = page.look("window.asked").await;
+    assert_eq!(asked, json!(["/api/v1/orgs/default/notify"]));
+    // A minute later.
+    page.look(
+        "const now = Date.now; Date.now = () => now() + 60000; window.asked = []; window.hiddenNow = false; true",
+    )
+    .await;
+    page.until("window.asked.some((path) => path.includes('/tokens'))")
+        .await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
 /// Its trigger is on a later page of the list.
 async fn the_last_bot_is_shown_with_its_agent(bridge: &TestBridge) {
     let path = "/api/v1/orgs/default/integrations?search=Bot%20498&limit=1";

@@ -228,12 +228,16 @@ async function route() {
   if (!isSame && isUnmoved) document.querySelector("main h2")?.focus();
 }
 
-/** Loads what the current page shows. A slow response doesn't replace a page that was opened since. */
-async function load(isFirst) {
+/**
+ * Loads what the current page shows; for a refresh by the clock only what changes by itself, where a page distinguishes that (`refresh`).
+ * A slow response doesn't replace a page that was opened since.
+ */
+async function load(isFirst, isRefresh = false) {
   if (app.phase !== "signedIn" || app.organization === null) return;
   const [page, state, organization, turn] = [current(), app.page, app.organization, (loading += 1)];
   try {
-    const found = await page.load?.(shell, state, isFirst);
+    const read = (isRefresh && page.refresh) || page.load;
+    const found = await read?.(shell, state, isFirst);
     if (organization !== app.organization || state !== app.page || turn < (state.turn ?? 0)) return;
     state.turn = turn;
     Object.assign(state, found);
@@ -361,7 +365,7 @@ function draw() {
 
 window.addEventListener("hashchange", route);
 setInterval(() => {
-  if (!document.hidden && app.phase === "signedIn" && !current().isStill) load(false);
+  if (!document.hidden && app.phase === "signedIn") load(false, true);
 }, REFRESH_MS);
 
 const token = location.hash.startsWith("#token=") ? tokenFromFragment() : null;

@@ -5,12 +5,21 @@ import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
 import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
 
+/** Between two readings of the lists, unless an action changes something. */
+const LISTS_MS = 60000;
+
 export async function load(shell, state) {
   // The version doesn't change while the page is open.
   const about = state.version ? { info: state } : call("GET", "/api/openapi.json");
   const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
   const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.all("/tokens"), shell.get(""), audit, shell.get("/notify"), shell.all("/integrations"), shell.get("/mapper")]);
-  return { version: (await about).info.version, tokens, organization, audit: items, notify, bots, mapper: people };
+  return { version: (await about).info.version, tokens, organization, audit: items, notify, bots, mapper: people, listedAt: Date.now() };
+}
+
+/** Only the delivery of notifications changes from one moment to the next; lists are long and rarely change. */
+export async function refresh(shell, state) {
+  if (Date.now() - (state.listedAt ?? 0) >= LISTS_MS) return load(shell, state);
+  return { notify: await shell.get("/notify") };
 }
 
 export function view(shell, state) {
