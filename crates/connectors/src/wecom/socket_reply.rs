@@ -64,14 +64,18 @@ pub(super) fn deliver(
         return respond(alone, to, shown, true, cx);
     }
     let req_id = to.handle.text("reqId").filter(|_| !desired.proactive && !expired);
-    match (shown.way, req_id) {
-        (_, Some(req_id)) if shown.left_open => Ok(close_left(desired, req_id, shown, cx)),
-        _ if shown.complete && has_card => Ok(card(desired, to, shown, cx)),
-        _ if shown.complete => Ok(Step::Done),
-        (Way::Stream, Some(req_id)) => Ok(grow(desired, req_id, shown, cx)),
-        _ if desired.stage != Stage::Final => Ok(Step::Done),
-        (Way::Stream | Way::Send, _) => Ok(send(desired, to, shown, cx)),
-        (Way::Url, _) => respond(alone, to, shown, false, cx),
+    let step = match (shown.way, req_id) {
+        (_, Some(req_id)) if shown.left_open => return Ok(close_left(desired, req_id, shown, cx)),
+        _ if shown.complete => Step::Done,
+        (Way::Stream, Some(req_id)) => grow(desired, req_id, shown.clone(), cx),
+        _ if desired.stage != Stage::Final => return Ok(Step::Done),
+        (Way::Stream | Way::Send, _) => send(desired, to, shown.clone(), cx),
+        (Way::Url, _) => return respond(alone, to, shown, false, cx),
+    };
+    let is_shown = step == Step::Done && desired.stage == Stage::Final;
+    match is_shown && has_card {
+        true => Ok(card(desired, to, shown, cx)),
+        false => Ok(step),
     }
 }
 
