@@ -172,7 +172,8 @@ impl<'a> Cutter<'a> {
                 unit: TextUnit::Bytes,
             };
             let (part, _) = split_first(rest, limit);
-            let end = from + part.len();
+            let end = self.before_code(from, from + part.len(), until);
+            let part = &self.text[from..end];
             let shown = render(&format!("{opening}{part}{}", self.closing(end)));
             if shown.len() <= max_bytes || room <= LEAST_ROOM {
                 return Piece { shown, end };
@@ -235,6 +236,21 @@ impl<'a> Cutter<'a> {
             max /= 2;
         }
         Some(shown)
+    }
+
+    /// Where a piece ends that would be cut at `end`: before the code that this is in, if the code begins in the piece's second half, so that
+    /// the next piece shows more of it at once.
+    fn before_code(&self, from: usize, end: usize, until: usize) -> usize {
+        let after_line = self.fences.partition_point(|(at, _)| *at <= end);
+        let opening = after_line.checked_sub(1).map(|last| &self.fences[last]);
+        let Some((code, Some(_))) = opening.filter(|_| end < until) else {
+            return end;
+        };
+        let line = self.text[..code - 1].rfind('\n').map_or(0, |line_break| line_break + 1);
+        match line > from.midpoint(end) {
+            true => line,
+            false => end,
+        }
     }
 
     /// The prefix that a piece beginning at `at` needs.
@@ -408,6 +424,18 @@ mod tests {
                 "```rust\nlet c = 3;\n```\nDone."
             ]
         );
+    }
+
+    #[test]
+    fn code_that_begins_late_is_shown_in_the_next_piece() {
+        let shown = pieces("one two three four five\n```sh\na=1\n\nb=2\n\nc=3\n```\nDone.", 40);
+        assert_eq!(
+            shown,
+            ["one two three four five\n", "```sh\na=1\n\nb=2\n\nc=3\n```\nDone."]
+        );
+        // Early code would leave the piece nearly empty.
+        let shown = pieces("one\n```sh\na=1\n\nb=2\n\nc=3\n\nd=4\n```\nDone.", 32);
+        assert_eq!(shown[0], "one\n```sh\na=1\n\nb=2\n\nc=3\n\n```");
     }
 
     #[test]
