@@ -12,6 +12,8 @@ mod callback_cursor;
 mod deferred;
 mod execute;
 mod finish;
+#[cfg(test)]
+mod fixture;
 mod follow_up;
 mod group_context;
 mod incoming_guard;
@@ -22,8 +24,6 @@ mod media_prefetch;
 mod next_run;
 mod outgoing_guard;
 mod parked;
-#[cfg(test)]
-mod polled_fixture;
 mod request;
 mod sealed;
 mod senders;

@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::run;
-    use crate::run::polled_fixture::{PolledFixture, with_unknown_key};
+    use crate::run::fixture::{PolledFixture, with_unknown_key};
 
     /// Continues the run of a message with an unknown key, after so many attempts. Returns how the message is left.
     async fn attempt_after(n_attempts: u32) -> (Result<run::Next, RunError>, MessageState) {

@@ -4,7 +4,7 @@ use tieline_core::account::ConnectionMode;
 
 use super::*;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
-use crate::run::polled_fixture::{PolledFixture, with_unknown_key};
+use crate::run::fixture::{PolledFixture, with_unknown_key};
 use crate::test_support;
 
 /// The poll that ended polling has sent a wake-up for it too, and the platform accepts the rest once.
