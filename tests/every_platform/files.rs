@@ -1,8 +1,8 @@
 //! Pictures and files that agents send.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -37,6 +37,9 @@ fn file_at(name: &str, mime: &str) -> Value {
     let address = FILES.get().expect("the file server must run before an agent is asked");
     json!({ "type": "file", "url": format!("http://{address}/{name}"), "name": name, "mime": mime })
 }
+
+/// A text for more messages than some platforms allow for an answer.
+static LONG_TEXT: LazyLock<String> = LazyLock::new(|| "一句没有尽头的话，".repeat(900));
 
 fn picture() -> Value {
     file("pixel.png", "image/png", Upload::PICTURE.bytes)
@@ -83,6 +86,7 @@ fn with_files() -> Manner {
                     ],
                 ),
                 "alone" => ("", vec![picture()]),
+                "full" => (&**LONG_TEXT, vec![picture()]),
                 "slow" => (
                     "One by one.",
                     vec![
@@ -199,6 +203,41 @@ async fn file_that_cannot_be_sent_is_a_link_with_its_name() {
             );
         }
         Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn picture_for_which_no_message_is_left_is_missing_in_the_ledger_too() {
+    let mut test = TestBridge::open(with_files()).await;
+    test.bots.retain(|bot| bot.simulator.features().sends_pictures);
+    test.forgiven = &["more messages than a message of the person allows"];
+    test.play(async |bot| {
+        bot.agent_speaks_our_contract().await?;
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "full");
+        let list = format!("/api/v1/orgs/default/messages?integrationId={}&state=answered", bot.id);
+        let answered = bot.console.first(&list).await?;
+        let path = format!(
+            "/api/v1/orgs/default/messages/{}",
+            answered["id"].as_str().unwrap_or_default()
+        );
+        let steps = bot.console.get(&path).await?["steps"].to_string();
+        let is_missing = steps.contains("files_not_sent");
+        let is_shown = || {
+            let files = bot.simulator.files(&lisi);
+            files.iter().any(|file| file.bytes == Upload::PICTURE.bytes) || words(bot, &lisi).contains("pixel.png")
+        };
+        if is_missing {
+            ensure!(
+                !is_shown(),
+                "the picture is shown, but the ledger says otherwise: {steps}"
+            );
+            return Ok(());
+        }
+        bot.wait_until("the picture", is_shown)
+            .await
+            .map_err(|error| error.context(steps))
     })
     .await;
 }

@@ -63,9 +63,18 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
 
 /// Adds the step of a reply that a rate limit delays to the ledger.
 pub(crate) async fn note_limit(world: &World, message: &MessageId, code: &str) {
-    let step = LedgerStep::new(world.clock.now(), RATE_LIMITED).code(code);
-    if let Err(error) = message::note(&world.store, message, &[step]).await {
-        warn!(event.key = %message, error = %error, "rate limit can't be recorded in the ledger");
+    note(world, message, RATE_LIMITED, code).await;
+}
+
+/// Adds the step of a reply whose files the platform takes in no form, not even as links, to the ledger.
+pub(crate) async fn note_lost_files(world: &World, message: &MessageId, code: &str) {
+    note(world, message, "files_not_sent", code).await;
+}
+
+async fn note(world: &World, message: &MessageId, step: &str, code: &str) {
+    let entry = LedgerStep::new(world.clock.now(), step).code(code);
+    if let Err(error) = message::note(&world.store, message, &[entry]).await {
+        warn!(event.key = %message, error = %error, "{step} can't be recorded in the ledger");
     }
 }
 

@@ -12,7 +12,7 @@ use tieline_core::reply::{DesiredReply, FilesProgress, Progress, ReplyFile, Stag
 use tracing::info;
 
 use super::{Plan, ReplyDelivery, Snapshot, compose_code, mode};
-use crate::integration_log;
+use crate::{delivery_status, integration_log};
 
 /// Most transient failures in a row before a form of a file is given up.
 const MAX_FAILURES: usize = 4;
@@ -184,13 +184,14 @@ impl ReplyDelivery<'_> {
     }
 
     /// Applies the verdict on the message with links. The platform may allow no further message: the answer is shown all the same, so
-    /// that doesn't make it fail. `None` if the links are given up.
+    /// that doesn't make it fail, but the ledger says that files are missing. `None` if the links are given up.
     pub(super) async fn links_verdict(&mut self, verdict: Verdict) -> Option<Verdict> {
         let Verdict::Refused { code } = verdict else {
             return Some(verdict);
         };
         let message = format!("links to files of an answer are not sent: code {code}");
         integration_log::warn(self.world, &self.bot.account.integration, "file_not_sent", &message).await;
+        delivery_status::note_lost_files(self.world, &self.record.message, &code).await;
         self.record.sent_files.as_links.clear();
         self.is_ahead = true;
         None
