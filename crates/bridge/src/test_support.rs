@@ -1,6 +1,7 @@
 //! Support for unit tests: in-process tables and queues, and a bot of any connector.
 
 mod fake_connector;
+mod fake_platform;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::notices::{About, blank};
 use crate::world::{Registry, Settings, World};
 
 pub(crate) use fake_connector::FakeConnector;
+pub(crate) use fake_platform::{FakeDelivery, FakePlatform};
 
 /// A process with embedded tables and queues of its own, and their engine.
 pub(crate) async fn world(registry: Registry) -> (Embedded, World) {

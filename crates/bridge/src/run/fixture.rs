@@ -3,16 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tieline_connectors::wecom::WeCom;
-use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
+use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
+use tieline_core::connector::{Connector, Context, SentCall, Verdict};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
-use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, PlatformMessageId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Language;
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_embedded::Embedded;
 use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
@@ -20,7 +19,7 @@ use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 
 use crate::run::{self, Next, RunError};
-use crate::test_support;
+use crate::test_support::{self, FakeDelivery, FakePlatform};
 use crate::world::World;
 
 /// A platform that polls, and accepts the rest of each reply.
@@ -28,34 +27,12 @@ pub(super) struct PollingPlatform {
     n_pushed: AtomicUsize,
 }
 
-impl Connector for PollingPlatform {
-    fn manifest(&self) -> &'static Manifest {
-        WeCom.manifest()
-    }
-
-    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
-        Ok(Prepared::new(()))
-    }
-
-    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
-        None
-    }
-
-    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
-        WeCom.receive(request, cx)
-    }
-
-    fn deliver(
-        &self,
-        wanted: &DesiredReply<'_>,
-        _: &ReplyTarget,
-        done: &Progress,
-        cx: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
+impl FakeDelivery for PollingPlatform {
+    fn step(&self, wanted: &DesiredReply<'_>, done: &Progress, cx: &Context<'_>) -> Step {
         if *done != Progress::default() {
-            return Ok(Step::Done);
+            return Step::Done;
         }
-        Ok(match wanted.pulled.and_then(|pulled| pulled.closed) {
+        match wanted.pulled.and_then(|pulled| pulled.closed) {
             Some(_) => Step::Call {
                 // Nothing listens there: the verdict doesn't depend on an answer.
                 call: ApiCall::Http(HttpCall {
@@ -72,10 +49,10 @@ impl Connector for PollingPlatform {
             None => Step::Wait {
                 until: cx.now.after(Duration::from_secs(60)),
             },
-        })
+        }
     }
 
-    fn classify(&self, sent: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
+    fn verdict(&self, sent: &SentCall<'_>) -> Verdict {
         self.n_pushed.fetch_add(1, Ordering::SeqCst);
         Verdict::Accepted(sent.on_success.clone())
     }
@@ -85,7 +62,7 @@ impl Connector for PollingPlatform {
 pub(super) struct PolledFixture {
     _engine: Embedded,
     pub(super) world: World,
-    pub(super) platform: &'static PollingPlatform,
+    pub(super) platform: &'static FakePlatform<PollingPlatform>,
     pub(super) message: MessageRecord,
 }
 
@@ -96,9 +73,9 @@ impl PolledFixture {
 
     /// With a change of the message's record.
     pub(super) async fn with(change: impl FnOnce(&mut MessageRecord)) -> Self {
-        let platform: &'static PollingPlatform = Box::leak(Box::new(PollingPlatform {
+        let platform: &'static FakePlatform<PollingPlatform> = Box::leak(Box::new(FakePlatform(PollingPlatform {
             n_pushed: AtomicUsize::new(0),
-        }));
+        })));
         let (engine, world) = test_support::world(Box::leak(Box::new([platform as &dyn Connector]))).await;
         let now = world.clock.now();
         let new = NewIntegration {
@@ -170,7 +147,7 @@ impl PolledFixture {
     }
 
     pub(super) fn n_pushed(&self) -> usize {
-        self.platform.n_pushed.load(Ordering::SeqCst)
+        self.platform.0.n_pushed.load(Ordering::SeqCst)
     }
 }
 

@@ -4,16 +4,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tieline_connectors::wecom::WeCom;
-use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
+use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Pace;
-use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
+use tieline_core::connector::Context;
 use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunPhase, RunState};
 use tieline_core::event::{Chat, ChatKind};
-use tieline_core::http_types::{ApiAnswer, WebhookRequest};
 use tieline_core::ids::{
     AgentId, ChatId, ConversationId, IntegrationId, OrganizationId, PlatformMessageId, RunId, SenderId,
 };
-use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
+use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_embedded::Embedded;
 use tieline_store::conversation;
@@ -25,7 +24,7 @@ use super::lease::{rests_until, uncount_attempt};
 use super::{REST, parked, stream_reply};
 use crate::accounts::Bot;
 use crate::deliver::ReplyDelivery;
-use crate::test_support;
+use crate::test_support::{self, FakeDelivery, FakePlatform};
 use crate::world::World;
 
 /// Age at which a bubble of the tests has expired: the connector's lifetime and some slack.
@@ -38,51 +37,25 @@ struct Bubbles {
     shown: Mutex<Vec<(Stage, String)>>,
 }
 
-impl Connector for Bubbles {
-    fn manifest(&self) -> &'static Manifest {
-        WeCom.manifest()
-    }
-
-    fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {
-        Ok(Prepared::new(()))
-    }
-
-    fn account_key(&self, _: ConnectionMode, _: &Credentials) -> Option<String> {
-        None
-    }
-
-    fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
-        WeCom.receive(request, cx)
-    }
-
-    fn deliver(
-        &self,
-        wanted: &DesiredReply<'_>,
-        _: &ReplyTarget,
-        _: &Progress,
-        _: &Context<'_>,
-    ) -> Result<Step, ComposeError> {
+impl FakeDelivery for Bubbles {
+    fn step(&self, wanted: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Step {
         self.shown.lock().unwrap().push((wanted.stage, wanted.text.to_owned()));
-        Ok(Step::Done)
-    }
-
-    fn classify(&self, _: &SentCall<'_>, _: &ApiAnswer, _: &Context<'_>) -> Verdict {
-        unreachable!("nothing is sent")
+        Step::Done
     }
 }
 
 struct Fixture {
     _engine: Embedded,
     world: World,
-    bubbles: &'static Bubbles,
+    bubbles: &'static FakePlatform<Bubbles>,
     bot: Bot,
     target: ReplyTarget,
 }
 
 async fn fixture() -> Fixture {
-    let bubbles: &'static Bubbles = Box::leak(Box::new(Bubbles {
+    let bubbles: &'static FakePlatform<Bubbles> = Box::leak(Box::new(FakePlatform(Bubbles {
         shown: Mutex::default(),
-    }));
+    })));
     let (engine, world) = test_support::world(&[]).await;
     Fixture {
         _engine: engine,
@@ -122,7 +95,7 @@ impl Fixture {
 
     /// How often the bubble of a bot that doesn't stream was shown.
     fn n_looks(&self) -> usize {
-        let shown = self.bubbles.shown.lock().unwrap();
+        let shown = self.bubbles.0.shown.lock().unwrap();
         assert!(
             shown.iter().all(|(stage, _)| *stage == Stage::Thinking),
             "text of a bot that doesn't stream"
@@ -132,6 +105,7 @@ impl Fixture {
 
     fn shows(&self, text: &str) -> bool {
         self.bubbles
+            .0
             .shown
             .lock()
             .unwrap()
