@@ -165,7 +165,8 @@ impl<'a> ReplyDelivery<'a> {
         saved: Option<ReplyRecord>,
         blank: impl FnOnce() -> ReplyRecord,
     ) -> Self {
-        let record = saved.clone().unwrap_or_else(blank);
+        let mut record = saved.clone().unwrap_or_else(blank);
+        record.pace.correct(world.clock.now());
         let has_shown_text = record.stage != Stage::Thinking;
         let tries = FrameAttempts::after(record.tried.as_ref());
         let followed = is_pulled(bot).then(|| world.local_replies.watch(&record.id));

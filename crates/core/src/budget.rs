@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reply::Stage;
 use crate::split::TextLimit;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 /// Limits of one platform mode. Constants with their source beside them, in each connector's manifest.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,6 +83,13 @@ pub struct Pace {
     last_at: Option<Timestamp>,
     #[serde(with = "crate::timestamp::millis::option", default)]
     not_before: Option<Timestamp>,
+    /// When `not_before` was set, by the clock of the process that did it.
+    #[serde(
+        with = "crate::timestamp::millis::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    asked_at: Option<Timestamp>,
     updates: u32,
     /// By which factor updates are slower than the budget, because the platform asked to slow down.
     slowness: u32,
@@ -97,6 +104,7 @@ impl Default for Pace {
             first_at: None,
             last_at: None,
             not_before: None,
+            asked_at: None,
             updates: 0,
             slowness: 1,
             taken: 0,
@@ -137,6 +145,26 @@ impl Pace {
         Some(asked.max(last.after(interval * self.slowness)))
     }
 
+    /// Moves the times that were recorded by a process whose clock was ahead of this one's: else a wait of seconds could last for hours.
+    pub fn correct(&mut self, now: Timestamp) {
+        let Some(latest) = self
+            .asked_at
+            .max(self.last_at)
+            .filter(|at| at.since(now) > CLOCKS_DIFFER)
+        else {
+            return;
+        };
+        let ahead = latest.since(now);
+        for at in [
+            &mut self.first_at,
+            &mut self.last_at,
+            &mut self.not_before,
+            &mut self.asked_at,
+        ] {
+            *at = at.map(|at| at.before(ahead));
+        }
+    }
+
     /// A process takes over a reply from another one, which may have sent more than it recorded until now.
     pub const fn taken_over(&mut self, now: Timestamp) {
         if self.first_at.is_some() {
@@ -159,13 +187,15 @@ impl Pace {
     /// The platform asked to slow down.
     pub fn slowed(&mut self, retry_after: Option<Duration>, now: Timestamp, fallback: Duration) {
         self.not_before = Some(now.after(retry_after.unwrap_or(fallback)));
+        self.asked_at = Some(now);
         self.slowness = (self.slowness * 2).min(MAX_SLOWNESS);
         self.taken = 0;
     }
 
     /// Nothing may be sent before `until`, for a reason that doesn't affect the pace.
-    pub fn wait(&mut self, until: Timestamp) {
+    pub fn wait(&mut self, until: Timestamp, now: Timestamp) {
         self.not_before = self.not_before.max(Some(until));
+        self.asked_at = Some(now);
     }
 
     /// When the bubble expires and another has to be started. The connector does that; it only has to be called.
@@ -180,6 +210,7 @@ impl Pace {
         *self = Self {
             slowness: self.slowness,
             not_before: self.not_before,
+            asked_at: self.asked_at,
             ..Self::default()
         };
     }
@@ -219,5 +250,35 @@ mod tests {
         let soon = now.after(BUDGET.min_interval);
         assert_eq!(pace.next_at(&BUDGET, Stage::Growing, now), Some(soon));
         assert_eq!(pace.next_at(&BUDGET, Stage::Final, now), Some(now));
+    }
+
+    #[test]
+    fn wait_recorded_by_a_clock_that_was_ahead_lasts_no_longer() {
+        let (now, ahead) = (Timestamp::from_secs(1000), Duration::from_secs(7200));
+        let wait = Duration::from_secs(30);
+        let mut slowed = Pace::default();
+        slowed.slowed(Some(wait), now.after(ahead), Duration::ZERO);
+        slowed.correct(now);
+        assert_eq!(slowed.next_at(&BUDGET, Stage::Final, now), Some(now.after(wait)));
+        let mut sent = Pace::default();
+        sent.sent(now.after(ahead));
+        sent.wait(now.after(ahead + wait), now.after(ahead));
+        sent.correct(now);
+        assert_eq!(sent.next_at(&BUDGET, Stage::Growing, now), Some(now.after(wait)));
+        let lifetime = Some(Duration::from_secs(60));
+        let rotates_at = sent.rotates_at(&Budget { lifetime, ..BUDGET });
+        assert_eq!(rotates_at, Some(now.after(Duration::from_secs(65))));
+    }
+
+    #[test]
+    fn long_wait_recorded_by_a_correct_clock_is_kept() {
+        let (asked_at, wait) = (Timestamp::from_secs(1000), Duration::from_secs(7200));
+        let mut pace = Pace::default();
+        pace.slowed(Some(wait), asked_at, Duration::ZERO);
+        pace.correct(asked_at.before(Duration::from_secs(4)));
+        assert_eq!(
+            pace.next_at(&BUDGET, Stage::Final, asked_at),
+            Some(asked_at.after(wait))
+        );
     }
 }

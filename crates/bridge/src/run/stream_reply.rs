@@ -58,7 +58,8 @@ pub(super) async fn stream_reply(
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
                 warn!(account.id = %bot.account.integration, event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
-                showing.record.pace.wait(showing.world.clock.now().after(AFTER_FAILURE));
+                let now = showing.world.clock.now();
+                showing.record.pace.wait(now.after(AFTER_FAILURE), now);
                 comes_again = true;
             }
         }
@@ -149,7 +150,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
         // If the platform asked for that wait, the pace knows it.
         DeliveryOutcome::NotBefore(at) => {
-            showing.record.pace.wait(at);
+            showing.record.pace.wait(at, showing.world.clock.now());
             return Ok(Shown::Deferred);
         }
         // The final text is tried again, and logs its own failure.
