@@ -203,7 +203,8 @@ async fn forget_conversation(
 /// The stored files of a message: its attachments, and the event itself if it was too long for the queue.
 fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreError> {
     let mut files = vec![format!("event {}", record.id)];
-    if let Some(Event::Message(message)) = crate::event_of(world, record)? {
+    let age = world.clock.now().since(record.received_at);
+    if let Some(Event::Message(message)) = crate::unless_key_is_lost(crate::event_of(world, record), age)? {
         let own = (0..message.parts.len()).map(PartRef::Message);
         let n_quoted = message.quoted.as_ref().map_or(0, |quoted| quoted.parts.len());
         let all = own.chain((0..n_quoted).map(PartRef::Quote));

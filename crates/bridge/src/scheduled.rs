@@ -91,7 +91,8 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
     if !record.enabled {
         return Ok(Err(STOPPED));
     }
-    let Ok(bot) = accounts::open(world, &record) else {
+    let opened = accounts::open_if_usable(world, &record);
+    let Some(bot) = crate::unless_key_is_lost(opened, now.since(message.at))? else {
         return Ok(Err(UNUSABLE));
     };
     let mode = bot.connector.manifest().mode(record.mode);
