@@ -82,18 +82,33 @@ where
     E: From<StoreError> + From<Contended>,
 {
     for race in 0..MAX_RACES {
-        let (after, value) = match decide(found.clone())? {
-            Change::Leave(value) => return Ok((found, value)),
-            Change::Save(after, value) => (*after, value),
-        };
-        match Box::pin(save(world, found, after)).await {
-            Ok(saved) => return Ok((Some(saved), value)),
+        let change = decide(found.clone())?;
+        match try_change(world, found, change).await {
+            Ok(done) => return Ok(done),
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
             Err(error) => return Err(error.into()),
         }
         found = conversation::load(&world.store, id, world.clock.now()).await?;
     }
     Err(Contended.into())
+}
+
+/// Makes a change of a conversation as it was read. Returns the conversation as saved, or as found if it is unchanged.
+///
+/// # Errors
+/// [`StoreError::Conflict`] after a lost race, or another one of the table.
+pub async fn try_change<T>(
+    world: &World,
+    found: Option<Conversation>,
+    change: Change<T>,
+) -> Result<(Option<Conversation>, T), StoreError> {
+    match change {
+        Change::Leave(value) => Ok((found, value)),
+        Change::Save(after, value) => {
+            let saved = Box::pin(save(world, found, *after)).await?;
+            Ok((Some(saved), value))
+        }
+    }
 }
 
 async fn save(world: &World, found: Option<Conversation>, mut after: Conversation) -> Result<Conversation, StoreError> {

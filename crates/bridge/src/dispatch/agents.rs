@@ -10,7 +10,7 @@ use tieline_store::config::agent;
 use tieline_store::conversation;
 
 use super::{Arrival, DispatchError};
-use crate::conversation::{Change, update};
+use crate::conversation::Change;
 
 /// Most agents that are offered where people may choose among all of the organization's.
 const MAX_OFFERED: usize = 50;
@@ -39,27 +39,32 @@ impl Arrival<'_> {
         Ok(reply.text(self.bound.integration.language))
     }
 
-    /// `/agent NAME`. Pending messages stay with the agent to which they were addressed.
-    pub(super) async fn choose_agent(&self, key: &ConversationKey, wanted: &str) -> Result<String, DispatchError> {
+    /// `/agent NAME`. Pending messages stay with the agent to which they were addressed. `None`: another process has carried it out.
+    pub(super) async fn choose_agent(
+        &self,
+        key: &ConversationKey,
+        wanted: &str,
+    ) -> Result<Option<String>, DispatchError> {
         let Some(trigger) = &self.bound.trigger else {
-            return Ok(String::new());
+            return Ok(Some(String::new()));
         };
         let offered = self.offered(trigger).await?;
         let names: Vec<String> = offered.iter().map(|(_, name)| name.clone()).collect();
         let language = self.bound.integration.language;
         let Some((agent, name)) = agent_texts::find(&names, wanted).map(|at| &offered[at]) else {
-            return Ok(AgentReply::NoSuchAgent(names).text(language));
+            return Ok(Some(AgentReply::NoSuchAgent(names).text(language)));
         };
         let timeout = trigger.settings.session_timeout();
-        update::<_, DispatchError>(self.world, &key.id(), |found| {
+        let id = key.id();
+        let choosing = self.update_for_command(&id, |found| {
             let mut after = self.or_new(found, key);
             let now = self.world.clock.now();
             after.choose_agent(agent, timeout, now);
             after.updated_at = now;
             Change::save(after, ())
-        })
-        .await?;
-        Ok(AgentReply::Chosen(name.clone()).text(language))
+        });
+        let is_chosen = Box::pin(choosing).await?.is_some();
+        Ok(is_chosen.then(|| AgentReply::Chosen(name.clone()).text(language)))
     }
 
     /// The agents among which people may choose, with their names: those of the trigger and its routes, or all of the organization's.

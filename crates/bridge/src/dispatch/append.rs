@@ -9,7 +9,6 @@ use tieline_core::mailbox::{self, Pending};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::trigger::{BusyPolicy, Trigger};
-use tieline_store::message;
 use tracing::warn;
 
 use super::{Arrival, Attempt, DispatchError, Refusal, Wake};
@@ -63,15 +62,17 @@ impl Arrival<'_> {
         (is_new_session, turn): (bool, Attempt),
     ) -> Result<Option<Conversation>, DispatchError> {
         let id = key.id();
-        let mut not_done_at = (turn == Attempt::First).then_some(0);
+        let mut not_done_at = None;
         for _ in 0..MAX_RACES {
             let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
                 let before = self.or_new(found, key);
                 if before.holds(&self.envelope.message) {
                     return Change::Leave(Appended::InMailbox);
                 }
-                let may_be_done = turn == Attempt::Again && before.version > 0;
-                if may_be_done && not_done_at != Some(before.version) {
+                // This process may have been paused since the first attempt: messages that it would drop or interrupt must be older than its own.
+                let interrupts = trigger.settings.busy_policy == BusyPolicy::Interrupt && before.run.is_some();
+                let must_ask = turn == Attempt::Again || is_new_session || interrupts;
+                if must_ask && before.version > 0 && not_done_at != Some(before.version) {
                     return Change::Leave(Appended::Unsure(before.version));
                 }
                 // A new session always has room: pending messages are dropped for it.
@@ -163,12 +164,5 @@ impl Arrival<'_> {
             None => after.session = Some(session),
         }
         number
-    }
-
-    /// Whether the message has been processed already. Asked **after** the conversation was read without it: a run writes the
-    /// ledger first and removes the message from the conversation second.
-    async fn is_done(&self) -> Result<bool, DispatchError> {
-        let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
-        Ok(record.is_some_and(|record| record.state.is_terminal()))
     }
 }

@@ -10,7 +10,7 @@ use tieline_core::notice::Notice;
 use tieline_store::conversation;
 
 use super::{Arrival, Attempt, DispatchError, Wake};
-use crate::conversation::{Change, update};
+use crate::conversation::Change;
 use crate::notices::NoticeReply;
 use crate::wakeups;
 
@@ -30,16 +30,22 @@ impl Arrival<'_> {
             Command::Help => NoticeReply::text(self.help(message)),
             Command::Status => NoticeReply::text(self.status(message, key).await?),
             Command::Agents => NoticeReply::text(self.list_agents(message, key).await?),
-            Command::Agent(name) => NoticeReply::text(self.choose_agent(key, name).await?),
-            Command::Stop => NoticeReply::commanded(self.stop(key, turn).await?),
+            Command::Agent(name) => match self.choose_agent(key, name).await? {
+                Some(text) => NoticeReply::text(text),
+                None => return Ok(None),
+            },
+            Command::Stop => match self.stop(key, turn).await? {
+                Some(notice) => NoticeReply::commanded(notice),
+                None => return Ok(None),
+            },
         };
         self.say(message, &key.id(), reply).await?;
         self.end(MessageState::Commanded, None).await?;
         Ok(None)
     }
 
-    /// Ends the running answer and drops the pending messages behind it.
-    async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Notice, DispatchError> {
+    /// Ends the running answer and drops the pending messages behind it. `None`: another process has done it.
+    async fn stop(&self, key: &ConversationKey, turn: Attempt) -> Result<Option<Notice>, DispatchError> {
         let id = key.id();
         // Read before the run is notified, and may end because of it.
         let before = conversation::load_eventual(&self.world.store, &id, self.world.clock.now()).await?;
@@ -47,7 +53,7 @@ impl Arrival<'_> {
             Some(run) if self.is_whole(&run).await? => Some(run.id),
             _ => None,
         };
-        let (found, is_any) = update::<_, DispatchError>(self.world, &id, |found| {
+        let stopping = self.update_for_command(&id, |found| {
             let busy = found.filter(|it| it.run.is_some() || !it.pending.is_empty() || !it.closing.is_empty());
             let Some(mut after) = busy else {
                 return Change::Leave(false);
@@ -61,19 +67,21 @@ impl Arrival<'_> {
                 run.stop = Some(StopCause::Stopped);
             }
             Change::save(after, is_any)
-        })
-        .await?;
+        });
+        let Some((found, is_any)) = Box::pin(stopping).await? else {
+            return Ok(None);
+        };
         // Also for messages that are only closing: an earlier attempt may have been cut off here.
         if let Some(after) = found.filter(|it| it.run.is_some() || !it.closing.is_empty()) {
             self.world.local_stops.notify(&after);
             wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
             Box::pin(self.end_closing(&after)).await?;
         }
-        Ok(match (is_any, turn) {
+        Ok(Some(match (is_any, turn) {
             (false, Attempt::First) => Notice::NothingToStop,
             // An earlier attempt has most likely stopped the run.
             (true, _) | (false, Attempt::Again) => Notice::Stopped,
-        })
+        }))
     }
 
     /// Starts a new session. The message's text, if any, is its first input.
@@ -90,15 +98,17 @@ impl Arrival<'_> {
         let Some(trigger) = &self.bound.trigger else {
             return Ok(None);
         };
-        let (after, ()) = update::<_, DispatchError>(self.world, &id, |found| {
+        let starting = self.update_for_command(&id, |found| {
             let mut after = self.or_new(found, key);
             let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
             let dropped = after.begin_chat(routed, self.world.clock.now());
             after.close(dropped, MessageState::Dropped);
             after.forget_left();
             Change::save(after, ())
-        })
-        .await?;
+        });
+        let Some((after, ())) = Box::pin(starting).await? else {
+            return Ok(None);
+        };
         if let Some(after) = after {
             Box::pin(self.end_closing(&after)).await?;
         }
@@ -106,5 +116,74 @@ impl Arrival<'_> {
             .await?;
         self.end(MessageState::Commanded, None).await?;
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::conversation::Conversation;
+    use tieline_core::envelope::EnvelopeV1;
+    use tieline_core::event::{Chat, ChatKind};
+    use tieline_core::ids::{ChatId, MessageId};
+    use tieline_core::mailbox::Pending;
+    use tieline_store::config::integration;
+
+    use super::*;
+    use crate::run::fixture::PolledFixture;
+
+    /// Carries out `/stop` when a later message is pending. `state` is the command's own state. Returns the notice, and how many messages are
+    /// pending then.
+    async fn stop_before_later_message(state: MessageState) -> (Option<Notice>, usize) {
+        let it = PolledFixture::with(|message| message.state = state).await;
+        let (world, now) = (&it.world, it.world.clock.now());
+        let bound = integration::look_up(&world.store, &it.message.integration, now).await;
+        let envelope = EnvelopeV1 {
+            organization: it.message.organization.clone(),
+            integration: it.message.integration.clone(),
+            message: it.message.id.clone(),
+            reply: it.message.reply.clone(),
+            received_at: now,
+            event: String::new(),
+            event_file: None,
+        };
+        let key = ConversationKey {
+            organization: envelope.organization.clone(),
+            integration: envelope.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("lisi"),
+                thread: None,
+            },
+            sender: None,
+        };
+        let before = Conversation::new(key.clone(), now);
+        let mut after = before.clone();
+        after.pending.push(Pending {
+            message: MessageId::new("msg_later"),
+            since: now,
+            session: 1,
+            urgent: false,
+            behind_run: false,
+            sent_at: None,
+            album: None,
+        });
+        conversation::save(&world.store, &before, &mut after).await.unwrap();
+        let arrival = Arrival {
+            world,
+            envelope: &envelope,
+            bound: &bound.unwrap().unwrap(),
+        };
+        let notice = arrival.stop(&key, Attempt::First).await.unwrap();
+        let found = conversation::load(&world.store, &key.id(), now).await.unwrap().unwrap();
+        (notice, found.pending.len())
+    }
+
+    #[tokio::test]
+    async fn command_that_another_process_has_carried_out_drops_no_later_message() {
+        assert_eq!(stop_before_later_message(MessageState::Commanded).await, (None, 1));
+        assert_eq!(
+            stop_before_later_message(MessageState::Queued).await,
+            (Some(Notice::Stopped), 0)
+        );
     }
 }

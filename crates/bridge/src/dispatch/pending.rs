@@ -12,15 +12,47 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
-use tieline_store::conversation;
 use tieline_store::message::{self, Ending};
+use tieline_store::{StoreError, conversation};
 
 use super::{Arrival, DispatchError, Wake};
-use crate::conversation::{Change, update};
+use crate::conversation::{Change, Contended, MAX_RACES, try_change, update};
 use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
 impl Arrival<'_> {
+    /// Changes the conversation for a command, unless another process has carried the command out meanwhile: this one may have been paused, and
+    /// the command would also drop the messages after it. `None`: it was carried out.
+    ///
+    /// Later events are dispatched only after this one has ended, and each changes the conversation. So if this one has not ended after the
+    /// conversation was read, a save proves that there was no later event.
+    pub(super) async fn update_for_command<T>(
+        &self,
+        id: &ConversationId,
+        decide: impl Fn(Option<Conversation>) -> Change<T>,
+    ) -> Result<Option<(Option<Conversation>, T)>, DispatchError> {
+        for race in 0..MAX_RACES {
+            let found = conversation::load(&self.world.store, id, self.world.clock.now()).await?;
+            if self.is_done().await? {
+                return self.end_left_closing(id).await.map(|()| None);
+            }
+            let change = decide(found.clone());
+            match Box::pin(try_change(self.world, found, change)).await {
+                Ok(done) => return Ok(Some(done)),
+                Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Contended.into())
+    }
+
+    /// Whether the message has been processed already. Asked **after** the conversation was read without it: a run writes the
+    /// ledger first and removes the message from the conversation second.
+    pub(super) async fn is_done(&self) -> Result<bool, DispatchError> {
+        let record = message::get(&self.world.store, &self.envelope.message, self.world.clock.now()).await?;
+        Ok(record.is_some_and(|record| record.state.is_terminal()))
+    }
+
     /// Ends the messages that an earlier attempt of this event removed from the mailbox, if that attempt died before it ended them. For events
     /// whose own message has ended: the wake-up of an earlier message may have started its run before the retry.
     pub(super) async fn end_left_closing(&self, id: &ConversationId) -> Result<(), DispatchError> {

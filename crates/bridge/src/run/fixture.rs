@@ -59,11 +59,11 @@ impl FakeDelivery for PollingPlatform {
 }
 
 /// A bot whose platform no longer polls for the only reply, which is final and has a rest.
-pub(super) struct PolledFixture {
+pub(crate) struct PolledFixture {
     _engine: Embedded,
-    pub(super) world: World,
+    pub(crate) world: World,
     pub(super) platform: &'static FakePlatform<PollingPlatform>,
-    pub(super) message: MessageRecord,
+    pub(crate) message: MessageRecord,
 }
 
 impl PolledFixture {
@@ -72,7 +72,7 @@ impl PolledFixture {
     }
 
     /// With a change of the message's record.
-    pub(super) async fn with(change: impl FnOnce(&mut MessageRecord)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut MessageRecord)) -> Self {
         let platform: &'static FakePlatform<PollingPlatform> = Box::leak(Box::new(FakePlatform(PollingPlatform {
             n_pushed: AtomicUsize::new(0),
         })));

@@ -13,7 +13,7 @@ mod deferred;
 mod execute;
 mod finish;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod follow_up;
 mod group_context;
 mod incoming_guard;
