@@ -11,11 +11,10 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
-use tokio::sync::oneshot;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant};
 
 use crate::engine::{Engine, EngineTime, at_once};
-use crate::faults::{Fault, ProcessRun};
+use crate::faults::{ProcessRun, with_fault};
 use crate::mistakes::{Planted, taken_for_done};
 use crate::past::{self, Past};
 
@@ -101,40 +100,19 @@ impl FaultyConnector {
         }
     }
 
-    /// Executes a call with the fault that is drawn for it. A call that is in flight is executed even if its caller dies.
+    /// Executes a call with the fault that is drawn for it.
     async fn call_with_fault(
         self,
         process_run: Arc<ProcessRun>,
         request: HttpRequest,
     ) -> Result<HttpResponse, ConnectorError> {
-        process_run.until_running().await;
-        let fault = process_run.fault_of(target(&request));
-        match fault {
-            Fault::FailBefore => return Ok(internal_error()),
-            Fault::DieBefore => return process_run.die().await,
-            Fault::Freeze(time) => {
-                process_run.freeze(time);
-                process_run.until_running().await;
-            }
-            Fault::Proceed | Fault::Delay(_) | Fault::FailAfter | Fault::DieAfter => {}
-        }
-        let lags = process_run.replica_lags();
-        let (answerer, answered) = oneshot::channel();
-        let connector = self.clone();
-        tokio::spawn(async move {
-            if let Fault::Delay(time) = fault {
-                sleep(time).await;
-            }
-            // The caller may have given up.
-            let _ = answerer.send(connector.answer_of_replica(&request, lags).await);
-        });
-        let answer = answered.await.expect("the call is executed");
-        process_run.until_running().await;
-        match fault {
-            Fault::FailAfter => Ok(internal_error()),
-            Fault::DieAfter => process_run.die().await,
-            _ => answer,
-        }
+        let called = target(&request).to_owned();
+        let in_replica = Arc::clone(&process_run);
+        let executed = async move {
+            let lags = in_replica.replica_lags();
+            self.answer_of_replica(&request, lags).await
+        };
+        with_fault(process_run, &called, executed, || Ok(internal_error())).await
     }
 
     /// The engine's answer, or a stale one where the read is eventually consistent and a replica `lags`. `None`: there are no replicas.

@@ -12,9 +12,9 @@ use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tieline_core::timestamp::Timestamp;
-use tieline_embedded::{Embedded, Options, StorageThread};
+use tieline_embedded::{DirectTables, Embedded, Options, StorageThread};
 use tieline_queue::{Queues, Urls, definitions};
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_store::{Keyring, Store, TableClient, Tables, create_missing};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -99,9 +99,23 @@ impl Engine {
         self.time().now()
     }
 
-    /// Store and queues of a process whose calls go through `http`.
-    pub(crate) fn clients(&self, http: SharedHttpClient) -> (Store, Queues) {
+    /// The engine's tables.
+    pub(crate) fn direct_tables(&self) -> DirectTables {
+        self.embedded.direct_tables().expect("calls are not observed")
+    }
+
+    /// Store and queues of a process whose calls go through `http`, except those that `direct` executes.
+    pub(crate) fn clients(
+        &self,
+        http: SharedHttpClient,
+        direct: Option<Arc<dyn tieline_store::DirectTables>>,
+    ) -> (Store, Queues) {
         let (dynamo, sqs) = clients(http);
+        let dynamo = TableClient::from(dynamo);
+        let dynamo = match direct {
+            Some(tables) => dynamo.directly(tables),
+            None => dynamo,
+        };
         let store = Store::new(dynamo, Tables::with_prefix(PREFIX), Keyring::new(KEY));
         (store, Queues::new(sqs, self.urls.clone()))
     }

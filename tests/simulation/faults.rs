@@ -1,13 +1,14 @@
 //! Fault injection: the faults of calls and processes.
 
+use std::fmt::Debug;
 use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio::sync::Notify;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::chance::SeededRng;
 use crate::mistakes::Mistake;
@@ -84,6 +85,8 @@ pub(crate) struct FaultPlan {
     rng: Mutex<SeededRng>,
     /// Whether replicas of tables lag. `None`: there are no replicas. No call fails because of a replica.
     lags: Option<Mutex<SeededRng>>,
+    /// Whether processes call the tables directly, as the standalone program does.
+    are_tables_direct: bool,
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
@@ -102,6 +105,7 @@ impl FaultPlan {
         Self {
             rng: Mutex::new(rng),
             lags: None,
+            are_tables_direct: false,
             rates,
             until,
             outage: None,
@@ -117,6 +121,14 @@ impl FaultPlan {
     pub(crate) fn with_replicas(self, rng: SeededRng) -> Self {
         Self {
             lags: Some(Mutex::new(rng)),
+            ..self
+        }
+    }
+
+    /// The same plan, for processes that call the tables directly.
+    pub(crate) fn with_direct_tables(self) -> Self {
+        Self {
+            are_tables_direct: true,
             ..self
         }
     }
@@ -254,6 +266,11 @@ impl ProcessRun {
         Some(lags.lock().unwrap().in_thousand(LAGS))
     }
 
+    /// Whether the process calls the tables directly.
+    pub(crate) fn are_tables_direct(&self) -> bool {
+        self.fault_plan.are_tables_direct
+    }
+
     /// The mistake that is planted in the process.
     pub(crate) fn mistake(&self) -> Option<Mistake> {
         self.fault_plan.mistake
@@ -295,5 +312,40 @@ impl ProcessRun {
     pub(crate) fn is_running(&self) -> bool {
         let frozen = *self.frozen_until.lock().unwrap();
         !self.is_dead.load(Ordering::SeqCst) && frozen.is_none_or(|until| until <= Instant::now())
+    }
+}
+
+/// Executes a call of a process with the fault that is drawn for it. A call that is in flight is executed even if its caller dies.
+pub(crate) async fn with_fault<T: Debug + Send + 'static>(
+    process_run: Arc<ProcessRun>,
+    target: &str,
+    executed: impl Future<Output = T> + Send + 'static,
+    internal_error: impl Fn() -> T,
+) -> T {
+    process_run.until_running().await;
+    let fault = process_run.fault_of(target);
+    match fault {
+        Fault::FailBefore => return internal_error(),
+        Fault::DieBefore => return process_run.die().await,
+        Fault::Freeze(time) => {
+            process_run.freeze(time);
+            process_run.until_running().await;
+        }
+        Fault::Proceed | Fault::Delay(_) | Fault::FailAfter | Fault::DieAfter => {}
+    }
+    let (answerer, answered) = oneshot::channel();
+    tokio::spawn(async move {
+        if let Fault::Delay(time) = fault {
+            sleep(time).await;
+        }
+        // The caller may have given up.
+        let _ = answerer.send(executed.await);
+    });
+    let answer = answered.await.expect("the call is executed");
+    process_run.until_running().await;
+    match fault {
+        Fault::FailAfter => internal_error(),
+        Fault::DieAfter => process_run.die().await,
+        _ => answer,
     }
 }

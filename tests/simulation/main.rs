@@ -1,6 +1,7 @@
 //! Deterministic simulation of bridges on paused time: the real code of dispatch, runs, tables and queues, with calls that are delayed, fail, or
-//! take effect and fail, with stale reads, and with processes that die, freeze and have skewed clocks. A seed determines everything, so that a
-//! failure replays:
+//! take effect and fail, with stale reads, and with processes that die, freeze and have skewed clocks. Even seeds simulate AWS: tables are called
+//! through its client, which retries, and have replicas that lag. Odd seeds simulate the standalone program, which calls its tables directly. A seed
+//! determines everything, so that a failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
@@ -28,6 +29,7 @@
 mod bot;
 mod chance;
 mod connector;
+mod direct_tables;
 mod engine;
 mod faults;
 mod mistakes;

@@ -15,6 +15,7 @@ use tokio::time::{Duration, sleep};
 
 use crate::chance::SeededRng;
 use crate::connector;
+use crate::direct_tables;
 use crate::engine::Engine;
 use crate::faults::{FaultPlan, ProcessRun};
 
@@ -83,7 +84,10 @@ impl Process {
     }
 
     fn world(&self, engine: &Engine, process_run: &Arc<ProcessRun>, number: u64) -> World {
-        let (store, queues) = engine.clients(connector::of_process(engine, Arc::clone(process_run)));
+        let http = connector::of_process(engine, Arc::clone(process_run));
+        let direct = process_run.are_tables_direct();
+        let direct = direct.then(|| direct_tables::of_process(engine, Arc::clone(process_run)));
+        let (store, queues) = engine.clients(http, direct);
         let owner = Owner {
             node: format!("node{}", self.name),
             life: format!("life{number}"),

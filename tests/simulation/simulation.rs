@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 use crate::bot::{self, Manner};
 use crate::chance::SeededRng;
 use crate::connector;
+use crate::direct_tables;
 use crate::engine::Engine;
 use crate::faults::{FaultPlan, Rates};
 use crate::mistakes::Mistake;
@@ -58,7 +59,10 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
         let until = Instant::now() + TROUBLE;
         let fault_plan = FaultPlan::new(SeededRng::new(seed ^ 0xfa7e), rates, until).with_mistake(mistake);
         let fault_plan = match seed.is_multiple_of(2) {
+            // As on AWS.
             true => fault_plan.with_replicas(SeededRng::new(seed ^ 0x1a95)),
+            // As standing alone. Mistakes are planted in requests over HTTP.
+            false if mistake.is_none() => fault_plan.with_direct_tables(),
             false => fault_plan,
         };
         let play = Play {
@@ -152,7 +156,8 @@ struct Play {
 async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
     let began = Instant::now();
     let engine = Arc::new(Engine::start().await);
-    let (store, queues) = engine.clients(connector::without_faults(&engine));
+    let direct = direct_tables::without_faults(&engine);
+    let (store, queues) = engine.clients(connector::without_faults(&engine), Some(direct));
     let Play {
         manner,
         scripts,
