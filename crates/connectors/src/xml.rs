@@ -119,9 +119,17 @@ impl Open {
     }
 }
 
-/// `text` as a CDATA section. An end mark inside it is split between two sections.
+/// `text` as a CDATA section. An end mark inside it is split between two sections. Characters that no XML document may contain are left out: one
+/// of them would make the platform refuse the whole document.
+///
+/// See [XML 1.0, production 2](https://www.w3.org/TR/xml/#charsets).
 pub(crate) fn cdata(text: &str) -> String {
-    format!("<![CDATA[{}]]>", text.replace("]]>", "]]]]><![CDATA[>"))
+    let allowed: String = text.chars().filter(|it| is_allowed(*it)).collect();
+    format!("<![CDATA[{}]]>", allowed.replace("]]>", "]]]]><![CDATA[>"))
+}
+
+const fn is_allowed(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
 #[cfg(test)]
@@ -143,6 +151,12 @@ mod tests {
         assert_eq!(text(document, "C").as_deref(), Ok(""));
         assert_eq!(text(document, "E").as_deref(), Ok(""));
         assert_eq!(read(document.as_bytes()).unwrap().some("C"), None);
+    }
+
+    #[test]
+    fn characters_that_xml_forbids_are_left_out() {
+        let written = cdata("a\u{c}b\u{1b}[1m\t\n\u{0}\u{fffe}\u{ffff}\u{8}]]>好😀");
+        assert_eq!(written, "<![CDATA[ab[1m\t\n]]]]><![CDATA[>好😀]]>");
     }
 
     #[test]
