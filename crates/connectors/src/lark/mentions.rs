@@ -30,7 +30,8 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
     while let Some(at) = rest.find("@_") {
         let (before, tail) = rest.split_at(at);
         out.push_str(before);
-        let Some(mention) = by_key.get(placeholder(tail)) else {
+        let mention = placeholders(tail).find_map(|key| by_key.get(key));
+        let Some(mention) = mention else {
             out.push_str("@_");
             rest = &tail["@_".len()..];
             continue;
@@ -52,8 +53,9 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
     out.replace("@_all", "@all").trim().to_owned()
 }
 
-/// The complete placeholder with which `text` begins, a word and a number: `@_user_10` is not `@_user_1`.
-fn placeholder(text: &str) -> &str {
+/// The placeholders with which `text` may begin, a word and a number, the longest first: `@_user_10` is usually not `@_user_1`, but it is if
+/// somebody has written a digit directly behind the mention.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
     let bytes = &text.as_bytes()[..text.len().min(MAX_KEY_BYTES)];
     let is_word = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     let word = bytes
@@ -61,8 +63,8 @@ fn placeholder(text: &str) -> &str {
         .skip(1)
         .position(|byte| !is_word(byte))
         .map_or(bytes.len(), |word| word + 1);
-    let number = bytes[word..].iter().position(|byte| !byte.is_ascii_digit());
-    &text[..number.map_or(bytes.len(), |number| word + number)]
+    let n_digits = bytes[word..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (0..=n_digits).rev().map(move |n| &text[..word + n])
 }
 
 #[cfg(test)]
@@ -124,8 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn digits_may_follow_a_placeholder() {
+        check("@_user_12024年报表", "2024年报表");
+        check("@_user_23 @_user_10 @_user_105", "@Tom3 @Other @Other5");
+    }
+
+    #[test]
     fn non_placeholders_are_unchanged() {
-        check("a@_b @_user_3 @_user_11", "a@_b @_user_3 @_user_11");
+        check("a@_b @_user_3 @_user_", "a@_b @_user_3 @_user_");
         check("@_all look", "@all look");
     }
 
