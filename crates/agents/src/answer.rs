@@ -36,7 +36,8 @@ pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, A
         chunk.advance(blank);
         match chunk.first() {
             None => {}
-            Some(b'{' | b'[') => return body.rest(chunk, MAX_ANSWER_BYTES).await.map(Answer::Json),
+            // A whole answer may be a string too; no field of an event begins with a quotation mark.
+            Some(b'{' | b'[' | b'"') => return body.rest(chunk, MAX_ANSWER_BYTES).await.map(Answer::Json),
             Some(b'<') => {
                 return Err(failure::bad_answer(
                     "expected JSON or server-sent events, got a page of HTML or XML",

@@ -38,6 +38,9 @@ pub(crate) struct Reading {
     pointer: Option<String>,
 }
 
+/// The last event of streams that follow OpenAI's.
+const END_MARK: &str = "[DONE]";
+
 impl Reading {
     /// Reads the text at `pointer`, or searches for it if that is empty.
     pub(crate) fn new(pointer: &str) -> Self {
@@ -48,7 +51,12 @@ impl Reading {
 
     /// Reads one event of a stream.
     pub(crate) fn event(&mut self, data: &str) -> Result<Option<AgentEvent>, AgentFailure> {
+        if data.trim() == END_MARK {
+            return Ok(None);
+        }
         let text = match json::read::<Value>(data.as_bytes()) {
+            // A piece of plain text that happens to be one.
+            Ok(Value::Number(_) | Value::Bool(_)) => Some(data.to_owned()),
             Ok(value) => match error_in(&value) {
                 Some(failure) => return Err(failure),
                 None => self.text(&value, EVENT_POINTERS),
@@ -125,6 +133,12 @@ mod tests {
             texts("/x/0", &[r#"{"x":["a"],"text":"no"}"#, r#"{"text":"no"}"#]),
             ["a"]
         );
+    }
+
+    #[test]
+    fn numbers_in_plain_text_stay_and_end_marks_do_not() {
+        assert_eq!(texts("", &["in", " 2024", "true", "[DONE]"]), ["in", " 2024", "true"]);
+        assert_eq!(texts("", &[r#"{"text":"a"}"#, " [DONE]"]), ["a"]);
     }
 
     #[test]
