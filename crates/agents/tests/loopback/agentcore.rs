@@ -218,6 +218,15 @@ async fn template_and_pointer_fit_any_agent() {
 }
 
 #[tokio::test]
+async fn string_is_a_whole_answer() {
+    let (_, events) = play(answer(200, JSON, " \"Hello\\n2024\""), json!({})).await;
+    let [AgentEvent::Completed { final_text, .. }] = told(&events) else {
+        panic!("{events:?}");
+    };
+    assert_eq!(final_text.as_deref(), Some("Hello\n2024"));
+}
+
+#[tokio::test]
 async fn errors_of_service_and_agent_end_the_run() {
     for (status, kind, n_calls) in [
         (404, "ResourceNotFoundException", 1),
