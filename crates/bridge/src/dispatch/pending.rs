@@ -33,10 +33,10 @@ impl Arrival<'_> {
     ) -> Result<Option<(Option<Conversation>, T)>, DispatchError> {
         for race in 0..MAX_RACES {
             let found = conversation::load(&self.world.store, id, self.world.clock.now()).await?;
-            if self.is_done().await? {
+            let change = decide(found.clone());
+            if matches!(change, Change::Save(..)) && self.is_done().await? {
                 return self.end_left_closing(id).await.map(|()| None);
             }
-            let change = decide(found.clone());
             match Box::pin(try_change(self.world, found, change)).await {
                 Ok(done) => return Ok(Some(done)),
                 Err(StoreError::Conflict) => crate::pause_after_race(race).await,

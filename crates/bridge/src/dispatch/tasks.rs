@@ -10,7 +10,7 @@ use tieline_core::task_reply::TaskReply;
 use tieline_core::trigger::Trigger;
 
 use super::{Arrival, DispatchError};
-use crate::conversation::{Change, update};
+use crate::conversation::Change;
 use crate::notices::NoticeReply;
 
 impl Arrival<'_> {
@@ -46,8 +46,8 @@ impl Arrival<'_> {
             .await
     }
 
-    /// One compare-and-swap on the conversation's tasks. A message that was applied before is only answered again. `false`: the message
-    /// changes nothing.
+    /// One compare-and-swap on the conversation's tasks. A message that was applied before is only answered again, or not at all if another
+    /// process has answered it. `false`: the message changes nothing.
     async fn change_tasks(
         &self,
         message: &Message,
@@ -59,7 +59,7 @@ impl Arrival<'_> {
             return Ok(false);
         };
         let routed = trigger.agent_for(&message.target.chat, &message.sender.id, "");
-        let (found, reply) = update::<_, DispatchError>(self.world, &id, |found| {
+        let changing = self.update_for_command(&id, |found| {
             let mut after = self.or_new(found, key);
             if let Some(reply) = after.tasks.applied_to(&self.envelope.message) {
                 return Change::Leave(Some(reply.clone()));
@@ -79,8 +79,10 @@ impl Arrival<'_> {
             after.close(dropped, MessageState::Dropped);
             after.forget_left();
             Change::save(after, Some(reply))
-        })
-        .await?;
+        });
+        let Some((found, reply)) = Box::pin(changing).await? else {
+            return Ok(true);
+        };
         // Also those of an earlier attempt, which may have died before it ended them.
         if let Some(found) = found.filter(|_| reply.is_some()) {
             Box::pin(self.end_closing(&found)).await?;
