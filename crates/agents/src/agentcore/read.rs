@@ -55,8 +55,8 @@ impl Reading {
             return Ok(None);
         }
         let text = match json::read::<Value>(data.as_bytes()) {
-            // A piece of plain text that happens to be one.
-            Ok(Value::Number(_) | Value::Bool(_)) => Some(data.to_owned()),
+            // A piece of plain text that looks like one.
+            Ok(Value::Number(_) | Value::Bool(_)) if self.pointer.is_none() => Some(data.to_owned()),
             Ok(value) => match error_in(&value) {
                 Some(failure) => return Err(failure),
                 None => self.text(&value, EVENT_POINTERS),
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn numbers_in_plain_text_stay_and_end_marks_do_not() {
         assert_eq!(texts("", &["in", " 2024", "true", "[DONE]"]), ["in", " 2024", "true"]);
-        assert_eq!(texts("", &[r#"{"text":"a"}"#, " [DONE]"]), ["a"]);
+        assert_eq!(texts("", &[r#"{"text":"a"}"#, "7", " [DONE]"]), ["a"]);
     }
 
     #[test]
