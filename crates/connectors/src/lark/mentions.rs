@@ -53,8 +53,8 @@ pub(super) fn named(text: &str, mentions: &[Mention], bot: Option<&str>) -> Stri
     out.replace("@_all", "@all").trim().to_owned()
 }
 
-/// The placeholders with which `text` may begin, a word and a number, the longest first: `@_user_10` is usually not `@_user_1`, but it is if
-/// somebody has written a digit directly behind the mention.
+/// The placeholders with which `text` may begin, the longest first: a word and a number, to which digits of the text may be attached. So
+/// `@_user_10` is `@_user_1` and a 0 only if there is no mention 10.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
     let bytes = &text.as_bytes()[..text.len().min(MAX_KEY_BYTES)];
     let is_word = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
