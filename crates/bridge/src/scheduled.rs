@@ -1,14 +1,17 @@
 //! Sends scheduled messages when they are due. The id of each message is derived from the scheduled one and its recipient, so nothing is sent
 //! twice by a process that dies in the middle, or by two processes at the same time.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tieline_core::ids::{SenderId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::user;
 use tieline_store::scheduled::{self, Audience, Content as StoredContent, Due, Scheduled, State};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::accounts::{self, Bot};
@@ -17,12 +20,14 @@ use crate::integration_log;
 use crate::proactive::{self, Content, Recipient, SpeakError};
 use crate::world::World;
 
-/// Most scheduled messages processed at a time. The others have their turn in the next pass.
-const MAX_DUE: usize = 100;
-/// People per page: the progress of a message is recorded after each.
+/// Most scheduled messages looked at in one pass. The others have their turn in the next one.
+const MAX_DUE: usize = 5_000;
+/// After this time, a pass sends nothing more. The next one continues: on Lambda, other periodic work shares the function's 29 s.
+const PASS_LIMIT: Duration = Duration::from_secs(10);
+/// People per page of a message to many: its progress is recorded after each, and another message has its turn.
 const PAGE: usize = 50;
-/// Pages per pass: a message to many people continues in the next one, so that it doesn't delay others.
-const MAX_PAGES: usize = 10;
+/// People of a page to whom it is sent concurrently.
+const CONCURRENCY: usize = 8;
 /// How long after its time a message may be stored at the latest: its creator may have been frozen.
 const STORED_WITHIN: Duration = Duration::from_mins(15);
 /// A message that is later than this, because no process ran, is not sent.
@@ -35,9 +40,11 @@ const STOPPED: &str = "integration_stopped";
 const UNUSABLE: &str = "config_invalid";
 const SILENT: &str = "not_supported";
 
-/// Sends all messages that are due. Failures are logged and retried in the next pass.
+/// Sends messages that are due, until a time limit. Failures are logged and retried in the next pass.
+///
+/// Organizations take turns, and so do the messages of each: no number of recipients delays those of others.
 pub async fn say_due(world: &World) {
-    let now = world.clock.now();
+    let (now, until) = (world.clock.now(), Instant::now() + PASS_LIMIT);
     let all = match scheduled::due(&world.store, MAX_DUE, now).await {
         Ok(all) => all,
         Err(error) => {
@@ -45,38 +52,86 @@ pub async fn say_due(world: &World) {
             return;
         }
     };
-    for due in &all {
-        if let Err(error) = say(world, due, now).await {
-            warn!(organization.id = %due.organization, scheduled = due.id, error = %chain(&error), "scheduled message can't be sent yet");
+    let mut turns = Turns::of(all);
+    while let Some(due) = turns.next() {
+        if Instant::now() >= until {
+            info!("scheduled messages remain; the next pass continues");
+            return;
+        }
+        match say(world, &due, now).await {
+            Ok(Progress::Done) => {}
+            Ok(Progress::GoesOn) => turns.again(due),
+            Err(error) => {
+                warn!(organization.id = %due.organization, scheduled = due.id, error = %chain(&error), "scheduled message can't be sent yet");
+            }
         }
     }
 }
 
-async fn say(world: &World, due: &Due, now: Timestamp) -> Result<(), SpeakError> {
+/// The order in which messages are sent.
+struct Turns {
+    /// The messages of each organization. The first one is next; the last one had its turn most recently.
+    organizations: VecDeque<VecDeque<Due>>,
+}
+
+impl Turns {
+    /// `all`: the oldest first.
+    fn of(mut all: Vec<Due>) -> Self {
+        // Stable: within an organization, the oldest stays first.
+        all.sort_by(|one, other| one.organization.cmp(&other.organization));
+        let own = all.chunk_by(|one, other| one.organization == other.organization);
+        let mut organizations: Vec<VecDeque<Due>> = own.map(|own| own.to_vec().into()).collect();
+        organizations.sort_by_key(|own| own.front().map(|due| due.at));
+        Self {
+            organizations: organizations.into(),
+        }
+    }
+
+    fn next(&mut self) -> Option<Due> {
+        loop {
+            let mut own = self.organizations.pop_front()?;
+            if let Some(due) = own.pop_front() {
+                self.organizations.push_back(own);
+                return Some(due);
+            }
+        }
+    }
+
+    /// Gives the message that had the latest turn another one.
+    fn again(&mut self, due: Due) {
+        if let Some(own) = self.organizations.back_mut() {
+            own.push_back(due);
+        }
+    }
+}
+
+/// Sends a message, or a page of it.
+async fn say(world: &World, due: &Due, now: Timestamp) -> Result<Progress, SpeakError> {
     let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
         // Its creator was told that it isn't kept, or stores it just now.
         if now > due.at.after(STORED_WITHIN) {
             scheduled::settle(&world.store, due).await?;
         }
-        return Ok(());
+        return Ok(Progress::Done);
     };
     if message.state == State::Waiting {
         message.state = match voice(world, &message, now).await? {
             Ok(bot) => match say_to_all(world, &bot, &mut message).await? {
                 Progress::Done => State::Said,
-                Progress::GoesOn => return Ok(()),
+                Progress::GoesOn => return Ok(Progress::GoesOn),
             },
             Err(reason) => State::Failed(reason.to_owned()),
         };
         match scheduled::save(&world.store, &mut message).await {
             Ok(()) => {}
             // Cancelled meanwhile, or said in part by another process, which goes on: the next pass reads which.
-            Err(StoreError::Conflict) => return Ok(()),
+            Err(StoreError::Conflict) => return Ok(Progress::Done),
             Err(error) => return Err(error.into()),
         }
         tell(world, &message).await;
     }
-    Ok(scheduled::settle(&world.store, due).await?)
+    scheduled::settle(&world.store, due).await?;
+    Ok(Progress::Done)
 }
 
 /// The bot that sends it, or why there is none.
@@ -102,9 +157,11 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
     })
 }
 
-/// Progress of a message after one pass.
+/// Progress of a message after one turn.
 enum Progress {
+    /// It has ended, or continues in the next pass.
     Done,
+    /// More people follow.
     GoesOn,
 }
 
@@ -119,33 +176,30 @@ async fn say_to_all(world: &World, bot: &Bot, message: &mut Scheduled) -> Result
     Ok(Progress::Done)
 }
 
+/// Sends a message to the next page of people.
 async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Result<Progress, SpeakError> {
-    for _ in 0..MAX_PAGES {
-        let cursor = message.cursor.clone();
-        let page = user::list(&world.store, &message.organization, cursor.as_deref(), PAGE).await?;
-        let is_meant = |user: &&user::User| user.integration == message.integration && user.linked_to().is_some();
-        let meant: Vec<SenderId> = page
-            .items
-            .iter()
-            .filter(is_meant)
-            .map(|user| SenderId::new(&*user.external_id))
-            .collect();
-        for person in &meant {
-            speak(world, bot, message, Recipient::Person(person.clone()), person.as_str()).await?;
-        }
-        message.n_said += u32::try_from(meant.len()).unwrap_or(u32::MAX);
-        message.cursor = page.cursor;
-        if message.cursor.is_none() {
-            return Ok(Progress::Done);
-        }
-        match scheduled::save(&world.store, message).await {
-            Ok(()) => {}
-            // Another process sends it at the same time, or it was cancelled: the next read shows which.
-            Err(StoreError::Conflict) => return Ok(Progress::GoesOn),
-            Err(error) => return Err(error.into()),
-        }
+    let page = user::list(&world.store, &message.organization, message.cursor.as_deref(), PAGE).await?;
+    let is_meant = |user: &&user::User| user.integration == message.integration && user.linked_to().is_some();
+    let meant: Vec<&user::User> = page.items.iter().filter(is_meant).collect();
+    let mut sent = Vec::with_capacity(meant.len());
+    for user in &meant {
+        let person = Recipient::Person(SenderId::new(&*user.external_id));
+        sent.push(speak(world, bot, message, person, &user.external_id));
     }
-    Ok(Progress::GoesOn)
+    stream::iter(sent)
+        .buffer_unordered(CONCURRENCY)
+        .try_collect::<()>()
+        .await?;
+    message.n_said += u32::try_from(meant.len()).unwrap_or(u32::MAX);
+    message.cursor = page.cursor;
+    if message.cursor.is_none() {
+        return Ok(Progress::Done);
+    }
+    match scheduled::save(&world.store, message).await {
+        // After a lost race, another process sends it at the same time, or it was cancelled: the next read shows which.
+        Ok(()) | Err(StoreError::Conflict) => Ok(Progress::GoesOn),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn speak(world: &World, bot: &Bot, message: &Scheduled, to: Recipient, whom: &str) -> Result<(), SpeakError> {
@@ -176,5 +230,34 @@ async fn tell(world: &World, message: &Scheduled) {
         _ => {
             info!(organization.id = %organization, scheduled = id, n_said = message.n_said, "scheduled message was sent")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::ids::OrganizationId;
+
+    use super::*;
+
+    fn due(organization: &str, at: i64) -> Due {
+        Due {
+            organization: OrganizationId::new(organization),
+            id: format!("sch_{at}"),
+            at: Timestamp::from_millis(at),
+        }
+    }
+
+    #[test]
+    fn organizations_take_turns_and_so_do_the_messages_of_each() {
+        let mut turns = Turns::of(vec![due("b", 1), due("b", 2), due("b", 3), due("a", 4)]);
+        let mut order = Vec::new();
+        while let Some(next) = turns.next() {
+            order.push(next.at.as_millis());
+            // The first one has three pages.
+            if order.iter().filter(|at| **at == 1).count() < 3 && next.at.as_millis() == 1 {
+                turns.again(next);
+            }
+        }
+        assert_eq!(order, [1, 4, 2, 3, 1, 1]);
     }
 }

@@ -123,7 +123,13 @@ pub struct Due {
     pub id: String,
     /// When it is due.
     pub at: Timestamp,
-    place: String,
+}
+
+impl Due {
+    /// Its sort key.
+    fn place(&self) -> String {
+        place(self.at, &self.organization, &self.id)
+    }
 }
 
 /// Stores a new message. Idempotent for the same id.
@@ -131,7 +137,7 @@ pub struct Due {
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn create(store: &Store, message: &Scheduled) -> Result<(), StoreError> {
-    let mut pointer = key(DUE, &place_of(message));
+    let mut pointer = key(DUE, &place(message.at, &message.organization, &message.id));
     pointer.insert("v".into(), text("1"));
     expire(&mut pointer, message.at.after(KEPT));
     let table = &store.tables.state;
@@ -226,16 +232,11 @@ pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>
     };
     let (items, _) = dynamo::query(&store.dynamo, asked).await?;
     let pointer = |item: &Item| {
-        let place = get_text(item, SK)?.to_owned();
-        let mut parts = place.splitn(3, '#');
+        let mut parts = get_text(item, SK)?.splitn(3, '#');
         let at = Timestamp::from_millis(parts.next()?.parse().ok()?);
-        let (organization, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-        Some(Due {
-            organization: OrganizationId::new(organization),
-            id,
-            at,
-            place,
-        })
+        let organization = OrganizationId::new(parts.next()?);
+        let id = parts.next()?.to_owned();
+        Some(Due { organization, id, at })
     };
     Ok(items.iter().filter_map(pointer).collect())
 }
@@ -245,15 +246,15 @@ pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn settle(store: &Store, due: &Due) -> Result<(), StoreError> {
-    dynamo::delete(&store.dynamo, &store.tables.state, (DUE, &due.place), Update::new()).await
+    dynamo::delete(&store.dynamo, &store.tables.state, (DUE, &due.place()), Update::new()).await
 }
 
 fn partition(organization: &OrganizationId) -> String {
     format!("SCHED#{organization}")
 }
 
-fn place_of(message: &Scheduled) -> String {
-    format!("{}#{}#{}", time(message.at), message.organization, message.id)
+fn place(at: Timestamp, organization: &OrganizationId, id: &str) -> String {
+    format!("{}#{organization}#{id}", time(at))
 }
 
 fn time(at: Timestamp) -> String {
