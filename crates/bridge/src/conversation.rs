@@ -2,7 +2,7 @@
 //!
 //! All changes go through here, except those of `run/lease.rs` that read other tables to decide: acquiring a conversation's lease, and settling a run.
 
-use tieline_core::conversation::Conversation;
+use tieline_core::conversation::{Closing, Conversation};
 use tieline_core::ids::ConversationId;
 use tieline_store::{StoreError, conversation};
 
@@ -91,6 +91,26 @@ where
         found = conversation::load(&world.store, id, world.clock.now()).await?;
     }
     Err(Contended.into())
+}
+
+/// Removes messages from a conversation whose end is in the ledger.
+///
+/// # Errors
+/// The table's, or [`Contended`].
+pub async fn clear_closing<E>(world: &World, id: &ConversationId, ended: &[Closing]) -> Result<(), E>
+where
+    E: From<StoreError> + From<Contended>,
+{
+    update::<_, E>(world, id, |found| {
+        let to_clear = found.filter(|it| it.closing.iter().any(|it| ended.contains(it)));
+        let Some(mut after) = to_clear else {
+            return Change::Leave(());
+        };
+        after.closing.retain(|it| !ended.contains(it));
+        Change::save(after, ())
+    })
+    .await
+    .map(drop)
 }
 
 /// Makes a change of a conversation as it was read. Returns the conversation as saved, or as found if it is unchanged.

@@ -3,19 +3,24 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tieline_core::conversation::{Conversation, StopCause};
+use tieline_core::conversation::{Closing, Conversation, StopCause};
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{ChatKind, Event};
 use tieline_core::ids::{ConversationId, MessageId, RunId, SenderId};
+use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::session::Session;
 use tieline_store::config::user::{self, User};
-use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::message::{self, Ending, Filter, MessageRecord};
 use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
+use tracing::warn;
 
-use crate::conversation::{Change, update};
+use crate::conversation::{Change, clear_closing, update};
+use crate::error_chain::chain;
 use crate::media::{self, PartRef};
 use crate::pairing;
 use crate::state::known_names::Named;
+use crate::wakeups;
 use crate::world::World;
 
 /// Messages or conversations per read.
@@ -126,7 +131,7 @@ enum Quiet {
     Never,
 }
 
-/// Removes the person's pending messages from a conversation, stops a run that answers them, and waits until it has ended.
+/// Drops the person's pending messages of a conversation, stops a run that answers them, and waits until it has ended.
 async fn stop_and_clear(
     world: &World,
     id: &ConversationId,
@@ -134,37 +139,79 @@ async fn stop_and_clear(
     messages: &[MessageRecord],
 ) -> Result<Quiet, StoreError> {
     let give_up_at = Instant::now() + STOP_LIMIT;
+    let mut is_woken = false;
     while Instant::now() < give_up_at {
-        let (found, is_running) = update::<_, StoreError>(world, id, |found| {
+        let (found, (is_running, closing)) = update::<_, StoreError>(world, id, |found| {
             let Some(before) = found else {
-                return Change::Leave(false);
+                return Change::Leave((false, Vec::new()));
             };
             let alone = is_theirs_alone(&before, sender);
             let is_theirs = |id: &MessageId| alone || messages.iter().any(|record| record.id == *id);
             let mut after = before.clone();
-            after.pending.retain(|waiting| !is_theirs(&waiting.message));
-            after.closing.retain(|closing| !is_theirs(&closing.message));
+            let theirs = after
+                .pending
+                .extract_if(.., |waiting| is_theirs(&waiting.message))
+                .collect();
+            after.close(theirs, MessageState::Dropped);
             let run = after.run.as_mut().filter(|run| run.messages.iter().any(is_theirs));
             let is_running = run.is_some();
             if let Some(run) = run {
                 run.stop = run.stop.or(Some(StopCause::Stopped));
             }
+            let closing = after
+                .closing
+                .iter()
+                .filter(|it| is_theirs(&it.message))
+                .cloned()
+                .collect();
             match after == before {
-                true => Change::Leave(is_running),
-                false => Change::save(after, is_running),
+                true => Change::Leave((is_running, closing)),
+                false => Change::save(after, (is_running, closing)),
             }
         })
         .await?;
         let Some(found) = found else {
             return Ok(Quiet::Gone);
         };
+        if !closing.is_empty() {
+            end(world, id, &closing).await?;
+            continue;
+        }
         if !is_running {
             return Ok(Quiet::Yes(Box::new(found)));
         }
         world.local_stops.notify(&found);
+        if !is_woken {
+            wake(world, &found).await;
+            is_woken = true;
+        }
         tokio::time::sleep(STOP_POLL).await;
     }
     Ok(Quiet::Never)
+}
+
+/// Ends messages that have left the mailbox, so that each has an end in the ledger even if erasing is never completed.
+async fn end(world: &World, id: &ConversationId, closing: &[Closing]) -> Result<(), StoreError> {
+    for it in closing {
+        let ending = Ending {
+            state: it.end,
+            reason: None,
+            run: None,
+            session: None,
+            steps: vec![LedgerStep::new(world.clock.now(), it.end.as_str())],
+        };
+        message::finish(&world.store, &it.message, &ending).await?;
+    }
+    clear_closing(world, id, closing).await
+}
+
+/// Wakes a run that waits for its agent's callbacks: no process looks at it before that.
+async fn wake(world: &World, conversation: &Conversation) {
+    let key = &conversation.key;
+    let wake = WakeUpV1::new(key.organization.clone(), key.id());
+    if let Err(error) = wakeups::send_watched(world, [(wake, Duration::ZERO)]).await {
+        warn!(conversation.id = %key.id(), error = %chain(&error), "run of a person who is erased can't be woken");
+    }
 }
 
 /// Whether the person is alone with the bot in a conversation that names them.
@@ -211,4 +258,75 @@ fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreE
         files.extend(all.map(|part| media::kept_id(&record.id, part)));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::conversation::{ConversationKey, RunPhase, RunState};
+    use tieline_core::envelope::WakeUp;
+    use tieline_core::event::Chat;
+    use tieline_core::ids::{AgentId, ChatId};
+    use tieline_core::mailbox::Pending;
+    use tieline_queue::receive::{MAX_BATCH, Received, receive};
+
+    use super::*;
+    use crate::run::fixture::PolledFixture;
+
+    #[tokio::test]
+    async fn person_whose_run_does_not_stop_leaves_no_message_without_end_and_the_run_is_woken() {
+        let it = PolledFixture::with(|message| message.state = MessageState::Queued).await;
+        let (world, now) = (&it.world, it.world.clock.now());
+        let sender = it.message.sender.clone().unwrap();
+        let person = User::first_contact(&it.message.organization, &it.message.integration, "fake", &sender, now);
+        user::ensure(&world.store, &person).await.unwrap();
+        let key = ConversationKey {
+            organization: person.organization.clone(),
+            integration: person.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(sender.as_str()),
+                thread: None,
+            },
+            sender: None,
+        };
+        let before = Conversation::new(key.clone(), now);
+        let mut after = before.clone();
+        after.pending.push(Pending {
+            message: it.message.id.clone(),
+            since: now,
+            session: 1,
+            urgent: false,
+            behind_run: true,
+            sent_at: None,
+            album: None,
+        });
+        let running = vec![MessageId::new("msg_running")];
+        let mut run = RunState::new(RunId::new("run_1"), running, 1, AgentId::new("agt_1"), now);
+        run.phase = RunPhase::Deferred;
+        after.run = Some(run);
+        conversation::save(&world.store, &before, &mut after).await.unwrap();
+
+        let woken = async {
+            let url = &world.queues.urls().work;
+            let names =
+                |it: Received<WakeUp>| matches!(it.message, Some(WakeUp::V1(wake)) if wake.conversation == key.id());
+            loop {
+                let found = receive(&world.queues, url, MAX_BATCH, Duration::from_secs(1))
+                    .await
+                    .unwrap();
+                if found.into_iter().any(names) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            outcome = forget(world, &world.store, &person) => panic!("{outcome:?} before the run was woken"),
+            () = woken => {}
+        }
+        let record = message::get(&world.store, &it.message.id, now).await.unwrap().unwrap();
+        assert_eq!(record.state, MessageState::Dropped);
+        let found = conversation::load(&world.store, &key.id(), now).await.unwrap().unwrap();
+        assert_eq!((found.pending.len(), found.closing.len()), (0, 0));
+        assert_eq!(found.run.unwrap().stop, Some(StopCause::Stopped));
+    }
 }

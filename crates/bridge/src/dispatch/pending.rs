@@ -16,7 +16,7 @@ use tieline_store::message::{self, Ending};
 use tieline_store::{StoreError, conversation};
 
 use super::{Arrival, DispatchError, Wake};
-use crate::conversation::{Change, Contended, MAX_RACES, try_change, update};
+use crate::conversation::{Change, Contended, MAX_RACES, clear_closing, try_change};
 use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
@@ -72,16 +72,7 @@ impl Arrival<'_> {
         for closing in &conversation.closing {
             self.end_waiting(closing, &id).await?;
         }
-        update::<_, DispatchError>(self.world, &id, |found| {
-            let to_clear = found.filter(|it| it.closing.iter().any(|it| conversation.closing.contains(it)));
-            let Some(mut after) = to_clear else {
-                return Change::Leave(());
-            };
-            after.closing.retain(|it| !conversation.closing.contains(it));
-            Change::save(after, ())
-        })
-        .await?;
-        Ok(())
+        clear_closing(self.world, &id, &conversation.closing).await
     }
 
     async fn end_waiting(&self, closing: &Closing, conversation: &ConversationId) -> Result<(), DispatchError> {
