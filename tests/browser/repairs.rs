@@ -59,7 +59,13 @@ async fn a_kicked_bot_is_shown_at_once_and_restarted_from_the_overview() {
 #[tokio::test]
 async fn a_deleted_bot_is_restored_by_undo_and_from_the_list() {
     let bridge = TestBridge::start();
-    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    let bound = bridge
+        .web_of("default", &json!({ "protocol": "echo" }), &json!({}))
+        .await;
+    let bot = bound["integrationId"].as_str().unwrap();
+    // Is not deleted with the bot, and so can't be restored.
+    let idle = json!({ "integrationId": bot, "agentId": bound["agentId"], "enabled": false });
+    bridge.post("/api/v1/orgs/default/triggers", &idle).await;
     let mut page = console(&bridge, &format!("bots/{bot}")).await;
     let listed = format!("!!document.querySelector('#integrations [data-id={bot}]')");
     for way in ["undo", "list"] {
@@ -73,7 +79,7 @@ async fn a_deleted_bot_is_restored_by_undo_and_from_the_list() {
         if way == "undo" {
             click(&mut page, "#undo button").await;
             page.until(&listed).await;
-            assert_eq!(bridge.ask(&bot, "c", "back?").await, "back?");
+            assert_eq!(bridge.ask(bot, "c", "back?").await, "back?");
             continue;
         }
         click(&mut page, "#deleted summary").await;
@@ -83,7 +89,7 @@ async fn a_deleted_bot_is_restored_by_undo_and_from_the_list() {
         click(&mut page, "#deleted summary").await;
         click(&mut page, "#deleted li button").await;
         page.until("!!document.querySelector('#unbind')").await;
-        assert_eq!(bridge.ask(&bot, "c", "again?").await, "again?");
+        assert_eq!(bridge.ask(bot, "c", "again?").await, "again?");
     }
     assert_eq!(page.complaints(), [""; 0]);
 }

@@ -7,9 +7,9 @@ import { empty, time } from "/console/view.js";
 
 const pathOf = (kind, id) => `/${kind}/${encodeURIComponent(id)}`;
 
-/** Deletes a bot or an agent with its triggers and goes to the list; undoing restores them all. `uses` says which triggers belong to it. */
+/** Deletes a bot or an agent with its enabled triggers and goes to the list; undoing restores them all. `uses` says which triggers belong to it. */
 export async function remove(shell, kind, { id, name }, uses, list) {
-  const own = (await shell.all("/triggers")).filter(uses);
+  const own = (await shell.all("/triggers")).filter((trigger) => trigger.enabled && uses(trigger));
   await shell.send("DELETE", `${pathOf(kind, id)}?force=true`);
   shell.offerUndo(text("deletedNow", name), async () => {
     await shell.post(`${pathOf(kind, id)}/restore`);

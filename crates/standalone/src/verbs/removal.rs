@@ -83,11 +83,17 @@ async fn look_up(client: &Client, kind: Kind, which: &str) -> anyhow::Result<(St
     }
 }
 
+/// Whether a trigger uses an agent, for all messages or for those of a route.
+fn uses(trigger: &Value, agent: &str) -> bool {
+    let mut routes = trigger["routes"].as_array().into_iter().flatten();
+    trigger["agentId"] == agent || routes.any(|route| route["agent"] == agent)
+}
+
 /// Who is affected when an agent is deleted: the people on the integrations that it answers for.
 async fn in_use(client: &Client, agent: &str) -> anyhow::Result<Value> {
     let triggers = client.all(Kind::Triggers).await?.into_iter();
     let bound: Vec<Value> = triggers
-        .filter(|trigger| trigger["agentId"] == agent && trigger["enabled"] == true)
+        .filter(|trigger| trigger["enabled"] == true && uses(trigger, agent))
         .collect();
     let mut total = serde_json::json!({ "triggers": bound, "atLeast": false });
     for trigger in &bound {

@@ -9,6 +9,9 @@ import { empty, fields, heading, keepTyped, loadingLine, readFields } from "/con
 
 const idOf = (shell) => shell.app.path[1];
 
+/** Whether a trigger uses an agent, for all messages or for those of a route. */
+const usesOf = (id) => (trigger) => trigger.agentId === id || trigger.routes.some((route) => route.agent === id);
+
 export async function load(shell, state) {
   const id = idOf(shell);
   if (!id) return { items: await shell.all("/agents") };
@@ -17,9 +20,8 @@ export async function load(shell, state) {
   if (id === "add") return catalogue;
   const [agent, triggers, bots] = await Promise.all([shell.get(`/agents/${encodeURIComponent(id)}`), shell.all("/triggers"), shell.all("/integrations", "&include=agent")]);
   const own = triggers.filter((one) => one.agentId === id);
-  const names = (trigger) => trigger.agentId === id || trigger.routes.some((route) => route.agent === id);
   const botsOf = (chosen) => new Set(chosen.filter((one) => one.enabled).map((one) => one.integrationId));
-  const [bound, used] = [botsOf(own), botsOf(triggers.filter(names))];
+  const [bound, used] = [botsOf(own), botsOf(triggers.filter(usesOf(id)))];
   return { ...catalogue, agent, own, bots: bots.filter((bot) => used.has(bot.id)), others: bots.filter((bot) => !bound.has(bot.id)) };
 }
 
@@ -109,6 +111,6 @@ async function remove(shell, state) {
   const body = html`<p>${text("impactIntro")}</p><ul>${used.length ? used : "–"}</ul>`;
   if (!(await shell.confirm(text("deleteTitle", state.agent.name), body, text("deleteAgent")))) return;
   await shell.act(async () => {
-    await deleted.remove(shell, "agents", state.agent, (one) => one.agentId === state.agent.id, "agents");
+    await deleted.remove(shell, "agents", state.agent, usesOf(state.agent.id), "agents");
   });
 }
