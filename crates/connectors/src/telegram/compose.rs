@@ -8,6 +8,7 @@ use tieline_core::notice::Notice;
 use tieline_core::reply::{ComposeError, Progress, ReplyTarget, Step};
 
 use super::decode::CHOSEN;
+use super::full_text::is_accepted;
 use super::plan::{Aim, Move, Situation};
 use super::progress::{Call, TelegramProgress};
 use super::settings;
@@ -137,7 +138,8 @@ fn with_trimmings(mut parameters: Value, situation: &Situation<'_>, aim: &Aim) -
     let mut rows = Vec::new();
     if aim.has_card {
         let buttons = situation.desired.buttons.iter().enumerate();
-        rows.extend(buttons.map(|(at, button)| json!([inline_button(button, at, situation)])));
+        let accepted = buttons.filter(|(_, button)| is_accepted(button));
+        rows.extend(accepted.map(|(at, button)| json!([inline_button(button, at, situation)])));
     }
     if aim.button {
         let label = Notice::ButtonNewSession.text(situation.cx.account.language);

@@ -5,6 +5,7 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
+use url::{Host, Url};
 
 use super::table::Table;
 
@@ -56,6 +57,8 @@ struct Writer {
     /// Whether a list marker or the beginning of a quote was just written: the first block begins there.
     at_start: bool,
     table: Option<Table>,
+    /// URL of the open link in a table, which is written after its label: tables have no entities.
+    address_in_table: Option<String>,
 }
 
 impl Writer {
@@ -216,17 +219,25 @@ impl Writer {
     }
 
     fn begin_link(&mut self, address: &str) {
+        let is_written = !address.is_empty() && !address.starts_with("data:");
+        if self.table.is_some() {
+            self.address_in_table = is_written.then(|| address.to_owned());
+            return;
+        }
         let follows = is_followable(address);
         self.begin("text_link", follows.then(|| ("url", address.to_owned())));
-        if let Some(open) = self.open.last_mut().filter(|_| self.table.is_none()) {
-            open.address =
-                (!follows && !address.is_empty() && !address.starts_with("data:")).then(|| address.to_owned());
+        if let Some(open) = self.open.last_mut() {
+            open.address = (!follows && is_written).then(|| address.to_owned());
         }
     }
 
     fn end_link(&mut self) {
-        if self.table.is_some() {
-            return;
+        if let Some(table) = &mut self.table {
+            return self
+                .address_in_table
+                .take()
+                .into_iter()
+                .for_each(|address| table.push_address(&address));
         }
         let Some(open) = self.open.last_mut() else { return };
         let (start, address) = (open.start, open.address.take());
@@ -316,12 +327,20 @@ fn language(kind: &CodeBlockKind<'_>) -> Option<(&'static str, String)> {
     Some(("language", word.to_owned()))
 }
 
-/// Whether a URL may become a link. Other schemes are refused or trigger actions on the person's device.
-fn is_followable(address: &str) -> bool {
-    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
-    ["http", "https", "mailto"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known))
+/// Whether an address may become a link. The platform ignores hosts without a dot, as in `https://wiki/`, and refuses buttons that open them. Other
+/// schemes are refused too, or trigger actions on the person's device.
+///
+/// See [td LinkManager.cpp](https://github.com/tdlib/td/blob/master/td/telegram/LinkManager.cpp), `check_link`.
+pub(super) fn is_followable(address: &str) -> bool {
+    let Ok(url) = Url::parse(address) else {
+        return false;
+    };
+    match (url.scheme(), url.host()) {
+        ("mailto", _) => true,
+        ("http" | "https", Some(Host::Domain(name))) => name.trim_end_matches('.').contains('.'),
+        ("http" | "https", host) => host.is_some(),
+        _ => false,
+    }
 }
 
 fn is_line_break(tag: &str) -> bool {
@@ -372,6 +391,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_the_platform_ignores_are_written() {
+        check(
+            "[wiki](https://wiki/page) [host](http://10.1.2.3/)",
+            "wiki (https://wiki/page) host",
+            &json!([{ "type": "text_link", "offset": 25, "length": 4, "url": "http://10.1.2.3/" }]),
+        );
+    }
+
+    #[test]
     fn blocks_are_separated() {
         check(
             "# Title\ntext\n\n- one\n  - two\n- three\n\n1. x\n2. y\n\n> quote\n> > deep\n\nend",
@@ -392,6 +420,15 @@ mod tests {
                 { "type": "pre", "offset": 0, "length": 18, "language": "rust" },
                 { "type": "pre", "offset": 20, "length": 21 },
             ]),
+        );
+    }
+
+    #[test]
+    fn links_in_tables_keep_their_addresses() {
+        check(
+            "|issue|page|\n|-|-|\n|[#7](https://a.b/7)|<https://a.b>|\n|![](https://a.b/i.png)|x|",
+            "issue               | page\n--------------------+------------\n#7 (https://a.b/7)  | https://a.b\n(https://a.b/i.png) | x",
+            &json!([{ "type": "pre", "offset": 0, "length": 118 }]),
         );
     }
 

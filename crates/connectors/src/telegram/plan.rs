@@ -124,7 +124,7 @@ impl<'a> Situation<'a> {
         };
         let last = !page.more && !self.grows();
         let button = last && self.desired.notice.is_some_and(offers_new_session);
-        let has_card = last && !self.desired.buttons.is_empty();
+        let has_card = last && self.desired.buttons.iter().any(full_text::is_accepted);
         let entities = if self.shown.plain {
             String::new()
         } else {

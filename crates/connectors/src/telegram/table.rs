@@ -26,6 +26,15 @@ impl Table {
         }
     }
 
+    /// Adds the address of a link to the current cell, unless the cell ends with it.
+    pub(super) fn push_address(&mut self, address: &str) {
+        let cell = self.rows.last().and_then(|row| row.last());
+        if let Some(cell) = cell.filter(|cell| !cell.ends_with(address)) {
+            let space = if cell.is_empty() { "" } else { " " };
+            self.push(&format!("{space}({address})"));
+        }
+    }
+
     /// The table, with a rule below its first row.
     pub(super) fn text(&self) -> String {
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
