@@ -61,10 +61,10 @@ impl Api {
         call::try_send(make, manner, env).await
     }
 
-    /// Fetches a document, with retries: fetching is idempotent.
+    /// Fetches the state or the stream of a run that is in progress at the agent.
     pub(crate) async fn get(&self, url: &Url, patience: Duration, env: &Env) -> Result<Response, Fault> {
         let make = || self.request(env.http.get(url.clone()));
-        call::try_send(make, Manner::asking(patience).idempotent(), env).await
+        call::try_send(make, Manner::rejoining(patience), env).await
     }
 
     /// Fetches a document once, for a probe.

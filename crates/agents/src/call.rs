@@ -19,6 +19,9 @@ use crate::failure;
 /// Attempts of a call: the first and two retries.
 pub(crate) const TRIES: u32 = 3;
 
+/// Attempts of a call about a run that is in progress at the agent: with the production backoff, some 20 to 45 s, in which a server restarts.
+pub(crate) const REJOIN_TRIES: u32 = 9;
+
 /// Longest `Retry-After` that is honoured while a person waits for the answer. The run's own time limit may end it earlier.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
@@ -42,6 +45,8 @@ pub(crate) struct Manner {
     pub(crate) max_retry_after: Duration,
     /// Whether it may be retried although the agent may be working on it: the protocol guarantees that a repetition is recognized.
     pub(crate) idempotent: bool,
+    /// Whether it is about a run that is in progress at the agent: if it fails for good, the run is lost.
+    pub(crate) is_rejoin: bool,
 }
 
 impl Manner {
@@ -52,6 +57,17 @@ impl Manner {
             tries: TRIES,
             max_retry_after: MAX_RETRY_AFTER,
             idempotent: false,
+            is_rejoin: false,
+        }
+    }
+
+    /// Policy of a call that joins a run again or reads its state.
+    pub(crate) const fn rejoining(idle: Duration) -> Self {
+        Self {
+            tries: REJOIN_TRIES,
+            idempotent: true,
+            is_rejoin: true,
+            ..Self::asking(idle)
         }
     }
 
@@ -62,6 +78,7 @@ impl Manner {
             tries: 1,
             max_retry_after: Duration::ZERO,
             idempotent: false,
+            is_rejoin: false,
         }
     }
 
@@ -72,6 +89,7 @@ impl Manner {
             tries: TRIES,
             max_retry_after: CANCEL_PATIENCE,
             idempotent: true,
+            is_rejoin: false,
         }
     }
 
@@ -122,13 +140,16 @@ pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, 
                 ..fault
             },
         };
-        if !fault.repeat || attempt >= manner.tries {
+        if !fault.repeat {
             return Err(fault);
+        }
+        if attempt >= manner.tries {
+            return Err(fault.final_for(manner));
         }
         may_be_repeated |= fault.may_be_processed();
         let ours = env.backoff.wait(attempt, (env.random)());
         let Some(wait) = wait(ours, fault.retry_after, manner.max_retry_after) else {
-            return Err(fault);
+            return Err(fault.final_for(manner));
         };
         let code = &fault.failure.code;
         warn!(attempt, wait_ms = wait.as_millis(), error = %code, "agent call failed with {code}, retrying");
@@ -179,6 +200,15 @@ impl Fault {
             repeat,
             retry_after: None,
         }
+    }
+
+    /// The fault after the last attempt.
+    fn final_for(self, manner: Manner) -> Self {
+        let failure = match manner.is_rejoin {
+            true => failure::lost(self.failure),
+            false => self.failure,
+        };
+        Self { failure, ..self }
     }
 
     /// Whether the agent may have processed the call: its answer was lost, or a gateway gave up waiting for it.

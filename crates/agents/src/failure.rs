@@ -87,6 +87,18 @@ pub(crate) fn bad_answer(what: impl Into<String>) -> AgentFailure {
     new(BAD_ANSWER, what, false)
 }
 
+/// A run that is in progress at the agent, but can't be reached any more because of `cause`: it is cancelled.
+pub(crate) fn lost(cause: AgentFailure) -> AgentFailure {
+    match may_still_work(&cause) {
+        true => cause,
+        false => new(
+            BROKEN,
+            format!("the run can't be joined again: {}", cause.message),
+            false,
+        ),
+    }
+}
+
 /// The request contains something that can't be represented in JSON.
 pub(crate) fn bad_request() -> AgentFailure {
     new(AGENT_ERROR, "the request can't be written as JSON", false)

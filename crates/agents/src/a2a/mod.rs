@@ -247,8 +247,7 @@ impl Rpc<'_> {
 
     async fn about(&self, method: Method, task: &str) -> Result<Called, CallError> {
         let params = compose::task_params(task, &self.endpoint);
-        self.call(method, params, None, Manner::asking(self.api.idle).idempotent())
-            .await
+        self.call(method, params, None, Manner::rejoining(self.api.idle)).await
     }
 }
 

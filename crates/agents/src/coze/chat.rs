@@ -138,8 +138,8 @@ impl<'a> Run<'a> {
         match self.coze.api.post(&url, &body, key, manner, self.env).await {
             Ok(response) => Ok(Ok(response)),
             Err(fault) => match refusal(&fault) {
-                // Transient errors were retried already.
-                Some(error) if !fault.failure.retryable => Ok(Err(error)),
+                // Coze's code counts, whatever the status. Passing errors were retried already.
+                Some(error) if !codes::is_passing(error.code) || !fault.failure.retryable => Ok(Err(error)),
                 _ => Err(fault.failure),
             },
         }
@@ -214,10 +214,7 @@ impl<'a> Run<'a> {
     async fn poll(&mut self) -> Result<Asked, AgentFailure> {
         let give_up_at = Instant::now() + POLLING_LIMIT;
         let chat = loop {
-            let chat: Chat = match self.get(&["retrieve"]).await? {
-                Ok(chat) => chat,
-                Err(refusal) => return Ok(Asked::Refused(refusal)),
-            };
+            let chat: Chat = self.get(&["retrieve"]).await?;
             if !chat.is_running() {
                 break chat;
             }
@@ -227,10 +224,7 @@ impl<'a> Run<'a> {
             // The vendor allows one call a second.
             sleep(self.env.backoff.base * 2).await;
         };
-        let messages: Vec<Said> = match self.get(&["message", "list"]).await? {
-            Ok(messages) => messages,
-            Err(refusal) => return Ok(Asked::Refused(refusal)),
-        };
+        let messages: Vec<Said> = self.get(&["message", "list"]).await?;
         let answer = answer_of(&messages);
         let (events, ended) = self.reading.end(&chat, &chat.status)?;
         if !events.is_empty() && !answer.is_empty() {
@@ -249,21 +243,29 @@ impl<'a> Run<'a> {
         })
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str]) -> Result<Result<T, Refusal>, AgentFailure> {
+    /// Fetches something of the chat. A refusal of this call says nothing of the chat, so the question is never asked again because of it.
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str]) -> Result<T, AgentFailure> {
         let (conversation, chat) = (&self.reading.conversation, &self.reading.chat);
         let url = self.coze.chat_url(path, conversation, chat);
-        let response = self.coze.api.get(&url, self.coze.idle, self.env).await?;
-        let answer: Envelope<T> = document(response, self.coze.idle).await?;
-        if let Some((error, log_id)) = answer.error() {
-            return Ok(Err(Refusal {
-                log_id: log_id.map(str::to_owned),
-                ..Refusal::of(error)
-            }));
+        let mut attempt = 1;
+        loop {
+            let response = self.coze.api.get(&url, self.coze.idle, self.env).await?;
+            let answer: Envelope<T> = document(response, self.coze.idle).await?;
+            let Some((error, log_id)) = answer.error() else {
+                return answer
+                    .data
+                    .ok_or_else(|| failure::bad_answer("expected `data`, got none"));
+            };
+            let failure = codes::failure_of(&error, log_id);
+            if !codes::is_passing(error.code) {
+                return Err(failure);
+            }
+            if attempt >= call::REJOIN_TRIES {
+                return Err(failure::lost(failure));
+            }
+            sleep(self.env.backoff.wait(attempt, (self.env.random)())).await;
+            attempt += 1;
         }
-        let data = answer
-            .data
-            .ok_or_else(|| failure::bad_answer("expected `data`, got none"))?;
-        Ok(Ok(data))
     }
 }
 

@@ -301,7 +301,7 @@ impl Reader<'_> {
         let last = HeaderValue::from_str(last).unwrap_or(HeaderValue::from_static(FROM_THE_START));
         let modes: Vec<_> = STREAM_MODES.iter().map(|mode| ("stream_mode", *mode)).collect();
         let call = JsonCall::get(&path).query(&modes).header(LAST_EVENT_ID, last);
-        let manner = Manner::asking(self.server.api.idle).idempotent();
+        let manner = Manner::rejoining(self.server.api.idle);
         let response = self.server.api.send(&call, manner, self.env).await?;
         self.server.api.events(response).await
     }
@@ -394,7 +394,7 @@ impl Reader<'_> {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str]) -> Result<T, AgentFailure> {
-        let manner = Manner::asking(self.server.api.idle).idempotent();
+        let manner = Manner::rejoining(self.server.api.idle);
         self.server.api.json(&JsonCall::get(path), manner, self.env).await
     }
 }

@@ -312,7 +312,7 @@ impl Reader<'_> {
         if let Some(last) = self.last_event() {
             call = call.header(LAST_EVENT_ID, last);
         }
-        let manner = Manner::asking(self.server.api.idle).idempotent();
+        let manner = Manner::rejoining(self.server.api.idle);
         let response = self.server.api.send(&call, manner, self.env).await?;
         self.server.api.events(response).await
     }
@@ -325,7 +325,7 @@ impl Reader<'_> {
 
     async fn has_ended(&self) -> Result<bool, AgentFailure> {
         let path = ["threads", &self.run.thread, "runs", &self.run.run];
-        let manner = Manner::asking(self.server.api.idle).idempotent();
+        let manner = Manner::rejoining(self.server.api.idle);
         let run: Run = self.server.api.json(&JsonCall::get(&path), manner, self.env).await?;
         Ok(!matches!(run.status.as_str(), "running" | "pending"))
     }

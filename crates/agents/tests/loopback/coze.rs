@@ -1,6 +1,7 @@
 //! Coze's chat API.
 
 use serde_json::{Value, json};
+use tieline_agents::failure::may_still_work;
 use tieline_agents::protocol::{Adapter, CancelRequest};
 use tieline_core::agent::{AgentEvent, AgentPart, AgentRequest, Resume};
 use tieline_core::event::PartKind;
@@ -186,6 +187,26 @@ async fn chat_is_polled_after_its_stream_broke() {
         (failure(&events).code.as_str(), failure(&events).retryable),
         ("incomplete", true)
     );
+}
+
+#[tokio::test]
+async fn refused_poll_is_repeated_and_the_question_is_not() {
+    let posts = |server: &Server| {
+        let is_post = |target: &&String| target.starts_with("POST");
+        targets(server).iter().filter(is_post).count()
+    };
+    let after = |n_refused_polls| Habits {
+        n_refused_polls,
+        ..cut(2)
+    };
+    let server = start(after(8)).await;
+    let events = ask(&coze(&server.url), &request("hello"), &env()).await;
+    assert_eq!((shown(&events).as_str(), posts(&server)), (WHOLE, 1));
+    // A chat that can't be reached is given up as one that may go on, so it is cancelled.
+    let server = start(after(1_000)).await;
+    let events = ask(&coze(&server.url), &request("hello"), &env()).await;
+    assert!(may_still_work(failure(&events)), "{events:?}");
+    assert_eq!(posts(&server), 1);
 }
 
 #[tokio::test]

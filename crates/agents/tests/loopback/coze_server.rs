@@ -18,6 +18,8 @@ pub struct Habits {
     pub hangs: bool,
     /// Number of polls that report a chat without a stream as running.
     pub n_polls: usize,
+    /// Number of polls before these that are refused, in turn by a code and by a status: a rate limit, and a server that restarts.
+    pub n_refused_polls: usize,
     /// Number of questions that are refused in the stream because a chat is running.
     pub n_occupied: usize,
     /// Coze Studio: its end marker, and a new conversation in place of an unknown one.
@@ -289,6 +291,13 @@ impl State {
     }
 
     fn retrieve(&mut self, query: &str) -> Vec<Act> {
+        if self.habits.n_refused_polls > 0 {
+            self.habits.n_refused_polls -= 1;
+            return match self.habits.n_refused_polls % 2 {
+                0 => error(4013, "slow down"),
+                _ => answer(503, JSON, "{}"),
+            };
+        }
         let Some(made) = self.known(query) else {
             return error(4200, "Chat not found");
         };
