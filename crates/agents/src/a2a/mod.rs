@@ -246,7 +246,11 @@ impl Rpc<'_> {
     }
 
     async fn about(&self, method: Method, task: &str) -> Result<Called, CallError> {
-        let params = compose::task_params(task, &self.endpoint);
+        let mut params = compose::task_params(task, &self.endpoint);
+        if method == Method::Get {
+            // The person's messages are of no use to us, and may be many.
+            params["historyLength"] = 0.into();
+        }
         self.call(method, params, None, Manner::rejoining(self.api.idle)).await
     }
 }

@@ -172,8 +172,7 @@ impl OpenaiResponses {
     ) -> Result<End, AgentFailure> {
         let mut follower = Follower::new(self, request, sink, env);
         let sequence_number = resume.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
-        follower.reading.id = Some(resume.run_ref.clone());
-        follower.reading.sequence_number = sequence_number;
+        follower.reading.resume(resume.run_ref.clone(), sequence_number);
         match sequence_number {
             Some(_) => follower.reconnect().await,
             None => follower.poll().await,

@@ -22,6 +22,8 @@ pub(crate) struct Reading {
     /// The message that the latest text belongs to.
     item: Option<String>,
     has_text: bool,
+    /// Whether an earlier process has read the beginning of the stream, so that the deltas of a message may be unknown here.
+    is_resumed: bool,
     last: Option<Response>,
 }
 
@@ -33,8 +35,16 @@ impl Reading {
             sequence_number: None,
             item: None,
             has_text: false,
+            is_resumed: false,
             last: None,
         }
+    }
+
+    /// Continues where an earlier process ended.
+    pub(crate) fn resume(&mut self, id: String, sequence_number: Option<u64>) {
+        self.id = Some(id);
+        self.sequence_number = sequence_number;
+        self.is_resumed = true;
     }
 
     /// The response of the terminal event.
@@ -94,9 +104,9 @@ impl Reading {
         vec![AgentEvent::TextDelta(format!("{paragraph}{delta}"))]
     }
 
-    /// The whole text of a message, if no delta of it came.
+    /// The whole text of a message, if no delta of it came. After a resumption, the end of the response brings it.
     fn text_without_deltas(&mut self, item: Option<&str>, text: &str) -> Vec<AgentEvent> {
-        if self.has_text && self.item.as_deref() == item {
+        if self.is_resumed || self.has_text && self.item.as_deref() == item {
             return Vec::new();
         }
         self.text(item, text)
@@ -244,6 +254,14 @@ mod tests {
             r#"{"type":"response.refusal.delta","item_id":"c","delta":"no"}"#,
         ]);
         assert_eq!(events, [text("one"), text("\n\ntwo"), text("\n\nno")]);
+    }
+
+    #[test]
+    fn whole_text_after_a_resumption_is_no_further_text() {
+        let mut reading = Reading::new(Dialect::Openai);
+        reading.resume("resp_1".to_owned(), Some(7));
+        let whole = br#"{"type":"response.output_text.done","sequence_number":8,"item_id":"m1","text":"all of it"}"#;
+        assert_eq!(reading.event(whole).unwrap(), []);
     }
 
     #[test]

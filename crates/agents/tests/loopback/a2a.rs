@@ -362,7 +362,8 @@ async fn agent_that_does_not_stream_is_polled() {
         [snapshot("a"), snapshot("ab"), snapshot("abc"), completed()]
     );
     assert_eq!(sim.params("SendMessage")[0]["configuration"]["returnImmediately"], true);
-    assert_eq!(sim.params("GetTask").len(), 2);
+    let polls = sim.params("GetTask");
+    assert_eq!((polls.len(), &polls[0]["historyLength"]), (2, &json!(0)));
 }
 
 #[tokio::test]

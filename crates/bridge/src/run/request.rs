@@ -28,8 +28,8 @@ use crate::{deliver, names, operator, quotes, users};
 const MAX_TURNS: usize = 200;
 /// Most bytes of them.
 const MAX_TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
-/// How long the agent may call back.
-const CALLBACK_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long the token of a run is known. The run itself ends after the agent's `maxRunSeconds`, which the agent is told.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A message of a run, with its ledger record.
 pub(super) struct Asked {
@@ -125,7 +125,7 @@ pub(super) async fn build(
                 .map(|thread| thread.as_str().to_owned()),
         },
         message: message(world, bot, asked, abilities.wants_inline_images).await,
-        reply: address(world, held),
+        reply: address(world, held, adapter.max_run()),
         limits: limits(bot),
         transcript,
         resume,
@@ -165,19 +165,18 @@ pub(super) fn session_of(held: &LeasedConversation) -> Session {
     }
 }
 
-fn address(world: &World, held: &LeasedConversation) -> ReplyAddress {
+fn address(world: &World, held: &LeasedConversation, max_run: Duration) -> ReplyAddress {
     let run = held.run();
-    let expires_at = run.started_at.after(CALLBACK_LIFE);
     let grant = operator::RunGrant {
         run: run.id.clone(),
         conversation: held.id(),
         organization: held.conversation.key.organization.clone(),
-        expires_at,
+        expires_at: run.started_at.after(TOKEN_LIFE),
     };
     ReplyAddress {
         events_url: format!("{}/api/runs/{}/events", world.settings.public_url, run.id),
         token: operator::run_token(world, &grant),
-        expires_at,
+        expires_at: run.started_at.after(max_run.min(TOKEN_LIFE)),
     }
 }
 
