@@ -121,61 +121,18 @@ impl Arrival<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::conversation::Conversation;
-    use tieline_core::envelope::EnvelopeV1;
-    use tieline_core::event::{Chat, ChatKind};
-    use tieline_core::ids::{ChatId, MessageId};
-    use tieline_core::mailbox::Pending;
-    use tieline_store::config::integration;
+    use tieline_core::ids::MessageId;
 
     use super::*;
-    use crate::run::fixture::PolledFixture;
+    use crate::dispatch::fixture::ArrivalFixture;
 
     /// Carries out `/stop` when a later message is pending. `state` is the command's own state. Returns the notice, and how many messages are
     /// pending then.
     async fn stop_before_later_message(state: MessageState) -> (Option<Notice>, usize) {
-        let it = PolledFixture::with(|message| message.state = state).await;
-        let (world, now) = (&it.world, it.world.clock.now());
-        let bound = integration::look_up(&world.store, &it.message.integration, now).await;
-        let envelope = EnvelopeV1 {
-            organization: it.message.organization.clone(),
-            integration: it.message.integration.clone(),
-            message: it.message.id.clone(),
-            reply: it.message.reply.clone(),
-            received_at: now,
-            event: String::new(),
-            event_file: None,
-        };
-        let key = ConversationKey {
-            organization: envelope.organization.clone(),
-            integration: envelope.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new("lisi"),
-                thread: None,
-            },
-            sender: None,
-        };
-        let before = Conversation::new(key.clone(), now);
-        let mut after = before.clone();
-        after.pending.push(Pending {
-            message: MessageId::new("msg_later"),
-            since: now,
-            session: 1,
-            urgent: false,
-            behind_run: false,
-            sent_at: None,
-            album: None,
-        });
-        conversation::save(&world.store, &before, &mut after).await.unwrap();
-        let arrival = Arrival {
-            world,
-            envelope: &envelope,
-            bound: &bound.unwrap().unwrap(),
-        };
-        let notice = arrival.stop(&key, Attempt::First).await.unwrap();
-        let found = conversation::load(&world.store, &key.id(), now).await.unwrap().unwrap();
-        (notice, found.pending.len())
+        let it = ArrivalFixture::new(state).await;
+        it.append(MessageId::new("msg_later")).await;
+        let notice = it.arrival().stop(&it.key, Attempt::First).await.unwrap();
+        (notice, it.n_pending().await)
     }
 
     #[tokio::test]

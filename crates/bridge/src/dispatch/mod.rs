@@ -5,6 +5,8 @@ mod append;
 pub mod batch;
 mod clicks;
 mod commands;
+#[cfg(test)]
+mod fixture;
 mod incoming_guard;
 mod overhear;
 mod pending;
@@ -27,10 +29,10 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
-use tieline_store::StoreError;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
+use tieline_store::{StoreError, conversation};
 use tracing::{info, warn};
 
 use crate::conversation::Contended;
@@ -167,11 +169,22 @@ impl Arrival<'_> {
         if intent.is_question(&message) {
             Box::pin(self.guard(&mut message)).await?;
         }
-        let key = self.key(&message);
-        let id = key.id();
-        let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
-            return self.end_left_closing(&id).await.map(|()| None);
+        let mut key = self.key(&message);
+        let claimed = self.claim(Event::Message(message.clone()), Some(key.id())).await?;
+        let Some(turn) = claimed else {
+            return self.end_left_closing(&key.id()).await.map(|()| None);
         };
+        // It stays where an earlier attempt put it, though settings that decide about it may have changed since.
+        if turn == Attempt::Again
+            && let Some(holder) = Box::pin(self.holder()).await?
+        {
+            if matches!(intent, Intent::Refuse(_) | Intent::Pair) {
+                Box::pin(self.end_closing(&holder)).await?;
+                return Ok(Some(self.wake(holder.key.id(), Duration::ZERO)));
+            }
+            key = holder.key;
+        }
+        let id = key.id();
         if intent.is_question(&message) {
             if let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await? {
                 return self.hold_back(&message, &id, limit).await.map(|()| None);
@@ -307,6 +320,17 @@ impl Arrival<'_> {
         Ok(Some(turn))
     }
 
+    /// The conversation that an earlier attempt has put the message into.
+    async fn holder(&self) -> Result<Option<Conversation>, DispatchError> {
+        let (store, now) = (&self.world.store, self.world.clock.now());
+        let record = message::get(store, &self.envelope.message, now).await?;
+        let Some(id) = record.and_then(|record| record.conversation) else {
+            return Ok(None);
+        };
+        let found = conversation::load(store, &id, now).await?;
+        Ok(found.filter(|found| found.holds(&self.envelope.message)))
+    }
+
     async fn end(&self, state: MessageState, reason: Option<&str>) -> Result<(), DispatchError> {
         let now = self.world.clock.now();
         let ending = Ending {
@@ -377,4 +401,29 @@ fn is_empty(message: &Message) -> bool {
 pub fn log_failure(envelope: &EnvelopeV1, attempt: u32, error: &DispatchError) {
     let error = crate::error_chain::chain(error);
     warn!(account.id = %envelope.integration, event.key = %envelope.message, queue.attempt = attempt, error, "event stays on the queue");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::fixture::ArrivalFixture;
+
+    #[tokio::test]
+    async fn message_that_an_earlier_attempt_appended_is_not_refused() {
+        let it = ArrivalFixture::new(MessageState::Queued).await;
+        it.append(it.id()).await;
+        let wake = it.dispatch().await.unwrap();
+        assert_eq!(wake.map(|(wake, _)| wake.conversation), Some(it.key.id()));
+        assert_eq!(
+            (it.record().await.state, it.n_pending().await),
+            (MessageState::Queued, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn message_that_no_attempt_appended_is_refused() {
+        let it = ArrivalFixture::new(MessageState::Queued).await;
+        assert!(it.dispatch().await.unwrap().is_none());
+        assert_eq!(it.record().await.state, MessageState::Refused);
+    }
 }
