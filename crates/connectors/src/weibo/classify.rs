@@ -6,6 +6,7 @@ use tieline_core::reply::Progress;
 
 use super::api_error;
 use super::progress::WeiboProgress;
+use super::receipts::REFUSED;
 
 /// Classifies the outcome of a call.
 pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
@@ -15,7 +16,7 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     }
 }
 
-/// Classifies the outcome of a chunk: read by the platform (or assumed so), or in doubt because its connection ended.
+/// Classifies the outcome of a chunk: read by the platform (or assumed so), refused, or in doubt because its connection ended.
 fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     let Planned {
         before,
@@ -25,6 +26,9 @@ fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         Err(verdict) => return verdict,
     };
     match answer {
+        ApiAnswer::Answered { status: REFUSED, .. } => Verdict::Refused {
+            code: "error_frame".to_owned(),
+        },
         ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
         ApiAnswer::NotSent => retry("not_sent"),
         ApiAnswer::Unknown if before.doubt.as_deref() == Some(&after) => retry("unconfirmed"),

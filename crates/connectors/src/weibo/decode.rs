@@ -33,6 +33,8 @@ pub(super) enum Heard {
     Pong,
     /// An acknowledgement of a chunk. Its id is the server's own: only the order identifies the chunk.
     Received,
+    /// An error in place of an acknowledgement, or in a frame that needs none.
+    Refused,
     /// Nothing to process.
     Nothing(Remark),
 }
@@ -56,7 +58,7 @@ pub(super) fn decode(text: &str, cx: &Context<'_>) -> Heard {
             Some(payload) => message(payload, cx),
             None => unreadable("a message has no payload that can be read"),
         },
-        "error" => unreadable("the platform reports an error in a frame of ours"),
+        "error" => Heard::Refused,
         "connected" | "system" => Heard::Nothing(Remark::Ignored("a greeting")),
         "ack" => Heard::Received,
         _ => Heard::Nothing(Remark::Ignored("a frame of an unknown type")),

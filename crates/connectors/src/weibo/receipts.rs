@@ -12,6 +12,11 @@ const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// Time limit for the confirmations of a server that confirms: after that, the connection counts as dead.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Status of a chunk that the platform has read.
+const ACCEPTED: u16 = 200;
+/// Status of a chunk that it refused.
+pub(super) const REFUSED: u16 = 400;
+
 /// Written chunks that are not confirmed yet, with the pings between them, in the order of writing.
 #[derive(Default)]
 pub(super) struct Receipts {
@@ -43,7 +48,7 @@ impl Receipts {
     pub(super) fn on_call(&mut self, call_id: &str, now: Timestamp) -> Vec<Effect> {
         let call_id = call_id.to_owned();
         let patience = match self.manner {
-            Manner::Silent => return vec![answered(call_id)],
+            Manner::Silent => return vec![answered(call_id, ACCEPTED)],
             Manner::Unknown => FIRST_WITHIN,
             Manner::Acknowledges | Manner::AnswersPings => CONFIRMED_WITHIN,
         };
@@ -64,9 +69,25 @@ impl Receipts {
     /// The server acknowledged the oldest chunk.
     pub(super) fn on_ack(&mut self) -> Option<Effect> {
         self.manner = Manner::Acknowledges;
+        Some(answered(self.take_oldest()?, ACCEPTED))
+    }
+
+    /// The server refused a frame. Where it acknowledges each chunk, it was the oldest chunk.
+    pub(super) fn on_error(&mut self) -> Option<Effect> {
+        if self.manner != Manner::Acknowledges {
+            return None;
+        }
+        Some(answered(self.take_oldest()?, REFUSED))
+    }
+
+    /// Removes the oldest chunk. Returns the id of its call.
+    fn take_oldest(&mut self) -> Option<String> {
         let is_chunk = |it: &Outstanding| matches!(it, Outstanding::Chunk { .. });
         let at = self.outstanding.iter().position(is_chunk)?;
-        self.outstanding.remove(at).and_then(answer)
+        match self.outstanding.remove(at)? {
+            Outstanding::Chunk { call_id, .. } => Some(call_id),
+            Outstanding::Ping => None,
+        }
     }
 
     /// The server answered the oldest ping, so it has read everything written before.
@@ -117,16 +138,16 @@ impl Receipts {
 
 fn answer(it: Outstanding) -> Option<Effect> {
     match it {
-        Outstanding::Chunk { call_id, .. } => Some(answered(call_id)),
+        Outstanding::Chunk { call_id, .. } => Some(answered(call_id, ACCEPTED)),
         Outstanding::Ping => None,
     }
 }
 
-fn answered(call_id: String) -> Effect {
+fn answered(call_id: String, status: u16) -> Effect {
     Effect::Answer {
         call_id,
         answer: ApiAnswer::Answered {
-            status: 200,
+            status,
             retry_after_s: None,
             body: Vec::new(),
         },

@@ -133,6 +133,11 @@ impl StreamSession for Session {
             }
             Heard::Ping => effects.push(send(r#"{"type":"pong"}"#.to_owned())),
             Heard::Received => effects.extend(self.receipts.on_ack()),
+            Heard::Refused => {
+                let reason = "the platform reports an error in a frame of ours";
+                effects.push(Effect::Remark(Remark::Unreadable(reason)));
+                effects.extend(self.receipts.on_error());
+            }
             Heard::Said(event, remark) => {
                 self.tokens += 1;
                 effects.extend(remark.map(Effect::Remark));
