@@ -321,6 +321,23 @@ async fn answer_whose_interaction_token_expired_continues_in_the_channel() {
 }
 
 #[tokio::test]
+async fn commands_come_over_the_gateway_once_the_mode_is_a_long_connection() {
+    let scenario = Scenario::open("webhook", Manner::default(), |_| {}).await;
+    let registered = || scenario.platform.endpoint(APP);
+    until("the address", SOON, registered).await.unwrap();
+    let path = format!("/api/v1/orgs/default/integrations/{}", scenario.id);
+    let mode = json!({ "connectionMode": "long_connection" });
+    scenario.console.patch(&path, &mode).await.unwrap();
+    scenario.platform.connected(APP, SOON).await.unwrap();
+    let withdrawn = || scenario.platform.endpoint(APP).is_none().then_some(());
+    until("the withdrawal of the address", SOON, withdrawn).await.unwrap();
+    let asked = scenario.platform.command(APP, &mia(), "ask", Some("one")).unwrap();
+    scenario.platform.deliver(APP, &asked).await.unwrap();
+    scenario.shows(&mia(), &["echo: one"]).await;
+    scenario.nothing_wrong();
+}
+
+#[tokio::test]
 async fn operators_can_message_people_and_channels() {
     let scenario = Scenario::connected().await;
     let path = format!("/api/v1/orgs/default/integrations/{}/messages", scenario.id);

@@ -25,8 +25,13 @@ pub(super) fn gateway(state: &State, host: &str) -> Value {
         "remaining": state.faults.remaining_sessions, "reset_after": state.faults.reset_after, "max_concurrency": 1 } })
 }
 
-/// `PATCH /applications/@me`: a new interactions endpoint is verified, with a valid signature and with an invalid one.
+/// `PATCH /applications/@me`: a new interactions endpoint is verified, with a valid signature and with an invalid one. `null` removes it.
 pub(super) async fn edit(platform: &Platform, app: &str, body: &Value) -> Result<Value, Refused> {
+    if body.get("interactions_endpoint_url") == Some(&Value::Null) {
+        let mut state = platform.state();
+        state.app(app).endpoint = None;
+        return Ok(view(&mut state, app));
+    }
     let Some(url) = body["interactions_endpoint_url"].as_str() else {
         return Err(refuse(400, 50035, "Invalid Form Body"));
     };

@@ -136,10 +136,10 @@ pub(super) fn register(cx: &Context<'_>) -> HttpCall {
     )
 }
 
-/// Registers the URL that interactions are sent to. The platform tests it before it responds.
+/// Registers the URL that interactions are sent to, or none: then they come over the gateway. The platform tests a URL before it responds.
 ///
 /// See [Discord Docs/Edit Current Application](https://discord.com/developers/docs/resources/application#edit-current-application).
-pub(super) fn register_endpoint(callback_url: &str, cx: &Context<'_>) -> HttpCall {
+pub(super) fn register_endpoint(callback_url: Option<&str>, cx: &Context<'_>) -> HttpCall {
     let body = json!({ "interactions_endpoint_url": callback_url });
     let url = address(cx.account, "/applications/@me");
     call::with_token("register_endpoint", "PATCH", url, Some(body), cx)

@@ -123,12 +123,14 @@ impl Connector for Discord {
         })
     }
 
-    /// The commands in both modes. The URL only if interactions are to come over HTTP: the platform delivers them one way only, and a
-    /// registered URL takes them away from the gateway.
+    /// The commands, and the way by which interactions come: the platform delivers them one way only, and a URL, also one of an earlier mode,
+    /// takes them away from the gateway.
     fn registration(&self, callback_url: &str, cx: &Context<'_>) -> Vec<HttpCall> {
         let mut calls = vec![commands::register(cx)];
-        if cx.account.mode == ConnectionMode::Webhook && !callback_url.is_empty() {
-            calls.push(commands::register_endpoint(callback_url, cx));
+        match cx.account.mode {
+            ConnectionMode::Webhook if callback_url.is_empty() => {}
+            ConnectionMode::Webhook => calls.push(commands::register_endpoint(Some(callback_url), cx)),
+            ConnectionMode::LongConnection => calls.push(commands::register_endpoint(None, cx)),
         }
         calls
     }
