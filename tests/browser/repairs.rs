@@ -88,7 +88,8 @@ async fn a_deleted_bot_is_restored_by_undo_and_from_the_list() {
         page.until(&format!("location.hash === '#/bots/{bot}/trigger'")).await;
         click(&mut page, "#deleted summary").await;
         click(&mut page, "#deleted li button").await;
-        page.until("!!document.querySelector('#unbind')").await;
+        page.until("!!document.querySelector('#unbind') && !document.querySelector('#deleted li')")
+            .await;
         assert_eq!(bridge.ask(bot, "c", "again?").await, "again?");
     }
     assert_eq!(page.complaints(), [""; 0]);

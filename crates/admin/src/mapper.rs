@@ -134,6 +134,9 @@ pub(crate) async fn map(
     let bot = bot.filter(|bot| bot.organization == scope.organization);
     let bot = bot.ok_or_else(Problem::integration_not_found)?;
     let version = organization.mapper_version;
+    scope
+        .note(&state, Change::of("user.map", users::target(&person)))
+        .await?;
     let (person, error) = bridge_mapper::ask_now(&state.world, (mapper, version), &bot, person).await?;
     Ok(Json(MapperResult {
         ok: error.is_none(),

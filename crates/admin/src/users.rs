@@ -178,7 +178,7 @@ pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<
 }
 
 /// The target of an audit entry: only the person's id, which is a digest, because the log outlives a person who is erased.
-fn target(user: &User) -> (&'static str, &str, Option<&str>) {
+pub(crate) fn target(user: &User) -> (&'static str, &str, Option<&str>) {
     ("user", user.id.as_str(), None)
 }
 

@@ -172,6 +172,9 @@ pub(crate) async fn bind(
         after.bind_task(&name, reference, &trigger.agent, state.now());
         if after != before {
             after.updated_at = state.now();
+            // Without the task's name, which may be a person's words: the log outlives a person who is erased.
+            let target = ("conversation", id.as_str(), None);
+            scope.note(&state, Change::of("conversation.bind", target)).await?;
             conversation::save(&state.world.store, &before, &mut after).await?;
         }
         Ok(Json(ConversationView::of(after)))

@@ -118,6 +118,9 @@ async fn conversation_is_bound_to_a_task_through_the_api() {
     assert_ne!(bound["sessionId"], before["sessionId"]);
     let again = api.post(&path, body).await.ok();
     assert_eq!(again, bound, "binding twice changes nothing");
+    let audit = api.get(&format!("{DEFAULT}/audit")).await.ok();
+    let is_binding = |entry: &&Value| entry["action"] == "conversation.bind";
+    assert_eq!(audit["items"].as_array().unwrap().iter().filter(is_binding).count(), 1);
     api.ask_as(&web, LISI, "go on").await;
     assert_eq!(session(&api, &web).await, bound["sessionId"].as_str().unwrap());
 

@@ -29,11 +29,12 @@ const pairing = (shell, one) => html`
 const row = (shell, state, user) => html`
   <li data-id=${user.id}>
     <div class="head"><span class="name">${user.displayName ?? user.name}</span></div>
-    <p class="kind">${user.platform ?? user.source ?? ""} · ${user.externalId ?? user.name} · ${user.email ?? ""} · ${time(user.lastSeenAt ?? user.createdAt)}${user.linked ? html` · ${text("linkedTo")}: ${user.linked}${user.linkedBy === "mapper" ? ` (${text("mapper")})` : ""}` : nothing}${user.mapping?.answer === "unknown" ? html` · ${text("mappedUnknown")}` : nothing}${user.mapping?.error ? html` · ${text("mapperFails")}` : nothing}${user.admitted ? html` · ${text("letIn")}` : nothing}</p>
+    <p class="kind">${user.platform ?? user.source ?? ""} · ${user.externalId ?? user.name} · ${user.email ?? ""} · ${text("firstContact")}: ${time(user.createdAt)}${user.linked ? html` · ${text("linkedTo")}: ${user.linked}${user.linkedBy === "mapper" ? ` (${text("mapper")})` : ""}` : nothing}${user.mapping?.answer === "unknown" ? html` · ${text("mappedUnknown")}` : nothing}${user.mapping?.error ? html` · ${text("mapperFails")}` : nothing}${user.admitted ? html` · ${text("letIn")}` : nothing}</p>
     ${state.editing === user.id ? linkForm(shell, state, user) : nothing}
     ${shell.app.mayWrite && state.editing !== user.id ? html`<div class="bar">
       <button class="quiet" @click=${() => ((state.editing = user.id), shell.update())}>${text("link")}</button>
       ${user.mapping && user.linkedBy !== "operator" ? html`<button class="quiet" @click=${() => shell.act(() => shell.post(`/users/${encodeURIComponent(user.id)}/map`))}>${text("mapNow")}</button>` : nothing}
+      <button class="quiet" data-verb="admit" title=${text("pairingsHelp")} @click=${() => shell.act(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { admitted: !user.admitted }))}>${text(user.admitted ? "shutOut" : "letInNow")}</button>
       <button class="danger quiet" @click=${() => forget(shell, user)}>${text("forget")}</button></div>` : nothing}
   </li>`;
 

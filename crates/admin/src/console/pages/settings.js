@@ -141,7 +141,7 @@ const limits = (shell, { organization }) => html`
     }}>
       <label>${text("maxRuns")} <input name="runs" type="number" min="1" .value=${String(organization.limits.maxConcurrentRuns ?? "")} placeholder=${text("unlimited")}></label>
       <label>${text("maxMessages")} <input name="messages" type="number" min="1" max="10000" .value=${String(organization.limits.maxMessagesPerMinute ?? "")} placeholder=${text("unlimited")}></label>
-      ${shell.app.mayWrite ? html`<button type="submit">${text("save")}</button>` : nothing}
+      ${shell.app.isRoot ? html`<button type="submit">${text("save")}</button>` : nothing}
     </form></section>`;
 
 const organizations = (shell) => html`
