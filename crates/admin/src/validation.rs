@@ -94,7 +94,7 @@ pub(crate) fn address(
 }
 
 fn private_address(field: &str) -> Problem {
-    let detail = format!("{field} is a private address, which this deployment does not allow");
+    let detail = format!("{field} is a private address: `--allow-private-endpoints` of the deployment allows it");
     Problem::new(axum::http::StatusCode::BAD_REQUEST, "private_address", detail).on(field)
 }
 

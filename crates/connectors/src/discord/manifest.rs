@@ -106,8 +106,8 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
             zh: "在开发者门户（https://discord.com/developers/applications）用“New Application”创建应用；从“General Information”复制 Application ID 和 Public Key。",
         },
         Bilingual {
-            en: "On \"General Information\" leave \"Interactions Endpoint URL\" empty: an address there takes slash commands and buttons away from this connection.",
-            zh: "“General Information”中的“Interactions Endpoint URL”请留空：填了地址，斜杠命令和按钮就不再发到本连接。",
+            en: "On \"General Information\", \"Interactions Endpoint URL\" must stay empty: an address there takes slash commands and buttons away from this connection. Saving the integration removes one.",
+            zh: "“General Information”中的“Interactions Endpoint URL”须保持为空：填了地址，斜杠命令和按钮就不再发到本连接。保存本机器人会清除已有地址。",
         },
         Bilingual {
             en: "On \"Bot\" press \"Reset Token\" and copy the token; below \"Privileged Gateway Intents\" switch on \"Message Content Intent\", so that the bot can read replies that don't mention it.",
