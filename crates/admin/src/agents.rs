@@ -25,7 +25,7 @@ use crate::fresh::Fresh;
 use crate::integrations::impact;
 use crate::page::{self, KeptQuery, List};
 use crate::path::Id;
-use crate::problem::Problem;
+use crate::problem::{FieldErrors, Problem};
 use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::texts::{InLanguage, Text};
@@ -149,20 +149,27 @@ pub(crate) fn read_new(
     id: AgentId,
     new: NewAgent,
 ) -> Result<Agent, Problem> {
+    let mut errors = FieldErrors::default();
+    let name = errors.keep(validation::name(&new.name));
+    // There is no stored value yet that a mask could keep.
+    let config = errors.keep(mask::patched(
+        "config",
+        &Map::new(),
+        new.config.unwrap_or_default(),
+        |_| true,
+    ));
+    let is_config_read = config.is_some();
     let agent = Agent {
         id,
         organization: organization.clone(),
-        name: validation::name(&new.name)?,
-        // There is no stored value yet that a mask could keep.
-        config: AgentConfig::new(mask::patched(
-            "config",
-            &Map::new(),
-            new.config.unwrap_or_default(),
-            |_| true,
-        )?),
+        name: name.unwrap_or_default(),
+        config: AgentConfig::new(config.unwrap_or_default()),
         protocol: new.protocol,
     };
-    check(state, &agent)?;
+    if is_config_read {
+        errors.keep(check(state, &agent));
+    }
+    errors.end()?;
     Ok(agent)
 }
 

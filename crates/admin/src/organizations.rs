@@ -18,7 +18,7 @@ use crate::etag::{self, IfMatch, Tagged, Versioned};
 use crate::fresh::Fresh;
 use crate::page::{self, List, PageQuery};
 use crate::path::OrganizationInPath;
-use crate::problem::Problem;
+use crate::problem::{FieldErrors, Problem};
 use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::triggers::question_limits::per_minute;
@@ -88,18 +88,20 @@ pub(crate) struct LimitsPatch {
 
 impl LimitsPatch {
     fn apply(&self, before: Limits) -> Result<Limits, Problem> {
+        let mut errors = FieldErrors::default();
         if let Some(Some(limit)) = self.max_concurrent_runs
             && !(1..=MAX_PLACES).contains(&limit)
         {
             let reason = format!("must be from 1 to {MAX_PLACES}");
-            return Err(Problem::invalid("limits.maxConcurrentRuns", &reason));
+            errors.add(Problem::invalid("limits.maxConcurrentRuns", &reason));
         }
+        let per_minute = self
+            .max_messages_per_minute
+            .and_then(|limit| errors.keep(per_minute("limits.maxMessagesPerMinute", limit)));
+        errors.end()?;
         Ok(Limits {
             max_concurrent_runs: self.max_concurrent_runs.unwrap_or(before.max_concurrent_runs),
-            max_messages_per_minute: match self.max_messages_per_minute {
-                Some(limit) => per_minute("limits.maxMessagesPerMinute", limit)?,
-                None => before.max_messages_per_minute,
-            },
+            max_messages_per_minute: per_minute.unwrap_or(before.max_messages_per_minute),
         })
     }
 }
@@ -158,20 +160,23 @@ pub(crate) async fn create(
 
 /// Validates a new organization and returns its id, name and limits.
 pub(crate) fn read_new(new: NewOrganization) -> Result<(OrganizationId, String, Limits), Problem> {
-    let id = OrganizationId::new(validation::chosen_id(&new.id)?);
-    let name = validation::name(new.name.as_deref().unwrap_or(&new.id))?;
-    let limits = new.limits.unwrap_or_default().apply(Limits::default())?;
-    Ok((id, name, limits))
+    let mut errors = FieldErrors::default();
+    let id = errors.keep(validation::chosen_id(&new.id));
+    let name = errors.keep(new.name.as_deref().map_or_else(|| Ok(new.id.clone()), validation::name));
+    let limits = errors.keep(new.limits.unwrap_or_default().apply(Limits::default()));
+    errors.end()?;
+    let id = OrganizationId::new(id.unwrap_or_default());
+    Ok((id, name.unwrap_or_default(), limits.unwrap_or_default()))
 }
 
 /// Validates the changes and returns name and limits with them applied.
 pub(crate) fn read_patch(before: &Organization, patch: &OrganizationPatch) -> Result<(String, Limits), Problem> {
-    let name = validation::name(patch.name.as_deref().unwrap_or(&before.name))?;
-    let limits = patch
-        .limits
-        .as_ref()
-        .map_or(Ok(before.limits), |limits| limits.apply(before.limits))?;
-    Ok((name, limits))
+    let mut errors = FieldErrors::default();
+    let name = errors.keep(validation::name(patch.name.as_deref().unwrap_or(&before.name)));
+    let limits = patch.limits.as_ref().map(|limits| limits.apply(before.limits));
+    let limits = limits.and_then(|limits| errors.keep(limits));
+    errors.end()?;
+    Ok((name.unwrap_or_default(), limits.unwrap_or(before.limits)))
 }
 
 /// Audit entry for creating an organization.

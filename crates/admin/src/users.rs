@@ -19,7 +19,7 @@ use crate::etag::{IfMatch, Tagged, Versioned};
 use crate::mask::MASK;
 use crate::page::{self, List, PageQuery};
 use crate::path::Id;
-use crate::problem::Problem;
+use crate::problem::{FieldErrors, Problem};
 use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::{schema, validation};
@@ -125,12 +125,14 @@ pub(crate) async fn patch(
     if_match: IfMatch,
     Body(patch): Body<UserPatch>,
 ) -> Result<Tagged<UserView>, Problem> {
+    let mut errors = FieldErrors::default();
     let change = UserChange {
-        name: patch.name.as_deref().map(validation::name).transpose()?,
-        email: patch.email.map(email).transpose()?,
+        name: patch.name.and_then(|name| errors.keep(validation::name(&name))),
+        email: patch.email.and_then(|text| errors.keep(email(text))),
         linked: patch.linked.map(validation::optional_text),
         admitted: patch.admitted,
     };
+    errors.end()?;
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
         if_match.check(&etag_of(&before))?;

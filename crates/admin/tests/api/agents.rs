@@ -75,6 +75,12 @@ async fn mistakes_name_the_field() {
     let body = json!({ "name": "x", "protocol": "telepathy" });
     let protocol = api.post(&agents(), body).await;
     assert_eq!(protocol.problem(400, "invalid_field")["field"], "protocol");
+    // All mistakes at once.
+    let body =
+        json!({ "name": "", "protocol": "openai_chat", "config": { "baseUrl": "https://a.example", "modell": "m" } });
+    let wrong = api.post(&agents(), body).await.problem(400, "invalid_field");
+    let fields = wrong["errors"].as_array().unwrap().iter().map(|error| &error["field"]);
+    assert_eq!(fields.collect::<Vec<_>>(), ["name", "config.modell"]);
 }
 
 #[tokio::test]
