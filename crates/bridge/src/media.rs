@@ -37,8 +37,8 @@ const LIFE: Duration = Duration::from_secs(3600);
 const FILE_LIFE: Duration = Duration::from_hours(7 * 24);
 /// Largest part of a message that is stored.
 const MAX_KEPT_BYTES: usize = 20 * 1024 * 1024;
-/// How long it is stored: longer than the links of a run that is restarted.
-const KEPT_LIFE: Duration = Duration::from_hours(3);
+/// How long it is stored: a message may wait for hours, and be redriven the next day, and its links work for an hour after that.
+const KEPT_LIFE: Duration = Duration::from_hours(25);
 /// Least memory budget for reading a stored file: the length of some is unknown, but no event brought more.
 const LEAST_ROOM: usize = 1024 * 1024;
 /// Path of signed links, below our own address.
