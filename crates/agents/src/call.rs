@@ -143,7 +143,12 @@ pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, 
         if !fault.repeat {
             return Err(fault);
         }
-        if attempt >= manner.tries {
+        // Silence lasts for as long as the patience each time.
+        let tries = match fault.failure.code == failure::IDLE_TIMEOUT {
+            true => manner.tries.min(TRIES),
+            false => manner.tries,
+        };
+        if attempt >= tries {
             return Err(fault.final_for(manner));
         }
         may_be_repeated |= fault.may_be_processed();
