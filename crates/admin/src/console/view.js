@@ -63,11 +63,11 @@ export const copyable = (value, name = nothing) => html`
       }
     }}><span .textContent=${text("copy")}></span></button></span>`;
 
-/** Reads a page of a list: the newest, or the one that the pager has chosen. `kept` keeps the cursors. */
-export async function paged(shell, kept, path, query = {}) {
+/** Reads a page of a list: the newest, or the one that the pager has chosen. `kept` keeps the cursors, `get` reads a path. */
+export async function paged(shell, kept, path, query = {}, get = shell.get) {
   const all = new URLSearchParams({ limit: 100, ...query });
   if (kept.cursors?.length) all.set("cursor", kept.cursors.at(-1));
-  const { items, nextCursor } = await shell.get(`${path}?${all}`);
+  const { items, nextCursor } = await get(`${path}?${all}`);
   return { items, nextCursor };
 }
 

@@ -62,7 +62,9 @@ pub async fn stop(args: Stop) -> anyhow::Result<ExitCode> {
 pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let trigger = Trigger::find(&client, &args.trigger).await?;
+    let mut displaced = None;
     if args.takeover {
+        displaced = rival(&client, &trigger).await?;
         let affected = client
             .get(&["integrations", &trigger.integration, "impact"], &[])
             .await?;
@@ -80,7 +82,19 @@ pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
         .patch_with(&["triggers", &trigger.id], &query, &json!({ "enabled": true }))
         .await?;
     terminal::line(&format!("trigger {} enabled", trigger.name))?;
+    if let Some(id) = displaced {
+        terminal::line(&format!("to go back: tieline enable {id} --takeover"))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The id of the trigger that has the integration of `trigger` now, if it is another one.
+async fn rival(client: &Client, trigger: &Trigger) -> anyhow::Result<Option<String>> {
+    let is_rival = |other: &Value| {
+        other["enabled"] == true && other["integrationId"] == *trigger.integration && other["id"] != *trigger.id
+    };
+    let found = client.all(Kind::Triggers).await?.into_iter().find(is_rival);
+    Ok(found.map(|rival| text(&rival["id"])))
 }
 
 /// Disables a trigger.

@@ -252,6 +252,9 @@ function bind(shell, state, bound, event) {
     if (!(await withTakeover(shell, write))) return;
     state.dirty = false;
     shell.noteSaved();
+    if (!bound?.enabled || bound.agentId === body.agentId) return;
+    const back = () => shell.send("PATCH", `/triggers/${bound.id}`, { agentId: bound.agentId });
+    shell.offerUndo(text("tookOver", agentName(state, bound.agentId)), back);
   });
 }
 

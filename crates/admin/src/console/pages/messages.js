@@ -100,7 +100,7 @@ function one(shell, { message, bot, chat }) {
         <dt>${text("conversation")}</dt><dd><code>${message.conversationId ?? "–"}</code></dd>
       </dl>
       <div class="scroll" tabindex="0" role="region" aria-label=${text("timeline")}><table><thead><tr><th>${text("time")}</th><th>${text("after")}</th><th>${text("step")}</th><th>${text("attempt")}</th><th>${text("code")}</th></tr></thead>
-        <tbody>${steps.map((step) => html`<tr><td>${time(step.at)}</td><td>${((Date.parse(step.at) - began) / 1000).toFixed(2)} s</td><td>${step.step}</td><td>${step.attempt ?? ""}</td><td><code>${step.code ?? ""}</code></td></tr>`)}</tbody></table></div>
+        <tbody>${steps.map((step) => html`<tr><td>${time(step.at)}</td><td>${((Date.parse(step.at) - began) / 1000).toFixed(2)} s</td><td>${step.step}</td><td>${step.attempt ?? ""}</td><td><code>${step.code ?? ""}</code> ${step.detail ?? ""}</td></tr>`)}</tbody></table></div>
       ${message.state === "failed" && shell.app.mayWrite ? html`<button id="redrive" @click=${() => shell.act(() => shell.post(`/deadletters/${encodeURIComponent(message.id)}/redrive`))}>${text("redrive")}</button>` : nothing}
     </section>`;
 }

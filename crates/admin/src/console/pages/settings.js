@@ -3,7 +3,7 @@
 import { call, download } from "/console/api.js";
 import { html, nothing } from "/console/lit-html.js";
 import { text } from "/console/texts.js";
-import { copyable, empty, heading, loadingLine, time } from "/console/view.js";
+import { copyable, empty, heading, loadingLine, paged, pager, time } from "/console/view.js";
 
 /** Between two readings of the lists, unless an action changes something. */
 const LISTS_MS = 60000;
@@ -11,9 +11,10 @@ const LISTS_MS = 60000;
 export async function load(shell, state) {
   // The version doesn't change while the page is open.
   const about = state.version ? { info: state } : call("GET", "/api/openapi.json");
-  const audit = shell.app.isRoot ? call("GET", "/api/v1/audit?limit=50") : shell.get("/audit?limit=50");
-  const [tokens, organization, { items }, notify, bots, people] = await Promise.all([shell.all("/tokens"), shell.get(""), audit, shell.get("/notify"), shell.all("/integrations"), shell.get("/mapper")]);
-  return { version: (await about).info.version, tokens, organization, audit: items, notify, bots, mapper: people, listedAt: Date.now() };
+  const everywhere = (path) => call("GET", `/api/v1${path}`);
+  const entries = paged(shell, state.audit ?? {}, "/audit", { limit: 50 }, shell.app.isRoot ? everywhere : shell.get);
+  const [tokens, organization, audit, notify, bots, people] = await Promise.all([shell.all("/tokens"), shell.get(""), entries, shell.get("/notify"), shell.all("/integrations"), shell.get("/mapper")]);
+  return { version: (await about).info.version, tokens, organization, audit: { ...state.audit, ...audit }, notify, bots, mapper: people, listedAt: Date.now() };
 }
 
 /** Only the delivery of notifications changes from one moment to the next; lists are long and rarely change. */
@@ -63,10 +64,11 @@ const expiry = (day) => (day ? { expiresAt: new Date(`${day}T23:59:59`).toISOStr
 
 const auditLog = (shell, state) => html`
   <section class="card" aria-labelledby="audit-title"><h3 id="audit-title">${text("audit")}</h3>
-    ${state.audit.length === 0 ? empty(text("noAudit")) : html`<ul class="rows" id="audit">${state.audit.map((entry) => html`
+    ${state.audit.items.length === 0 ? empty(text("noAudit")) : html`<ul class="rows" id="audit">${state.audit.items.map((entry) => html`
       <li><div class="head"><span class="name"><code>${entry.action}</code> ${entry.target?.name ?? entry.target?.id ?? ""}</span></div>
         <p class="kind">${time(entry.at)} · ${entry.actor.tokenName ?? text(`actor_${entry.actor.role}`)}${entry.address ? ` · ${entry.address}` : ""}${shell.app.isRoot && entry.organization ? ` · ${entry.organization}` : ""}</p>
         ${entry.before || entry.after ? html`<details><summary>${text("changes")}</summary><pre>${changes(entry)}</pre></details>` : nothing}</li>`)}</ul>`}
+    ${pager(shell, state.audit)}
   </section>`;
 
 /** The changed fields, before and after, one line each. */
