@@ -40,17 +40,27 @@ impl Arrival<'_> {
         let Some(after) = Box::pin(self.put_in_mailbox(message, key, trigger, (is_new_session, turn))).await? else {
             return self.end_left_closing(&id).await.map(|()| None);
         };
-        self.world.local_stops.notify(&after);
-        if is_new_session {
-            Box::pin(self.end_closing(&after)).await?;
-        } else {
-            // A failure to end messages of an earlier event must not fail this one.
-            let closing = AssertUnwindSafe(Box::pin(self.end_closing(&after))).catch_unwind();
-            if !matches!(closing.await, Ok(Ok(()))) {
-                warn!(account.id = %self.envelope.integration, conversation = %id, "dropped messages can't be ended yet");
-            }
-        }
+        self.complete_append(&after, is_new_session).await?;
         Ok(self.wake_for(&after, trigger, message))
+    }
+
+    /// Carries out what follows once the message is in its conversation: stops the run that it interrupts, ends the messages that it dropped.
+    pub(super) async fn complete_append(
+        &self,
+        after: &Conversation,
+        is_new_session: bool,
+    ) -> Result<(), DispatchError> {
+        self.world.local_stops.notify(after);
+        let ending = Box::pin(self.end_closing(after));
+        if is_new_session {
+            return ending.await;
+        }
+        // A failure to end messages of an earlier event must not fail this one.
+        if !matches!(AssertUnwindSafe(ending).catch_unwind().await, Ok(Ok(()))) {
+            let id = after.key.id();
+            warn!(account.id = %self.envelope.integration, conversation = %id, "dropped messages can't be ended yet");
+        }
+        Ok(())
     }
 
     /// Returns the conversation with the message in it. `None` if the message has ended: refused because the mailbox is full, or answered by now.

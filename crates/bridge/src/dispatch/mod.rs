@@ -169,22 +169,21 @@ impl Arrival<'_> {
         if intent.is_question(&message) {
             Box::pin(self.guard(&mut message)).await?;
         }
-        let mut key = self.key(&message);
-        let claimed = self.claim(Event::Message(message.clone()), Some(key.id())).await?;
-        let Some(turn) = claimed else {
-            return self.end_left_closing(&key.id()).await.map(|()| None);
+        let key = self.key(&message);
+        let id = key.id();
+        let Some(turn) = self.claim(Event::Message(message.clone()), Some(id.clone())).await? else {
+            return self.end_left_closing(&id).await.map(|()| None);
         };
         // It stays where an earlier attempt put it, though settings that decide about it may have changed since.
         if turn == Attempt::Again
             && let Some(holder) = Box::pin(self.holder()).await?
         {
-            if matches!(intent, Intent::Refuse(_) | Intent::Pair) {
-                Box::pin(self.end_closing(&holder)).await?;
-                return Ok(Some(self.wake(holder.key.id(), Duration::ZERO)));
-            }
-            key = holder.key;
+            Box::pin(self.complete_append(&holder, matches!(intent, Intent::New))).await?;
+            return Ok(match &self.bound.trigger {
+                Some(trigger) => self.wake_for(&holder, trigger, &message),
+                None => Some(self.wake(holder.key.id(), Duration::ZERO)),
+            });
         }
-        let id = key.id();
         if intent.is_question(&message) {
             if let Some(limit) = Box::pin(self.limit_reached(&message, turn)).await? {
                 return self.hold_back(&message, &id, limit).await.map(|()| None);
