@@ -306,6 +306,39 @@ async fn typing_indicator_is_shown_while_the_agent_works_and_long_answers_are_sp
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answer_uses_the_token_of_the_newest_message() {
+    let scenario = Scenario::logged_in(Manner {
+        holds: |_| true,
+        ..Manner::default()
+    })
+    .await;
+    scenario.platform.say(&lisi(), "first");
+    let asked = || (scenario.agent.asked() == ["first"]).then_some(());
+    until("the first question", SOON, asked).await.unwrap();
+    let newest = scenario.platform.say(&lisi(), "second");
+    let began = Instant::now();
+    let messages = "/api/v1/orgs/default/messages";
+    while scenario.console.get(messages).await.unwrap()["items"]
+        .as_array()
+        .unwrap()
+        .len()
+        < 2
+    {
+        assert!(began.elapsed() < SOON, "the second message is not received");
+    }
+    scenario.agent.open_gate();
+    scenario.shows(&["echo: first", "echo: second"]).await;
+    let tokens: Vec<_> = scenario
+        .platform
+        .bubbles()
+        .into_iter()
+        .map(|bubble| bubble.answers)
+        .collect();
+    assert_eq!(tokens, [Some(format!("CTX-{newest}")), Some(format!("CTX-{newest}"))]);
+    scenario.nothing_wrong();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn picture_is_decrypted_for_the_agent() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     let picture = b"\x89PNG\r\n\x1a\n and so on, in the clear";

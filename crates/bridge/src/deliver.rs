@@ -6,6 +6,7 @@ mod final_text;
 mod record;
 mod verdict;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +55,9 @@ pub struct ReplyDelivery<'a> {
     pub world: &'a World,
     /// The bot that was spoken to.
     pub bot: &'a Bot,
-    /// Where the answer goes. Fixed when the message was received.
-    pub target: &'a ReplyTarget,
+    /// Where the answer goes. Fixed when the message was received, but for the handle of a newer one: see
+    /// [`tieline_core::connector::Manifest::answers_by_newest`].
+    pub target: Cow<'a, ReplyTarget>,
     /// The reply's record.
     pub record: ReplyRecord,
     /// The record as the table has it, if it is there.
@@ -173,7 +175,7 @@ impl<'a> ReplyDelivery<'a> {
         Self {
             world,
             bot,
-            target,
+            target: Cow::Borrowed(target),
             record,
             saved: saved.map(Arc::new),
             failures: 0,
@@ -337,6 +339,11 @@ impl<'a> ReplyDelivery<'a> {
 
     /// Asks the connector for the next step from what the chat shows to what it should show.
     async fn plan(&mut self, look: Snapshot<'_>, cx: &Context<'_>) -> Result<Plan, DeliverError> {
+        if self.bot.connector.manifest().answers_by_newest
+            && let Some(renewed) = self.world.newest_targets.renew(&self.target)
+        {
+            self.target = Cow::Owned(renewed);
+        }
         let link = reply_links::link(self.world, &self.record);
         let (id, closed) = (self.record.id.clone(), self.record.closed.clone());
         let part = self.text_part(look);
@@ -348,7 +355,7 @@ impl<'a> ReplyDelivery<'a> {
         let wanted = self.wanted(&id, shown, &link, closed.as_ref());
         let step = match part.is_needless {
             true => Ok(Step::Done),
-            false => rendering::deliver(self.bot, &wanted, self.target, &self.progress(), cx).await,
+            false => rendering::deliver(self.bot, &wanted, &self.target, &self.progress(), cx).await,
         };
         let outcome = match step {
             Ok(Step::Done) => {

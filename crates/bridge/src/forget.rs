@@ -6,7 +6,7 @@ use std::time::Duration;
 use tieline_core::conversation::{Closing, Conversation, StopCause};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{ChatKind, Event};
-use tieline_core::ids::{ConversationId, MessageId, RunId, SenderId};
+use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::session::Session;
 use tieline_store::config::user::{self, User};
@@ -77,6 +77,9 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     world
         .known_names
         .forget(&Named::Person(person.integration.clone(), person.external_id.clone()));
+    world
+        .newest_targets
+        .forget(&person.integration, &ChatId::new(person.external_id.as_str()));
     Ok(Forgotten::Done)
 }
 
@@ -265,7 +268,7 @@ mod tests {
     use tieline_core::conversation::{ConversationKey, RunPhase, RunState};
     use tieline_core::envelope::WakeUp;
     use tieline_core::event::Chat;
-    use tieline_core::ids::{AgentId, ChatId};
+    use tieline_core::ids::AgentId;
     use tieline_core::mailbox::Pending;
     use tieline_queue::receive::{MAX_BATCH, Received, receive};
 

@@ -251,6 +251,12 @@ pub async fn store_events(world: &World, bot: &Bot, events: &[Event]) -> Result<
 
 /// An event as it is queued, and its parts that must be stored before.
 pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Option<StoredApart>) {
+    if bot.connector.manifest().answers_by_newest
+        && let Event::Message(message) = event
+    {
+        let sent_at = message.sent_at.unwrap_or_else(|| world.clock.now());
+        world.newest_targets.keep(&message.target, sent_at);
+    }
     let mut envelope = seal(world, bot, event);
     let apart = large_event::take(&mut envelope);
     let inbound = Inbound {

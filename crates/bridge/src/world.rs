@@ -28,6 +28,7 @@ use crate::state::known_users::KnownUsers;
 use crate::state::log_throttle::LogThrottle;
 use crate::state::long_polls::LongPolls;
 use crate::state::message_limits::MessageLimits;
+use crate::state::newest_targets::NewestTargets;
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::refusal_log::RefusalLog;
 use crate::state::token_uses::TokenUses;
@@ -64,6 +65,8 @@ pub struct World {
     pub known_names: Arc<KnownNames>,
     /// Users already recorded, so that a message from one writes nothing. Cache; bounded.
     pub known_users: Arc<KnownUsers>,
+    /// Where the newest message of each chat is answered. Cache; bounded.
+    pub newest_targets: Arc<NewestTargets>,
     /// Limits of organizations on questions. Cache; bounded.
     pub message_limits: Arc<MessageLimits>,
     /// Slots for runs and deliveries, which organizations share.
@@ -218,6 +221,7 @@ impl World {
             refusal_log: Arc::default(),
             known_names: Arc::default(),
             known_users: Arc::default(),
+            newest_targets: Arc::default(),
             message_limits: Arc::default(),
             tenant_slots,
             local_claims: Arc::default(),

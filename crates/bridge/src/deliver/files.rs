@@ -121,7 +121,7 @@ impl ReplyDelivery<'_> {
             proactive: true,
             ..DesiredReply::new(&reply, Stage::Final, "")
         };
-        match self.bot.connector.deliver(&desired, self.target, &state.links, cx) {
+        match self.bot.connector.deliver(&desired, &self.target, &state.links, cx) {
             Ok(Step::Call { call, on_success }) => Some(Plan::Call(Box::new(call), on_success, Subject::Links)),
             Ok(Step::Wait { until }) => Some(Plan::Over(super::DeliveryOutcome::NotBefore(until))),
             Ok(Step::Done) => None,
@@ -226,7 +226,7 @@ impl ReplyDelivery<'_> {
         }
         let cx = self.bot.context(self.world, None);
         let connector = self.bot.connector;
-        connector.files().filter(|sender| sender.reaches(self.target, &cx))
+        connector.files().filter(|sender| sender.reaches(&self.target, &cx))
     }
 
     fn forms(&self, file: &ReplyFile) -> impl Iterator<Item = (FileForm, usize)> {
@@ -238,7 +238,7 @@ impl ReplyDelivery<'_> {
     fn outgoing<'f>(&'f self, file: &'f ReplyFile, form: FileForm, max_bytes: usize) -> OutgoingFile<'f> {
         OutgoingFile {
             reply: &self.record.id,
-            to: self.target,
+            to: &self.target,
             number: self.record.sent_files.settled,
             redrive: self.record.redrive,
             file,

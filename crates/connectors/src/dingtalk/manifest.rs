@@ -22,6 +22,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: true,
+    answers_by_newest: false,
     tasks_from_outside: false,
     modes: &[
         ModeManifest {

@@ -23,6 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // URLs of attachments are signed for about a day.
     media_is_short_lived: false,
+    answers_by_newest: false,
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],
 };

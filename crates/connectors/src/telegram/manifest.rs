@@ -23,6 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // A file's id is valid for as long as the bot exists.
     media_is_short_lived: false,
+    answers_by_newest: false,
     tasks_from_outside: false,
     modes: &[WEBHOOK, LONG_CONNECTION],
 };

@@ -18,6 +18,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Operator,
     rate_hint: None,
     media_is_short_lived: false,
+    answers_by_newest: false,
     tasks_from_outside: false,
     modes: &[ModeManifest {
         mode: ConnectionMode::Webhook,

@@ -21,6 +21,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // How long the CDN keeps a file is not documented.
     media_is_short_lived: true,
+    answers_by_newest: true,
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION],
 };

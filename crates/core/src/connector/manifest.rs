@@ -24,6 +24,9 @@ pub struct Manifest {
     pub rate_hint: Option<&'static str>,
     /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't document.
     pub media_is_short_lived: bool,
+    /// Whether every answer is sent with the reply handle of the chat's newest message, where the process knows it: the platform may refuse
+    /// those of earlier messages, or show nothing.
+    pub answers_by_newest: bool,
     /// Whether tasks can only be created outside and bound to the chat from there, as in the platform's own task systems.
     pub tasks_from_outside: bool,
     /// Connection modes, the recommended one first.
