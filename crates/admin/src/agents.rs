@@ -152,12 +152,8 @@ pub(crate) fn read_new(
     let mut errors = FieldErrors::default();
     let name = errors.keep(validation::name(&new.name));
     // There is no stored value yet that a mask could keep.
-    let config = errors.keep(mask::patched(
-        "config",
-        &Map::new(),
-        new.config.unwrap_or_default(),
-        |_| true,
-    ));
+    let given = new.config.unwrap_or_default();
+    let config = errors.keep(mask::patched("config", &Map::new(), given, |_| true));
     let is_config_read = config.is_some();
     let agent = Agent {
         id,

@@ -4,6 +4,8 @@
 
 use tieline_core::conversation::{Closing, Conversation};
 use tieline_core::ids::ConversationId;
+use tieline_core::message_state::LedgerStep;
+use tieline_store::message::{self, Ending};
 use tieline_store::{StoreError, conversation};
 
 use crate::world::World;
@@ -91,6 +93,21 @@ where
         found = conversation::load(&world.store, id, world.clock.now()).await?;
     }
     Err(Contended.into())
+}
+
+/// Records the end of a message that left the mailbox without a run. `false`: it had ended before.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn finish_closing(world: &World, closing: &Closing) -> Result<bool, StoreError> {
+    let ending = Ending {
+        state: closing.end,
+        reason: None,
+        run: None,
+        session: None,
+        steps: vec![LedgerStep::new(world.clock.now(), closing.end.as_str())],
+    };
+    message::finish(&world.store, &closing.message, &ending).await
 }
 
 /// Removes messages from a conversation whose end is in the ledger.

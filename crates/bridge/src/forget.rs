@@ -7,15 +7,15 @@ use tieline_core::conversation::{Closing, Conversation, StopCause};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{ChatKind, Event};
 use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
-use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::message_state::MessageState;
 use tieline_core::session::Session;
 use tieline_store::config::user::{self, User};
-use tieline_store::message::{self, Ending, Filter, MessageRecord};
+use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::conversation::{Change, clear_closing, update};
+use crate::conversation::{Change, clear_closing, finish_closing, update};
 use crate::error_chain::chain;
 use crate::media::{self, PartRef};
 use crate::pairing;
@@ -196,14 +196,7 @@ async fn stop_and_clear(
 /// Ends messages that have left the mailbox, so that each has an end in the ledger even if erasing is never completed.
 async fn end(world: &World, id: &ConversationId, closing: &[Closing]) -> Result<(), StoreError> {
     for it in closing {
-        let ending = Ending {
-            state: it.end,
-            reason: None,
-            run: None,
-            session: None,
-            steps: vec![LedgerStep::new(world.clock.now(), it.end.as_str())],
-        };
-        message::finish(&world.store, &it.message, &ending).await?;
+        finish_closing(world, it).await?;
     }
     clear_closing(world, id, closing).await
 }

@@ -8,15 +8,15 @@ use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Message;
 use tieline_core::ids::ConversationId;
 use tieline_core::mailbox::{self, Due};
-use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
-use tieline_store::message::{self, Ending};
+use tieline_store::message;
 use tieline_store::{StoreError, conversation};
 
 use super::{Arrival, DispatchError, Wake};
-use crate::conversation::{Change, Contended, MAX_RACES, clear_closing, try_change};
+use crate::conversation::{Change, Contended, MAX_RACES, clear_closing, finish_closing, try_change};
 use crate::notices::{self, NoticeReply};
 use crate::wakeups;
 
@@ -77,14 +77,7 @@ impl Arrival<'_> {
 
     async fn end_waiting(&self, closing: &Closing, conversation: &ConversationId) -> Result<(), DispatchError> {
         let state = closing.end;
-        let ending = Ending {
-            state,
-            reason: None,
-            run: None,
-            session: None,
-            steps: vec![LedgerStep::new(self.world.clock.now(), state.as_str())],
-        };
-        if message::finish(&self.world.store, &closing.message, &ending).await? {
+        if finish_closing(self.world, closing).await? {
             self.world.metrics.message(&self.bound.integration.platform, state);
         }
         // Also if it has ended already: the process that ended it may have died before sending the notice.
