@@ -188,10 +188,17 @@ fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str,
         return ("", true);
     }
     let is_full = room <= MAX_FRAME.max;
-    let (piece, tail) = match is_full {
-        true => split_first(rest, TextLimit { max: room, ..MAX_FRAME }),
+    let (piece, tail) = match room > 2 * MAX_FRAME.max {
         // The next frame's text is appended.
-        false => split_late(rest, MAX_FRAME),
+        true => split_late(rest, MAX_FRAME),
+        // Also in the last frame but one, since the last may have too little room for the rest of a line.
+        false => split_first(
+            rest,
+            TextLimit {
+                max: room.min(MAX_FRAME.max),
+                ..MAX_FRAME
+            },
+        ),
     };
     if tail.is_empty() {
         return (piece, is_final);

@@ -252,31 +252,33 @@ fn replies_match_the_vectors() {
     }
 }
 
-/// A message may be almost full when the next line comes.
+/// A message may be almost full when the next line comes, and much text may come at once.
 #[test]
 fn line_is_not_cut_where_the_next_message_has_room_for_it() {
     let lines: Vec<String> = (0..300).map(|n| format!("Line {n:03} of a long answer.\n\n")).collect();
     let text = lines.concat();
-    let (mut progress, mut messages) = (Progress::default(), vec![String::new()]);
-    for end in 1..=lines.len() {
-        let is_last = end == lines.len();
-        let stage = if is_last { Stage::Final } else { Stage::Growing };
-        let text = &text[..lines[..end].concat().len()];
-        while let Some((frame, on_success)) = next_frame("1001", stage, text, &progress) {
-            let payload = &frame["payload"];
-            messages.last_mut().unwrap().push_str(payload["text"].as_str().unwrap());
-            if payload["done"] == true {
-                messages.push(String::new());
+    for step in [1, 7, 40, 78, 150] {
+        let (mut progress, mut messages) = (Progress::default(), vec![String::new()]);
+        for end in (0..lines.len()).step_by(step).skip(1).chain([lines.len()]) {
+            let is_last = end == lines.len();
+            let stage = if is_last { Stage::Final } else { Stage::Growing };
+            let text = &text[..lines[..end].concat().len()];
+            while let Some((frame, on_success)) = next_frame("1001", stage, text, &progress) {
+                let payload = &frame["payload"];
+                messages.last_mut().unwrap().push_str(payload["text"].as_str().unwrap());
+                if payload["done"] == true {
+                    messages.push(String::new());
+                }
+                progress = on_success;
             }
-            progress = on_success;
         }
+        assert_eq!(messages.concat(), text);
+        assert!(messages.len() > 2, "{messages:?}");
+        assert!(
+            messages.iter().all(|it| it.is_empty() || it.ends_with("answer.\n\n")),
+            "{step} lines at a time: {messages:?}"
+        );
     }
-    assert_eq!(messages.concat(), text);
-    assert!(messages.len() > 2, "{messages:?}");
-    assert!(
-        messages.iter().all(|it| it.is_empty() || it.ends_with("answer.\n\n")),
-        "{messages:?}"
-    );
 }
 
 #[test]
