@@ -187,28 +187,28 @@ fn piece<'a>(before: &WeiboProgress, text: &'a str, is_final: bool) -> (&'a str,
     if room < LEAST_ROOM && !rest.is_empty() {
         return ("", true);
     }
-    let is_full = room <= MAX_FRAME.max;
-    let (piece, tail) = match room > 2 * MAX_FRAME.max {
-        // The next frame's text is appended.
-        true => split_late(rest, MAX_FRAME),
-        // Also in the last frame but one, since the last may have too little room for the rest of a line.
-        false => split_first(
-            rest,
-            TextLimit {
-                max: room.min(MAX_FRAME.max),
-                ..MAX_FRAME
-            },
-        ),
+    let from = before.from();
+    // Where the message would end if all its text were there already, so that frames don't decide where it is cut.
+    let end = from + split_first(&text[from..], MAX_MESSAGE).0.len();
+    let limit = TextLimit {
+        max: room,
+        ..MAX_MESSAGE
     };
-    if tail.is_empty() {
-        return (piece, is_final);
+    let of_message = match text.get(before.end..end) {
+        Some(of_message) if !of_message.is_empty() => of_message,
+        _ => split_first(rest, limit).0,
+    };
+    let (piece, later) = split_late(of_message, MAX_FRAME);
+    let is_whole = of_message.len() == rest.len();
+    if !later.is_empty() || is_whole {
+        return (piece, later.is_empty() && is_final);
     }
     let would_cut_a_line = !piece.ends_with('\n') && text[..before.end].ends_with('\n');
-    if is_full && before.chunks > 0 && would_cut_a_line {
+    if room <= MAX_FRAME.max && before.chunks > 0 && would_cut_a_line {
         // The line begins the next message, where it has more room.
         return ("", true);
     }
-    (piece, is_full)
+    (piece, true)
 }
 
 fn is_same_so_far(before: &WeiboProgress, doubt: &WeiboProgress, text: &str) -> bool {
