@@ -28,6 +28,8 @@ use crate::world::World;
 
 /// When to look again at a polled reply whose message has not ended. Its run ends it right after sending the wake-up.
 const UNTIL_ENDED: Duration = Duration::from_secs(1);
+/// Code of an answer whose integration is deleted or unreadable.
+const INTEGRATION_GONE: &str = "integration_gone";
 
 /// Delivers one finished reply, unless it is delivered already or another process is delivering it.
 pub(super) async fn deliver(
@@ -68,6 +70,8 @@ pub(super) async fn deliver(
         Opened::Reply(opened) => *opened,
         Opened::Unreadable if !deliver::is_too_late(&record, now) => return Ok(Next::Done),
         Opened::Unreadable | Opened::Gone => {
+            // First: after the reply is saved as delivered, no process comes back to it.
+            refuse_undeliverable(world, &record).await?;
             let before = record.clone();
             record.delivered = true;
             reply_writes::save(world, Some(&before), &mut record, now).await?;
@@ -160,6 +164,22 @@ async fn conclude(
             Ok(Next::Done)
         }
     }
+}
+
+/// Keeps an answer whose integration is deleted or unreadable as a dead letter: once it is restored, the answer can be delivered.
+async fn refuse_undeliverable(world: &World, record: &ReplyRecord) -> Result<(), RunError> {
+    let now = world.clock.now();
+    let Some(ledger) = message::get(&world.store, &record.message, now).await? else {
+        return Ok(());
+    };
+    warn!(account.id = %ledger.integration, event.key = %ledger.id, "reply can't be delivered: its integration is gone");
+    if slot_kind(record) == SlotKind::Confirming {
+        return Ok(());
+    }
+    integration_log::dead_letter(world, &ledger, INTEGRATION_GONE).await?;
+    let step = LedgerStep::new(now, "delivery_refused").code(INTEGRATION_GONE);
+    message::note(&world.store, &ledger.id, &[step]).await?;
+    Ok(())
 }
 
 /// If the platform has stopped polling and polling was never closed, nothing was shown.

@@ -1,6 +1,7 @@
 //! Who pushes the rest of a polled reply, and when.
 
 use tieline_core::account::ConnectionMode;
+use tieline_store::deadletter;
 
 use super::*;
 use crate::lease_watch::{LeaseSignal, LeaseWatch};
@@ -76,4 +77,32 @@ async fn reply_whose_message_has_an_unknown_key_is_retried() {
         "{woken:?}"
     );
     assert!(!it.reply().await.delivered);
+}
+
+/// An operator can restore the integration, and then redrive the answer.
+#[tokio::test]
+async fn answer_whose_integration_is_deleted_is_kept_as_a_dead_letter() {
+    let it = PolledFixture::new().await;
+    it.end_message().await;
+    let (store, now) = (&it.world.store, it.world.clock.now());
+    let bot = integration::get(store, &it.message.integration).await.unwrap().unwrap();
+    integration::delete(store, &bot, now).await.unwrap();
+    assert_eq!(it.wake(None).await.unwrap(), Next::Done);
+    assert_eq!(it.n_pushed(), 0);
+    assert!(it.reply().await.delivered);
+    let kept = deadletter::list(store, &it.message.organization, None, 10, now)
+        .await
+        .unwrap();
+    let reasons: Vec<_> = kept
+        .items
+        .iter()
+        .map(|letter| (&letter.message, &*letter.reason))
+        .collect();
+    assert_eq!(reasons, [(&it.message.id, INTEGRATION_GONE)]);
+    let message = message::get(store, &it.message.id, now).await.unwrap().unwrap();
+    let last = message.steps.last().unwrap();
+    assert_eq!(
+        (last.step.as_str(), last.code.as_deref()),
+        ("delivery_refused", Some(INTEGRATION_GONE))
+    );
 }
