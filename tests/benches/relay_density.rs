@@ -272,6 +272,7 @@ async fn configure(store: &Store, port: u16) -> Result<()> {
                 language: Language::Chinese,
                 streaming: true,
                 thinking: ThinkingDisplay::default(),
+                allowed_agents: None,
                 enabled: true,
                 account_key: Some(n.to_string()),
             };

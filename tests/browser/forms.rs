@@ -218,3 +218,25 @@ async fn lists_are_read_page_by_page() {
     page.until("window.asked.includes('deadletters second')").await;
     assert_eq!(page.complaints(), [""; 0]);
 }
+
+#[tokio::test]
+async fn agents_that_may_answer_are_ticked() {
+    let bridge = TestBridge::start();
+    let bound = bridge
+        .web_of("default", &json!({ "protocol": "echo" }), &json!({}))
+        .await;
+    let [bot, agent] = ["integrationId", "agentId"].map(|field| bound[field].as_str().unwrap().to_owned());
+    let mut page = console(&bridge, &format!("bots/{bot}/settings")).await;
+    page.until("document.querySelector('#allowed-agents')?.hidden === true")
+        .await;
+    click(&mut page, "[name=limitsAgents]").await;
+    page.until("!document.querySelector('#allowed-agents').hidden").await;
+    click(&mut page, &format!("[name=allowedAgent][value={agent}]")).await;
+    click(&mut page, "#bot-settings [type=submit]").await;
+    page.until("document.querySelector('#saved').textContent === 'Saved.'")
+        .await;
+    let path = format!("/api/v1/orgs/default/integrations/{bot}");
+    let kept = bridge.console.get(&path).await.unwrap();
+    assert_eq!(kept["allowedAgents"], json!([agent]));
+    assert_eq!(page.complaints(), [""; 0]);
+}

@@ -85,6 +85,7 @@ pub(crate) async fn set_up(world: &World, over: Over, ask: &Value, chat: &ChatSe
         language: Language::default(),
         streaming: [Over::Web, Over::DingTalkCards].contains(&over),
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

@@ -253,6 +253,7 @@ pub(crate) async fn set_up(world: &World, wanted: &Value, streaming: bool, mode:
         language: Language::default(),
         streaming,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

@@ -170,6 +170,7 @@ async fn make_bot(world: &World, platform: &str, integration: &Value, id_key: [u
         language: Language::English,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

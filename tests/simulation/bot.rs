@@ -88,6 +88,7 @@ pub(crate) async fn set_up(store: &Store, manner: Manner, now: Timestamp) {
         language: Language::English,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

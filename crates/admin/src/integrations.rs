@@ -1,6 +1,7 @@
 //! Handlers of integrations (bot accounts): list, create, change, delete, restore and start them.
 
 pub(crate) mod account;
+pub(crate) mod allowed_agents;
 pub(crate) mod conversations;
 pub(crate) mod doctor;
 pub(crate) mod health;
@@ -121,6 +122,7 @@ pub(crate) async fn summary(
 /// Creates an integration. It is started unless `enabled` is false.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/integrations", tag = "integrations", request_body = NewIntegrationBody,
     responses((status = 201, body = IntegrationView),
+        (status = 404, body = Problem, description = "`agent_not_found`"),
         (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
 pub(crate) async fn create(
     State(state): State<AdminState>,
@@ -129,6 +131,7 @@ pub(crate) async fn create(
     Body(body): Body<NewIntegrationBody>,
 ) -> Result<Tagged<IntegrationView>, Problem> {
     let (platform, settings) = input::read_new(&state, body)?;
+    allowed_agents::check(&state, &scope.organization, None, &settings).await?;
     account::settle_rivals(&state, &scope.organization, &platform, &settings).await?;
     let made = until_settled(|| async {
         let new = NewIntegration {
@@ -167,7 +170,8 @@ pub(crate) async fn get(
 /// endpoint moves to another origin, every secret must be given again in the same request, or removed.
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/integrations/{id}", tag = "integrations", request_body = IntegrationPatch,
     responses((status = 200, body = IntegrationView),
-        (status = 409, body = Problem, description = "`name_taken`, `account_in_use`")))]
+        (status = 404, body = Problem, description = "`integration_not_found`, `agent_not_found`"),
+        (status = 409, body = Problem, description = "`name_taken`, `account_in_use`, `agent_not_allowed`")))]
 pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
@@ -182,6 +186,7 @@ pub(crate) async fn patch(
         version.get_or_init(|| before.version);
         if_match.check(&etag::of_version(before.version))?;
         let settings = input::read_patch(&state, &before, &patch)?;
+        allowed_agents::check(&state, &scope.organization, before.allowed_agents.as_deref(), &settings).await?;
         if patch.touches_account() {
             account::settle_rivals(&state, &scope.organization, &before.platform, &settings).await?;
         }
@@ -337,6 +342,9 @@ pub(crate) async fn explain<T>(
         IntegrationError::InUse(trigger) => {
             let impact = impact::of(state, organization, &trigger.integration).await?;
             Problem::conflict("in_use", "an enabled trigger uses this integration").with("impact", impact)
+        }
+        IntegrationError::AgentNotAllowed { agent, trigger } => {
+            allowed_agents::in_use(agent.as_str(), trigger.as_str())
         }
         IntegrationError::Store(error) => error.into(),
     })

@@ -185,6 +185,7 @@ fn settings() -> IntegrationSettings {
         language: Language::English,
         streaming: false,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     }

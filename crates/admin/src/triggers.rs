@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use tieline_core::ids::{OrganizationId, TriggerId};
+use tieline_core::ids::{AgentId, OrganizationId, TriggerId};
 use tieline_core::trigger::Trigger;
 use tieline_store::StoreError;
 use tieline_store::config::agent;
@@ -71,7 +71,7 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/triggers", tag = "triggers", params(TakeoverQuery),
     request_body = NewTrigger, responses((status = 201, body = TriggerView),
         (status = 404, body = Problem, description = "`integration_not_found`, `agent_not_found`"),
-        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`")))]
+        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`; `agent_not_allowed`")))]
 pub(crate) async fn create(
     State(state): State<AdminState>,
     scope: Scope,
@@ -120,7 +120,7 @@ pub(crate) async fn get(
 #[utoipa::path(patch, path = "/api/v1/orgs/{org}/triggers/{id}", tag = "triggers", params(TakeoverQuery),
     request_body = TriggerPatch, responses((status = 200, body = TriggerView),
         (status = 404, body = Problem, description = "`trigger_not_found`, `integration_not_found`, `agent_not_found`"),
-        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`")))]
+        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`; `agent_not_allowed`")))]
 pub(crate) async fn patch(
     State(state): State<AdminState>,
     scope: Scope,
@@ -171,7 +171,7 @@ pub(crate) async fn delete(
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/triggers/{id}/restore", tag = "triggers", params(TakeoverQuery),
     responses((status = 200, body = TriggerView),
         (status = 404, body = Problem, description = "`trigger_not_found`, `integration_not_found`, `agent_not_found`"),
-        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`")))]
+        (status = 409, body = Problem, description = "`integration_already_bound`, with `boundTo` and `impact`; `agent_not_allowed`")))]
 pub(crate) async fn restore(
     State(state): State<AdminState>,
     scope: Scope,
@@ -199,9 +199,10 @@ pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &TriggerRe
     deleted.map_err(|error| match error {
         TriggerError::Store(error) => error.into(),
         // Deleting depends on nothing but the trigger itself.
-        TriggerError::IntegrationNotFound | TriggerError::AgentNotFound | TriggerError::AlreadyBound(_) => {
-            StoreError::Conflict.into()
-        }
+        TriggerError::IntegrationNotFound
+        | TriggerError::AgentNotFound
+        | TriggerError::AgentNotAllowed(_)
+        | TriggerError::AlreadyBound(_) => StoreError::Conflict.into(),
     })
 }
 
@@ -287,9 +288,16 @@ pub(crate) async fn explain<T>(
         Err(TriggerError::AgentNotFound) => {
             Problem::agent_not_found().on(routes::field_without_agent(state, trigger).await?)
         }
+        Err(TriggerError::AgentNotAllowed(agent)) => not_allowed(trigger, &agent),
         Err(TriggerError::AlreadyBound(holder)) => already_bound(state, &trigger.organization, &holder).await?,
         Err(TriggerError::Store(error)) => error.into(),
     })
+}
+
+/// A trigger with an agent that its integration doesn't allow.
+pub(crate) fn not_allowed(trigger: &Trigger, agent: &AgentId) -> Problem {
+    let detail = "the integration's `allowedAgents` doesn't name this agent; add it there first";
+    Problem::conflict("agent_not_allowed", detail).on(routes::field_of(trigger, agent))
 }
 
 async fn already_bound(

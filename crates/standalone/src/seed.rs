@@ -112,6 +112,7 @@ async fn playground(
         language,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

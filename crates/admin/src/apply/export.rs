@@ -104,7 +104,8 @@ async fn file(state: &AdminState, scope: &Scope) -> Result<Value, Problem> {
     for record in &current.integrations {
         let manifest = state.world.connector(&record.platform).map(|it| it.manifest());
         let settings = record.settings(state.world.store.keyring())?;
-        integrations.push(IntegrationForm::masked(&record.platform, manifest, &settings));
+        let name_of = |id: &_| current.agent_name(id);
+        integrations.push(IntegrationForm::masked(&record.platform, manifest, &settings, name_of));
     }
     let mut settings = organizations::form(organization, &organization.name, organization.limits);
     settings.extend(mapper::masked(organization.mapper.as_ref()));

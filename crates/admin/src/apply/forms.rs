@@ -44,6 +44,8 @@ pub(super) struct IntegrationForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<ReasoningDetail>,
     thinking_sign: ThinkingSign,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_agents: Option<Vec<String>>,
     enabled: bool,
 }
 
@@ -81,9 +83,14 @@ impl AgentForm {
 }
 
 impl IntegrationForm {
-    /// Includes secrets: only for comparing.
-    pub(super) fn of(platform: &str, settings: &IntegrationSettings) -> Self {
+    /// Includes secrets: only for comparing. Leaves out allowed agents that don't exist any more: they can't be named.
+    pub(super) fn of(
+        platform: &str,
+        settings: &IntegrationSettings,
+        name_of: impl Fn(&AgentId) -> Option<String>,
+    ) -> Self {
         let credentials = settings.credentials.iter();
+        let allowed = settings.allowed_agents.as_ref();
         Self {
             name: settings.name.clone(),
             platform: platform.to_owned(),
@@ -98,13 +105,19 @@ impl IntegrationForm {
             streaming: settings.streaming,
             reasoning: settings.thinking.reasoning,
             thinking_sign: settings.thinking.sign,
+            allowed_agents: allowed.map(|ids| ids.iter().filter_map(name_of).collect()),
             enabled: settings.enabled,
         }
     }
 
     /// `***` replaces each secret.
-    pub(super) fn masked(platform: &str, manifest: Option<&Manifest>, settings: &IntegrationSettings) -> Self {
-        let mut form = Self::of(platform, settings);
+    pub(super) fn masked(
+        platform: &str,
+        manifest: Option<&Manifest>,
+        settings: &IntegrationSettings,
+        name_of: impl Fn(&AgentId) -> Option<String>,
+    ) -> Self {
+        let mut form = Self::of(platform, settings, name_of);
         for (name, value) in &mut form.credentials {
             if view::is_secret(manifest, name) {
                 MASK.clone_into(value);

@@ -13,6 +13,7 @@ use tieline_store::config::notify::{NotifyChannel, NotifySettings};
 use tieline_store::config::organization::{Limits, Mapper, Organization};
 use tieline_store::config::trigger::TriggerRecord;
 
+use self::allowed_agents::RestrictedIntegration;
 use super::attempt::attempt;
 use super::change::{Change, Kind};
 use super::current::Current;
@@ -28,6 +29,7 @@ use crate::state::AdminState;
 use crate::{agents, body, integrations, organizations};
 
 mod accounts;
+mod allowed_agents;
 mod mapper;
 mod notify;
 mod prune;
@@ -116,6 +118,7 @@ pub(super) async fn plan(
             .map(|it| (it.agent.name.clone(), it.agent.id.clone()))
             .collect(),
         integrations: BTreeMap::new(),
+        restricted: Vec::new(),
     };
     for record in &current.integrations {
         planner.know(
@@ -139,7 +142,12 @@ pub(super) async fn plan(
     planner.triggers(mistakes);
     planner.notify(mistakes);
     if wanted.prune && mistakes.is_empty() {
-        planner.prune().await?;
+        planner.prune_triggers();
+    }
+    planner.restrict_agents(mistakes);
+    if wanted.prune && mistakes.is_empty() {
+        planner.prune_agents().await?;
+        planner.prune_integrations().await?;
     }
     Ok(planner.plan)
 }
@@ -153,6 +161,8 @@ struct Planner<'a> {
     agents: BTreeMap<String, AgentId>,
     /// Integrations by name, including those that will be created, as they will be after the change.
     integrations: BTreeMap<String, PlannedIntegration>,
+    /// Changes of integrations that wait for the triggers.
+    restricted: Vec<RestrictedIntegration>,
 }
 
 /// An integration as it will be after the change.
@@ -261,7 +271,7 @@ impl Planner<'_> {
             self.new_integration(entry, mistakes);
             return Ok(());
         };
-        let mut wanted = entry.fields.clone();
+        let mut wanted = self.with_allowed_ids(entry, mistakes);
         if let Some(platform) = wanted.remove("platform")
             && platform != before.platform.as_str()
         {
@@ -278,8 +288,9 @@ impl Planner<'_> {
             return Ok(());
         };
         let current = before.settings(self.state.world.store.keyring())?;
-        let old = fields(&IntegrationForm::of(&before.platform, &current));
-        let new = fields(&IntegrationForm::of(&before.platform, &settings));
+        let name_of = |id: &_| self.name_of(id);
+        let old = fields(&IntegrationForm::of(&before.platform, &current, name_of));
+        let new = fields(&IntegrationForm::of(&before.platform, &settings, name_of));
         let shown = difference::between(&old, &new, &entry.written, &self.secrets_of(&before.platform));
         self.know(before.id.clone(), &before.platform, settings.clone());
         if shown.is_empty() {
@@ -287,14 +298,14 @@ impl Planner<'_> {
             return Ok(());
         }
         let change = Change::updated(Kind::Integration, &entry.name, before.id.as_str(), shown);
-        let before = before.clone();
-        self.step(Write::UpdateIntegration { before, settings }, change);
+        self.change_integration(entry, before, settings, change);
         Ok(())
     }
 
     fn new_integration(&mut self, entry: &Entry, mistakes: &mut Mistakes<'_>) {
         let read = |fields| integrations::input::read_new(self.state, body::parse_value(Value::Object(fields))?);
-        let Some((platform, settings)) = attempt(&entry.at, &entry.fields, mistakes, read) else {
+        let wanted = self.with_allowed_ids(entry, mistakes);
+        let Some((platform, settings)) = attempt(&entry.at, &wanted, mistakes, read) else {
             return;
         };
         let new = NewIntegration {
@@ -314,7 +325,7 @@ impl Planner<'_> {
         move |path| matches!(path, ["credentials", name, ..] if integrations::view::is_secret(manifest, name))
     }
 
-    /// Agent and integration names that the file uses in its lists, in its triggers or for its notifications.
+    /// Agent and integration names that the file uses, in any place.
     fn named(&self) -> (BTreeSet<&str>, BTreeSet<&str>) {
         let entry = self.wanted.entry;
         let agents = entry.agents.iter().map(|it| &*it.name);
@@ -322,7 +333,11 @@ impl Planner<'_> {
             .triggers
             .iter()
             .flat_map(|it| triggers::route_agents(&it.entry.fields));
-        let agents = agents.chain(routes.filter_map(|(_, name)| name));
+        let allowed = entry
+            .integrations
+            .iter()
+            .flat_map(|it| allowed_agents::names(&it.fields));
+        let agents = agents.chain(routes.chain(allowed).filter_map(|(_, name)| name));
         let writer = entry.notify.as_ref().and_then(|notify| notify.fields.get("chat"));
         let writer = writer.and_then(|chat| chat.get("integration")?.as_str());
         let integrations = entry.integrations.iter().map(|it| &*it.name).chain(writer);

@@ -169,8 +169,9 @@ async fn settle(state: &AdminState, rival: &IntegrationId) -> Result<(), Problem
 fn plain(error: IntegrationError) -> Problem {
     match error {
         IntegrationError::Store(error) => error.into(),
-        IntegrationError::NameTaken(_) | IntegrationError::AccountInUse { .. } | IntegrationError::InUse(_) => {
-            StoreError::Conflict.into()
-        }
+        IntegrationError::NameTaken(_)
+        | IntegrationError::AccountInUse { .. }
+        | IntegrationError::InUse(_)
+        | IntegrationError::AgentNotAllowed { .. } => StoreError::Conflict.into(),
     }
 }

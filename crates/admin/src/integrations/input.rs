@@ -12,7 +12,9 @@ use tieline_core::thinking_display::{ReasoningDetail, ThinkingDisplay, ThinkingS
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 use utoipa::ToSchema;
 
+use super::allowed_agents;
 use super::view::is_secret;
+use crate::body::nullable;
 use crate::mask;
 use crate::problem::{FieldErrors, Problem};
 use crate::state::AdminState;
@@ -48,6 +50,9 @@ pub(crate) struct NewIntegrationBody {
     /// Whether a sign shows that the agent is working. Default: `on`.
     #[schema(value_type = Option<schema::ThinkingSign>)]
     thinking_sign: Option<ThinkingSign>,
+    /// Ids of the agents that may answer; in a file their names. Null: every agent of the organization. Default: null.
+    #[schema(max_items = 50)]
+    allowed_agents: Option<Vec<String>>,
     /// Whether it is started. Default: true.
     enabled: Option<bool>,
 }
@@ -70,6 +75,10 @@ pub(crate) struct IntegrationPatch {
     reasoning: Option<ReasoningDetail>,
     #[schema(value_type = Option<schema::ThinkingSign>)]
     thinking_sign: Option<ThinkingSign>,
+    /// The complete list: it replaces the old one. Null: every agent of the organization.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 50)]
+    allowed_agents: Option<Option<Vec<String>>>,
     enabled: Option<bool>,
 }
 
@@ -109,6 +118,7 @@ fn new_settings(state: &AdminState, body: NewIntegrationBody) -> Result<Integrat
             reasoning: body.reasoning,
             sign: body.thinking_sign.unwrap_or(ThinkingSign::On),
         },
+        allowed_agents: body.allowed_agents,
         enabled: body.enabled.unwrap_or(true),
     };
     check(state, connector, draft)
@@ -128,6 +138,8 @@ pub(crate) fn read_patch(
         .iter()
         .map(|(name, value)| (name.to_owned(), Value::from(value.expose())))
         .collect();
+    let allowed = before.allowed_agents.as_ref();
+    let allowed = allowed.map(|allowed| allowed.iter().map(ToString::to_string).collect());
     let endpoints = before
         .endpoints
         .iter()
@@ -154,6 +166,7 @@ pub(crate) fn read_patch(
             reasoning: patch.reasoning.or(before.thinking.reasoning),
             sign: patch.thinking_sign.unwrap_or(before.thinking.sign),
         },
+        allowed_agents: patch.allowed_agents.clone().unwrap_or(allowed),
         enabled: patch.enabled.unwrap_or(before.enabled),
     };
     let settings = check(state, connector, draft)?;
@@ -209,6 +222,7 @@ struct Draft {
     language: Language,
     streaming: bool,
     thinking: ThinkingDisplay,
+    allowed_agents: Option<Vec<String>>,
     enabled: bool,
 }
 
@@ -220,6 +234,8 @@ fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<
     let endpoints = endpoints(manifest, draft.endpoints, state.allow_private(), &mut errors);
     require(mode, &credentials, &mut errors);
     let name = errors.keep(validation::name(&draft.name)).unwrap_or_default();
+    let allowed = draft.allowed_agents.as_deref();
+    let allowed_agents = allowed.map(|ids| errors.keep(allowed_agents::read(ids)).unwrap_or_default());
     errors.end()?;
     connector
         .prepare(mode.mode, &credentials, &endpoints)
@@ -233,6 +249,7 @@ fn check(state: &AdminState, connector: &dyn Connector, draft: Draft) -> Result<
         language: draft.language,
         streaming: draft.streaming,
         thinking: draft.thinking,
+        allowed_agents,
         enabled: draft.enabled,
     })
 }

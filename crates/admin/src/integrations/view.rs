@@ -46,6 +46,8 @@ pub(crate) struct IntegrationView {
     /// Whether a sign shows that the agent is working.
     #[schema(value_type = schema::ThinkingSign)]
     thinking_sign: ThinkingSign,
+    /// Ids of the agents that may answer. Null: every agent of the organization.
+    allowed_agents: Option<Vec<String>>,
     /// Whether it is started.
     enabled: bool,
     /// The address that the platform calls; empty if it calls none.
@@ -105,6 +107,10 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         streaming: record.streaming,
         reasoning: record.thinking.reasoning.or(habit).unwrap_or(ReasoningDetail::Hidden),
         thinking_sign: record.thinking.sign,
+        allowed_agents: record
+            .allowed_agents
+            .as_ref()
+            .map(|ids| ids.iter().map(ToString::to_string).collect()),
         enabled: record.enabled,
         callback_url: callback_url(state, record),
         created_at: record.created_at,
@@ -130,7 +136,8 @@ pub(super) fn shown(state: &AdminState, platform: &str, settings: &IntegrationSe
     let view = serde_json::json!({
         "name": settings.name, "platform": platform, "connectionMode": settings.mode, "credentials": masked,
         "endpoints": settings.endpoints, "language": settings.language, "streaming": settings.streaming,
-        "reasoning": settings.thinking.reasoning, "thinkingSign": settings.thinking.sign, "enabled": settings.enabled,
+        "reasoning": settings.thinking.reasoning, "thinkingSign": settings.thinking.sign,
+        "allowedAgents": settings.allowed_agents, "enabled": settings.enabled,
     });
     Shown {
         view,

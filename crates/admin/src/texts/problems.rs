@@ -15,6 +15,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Codes and their sentences.
 const TABLE: &[(&str, &str)] = &[
     ("account_in_use", "该机器人账号已在另一个集成中"),
+    ("agent_not_allowed", "该机器人不允许使用此智能体"),
     ("agent_not_found", "没有该智能体"),
     ("already_ended", "该消息已发送、已失败或已取消"),
     ("applied_in_part", "文件只应用了一部分，原因消除后请重新应用"),

@@ -96,11 +96,20 @@ fn check_word(word: &str) -> Result<(), &'static str> {
 
 /// The field of an agent that the organization doesn't have, if there is one.
 pub(super) async fn field_without_agent(state: &AdminState, trigger: &Trigger) -> Result<String, Problem> {
-    for (at, route) in trigger.settings.routes.iter().enumerate() {
+    for route in &trigger.settings.routes {
         let found = agent::get(&state.world.store, &trigger.organization, &route.agent).await?;
         if found.is_none() && route.agent != trigger.agent {
-            return Ok(format!("routes[{at}].agent"));
+            return Ok(field_of(trigger, &route.agent));
         }
     }
-    Ok("agentId".to_owned())
+    Ok(field_of(trigger, &trigger.agent))
+}
+
+/// The field that names this agent of the trigger.
+pub(super) fn field_of(trigger: &Trigger, agent: &AgentId) -> String {
+    let mut routes = trigger.settings.routes.iter();
+    match routes.position(|route| route.agent == *agent) {
+        Some(at) if *agent != trigger.agent => format!("routes[{at}].agent"),
+        _ => "agentId".to_owned(),
+    }
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod allowed_agents;
 mod apply;
 mod audit;
 mod causes;

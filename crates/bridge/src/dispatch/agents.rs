@@ -20,7 +20,9 @@ impl Arrival<'_> {
     pub(super) fn agent_for(&self, conversation: &Conversation, trigger: &Trigger, message: &Message) -> AgentId {
         let routed = trigger.agent_for(&message.target.chat, &message.sender.id, &message.text);
         let now = self.world.clock.now();
-        conversation.answering_agent(trigger, routed, now).clone()
+        let chosen = conversation.answering_agent(trigger, routed, now);
+        let is_allowed = self.bound.integration.allows(chosen);
+        if is_allowed { chosen } else { routed }.clone()
     }
 
     /// `/agents`, and `/agent` without a name.
@@ -67,15 +69,24 @@ impl Arrival<'_> {
         Ok(is_chosen.then(|| AgentReply::Chosen(name.clone()).text(language)))
     }
 
-    /// The agents among which people may choose, with their names: those of the trigger and its routes, or all of the organization's.
+    /// The agents among which people may choose, with their names: those of the trigger and its routes, or all of the organization's that the
+    /// integration allows.
     async fn offered(&self, trigger: &Trigger) -> Result<Vec<(AgentId, String)>, StoreError> {
         let (store, now) = (&self.world.store, self.world.clock.now());
         let mut offered: Vec<(AgentId, String)> = Vec::new();
-        for id in trigger.agents() {
+        let mut named = trigger.agents();
+        let allowed = self.bound.integration.allowed_agents.as_ref();
+        let more = allowed.filter(|_| trigger.settings.agent_choice);
+        for agent in more.into_iter().flatten().take(MAX_OFFERED) {
+            if !named.contains(&agent) {
+                named.push(agent);
+            }
+        }
+        for id in named {
             let found = agent::look_up(store, &trigger.organization, id, now).await?;
             offered.extend(found.map(|record| (record.agent.id, record.agent.name)));
         }
-        if trigger.settings.agent_choice {
+        if trigger.settings.agent_choice && allowed.is_none() {
             let all = agent::list(store, &trigger.organization, None, MAX_OFFERED).await?;
             for record in all.items {
                 if offered.iter().all(|(id, _)| *id != record.agent.id) {

@@ -167,7 +167,7 @@ impl Arrival<'_> {
         let session = after.resolve_session(&agent, trigger.settings.session_timeout(), self.world.clock.now());
         let number = session.number;
         let present = after.session.as_ref().filter(|old| old.agent != session.agent);
-        match present.map(|old| trigger.allows(old)) {
+        match present.map(|old| self.bound.allows(old)) {
             // Another one of the trigger's agents: pending messages stay with theirs.
             Some(true) => after.leave_for(session),
             Some(false) => after.go_over_to(session),

@@ -92,6 +92,7 @@ impl PolledFixture {
             language: Language::English,
             streaming: true,
             thinking: ThinkingDisplay::default(),
+            allowed_agents: None,
             enabled: true,
             account_key: None,
         };

@@ -88,8 +88,8 @@ pub(super) fn take(conversation: &mut Conversation, run: RunState, n_taken: usiz
 
 /// Moves pending messages to the agent that is bound now, in a session with that agent: it doesn't get what was said to another.
 pub(super) fn rebind(conversation: &mut Conversation, bound: Option<&Bound>, now: Timestamp) {
-    let Some(trigger) = bound.and_then(|bound| bound.trigger.as_ref()) else {
+    let Some((bound, trigger)) = bound.and_then(|bound| Some((bound, bound.trigger.as_ref()?))) else {
         return;
     };
-    conversation.rebind(&trigger.agent, |session| trigger.allows(session), now);
+    conversation.rebind(&trigger.agent, |session| bound.allows(session), now);
 }

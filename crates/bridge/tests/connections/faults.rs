@@ -184,6 +184,7 @@ async fn unusable_settings_are_reported() {
         language: record.language,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

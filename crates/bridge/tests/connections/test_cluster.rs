@@ -241,6 +241,7 @@ impl TestCluster {
             language: Language::Chinese,
             streaming: true,
             thinking: ThinkingDisplay::default(),
+            allowed_agents: None,
             enabled: true,
             account_key: None,
         };

@@ -109,6 +109,7 @@ pub(crate) async fn web_bot(world: &World) -> IntegrationId {
         language: Language::default(),
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

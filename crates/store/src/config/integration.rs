@@ -4,15 +4,17 @@
 //! at once. Claims on the platform's account keep one bot out of two integrations.
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
-use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::notice::Language;
+use tieline_core::session::Session;
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
 use super::desired_connections::{self, Live};
 use super::integration_key::{BOUND, INT, pk};
-use super::transaction::{Transaction, absent, present, where_equal};
+use super::transaction::{Transaction, absent, where_equal};
+use super::trigger_item::TriggerRecord;
 use crate::error::StoreError;
 use crate::item::{self, Item, number, text};
 use crate::update::Update;
@@ -53,6 +55,8 @@ pub struct IntegrationRecord {
     pub streaming: bool,
     /// What is shown before an answer's text begins.
     pub thinking: ThinkingDisplay,
+    /// The agents that may answer. `None`: every agent of the organization.
+    pub allowed_agents: Option<Vec<AgentId>>,
     /// Whether it is started.
     pub enabled: bool,
     /// Digest of the bot's identity on the platform, if it has one.
@@ -82,6 +86,8 @@ pub struct IntegrationSettings {
     pub streaming: bool,
     /// What is shown before an answer's text begins.
     pub thinking: ThinkingDisplay,
+    /// The agents that may answer. `None`: every agent of the organization.
+    pub allowed_agents: Option<Vec<AgentId>>,
     /// Whether it is started.
     pub enabled: bool,
     /// The bot's identity on the platform, if it has one.
@@ -110,6 +116,15 @@ pub struct Bound {
     pub trigger: Option<Trigger>,
 }
 
+impl Bound {
+    /// Whether a session's agent still answers here.
+    #[must_use]
+    pub fn allows(&self, session: &Session) -> bool {
+        let is_of_trigger = self.trigger.as_ref().is_some_and(|trigger| trigger.allows(session));
+        is_of_trigger && self.integration.allows(&session.agent)
+    }
+}
+
 /// Why an integration can't be written.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrationError {
@@ -127,6 +142,14 @@ pub enum IntegrationError {
     /// An enabled trigger uses it.
     #[error("an enabled trigger names the integration")]
     InUse(Box<Trigger>),
+    /// Its enabled trigger uses an agent that it would no longer allow.
+    #[error("the enabled trigger uses the agent {agent}, which is not allowed")]
+    AgentNotAllowed {
+        /// The agent.
+        agent: AgentId,
+        /// The trigger.
+        trigger: TriggerId,
+    },
     /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,9 +190,23 @@ impl IntegrationRecord {
             language: self.language,
             streaming: self.streaming,
             thinking: self.thinking,
+            allowed_agents: self.allowed_agents.clone(),
             enabled: self.enabled,
             account_key: None,
         })
+    }
+
+    /// Whether this agent may answer.
+    #[must_use]
+    pub fn allows(&self, agent: &AgentId) -> bool {
+        let allowed = self.allowed_agents.as_ref();
+        allowed.is_none_or(|allowed| allowed.contains(agent))
+    }
+
+    /// The first agent of the trigger that may not answer.
+    #[must_use]
+    pub fn refused<'a>(&self, trigger: &'a Trigger) -> Option<&'a AgentId> {
+        trigger.agents().into_iter().find(|agent| !self.allows(agent))
     }
 
     fn open(&self, keyring: &Keyring) -> Result<Unsealed, StoreError> {
@@ -221,6 +258,7 @@ pub async fn create(
         language: settings.language,
         streaming: settings.streaming,
         thinking: settings.thinking,
+        allowed_agents: settings.allowed_agents,
         enabled: settings.enabled,
         created_at: now,
         updated_at: now,
@@ -265,6 +303,7 @@ pub async fn update(
         language: settings.language,
         streaming: settings.streaming,
         thinking: settings.thinking,
+        allowed_agents: settings.allowed_agents,
         enabled: settings.enabled,
         updated_at: now,
         version: before.version + 1,
@@ -279,6 +318,7 @@ fn is_shown_alike(before: &IntegrationRecord, settings: &IntegrationSettings) ->
     (&before.name, before.mode, before.language) == (&settings.name, settings.mode, settings.language)
         && (before.streaming, before.thinking, before.enabled)
             == (settings.streaming, settings.thinking, settings.enabled)
+        && before.allowed_agents == settings.allowed_agents
         && before.account == account
 }
 
@@ -393,15 +433,30 @@ async fn replace(
         give_back_name(&mut writes, before);
     }
     change_account(&mut writes, before, &after, held(store, before).await?);
-    if after.wants_connection() {
-        let bound = load_bound(store, &before.id).await?.and_then(|bound| bound.trigger);
-        let unchanged = if bound.is_some() { present() } else { absent() };
-        writes.check(Rule::AsRead, (&pk(&after.id), BOUND), unchanged);
+    let allows_others = after.allowed_agents != before.allowed_agents;
+    if after.wants_connection() || allows_others {
+        let bound = read::bound(store, &before.id).await?;
+        let as_bound = |bound: &TriggerRecord| where_equal("version", number(bound.version));
+        writes.check(
+            Rule::AsRead,
+            (&pk(&after.id), BOUND),
+            bound.as_ref().map_or_else(absent, as_bound),
+        );
+        let trigger = bound.as_ref().map(|bound| &bound.trigger);
+        if let Some(trigger) = trigger.filter(|_| allows_others)
+            && let Some(agent) = after.refused(trigger)
+        {
+            return Err(IntegrationError::AgentNotAllowed {
+                agent: agent.clone(),
+                trigger: trigger.id.clone(),
+            });
+        }
         // An integration without an enabled trigger is not on the list.
-        if let Some(wanted) = after.wanted_connection(bound.as_ref()) {
+        if let Some(wanted) = after.wanted_connection(trigger) {
             desired_connections::set(&mut writes, Rule::AsRead, &wanted);
         }
-    } else if before.wants_connection() {
+    }
+    if before.wants_connection() && !after.wants_connection() {
         desired_connections::remove(&mut writes, Rule::AsRead, &after.id);
     }
     commit(store, writes).await?;

@@ -10,7 +10,7 @@ use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, TriggerId};
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::Trigger;
 
-use super::integration::{self, as_read};
+use super::integration::{self, IntegrationRecord, as_read};
 use super::integration_key::{self, BOUND, INT};
 use super::transaction::{Cancelled, Transaction, absent, where_equal};
 use super::trash::{self, Deleted};
@@ -34,6 +34,9 @@ pub enum TriggerError {
     /// The organization has no such agent.
     #[error("no such agent")]
     AgentNotFound,
+    /// The integration doesn't allow this agent.
+    #[error("the integration doesn't allow the agent {0}")]
+    AgentNotAllowed(AgentId),
     /// The integration has another enabled trigger.
     #[error("the integration is bound by another trigger")]
     AlreadyBound(Box<Trigger>),
@@ -333,7 +336,7 @@ async fn hold(
     if let Some(held) = held.filter(|_| same && trigger.enabled) {
         let mine = where_equal("id", text(held.id.as_str()));
         writes.put(Rule::AsRead, trigger_item::write(after, TriggerItem::Bound)?, mine);
-        return tell_connection(store, writes, held, trigger).await;
+        return fit_integration(store, writes, held, trigger).await;
     }
     if let Some(held) = held {
         unbind(writes, held);
@@ -351,25 +354,38 @@ async fn hold(
     Ok(())
 }
 
-/// Updates the list entry of the integration's connection if the trigger asks for something else of the connector.
-async fn tell_connection(
+/// Checks that the integration allows other agents, and updates the list entry of its connection if the trigger asks for something else of the
+/// connector.
+async fn fit_integration(
     store: &Store,
     writes: &mut Transaction<Rule>,
     before: &Trigger,
     after: &Trigger,
 ) -> Result<(), TriggerError> {
-    if desired_connections::greeting_of(before) == desired_connections::greeting_of(after) {
+    let greets_alike = desired_connections::greeting_of(before) == desired_connections::greeting_of(after);
+    if greets_alike && before.agents() == after.agents() {
         return Ok(());
     }
     let record = integration::get(store, &after.integration).await?;
     let record = record.ok_or(TriggerError::IntegrationNotFound)?;
+    check_agents(store, &record, after).await?;
     let place = (&*integration_key::pk(&after.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&record));
     // An integration that needs no connection is not on the list.
-    if let Some(wanted) = record.wanted_connection(Some(after)) {
+    if let Some(wanted) = record.wanted_connection(Some(after)).filter(|_| !greets_alike) {
         desired_connections::set(writes, Rule::AsRead, &wanted);
     }
     Ok(())
+}
+
+/// Whether the integration allows all agents of an enabled trigger. An agent that doesn't exist is reported as such.
+async fn check_agents(store: &Store, integration: &IntegrationRecord, trigger: &Trigger) -> Result<(), TriggerError> {
+    let Some(refused) = integration.refused(trigger) else {
+        return Ok(());
+    };
+    let found = agent::get(store, &trigger.organization, refused).await?;
+    found.ok_or(TriggerError::AgentNotFound)?;
+    Err(TriggerError::AgentNotAllowed(refused.clone()))
 }
 
 /// Binds the integration to an enabled trigger.
@@ -384,6 +400,7 @@ async fn bind(
     let bound = integration::load_bound(store, &trigger.integration).await?;
     let bound = bound.filter(|bound| bound.integration.organization == trigger.organization);
     let bound = bound.ok_or(TriggerError::IntegrationNotFound)?;
+    check_agents(store, &bound.integration, trigger).await?;
     let place = (&*integration_key::pk(&trigger.integration), INT);
     writes.check(Rule::IntegrationAsRead, place, as_read(&bound.integration));
     let free = match (bound.trigger, rival) {

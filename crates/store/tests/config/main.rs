@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agents;
+mod allowed_agents;
 mod desired_connections;
 mod integrations;
 mod notify;

@@ -137,6 +137,7 @@ pub(crate) fn settings(name: &str) -> IntegrationSettings {
         language: Language::Chinese,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     }

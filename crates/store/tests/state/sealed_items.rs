@@ -53,6 +53,7 @@ async fn fill_config(store: &Store) {
         language: Language::English,
         streaming: true,
         thinking: ThinkingDisplay::default(),
+        allowed_agents: None,
         enabled: true,
         account_key: None,
     };

@@ -6,15 +6,8 @@ use crate::integrations::impact;
 use crate::problem::Problem;
 
 impl Planner<'_> {
-    /// Triggers are deleted first, because integrations and agents can't be deleted while an enabled trigger refers to them. Integrations
-    /// are deleted last: when a later write is rejected and an integration restored, it has lost its status and its poll cursor.
-    pub(super) async fn prune(&mut self) -> Result<(), Problem> {
-        self.prune_triggers();
-        self.prune_agents().await?;
-        self.prune_integrations().await
-    }
-
-    fn prune_triggers(&mut self) {
+    /// Triggers are deleted first, because integrations and agents can't be deleted while an enabled trigger refers to them.
+    pub(super) fn prune_triggers(&mut self) {
         let current = self.current;
         let kept: Vec<_> = self.wanted.entry.triggers.iter().collect();
         let updated: Vec<String> = self
@@ -41,7 +34,8 @@ impl Planner<'_> {
         }
     }
 
-    async fn prune_integrations(&mut self) -> Result<(), Problem> {
+    /// Integrations are deleted last: when a later write is rejected and an integration restored, it has lost its status and its poll cursor.
+    pub(super) async fn prune_integrations(&mut self) -> Result<(), Problem> {
         let current = self.current;
         for record in &current.integrations {
             if self.named().1.contains(record.name.as_str()) {
@@ -54,7 +48,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    async fn prune_agents(&mut self) -> Result<(), Problem> {
+    pub(super) async fn prune_agents(&mut self) -> Result<(), Problem> {
         let current = self.current;
         for record in &current.agents {
             if self.named().0.contains(record.agent.name.as_str()) {

@@ -121,7 +121,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The name of an agent after the change.
-    fn name_of(&self, id: &AgentId) -> Option<String> {
+    pub(super) fn name_of(&self, id: &AgentId) -> Option<String> {
         let mut agents = self.agents.iter();
         agents.find(|(_, known)| *known == id).map(|(name, _)| name.clone())
     }
@@ -164,6 +164,7 @@ impl<'a> Planner<'a> {
             let new = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
             let trigger = triggers::read_new(id.clone(), self.wanted.scope.organization.clone(), new)?;
             self.fits(wanted, &trigger)?;
+            self.is_allowed(wanted, &trigger)?;
             Ok(trigger)
         };
         if let Some(trigger) = attempt(&entry.at, &entry.fields, mistakes, read) {
@@ -188,6 +189,7 @@ impl<'a> Planner<'a> {
             if before.settings.welcome != after.settings.welcome {
                 self.fits(wanted, &after)?;
             }
+            self.is_allowed(wanted, &after)?;
             Ok(after)
         };
         let Some(after) = attempt(&entry.at, &patch, mistakes, read) else {

@@ -22,7 +22,7 @@ export async function load(shell, state) {
   const own = triggers.filter((one) => one.agentId === id);
   const botsOf = (chosen) => new Set(chosen.filter((one) => one.enabled).map((one) => one.integrationId));
   const [bound, used] = [botsOf(own), botsOf(triggers.filter(usesOf(id)))];
-  return { ...catalogue, agent, own, bots: bots.filter((bot) => used.has(bot.id)), others: bots.filter((bot) => !bound.has(bot.id)) };
+  return { ...catalogue, agent, own, bots: bots.filter((bot) => used.has(bot.id)), others: bots.filter((bot) => !bound.has(bot.id) && (bot.allowedAgents?.includes(id) ?? true)) };
 }
 
 export function view(shell, state) {

@@ -31,7 +31,8 @@ const LOADERS = {
   },
   settings: async (shell, state) => {
     const asked = language();
-    return state.language === asked ? {} : { language: asked, platforms: (await call("GET", "/api/v1/platforms")).items };
+    const agents = await shell.all("/agents");
+    return state.language === asked ? { agents } : { agents, language: asked, platforms: (await call("GET", "/api/v1/platforms")).items };
   },
   trigger: async (shell, state) => {
     if (state.triggers && state.dirty) return {};
@@ -112,6 +113,7 @@ const VIEWS = {
         <label class="choice"><input type="checkbox" name="streaming" ?checked=${state.bot.streaming}> ${text("streaming")}</label>
         <div class="field"><label for="reasoning">${text("reasoning")}</label><select id="reasoning" name="reasoning">${["hidden", "brief", "full"].map((one) => html`<option value=${one} ?selected=${one === state.bot.reasoning}>${text(`reasoning_${one}`)}</option>`)}</select></div>
         <label class="choice"><input type="checkbox" name="thinkingSign" ?checked=${state.bot.thinkingSign === "on"}> ${text("thinkingSign")}</label>
+        ${allowedAgents(shell, state)}
         ${shell.app.mayWrite ? html`<div class="bar"><button type="submit">${text("save")}</button>
           <button type="button" class="quiet" @click=${() => shell.act(async () => (state.tested = await shell.post(`${pathOf(shell)}/test`)))}>${text("test")}</button></div>` : nothing}
       </form>
@@ -125,7 +127,7 @@ const VIEWS = {
       <form id="trigger-form" @input=${() => (state.dirty = true)} @submit=${(event) => bind(shell, state, bound, event)}>
         <div class="field"><label for="agent">${text("agent")}</label><select id="agent" name="agentId" required>
           ${bound ? nothing : html`<option value="">${text("none")}</option>`}
-          ${state.agents.map((agent) => html`<option value=${agent.id} ?selected=${agent.id === bound?.agentId}>${agent.name}</option>`)}</select></div>
+          ${state.agents.filter((agent) => state.bot.allowedAgents?.includes(agent.id) ?? true).map((agent) => html`<option value=${agent.id} ?selected=${agent.id === bound?.agentId}>${agent.name}</option>`)}</select></div>
         <label class="choice"><input type="checkbox" name="enabled" ?checked=${bound?.enabled ?? true}> ${text("enabled")}</label>
         <div class="field"><label for="timeout">${text("sessionTimeout")}</label><input id="timeout" name="sessionTimeoutSeconds" type="number" min="1" .value=${String(bound?.sessionTimeoutSeconds ?? 3600)}></div>
         <div class="field"><label for="window">${text("summaryWindow")}</label><input id="window" name="summaryWindowSeconds" type="number" min="0" .value=${String(bound?.summaryWindowSeconds ?? 0)}><small>${text("summaryWindowHelp")}</small></div>
@@ -195,10 +197,21 @@ function save(shell, state, mode, event) {
       streaming: form.elements.streaming.checked,
       reasoning: form.elements.reasoning.value,
       thinkingSign: form.elements.thinkingSign.checked ? "on" : "off",
+      allowedAgents: form.elements.limitsAgents.checked ? [...form.querySelectorAll("[name=allowedAgent]:checked")].map((one) => one.value) : null,
     });
     shell.noteSaved();
     state.tested = await shell.post(`${pathOf(shell)}/test`);
   });
+}
+
+/** The agents that may answer: every agent, or those that are ticked. */
+function allowedAgents(shell, state) {
+  const allowed = state.bot.allowedAgents;
+  const limits = state.limitsAgents ?? allowed !== null;
+  return html`
+    <label class="choice"><input type="checkbox" name="limitsAgents" ?checked=${limits} @change=${(event) => ((state.limitsAgents = event.target.checked), shell.update())}> ${text("limitsAgents")}</label>
+    <fieldset id="allowed-agents" ?hidden=${!limits}><legend>${text("page_agents")}</legend>
+      ${state.agents?.map((agent) => html`<label class="choice"><input type="checkbox" name="allowedAgent" value=${agent.id} ?checked=${allowed?.includes(agent.id) ?? false}> ${agent.name}</label>`)}</fieldset>`;
 }
 
 /** A route as a line: the agent's name and its conditions. */

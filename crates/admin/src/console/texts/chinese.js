@@ -116,6 +116,7 @@ export const CHINESE = {
   reasoning_brief: "最新一行",
   reasoning_full: "全部",
   thinkingSign: "显示“正在处理”标记（正在输入、表情、卡片）",
+  limitsAgents: "只允许部分智能体回答",
   stepsOnPlatform: "在平台上的步骤",
   permissions: "机器人需要的权限：",
   vendorDocs: "平台官方文档",

@@ -116,6 +116,7 @@ export const ENGLISH = {
   reasoning_brief: "Newest line",
   reasoning_full: "All of it",
   thinkingSign: "Show that the agent is at it (typing, reaction, card)",
+  limitsAgents: "Only some agents may answer",
   stepsOnPlatform: "On the platform",
   permissions: "Permissions that the bot needs:",
   vendorDocs: "The platform's documentation",

@@ -9,6 +9,7 @@ use super::{Bound, IntegrationRecord, stored};
 use crate::Store;
 use crate::config::integration_key::{BOUND, INT, pk};
 use crate::config::trash::{self, Deleted};
+use crate::config::trigger_item::TriggerRecord;
 use crate::config::{list as lists, trigger_item};
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
@@ -118,6 +119,13 @@ async fn query_newest(store: &Store, id: &IntegrationId) -> Result<Option<Bound>
         Some(found) if found.trigger.is_some() && found.integration.enabled => Ok(Some(found)),
         _ => load_bound(store, id).await,
     }
+}
+
+/// The copy of the integration's enabled trigger.
+pub(super) async fn bound(store: &Store, id: &IntegrationId) -> Result<Option<TriggerRecord>, StoreError> {
+    let key = (&*pk(id), BOUND);
+    let found = dynamo::get(&store.dynamo, &store.tables.config, key, Reading::Strong, &[]).await?;
+    found.map(trigger_item::read).transpose()
 }
 
 async fn query_bound(store: &Store, id: &IntegrationId, reading: Reading) -> Result<Option<Bound>, StoreError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
-use tieline_core::ids::{IntegrationId, OrganizationId};
+use tieline_core::ids::{AgentId, IntegrationId, OrganizationId};
 use tieline_core::notice::Language;
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingDisplay, ThinkingSign};
 use tieline_core::timestamp::{Timestamp, millis};
@@ -36,6 +36,8 @@ struct StoredV1 {
     reasoning: Option<ReasoningDetail>,
     #[serde(default = "shown")]
     thinking_sign: ThinkingSign,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    allowed_agents: Option<Vec<AgentId>>,
     enabled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
@@ -115,6 +117,7 @@ pub(super) fn write(record: &IntegrationRecord) -> Result<Item, StoreError> {
         streaming: record.streaming,
         reasoning: record.thinking.reasoning,
         thinking_sign: record.thinking.sign,
+        allowed_agents: record.allowed_agents,
         enabled: record.enabled,
         account: record.account,
         created_at: record.created_at,
@@ -140,6 +143,7 @@ pub(super) fn read(item: Item) -> Result<IntegrationRecord, StoreError> {
             reasoning: stored.reasoning,
             sign: stored.thinking_sign,
         },
+        allowed_agents: stored.allowed_agents,
         enabled: stored.enabled,
         account: stored.account,
         created_at: stored.created_at,
