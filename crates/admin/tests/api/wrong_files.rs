@@ -537,6 +537,7 @@ triggers:
         (12, "integrations[0].credentials.token"),
         (12, "integrations[0].credentials.encodingAesKey"),
         (14, "triggers[0].integration"),
+        (14, "triggers[0].busyPolicy"),
     ] {
         assert!(found.contains(&expected), "{expected:?}: {problem}");
     }

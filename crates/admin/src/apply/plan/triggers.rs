@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use tieline_core::ids::AgentId;
+use tieline_core::ids::{AgentId, TriggerId};
 use tieline_core::trigger::Trigger;
 use tieline_store::config::trigger::TriggerRecord;
 
@@ -44,6 +44,8 @@ impl<'a> Planner<'a> {
         for wanted in &self.wanted.entry.triggers {
             if self.names_resolve(wanted, &known, mistakes) {
                 found.push((wanted, self.exact(wanted)));
+            } else {
+                self.check_values(wanted, mistakes);
             }
         }
         let mut taken: BTreeSet<String> = found
@@ -104,6 +106,20 @@ impl<'a> Planner<'a> {
             }
         }
         resolve && self.integrations.contains_key(&wanted.integration)
+    }
+
+    /// Notes the other mistakes of a trigger whose names don't resolve, so that all are reported at once.
+    fn check_values(&self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) {
+        let entry = &wanted.entry;
+        let read = |fields: Map<String, Value>| {
+            let mut fields = self.with_ids(wanted, fields);
+            for id in ["integrationId", "agentId"] {
+                fields.entry(id).or_insert_with(|| "unknown".into());
+            }
+            let (id, organization) = (TriggerId::new("unknown"), self.wanted.scope.organization.clone());
+            triggers::read_new(id, organization, body::parse_value(Value::Object(fields))?)
+        };
+        attempt(&entry.at, &entry.fields, mistakes, read);
     }
 
     /// The fields in the API's shape: ids instead of names.
