@@ -2,15 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::test_api::{DEFAULT, Reply, TestApi, recording};
+use crate::test_api::{DEFAULT, Reply, TestApi};
 
 /// An agent that answers with its own name.
 async fn agent(api: &TestApi, name: &str) -> String {
-    let answer = json!({ "choices": [{ "message": { "role": "assistant", "content": format!("from {name}") } }] });
-    let (url, _) = recording(answer).await;
-    let config = json!({ "baseUrl": url, "model": "m" });
-    let body = json!({ "name": name, "protocol": "openai_chat", "config": config });
-    api.create(&format!("{DEFAULT}/agents"), body).await
+    api.named_agent(name).await.0
 }
 
 async fn page(api: &TestApi, allowed: Value) -> String {

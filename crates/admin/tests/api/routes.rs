@@ -2,16 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::test_api::{Asked, DEFAULT, TestApi, recording};
-
-/// An agent that answers with its own name and keeps no state, and the requests it received.
-async fn agent(api: &TestApi, name: &str) -> (String, Asked) {
-    let answer = json!({ "choices": [{ "message": { "role": "assistant", "content": format!("from {name}") } }] });
-    let (url, asked) = recording(answer).await;
-    let config = json!({ "baseUrl": url, "model": "m" });
-    let body = json!({ "name": name, "protocol": "openai_chat", "config": config });
-    (api.create(&format!("{DEFAULT}/agents"), body).await, asked)
-}
+use crate::test_api::{Asked, DEFAULT, TestApi};
 
 /// An English bot with this trigger.
 async fn bot(api: &TestApi, agent: &str, settings: Value) -> (String, String) {
@@ -33,9 +24,9 @@ fn words(asked: &Asked) -> String {
 async fn first_matching_route_answers_and_agents_do_not_see_each_others_messages() {
     let api = TestApi::new().await;
     let ((own, own_asked), (hr, hr_asked), (vip, _)) = (
-        agent(&api, "Helper").await,
-        agent(&api, "HR").await,
-        agent(&api, "VIP").await,
+        api.named_agent("Helper").await,
+        api.named_agent("HR").await,
+        api.named_agent("VIP").await,
     );
     let routes = json!([{ "agent": hr, "firstWord": "hr" }, { "agent": vip, "users": ["boss"], "chats": ["c"] }]);
     let (web, _) = bot(&api, &own, json!({ "routes": routes })).await;
@@ -53,8 +44,11 @@ async fn first_matching_route_answers_and_agents_do_not_see_each_others_messages
 #[tokio::test]
 async fn person_chooses_an_agent_until_the_session_ends() {
     let api = TestApi::new().await;
-    let ((own, _), (hr, hr_asked)) = (agent(&api, "Helper").await, agent(&api, "Human Resources").await);
-    agent(&api, "Other").await;
+    let ((own, _), (hr, hr_asked)) = (
+        api.named_agent("Helper").await,
+        api.named_agent("Human Resources").await,
+    );
+    api.named_agent("Other").await;
     let routes = json!([{ "agent": hr, "users": ["boss"] }]);
     let (web, trigger) = bot(&api, &own, json!({ "routes": routes })).await;
     api.work();
@@ -110,7 +104,7 @@ async fn person_chooses_an_agent_until_the_session_ends() {
 #[tokio::test]
 async fn routes_are_validated_and_their_agents_cannot_be_deleted() {
     let api = TestApi::new().await;
-    let ((own, _), (hr, _)) = (agent(&api, "Helper").await, agent(&api, "HR").await);
+    let ((own, _), (hr, _)) = (api.named_agent("Helper").await, api.named_agent("HR").await);
     let (web, trigger) = bot(&api, &own, json!({ "routes": [{ "agent": hr, "firstWord": "hr" }] })).await;
     let path = format!("{DEFAULT}/triggers/{trigger}");
     let wrong = [

@@ -230,6 +230,15 @@ impl TestApi {
         .await
     }
 
+    /// An agent that answers with its own name and keeps no state, and the requests it received.
+    pub(crate) async fn named_agent(&self, name: &str) -> (String, Asked) {
+        let answer = json!({ "choices": [{ "message": { "role": "assistant", "content": format!("from {name}") } }] });
+        let (url, asked) = recording(answer).await;
+        let config = json!({ "baseUrl": url, "model": "m" });
+        let body = json!({ "name": name, "protocol": "openai_chat", "config": config });
+        (self.create(&format!("{DEFAULT}/agents"), body).await, asked)
+    }
+
     pub(crate) async fn trigger(&self, integration: &str, agent: &str) -> String {
         let body = json!({ "integrationId": integration, "agentId": agent });
         self.create(&format!("{DEFAULT}/triggers"), body).await
