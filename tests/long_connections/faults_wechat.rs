@@ -247,7 +247,7 @@ async fn login_elsewhere_is_reported_and_a_new_login_reconnects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_answer_is_retried_once_and_then_fails() {
+async fn refused_answer_is_retried_once_and_delivered_when_the_person_writes_again() {
     let scenario = Scenario::logged_in(Manner::default()).await;
     scenario
         .platform
@@ -271,7 +271,15 @@ async fn refused_answer_is_retried_once_and_then_fails() {
     });
     kept.await.unwrap();
     scenario.platform.say(&lisi(), "next");
-    scenario.shows(&["echo: next"]).await;
+    scenario.shows(&["echo: next", "echo: late"]).await;
+    let path = format!("/api/v1/orgs/default/messages/{}", message["id"].as_str().unwrap());
+    let began = Instant::now();
+    while scenario.console.get(&path).await.unwrap()["state"] != "answered" {
+        assert!(began.elapsed() < SOON, "{}", scenario.bridge.log_tail());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let kept = stays("the answers", Duration::from_secs(2), || scenario.texts().len() == 2);
+    kept.await.unwrap();
     scenario.nothing_wrong();
 }
 

@@ -44,6 +44,7 @@ mod quotes;
 pub mod rate_limiter;
 pub mod receive;
 pub mod redrive;
+mod refused_answers;
 pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
+use tieline_core::ids::MessageId;
 use tieline_core::message_state::MessageState;
 use tieline_core::reply::{FilesProgress, Progress, Stage, UnreadableProgress};
 use tieline_queue::{QueueError, inbound};
@@ -72,7 +73,7 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
         // Checked first: else it would be queued for ever.
         MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
         MessageState::Failed if ask == AskAgent::IfNeeded && has_answer(world, &record).await? => {
-            return redeliver(world, letter, &record).await;
+            return redeliver(world, letter, &record, Redelivery::FromBeginning).await;
         }
         MessageState::Failed => {
             restarted_reply(world, &record).await?;
@@ -92,6 +93,28 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
     deadletter::remove(&world.store, letter).await?;
     info!(account.id = %record.integration, event.key = %record.id, "retried message {}", record.id);
     Ok(reopened)
+}
+
+/// Continues the delivery of an answer that the platform refused until the person writes again. A repetition continues from there.
+///
+/// # Errors
+/// [`RedriveError`].
+pub(crate) async fn deliver_rest(world: &World, message: &MessageId) -> Result<(), RedriveError> {
+    let now = world.clock.now();
+    let found = message::get(&world.store, message, now).await?;
+    let record = found.ok_or(RedriveError::Gone)?;
+    let id = deadletter::id_of(record.received_at, message);
+    let letter = deadletter::get(&world.store, &record.organization, &id, now).await?;
+    let letter = letter.ok_or(RedriveError::Gone)?;
+    wait_until_free(world, &letter).await?;
+    let record = load(world, &letter).await?;
+    if record.state != MessageState::Failed {
+        return Err(RedriveError::NotFailed(record.state));
+    }
+    if !has_answer(world, &record).await? {
+        return Err(RedriveError::Gone);
+    }
+    redeliver(world, &letter, &record, Redelivery::Rest).await.map(drop)
 }
 
 /// Whether the message can be read and its bot still exists.
@@ -131,8 +154,22 @@ async fn has_answer(world: &World, record: &MessageRecord) -> Result<bool, Store
     Ok(found.is_some_and(|reply| reply.stage == Stage::Final && reply.outcome == Some(Outcome::Completed)))
 }
 
-/// Makes a runner deliver the recorded answer once more, from its beginning. The message stays failed until it is delivered.
-async fn redeliver(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
+/// What of an answer is delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redelivery {
+    /// All of it.
+    FromBeginning,
+    /// What the platform has not accepted.
+    Rest,
+}
+
+/// Makes a runner deliver the recorded answer once more. The message stays failed until it is delivered.
+async fn redeliver(
+    world: &World,
+    letter: &DeadLetter,
+    record: &MessageRecord,
+    what: Redelivery,
+) -> Result<MessageRecord, RedriveError> {
     let now = world.clock.now();
     let before = free_reply(world, record).await?;
     // An earlier redrive that has neither succeeded nor failed yet, or whose process died, is continued.
@@ -148,6 +185,10 @@ async fn redeliver(world: &World, letter: &DeadLetter, record: &MessageRecord) -
             redrive: number,
             ..afresh(world, &before).await?
         };
+        if what == Redelivery::Rest {
+            after.progress.clone_from(&before.progress);
+            after.sent_files.clone_from(&before.sent_files);
+        }
         reply_writes::restart(world, &before, &mut after, now).await?;
     }
     wake(world, &before, number).await?;

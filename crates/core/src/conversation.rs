@@ -74,6 +74,9 @@ pub fn inbound_group(integration: &IntegrationId, chat: &Chat) -> String {
     format!("{bot}.{chat}")
 }
 
+/// Maximum number of answers that wait for the person to write again.
+const MAX_REFUSED_ANSWERS: usize = 5;
+
 /// Everything stored about a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
@@ -97,6 +100,8 @@ pub struct Conversation {
     pub lease: Option<Lease>,
     /// Up to when what others said in the group has been sent with a question, or was left out by a new session.
     pub heard_until: Option<Timestamp>,
+    /// Messages whose answers the platform refused until the person writes again, the oldest first.
+    pub refused_answers: Vec<MessageId>,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
@@ -116,8 +121,17 @@ impl Conversation {
             run: None,
             lease: None,
             heard_until: None,
+            refused_answers: Vec::new(),
             updated_at: now,
         }
+    }
+
+    /// Remembers that the platform refuses the answer to a message until the person writes again. The oldest are forgotten.
+    pub fn keep_refused_answer(&mut self, message: &MessageId) {
+        self.refused_answers.retain(|known| known != message);
+        self.refused_answers.push(message.clone());
+        let n_forgotten = self.refused_answers.len().saturating_sub(MAX_REFUSED_ANSWERS);
+        self.refused_answers.drain(..n_forgotten);
     }
 
     /// Starts a session with another agent and moves pending messages there, except those of other tasks: the new agent answers them.

@@ -69,6 +69,8 @@ struct StoredV1 {
         skip_serializing_if = "Option::is_none"
     )]
     hd: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ra: Vec<MessageId>,
     #[serde(with = "tieline_core::timestamp::millis")]
     at: Timestamp,
 }
@@ -291,6 +293,10 @@ async fn change(
             None => change.remove("hd"),
         };
     }
+    if after.refused_answers != before.refused_answers {
+        let refused = Some(&after.refused_answers).filter(|refused| !refused.is_empty());
+        set_or_remove(&mut change, "ra", refused)?;
+    }
     lease.apply(&mut change)?;
     let key = partition(&after.key.id());
     let table = &store.tables.state;
@@ -342,6 +348,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
         run: conversation.run.clone(),
         lease: conversation.lease.as_ref().map(StoredLease::held),
         hd: conversation.heard_until,
+        ra: conversation.refused_answers.clone(),
         at: conversation.updated_at,
     });
     let mut item = write(WHAT, &partition, SORT, &stored)?;
@@ -369,6 +376,7 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         run: stored.run,
         lease: stored.lease.map(Into::into),
         heard_until: stored.hd,
+        refused_answers: stored.ra,
         updated_at: stored.at,
     })
 }

@@ -66,8 +66,8 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "window_closed_next",
-        en: "Ask the person to write again; if the agent takes longer than the platform's reply window, make it answer sooner.",
-        zh: "请让对方再发一条消息；若智能体耗时超过平台的回复时限，请让其更快作答。",
+        en: "Ask the person to write again: the answer is delivered then. If the agent takes longer than the platform's reply window, make it answer sooner.",
+        zh: "请让对方再发一条消息，届时会送达该回答；若智能体耗时超过平台的回复时限，请让其更快作答。",
     },
     Phrase {
         code: "not_visible",

@@ -36,6 +36,7 @@ use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
+use crate::refused_answers;
 use crate::world::World;
 
 /// What stays constant while this process works on a run.
@@ -77,6 +78,7 @@ pub(super) async fn resume(
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
+    deliver_refused_answers(world, held).await?;
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
     speakers::name_all(world, held, &bot, &mut asked).await?;
     group_context::add(world, held, &bot, &mut asked).await?;
@@ -122,6 +124,19 @@ pub(super) async fn resume(
         return Err(RunError::Lost);
     }
     Box::pin(context.end(held, showing, ledger, cancelling, signing)).await
+}
+
+/// Continues the delivery of earlier answers that the platform refused until the person writes again.
+async fn deliver_refused_answers(world: &World, held: &mut LeasedConversation) -> Result<(), RunError> {
+    if held.conversation.refused_answers.is_empty() {
+        return Ok(());
+    }
+    let done = Box::pin(refused_answers::deliver(world, &held.conversation)).await;
+    // After a crash before this they are found delivered.
+    update(world, held, |conversation| {
+        conversation.refused_answers.retain(|message| !done.contains(message));
+    })
+    .await
 }
 
 impl<'a> RunContext<'a> {

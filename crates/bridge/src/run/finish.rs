@@ -25,6 +25,7 @@ use crate::integration_log;
 use crate::metrics::Metric;
 use crate::notices::{self, NoticeReply};
 use crate::printable::Printable;
+use crate::refused_answers;
 use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
@@ -85,7 +86,12 @@ pub(super) async fn deliver(
             integration_log::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
             ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
             let patience = showing.patience();
+            let may_be_delivered_later = refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code);
             end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
+            if may_be_delivered_later {
+                let message = showing.record.message.clone();
+                update(world, held, |conversation| conversation.keep_refused_answer(&message)).await?;
+            }
             return Ok(Left::Finished);
         }
     }

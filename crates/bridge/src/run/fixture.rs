@@ -119,7 +119,7 @@ impl PolledFixture {
         }
     }
 
-    pub(super) async fn reply(&self) -> ReplyRecord {
+    pub(crate) async fn reply(&self) -> ReplyRecord {
         let found = reply::get(&self.world.store, &self.message.reply, self.world.clock.now()).await;
         found.unwrap().unwrap()
     }

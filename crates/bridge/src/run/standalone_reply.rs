@@ -22,6 +22,7 @@ use super::{Next, RunError};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliveryOutcome, ReplyDelivery};
 use crate::integration_log;
+use crate::refused_answers;
 use crate::reply_writes;
 use crate::tenant_slots::{Missing, SlotKind};
 use crate::world::World;
@@ -157,9 +158,12 @@ async fn conclude(
             message::note(
                 &world.store,
                 &ledger.id,
-                &[LedgerStep::new(now, "delivery_refused").code(code)],
+                &[LedgerStep::new(now, "delivery_refused").code(code.clone())],
             )
             .await?;
+            if refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code) {
+                refused_answers::keep(world, &showing.record.conversation, &ledger.id).await?;
+            }
             showing.save().await?;
             Ok(Next::Done)
         }

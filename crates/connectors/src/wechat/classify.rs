@@ -72,9 +72,12 @@ fn message(outcome: Outcome, before: WeChatProgress, sent: &SentCall<'_>, cx: &C
     }
 }
 
+/// Code of an answer that the platform refuses until the person writes again.
+pub(super) const WINDOW_CLOSED: &str = "window_closed";
+
 /// The platform responds the same for a closed window and for being busy, and punishes retries. So there is one retry.
 fn window_closed(before: WeChatProgress, cx: &Context<'_>) -> Verdict {
-    let code = "window_closed".to_owned();
+    let code = WINDOW_CLOSED.to_owned();
     if before.repeats {
         return Verdict::Refused { code };
     }

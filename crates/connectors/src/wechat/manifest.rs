@@ -10,6 +10,7 @@ use tieline_core::connector::{
 };
 use tieline_core::thinking_display::ReasoningDetail;
 
+use super::classify;
 use super::plan::{TEXT, TYPING_LIFE};
 use super::settings::{API_BASE, CDN_BASE};
 
@@ -22,6 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     // How long the CDN keeps a file is not documented.
     media_is_short_lived: true,
     answers_by_newest: true,
+    refused_until_next: &[classify::WINDOW_CLOSED, "target_expired"],
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION],
 };

@@ -1,7 +1,7 @@
 //! Conversations: versions, and concurrent changes by dispatcher and runner.
 
 use tieline_core::conversation::{Conversation, StopCause};
-use tieline_core::ids::{AgentId, IntegrationId, RunId};
+use tieline_core::ids::{AgentId, IntegrationId, MessageId, RunId};
 use tieline_core::session::Session;
 use tieline_store::{Store, StoreError, conversation};
 
@@ -40,6 +40,7 @@ async fn a_conversation_round_trips() {
         session.chosen = true;
         it.session = Some(session);
         it.pending = vec![waiting("1"), waiting("2")];
+        it.refused_answers = vec![MessageId::new("0")];
         it.run = Some(run_state("1"));
         it.lease = Some(lease(&owner("a", "1"), 1, at(30)));
         it.updated_at = at(1);
@@ -52,6 +53,7 @@ async fn a_conversation_round_trips() {
         it.session = None;
         it.leaving.clear();
         it.pending.clear();
+        it.refused_answers.clear();
         it.run = None;
         it.updated_at = at(2);
     })
