@@ -55,6 +55,30 @@ impl Scenario {
         scenario
     }
 
+    /// The bot's newest message, once it is as wanted.
+    async fn newest_message(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/v1/orgs/default/messages?integrationId={}", self.id);
+        self.reads(&path, "/items/0", wanted).await
+    }
+
+    /// A message, once it is as wanted.
+    async fn message(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/v1/orgs/default/messages/{id}");
+        self.reads(&path, "", wanted).await
+    }
+
+    async fn reads(&self, path: &str, part: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let found = self.console.get(path).await.unwrap();
+            if let Some(part) = found.pointer(part).filter(|part| wanted(part)) {
+                return part.clone();
+            }
+            assert!(began.elapsed() < SOON, "{found}\n{}", self.bridge.log_tail());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn log_in(&self) {
         self.start_login().await;
         self.login_is("confirmed").await;
@@ -253,17 +277,8 @@ async fn refused_answer_is_retried_once_and_delivered_when_the_person_writes_aga
         .platform
         .misbehave(|faults| faults.refuse_messages.extend([-2, -2]));
     scenario.platform.say(&lisi(), "late");
-    let path = format!("/api/v1/orgs/default/messages?integrationId={}", scenario.id);
     let began = Instant::now();
-    let message = loop {
-        let messages = scenario.console.get(&path).await.unwrap();
-        let message = messages["items"][0].clone();
-        if message["state"] == "failed" {
-            break message;
-        }
-        assert!(began.elapsed() < SOON, "{messages}\n{}", scenario.bridge.log_tail());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    let message = scenario.newest_message(|message| message["state"] == "failed").await;
     assert_eq!(message["reason"], "window_closed", "{message}");
     assert!(began.elapsed() >= Duration::from_secs(5), "retried too soon");
     let kept = stays("two tries", Duration::from_secs(3), || {
@@ -272,14 +287,46 @@ async fn refused_answer_is_retried_once_and_delivered_when_the_person_writes_aga
     kept.await.unwrap();
     scenario.platform.say(&lisi(), "next");
     scenario.shows(&["echo: next", "echo: late"]).await;
-    let path = format!("/api/v1/orgs/default/messages/{}", message["id"].as_str().unwrap());
-    let began = Instant::now();
-    while scenario.console.get(&path).await.unwrap()["state"] != "answered" {
-        assert!(began.elapsed() < SOON, "{}", scenario.bridge.log_tail());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let id = message["id"].as_str().unwrap();
+    scenario.message(id, |message| message["state"] == "answered").await;
     let kept = stays("the answers", Duration::from_secs(2), || scenario.texts().len() == 2);
     kept.await.unwrap();
+    scenario.nothing_wrong();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_that_is_refused_again_waits_for_another_message() {
+    let scenario = Scenario::logged_in(Manner {
+        holds: |text| text == "slow",
+        ..Manner::default()
+    })
+    .await;
+    let refuse = |codes: &[i64]| {
+        scenario
+            .platform
+            .misbehave(|faults| faults.refuse_messages.extend(codes))
+    };
+    refuse(&[-2, -2]);
+    scenario.platform.say(&lisi(), "late");
+    let message = scenario.newest_message(|message| message["state"] == "failed").await;
+    refuse(&[-2]);
+    scenario.platform.say(&lisi(), "slow");
+    let n_refusals = |message: &Value| {
+        let steps = message["steps"].as_array().unwrap().iter();
+        steps.filter(|step| step["step"] == "delivery_refused").count()
+    };
+    let id = message["id"].as_str().unwrap();
+    scenario.message(id, |message| n_refusals(message) == 2).await;
+    assert_eq!(
+        scenario.platform.n_refused(),
+        3,
+        "an answer that is delivered again is tried once"
+    );
+    scenario.agent.open_gate();
+    scenario.shows(&["echo: slow"]).await;
+    scenario.platform.say(&lisi(), "again");
+    scenario.shows(&["echo: slow", "echo: again", "echo: late"]).await;
+    scenario.message(id, |message| message["state"] == "answered").await;
     scenario.nothing_wrong();
 }
 

@@ -180,16 +180,19 @@ async fn redeliver(
         return Err(StoreError::Conflict.into());
     }
     if before.redrive < number {
+        let undelivered = match what {
+            Redelivery::FromBeginning => afresh(world, &before).await?,
+            Redelivery::Rest => undelivered(&before),
+        };
         let mut after = ReplyRecord {
             final_at: None,
             redrive: number,
-            ..afresh(world, &before).await?
+            ..undelivered
         };
-        if what == Redelivery::Rest {
-            after.progress.clone_from(&before.progress);
-            after.sent_files.clone_from(&before.sent_files);
+        match what {
+            Redelivery::FromBeginning => reply_writes::restart(world, &before, &mut after, now).await?,
+            Redelivery::Rest => reply_writes::save(world, Some(&before), &mut after, now).await?,
         }
-        reply_writes::restart(world, &before, &mut after, now).await?;
     }
     wake(world, &before, number).await?;
     deadletter::remove(&world.store, letter).await?;
@@ -203,12 +206,9 @@ async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> R
     let before = free_reply(world, record).await?;
     if before.delivered {
         let mut after = ReplyRecord {
-            pace: Pace::default(),
-            delivered: false,
-            lease: None,
             // It is retried for as long as the first time.
             final_at: None,
-            ..before.clone()
+            ..undelivered(&before)
         };
         // The ledger first: after a crash it shows that the redrive was started.
         message::note_resent(&world.store, &record.id, now).await?;
@@ -290,14 +290,21 @@ async fn afresh(world: &World, before: &ReplyRecord) -> Result<ReplyRecord, Redr
     Ok(ReplyRecord {
         progress: restarted_progress(world, before).await?,
         sent_files: FilesProgress::default(),
-        pace: Pace::default(),
         closed: None,
-        delivered: false,
-        lease: None,
         // It may belong to another conversation from now on, which has its own fencing tokens.
         fence: 0,
-        ..before.clone()
+        ..undelivered(before)
     })
+}
+
+/// The reply as one that a runner delivers from where it stopped.
+fn undelivered(before: &ReplyRecord) -> ReplyRecord {
+    ReplyRecord {
+        pace: Pace::default(),
+        delivered: false,
+        lease: None,
+        ..before.clone()
+    }
 }
 
 /// Progress of the reset reply. The platform may refuse the same idempotency key twice, so the connector derives it.

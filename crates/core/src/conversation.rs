@@ -409,4 +409,14 @@ mod tests {
         };
         assert_eq!([0, 300, 301, 3600].map(is_free), [false, false, true, true]);
     }
+
+    #[test]
+    fn oldest_refused_answers_are_forgotten() {
+        let mut it = fixture::conversation();
+        for n in [0, 1, 2, 3, 4, 5, 3] {
+            it.keep_refused_answer(&MessageId::new(format!("m{n}")));
+        }
+        let kept: Vec<_> = it.refused_answers.iter().map(MessageId::as_str).collect();
+        assert_eq!(kept, ["m1", "m2", "m4", "m5", "m3"]);
+    }
 }

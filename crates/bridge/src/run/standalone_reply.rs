@@ -155,15 +155,15 @@ async fn conclude(
             integration_log::warn(world, &ledger.integration, "delivery_refused", &code).await;
             warn!(account.id = %ledger.integration, event.key = %ledger.id, code, "reply can't be delivered");
             integration_log::dead_letter(world, ledger, &code).await?;
-            message::note(
-                &world.store,
-                &ledger.id,
-                &[LedgerStep::new(now, "delivery_refused").code(code.clone())],
-            )
-            .await?;
             if refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code) {
                 refused_answers::keep(world, &showing.record.conversation, &ledger.id).await?;
             }
+            message::note(
+                &world.store,
+                &ledger.id,
+                &[LedgerStep::new(now, "delivery_refused").code(code)],
+            )
+            .await?;
             showing.save().await?;
             Ok(Next::Done)
         }

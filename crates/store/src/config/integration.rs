@@ -94,6 +94,22 @@ pub struct IntegrationSettings {
     pub account_key: Option<String>,
 }
 
+impl IntegrationSettings {
+    /// The first agent of the trigger that may not answer.
+    #[must_use]
+    pub fn refused<'a>(&self, trigger: &'a Trigger) -> Option<&'a AgentId> {
+        refused(self.allowed_agents.as_deref(), trigger)
+    }
+}
+
+fn allows(allowed: Option<&[AgentId]>, agent: &AgentId) -> bool {
+    allowed.is_none_or(|allowed| allowed.contains(agent))
+}
+
+fn refused<'a>(allowed: Option<&[AgentId]>, trigger: &'a Trigger) -> Option<&'a AgentId> {
+    trigger.agents().into_iter().find(|agent| !allows(allowed, agent))
+}
+
 /// The parts of an integration that can't be changed.
 #[derive(Debug, Clone)]
 pub struct NewIntegration {
@@ -199,14 +215,13 @@ impl IntegrationRecord {
     /// Whether this agent may answer.
     #[must_use]
     pub fn allows(&self, agent: &AgentId) -> bool {
-        let allowed = self.allowed_agents.as_ref();
-        allowed.is_none_or(|allowed| allowed.contains(agent))
+        allows(self.allowed_agents.as_deref(), agent)
     }
 
     /// The first agent of the trigger that may not answer.
     #[must_use]
     pub fn refused<'a>(&self, trigger: &'a Trigger) -> Option<&'a AgentId> {
-        trigger.agents().into_iter().find(|agent| !self.allows(agent))
+        refused(self.allowed_agents.as_deref(), trigger)
     }
 
     fn open(&self, keyring: &Keyring) -> Result<Unsealed, StoreError> {

@@ -378,7 +378,7 @@ async fn fit_integration(
     Ok(())
 }
 
-/// Whether the integration allows all agents of an enabled trigger. An agent that doesn't exist is reported as such.
+/// Checks that the integration allows all agents of an enabled trigger. An agent that doesn't exist is reported as such.
 async fn check_agents(store: &Store, integration: &IntegrationRecord, trigger: &Trigger) -> Result<(), TriggerError> {
     let Some(refused) = integration.refused(trigger) else {
         return Ok(());

@@ -1,10 +1,10 @@
 //! Plans which agents may answer for an integration.
 
 use serde_json::{Map, Value};
-use tieline_core::ids::AgentId;
 use tieline_core::trigger::Trigger;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
 
+use super::triggers::unknown_name;
 use super::{Planner, Write};
 use crate::apply::change::Change;
 use crate::apply::file::{Entry, TriggerEntry};
@@ -27,17 +27,17 @@ impl<'a> Planner<'a> {
     pub(super) fn with_allowed_ids(&self, entry: &Entry, mistakes: &mut Mistakes<'_>) -> Map<String, Value> {
         let mut fields = entry.fields.clone();
         let names = fields.get_mut(FIELD).and_then(Value::as_array_mut);
-        for (at, name) in names.into_iter().flatten().enumerate() {
-            let known = name.as_str().map(|name| (name, self.agents.get(name)));
-            match known {
-                Some((_, Some(id))) => *name = id.as_str().into(),
-                Some((unknown, None)) if !mistakes.has_more() => {
-                    let reason =
-                        format!("`{unknown}`: there is no agent of this name in the file or in the organization");
-                    mistakes.invalid(&join(&entry.at, &format!("{FIELD}[{at}]")), &reason);
-                }
-                // A value of another type is reported when the fields are read.
-                Some(_) | None => {}
+        for (at, value) in names.into_iter().flatten().enumerate() {
+            // A value of another type is reported when the fields are read.
+            let Some(name) = value.as_str() else { continue };
+            if let Some(id) = self.agents.get(name) {
+                *value = id.as_str().into();
+            } else if !mistakes.has_more() {
+                let known = self.agents.keys().map(String::as_str).collect();
+                mistakes.problem(
+                    &join(&entry.at, &format!("{FIELD}[{at}]")),
+                    &unknown_name("agent", name, &known),
+                );
             }
         }
         fields
@@ -51,9 +51,8 @@ impl<'a> Planner<'a> {
         settings: IntegrationSettings,
         change: Change,
     ) {
-        let allows = |agent: &&AgentId| allows(settings.allowed_agents.as_deref(), agent);
         let bound = self.bound(before);
-        if bound.is_some_and(|trigger| !trigger.agents().iter().all(allows)) {
+        if bound.is_some_and(|trigger| settings.refused(trigger).is_some()) {
             self.restricted.push(RestrictedIntegration {
                 at: entry.at.clone(),
                 before: before.clone(),
@@ -95,8 +94,7 @@ impl<'a> Planner<'a> {
         let Some(planned) = planned.filter(|_| trigger.enabled) else {
             return Ok(());
         };
-        let allowed = planned.settings.allowed_agents.as_deref();
-        match trigger.agents().into_iter().find(|agent| !allows(allowed, agent)) {
+        match planned.settings.refused(trigger) {
             Some(refused) => Err(triggers::not_allowed(trigger, refused)),
             None => Ok(()),
         }
@@ -130,10 +128,6 @@ impl<'a> Planner<'a> {
             trigger.enabled && trigger.integration == integration.id && integration.refused(trigger).is_some()
         })
     }
-}
-
-fn allows(allowed: Option<&[AgentId]>, agent: &AgentId) -> bool {
-    allowed.is_none_or(|allowed| allowed.contains(agent))
 }
 
 /// The agents that an integration allows, with their positions; `None` if the value isn't a string.

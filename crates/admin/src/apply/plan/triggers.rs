@@ -28,12 +28,11 @@ struct KnownNames<'a> {
     agents: BTreeSet<&'a str>,
 }
 
-/// The allowed names, if they are few enough to be listed with each mistake.
-fn listed<'a>(names: &BTreeSet<&'a str>) -> Vec<&'a str> {
-    if names.len() > MAX_LISTED {
-        return Vec::new();
-    }
-    names.iter().copied().collect()
+/// A name of an agent or integration that doesn't exist, with the allowed names if they are few enough to be listed with each mistake.
+pub(super) fn unknown_name(kind: &'static str, name: &str, known: &BTreeSet<&str>) -> Problem {
+    let reason = format!("`{name}`: there is no {kind} of this name in the file or in the organization");
+    let listed = known.iter().copied().filter(|_| known.len() <= MAX_LISTED);
+    Problem::invalid(kind, &reason).allowing(listed)
 }
 
 impl<'a> Planner<'a> {
@@ -87,9 +86,7 @@ impl<'a> Planner<'a> {
             ("agent", &wanted.agent, &known.agents),
         ] {
             if !known.contains(name.as_str()) {
-                let reason = format!("`{name}`: there is no {field} of this name in the file or in the organization");
-                let problem = Problem::invalid(field, &reason).allowing(listed(known));
-                mistakes.problem(&join(&wanted.entry.at, field), &problem);
+                mistakes.problem(&join(&wanted.entry.at, field), &unknown_name(field, name, known));
                 resolve = false;
             }
         }
@@ -98,10 +95,8 @@ impl<'a> Planner<'a> {
                 break;
             }
             if let Some(name) = name.filter(|name| !known.agents.contains(*name)) {
-                let reason = format!("`{name}`: there is no agent of this name in the file or in the organization");
-                let problem = Problem::invalid("agent", &reason).allowing(listed(&known.agents));
                 let field = join(&wanted.entry.at, &format!("routes[{at}].agent"));
-                mistakes.problem(&field, &problem);
+                mistakes.problem(&field, &unknown_name("agent", name, &known.agents));
                 resolve = false;
             }
         }

@@ -127,7 +127,7 @@ const VIEWS = {
       <form id="trigger-form" @input=${() => (state.dirty = true)} @submit=${(event) => bind(shell, state, bound, event)}>
         <div class="field"><label for="agent">${text("agent")}</label><select id="agent" name="agentId" required>
           ${bound ? nothing : html`<option value="">${text("none")}</option>`}
-          ${state.agents.filter((agent) => state.bot.allowedAgents?.includes(agent.id) ?? true).map((agent) => html`<option value=${agent.id} ?selected=${agent.id === bound?.agentId}>${agent.name}</option>`)}</select></div>
+          ${state.agents.filter((agent) => agent.id === bound?.agentId || (state.bot.allowedAgents?.includes(agent.id) ?? true)).map((agent) => html`<option value=${agent.id} ?selected=${agent.id === bound?.agentId}>${agent.name}</option>`)}</select></div>
         <label class="choice"><input type="checkbox" name="enabled" ?checked=${bound?.enabled ?? true}> ${text("enabled")}</label>
         <div class="field"><label for="timeout">${text("sessionTimeout")}</label><input id="timeout" name="sessionTimeoutSeconds" type="number" min="1" .value=${String(bound?.sessionTimeoutSeconds ?? 3600)}></div>
         <div class="field"><label for="window">${text("summaryWindow")}</label><input id="window" name="summaryWindowSeconds" type="number" min="0" .value=${String(bound?.summaryWindowSeconds ?? 0)}><small>${text("summaryWindowHelp")}</small></div>
