@@ -189,10 +189,7 @@ async fn redeliver(
             redrive: number,
             ..undelivered
         };
-        match what {
-            Redelivery::FromBeginning => reply_writes::restart(world, &before, &mut after, now).await?,
-            Redelivery::Rest => reply_writes::save(world, Some(&before), &mut after, now).await?,
-        }
+        reply_writes::restart(world, &before, &mut after, now).await?;
     }
     wake(world, &before, number).await?;
     deadletter::remove(&world.store, letter).await?;
