@@ -296,7 +296,10 @@ pub(crate) async fn explain<T>(
 
 /// A trigger with an agent that its integration doesn't allow.
 pub(crate) fn not_allowed(trigger: &Trigger, agent: &AgentId) -> Problem {
-    let detail = "the integration's `allowedAgents` doesn't name this agent; add it there first";
+    let detail = format!(
+        "`allowedAgents` of the integration {} doesn't name the agent {agent}; add it there first",
+        trigger.integration
+    );
     Problem::conflict("agent_not_allowed", detail).on(routes::field_of(trigger, agent))
 }
 
