@@ -1,7 +1,7 @@
 //! State of a bot's connection, readable without asking its task.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::desired_connections::Live;
@@ -22,6 +22,20 @@ pub(super) struct BotStatus {
     state: Mutex<ConnectionState>,
     /// Since when it had no holder before this one.
     pub(super) free_since: Option<Timestamp>,
+    /// Whether its task has ended, for whatever reason.
+    has_ended: AtomicBool,
+    /// The same of any bot of its shard, so that a shard whose bots all live needs no look at each of them.
+    any_has_ended: Arc<AtomicBool>,
+}
+
+/// Records the end of a bot's task when it is dropped with it: after a panic too.
+pub(super) struct EndMark(pub(super) Arc<BotStatus>);
+
+impl Drop for EndMark {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Ordering::Release);
+        self.0.any_has_ended.store(true, Ordering::Release);
+    }
 }
 
 /// How a bot is affected by a change of its list entry.
@@ -37,7 +51,7 @@ pub(super) enum Change {
 
 impl BotStatus {
     /// A bot that had no holder since then, if it had one before.
-    pub(super) const fn new(free_since: Option<Timestamp>) -> Self {
+    pub(super) const fn new(free_since: Option<Timestamp>, any_has_ended: Arc<AtomicBool>) -> Self {
         Self {
             settled: AtomicBool::new(false),
             warm: AtomicBool::new(false),
@@ -45,7 +59,14 @@ impl BotStatus {
             version: AtomicU64::new(0),
             state: Mutex::new(ConnectionState::Connecting),
             free_since,
+            has_ended: AtomicBool::new(false),
+            any_has_ended,
         }
+    }
+
+    /// Whether the bot's task has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 
     /// Records that the bot starts with this version of its integration.
@@ -92,7 +113,7 @@ mod tests {
 
     #[test]
     fn bot_restarts_only_for_settings_that_it_has_not_read() {
-        let (status, before) = (BotStatus::new(None), live(1, "a"));
+        let (status, before) = (BotStatus::new(None, Arc::default()), live(1, "a"));
         assert_eq!(status.change(&before, &live(1, "a")), Change::Nothing);
         assert_eq!(status.change(&before, &live(1, "b")), Change::Trigger);
         assert_eq!(status.change(&before, &live(2, "a")), Change::Settings);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tieline_core::backoff::Backoff;
@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use super::bot::BotTask;
 use super::bot_context::BotContext;
-use super::bot_status::{BotStatus, Change};
+use super::bot_status::{BotStatus, Change, EndMark};
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
@@ -61,6 +61,8 @@ pub(super) struct Shard {
     /// Since when it had no holder before this one, if it had one.
     free_since: Option<Timestamp>,
     bots: HashMap<IntegrationId, BotHandle>,
+    /// Whether the task of a bot has ended since the bots were last looked at.
+    any_has_ended: Arc<AtomicBool>,
     /// Bots that were told to end and may not have ended yet.
     ended: HashMap<IntegrationId, JoinHandle<()>>,
     stop_mailbox: watch::Sender<bool>,
@@ -90,6 +92,7 @@ impl Shard {
             has_followed: false,
             free_since,
             bots: HashMap::new(),
+            any_has_ended: Arc::default(),
             ended: HashMap::new(),
             mailbox: tokio::spawn(relay_consumer::consume(Arc::clone(shared), number, stopped)),
             stop_mailbox,
@@ -99,7 +102,20 @@ impl Shard {
 
     /// Whether the bots must be compared with the list although the list is unchanged: they haven't been yet, or a bot's task has died.
     pub(super) fn is_to_follow(&self) -> bool {
-        !self.has_followed || self.bots.values().any(BotHandle::is_dead)
+        !self.has_followed || self.has_dead_bot()
+    }
+
+    fn has_dead_bot(&self) -> bool {
+        if !self.any_has_ended.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        let ended = self.bots.values().filter(|bot| bot.standing.has_ended());
+        let can_be_restarted: Vec<_> = ended.map(BotHandle::is_dead).collect();
+        if !can_be_restarted.is_empty() {
+            // Some may not be restarted yet.
+            self.any_has_ended.store(true, Ordering::Release);
+        }
+        can_be_restarted.contains(&true)
     }
 
     /// Starts, restarts and ends bots to match the list.
@@ -135,7 +151,8 @@ impl Shard {
             let before = before.or_else(|| self.ended.remove(id));
             // Bots added later had no holder before.
             let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
-            let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, free_since);
+            let standing = Arc::new(BotStatus::new(free_since, Arc::clone(&self.any_has_ended)));
+            let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, standing);
             self.bots.insert(id.clone(), seat);
         }
     }
@@ -242,15 +259,14 @@ impl BotHandle {
         live: Live,
         fence: u64,
         before: Option<JoinHandle<()>>,
-        free_since: Option<Timestamp>,
+        standing: Arc<BotStatus>,
     ) -> Self {
         let (orders, receiver) = unbounded_channel();
-        let standing = Arc::new(BotStatus::new(free_since));
         let serving = serve(
             Arc::clone(shared),
             live.clone(),
             fence,
-            Arc::clone(&standing),
+            EndMark(Arc::clone(&standing)),
             (orders.downgrade(), receiver),
             before,
         );
@@ -265,7 +281,7 @@ impl BotHandle {
 
     /// Whether its task ended without being told to, which only a panic causes. False until it may be restarted.
     fn is_dead(&self) -> bool {
-        self.task.is_finished() && self.begun.elapsed() >= REVIVE_AFTER
+        self.standing.has_ended() && self.begun.elapsed() >= REVIVE_AFTER
     }
 
     fn order(&self, order: BotCommand) {
@@ -284,11 +300,12 @@ async fn serve(
     shared: Arc<RelayShared>,
     live: Live,
     fence: u64,
-    standing: Arc<BotStatus>,
+    mark: EndMark,
     (line, mut orders): Orders,
     before: Option<JoinHandle<()>>,
 ) {
     let _counted = Counted::new(&shared, |gauges| &gauges.bots);
+    let standing = &mark.0;
     if let Some(mut before) = before
         && timeout(RESTART_WITHIN, &mut before).await.is_err()
     {
@@ -308,7 +325,7 @@ async fn serve(
             shared.world.sockets.connect(&id, sender.clone());
             let weak = sender.downgrade();
             drop(sender);
-            let end = BotTask::new(context, standing, orders, kick).serve().await;
+            let end = BotTask::new(context, Arc::clone(standing), orders, kick).serve().await;
             if let Some(sender) = weak.upgrade() {
                 shared.world.sockets.disconnect(&id, &sender);
             }
