@@ -1,4 +1,7 @@
 //! Configuration and clients of the AWS SDK: region, credentials, timeouts, endpoints.
+//!
+//! The SDK's protection against stalled streams is off: bodies are small and every attempt has a timeout, while the protection wakes each call
+//! ten times a second until it is answered, which is most of what an idle relay's long polls cost.
 
 use std::time::Duration;
 
@@ -6,7 +9,7 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::SharedCredentialsProvider;
+use aws_sdk_sqs::config::{SharedCredentialsProvider, StalledStreamProtectionConfig};
 
 /// Longest wait for a connection to AWS.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -33,7 +36,9 @@ pub(crate) fn of_function(get: impl Fn(&str) -> Option<String>) -> SdkConfig {
 
 /// Creates a client of DynamoDB for `endpoint`, or for AWS without one.
 pub(crate) fn dynamodb(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_dynamodb::Client {
-    let mut config = aws_sdk_dynamodb::config::Builder::from(sdk).timeout_config(limited(sdk, TRY_TIMEOUT));
+    let mut config = aws_sdk_dynamodb::config::Builder::from(sdk)
+        .timeout_config(limited(sdk, TRY_TIMEOUT))
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if endpoint.is_some() {
         config.set_endpoint_url(endpoint);
     }
@@ -42,7 +47,9 @@ pub(crate) fn dynamodb(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_dyn
 
 /// Creates a client of KMS for `endpoint`, or for AWS without one.
 pub(crate) fn kms(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_kms::Client {
-    let mut config = aws_sdk_kms::config::Builder::from(sdk).timeout_config(limited(sdk, TRY_TIMEOUT));
+    let mut config = aws_sdk_kms::config::Builder::from(sdk)
+        .timeout_config(limited(sdk, TRY_TIMEOUT))
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if endpoint.is_some() {
         config.set_endpoint_url(endpoint);
     }
@@ -51,7 +58,9 @@ pub(crate) fn kms(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_kms::Cli
 
 /// Creates a client of SQS for `endpoint`, or for AWS without one.
 pub(crate) fn sqs(sdk: &SdkConfig, endpoint: Option<String>) -> aws_sdk_sqs::Client {
-    let mut config = aws_sdk_sqs::config::Builder::from(sdk).timeout_config(limited(sdk, QUEUE_TRY_TIMEOUT));
+    let mut config = aws_sdk_sqs::config::Builder::from(sdk)
+        .timeout_config(limited(sdk, QUEUE_TRY_TIMEOUT))
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if endpoint.is_some() {
         config.set_endpoint_url(endpoint);
     }
@@ -72,6 +81,26 @@ mod tests {
     use tieline_core::conversation::Owner;
 
     use super::*;
+
+    #[test]
+    fn a_long_poll_is_not_woken_to_look_for_stalled_streams() {
+        let sdk = of_function(|_| None);
+        let enabled = [
+            dynamodb(&sdk, None)
+                .config()
+                .stalled_stream_protection()
+                .is_none_or(StalledStreamProtectionConfig::is_enabled),
+            kms(&sdk, None)
+                .config()
+                .stalled_stream_protection()
+                .is_none_or(StalledStreamProtectionConfig::is_enabled),
+            sqs(&sdk, None)
+                .config()
+                .stalled_stream_protection()
+                .is_none_or(StalledStreamProtectionConfig::is_enabled),
+        ];
+        assert_eq!(enabled, [false; 3]);
+    }
 
     #[test]
     fn attempts_time_out_and_a_lease_outlasts_two_of_them() {
