@@ -95,6 +95,10 @@ async fn measure(cloud: &str, sdk: &SdkConfig, platform: &Platform) -> Result<()
     let idle = Relay::start(cloud, &tables, &queues)?;
     sleep(Duration::from_secs(5)).await;
     let without = idle.resident_kib()?;
+    let before = idle.processor_s()?;
+    sleep(REST).await;
+    let share = (idle.processor_s()? - before) / REST.as_secs_f64() * 100.0;
+    println!("idle without bots: {share:.2} % of one core");
     drop(idle);
     let began = Instant::now();
     configure(&store, platform.port).await?;
