@@ -1,8 +1,10 @@
 //! Two relay processes: what happens to two hundred bots when a relay is killed or stopped, or when queues or tables fail.
 
 use std::collections::HashMap;
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tieline_tests::fleet::Fleet;
 use tieline_tests::outbound::{Speaker, until};
 use tieline_tests::relay::Relay;
@@ -115,6 +117,24 @@ async fn bots_of_a_killed_relay_are_connected_elsewhere_in_time() {
         assert_eq!(told[0].text(), format!("heard text {n}."));
     }
     assert_eq!(platform.complaints(), Vec::<String>::new());
+    // An operator sees for how long, from the last heartbeat on: longer than a lease.
+    let began = Instant::now();
+    while gaps_of(&fleet, LEASE..).await.len() < lost {
+        let gaps = gaps_of(&fleet, Duration::ZERO..).await;
+        assert!(began.elapsed() < Duration::from_secs(30), "{lost} bots moved: {gaps:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How long bots were disconnected at their last change of relay, where that is within `range`.
+async fn gaps_of(fleet: &Fleet, range: impl RangeBounds<Duration>) -> Vec<Duration> {
+    let path = "/api/v1/orgs/default/integrations?include=status&limit=200";
+    let bots = fleet.console.get(path).await.unwrap();
+    let gap = |bot: &Value| bot["status"]["lastHandOver"]["gapMillis"].as_u64();
+    let gaps = bots["items"].as_array().unwrap().iter().filter_map(gap);
+    gaps.map(Duration::from_millis)
+        .filter(|gap| range.contains(gap))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -243,7 +243,7 @@ impl Metrics {
         self.add(Metric::Connections, labels, f64::from(n));
     }
 
-    /// Records how long a bot was disconnected during a hand-over.
+    /// Records how long a bot was disconnected while it was handed over to another process: zero if its two connections overlapped.
     pub fn hand_over_gap(&self, gap: Duration) {
         self.add(Metric::HandOverGap, Vec::new(), millis(gap));
     }

@@ -3,6 +3,8 @@
 //! Item `STATUS#{integration}`/`STATUS` of `state`. Several processes know a part each, so a change writes only its own
 //! attributes. `f` is the fencing token of the connection's holder that wrote last.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::IntegrationId;
@@ -62,6 +64,8 @@ pub struct Status {
     /// When the connection was last lost or closed.
     #[serde(with = "millis::option")]
     pub last_disconnected_at: Option<Timestamp>,
+    /// When another process last took the connection over, and how long there was none.
+    pub last_hand_over: Option<HandOver>,
     /// When another client last took the bot.
     pub kick: Option<KickRecord>,
     /// The newest failed answer, if answers fail: see [`message::Traffic::failed`]. Not stored: [`seen`] derives it from the ledger.
@@ -80,6 +84,32 @@ pub struct SignatureFailure {
     /// The credential that is probably wrong.
     #[serde(default)]
     pub field: Option<String>,
+}
+
+/// Another process took the connection over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// When its connection was up.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    gap_ms: u64,
+}
+
+impl HandOver {
+    /// Connected again at `at`, after a `gap` without a connection.
+    #[must_use]
+    pub fn new(at: Timestamp, gap: Duration) -> Self {
+        Self {
+            at,
+            gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// How long the bot had no connection; zero if the old and the new one overlapped.
+    #[must_use]
+    pub const fn gap(self) -> Duration {
+        Duration::from_millis(self.gap_ms)
+    }
 }
 
 /// Another client took the bot.
@@ -173,6 +203,8 @@ pub enum StatusChange {
     LastConnectedAt(Timestamp),
     /// The connection was lost or closed.
     LastDisconnectedAt(Timestamp),
+    /// This process has taken the connection over from another one.
+    LastHandOver(HandOver),
     /// Another client took the bot.
     Kick(KickRecord),
 }
@@ -299,6 +331,7 @@ impl StatusChange {
             Self::SignatureFailure(failure) => set_or_remove(update, "signature_failure", Some(failure))?,
             Self::LastConnectedAt(at) => set_time(update, "last_connected_at", Some(*at)),
             Self::LastDisconnectedAt(at) => set_time(update, "last_disconnected_at", Some(*at)),
+            Self::LastHandOver(hand_over) => set_or_remove(update, "last_hand_over", Some(hand_over))?,
             Self::Kick(kick) => set_or_remove(update, "kick", Some(kick))?,
         }
         Ok(())

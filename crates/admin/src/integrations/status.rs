@@ -44,6 +44,8 @@ pub(crate) struct StatusView {
     /// When its connection was last lost or closed.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_disconnected_at: Option<Timestamp>,
+    /// When another relay last took its connection over. Null if that never happened, or if the time of the loss is unknown.
+    last_hand_over: Option<HandOverView>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_event_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -57,6 +59,18 @@ pub(crate) struct StatusView {
     owner: Option<String>,
     /// The operator's next step. Null if there is nothing to do.
     next: Option<String>,
+}
+
+/// A change of the relay that holds an integration's connection.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = HandOver)]
+pub(crate) struct HandOverView {
+    /// When the new relay's connection was up.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// How long there was no connection; 0 if the old and the new one overlapped.
+    gap_millis: u64,
 }
 
 /// An error of an integration.
@@ -192,6 +206,10 @@ impl StatusView {
                 .map(|since| now.since(since).as_secs()),
             last_connected_at: reported.last_connected_at,
             last_disconnected_at: reported.last_disconnected_at,
+            last_hand_over: reported.last_hand_over.map(|hand_over| HandOverView {
+                at: hand_over.at,
+                gap_millis: u64::try_from(hand_over.gap().as_millis()).unwrap_or(u64::MAX),
+            }),
             last_event_at: reported.last_event_at,
             last_reply_at: reported.last_reply_at,
             last_error: reported.last_error.map(|error| ErrorView {

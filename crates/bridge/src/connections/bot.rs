@@ -13,13 +13,13 @@ use tieline_core::connection_state::{ConnectionLifecycle, Kick, Loss};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::log::Level;
-use tieline_store::status::StatusChange;
+use tieline_store::status::{HandOver, StatusChange};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::bot_context::BotContext;
-use super::bot_status::BotStatus;
+use super::bot_status::{BotStatus, Vacancy};
 use super::connect;
 use super::connection::{Connection, ConnectionEvent};
 use super::shared::Counted;
@@ -41,6 +41,8 @@ pub(super) struct BotTask {
     current: Option<Box<Connection>>,
     /// The connection that is being opened.
     coming: Option<Coming>,
+    /// How long the bot had no holder, until its first connection of this process is up.
+    vacancy: Option<Vacancy>,
     /// When a replacement is tried again, and how many attempts have failed.
     replace: Option<(Timestamp, u32)>,
     /// The callers that wait for the outcome of a call, by call id.
@@ -88,6 +90,7 @@ impl BotTask {
         let _ = standing.platform.set(context.platform());
         let link = ConnectionLifecycle::new(kick, &context.shared.patience, context.now(), chance());
         Self {
+            vacancy: standing.vacancy,
             context,
             standing,
             orders,
@@ -281,14 +284,8 @@ impl BotTask {
             return;
         };
         self.replace = None;
-        let first = !self.standing.settled.swap(true, Ordering::Relaxed);
-        if let Some(since) = self.standing.free_since.filter(|_| first && !self.context.two_sockets) {
-            self.context
-                .shared
-                .world
-                .metrics
-                .hand_over_gap(self.context.now().since(since));
-        }
+        self.standing.settled.store(true, Ordering::Relaxed);
+        let hand_over = self.vacancy.take().map(|vacancy| self.handed_over(vacancy));
         let old = self.current.replace(line);
         self.is_silent = false;
         if let Some(old) = old {
@@ -305,9 +302,17 @@ impl BotTask {
                 self.context
                     .entry(Level::Info, "connected", "the connection stands again")
             });
-            self.report(None, entry);
+            self.report(hand_over.map(|hand_over| vec![hand_over]), entry);
         }
         self.send_waiting().await;
+    }
+
+    /// The bot is connected for the first time since another process held it.
+    fn handed_over(&self, vacancy: Vacancy) -> StatusChange {
+        let at = self.context.now();
+        let gap = vacancy.gap(at, self.context.two_sockets);
+        self.context.shared.world.metrics.hand_over_gap(gap);
+        StatusChange::LastHandOver(HandOver::new(at, gap))
     }
 
     /// The current connection is lost.

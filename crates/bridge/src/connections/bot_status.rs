@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::desired_connections::Live;
@@ -20,8 +21,8 @@ pub(super) struct BotStatus {
     version: AtomicU64,
     /// State of the connection, as last reported.
     state: Mutex<ConnectionState>,
-    /// Since when it had no holder before this one.
-    pub(super) free_since: Option<Timestamp>,
+    /// How long it had no holder before this one, if it had one.
+    pub(super) vacancy: Option<Vacancy>,
     /// Whether its task has ended, for whatever reason.
     has_ended: AtomicBool,
     /// The same of any bot of its shard, so that a shard whose bots all live needs no look at each of them.
@@ -38,6 +39,25 @@ impl Drop for EndMark {
     }
 }
 
+/// The time without a holder before this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Vacancy {
+    /// When the holder before released the bot, or wrote its last heartbeat.
+    pub(super) since: Timestamp,
+    /// Whether it released the bot, and so keeps the connection open until this one is up, where the platform allows two.
+    pub(super) was_released: bool,
+}
+
+impl Vacancy {
+    /// How long the bot was disconnected, if it is connected again `now`.
+    pub(super) fn gap(self, now: Timestamp, two_sockets: bool) -> Duration {
+        match self.was_released && two_sockets {
+            true => Duration::ZERO,
+            false => now.since(self.since),
+        }
+    }
+}
+
 /// How a bot is affected by a change of its list entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -50,15 +70,15 @@ pub(super) enum Change {
 }
 
 impl BotStatus {
-    /// A bot that had no holder since then, if it had one before.
-    pub(super) const fn new(free_since: Option<Timestamp>, any_has_ended: Arc<AtomicBool>) -> Self {
+    /// A bot that had no holder for so long, if it had one before.
+    pub(super) const fn new(vacancy: Option<Vacancy>, any_has_ended: Arc<AtomicBool>) -> Self {
         Self {
             settled: AtomicBool::new(false),
             warm: AtomicBool::new(false),
             platform: OnceLock::new(),
             version: AtomicU64::new(0),
             state: Mutex::new(ConnectionState::Connecting),
-            free_since,
+            vacancy,
             has_ended: AtomicBool::new(false),
             any_has_ended,
         }
@@ -121,5 +141,35 @@ mod tests {
         status.begins(2);
         assert_eq!(status.change(&before, &live(2, "a")), Change::Trigger);
         assert_eq!(status.change(&before, &live(3, "a")), Change::Settings);
+    }
+
+    #[test]
+    fn a_released_bot_has_no_gap_where_two_connections_are_allowed() {
+        let gap = |was_released, two_sockets| {
+            let since = Timestamp::from_secs(100);
+            Vacancy { since, was_released }.gap(Timestamp::from_secs(107), two_sockets)
+        };
+        let seven = Duration::from_secs(7);
+        assert_eq!(gap(true, true), Duration::ZERO);
+        assert_eq!([gap(true, false), gap(false, true), gap(false, false)], [seven; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_has_ended_too() {
+        let of_shard = Arc::new(AtomicBool::new(false));
+        let (one, other) = (
+            Arc::new(BotStatus::new(None, Arc::clone(&of_shard))),
+            BotStatus::new(None, Arc::clone(&of_shard)),
+        );
+        let mark = EndMark(Arc::clone(&one));
+        assert!(!one.has_ended());
+        let task = tokio::spawn(async move {
+            let _mark = mark;
+            panic!("a mistake in a connector");
+        });
+        assert!(task.await.is_err_and(|end| end.is_panic()));
+        assert!(one.has_ended());
+        assert!(!other.has_ended());
+        assert!(of_shard.load(Ordering::Acquire));
     }
 }

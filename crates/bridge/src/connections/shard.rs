@@ -8,7 +8,6 @@ use std::time::Duration;
 use tieline_core::backoff::Backoff;
 use tieline_core::connection_state::Kick;
 use tieline_core::ids::IntegrationId;
-use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::desired_connections::Live;
 use tieline_store::config::integration;
@@ -23,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::bot::BotTask;
 use super::bot_context::BotContext;
-use super::bot_status::{BotStatus, Change, EndMark};
+use super::bot_status::{BotStatus, Change, EndMark, Vacancy};
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
@@ -58,8 +57,8 @@ pub(super) struct Shard {
     pub(super) said_ready: bool,
     /// Whether its bots have been started from the list.
     has_followed: bool,
-    /// Since when it had no holder before this one, if it had one.
-    free_since: Option<Timestamp>,
+    /// How long it had no holder before this one, if it had one.
+    vacancy: Option<Vacancy>,
     bots: HashMap<IntegrationId, BotHandle>,
     /// Whether the task of a bot has ended since the bots were last looked at.
     any_has_ended: Arc<AtomicBool>,
@@ -81,7 +80,7 @@ struct BotHandle {
 
 impl Shard {
     /// A shard without bots yet.
-    pub(super) fn new(shared: &Arc<RelayShared>, number: usize, fence: u64, free_since: Option<Timestamp>) -> Self {
+    pub(super) fn new(shared: &Arc<RelayShared>, number: usize, fence: u64, vacancy: Option<Vacancy>) -> Self {
         let (stop_mailbox, stopped) = watch::channel(false);
         Self {
             shared: Arc::clone(shared),
@@ -90,7 +89,7 @@ impl Shard {
             taken_at: Instant::now(),
             said_ready: false,
             has_followed: false,
-            free_since,
+            vacancy,
             bots: HashMap::new(),
             any_has_ended: Arc::default(),
             ended: HashMap::new(),
@@ -150,8 +149,8 @@ impl Shard {
             });
             let before = before.or_else(|| self.ended.remove(id));
             // Bots added later had no holder before.
-            let free_since = self.free_since.filter(|_| !self.said_ready && before.is_none());
-            let standing = Arc::new(BotStatus::new(free_since, Arc::clone(&self.any_has_ended)));
+            let vacancy = self.vacancy.filter(|_| !self.said_ready && before.is_none());
+            let standing = Arc::new(BotStatus::new(vacancy, Arc::clone(&self.any_has_ended)));
             let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, standing);
             self.bots.insert(id.clone(), seat);
         }

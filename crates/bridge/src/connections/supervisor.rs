@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tieline_core::conversation::Owner;
 use tieline_core::shard_plan::{self, Member, Plan};
-use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::leases::{self, ShardMap};
 use tokio::sync::watch;
@@ -15,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::bot_status::Vacancy;
 use super::desired_bots::DesiredBots;
 use super::shard::Shard;
 use super::shared::RelayShared;
@@ -241,9 +241,9 @@ impl Supervisor {
             Ok(Ok(fence)) => {
                 info!(shard = number, fence, "acquired the shard");
                 let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
-                let free_since = others.and_then(|seen| self.free_since(seen, shard_map));
+                let vacancy = others.and_then(|seen| self.vacancy(seen, shard_map));
                 self.held
-                    .insert(number, Shard::new(&self.shared, number, fence, free_since));
+                    .insert(number, Shard::new(&self.shared, number, fence, vacancy));
             }
             Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another relay acquired the shard first"),
             Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be acquired"),
@@ -251,11 +251,19 @@ impl Supervisor {
         }
     }
 
-    /// Since when a shard has had no holder: since its release, or since its holder's last heartbeat.
-    fn free_since(&self, seen: &leases::Shard, shard_map: &ShardMap) -> Option<Timestamp> {
-        let dead = || shard_map.tasks.get(&seen.owner.as_ref()?.node);
-        seen.given_at
-            .or_else(|| Some(dead()?.expires_at.before(self.options.lease)))
+    /// Since when a shard has had no holder: since its release, or since its holder's last heartbeat. `None` if a new process of the same name
+    /// has overwritten that heartbeat.
+    fn vacancy(&self, seen: &leases::Shard, shard_map: &ShardMap) -> Option<Vacancy> {
+        if let Some(since) = seen.given_at {
+            let was_released = true;
+            return Some(Vacancy { since, was_released });
+        }
+        let owner = seen.owner.as_ref()?;
+        let dead = shard_map.tasks.get(&owner.node).filter(|task| task.owner == *owner)?;
+        Some(Vacancy {
+            since: dead.expires_at.before(self.options.lease),
+            was_released: false,
+        })
     }
 
     /// Applies what operators have changed.

@@ -1,7 +1,11 @@
 //! The status of an integration.
 
+use std::time::Duration;
+
 use tieline_store::message::Troubles;
-use tieline_store::status::{self, ConnectionState, KickRecord, SignatureFailure, Status, StatusChange, StatusError};
+use tieline_store::status::{
+    self, ConnectionState, HandOver, KickRecord, SignatureFailure, Status, StatusChange, StatusError,
+};
 use tieline_store::{Store, StoreError};
 
 use crate::tables::{at, fresh, integration, race};
@@ -33,6 +37,8 @@ async fn the_status_round_trips_and_can_be_cleared() {
         reason: "signature does not match".into(),
         field: Some("token".into()),
     };
+    let handed_over = HandOver::new(at(13), Duration::from_millis(14));
+    assert_eq!(handed_over.gap(), Duration::from_millis(14));
     let changes = [
         StatusChange::State(ConnectionState::Disconnected, Some("kicked".into())),
         StatusChange::ConnectedAt(Some(at(1))),
@@ -48,6 +54,7 @@ async fn the_status_round_trips_and_can_be_cleared() {
         StatusChange::SignatureFailure(unproved.clone()),
         StatusChange::LastConnectedAt(at(11)),
         StatusChange::LastDisconnectedAt(at(12)),
+        StatusChange::LastHandOver(handed_over),
         StatusChange::Kick(kick),
     ];
     status::merge(&it.store, &integration(), &changes).await.unwrap();
@@ -67,6 +74,7 @@ async fn the_status_round_trips_and_can_be_cleared() {
         signature_failure: Some(unproved),
         last_connected_at: Some(at(11)),
         last_disconnected_at: Some(at(12)),
+        last_hand_over: Some(handed_over),
         kick: Some(kick),
         failed_answer: None,
         troubles: Troubles::default(),

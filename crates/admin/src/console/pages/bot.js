@@ -88,6 +88,7 @@ const VIEWS = {
       <dt>${text("uptime")}</dt><dd>${duration(status.uptimeSeconds)}</dd>
       <dt>${text("lastConnected")}</dt><dd>${time(status.lastConnectedAt)}</dd>
       <dt>${text("lastDisconnected")}</dt><dd>${time(status.lastDisconnectedAt)}</dd>
+      ${status.lastHandOver ? html`<dt>${text("lastHandOver")}</dt><dd>${time(status.lastHandOver.at)} · ${text("gap", (status.lastHandOver.gapMillis / 1000).toFixed(1))}</dd>` : nothing}
       <dt>${text("lastEvent")}</dt><dd>${time(status.lastEventAt)}</dd>
       <dt>${text("lastReply")}</dt><dd>${time(status.lastReplyAt)}</dd>
       <dt>${text("lastError")}</dt><dd>${status.lastError ? html`${time(status.lastError.at)} · <code>${status.lastError.code}</code> ${status.lastError.message}` : "–"}</dd>

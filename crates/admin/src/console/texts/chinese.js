@@ -346,6 +346,8 @@ export const CHINESE = {
   level_unknown: "未知：",
   lastConnected: "最近一次连接",
   lastDisconnected: "最近一次断开",
+  lastHandOver: "最近一次切换中继",
+  gap: "断线 {0} 秒",
   enable: "启用",
   state_connecting: "连接中",
   state_retrying: "重试中",

@@ -346,6 +346,8 @@ export const ENGLISH = {
   level_unknown: "Unknown:",
   lastConnected: "Last connected",
   lastDisconnected: "Last disconnected",
+  lastHandOver: "Last change of relay",
+  gap: "{0} s without a connection",
   enable: "Enable",
   state_connecting: "connecting",
   state_retrying: "retrying",
