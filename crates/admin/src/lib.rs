@@ -12,7 +12,6 @@ pub mod client_address;
 mod console;
 mod deadletters;
 mod etag;
-mod extra_routes;
 mod force;
 mod fresh;
 mod idempotency;
