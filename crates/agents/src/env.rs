@@ -1,9 +1,10 @@
-//! Environment of an adapter: HTTP client, clock, randomness.
+//! Environment of an adapter: HTTP client, clock, randomness, the process's credentials.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tieline_core::backoff::Backoff;
 use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
@@ -14,7 +15,7 @@ pub const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(10),
 };
 
-/// Everything an adapter uses besides its settings: HTTP client, clock, randomness.
+/// Everything an adapter uses besides its settings: HTTP client, clock, randomness, the process's credentials.
 #[derive(Clone)]
 pub struct Env {
     /// Has the SSRF guard against private addresses; follows no redirects, keeps no cookies, has no total timeout (answers take long).
@@ -25,6 +26,8 @@ pub struct Env {
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Which private addresses may be called. The client's own guard works on resolved names, so it never sees a literal address.
     pub allow_private: PrivateEndpoints,
+    /// Finds this process's own credentials at AWS, for agents that are called with its role. `None`: it has none.
+    pub aws_credentials: Option<SharedCredentialsProvider>,
     /// Backoff between attempts: [`BACKOFF`], except in tests.
     pub backoff: Backoff,
 }

@@ -137,6 +137,7 @@ fn world(deployment: Deployment, sdk: &SdkConfig, registry: Registry, store: Sto
     settings.slots = deployment.slots;
     settings.relays_run = deployment.runs == Runs::Container;
     settings.root_token = deployment.root_token;
+    settings.aws_credentials = sdk.credentials_provider();
     settings.max_file_bytes = MAX_FUNCTION_FILE_BYTES;
     settings.max_passing_bytes = MAX_FUNCTION_PASSING_BYTES;
     settings.file_patience = FUNCTION_FILE_PATIENCE;

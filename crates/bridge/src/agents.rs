@@ -137,6 +137,7 @@ pub(crate) fn agent_env(world: &World) -> AgentEnv {
         now: Arc::new(move || clock.now()),
         random: Arc::new(chance),
         allow_private: world.settings.allow_private.clone(),
+        aws_credentials: world.settings.aws_credentials.clone(),
         backoff: tieline_agents::env::BACKOFF,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tieline_core::connector::Connector;
 use tieline_core::conversation::{LEASE, Owner};
 use tieline_core::ids::IntegrationId;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub allow_private: PrivateEndpoints,
     /// The root token, which may access everything. `None`: there is none in this process.
     pub root_token: Option<Secret>,
+    /// Finds this process's own credentials at AWS, for agents that are called with its role. `None`: it has none.
+    pub aws_credentials: Option<SharedCredentialsProvider>,
     /// Identity of this process as a holder of leases.
     pub owner: Owner,
     /// How long a lease lasts without a heartbeat.
@@ -169,6 +172,7 @@ impl Settings {
             callback_base: None,
             allow_private: PrivateEndpoints::Refused,
             root_token: None,
+            aws_credentials: None,
             owner,
             lease: LEASE,
             // Rarely, for each is a write, but often enough that a lease always outlasts a call of a platform, and has more than half of its time left.

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod args;
+mod aws_credentials;
 pub mod chat;
 pub mod client;
 pub mod client_address;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
 use tieline_bridge::connections::{self, Connections};
 use tieline_bridge::pollers::{self, Concurrency};
@@ -29,6 +30,7 @@ use url::Url;
 
 use crate::apply::File;
 use crate::args::Serve;
+use crate::aws_credentials::FoundWhenNeeded;
 use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
@@ -228,6 +230,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     Settings {
         allow_private: args.allow_private_endpoints.clone(),
         root_token: Some(token.clone()),
+        aws_credentials: Some(SharedCredentialsProvider::new(FoundWhenNeeded::default())),
         slots: SlotLimits {
             runs: args.max_runs.get(),
             deliveries: args.max_deliveries.get(),

@@ -40,6 +40,7 @@ async fn main() -> Result<()> {
         now: Arc::new(|| Timestamp::from_secs(1_790_000_000)),
         random: Arc::new(|| 7),
         allow_private: PrivateEndpoints::Allowed,
+        aws_credentials: None,
         backoff: BACKOFF,
     };
     let asking = Asking {

@@ -301,7 +301,7 @@ impl AgentCore {
                 None
             }
             Auth::Signed(credentials) => Some(credentials.clone()),
-            Auth::SignedByProcess => Some(sign::process_credentials().await?),
+            Auth::SignedByProcess => Some(sign::process_credentials(env).await?),
         };
         let make = || {
             let request = env.http.post(url.clone()).headers(headers.clone()).body(body.clone());

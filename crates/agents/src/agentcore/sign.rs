@@ -4,7 +4,6 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -12,25 +11,21 @@ use aws_sigv4::sign::v4;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tieline_core::agent::AgentFailure;
 use tieline_core::timestamp::Timestamp;
-use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::env::Env;
 use crate::failure;
 
 const SERVICE: &str = "bedrock-agentcore";
 
-/// Credentials provider of this process. Kept, because finding credentials takes calls and the provider caches them until they expire.
-static PROCESS: OnceCell<DefaultCredentialsChain> = OnceCell::const_new();
-
 /// Credentials of this process: its role on AWS, else those of its environment or profile.
-pub(crate) async fn process_credentials() -> Result<Credentials, AgentFailure> {
-    let chain = PROCESS
-        .get_or_init(|| async { DefaultCredentialsChain::builder().build().await })
-        .await;
-    chain.provide_credentials().await.map_err(|_| {
+pub(crate) async fn process_credentials(env: &Env) -> Result<Credentials, AgentFailure> {
+    let missing = || {
         let message = "this process has no AWS credentials; give it a role, or set accessKeyId and secretAccessKey";
         failure::new(failure::CONNECT, message, false)
-    })
+    };
+    let provider = env.aws_credentials.as_ref().ok_or_else(missing)?;
+    provider.provide_credentials().await.map_err(|_| missing())
 }
 
 /// Headers with the signature of a call.

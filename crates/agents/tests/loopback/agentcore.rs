@@ -144,6 +144,15 @@ async fn signed_question_is_answered_as_a_stream() {
 }
 
 #[tokio::test]
+async fn process_without_credentials_calls_nothing() {
+    let by_process = adapter("agentcore", json!({"runtimeArn": ARN}));
+    let events = ask(&by_process, &request("hello"), &env()).await;
+    let failure = failure(&events);
+    assert_eq!((failure.code.as_str(), failure.retryable), ("connect", false));
+    assert!(failure.message.contains("no AWS credentials"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn each_attempt_is_signed_again() {
     let server = Server::start(vec![refusal(429, "ThrottlingException"), sse("data: \"hi\"\n\n")]).await;
     let events = ask(&signed(&server.url), &request("hello"), &env()).await;

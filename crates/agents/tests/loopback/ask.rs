@@ -41,6 +41,7 @@ pub fn env() -> Env {
         }),
         random: Arc::new(|| 7),
         allow_private: PrivateEndpoints::Allowed,
+        aws_credentials: None,
         backoff: Backoff {
             base: Duration::from_millis(4),
             cap: Duration::from_millis(8),

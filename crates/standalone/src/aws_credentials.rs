@@ -1,0 +1,23 @@
+//! AWS credentials of a program that may run anywhere: of its environment, its profile, or its machine's role.
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use tokio::sync::OnceCell;
+
+/// Looks for credentials when they are needed first, because most programs never need any. What was found is kept.
+#[derive(Debug, Default)]
+pub(crate) struct FoundWhenNeeded(OnceCell<DefaultCredentialsChain>);
+
+impl ProvideCredentials for FoundWhenNeeded {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let chain = self
+                .0
+                .get_or_init(|| async { DefaultCredentialsChain::builder().build().await });
+            chain.await.provide_credentials().await
+        })
+    }
+}
