@@ -17,7 +17,8 @@
 //! them (mutation testing) until a seed finds it, which took less than 500 seeds. The fencing token of a settled run can't be left out alone: the
 //! item's version rejects the same write, so that mistake leaves out both.
 //!
-//! The simulation has found a real bug too: a process that died between receiving a watchdog and sending the next one.
+//! The simulation has found real bugs too: a process that died between receiving a watchdog and sending the next one, and (seed 255231) one that
+//! died while it waited for a table with a wake-up that it had hidden for a quarter of an hour.
 
 #![expect(
     clippy::unwrap_used,

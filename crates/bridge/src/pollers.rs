@@ -1,7 +1,7 @@
 //! Polls the queues where no Lambda does: in the standalone program, and in the ECS runner.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ const BACKOFF: Backoff = Backoff {
 /// First visibility timeout of a wake-up. If a process dies before it has acquired the run, or sent on the watchdog that it received,
 /// nothing else triggers a look: the queue's own timeout is as long as a whole run of a function may be.
 const HIDDEN_AT_FIRST: Duration = Duration::from_secs(60);
-/// A wake-up still being processed after this gets the longest visibility timeout: by then its watchdog has been sent.
+/// The visibility timeout of a wake-up still being processed after this is extended.
 const HIDDEN_LONGER_AFTER: Duration = Duration::from_secs(40);
 /// How long deletions are batched.
 const LINGER: Duration = Duration::from_millis(3);
@@ -123,20 +123,29 @@ pub async fn run(world: World, concurrency: Concurrency, mut stop: watch::Receiv
     let _ = deleter.await;
 }
 
-/// Runs a wake-up, and extends its visibility timeout if it takes long. Returns its id if it is to be retried.
+/// Runs a wake-up, and keeps it hidden for as long as that takes. Returns its id if it is to be retried.
 async fn run_hidden(world: &World, wake: Received<WakeUp>) -> Vec<String> {
     let receipt = wake.receipt.clone();
-    let mut running = pin!(run::batch::run(world, vec![wake], None));
-    if let Ok(done) = timeout(HIDDEN_LONGER_AFTER, &mut running).await {
-        return done;
+    // Concurrently: a queue that doesn't respond delays no run.
+    tokio::select! {
+        biased;
+        done = run::batch::run(world, vec![wake], None) => done,
+        never = keep_hidden(world, &receipt) => match never {},
     }
-    let hide = async {
-        if let Err(error) = work::retry_in(&world.queues, &receipt, work::MAX_DELAY).await {
+}
+
+/// Extends the visibility timeout of a wake-up to twice the time that it has been processed, again and again. Not to the longest at once: it may
+/// still be waiting for a table, with its watchdog not sent, and if the process dies then, this wake-up is the conversation's only one.
+async fn keep_hidden(world: &World, receipt: &str) -> Infallible {
+    let mut processed = HIDDEN_LONGER_AFTER;
+    sleep(processed).await;
+    loop {
+        if let Err(error) = work::retry_in(&world.queues, receipt, work::MAX_DELAY.min(2 * processed)).await {
             warn!(error = %error, "visibility timeout of a wake-up can't be extended; it is delivered again while its run lasts");
         }
-    };
-    // Concurrently: a queue that doesn't respond delays no run.
-    tokio::join!(running, hide).0
+        sleep(processed).await;
+        processed = (2 * processed).min(work::MAX_DELAY / 2);
+    }
 }
 
 /// Reports how many slots are in use, for as long as the queue responds: a poller that can't read it must count as dead, so it reports nothing.
