@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
@@ -76,6 +76,37 @@ impl Rates {
     }
 }
 
+/// A table that hangs as soon as the first wake-up is sent, until after the process has died.
+#[derive(Debug, Default)]
+struct Hang {
+    began: OnceLock<Instant>,
+    has_died: AtomicBool,
+}
+
+impl Hang {
+    /// Long enough for a wake-up and its watchdog, 31 s later, to be hidden for longer than at first, which happens after 40 s.
+    const DEATH_AFTER: Duration = Duration::from_secs(75);
+    const LASTS: Duration = Duration::from_secs(95);
+
+    fn fault(&self, target: &str) -> Fault {
+        if target.ends_with(".SendMessageBatch") {
+            self.began.get_or_init(Instant::now);
+            return Fault::Proceed;
+        }
+        let Some(began) = self.began.get() else {
+            return Fault::Proceed;
+        };
+        let passed = began.elapsed();
+        if passed >= Self::DEATH_AFTER && !self.has_died.swap(true, Ordering::Relaxed) {
+            return Fault::DieBefore;
+        }
+        match Self::LASTS.checked_sub(passed) {
+            Some(left) if target.starts_with("DynamoDB") => Fault::Delay(left),
+            _ => Fault::Proceed,
+        }
+    }
+}
+
 /// How many of a thousand eventually consistent reads are answered by a lagging replica, where there are replicas.
 const LAGS: u64 = 300;
 
@@ -90,6 +121,7 @@ pub(crate) struct FaultPlan {
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
+    hang: Option<Hang>,
     /// The mistake that is planted in all processes.
     mistake: Option<Mistake>,
     began: Instant,
@@ -109,6 +141,7 @@ impl FaultPlan {
             rates,
             until,
             outage: None,
+            hang: None,
             mistake: None,
             began: Instant::now(),
             calls: Mutex::default(),
@@ -146,9 +179,19 @@ impl FaultPlan {
         }
     }
 
+    /// A plan for one process that dies while a table hangs, before it has sent on the watchdog of the only conversation. No other faults.
+    pub(crate) fn death_while_a_table_hangs(until: Instant) -> Self {
+        Self {
+            hang: Some(Hang::default()),
+            ..Self::new(SeededRng::new(0), Rates::NONE, until)
+        }
+        // A client over HTTP gives up after seconds.
+        .with_direct_tables()
+    }
+
     /// Whether the plan has no faults.
     pub(crate) fn are_none(&self) -> bool {
-        self.rates == Rates::NONE && self.outage.is_none()
+        self.rates == Rates::NONE && self.outage.is_none() && self.hang.is_none()
     }
 
     /// Number of faults so far after which an agent may be asked again.
@@ -190,6 +233,9 @@ impl FaultPlan {
         if let Some((from, until)) = self.outage {
             let fails = target.starts_with("DynamoDB") && now >= from && now < until;
             return if fails { Fault::FailBefore } else { Fault::Proceed };
+        }
+        if let Some(hang) = &self.hang {
+            return hang.fault(target);
         }
         if now >= self.until {
             return Fault::Proceed;

@@ -49,7 +49,7 @@ use std::thread;
 use mimalloc::MiMalloc;
 use mistakes::Mistake;
 use oracle::MessageEnds;
-use simulation::{Report, outage, simulate};
+use simulation::{Report, death_while_a_table_hangs, outage, simulate};
 
 /// The program's allocator.
 #[global_allocator]
@@ -143,6 +143,14 @@ fn a_seed_replays() {
         }
         assert_eq!(one, other, "seed {seed}");
     }
+}
+
+/// A wake-up is never hidden for much longer than it has been processed.
+#[test]
+fn death_while_a_table_hangs_silences_no_chat_for_minutes() {
+    let report = death_while_a_table_hangs().unwrap();
+    assert_eq!(report.message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
+    assert!(report.ended_after.as_secs() < 150, "{:?}", report.ended_after);
 }
 
 #[test]

@@ -106,6 +106,29 @@ pub(crate) fn outage() -> Result<Report, String> {
     })
 }
 
+/// Simulates one message, whose process dies while a table hangs.
+pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
+    in_simulated_time(0, async {
+        let manner = Manner {
+            pieces: 2,
+            delay_ms: 500,
+            window_s: 0,
+            busy: BusyPolicy::Queue,
+        };
+        let until = Instant::now() + TROUBLE;
+        let play = Play {
+            manner,
+            scripts: vec![vec![(Duration::from_secs(1), "c0 n0".to_owned())]],
+            fault_plan: FaultPlan::death_while_a_table_hangs(until),
+            n_processes: 1,
+            faults_end: until,
+            patience: PATIENCE_AFTER_OUTAGE,
+            reading: Duration::from_secs(2),
+        };
+        run(play, SeededRng::new(1)).await
+    })
+}
+
 fn in_simulated_time<T>(seed: u64, simulation: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
