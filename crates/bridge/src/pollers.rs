@@ -134,8 +134,8 @@ async fn run_hidden(world: &World, wake: Received<WakeUp>) -> Vec<String> {
     }
 }
 
-/// Extends the visibility timeout of a wake-up to twice the time that it has been processed, again and again. Not to the longest at once: it may
-/// still be waiting for a table, with its watchdog not sent, and if the process dies then, this wake-up is the conversation's only one.
+/// Extends the visibility timeout of a wake-up, each time to as long again as it has been processed. Not to the longest timeout at once: the
+/// wake-up may still be waiting for a table, with its watchdog not sent. If the process dies then, the conversation has no other wake-up.
 async fn keep_hidden(world: &World, receipt: &str) -> Infallible {
     let mut processed = HIDDEN_LONGER_AFTER;
     sleep(processed).await;

@@ -4,11 +4,11 @@ use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::OnceCell;
 
-/// Looks for credentials when they are needed first, because most programs never need any. What was found is kept.
+/// Credentials provider that is built at the first use, because most programs never need credentials.
 #[derive(Debug, Default)]
-pub(crate) struct FoundWhenNeeded(OnceCell<DefaultCredentialsChain>);
+pub(crate) struct LazyCredentials(OnceCell<DefaultCredentialsChain>);
 
-impl ProvideCredentials for FoundWhenNeeded {
+impl ProvideCredentials for LazyCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

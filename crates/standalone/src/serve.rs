@@ -30,7 +30,7 @@ use url::Url;
 
 use crate::apply::File;
 use crate::args::Serve;
-use crate::aws_credentials::FoundWhenNeeded;
+use crate::aws_credentials::LazyCredentials;
 use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
@@ -230,7 +230,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
     Settings {
         allow_private: args.allow_private_endpoints.clone(),
         root_token: Some(token.clone()),
-        aws_credentials: Some(SharedCredentialsProvider::new(FoundWhenNeeded::default())),
+        aws_credentials: Some(SharedCredentialsProvider::new(LazyCredentials::default())),
         slots: SlotLimits {
             runs: args.max_runs.get(),
             deliveries: args.max_deliveries.get(),

@@ -77,4 +77,4 @@ fn description() {}
 
 #[derive(OpenApi)]
 #[openapi(paths(verify, receive, follow, health, description))]
-pub(super) struct Doors;
+pub(super) struct ExtraRoutes;

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use tieline_bridge::operator::session::COOKIE;
 
-use super::extra_routes::Doors;
+use super::extra_routes::ExtraRoutes;
 use super::webhooks;
 
 #[derive(OpenApi)]
@@ -47,7 +47,7 @@ impl Modify for BearerToken {
 
 /// The description as indented JSON.
 fn generated() -> String {
-    let mut description = super::described(Head::openapi().merge_from(Doors::openapi()));
+    let mut description = super::described(Head::openapi().merge_from(ExtraRoutes::openapi()));
     for (address, item) in &mut description.paths.paths {
         describe_ids(address, item);
         if address.starts_with("/api/v1/") {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::bot_context::BotContext;
-use super::bot_status::{BotStatus, Vacancy};
+use super::bot_status::{BotStatus, OwnershipGap};
 use super::connect;
 use super::connection::{Connection, ConnectionEvent};
 use super::shared::Counted;
@@ -34,15 +34,15 @@ const RETIRE_WITHIN: Duration = Duration::from_secs(8);
 /// A bot with its connection.
 pub(super) struct BotTask {
     context: BotContext,
-    standing: Arc<BotStatus>,
+    status: Arc<BotStatus>,
     orders: UnboundedReceiver<Box<BotCommand>>,
     link: ConnectionLifecycle,
     /// The connection in use.
     current: Option<Box<Connection>>,
     /// The connection that is being opened.
     coming: Option<Coming>,
-    /// How long the bot had no holder, until its first connection of this process is up.
-    vacancy: Option<Vacancy>,
+    /// The time without a holder before this process, until its first connection is up.
+    ownership_gap: Option<OwnershipGap>,
     /// When a replacement is tried again, and how many attempts have failed.
     replace: Option<(Timestamp, u32)>,
     /// The callers that wait for the outcome of a call, by call id.
@@ -81,18 +81,18 @@ impl BotTask {
     /// A bot without a connection.
     pub(super) fn new(
         context: BotContext,
-        standing: Arc<BotStatus>,
+        status: Arc<BotStatus>,
         orders: UnboundedReceiver<Box<BotCommand>>,
         kick: Option<Kick>,
     ) -> Self {
-        standing.warm.store(context.two_sockets, Ordering::Relaxed);
+        status.warm.store(context.two_sockets, Ordering::Relaxed);
         // It was unset: every bot has a [`BotStatus`] of its own.
-        let _ = standing.platform.set(context.platform());
+        let _ = status.platform.set(context.platform());
         let link = ConnectionLifecycle::new(kick, &context.shared.patience, context.now(), chance());
         Self {
-            vacancy: standing.vacancy,
+            ownership_gap: status.ownership_gap,
             context,
-            standing,
+            status,
             orders,
             link,
             current: None,
@@ -284,8 +284,8 @@ impl BotTask {
             return;
         };
         self.replace = None;
-        self.standing.settled.store(true, Ordering::Relaxed);
-        let hand_over = self.vacancy.take().map(|vacancy| self.handed_over(vacancy));
+        self.status.settled.store(true, Ordering::Relaxed);
+        let hand_over = self.ownership_gap.take().map(|gap| self.handed_over(gap));
         let old = self.current.replace(line);
         self.is_silent = false;
         if let Some(old) = old {
@@ -300,7 +300,7 @@ impl BotTask {
             let again = self.told.take().is_some();
             let entry = again.then(|| {
                 self.context
-                    .entry(Level::Info, "connected", "the connection stands again")
+                    .entry(Level::Info, "connected", "the connection is up again")
             });
             self.report(hand_over.map(|hand_over| vec![hand_over]), entry);
         }
@@ -308,11 +308,11 @@ impl BotTask {
     }
 
     /// The bot is connected for the first time since another process held it.
-    fn handed_over(&self, vacancy: Vacancy) -> StatusChange {
+    fn handed_over(&self, gap: OwnershipGap) -> StatusChange {
         let at = self.context.now();
-        let gap = vacancy.gap(at, self.context.two_sockets);
-        self.context.shared.world.metrics.hand_over_gap(gap);
-        StatusChange::LastHandOver(HandOver::new(at, gap))
+        let disconnected = gap.disconnected_for(at, self.context.two_sockets);
+        self.context.shared.world.metrics.hand_over_gap(disconnected);
+        StatusChange::LastHandOver(HandOver::new(at, disconnected))
     }
 
     /// The current connection is lost.
@@ -339,7 +339,7 @@ impl BotTask {
     /// An attempt to connect failed.
     fn failed(&mut self, loss: Loss) {
         self.coming = None;
-        self.standing.settled.store(true, Ordering::Relaxed);
+        self.status.settled.store(true, Ordering::Relaxed);
         if self.current.is_none() {
             return self.lost(&loss);
         }

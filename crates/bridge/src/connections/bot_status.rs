@@ -21,36 +21,36 @@ pub(super) struct BotStatus {
     version: AtomicU64,
     /// State of the connection, as last reported.
     state: Mutex<ConnectionState>,
-    /// How long it had no holder before this one, if it had one.
-    pub(super) vacancy: Option<Vacancy>,
+    /// The time without a holder before this one, if it had one.
+    pub(super) ownership_gap: Option<OwnershipGap>,
     /// Whether its task has ended, for whatever reason.
     has_ended: AtomicBool,
-    /// The same of any bot of its shard, so that a shard whose bots all live needs no look at each of them.
+    /// Whether the task of any bot of its shard has ended: as long as none has, the shard doesn't read the status of each bot.
     any_has_ended: Arc<AtomicBool>,
 }
 
-/// Records the end of a bot's task when it is dropped with it: after a panic too.
-pub(super) struct EndMark(pub(super) Arc<BotStatus>);
+/// Drop guard of a bot's task: records its end, after a panic too.
+pub(super) struct EndGuard(pub(super) Arc<BotStatus>);
 
-impl Drop for EndMark {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.has_ended.store(true, Ordering::Release);
         self.0.any_has_ended.store(true, Ordering::Release);
     }
 }
 
-/// The time without a holder before this one.
+/// The time between a bot's previous holder and this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Vacancy {
+pub(super) struct OwnershipGap {
     /// When the holder before released the bot, or wrote its last heartbeat.
     pub(super) since: Timestamp,
     /// Whether it released the bot, and so keeps the connection open until this one is up, where the platform allows two.
     pub(super) was_released: bool,
 }
 
-impl Vacancy {
+impl OwnershipGap {
     /// How long the bot was disconnected, if it is connected again `now`.
-    pub(super) fn gap(self, now: Timestamp, two_sockets: bool) -> Duration {
+    pub(super) fn disconnected_for(self, now: Timestamp, two_sockets: bool) -> Duration {
         match self.was_released && two_sockets {
             true => Duration::ZERO,
             false => now.since(self.since),
@@ -70,15 +70,15 @@ pub(super) enum Change {
 }
 
 impl BotStatus {
-    /// A bot that had no holder for so long, if it had one before.
-    pub(super) const fn new(vacancy: Option<Vacancy>, any_has_ended: Arc<AtomicBool>) -> Self {
+    /// The status of a bot that is being started.
+    pub(super) const fn new(ownership_gap: Option<OwnershipGap>, any_has_ended: Arc<AtomicBool>) -> Self {
         Self {
             settled: AtomicBool::new(false),
             warm: AtomicBool::new(false),
             platform: OnceLock::new(),
             version: AtomicU64::new(0),
             state: Mutex::new(ConnectionState::Connecting),
-            vacancy,
+            ownership_gap,
             has_ended: AtomicBool::new(false),
             any_has_ended,
         }
@@ -147,7 +147,7 @@ mod tests {
     fn a_released_bot_has_no_gap_where_two_connections_are_allowed() {
         let gap = |was_released, two_sockets| {
             let since = Timestamp::from_secs(100);
-            Vacancy { since, was_released }.gap(Timestamp::from_secs(107), two_sockets)
+            OwnershipGap { since, was_released }.disconnected_for(Timestamp::from_secs(107), two_sockets)
         };
         let seven = Duration::from_secs(7);
         assert_eq!(gap(true, true), Duration::ZERO);
@@ -161,10 +161,10 @@ mod tests {
             Arc::new(BotStatus::new(None, Arc::clone(&of_shard))),
             BotStatus::new(None, Arc::clone(&of_shard)),
         );
-        let mark = EndMark(Arc::clone(&one));
+        let end_guard = EndGuard(Arc::clone(&one));
         assert!(!one.has_ended());
         let task = tokio::spawn(async move {
-            let _mark = mark;
+            let _end_guard = end_guard;
             panic!("a mistake in a connector");
         });
         assert!(task.await.is_err_and(|end| end.is_panic()));

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::bot::BotTask;
 use super::bot_context::BotContext;
-use super::bot_status::{BotStatus, Change, EndMark, Vacancy};
+use super::bot_status::{BotStatus, Change, EndGuard, OwnershipGap};
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
@@ -57,8 +57,8 @@ pub(super) struct Shard {
     pub(super) said_ready: bool,
     /// Whether its bots have been started from the list.
     has_followed: bool,
-    /// How long it had no holder before this one, if it had one.
-    vacancy: Option<Vacancy>,
+    /// The time without a holder before this one, if it had one.
+    ownership_gap: Option<OwnershipGap>,
     bots: HashMap<IntegrationId, BotHandle>,
     /// Whether the task of a bot has ended since the bots were last looked at.
     any_has_ended: Arc<AtomicBool>,
@@ -73,14 +73,19 @@ pub(super) struct Shard {
 struct BotHandle {
     live: Live,
     orders: UnboundedSender<Box<BotCommand>>,
-    standing: Arc<BotStatus>,
+    status: Arc<BotStatus>,
     begun: Instant,
     task: JoinHandle<()>,
 }
 
 impl Shard {
     /// A shard without bots yet.
-    pub(super) fn new(shared: &Arc<RelayShared>, number: usize, fence: u64, vacancy: Option<Vacancy>) -> Self {
+    pub(super) fn new(
+        shared: &Arc<RelayShared>,
+        number: usize,
+        fence: u64,
+        ownership_gap: Option<OwnershipGap>,
+    ) -> Self {
         let (stop_mailbox, stopped) = watch::channel(false);
         Self {
             shared: Arc::clone(shared),
@@ -89,7 +94,7 @@ impl Shard {
             taken_at: Instant::now(),
             said_ready: false,
             has_followed: false,
-            vacancy,
+            ownership_gap,
             bots: HashMap::new(),
             any_has_ended: Arc::default(),
             ended: HashMap::new(),
@@ -108,7 +113,7 @@ impl Shard {
         if !self.any_has_ended.swap(false, Ordering::AcqRel) {
             return false;
         }
-        let ended = self.bots.values().filter(|bot| bot.standing.has_ended());
+        let ended = self.bots.values().filter(|bot| bot.status.has_ended());
         let can_be_restarted: Vec<_> = ended.map(BotHandle::is_dead).collect();
         if !can_be_restarted.is_empty() {
             // Some may not be restarted yet.
@@ -122,52 +127,50 @@ impl Shard {
         self.has_followed = true;
         self.ended.retain(|_, task| !task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
-        for (id, seat) in gone {
-            seat.order(BotCommand::End(End::Dropped));
-            self.ended.insert(id, seat.task);
+        for (id, bot) in gone {
+            bot.order(BotCommand::End(End::Dropped));
+            self.ended.insert(id, bot.task);
         }
         for (&id, &live) in wanted {
             let before = match self.bots.get_mut(id) {
-                Some(seat) if seat.is_dead() => {
+                Some(bot) if bot.is_dead() => {
                     error!(account.id = %id, "bot task died; restarting it");
                     self.bots.remove(id)
                 }
-                Some(seat) => match seat.standing.change(&seat.live, live) {
+                Some(bot) => match bot.status.change(&bot.live, live) {
                     Change::Nothing => continue,
                     Change::Trigger => {
-                        seat.live = live.clone();
-                        tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), seat.orders.clone()));
+                        bot.live = live.clone();
+                        tokio::spawn(tell_trigger(Arc::clone(&self.shared), id.clone(), bot.orders.clone()));
                         continue;
                     }
                     Change::Settings => self.bots.remove(id),
                 },
                 None => None,
             };
-            let before = before.map(|seat| {
-                seat.order(BotCommand::End(End::HandedOver));
-                seat.task
+            let before = before.map(|bot| {
+                bot.order(BotCommand::End(End::HandedOver));
+                bot.task
             });
             let before = before.or_else(|| self.ended.remove(id));
             // Bots added later had no holder before.
-            let vacancy = self.vacancy.filter(|_| !self.said_ready && before.is_none());
-            let standing = Arc::new(BotStatus::new(vacancy, Arc::clone(&self.any_has_ended)));
-            let seat = BotHandle::start(&self.shared, live.clone(), self.fence, before, standing);
-            self.bots.insert(id.clone(), seat);
+            let ownership_gap = self.ownership_gap.filter(|_| !self.said_ready && before.is_none());
+            let status = Arc::new(BotStatus::new(ownership_gap, Arc::clone(&self.any_has_ended)));
+            let bot = BotHandle::start(&self.shared, live.clone(), self.fence, before, status);
+            self.bots.insert(id.clone(), bot);
         }
     }
 
     /// Whether the first attempt of every bot is over.
     pub(super) fn is_settled(&self) -> bool {
-        self.bots
-            .values()
-            .all(|seat| seat.standing.settled.load(Ordering::Relaxed))
+        self.bots.values().all(|bot| bot.status.settled.load(Ordering::Relaxed))
     }
 
     /// Counts its bots per platform and connection state.
     pub(super) fn count(&self, counts: &mut BTreeMap<(&'static str, &'static str), usize>) {
-        for seat in self.bots.values() {
-            if let Some(platform) = seat.standing.platform.get() {
-                *counts.entry((platform, seat.standing.state().as_str())).or_default() += 1;
+        for bot in self.bots.values() {
+            if let Some(platform) = bot.status.platform.get() {
+                *counts.entry((platform, bot.status.state().as_str())).or_default() += 1;
             }
         }
     }
@@ -192,7 +195,7 @@ impl Shard {
         stop_mailbox.send_replace(true);
         let (warm, strict): (Vec<_>, Vec<_>) = bots
             .into_values()
-            .partition(|seat| seat.standing.warm.load(Ordering::Relaxed));
+            .partition(|bot| bot.status.warm.load(Ordering::Relaxed));
         end_all(strict).await;
         // Messages that it has received go to its bots before another consumer reads the same queue.
         let _ = timeout(END_WITHIN, mailbox).await;
@@ -238,16 +241,16 @@ async fn give(shared: &RelayShared, shard: usize, fence: u64, patience: Duration
     }
 }
 
-async fn end_all(seats: impl IntoIterator<Item = BotHandle>) {
-    let seats: Vec<_> = seats.into_iter().collect();
-    for seat in &seats {
-        seat.order(BotCommand::End(End::HandedOver));
+async fn end_all(bots: impl IntoIterator<Item = BotHandle>) {
+    let bots: Vec<_> = bots.into_iter().collect();
+    for bot in &bots {
+        bot.order(BotCommand::End(End::HandedOver));
     }
     let until = Instant::now() + END_WITHIN;
-    for mut seat in seats {
-        if tokio::time::timeout_at(until, &mut seat.task).await.is_err() {
-            warn!(account.id = %seat.live.integration, "bot did not end in time");
-            seat.task.abort();
+    for mut bot in bots {
+        if tokio::time::timeout_at(until, &mut bot.task).await.is_err() {
+            warn!(account.id = %bot.live.integration, "bot did not end in time");
+            bot.task.abort();
         }
     }
 }
@@ -258,21 +261,21 @@ impl BotHandle {
         live: Live,
         fence: u64,
         before: Option<JoinHandle<()>>,
-        standing: Arc<BotStatus>,
+        status: Arc<BotStatus>,
     ) -> Self {
         let (orders, receiver) = unbounded_channel();
         let serving = serve(
             Arc::clone(shared),
             live.clone(),
             fence,
-            EndMark(Arc::clone(&standing)),
+            EndGuard(Arc::clone(&status)),
             (orders.downgrade(), receiver),
             before,
         );
         Self {
             live,
             orders,
-            standing,
+            status,
             begun: Instant::now(),
             task: tokio::spawn(serving),
         }
@@ -280,7 +283,7 @@ impl BotHandle {
 
     /// Whether its task ended without being told to, which only a panic causes. False until it may be restarted.
     fn is_dead(&self) -> bool {
-        self.standing.has_ended() && self.begun.elapsed() >= REVIVE_AFTER
+        self.status.has_ended() && self.begun.elapsed() >= REVIVE_AFTER
     }
 
     fn order(&self, order: BotCommand) {
@@ -299,12 +302,12 @@ async fn serve(
     shared: Arc<RelayShared>,
     live: Live,
     fence: u64,
-    mark: EndMark,
+    end_guard: EndGuard,
     (line, mut orders): Orders,
     before: Option<JoinHandle<()>>,
 ) {
     let _counted = Counted::new(&shared, |gauges| &gauges.bots);
-    let standing = &mark.0;
+    let status = &end_guard.0;
     if let Some(mut before) = before
         && timeout(RESTART_WITHIN, &mut before).await.is_err()
     {
@@ -318,20 +321,20 @@ async fn serve(
     };
     let end = match loaded {
         Some((context, kick)) => {
-            standing.begins(context.version);
+            status.begins(context.version);
             // The supervisor may have ended by now; then no command can arrive either.
             let Some(sender) = line.upgrade() else { return };
             shared.world.sockets.connect(&id, sender.clone());
             let weak = sender.downgrade();
             drop(sender);
-            let end = BotTask::new(context, Arc::clone(standing), orders, kick).serve().await;
+            let end = BotTask::new(context, Arc::clone(status), orders, kick).serve().await;
             if let Some(sender) = weak.upgrade() {
                 shared.world.sockets.disconnect(&id, &sender);
             }
             end
         }
         None => {
-            standing.settled.store(true, Ordering::Relaxed);
+            status.settled.store(true, Ordering::Relaxed);
             told_to_end(&mut orders).await;
             return;
         }

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::bot_status::Vacancy;
+use super::bot_status::OwnershipGap;
 use super::desired_bots::DesiredBots;
 use super::shard::Shard;
 use super::shared::RelayShared;
@@ -241,9 +241,9 @@ impl Supervisor {
             Ok(Ok(fence)) => {
                 info!(shard = number, fence, "acquired the shard");
                 let others = seen.filter(|seen| seen.owner.as_ref() != Some(&self.me));
-                let vacancy = others.and_then(|seen| self.vacancy(seen, shard_map));
+                let ownership_gap = others.and_then(|seen| self.ownership_gap(seen, shard_map));
                 self.held
-                    .insert(number, Shard::new(&self.shared, number, fence, vacancy));
+                    .insert(number, Shard::new(&self.shared, number, fence, ownership_gap));
             }
             Ok(Err(StoreError::Conflict)) => debug!(shard = number, "another relay acquired the shard first"),
             Ok(Err(error)) => warn!(shard = number, error = %error, "shard can't be acquired"),
@@ -253,14 +253,14 @@ impl Supervisor {
 
     /// Since when a shard has had no holder: since its release, or since its holder's last heartbeat. `None` if a new process of the same name
     /// has overwritten that heartbeat.
-    fn vacancy(&self, seen: &leases::Shard, shard_map: &ShardMap) -> Option<Vacancy> {
+    fn ownership_gap(&self, seen: &leases::Shard, shard_map: &ShardMap) -> Option<OwnershipGap> {
         if let Some(since) = seen.given_at {
             let was_released = true;
-            return Some(Vacancy { since, was_released });
+            return Some(OwnershipGap { since, was_released });
         }
         let owner = seen.owner.as_ref()?;
         let dead = shard_map.tasks.get(&owner.node).filter(|task| task.owner == *owner)?;
-        Some(Vacancy {
+        Some(OwnershipGap {
             since: dead.expires_at.before(self.options.lease),
             was_released: false,
         })

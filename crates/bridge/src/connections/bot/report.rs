@@ -97,7 +97,7 @@ impl BotTask {
             ConnectionPhase::LoggedOut { .. } => (ConnectionState::NeedsLogin, Some(LOGIN_EXPIRED), None),
             ConnectionPhase::Kicked { .. } => (ConnectionState::Disconnected, Some("kicked"), None),
         };
-        self.standing.tell(state);
+        self.status.tell(state);
         let mut changes = vec![
             StatusChange::State(state, reason.map(str::to_owned)),
             StatusChange::ConnectedAt(since),
