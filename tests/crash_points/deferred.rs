@@ -15,8 +15,11 @@ use crate::LATER;
 use crate::chat::ChatServer;
 use crate::picture;
 use crate::process_run::{CrashPlan, ProcessRun};
-use crate::scenario::{Scenario, n_ended};
+use crate::scenario::{Scenario, at_every_crash_point, n_ended};
 use crate::test_bot::{Bot, Over, set_up};
+
+/// So late that a wake-up's own watchdog can be in flight for only a little longer.
+const LATE: Duration = Duration::from_secs(28);
 
 /// An agent that defers its answer to nearly every question.
 pub(crate) async fn deferring() -> FakeAgent {
@@ -117,6 +120,58 @@ async fn callbacks_are_answered_after_a_crash_at_any_point() {
         dies_at += 1;
     }
     assert!(dies_at >= 40, "only {dies_at} crash points, expected at least 40");
+}
+
+/// The run's watchdog, which has found it parked, sleeps for up to 15 minutes: it must not become the watchdog of what a callback begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_callback_is_answered_within_a_minute_after_a_crash_at_any_point() {
+    let (agent, chat) = (deferring().await, ChatServer::start().await);
+    let template = tempfile::tempdir().unwrap();
+    let mut before = ProcessRun::begin(template.path(), CrashPlan::new(None), Duration::ZERO).await;
+    let settings = agent.as_webhook("Later");
+    let bot = set_up(&before.world, Over::DingTalk, &settings, &chat, Duration::ZERO).await;
+    assert!(bot.receive(&before.world, "one", "one").await);
+    before.work().await;
+    let mut passed = Duration::ZERO;
+    for _ in 0..4 {
+        before.pass(Duration::from_secs(61));
+        passed += Duration::from_secs(61);
+        before.work().await;
+    }
+    before.end().await;
+    let n_points = at_every_crash_point(10, async |dies_at| {
+        let dir = tempfile::tempdir().unwrap();
+        crate::copy(template.path(), dir.path());
+        let plan = CrashPlan::new(Some(dies_at));
+        let mut process = ProcessRun::begin(dir.path(), plan.clone(), passed).await;
+        assert!(
+            call_back(
+                &process,
+                &agent,
+                1,
+                json!({ "type": "completed", "text": "the answer" })
+            )
+            .await
+        );
+        // Its wake-up is late, and its own watchdog due soon.
+        process.pass(LATE);
+        process.watch();
+        plan.unless_dead(process.run_deleted()).await;
+        process.end().await;
+        let process = ProcessRun::begin(
+            dir.path(),
+            CrashPlan::new(None),
+            passed + LATE + Duration::from_secs(60),
+        )
+        .await;
+        process.work().await;
+        let crash_point = plan.crash_point();
+        assert_eq!(n_ended(&process, MessageState::Answered).await, 1, "died {crash_point}");
+        process.end().await;
+        plan.has_died()
+    })
+    .await;
+    println!("{n_points} crash points of a late callback");
 }
 
 /// A question and the callbacks to it, each repeated until it is acknowledged.

@@ -198,6 +198,17 @@ impl ProcessRun {
         any
     }
 
+    /// Works the wake-ups that are due, each deleted when it is received, as relays do.
+    pub(crate) async fn run_deleted(&self) {
+        let url = &self.world.queues.urls().work;
+        let received = receive::<WakeUp>(&self.world.queues, url, MAX_BATCH, Duration::ZERO)
+            .await
+            .unwrap();
+        let receipts: Vec<_> = received.iter().map(|it| it.receipt.clone()).collect();
+        delete(&self.world.queues, url, &receipts).await.unwrap();
+        run::batch::run(&self.world, received, None).await;
+    }
+
     /// A store of another process on the same tables.
     pub(crate) fn elsewhere(&self) -> Store {
         Store::new(self.tables(), Tables::with_prefix("tieline-"), Keyring::new(KEY))

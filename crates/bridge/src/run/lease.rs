@@ -132,7 +132,8 @@ pub(super) async fn acquire(
             return Ok(Acquired::Nothing);
         }
         let watched_by = before.run.as_ref().and_then(|run| run.watch);
-        if wake.watch && watched_by.is_some() && watched_by != wake.watch_at {
+        let is_watched_by_another = wake.watch && watched_by.is_some() && watched_by != wake.watch_at;
+        if is_watched_by_another && !is_parked_with_work(world, &before).await? {
             return Ok(Acquired::Nothing);
         }
         if let Some(holder) = held_by(world, &before) {
@@ -176,10 +177,9 @@ pub(super) async fn acquire(
         if let Some(missing) = slots.ensure(world, &wake.organization, after.run.as_ref()).await? {
             return Ok(Acquired::Full(Box::new(before), missing));
         }
-        let is_parked = parked(&before).is_some();
-        let name = match (watched_by, wake.watch_at) {
-            // A parked run's own watchdog may be due much later.
-            (Some(_), Some(name)) if is_parked && !wake.watch && name > now.after(CLOCKS_DIFFER) => name,
+        // The watchdog of a run whose agent is to call back may be due much later, and so is no watchdog for what follows now.
+        let kept = watched_by.filter(|_| before.run.as_ref().is_some_and(|run| run.phase != RunPhase::Deferred));
+        let name = match (kept, wake.watch_at) {
             // It is sent on for as long as the run exists.
             (Some(name), _) if !wake.watch => name,
             // It was sent with the wake-up and is still in flight.
@@ -216,6 +216,17 @@ async fn of_another_relay(world: &World, bound: Option<&Bound>) -> Option<Integr
     let (me, now) = (&world.settings.owner, world.clock.now());
     let is_elsewhere = world.sockets.is_held_by_another(&world.store, now, shard, me).await;
     is_elsewhere.then_some(bot)
+}
+
+/// Whether a run that was given back until its agent calls back has something to do. Its own watchdog may ask that only minutes later, so
+/// that of the wake-up for it must.
+async fn is_parked_with_work(world: &World, conversation: &Conversation) -> Result<bool, RunError> {
+    let is_free = conversation.lease.as_ref().is_none_or(Lease::is_given_back);
+    let run = conversation.run.as_ref();
+    let Some(run) = run.filter(|run| is_free && run.phase == RunPhase::Deferred) else {
+        return Ok(false);
+    };
+    Ok(run.stop.is_some() || callback_cursor::has_news(world, run).await?)
 }
 
 async fn has_news(world: &World, run: Option<&RunState>) -> Result<bool, RunError> {
