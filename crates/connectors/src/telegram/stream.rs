@@ -32,6 +32,9 @@ const CONFLICT_WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_se
 /// Conflicts further apart than this are unrelated.
 const CONFLICT_MEMORY: Duration = Duration::from_secs(120);
 
+/// Wait after a webhook was set during a poll. A bot whose mode was changed to webhook is closed long before.
+const AFTER_NEW_WEBHOOK: Duration = Duration::from_secs(10);
+
 /// The platform's long connection.
 #[derive(Debug)]
 pub(super) struct LongPolling;
@@ -277,6 +280,11 @@ impl Session {
                 Fetch::WebhookInfo,
                 settings::call(cx.account, "webhook_info", "getWebhookInfo", &json!({})),
             )],
+            // If the mode of this very bot was changed, the connection is about to be closed.
+            Some(Conflict::NewWebhook) => {
+                self.resume_at = Some(cx.now.after(AFTER_NEW_WEBHOOK));
+                Vec::new()
+            }
             Some(Conflict::Poller) => self.other_poller(cx),
             None if error.meaning == Meaning::TooFast => {
                 let wait = Duration::from_secs(error.retry_after_s.unwrap_or(1));
@@ -329,8 +337,10 @@ fn is_own_webhook(url: &str, account: &Account) -> bool {
 
 /// Why updates can't be fetched although the token is valid.
 enum Conflict {
-    /// A webhook is set, or was just set.
+    /// A webhook is set.
     Webhook,
+    /// A webhook was set during the poll.
+    NewWebhook,
     /// Another program polls too.
     Poller,
 }
@@ -342,7 +352,9 @@ fn conflict(answer: &ApiAnswer) -> Option<Conflict> {
     };
     let body = answer.json().unwrap_or_default();
     let text = body["description"].as_str().unwrap_or_default().to_ascii_lowercase();
-    Some(if text.contains("webhook") {
+    Some(if text.contains("terminated by setwebhook") {
+        Conflict::NewWebhook
+    } else if text.contains("webhook") {
         Conflict::Webhook
     } else {
         Conflict::Poller
