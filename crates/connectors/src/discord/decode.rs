@@ -36,6 +36,9 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
     if !addressed && cx.unaddressed == Unaddressed::Ignored {
         return Err(Remark::Ignored("server message that doesn't mention the bot"));
     }
+    if is_withheld(&message, kind, bot) {
+        return Err(Remark::Ignored("server message whose content is withheld from the bot"));
+    }
     let text = mentions::readable(&message.body.content, &message.body.mentions, bot);
     let parts = parts(message.body.attachments, cx);
     let quoted = quoted(message.referenced_message, message.message_snapshots, bot, cx);
@@ -86,6 +89,14 @@ fn is_addressed(message: &wire::Message, bot: Identity<'_>) -> bool {
     let replied_to = message.referenced_message.as_ref();
     bot.is_among(&message.body.mentions, &message.mention_roles)
         || replied_to.is_some_and(|message| message.author.id == bot.user)
+}
+
+/// Without the Message Content Intent, a reply whose ping is switched off comes without its content, but with the bot's own message that it
+/// replies to. See [Discord Docs/Message Content Intent](https://discord.com/developers/docs/events/gateway#message-content-intent).
+fn is_withheld(message: &wire::Message, kind: ChatKind, bot: Identity<'_>) -> bool {
+    let body = &message.body;
+    let has_nothing = body.content.is_empty() && body.attachments.is_empty() && message.message_snapshots.is_empty();
+    kind == ChatKind::Group && has_nothing && !bot.is_among(&body.mentions, &message.mention_roles)
 }
 
 /// The platform doesn't always send the channel type; only direct chats are outside a server.
