@@ -376,6 +376,8 @@ impl StreamSession for Session {
         self.n_responding = self.n_responding.saturating_sub(1);
         match answer {
             ApiAnswer::Answered { status: 200..=299, .. } => Vec::new(),
+            // The gateway sent an interaction again, which had its response before the connection was lost.
+            answer if is_already_acknowledged(&answer) => Vec::new(),
             _ => vec![Effect::Remark(Remark::Unreadable(NOT_RESPONDED))],
         }
     }
@@ -412,6 +414,16 @@ impl StreamSession for Session {
 
 /// The application lacks the requested intent.
 const DISALLOWED_INTENTS: u16 = 4014;
+/// The code of a second response to an interaction, see
+/// [Discord Docs/JSON Error Codes](https://discord.com/developers/docs/topics/opcodes-and-status-codes#json-json-error-codes).
+const ALREADY_ACKNOWLEDGED: u64 = 40060;
+
+fn is_already_acknowledged(answer: &ApiAnswer) -> bool {
+    answer
+        .json()
+        .is_some_and(|body| body["code"].as_u64() == Some(ALREADY_ACKNOWLEDGED))
+}
+
 /// An invalid sequence number, and a session that has timed out.
 const FORGETS_SESSION: [u16; 2] = [4007, 4009];
 
