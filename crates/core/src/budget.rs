@@ -192,10 +192,10 @@ impl Pace {
         self.taken = 0;
     }
 
-    /// Nothing may be sent before `until`, for a reason that doesn't affect the pace.
-    pub fn wait(&mut self, until: Timestamp, now: Timestamp) {
-        self.not_before = self.not_before.max(Some(until));
-        self.asked_at = Some(now);
+    /// Until when the platform asked to send nothing.
+    #[must_use]
+    pub const fn asked_until(&self) -> Option<Timestamp> {
+        self.not_before
     }
 
     /// When the bubble expires and another has to be started. The connector does that; it only has to be called.
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(slowed.next_at(&BUDGET, Stage::Final, now), Some(now.after(wait)));
         let mut sent = Pace::default();
         sent.sent(now.after(ahead));
-        sent.wait(now.after(ahead + wait), now.after(ahead));
+        sent.slowed(Some(wait), now.after(ahead), Duration::ZERO);
         sent.correct(now);
         assert_eq!(sent.next_at(&BUDGET, Stage::Growing, now), Some(now.after(wait)));
         let lifetime = Some(Duration::from_secs(60));

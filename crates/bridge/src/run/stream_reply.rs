@@ -21,7 +21,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 ///
 /// For a bot that doesn't stream, only the thinking sign is shown, in as many bubbles as that takes.
 ///
-/// If anything fails here, reading the answer continues: the final text is what counts.
+/// If anything fails here, reading the answer continues: the final text is what counts. It waits for nothing that only delays a growing answer.
 pub(super) async fn stream_reply(
     showing: &mut ReplyDelivery<'_>,
     bot: &Bot,
@@ -31,6 +31,7 @@ pub(super) async fn stream_reply(
     let finished = done.notified();
     tokio::pin!(finished);
     let mut stage = Stage::Thinking;
+    let mut not_before = None;
     showing.begin_growing();
     loop {
         let now = showing.world.clock.now();
@@ -43,7 +44,7 @@ pub(super) async fn stream_reply(
         tokio::select! {
             biased;
             () = &mut finished => return,
-            () = sleep(at.since(now)) => {}
+            () = sleep(not_before.take().map_or(at, |other| at.max(other)).since(now)) => {}
         }
         let snapshot = said.borrow_and_update().clone();
         // Text may arrive before the thinking sign was shown: it is shown next, even if the agent then sends nothing for long.
@@ -52,15 +53,16 @@ pub(super) async fn stream_reply(
         match Box::pin(show_snapshot(showing, stage, snapshot)).await {
             Ok(Shown::Done) => {}
             Ok(Shown::Until(at)) => refresh_at = Some(at),
-            // The same snapshot again, when the pace allows it.
-            Ok(Shown::Deferred) => comes_again = true,
+            // The same snapshot again, when it may be sent.
+            Ok(Shown::Deferred(until)) => (comes_again, not_before) = (true, Some(until)),
+            // Each part of the answer would be refused too. Only the final text is tried again, and logs its own failure.
+            Ok(Shown::Refused) => return finished.await,
             // The new holder of the conversation also shows the answer; reading ends when the heartbeat detects the loss.
             Err(RunError::Lost) => return finished.await,
             Err(error) => {
                 warn!(account.id = %bot.account.integration, event.key = %showing.record.message, error = %error, "growing answer can't be recorded");
-                let now = showing.world.clock.now();
-                showing.record.pace.wait(now.after(AFTER_FAILURE), now);
-                comes_again = true;
+                let until = showing.world.clock.now().after(AFTER_FAILURE);
+                (comes_again, not_before) = (true, Some(until));
             }
         }
         let streams = bot.account.streaming;
@@ -89,8 +91,10 @@ enum Shown {
     Done,
     /// The chat shows it until then, if nothing changes before.
     Until(Timestamp),
-    /// Not shown yet: the platform's pace or rate limit demands a wait.
-    Deferred,
+    /// Not shown yet, and not to be tried before: the platform's pace or rate limit demands a wait.
+    Deferred(Timestamp),
+    /// The platform refuses it, and would again.
+    Refused,
 }
 
 /// Waits until `at`; for ever if there is no such time.
@@ -149,14 +153,11 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         DeliveryOutcome::Yes | DeliveryOutcome::Stopped => {}
         DeliveryOutcome::Until(at) => return Ok(Shown::Until(at)),
         // If the platform asked for that wait, the pace knows it.
-        DeliveryOutcome::NotBefore(at) => {
-            showing.record.pace.wait(at, showing.world.clock.now());
-            return Ok(Shown::Deferred);
-        }
-        // The final text is tried again, and logs its own failure.
+        DeliveryOutcome::NotBefore(at) => return Ok(Shown::Deferred(at)),
         DeliveryOutcome::Never { code } => {
             let account = &showing.bot.account.integration;
             warn!(account.id = %account, event.key = %showing.record.message, code, "growing answer can't be shown");
+            return Ok(Shown::Refused);
         }
     }
     Ok(Shown::Done)

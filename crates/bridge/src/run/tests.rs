@@ -1,14 +1,16 @@
 //! What is shown before there is text: bubbles that expire, signs and reasoning.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tieline_connectors::wecom::WeCom;
 use tieline_core::account::ConnectionMode;
 use tieline_core::budget::Pace;
-use tieline_core::connector::Context;
+use tieline_core::connector::{Context, SentCall, Verdict};
 use tieline_core::conversation::{Conversation, ConversationKey, Lease, RunPhase, RunState};
 use tieline_core::event::{Chat, ChatKind};
+use tieline_core::http_types::{ApiCall, Body, HttpCall, TokenPlace};
 use tieline_core::ids::{
     AgentId, ChatId, ConversationId, IntegrationId, OrganizationId, PlatformMessageId, RunId, SenderId,
 };
@@ -190,6 +192,82 @@ async fn a_bot_without_a_thinking_sign_shows_none() {
         asking
     );
     assert_eq!(fixture.n_looks(), 0);
+}
+
+/// A platform that answers every call for a growing text in the same way, and counts them.
+struct Unwilling {
+    verdict: Verdict,
+    n_calls: AtomicUsize,
+}
+
+impl FakeDelivery for Unwilling {
+    fn step(&self, _: &DesiredReply<'_>, _: &Progress, _: &Context<'_>) -> Step {
+        Step::Call {
+            // Nothing listens there: the verdict doesn't depend on an answer.
+            call: ApiCall::Http(HttpCall {
+                name: "grow",
+                method: "POST",
+                url: "http://127.0.0.1:1/".to_owned(),
+                headers: Vec::new(),
+                body: Body::Empty,
+                token: TokenPlace::None,
+                timeout: Duration::from_secs(5),
+            }),
+            on_success: Progress::write(&"shown"),
+        }
+    }
+
+    fn verdict(&self, _: &SentCall<'_>) -> Verdict {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        self.verdict.clone()
+    }
+}
+
+/// Streams an answer of twenty pieces to a platform that answers so. Returns the number of calls, and until when the final text would wait.
+async fn grow(verdict: Verdict) -> (usize, Duration) {
+    let platform: &'static FakePlatform<Unwilling> = Box::leak(Box::new(FakePlatform(Unwilling {
+        verdict,
+        n_calls: AtomicUsize::new(0),
+    })));
+    let (_engine, world) = test_support::world(&[]).await;
+    let (bot, target) = (
+        test_support::bot(platform, ConnectionMode::LongConnection, true),
+        target(),
+    );
+    let now = world.clock.now();
+    let mut showing = ReplyDelivery::new(&world, &bot, &target, None, || test_support::blank_reply(now));
+    let (said, shown) = watch::channel(StreamState::default());
+    let done = Notify::new();
+    let asking = async {
+        for _ in 0..20 {
+            said.send_modify(|said| said.draft.text.push_str("piece "));
+            sleep(SOON / 10).await;
+        }
+        done.notify_one();
+    };
+    tokio::join!(stream_reply::stream_reply(&mut showing, &bot, shown, &done), asking);
+    let now = world.clock.now();
+    let at = showing
+        .record
+        .pace
+        .next_at(showing.budget(), Stage::Final, now)
+        .unwrap();
+    (platform.0.n_calls.load(Ordering::SeqCst), at.since(now))
+}
+
+/// It would be refused with each piece of the answer: hundreds of times, and platforms lock out programs that do so.
+#[tokio::test]
+async fn refused_growing_text_is_not_tried_again() {
+    let code = "blocked".to_owned();
+    assert_eq!(grow(Verdict::Refused { code }).await.0, 1);
+}
+
+#[tokio::test]
+async fn wait_of_a_growing_text_does_not_delay_the_final_one() {
+    let code = "http_502".to_owned();
+    let (n_calls, wait) = grow(Verdict::Retry { code }).await;
+    assert!(n_calls >= 1);
+    assert_eq!(wait, Duration::ZERO);
 }
 
 #[test]
