@@ -16,6 +16,10 @@ use crate::metrics::Metric;
 
 /// How long a final text is retried if the target has no expiry, from when the text was final.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// The same after a wait that the platform asked for, if that ends later.
+const AFTER_ASKED: Duration = Duration::from_secs(600);
+/// Longest time for which a final text is retried because the platform asks to wait again and again.
+const MAX_PATIENCE: Duration = Duration::from_hours(24);
 /// Longest wait for a platform during which the conversation's lease is held. After a longer one a wake-up continues.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
@@ -118,7 +122,7 @@ impl ReplyDelivery<'_> {
 
     /// When retrying is pointless.
     fn end(&self) -> Timestamp {
-        let patience = || self.record.final_at.unwrap_or_else(|| self.now()).after(PATIENCE);
+        let patience = || ends_at(&self.record, self.record.final_at.unwrap_or_else(|| self.now()));
         self.target.expires_at.unwrap_or_else(patience)
     }
 }
@@ -126,5 +130,36 @@ impl ReplyDelivery<'_> {
 /// Whether a final text has been tried for so long that retrying is pointless, even if its target has not expired.
 #[must_use]
 pub fn is_too_late(record: &ReplyRecord, now: Timestamp) -> bool {
-    record.final_at.is_some_and(|at| now > at.after(PATIENCE))
+    record.final_at.is_some_and(|at| now > ends_at(record, at))
+}
+
+/// Until when a text that was final at `final_at` is retried.
+fn ends_at(record: &ReplyRecord, final_at: Timestamp) -> Timestamp {
+    let asked = record.pace.asked_until().map(|at| at.after(AFTER_ASKED));
+    let end = final_at.after(PATIENCE);
+    asked.map_or(end, |asked| end.max(asked).min(final_at.after(MAX_PATIENCE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support;
+
+    #[test]
+    fn final_text_outlives_a_wait_that_the_platform_asked_for() {
+        let final_at = Timestamp::from_secs(1_000_000);
+        let is_too_late = |asked_s: u64, later: Duration| {
+            let mut record = test_support::blank_reply(final_at);
+            record.final_at = Some(final_at);
+            record
+                .pace
+                .slowed(Some(Duration::from_secs(asked_s)), final_at, Duration::ZERO);
+            is_too_late(&record, final_at.after(later))
+        };
+        assert!(!is_too_late(1, PATIENCE));
+        assert!(is_too_late(1, PATIENCE + Duration::from_secs(1)));
+        assert!(!is_too_late(4000, Duration::from_secs(4001)));
+        assert!(is_too_late(4000, Duration::from_secs(4000) + 2 * AFTER_ASKED));
+        assert!(is_too_late(100_000, Duration::from_secs(100_001)));
+    }
 }
