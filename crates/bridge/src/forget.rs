@@ -8,7 +8,6 @@ use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{ChatKind, Event};
 use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::MessageState;
-use tieline_core::session::Session;
 use tieline_store::config::user::{self, User};
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::{Store, StoreError, conversation, erase};
@@ -229,11 +228,9 @@ async fn forget_conversation(
     runs: &HashSet<RunId>,
 ) -> Result<(), StoreError> {
     let is_alone = is_theirs_alone(conversation, sender);
-    let id = conversation.key.id();
-    let agent = conversation.session.as_ref().map(|session| session.agent.clone());
+    // Also while none is current: a task has taken the chat's along, for instance.
     for number in 1..=conversation.highest_session() {
-        let Some(agent) = &agent else { break };
-        let session = Session::begin(&id, number, agent, conversation.updated_at).id;
+        let session = conversation.session_id(number);
         erase::turns(&world.store, &session, (!is_alone).then_some(runs)).await?;
     }
     match is_alone {
@@ -258,34 +255,82 @@ fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreE
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::command::TaskCommand;
+    use tieline_core::conversation::task::{TaskChange, TaskOrigin};
     use tieline_core::conversation::{ConversationKey, RunPhase, RunState};
     use tieline_core::envelope::WakeUp;
     use tieline_core::event::Chat;
     use tieline_core::ids::AgentId;
     use tieline_core::mailbox::Pending;
     use tieline_queue::receive::{MAX_BATCH, Received, receive};
+    use tieline_store::transcript::{self, NewTurn};
 
     use super::*;
     use crate::run::fixture::PolledFixture;
+
+    async fn person(it: &PolledFixture) -> User {
+        let (message, now) = (&it.message, it.world.clock.now());
+        let sender = message.sender.clone().unwrap();
+        let person = User::first_contact(&message.organization, &message.integration, "fake", &sender, now);
+        user::ensure(&it.world.store, &person).await.unwrap()
+    }
+
+    fn direct_chat(person: &User) -> ConversationKey {
+        ConversationKey {
+            organization: person.organization.clone(),
+            integration: person.integration.clone(),
+            chat: Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new(person.external_id.as_str()),
+                thread: None,
+            },
+            sender: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn transcripts_of_a_conversation_without_a_current_session_are_erased() {
+        let it = PolledFixture::with(|message| message.state = MessageState::Answered).await;
+        let (store, now) = (&it.world.store, it.world.clock.now());
+        let person = person(&it).await;
+        let agent = AgentId::new("agt_1");
+        let before = Conversation::new(direct_chat(&person), now);
+        let mut after = before.clone();
+        let first = after.next_session(&agent, now);
+        let session = first.id.clone();
+        after.session = Some(first);
+        let mut tasks = TaskChange {
+            conversation: &mut after,
+            message: &it.message.id,
+            agent: &agent,
+            origin: TaskOrigin::Chat,
+            now,
+            dropped: Vec::new(),
+        };
+        tasks.command(&TaskCommand::Bind("Plan".to_owned()));
+        tasks.command(&TaskCommand::Chat);
+        assert_eq!(after.session, None);
+        conversation::save(store, &before, &mut after).await.unwrap();
+        let turn = NewTurn {
+            user: "a question",
+            assistant: "an answer",
+        };
+        transcript::put(store, &session, &RunId::new("run_1"), now, turn)
+            .await
+            .unwrap();
+
+        assert_eq!(forget(&it.world, store, &person).await.unwrap(), Forgotten::Done);
+        let left = transcript::latest(store, &session, 9, usize::MAX, now).await.unwrap();
+        assert_eq!(left, []);
+    }
 
     #[tokio::test]
     async fn person_whose_run_does_not_stop_leaves_no_message_without_end_and_the_run_is_woken() {
         let it = PolledFixture::with(|message| message.state = MessageState::Queued).await;
         let (world, now) = (&it.world, it.world.clock.now());
-        let sender = it.message.sender.clone().unwrap();
-        let person = User::first_contact(&it.message.organization, &it.message.integration, "fake", &sender, now);
-        user::ensure(&world.store, &person).await.unwrap();
-        let key = ConversationKey {
-            organization: person.organization.clone(),
-            integration: person.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(sender.as_str()),
-                thread: None,
-            },
-            sender: None,
-        };
-        let before = Conversation::new(key.clone(), now);
+        let person = person(&it).await;
+        let before = Conversation::new(direct_chat(&person), now);
+        let key = before.key.clone();
         let mut after = before.clone();
         after.pending.push(Pending {
             message: it.message.id.clone(),

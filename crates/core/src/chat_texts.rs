@@ -173,12 +173,12 @@ const HELP: &[HelpLine] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{AgentId, ConversationId};
+    use crate::ids::{AgentId, SessionId};
 
     #[test]
     fn status_shows_agent_mode_session_run_and_queue() {
         let mut session = Session::begin(
-            &ConversationId::new("cnv_1"),
+            SessionId::new("ses_1"),
             3,
             &AgentId::new("agt_1"),
             Timestamp::from_secs(0),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, ConversationId, SessionId, digest};
+use crate::ids::{AgentId, SessionId};
 use crate::timestamp::Timestamp;
 
 /// One continuous context with an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// Its id, derived from the conversation and the number.
+    /// Its id: see [`Conversation::session_id`](crate::conversation::Conversation::session_id).
     pub id: SessionId,
     /// Its number within the conversation, from 1.
     pub number: u64,
@@ -37,10 +37,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// The `number`-th session of a conversation.
+    /// A session that starts at `now`, without runs.
     #[must_use]
-    pub fn begin(conversation: &ConversationId, number: u64, agent: &AgentId, now: Timestamp) -> Self {
-        let id = SessionId::new(format!("ses_{}", digest(&[conversation.as_str(), &number.to_string()])));
+    pub fn begin(id: SessionId, number: u64, agent: &AgentId, now: Timestamp) -> Self {
         Self {
             id,
             number,
@@ -65,8 +64,8 @@ mod tests {
     use super::*;
 
     fn goes_on(idle_s: i64, agent: &str) -> bool {
-        let conversation = ConversationId::new("cnv_1");
-        let before = Session::begin(&conversation, 3, &AgentId::new("agt_1"), Timestamp::from_secs(0));
+        let id = SessionId::new("ses_1");
+        let before = Session::begin(id, 3, &AgentId::new("agt_1"), Timestamp::from_secs(0));
         before.goes_on(
             &AgentId::new(agent),
             Duration::from_secs(3600),

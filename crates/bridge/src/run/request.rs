@@ -8,7 +8,7 @@ use tieline_core::agent::{
     ReplyLimits, Resume, Turn,
 };
 use tieline_core::event::{ChatKind, Message, Part, Quoted};
-use tieline_core::ids::{ConversationId, ReplyId};
+use tieline_core::ids::ReplyId;
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
@@ -158,10 +158,15 @@ async fn past(world: &World, adapter: &Adapter, session: &Session) -> Result<Vec
 
 /// The session of the run. Of a session older than the conversation's newest only the agent's reference is lost.
 pub(super) fn session_of(held: &LeasedConversation) -> Session {
-    let (run, id): (_, ConversationId) = (held.run(), held.id());
-    match held.conversation.session_numbered(run.session) {
+    let (run, conversation) = (held.run(), &held.conversation);
+    match conversation.session_numbered(run.session) {
         Some(session) => session.clone(),
-        None => Session::begin(&id, run.session, &run.agent, run.started_at),
+        None => Session::begin(
+            conversation.session_id(run.session),
+            run.session,
+            &run.agent,
+            run.started_at,
+        ),
     }
 }
 

@@ -34,9 +34,9 @@ async fn a_conversation_round_trips() {
         None
     );
     let saved = change(&it.store, "a", |it| {
-        let mut session = Session::begin(&it.key.id(), 3, &AgentId::new("agt_1"), at(1));
+        let mut session = Session::begin(it.session_id(3), 3, &AgentId::new("agt_1"), at(1));
         session.conversation_ref = Some("thread".into());
-        it.leaving = vec![Session::begin(&it.key.id(), 2, &AgentId::new("agt_2"), at(1))];
+        it.leaving = vec![Session::begin(it.session_id(2), 2, &AgentId::new("agt_2"), at(1))];
         session.chosen = true;
         it.session = Some(session);
         it.pending = vec![waiting("1"), waiting("2")];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{MAX_TASKS, Task};
 use crate::conversation::Conversation;
-use crate::ids::AgentId;
+use crate::ids::{AgentId, SessionId, digest};
 use crate::mailbox::Pending;
 use crate::session::Session;
 use crate::timestamp::Timestamp;
@@ -32,7 +32,15 @@ impl Conversation {
     /// A new session, with an unused number.
     #[must_use]
     pub fn next_session(&self, agent: &AgentId, now: Timestamp) -> Session {
-        Session::begin(&self.key.id(), self.highest_session() + 1, agent, now)
+        let number = self.highest_session() + 1;
+        Session::begin(self.session_id(number), number, agent, now)
+    }
+
+    /// The id of the session of this number, whether it is still known or not.
+    #[must_use]
+    pub fn session_id(&self, number: u64) -> SessionId {
+        let (conversation, number) = (self.key.id(), number.to_string());
+        SessionId::new(format!("ses_{}", digest(&[conversation.as_str(), &number])))
     }
 
     /// The highest session number used in the conversation.
