@@ -84,6 +84,9 @@ pub struct Conversation {
     pub key: ConversationKey,
     /// Incremented with every change except a heartbeat.
     pub version: u64,
+    /// Differs between conversations of the same identity: an earlier one may have been erased, and agents still know its sessions. `None`
+    /// in conversations of older versions.
+    pub generation: Option<String>,
     /// The newest session, if there was one.
     pub session: Option<Session>,
     /// Sessions replaced by one with another agent, of which messages are still pending or being answered.
@@ -107,12 +110,22 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation without messages.
+    /// A conversation that begins at `now`. Its sessions are none that agents know.
+    #[must_use]
+    pub fn begin(key: ConversationKey, random: [u8; 12], now: Timestamp) -> Self {
+        Self {
+            generation: Some(hex::encode(random)),
+            ..Self::new(key, now)
+        }
+    }
+
+    /// A conversation without messages and generation.
     #[must_use]
     pub fn new(key: ConversationKey, now: Timestamp) -> Self {
         Self {
             key,
             version: 0,
+            generation: None,
             session: None,
             leaving: Vec::new(),
             tasks: TaskBook::default(),

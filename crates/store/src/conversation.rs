@@ -1,6 +1,6 @@
 //! Conversations: mailbox, session, run and lease, in one item and guarded by its version.
 //!
-//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
+//! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `gn` generation, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
 //! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `hd` until when the group was heard, `at` last change. Session, mailbox and run are stored in
 //! the serialized form of their core types, whose new fields have defaults.
 //!
@@ -31,8 +31,8 @@ use crate::update::Update;
 
 pub use list::{get_many, list};
 
-/// How long a conversation is kept after its last change: longer than a session may be idle. Sessions are numbered in it, so that
-/// a returning person never gets a number that agents know from before.
+/// How long a conversation is kept after its last change: longer than a session may be idle. Sessions are numbered in it. A person who
+/// returns later, or after being erased, gets a conversation of another generation, and so no session that agents know from before.
 const LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 const WHAT: &str = "conversation";
@@ -49,6 +49,8 @@ enum Stored {
 struct StoredV1 {
     key: ConversationKey,
     n: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gn: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ses: Option<Session>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -340,6 +342,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
     let stored = Stored::V1(StoredV1 {
         key: conversation.key.clone(),
         n: 1,
+        gn: conversation.generation.clone(),
         ses: conversation.session.clone(),
         tb: seal_tasks(store, conversation)?,
         lvg: conversation.leaving.clone(),
@@ -369,6 +372,7 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         tasks: tasks.unwrap_or_default(),
         key: stored.key,
         version: stored.n,
+        generation: stored.gn,
         session: stored.ses,
         leaving: stored.lvg,
         pending: stored.pend,

@@ -264,3 +264,23 @@ async fn erased_person_leaves_no_data_in_the_tables() {
     );
     api.delete(&path).await.problem(404, "user_not_found");
 }
+
+#[tokio::test]
+async fn person_who_returns_after_being_erased_gets_a_session_that_agents_do_not_know() {
+    let api = TestApi::new().await;
+    let web = api.web("Web").await;
+    let agent = api.echo("Echo").await;
+    api.trigger(&web, &agent).await;
+    api.work();
+    let session_of_an_answer = async || {
+        let message = api.say_as(&web, "lisi", "hello").await;
+        let path = format!("{DEFAULT}/messages/{message}");
+        let answered = api.wait(&path, |it| it["state"] == "answered").await;
+        answered["sessionId"].as_str().unwrap().to_owned()
+    };
+    let known = session_of_an_answer().await;
+    assert_eq!(session_of_an_answer().await, known);
+    let id = user(&api, "lisi").await["id"].as_str().unwrap().to_owned();
+    api.delete(&format!("{DEFAULT}/users/{id}")).await.ok();
+    assert_ne!(session_of_an_answer().await, known);
+}

@@ -38,7 +38,7 @@ use tracing::{info, warn};
 use crate::conversation::Contended;
 use crate::integration_log;
 use crate::notices::{self, NoticeReply};
-use crate::world::World;
+use crate::world::{World, random};
 use crate::{users, wakeups};
 
 pub use poison::give_up;
@@ -385,7 +385,7 @@ impl Arrival<'_> {
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {
-        found.unwrap_or_else(|| Conversation::new(key.clone(), self.world.clock.now()))
+        found.unwrap_or_else(|| Conversation::begin(key.clone(), random(), self.world.clock.now()))
     }
 }
 

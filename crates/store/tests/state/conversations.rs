@@ -34,6 +34,7 @@ async fn a_conversation_round_trips() {
         None
     );
     let saved = change(&it.store, "a", |it| {
+        it.generation = Some("g".to_owned());
         let mut session = Session::begin(it.session_id(3), 3, &AgentId::new("agt_1"), at(1));
         session.conversation_ref = Some("thread".into());
         it.leaving = vec![Session::begin(it.session_id(2), 2, &AgentId::new("agt_2"), at(1))];

@@ -40,7 +40,9 @@ impl Conversation {
     #[must_use]
     pub fn session_id(&self, number: u64) -> SessionId {
         let (conversation, number) = (self.key.id(), number.to_string());
-        SessionId::new(format!("ses_{}", digest(&[conversation.as_str(), &number])))
+        let mut fields = vec![conversation.as_str(), &number];
+        fields.extend(self.generation.as_deref());
+        SessionId::new(format!("ses_{}", digest(&fields)))
     }
 
     /// The highest session number used in the conversation.

@@ -244,3 +244,16 @@ fn chat_session_ends_by_idle_time_unless_it_is_busy_or_another_agent_answers() {
     assert_eq!(other.number, first + 1);
     assert_eq!(say(&mut it, 7201), first + 1);
 }
+
+#[test]
+fn sessions_of_another_generation_have_other_ids() {
+    let key = conversation().key;
+    let id = |it: &Conversation| it.next_session(&AgentId::new("agt_1"), at(0)).id;
+    let [first, second] = [[1; 12], [2; 12]].map(|random| id(&Conversation::begin(key.clone(), random, at(0))));
+    assert_ne!(first, second);
+    assert_eq!(
+        id(&conversation()).as_str(),
+        "ses_UbAvlu3ta0QHON4tq9S8OqCm4nuEZJottRbqRLow_VQ",
+        "of a conversation of an older version"
+    );
+}
