@@ -148,7 +148,7 @@ pub(crate) async fn patch(
     .await
 }
 
-/// Erases a person: their messages and the answers, transcripts, tasks and names. At the next contact they are a stranger.
+/// Erases a person: their messages and the answers, messages sent or scheduled to them alone, transcripts, tasks and names. At the next contact they are a stranger.
 ///
 /// A large ledger takes a while; if the call is interrupted, repeating it continues where it stopped.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204),

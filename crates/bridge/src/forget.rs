@@ -10,6 +10,7 @@ use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::MessageState;
 use tieline_store::config::user::{self, User};
 use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::scheduled::{self, Audience, Scheduled};
 use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
 use tracing::warn;
@@ -18,6 +19,7 @@ use crate::conversation::{Change, clear_closing, finish_closing, update};
 use crate::error_chain::chain;
 use crate::media::{self, PartRef};
 use crate::pairing;
+use crate::proactive;
 use crate::state::known_names::Named;
 use crate::wakeups;
 use crate::world::World;
@@ -45,7 +47,7 @@ pub enum Forgotten {
 /// [`StoreError::Conflict`] if the record has changed since it was read. After any error, calling it again continues.
 pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgotten, StoreError> {
     let sender = SenderId::new(person.external_id.as_str());
-    let messages = messages_of(world, person, &sender).await?;
+    let messages = messages_of(world, person, &HashSet::new()).await?;
     let mut conversations = Vec::new();
     for id in conversations_of(world, person, &sender, &messages).await? {
         match stop_and_clear(world, &id, &sender, &messages).await? {
@@ -54,8 +56,13 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
             Quiet::Never => return Ok(Forgotten::Busy),
         }
     }
+    let chats = direct_chats(&conversations, &sender);
+    forget_scheduled(world, person, &chats).await?;
     // Read again: runs that have ended since have written their messages.
-    let messages = messages_of(world, person, &sender).await?;
+    let messages = messages_of(world, person, &proactive::conversations_with(person, &chats)).await?;
+    // Before the conversations, which name the chats that they were sent to.
+    let (said, messages): (Vec<_>, Vec<_>) = messages.into_iter().partition(MessageRecord::is_proactive);
+    erase_messages(world, person, &said).await?;
     let runs: HashSet<RunId> = messages.iter().filter_map(|record| record.run.clone()).collect();
     for conversation in &conversations {
         match forget_conversation(world, conversation, &sender, &runs).await {
@@ -64,9 +71,7 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
             done => done?,
         }
     }
-    for record in &messages {
-        erase::message(&world.store, &person.organization, record, &files_of(world, record)?).await?;
-    }
+    erase_messages(world, person, &messages).await?;
     erase::overheard(&world.store, &person.integration, &person.id).await?;
     pairing::forget(world, &person.integration, &sender).await?;
     erase::guesses(&world.store, &person.id).await?;
@@ -82,12 +87,59 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     Ok(Forgotten::Done)
 }
 
-async fn messages_of(world: &World, person: &User, sender: &SenderId) -> Result<Vec<MessageRecord>, StoreError> {
+async fn erase_messages(world: &World, person: &User, messages: &[MessageRecord]) -> Result<(), StoreError> {
+    for record in messages {
+        erase::message(&world.store, &person.organization, record, &files_of(world, record)?).await?;
+    }
+    Ok(())
+}
+
+/// The chats in which the person is alone with the bot.
+fn direct_chats(conversations: &[Conversation], sender: &SenderId) -> HashSet<ChatId> {
+    let chats = conversations.iter().map(|it| &it.key.chat);
+    let direct = chats
+        .filter(|chat| chat.kind == ChatKind::Direct)
+        .map(|chat| chat.id.clone());
+    direct.chain([ChatId::new(sender.as_str())]).collect()
+}
+
+/// Deletes the scheduled messages to the person. One that isn't sent yet never is.
+async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>) -> Result<(), StoreError> {
+    let is_to_them = |it: &&Scheduled| match &it.to {
+        Audience::Person(to) => to.as_str() == &*person.external_id,
+        Audience::Chat(chat) => chats.contains(chat),
+        Audience::Linked => false,
+    };
+    let mut cursor = None::<String>;
+    loop {
+        let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());
+        let page = scheduled::list(store, &person.organization, after, PAGE, now).await?;
+        let own = page.items.iter().filter(|it| it.integration == person.integration);
+        for it in own.filter(is_to_them) {
+            scheduled::delete(store, it).await?;
+        }
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The messages that the person has sent, and those that operators have sent in these conversations.
+async fn messages_of(
+    world: &World,
+    person: &User,
+    addressed: &HashSet<ConversationId>,
+) -> Result<Vec<MessageRecord>, StoreError> {
+    let sender = SenderId::new(person.external_id.as_str());
     let filter = Filter {
         integration: Some(person.integration.clone()),
         ..Filter::default()
     };
-    let is_theirs = |record: &MessageRecord| record.sender.as_ref() == Some(sender);
+    let is_to_them = |record: &MessageRecord| record.conversation.as_ref().is_some_and(|id| addressed.contains(id));
+    let is_theirs = |record: &MessageRecord| {
+        record.sender.as_ref() == Some(&sender) || (record.is_proactive() && is_to_them(record))
+    };
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());

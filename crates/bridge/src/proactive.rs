@@ -1,12 +1,13 @@
 //! Proactive messages: sent by an operator, not in answer to a message.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tieline_core::card::Card;
 use tieline_core::conversation::ConversationKey;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{Chat, ChatKind, Event, Message, Sender};
-use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, fresh};
+use tieline_core::ids::{ChatId, ConversationId, IntegrationId, OrganizationId, PlatformMessageId, SenderId, fresh};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{ReplyFile, ReplyHandle, ReplyTarget, Stage};
 use tieline_core::trigger::SessionScope;
@@ -151,16 +152,12 @@ async fn message(
 ) -> Result<(Message, Option<SenderId>), StoreError> {
     let (chat, asker, listener) = match to {
         Recipient::Person(person) => {
-            let chat = Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(person.as_str()),
-                thread: None,
-            };
+            let chat = direct(ChatId::new(person.as_str()));
             (chat, person.clone(), Some(person))
         }
         Recipient::Chat(id) => {
             let (chat, listener) = known_chat(world, bot, id).await?;
-            (chat, SenderId::new(""), listener)
+            (chat, nobody(), listener)
         }
     };
     let message = Message {
@@ -217,22 +214,48 @@ async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<(Chat, Optio
     Ok((chat, listener.filter(|_| kind == ChatKind::Direct)))
 }
 
+/// The conversations to which messages to a person belong: those sent to the person, and those to one of their direct chats.
+pub(crate) fn conversations_with(person: &User, chats: &HashSet<ChatId>) -> HashSet<ConversationId> {
+    let sender = SenderId::new(person.external_id.as_str());
+    let own = (ChatId::new(sender.as_str()), sender);
+    let to_chats = chats.iter().map(|chat| (chat.clone(), nobody()));
+    let id = |(chat, asker)| conversation_of(&person.organization, &person.integration, &direct(chat), &asker);
+    to_chats.chain([own]).map(id).collect()
+}
+
+fn conversation_of(
+    organization: &OrganizationId,
+    integration: &IntegrationId,
+    chat: &Chat,
+    asker: &SenderId,
+) -> ConversationId {
+    ConversationKey::of(organization, integration, chat, asker, SessionScope::Sender).id()
+}
+
+fn direct(id: ChatId) -> Chat {
+    Chat {
+        kind: ChatKind::Direct,
+        id,
+        thread: None,
+    }
+}
+
+/// The asker of a message that is sent to a chat.
+fn nobody() -> SenderId {
+    SenderId::new("")
+}
+
 fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
     let now = world.clock.now();
     let (account, platform_message) = (&bot.account, message.id.clone());
-    let key = ConversationKey::of(
-        &account.organization,
-        &account.integration,
-        &message.target.chat,
-        &message.sender.id,
-        SessionScope::Sender,
-    );
+    let (organization, integration) = (&account.organization, &account.integration);
+    let conversation = conversation_of(organization, integration, &message.target.chat, &message.sender.id);
     let id = account.ids.message(&platform_message);
     MessageRecord {
         reply: account.ids.reply(&platform_message),
         organization: account.organization.clone(),
         integration: account.integration.clone(),
-        conversation: Some(key.id()),
+        conversation: Some(conversation),
         session: None,
         received_at: now,
         state: MessageState::Commanded,

@@ -214,6 +214,23 @@ pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Deletes a message. Before its pointer, which means nothing without it.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it has changed since it was read.
+pub async fn delete(store: &Store, message: &Scheduled) -> Result<(), StoreError> {
+    let mut condition = Update::new();
+    condition.require_equal("n", number(message.version));
+    let partition = partition(&message.organization);
+    dynamo::delete(&store.dynamo, &store.tables.state, (&partition, &message.id), condition).await?;
+    let due = Due {
+        organization: message.organization.clone(),
+        id: message.id.clone(),
+        at: message.at,
+    };
+    settle(store, &due).await
+}
+
 /// Messages that are due, the oldest first.
 ///
 /// # Errors

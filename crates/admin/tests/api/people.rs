@@ -172,12 +172,12 @@ async fn link_code_is_for_one_person_and_guesses_are_rate_limited() {
     assert_eq!(problem.problem(400, "invalid_field")["field"], "linked");
 }
 
-fn is_audit(item: &str) -> bool {
+pub(crate) fn is_audit(item: &str) -> bool {
     item.contains("AUDIT#")
 }
 
 /// All items of the tables, as text.
-async fn dump(api: &TestApi) -> Vec<String> {
+pub(crate) async fn dump(api: &TestApi) -> Vec<String> {
     let mut all = Vec::new();
     for table in ["test-config", "test-state"] {
         let page = api.dynamo.scan().table_name(table).send().await.unwrap();

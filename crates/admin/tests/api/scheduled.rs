@@ -6,9 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tieline_bridge::clock::Clock;
 use tieline_bridge::world::World;
-use tieline_core::ids::{IntegrationId, OrganizationId, SenderId};
+use tieline_core::conversation::{Conversation, ConversationKey};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
 use tieline_store::config::user::{self, User, UserChange};
+use tieline_store::conversation;
 
+use crate::people::{dump, is_audit};
 use crate::test_api::{self, DEFAULT, TestApi};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -237,4 +241,67 @@ async fn all_mistakes_are_reported_at_once() {
     assert_eq!(problem["detail"], "without endpoints.sendUrl the bot can only answer");
     let unknown = json!({ "integrationId": "int_none", "chatId": "a", "text": "x" });
     api.post(&path, unknown).await.problem(404, "integration_not_found");
+}
+
+/// Creates the conversation of a person in a direct chat whose id is not the person's.
+async fn direct_chat(api: &TestApi, bot: &str, chat: &str, person: &str) {
+    let key = ConversationKey {
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new(bot),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new(chat),
+            thread: None,
+        },
+        sender: Some(SenderId::new(person)),
+    };
+    let before = Conversation::new(key, api.world.clock.now());
+    let mut after = before.clone();
+    conversation::save(&api.world.store, &before, &mut after).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
+    let (api, bot, sent) = speaking().await;
+    for (name, chat) in [
+        ("person-to-forget", "room-to-forget"),
+        ("person-who-stays", "other-room"),
+    ] {
+        person(&api, &bot, name, false).await;
+        direct_chat(&api, &bot, chat, name).await;
+        for to in [json!({ "userId": name }), json!({ "chatId": chat })] {
+            let path = format!("{DEFAULT}/integrations/{bot}/messages");
+            let mut body = to.clone();
+            body["text"] = json!(format!("now to {to}"));
+            assert_eq!(api.post(&path, body).await.status, 202);
+            let mut body = to.clone();
+            body["text"] = json!(format!("later to {to}"));
+            body["integrationId"] = json!(bot);
+            body["sendAt"] = json!(in_an_hour(&api));
+            schedule(&api, body).await;
+        }
+    }
+    let n_sent = || sent.lock().unwrap().len();
+    api.wait(&format!("{DEFAULT}/messages"), |_| n_sent() == 4).await;
+    let users = api.get(&format!("{DEFAULT}/users")).await.ok();
+    let mut users = users["items"].as_array().unwrap().iter();
+    let forgotten = users.find(|user| user["externalId"] == "person-to-forget").unwrap();
+    let path = format!("{DEFAULT}/users/{}", forgotten["id"].as_str().unwrap());
+    api.delete(&path).await.ok();
+
+    look(&api, Duration::from_hours(2)).await;
+    api.wait(&format!("{DEFAULT}/messages"), |_| n_sent() == 6).await;
+    api.get(&path).await.problem(404, "user_not_found");
+    let left = api.get(&format!("{DEFAULT}/scheduled-messages")).await.ok();
+    assert_eq!(left["items"].as_array().unwrap().len(), 2, "{left}");
+    let left: Vec<_> = dump(&api).await.into_iter().filter(|item| !is_audit(item)).collect();
+    let is_any = |part: &str| left.iter().any(|item| item.contains(part));
+    assert!(is_any("person-who-stays"));
+    let theirs: Vec<_> = left.iter().filter(|item| item.contains("to-forget")).collect();
+    assert!(theirs.is_empty(), "{theirs:?}");
+    let n_marks = left
+        .iter()
+        .filter(|item| item.contains("own_000000000000000000000000"))
+        .count();
+    assert_eq!(n_marks, 2, "markers without the text");
 }
