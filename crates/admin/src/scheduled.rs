@@ -125,6 +125,7 @@ pub(crate) async fn create(
         state: Stage::Waiting,
         n_said: 0,
         cursor: None,
+        begun: false,
         created_at: fresh.at(),
         version: 1,
     };
@@ -148,9 +149,9 @@ pub(crate) async fn get(
     find(&state, &scope, &id).await.map(ScheduledView::of).map(Tagged::ok)
 }
 
-/// Cancels a message that isn't sent yet. A broadcast in progress stops within a minute.
+/// Cancels a message that isn't sent yet. A broadcast in progress stops; the people whose turn it is, at most 50, still get it.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/scheduled-messages/{id}", tag = "messages", responses((status = 204),
-    (status = 409, body = Problem, description = "`already_ended`: it was sent, has failed or was cancelled")))]
+    (status = 409, body = Problem, description = "`already_ended`: it was sent, is being sent, has failed or was cancelled")))]
 pub(crate) async fn cancel(
     State(state): State<AdminState>,
     scope: Scope,
@@ -160,10 +161,10 @@ pub(crate) async fn cancel(
     until_settled(|| async {
         let mut message = find(&state, &scope, &id).await?;
         if_match.check(&etag::of_version(message.version))?;
-        if message.state != Stage::Waiting {
+        if message.is_past_cancelling() {
             return Err(Problem::conflict(
                 "already_ended",
-                "it was sent, has failed or was cancelled",
+                "it was sent, is being sent, has failed or was cancelled",
             ));
         }
         message.state = Stage::Cancelled;

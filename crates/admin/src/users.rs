@@ -152,7 +152,7 @@ pub(crate) async fn patch(
 ///
 /// A large ledger takes a while; if the call is interrupted, repeating it continues where it stopped.
 #[utoipa::path(delete, path = "/api/v1/orgs/{org}/users/{id}", tag = "users", responses((status = 204),
-    (status = 409, body = Problem, description = "`user_busy`: an answer to the person has not stopped within 10 s")))]
+    (status = 409, body = Problem, description = "`user_busy`: an answer to the person has not stopped within 10 s, or a scheduled message is being sent to them")))]
 pub(crate) async fn delete(
     State(state): State<AdminState>,
     scope: Scope,
@@ -166,7 +166,8 @@ pub(crate) async fn delete(
         match forget::forget(&state.world, &store, &before).await? {
             Forgotten::Done => Ok(StatusCode::NO_CONTENT),
             Forgotten::Busy => {
-                let detail = "an answer to this person is still being written; try again when it has ended";
+                let detail =
+                    "an answer or a scheduled message to this person is in progress; try again when it has ended";
                 Err(Problem::conflict("user_busy", detail))
             }
         }

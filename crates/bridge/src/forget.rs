@@ -36,7 +36,7 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 pub enum Forgotten {
     /// Nothing of theirs is left.
     Done,
-    /// An answer to the person is still being written, though its run was asked to stop.
+    /// An answer to the person is still being written, though its run was asked to stop, or a scheduled message is being sent to them.
     Busy,
 }
 
@@ -57,7 +57,9 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
         }
     }
     let chats = direct_chats(&conversations, &sender);
-    forget_scheduled(world, person, &chats).await?;
+    if !forget_scheduled(world, person, &chats).await? {
+        return Ok(Forgotten::Busy);
+    }
     // Read again: runs that have ended since have written their messages.
     let messages = messages_of(world, person, &proactive::conversations_with(person, &chats)).await?;
     // Before the conversations, which name the chats that they were sent to.
@@ -103,8 +105,8 @@ fn direct_chats(conversations: &[Conversation], sender: &SenderId) -> HashSet<Ch
     direct.chain([ChatId::new(sender.as_str())]).collect()
 }
 
-/// Deletes the scheduled messages to the person. One that isn't sent yet never is.
-async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>) -> Result<(), StoreError> {
+/// Deletes the scheduled messages to the person. One that isn't sent yet never is. `false`: one is just being sent.
+async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>) -> Result<bool, StoreError> {
     let is_to_them = |it: &&Scheduled| match &it.to {
         Audience::Person(to) => to.as_str() == &*person.external_id,
         Audience::Chat(chat) => chats.contains(chat),
@@ -116,11 +118,14 @@ async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>)
         let page = scheduled::list(store, &person.organization, after, PAGE, now).await?;
         let own = page.items.iter().filter(|it| it.integration == person.integration);
         for it in own.filter(is_to_them) {
+            if it.begun && it.state == scheduled::State::Waiting {
+                return Ok(false);
+            }
             scheduled::delete(store, it).await?;
         }
         cursor = page.cursor;
         if cursor.is_none() {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

@@ -161,7 +161,7 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
 enum Progress {
     /// It has ended, or continues in the next pass.
     Done,
-    /// More people follow.
+    /// More people follow, or another process has changed it.
     GoesOn,
 }
 
@@ -171,9 +171,26 @@ async fn say_to_all(world: &World, bot: &Bot, message: &mut Scheduled) -> Result
         Audience::Person(person) => Recipient::Person(person.clone()),
         Audience::Linked => return say_to_linked(world, bot, message).await,
     };
+    if !begin(world, message).await? {
+        return Ok(Progress::GoesOn);
+    }
     speak(world, bot, message, to, "").await?;
     message.n_said = 1;
     Ok(Progress::Done)
+}
+
+/// Records that sending begins, before anything is sent: this process may have been frozen since it read the message, and that may have been
+/// cancelled. `false`: it has changed since; the next read shows how.
+async fn begin(world: &World, message: &mut Scheduled) -> Result<bool, StoreError> {
+    if message.begun {
+        return Ok(true);
+    }
+    message.begun = true;
+    match scheduled::save(&world.store, message).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends a message to the next page of people.
@@ -181,6 +198,9 @@ async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Res
     let page = user::list(&world.store, &message.organization, message.cursor.as_deref(), PAGE).await?;
     let is_meant = |user: &&user::User| user.integration == message.integration && user.linked_to().is_some();
     let meant: Vec<&user::User> = page.items.iter().filter(is_meant).collect();
+    if !meant.is_empty() && !begin(world, message).await? {
+        return Ok(Progress::GoesOn);
+    }
     let mut sent = Vec::with_capacity(meant.len());
     for user in &meant {
         let person = Recipient::Person(SenderId::new(&*user.external_id));
@@ -192,6 +212,7 @@ async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Res
         .await?;
     message.n_said += u32::try_from(meant.len()).unwrap_or(u32::MAX);
     message.cursor = page.cursor;
+    message.begun = false;
     if message.cursor.is_none() {
         return Ok(Progress::Done);
     }
@@ -235,9 +256,12 @@ async fn tell(world: &World, message: &Scheduled) {
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::ids::OrganizationId;
+    use tieline_core::ids::{IntegrationId, OrganizationId, PlatformMessageId, fresh};
+    use tieline_store::config::user::{User, UserChange};
+    use tieline_store::message;
 
     use super::*;
+    use crate::run::fixture::PolledFixture;
 
     fn due(organization: &str, at: i64) -> Due {
         Due {
@@ -259,5 +283,71 @@ mod tests {
             }
         }
         assert_eq!(order, [1, 4, 2, 3, 1, 1]);
+    }
+
+    fn waiting(id: &str, to: Audience, at: Timestamp) -> Scheduled {
+        Scheduled {
+            id: id.to_owned(),
+            organization: OrganizationId::new("default"),
+            integration: IntegrationId::new("int_1"),
+            at,
+            to,
+            content: StoredContent::Text("hello".to_owned()),
+            state: State::Waiting,
+            n_said: 0,
+            cursor: None,
+            begun: false,
+            created_at: at,
+            version: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn message_cancelled_after_it_was_read_is_not_sent() {
+        let it = PolledFixture::with(|_| {}).await;
+        let (world, now) = (&it.world, it.world.clock.now());
+        let (organization, integration) = (OrganizationId::new("default"), IntegrationId::new("int_1"));
+        let person = SenderId::new("lisi");
+        let user = User::first_contact(&organization, &integration, "fake", &person, now);
+        let user = user::ensure(&world.store, &user).await.unwrap();
+        let linked = UserChange {
+            linked: Some(Some("Li Si".to_owned())),
+            ..UserChange::default()
+        };
+        user::change(&world.store, &user, linked).await.unwrap();
+        let record = integration::get(&world.store, &integration).await.unwrap().unwrap();
+        let bot = accounts::open_if_usable(world, &record).unwrap().unwrap();
+        for (id, to, whom) in [
+            ("sch_1", Audience::Person(person.clone()), ""),
+            ("sch_2", Audience::Linked, "lisi"),
+        ] {
+            let sent = PlatformMessageId::new(fresh(message::OWN_ID, name(id, whom)));
+            let sent = async || {
+                let found = message::get(&world.store, &bot.account.ids.message(&sent), now).await;
+                found.unwrap().is_some()
+            };
+            scheduled::create(&world.store, &waiting(id, to, now)).await.unwrap();
+            let read = scheduled::get(&world.store, &organization, id, now)
+                .await
+                .unwrap()
+                .unwrap();
+            let mut cancelled = Scheduled {
+                state: State::Cancelled,
+                ..read.clone()
+            };
+            scheduled::save(&world.store, &mut cancelled).await.unwrap();
+            let progress = say_to_all(world, &bot, &mut read.clone()).await.unwrap();
+            assert!(matches!(progress, Progress::GoesOn), "{id}: it is read again");
+            assert!(!sent().await, "{id}");
+
+            // As the next process reads it that was faster than the operator.
+            let mut waiting = Scheduled {
+                state: State::Waiting,
+                ..cancelled
+            };
+            scheduled::save(&world.store, &mut waiting).await.unwrap();
+            let progress = say_to_all(world, &bot, &mut waiting).await.unwrap();
+            assert!(matches!(progress, Progress::Done) && sent().await, "{id}");
+        }
     }
 }

@@ -46,10 +46,20 @@ pub struct Scheduled {
     pub n_said: u32,
     /// Where the next page of people starts, if it is sent to many.
     pub cursor: Option<String>,
+    /// Whether a process has begun to send it to its recipient, or to the people of this page.
+    pub begun: bool,
     /// When an operator created it.
     pub created_at: Timestamp,
     /// Incremented with every change. 0: not stored yet.
     pub version: u64,
+}
+
+impl Scheduled {
+    /// Whether nobody can stop it any more: it has ended, or is being sent to its only recipient.
+    #[must_use]
+    pub fn is_past_cancelling(&self) -> bool {
+        self.state != State::Waiting || (self.begun && self.to != Audience::Linked)
+    }
 }
 
 /// The recipients of a message.
@@ -109,6 +119,8 @@ struct StoredV1 {
     said: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cur: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bg: bool,
     #[serde(with = "millis")]
     made: Timestamp,
     n: u64,
@@ -290,6 +302,7 @@ fn to_item(store: &Store, message: &Scheduled, version: u64) -> Result<Item, Sto
         st: message.state.clone(),
         said: message.n_said,
         cur: message.cursor.clone(),
+        bg: message.begun,
         made: message.created_at,
         n: version,
     });
@@ -312,6 +325,7 @@ fn from_item(store: &Store, item: Item) -> Result<Scheduled, StoreError> {
         state: stored.st,
         n_said: stored.said,
         cursor: stored.cur,
+        begun: stored.bg,
         created_at: stored.made,
         version: stored.n,
     })

@@ -17,7 +17,7 @@ const TABLE: &[(&str, &str)] = &[
     ("account_in_use", "该机器人账号已在另一个集成中"),
     ("agent_not_allowed", "该机器人不允许使用此智能体"),
     ("agent_not_found", "没有该智能体"),
-    ("already_ended", "该消息已发送、已失败或已取消"),
+    ("already_ended", "该消息已发送、正在发送、已失败或已取消"),
     ("applied_in_part", "文件只应用了一部分，原因消除后请重新应用"),
     ("config_invalid", "该机器人的配置无效"),
     ("conflict", "他人同时修改了该对象，请重新读取"),

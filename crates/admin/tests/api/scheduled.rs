@@ -10,7 +10,7 @@ use tieline_core::conversation::{Conversation, ConversationKey};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
 use tieline_store::config::user::{self, User, UserChange};
-use tieline_store::conversation;
+use tieline_store::{conversation, scheduled};
 
 use crate::people::{dump, is_audit};
 use crate::test_api::{self, DEFAULT, TestApi};
@@ -304,4 +304,38 @@ async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
         .filter(|item| item.contains("own_000000000000000000000000"))
         .count();
     assert_eq!(n_marks, 2, "markers without the text");
+}
+
+#[tokio::test]
+async fn message_is_not_cancelled_nor_its_recipient_erased_once_its_sending_has_begun() {
+    let (api, bot, _) = speaking().await;
+    person(&api, &bot, "lisi", true).await;
+    let begun = async |to: Value| {
+        let mut body = json!({ "integrationId": bot, "text": "yes", "sendAt": in_an_hour(&api) });
+        body.as_object_mut().unwrap().extend(to.as_object().unwrap().clone());
+        let id = schedule(&api, body).await["id"].as_str().unwrap().to_owned();
+        let (store, organization) = (&api.world.store, OrganizationId::new("default"));
+        let found = scheduled::get(store, &organization, &id, api.world.clock.now()).await;
+        let mut message = found.unwrap().unwrap();
+        message.begun = true;
+        scheduled::save(store, &mut message).await.unwrap();
+        format!("{DEFAULT}/scheduled-messages/{id}")
+    };
+    let one = begun(json!({ "userId": "lisi" })).await;
+    api.delete(&one).await.problem(409, "already_ended");
+    let users = api.get(&format!("{DEFAULT}/users")).await.ok();
+    let lisi = format!("{DEFAULT}/users/{}", users["items"][0]["id"].as_str().unwrap());
+    api.delete(&lisi).await.problem(409, "user_busy");
+    let many = begun(json!({ "everybody": "linked" })).await;
+    assert_eq!(api.delete(&many).await.status, 204, "the following pages are not sent");
+
+    look(&api, Duration::from_hours(2)).await;
+    assert_eq!(
+        (
+            shown(&api, &json!(one.rsplit('/').next())).await["state"].clone(),
+            n_messages(&api).await
+        ),
+        (json!("said"), 1)
+    );
+    api.delete(&lisi).await.ok();
 }

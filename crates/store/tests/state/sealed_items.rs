@@ -246,6 +246,7 @@ fn later() -> Scheduled {
         state: scheduled::State::Waiting,
         n_said: 0,
         cursor: None,
+        begun: false,
         created_at: NOW,
         version: 1,
     }
