@@ -157,7 +157,9 @@ async fn message(
         }
         Recipient::Chat(id) => {
             let (chat, listener) = known_chat(world, bot, id).await?;
-            (chat, nobody(), listener)
+            // Some platforms reach a direct chat by its person, not by its id.
+            let asker = listener.clone().unwrap_or_else(nobody);
+            (chat, asker, listener)
         }
     };
     let message = Message {
@@ -217,8 +219,10 @@ async fn known_chat(world: &World, bot: &Bot, id: ChatId) -> Result<(Chat, Optio
 /// The conversations to which messages to a person belong: those sent to the person, and those to one of their direct chats.
 pub(crate) fn conversations_with(person: &User, chats: &HashSet<ChatId>) -> HashSet<ConversationId> {
     let sender = SenderId::new(person.external_id.as_str());
-    let own = (ChatId::new(sender.as_str()), sender);
-    let to_chats = chats.iter().map(|chat| (chat.clone(), nobody()));
+    let own = (ChatId::new(sender.as_str()), sender.clone());
+    let to_chats = chats
+        .iter()
+        .flat_map(|chat| [nobody(), sender.clone()].map(|asker| (chat.clone(), asker)));
     let id = |(chat, asker)| conversation_of(&person.organization, &person.integration, &direct(chat), &asker);
     to_chats.chain([own]).map(id).collect()
 }
@@ -240,7 +244,7 @@ fn direct(id: ChatId) -> Chat {
     }
 }
 
-/// The asker of a message that is sent to a chat.
+/// The asker of a message to a chat whose person is unknown, if it is a person's.
 fn nobody() -> SenderId {
     SenderId::new("")
 }
@@ -270,3 +274,6 @@ fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
         sender: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

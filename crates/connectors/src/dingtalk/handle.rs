@@ -91,10 +91,11 @@ impl Handle {
             .is_none_or(|until| cx.now.after(WEBHOOK_MARGIN) < Timestamp::from_millis(until));
         match webhook.filter(|_| live && !foreign) {
             Some(address) => Ok(Way::Webhook(address.to_owned())),
-            None => self.way_by_api(to).ok_or(if foreign {
-                ComposeError::ForeignAddress
-            } else {
-                ComposeError::Expired
+            None => self.way_by_api(to).ok_or(match self.webhook {
+                _ if foreign => ComposeError::ForeignAddress,
+                // A proactive message to a direct chat whose person is unknown.
+                None => ComposeError::Incomplete { field: "userId" },
+                Some(_) => ComposeError::Expired,
             }),
         }
     }

@@ -776,6 +776,35 @@ fn foreign_and_expired_session_webhooks_are_not_called() {
     assert!(matches!(live, Ok(Step::Call { .. })));
 }
 
+#[test]
+fn proactive_message_to_a_direct_chat_goes_to_its_person() {
+    let account = own();
+    let reply = ReplyId::new("tl-reply");
+    let last = DesiredReply {
+        proactive: true,
+        ..DesiredReply::new(&reply, Stage::Final, "Hello")
+    };
+    let step = |asker: &str| {
+        let to = ReplyTarget {
+            asker: SenderId::new(asker),
+            handle: ReplyHandle::default(),
+            ..target(ChatKind::Direct)
+        };
+        assert!(to.chat.id.as_str().starts_with("cid"));
+        DingTalk.deliver(&last, &to, &Progress::default(), &at(&account, NOW))
+    };
+    let Ok(Step::Call {
+        call: ApiCall::Http(call),
+        ..
+    }) = step("manager0123")
+    else {
+        panic!("the person can be reached");
+    };
+    assert!(call.url.ends_with("/v1.0/robot/oToMessages/batchSend"), "{}", call.url);
+    assert_eq!(body_of(&call)["userIds"], json!(["manager0123"]));
+    assert_eq!(step(""), Err(ComposeError::Incomplete { field: "userId" }));
+}
+
 proptest! {
     // Each case is a complete conversation.
     #![proptest_config(ProptestConfig::with_cases(40))]
