@@ -27,6 +27,7 @@ pub mod local_replies;
 pub mod local_stops;
 pub mod login;
 mod long_text;
+mod lookup;
 pub mod mapper;
 pub mod media;
 pub mod memory_budget;

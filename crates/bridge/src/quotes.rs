@@ -1,13 +1,15 @@
 //! Fetches what a message quotes or forwards, on a platform that reveals it only on request.
 
-use tieline_core::connector::{MediaError, TokenError};
+use std::time::Duration;
+
 use tieline_core::event::Quoted;
 use tieline_core::ids::PlatformMessageId;
 use tieline_core::split::{TextLimit, TextUnit, split_first};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::accounts::Bot;
-use crate::courier;
+use crate::lookup::{LookupError, look_up};
 use crate::world::World;
 
 /// Sent to the agent in place of a quote that can't be fetched.
@@ -18,14 +20,8 @@ pub(crate) const LIMIT: TextLimit = TextLimit {
     unit: TextUnit::Bytes,
 };
 
-/// Why a quote can't be fetched.
-#[derive(Debug, thiserror::Error)]
-enum QuoteError {
-    #[error("no access token")]
-    Token(#[from] TokenError),
-    #[error("the platform does not return it")]
-    Refused(#[from] MediaError),
-}
+/// How long transient failures are retried: a person waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the message quotes or forwards. If the platform doesn't return it, the message is still answered, with [`UNREADABLE`] as the quote.
 pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Quoted> {
@@ -47,21 +43,8 @@ pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Op
 }
 
 /// `None` if the platform has no call for that.
-async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<Quoted, QuoteError>> {
-    let mut renewed = false;
-    loop {
-        let cx = bot.context(world, None);
-        let lookup = bot.connector.media()?.quote(id, &cx)?;
-        let answer = match courier::send(world, bot, &lookup.call).await {
-            Ok(answer) => answer,
-            Err(error) => return Some(Err(error.into())),
-        };
-        match (lookup.read)(&answer) {
-            Err(MediaError::TokenExpired) if !renewed => {
-                renewed = true;
-                courier::forget_token(world, bot).await;
-            }
-            quoted => return Some(quoted.map_err(QuoteError::from)),
-        }
-    }
+async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<Quoted, LookupError>> {
+    let cx = bot.context(world, None);
+    let lookup = bot.connector.media()?.quote(id, &cx)?;
+    Some(look_up(world, bot, &lookup, Instant::now() + PATIENCE).await)
 }

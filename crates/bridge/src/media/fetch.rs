@@ -12,6 +12,7 @@ use url::Url;
 use super::{FetchError, Fetched, MEDIA_PATH, open};
 use crate::accounts::Bot;
 use crate::courier::{self, Download, DownloadError};
+use crate::lookup::{LookupError, look_up};
 use crate::memory_budget::MemoryPermit;
 use crate::world::World;
 
@@ -192,7 +193,7 @@ async fn download(
     max: usize,
     patience: Duration,
 ) -> Result<(Media, String), FetchError> {
-    let located = locate(world, bot, part).await?;
+    let located = locate(world, bot, part, patience).await?;
     let cx = bot.context(world, None);
     let source = bot.connector.media().ok_or(FetchError::NoLocator)?;
     let call = source.download(&located, &cx).ok_or(FetchError::NoLocator)?;
@@ -255,20 +256,15 @@ pub(super) fn moved(call: HttpCall, place: &str, allow_plain: bool) -> Option<Ht
 }
 
 /// Requests the part's address, on a platform that reveals it only on request.
-async fn locate(world: &World, bot: &Bot, part: &Part) -> Result<Part, FetchError> {
-    for renewed in [false, true] {
-        let cx = bot.context(world, None);
-        let lookup = bot.connector.media().and_then(|source| source.locate(part, &cx));
-        let Some(lookup) = lookup else {
-            return Ok(part.clone());
-        };
-        let answer = courier::send(world, bot, &lookup.call)
-            .await
-            .map_err(DownloadError::Token)?;
-        match (lookup.read)(&answer) {
-            Err(MediaError::TokenExpired) if !renewed => courier::forget_token(world, bot).await,
-            located => return Ok(located?),
-        }
-    }
-    Err(FetchError::Media(MediaError::TokenExpired))
+async fn locate(world: &World, bot: &Bot, part: &Part, patience: Duration) -> Result<Part, FetchError> {
+    let cx = bot.context(world, None);
+    let lookup = bot.connector.media().and_then(|source| source.locate(part, &cx));
+    let Some(lookup) = lookup else {
+        return Ok(part.clone());
+    };
+    let located = look_up(world, bot, &lookup, Instant::now() + patience).await;
+    located.map_err(|error| match error {
+        LookupError::Token(error) => DownloadError::Token(error).into(),
+        LookupError::Refused(error) => error.into(),
+    })
 }

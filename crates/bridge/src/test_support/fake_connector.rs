@@ -1,15 +1,16 @@
-//! A connector that serves files, and answers polls.
+//! A connector that serves files and quotes, and answers polls.
 
 use std::time::Duration;
 
 use tieline_connectors::web::Web;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{
-    Connector, Context, Manifest, Media, MediaError, MediaSource, PollRequest, PolledReplies, Received, Rejection,
-    SentCall, Verdict,
+    Connector, Context, Lookup, Manifest, Media, MediaError, MediaSource, PollRequest, PolledReplies, Received,
+    Rejection, SentCall, Verdict,
 };
-use tieline_core::event::Part;
+use tieline_core::event::{Part, Quoted};
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAnswer, WebhookRequest};
+use tieline_core::ids::PlatformMessageId;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 
 /// A connector whose locators of parts are plain addresses.
@@ -80,17 +81,51 @@ impl PolledReplies for FakeConnector {
     }
 }
 
+/// A lookup whose answer's text is given to `found`. A rate limit and a failure of the platform are transient.
+fn lookup<'a, T>(url: String, found: impl Fn(String) -> T + Send + Sync + 'a) -> Lookup<'a, T> {
+    Lookup {
+        call: get("lookup", url),
+        read: Box::new(move |answer| match answer {
+            ApiAnswer::Answered { status: 200, body, .. } => Ok(found(String::from_utf8_lossy(body).into_owned())),
+            ApiAnswer::Answered { status: 400..=428, .. } => Err(MediaError::Gone),
+            _ => Err(MediaError::Passing),
+        }),
+    }
+}
+
+fn get(name: &'static str, url: String) -> HttpCall {
+    HttpCall {
+        name,
+        method: "GET",
+        url,
+        headers: Vec::new(),
+        body: Body::Empty,
+        token: TokenPlace::None,
+        timeout: Duration::from_secs(5),
+    }
+}
+
 impl MediaSource for FakeConnector {
+    /// A part with `{"lookup": address}` is served at the same address once that was asked for.
+    fn locate<'a>(&self, part: &'a Part, _: &Context<'a>) -> Option<Lookup<'a, Part>> {
+        let url = part.locator.get("lookup")?.as_str()?.to_owned();
+        let located = Part {
+            locator: url.clone().into(),
+            ..part.clone()
+        };
+        Some(lookup(url, move |_| located.clone()))
+    }
+
+    /// The id of a quoted message is its address.
+    fn quote<'a>(&self, id: &'a PlatformMessageId, _: &Context<'a>) -> Option<Lookup<'a, Quoted>> {
+        Some(lookup(id.to_string(), |text| Quoted {
+            text,
+            parts: Vec::new(),
+        }))
+    }
+
     fn download(&self, part: &Part, _: &Context<'_>) -> Option<HttpCall> {
-        Some(HttpCall {
-            name: "media",
-            method: "GET",
-            url: part.locator.as_str()?.to_owned(),
-            headers: Vec::new(),
-            body: Body::Empty,
-            token: TokenPlace::None,
-            timeout: Duration::from_secs(5),
-        })
+        Some(get("media", part.locator.as_str()?.to_owned()))
     }
 
     fn open(

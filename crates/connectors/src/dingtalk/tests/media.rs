@@ -95,3 +95,16 @@ fn refusals_lead_to_different_actions() {
     check(ApiAnswer::Unknown, MediaError::Passing);
     check(answered(200, "{}"), MediaError::Incomplete("downloadUrl"));
 }
+
+#[test]
+fn failures_of_the_storage_are_transient_and_its_refusals_are_not() {
+    for (status, expected) in [
+        (429, MediaError::Passing),
+        (500, MediaError::Passing),
+        (503, MediaError::Passing),
+        (403, MediaError::Gone),
+        (404, MediaError::Gone),
+    ] {
+        assert_eq!(MessageFiles.refused(status, b"<Error/>"), expected, "{status}");
+    }
+}
