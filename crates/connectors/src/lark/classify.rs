@@ -9,7 +9,7 @@ use tieline_core::reply::Progress;
 use tieline_core::timestamp::Timestamp;
 
 use super::api_error::{self, Meaning};
-use super::progress::{Call, CallKind, LarkProgress, Sign, Way};
+use super::progress::{Call, CallKind, LarkProgress, Sign, Unremoved, Way};
 use super::wire::ApiBody;
 
 /// Delay while a click is processed, during which a card can't be changed.
@@ -18,6 +18,10 @@ const CLICK: Duration = Duration::from_secs(1);
 const CARDS_REST: Duration = Duration::from_mins(30);
 /// Delay after an internal fault of a card.
 const FAULT: Duration = Duration::from_secs(1);
+/// Delay before the reaction's removal is tried again.
+const REMOVAL: Duration = Duration::from_secs(2);
+/// Number of attempts to remove the reaction.
+const MAX_REMOVALS: u32 = 3;
 /// Number of consecutive refused changes after which a card is given up.
 const MAX_REFUSED: u32 = 6;
 /// How often a message is halved because the platform finds it too long.
@@ -34,6 +38,7 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, now: Timestamp) -
     };
     let read = match read_answer(answer) {
         Ok(read) => read,
+        Err(_) if call.kind == CallKind::Unreact => return not_removed(&before, on_success, now),
         Err(_) if call.kind.is_decoration() => ReadAnswer::refused(0, Meaning::Other),
         Err(verdict) => return verdict,
     };
@@ -67,6 +72,20 @@ fn accepted(mut shown: LarkProgress, kind: CallKind, body: &ApiBody) -> Verdict 
         }
         CallKind::SendCard | CallKind::Send => shown.bubble.message = Some(id("message_id").unwrap_or_default()),
         _ => {}
+    }
+    Verdict::Accepted(Progress::write(&shown))
+}
+
+/// Progress after the platform could not remove the reaction for the moment: the text goes on, and the removal is tried again at the end.
+fn not_removed(before: &LarkProgress, mut shown: LarkProgress, now: Timestamp) -> Verdict {
+    shown.call = None;
+    let failures = before.unremoved.map_or(0, |failed| failed.failures) + 1;
+    if failures < MAX_REMOVALS {
+        shown.sign = before.sign.clone();
+        shown.unremoved = Some(Unremoved {
+            failures,
+            retry_at: now.after(REMOVAL),
+        });
     }
     Verdict::Accepted(Progress::write(&shown))
 }

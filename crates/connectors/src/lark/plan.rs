@@ -130,11 +130,11 @@ impl<'a> Situation<'a> {
             return self.sign().filter(|_| answers(self.desired, to));
         }
         if self.ends_without_a_word() {
-            return self.tidy();
+            return self.tidy_at_last();
         }
         match self.aim() {
-            Some(aim) => self.towards(aim).or_else(|| self.tidy()),
-            None => self.tidy(),
+            Some(aim) => self.towards(aim).or_else(|| self.tidy_at_last()),
+            None => self.tidy_at_last(),
         }
     }
 
@@ -176,7 +176,7 @@ impl<'a> Situation<'a> {
         });
         match next {
             Move::React => {}
-            Move::Unreact(_) => after.sign = Sign::Gone,
+            Move::Unreact(_) => (after.sign, after.unremoved) = (Sign::Gone, None),
             Move::CloseLeft(_) => after.left = None,
             Move::Create(aim) => {
                 self.show(&mut after, aim);
@@ -211,10 +211,14 @@ impl<'a> Situation<'a> {
 
     /// Time before which `next` would fail like the call before it.
     pub(super) fn hold(&self, next: &Move) -> Option<Timestamp> {
-        let (Move::Write(card, _) | Move::Reopen(card) | Move::Close(card, _) | Move::Replace(card, _)) = next else {
-            return None;
+        let until = match next {
+            Move::Write(card, _) | Move::Reopen(card) | Move::Close(card, _) | Move::Replace(card, _) => {
+                card.hold_until
+            }
+            Move::Unreact(_) => self.shown.unremoved.map(|failed| failed.retry_at),
+            _ => None,
         };
-        card.hold_until.filter(|until| self.cx.now < *until)
+        until.filter(|until| self.cx.now < *until)
     }
 
     fn show(&self, after: &mut LarkProgress, aim: &Aim) {
@@ -353,12 +357,22 @@ impl<'a> Situation<'a> {
         (possible && due).then(|| Move::Patch(message.to_owned(), aim))
     }
 
-    /// Removes temporary content.
+    /// Removes temporary content. A failed removal of the reaction is not retried here: the text comes first.
     fn tidy(&self) -> Option<Move> {
-        if let Sign::Put(reaction) = &self.shown.sign {
-            return Some(Move::Unreact(reaction.clone()));
+        let first = self.unreact().filter(|_| self.shown.unremoved.is_none());
+        first.or_else(|| self.shown.left.clone().map(Move::CloseLeft))
+    }
+
+    /// Removes temporary content once all text is shown.
+    fn tidy_at_last(&self) -> Option<Move> {
+        self.tidy().or_else(|| self.unreact().filter(|_| !self.grows()))
+    }
+
+    fn unreact(&self) -> Option<Move> {
+        match &self.shown.sign {
+            Sign::Put(reaction) => Some(Move::Unreact(reaction.clone())),
+            Sign::Not | Sign::Gone => None,
         }
-        self.shown.left.clone().map(Move::CloseLeft)
     }
 
     /// Moves past bubbles that are in their desired state and full.

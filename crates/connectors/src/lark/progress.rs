@@ -18,6 +18,9 @@ pub(super) struct LarkProgress {
     /// Whether the chat doesn't support replies in topics.
     pub no_topic: bool,
     pub sign: Sign,
+    /// Failed removals of the reaction, if it is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unremoved: Option<Unremoved>,
     /// Whether the platform refuses the text: a notice replaces it.
     pub withheld: bool,
     /// Whether the platform refuses the tables: they are shown as code.
@@ -66,7 +69,7 @@ pub(super) enum CallKind {
 }
 
 impl CallKind {
-    /// Whether it is only a decoration, which is never retried.
+    /// Whether it is only a decoration, of which a failure never delays the text.
     pub(super) const fn is_decoration(self) -> bool {
         matches!(self, Self::React | Self::Unreact | Self::CloseLeft)
     }
@@ -180,6 +183,17 @@ pub(super) enum Sign {
     Put(String),
     /// It was removed, or could not be added.
     Gone,
+}
+
+/// Removals of the reaction that failed for the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Unremoved {
+    /// Number of failures.
+    pub failures: u32,
+    /// Earliest time of the next attempt.
+    #[serde(with = "tieline_core::timestamp::millis")]
+    pub retry_at: Timestamp,
 }
 
 /// The current message of the reply.

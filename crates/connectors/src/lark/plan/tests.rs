@@ -391,6 +391,54 @@ fn reaction_is_removed_from_a_message_without_an_answer() {
 }
 
 #[test]
+fn reaction_is_removed_at_the_end_after_transient_failures() {
+    for (failed, left) in [
+        (vec![Luck::Fails(99_991_400)], 0),
+        (vec![Luck::Lost; 2], 0),
+        (vec![Luck::Unheard], 0),
+        // After three failures the answer is complete nonetheless.
+        (vec![Luck::Fails(99_991_400); 3], 1),
+    ] {
+        let mut bridge = Bridge::new(Vec::new());
+        bridge.deliver(Stage::Thinking, "");
+        // In reverse order: the message is sent, then the removal fails.
+        let (n_failed, before) = (failed.len() as u64, bridge.now);
+        bridge.luck = [failed.clone(), vec![Luck::Works]].concat();
+        assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+        let label = format!("{failed:?}");
+        assert_eq!(
+            (bridge.platform.reactions, bridge.platform.texts()),
+            (left, vec!["whole".to_owned()]),
+            "{label}"
+        );
+        assert!(bridge.now.since(before) <= Duration::from_secs(2 * n_failed), "{label}");
+        let done = bridge.progress.clone();
+        assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+        assert_eq!(bridge.progress, done, "{label}");
+    }
+}
+
+#[test]
+fn failed_removal_of_the_reaction_does_not_delay_a_growing_text() {
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Thinking, "");
+    bridge.luck = vec![Luck::Lost, Luck::Works, Luck::Works];
+    bridge.deliver(Stage::Growing, "who");
+    bridge.deliver(Stage::Growing, "whol");
+    assert_eq!(
+        (bridge.platform.reactions, bridge.platform.texts()),
+        (1, vec!["whol".to_owned()])
+    );
+    let before = bridge.now;
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(
+        (bridge.platform.reactions, bridge.platform.texts()),
+        (0, vec!["whole".to_owned()])
+    );
+    assert_eq!(bridge.now.since(before), Duration::from_secs(2), "it is removed last");
+}
+
+#[test]
 fn restarted_answer_is_not_deduplicated() {
     let mut bridge = Bridge::new(Vec::new());
     bridge.deliver(Stage::Final, "whole");
