@@ -24,6 +24,8 @@ const REMOVAL: Duration = Duration::from_secs(2);
 const MAX_REMOVALS: u32 = 3;
 /// Number of consecutive refused changes after which a card is given up.
 const MAX_REFUSED: u32 = 6;
+/// Number of consecutive changes refused during clicks, after which a card is given up: a person may click many times.
+const MAX_CLICKED: u32 = 60;
 /// How often a message is halved because the platform finds it too long.
 const MAX_SHRUNK: u32 = 5;
 
@@ -294,11 +296,12 @@ impl Refusal {
             return self.accepted();
         };
         match meaning {
-            Meaning::Clicking => Verdict::SlowDown {
-                retry_after: Some(CLICK),
-                code: self.read.code.to_string(),
-                scope: LimitScope::Chat,
-            },
+            // Only this card has to wait: it is no rate limit.
+            Meaning::Clicking if card.clicked < MAX_CLICKED => {
+                card.clicked += 1;
+                card.hold_until = Some(self.now.after(CLICK));
+                self.fall_back()
+            }
             Meaning::Sequence if card.refused < MAX_REFUSED => {
                 // The sequence advanced elsewhere, perhaps by this process before a crash. The step doubles each time.
                 card.sequence += 1 << card.refused;

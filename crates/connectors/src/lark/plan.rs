@@ -244,7 +244,7 @@ impl<'a> Situation<'a> {
             CallKind::WriteCard => card.open = true,
             _ => card.open = false,
         }
-        card.refused = 0;
+        (card.refused, card.clicked) = (0, 0);
     }
 
     fn max(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::text_digest::{digest_before, is_unchanged_before};
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct LarkProgress {
     /// How often an operator restarted the reply.
-    #[serde(skip_serializing_if = "is_first")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub round: u32,
     pub way: Way,
     /// Number of messages to reply to that turned out to be deleted.
@@ -76,8 +76,8 @@ impl CallKind {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it out so")]
-const fn is_first(round: &u32) -> bool {
-    *round == 0
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl LarkProgress {
@@ -87,7 +87,7 @@ impl LarkProgress {
         (bubble.end, bubble.full, bubble.changed_at) = (0, false, None);
         (bubble.end_tail, bubble.mark) = <_>::default();
         if let Some(card) = &mut bubble.card {
-            (card.sequence, card.refused, card.hold_until) = (0, 0, None);
+            (card.sequence, card.refused, card.clicked, card.hold_until) = (0, 0, 0, None);
         }
         // A removed reaction can be removed again. The record's stage also says whether the end has begun.
         if let Sign::Put(_) = self.sign {
@@ -286,7 +286,10 @@ pub(super) struct Card {
     pub made_at: Option<Timestamp>,
     /// Number of consecutive refused changes.
     pub refused: u32,
-    /// No change before this time: the card has an internal fault.
+    /// Number of consecutive changes refused because a click was being processed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clicked: u32,
+    /// No change before this time: the card has an internal fault, or a click on it is being processed.
     #[serde(
         with = "tieline_core::timestamp::millis::option",
         skip_serializing_if = "Option::is_none"

@@ -469,6 +469,28 @@ fn card_with_an_internal_fault_is_changed_a_second_later() {
 }
 
 #[test]
+fn card_is_changed_a_second_after_a_click() {
+    // More clicks than other refusals of a card are tolerated.
+    for n_clicks in [1, 20] {
+        let mut bridge = Bridge::new(Vec::new());
+        bridge.deliver(Stage::Growing, "who");
+        bridge.luck = vec![Luck::Fails(200_810); n_clicks];
+        let before = bridge.now;
+        assert_eq!(bridge.deliver(Stage::Growing, "whol"), End::Done);
+        assert_eq!(bridge.luck.len(), n_clicks - 1, "an update is not repeated at once");
+        assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+        assert_eq!(bridge.now.since(before), Duration::from_secs(n_clicks as u64));
+        assert_eq!(bridge.platform.texts(), ["whole"], "it is the same card");
+    }
+    // The card is given up after a minute: the text goes into another message.
+    let mut bridge = Bridge::new(Vec::new());
+    bridge.deliver(Stage::Growing, "who");
+    bridge.luck = vec![Luck::Fails(200_810); 61];
+    assert_eq!(bridge.deliver(Stage::Final, "whole"), End::Done);
+    assert_eq!(bridge.platform.texts(), ["who", "whole"]);
+}
+
+#[test]
 fn growing_text_is_not_deduplicated() {
     for repeats in [false, true] {
         // In reverse order: reaction, card, its message and the removal of the reaction succeed, then the response to the first write is
