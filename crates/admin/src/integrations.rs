@@ -253,6 +253,7 @@ pub(crate) async fn restore(
         let (id, now) = (IntegrationId::new(&*id), state.now());
         let found = store_integration::get_deleted(&state.world.store, &scope.organization, &id, now).await?;
         let found = found.ok_or_else(Problem::integration_not_found)?;
+        account::settle_rivals_of(&state, &found.record).await?;
         let store = scope.audited(&state, restored(&state, &found.record)?);
         let restored = store_integration::restore(&store, &found, now).await;
         explain(&state, &scope.organization, restored).await

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::ids::{IntegrationId, OrganizationId};
 use tieline_store::StoreError;
-use tieline_store::config::integration::{self as store_integration, IntegrationError, IntegrationSettings};
+use tieline_store::config::integration::{
+    self as store_integration, IntegrationError, IntegrationRecord, IntegrationSettings,
+};
 use tieline_store::status::{self, ConnectionState};
 use utoipa::{IntoParams, ToSchema};
 
@@ -130,7 +132,7 @@ impl BotAccount {
 /// Makes claims of other organizations effective if their credentials are known to work, that is, if their long connection is up. Processes
 /// that hold connections may not write the configuration, so this is done when a claim is needed. A stopped integration may lose its
 /// account.
-pub(super) async fn settle_rivals(
+pub(crate) async fn settle_rivals(
     state: &AdminState,
     organization: &OrganizationId,
     platform: &str,
@@ -139,8 +141,19 @@ pub(super) async fn settle_rivals(
     let Some(key) = settings.account_key.as_deref() else {
         return Ok(());
     };
-    for rival in store_integration::rivals(&state.world.store, organization, platform, key).await? {
-        settle(state, &rival).await?;
+    let rivals = store_integration::rivals(&state.world.store, organization, platform, key).await?;
+    settle_each(state, &rivals).await
+}
+
+/// Like [`settle_rivals`], for an integration as stored.
+pub(super) async fn settle_rivals_of(state: &AdminState, record: &IntegrationRecord) -> Result<(), Problem> {
+    let rivals = store_integration::rivals_of(&state.world.store, record).await?;
+    settle_each(state, &rivals).await
+}
+
+async fn settle_each(state: &AdminState, rivals: &[IntegrationId]) -> Result<(), Problem> {
+    for rival in rivals {
+        settle(state, rival).await?;
     }
     Ok(())
 }

@@ -177,6 +177,54 @@ async fn bot_account_belongs_to_one_integration() {
         .problem(409, "name_taken");
 }
 
+/// The relay reports that the platform accepted these credentials.
+async fn connect(api: &TestApi, id: &str) {
+    let connected = [
+        StatusChange::State(ConnectionState::Connected, None),
+        StatusChange::ConnectedAt(Some(api.world.clock.now())),
+    ];
+    status::merge(&api.world.store, &IntegrationId::new(id), &connected)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn connected_bot_of_another_organization_is_not_taken_by_apply_or_restore() {
+    let api = TestApi::new().await;
+    api.organization("acme", "admin").await;
+    let acme = "/api/v1/orgs/acme";
+    let theirs = format!("{acme}/integrations");
+    // Each way with a bot of its own: the first refusal makes the claim count for all that follow.
+    let connected = async |bot: &str| {
+        let id = api.create(&integrations(), wecom(bot, bot)).await;
+        connect(&api, &id).await;
+    };
+    let deleted = api.create(&theirs, wecom("Deleted", "restored")).await;
+    api.delete(&format!("{theirs}/{deleted}")).await.ok();
+    api.create(&theirs, wecom("Mine", "free")).await;
+
+    connected("restored").await;
+    let restored = api.post(&format!("{theirs}/{deleted}/restore"), Value::Null).await;
+    restored.problem(409, "account_in_use");
+    for (bot, name, query) in [
+        ("planned", "New", "?dryRun=true"),
+        ("created", "New", ""),
+        ("changed", "Mine", ""),
+    ] {
+        connected(bot).await;
+        let file = json!({ "integrations": [wecom(name, bot)] });
+        let applied = api.post(&format!("{acme}/apply{query}"), file).await;
+        let problem = applied.problem(400, "invalid_file");
+        let error = &problem["errors"][0];
+        assert_eq!(
+            (&error["code"], &error["field"]),
+            (&json!("account_in_use"), &json!("integrations[0].credentials")),
+            "{bot}: {problem}"
+        );
+        assert!(!applied.text.contains("default"), "{applied:?}");
+    }
+}
+
 #[tokio::test]
 async fn claim_on_a_bot_account_needs_working_credentials() {
     let api = TestApi::new().await;
@@ -187,14 +235,7 @@ async fn claim_on_a_bot_account_needs_working_credentials() {
         .await;
     // Nothing has proved that these credentials work: the claim yields without an error.
     let first = api.create(&integrations(), wecom("One", "b1")).await;
-    // The relay reports that the platform accepted these credentials.
-    let connected = [
-        StatusChange::State(ConnectionState::Connected, None),
-        StatusChange::ConnectedAt(Some(api.world.clock.now())),
-    ];
-    status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
-        .await
-        .unwrap();
+    connect(&api, &first).await;
     let elsewhere = api.post("/api/v1/orgs/acme/integrations", wecom("Mine", "b1")).await;
     let problem = elsewhere.problem(409, "account_in_use");
     assert!(problem.get("boundTo").is_none(), "{problem}");
@@ -227,9 +268,7 @@ async fn claim_on_a_bot_account_needs_working_credentials() {
     let expected = json!({ "released": [{ "organization": "default", "integrationId": first }] });
     assert_eq!(released, expected);
     // The connection of a stopped integration may stay up for a moment: that is no claim.
-    status::merge(&api.world.store, &IntegrationId::new(&*first), &connected)
-        .await
-        .unwrap();
+    connect(&api, &first).await;
     api.post(&format!("{}/{first}/stop", integrations()), Value::Null)
         .await
         .ok();

@@ -28,7 +28,7 @@ mod stored;
 use claims::{Rule, account_digest, commit, give_back_name, held, take_account, take_name};
 use stored::Unsealed;
 
-pub use claims::{prove, proved, release, rivals};
+pub use claims::{prove, proved, release, rivals, rivals_of};
 pub use deletion::{delete, remove, restore};
 pub use read::{account_holder, get, get_deleted, last_known, list, list_deleted, load_bound, look_up};
 

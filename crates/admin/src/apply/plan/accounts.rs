@@ -7,6 +7,7 @@ use tieline_store::config::integration as store_integration;
 use super::Planner;
 use crate::apply::mistakes::Mistakes;
 use crate::apply::positions::join;
+use crate::integrations::account::settle_rivals;
 use crate::problem::Problem;
 
 /// Notes each integration of the file whose bot account belongs to another integration, in the file or outside it.
@@ -26,6 +27,7 @@ pub(super) async fn check(planner: &Planner<'_>, mistakes: &mut Mistakes<'_>) ->
             continue;
         }
         let (organization, endpoints) = (&planner.wanted.scope.organization, &planned.settings.endpoints);
+        settle_rivals(planner.state, organization, &planned.platform, &planned.settings).await?;
         let holder =
             store_integration::account_holder(store, organization, (&planned.platform, key), endpoints).await?;
         let Some((claimant, holder)) = holder.filter(|(_, holder)| *holder != planned.id) else {

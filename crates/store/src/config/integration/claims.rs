@@ -198,9 +198,24 @@ pub async fn rivals(
     platform: &str,
     account_key: &str,
 ) -> Result<Vec<IntegrationId>, StoreError> {
-    let claims = claims(store, platform, account_key, OWN).await?;
-    let others = claims.iter().filter(|(owner, _)| owner != organization);
-    Ok(others.map(|(_, integration)| integration.clone()).collect())
+    rivals_at(store, organization, &account_pk(platform, &account_digest(account_key))).await
+}
+
+/// Integrations of other organizations that claim the same bot account as this integration, which may be deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn rivals_of(store: &Store, record: &IntegrationRecord) -> Result<Vec<IntegrationId>, StoreError> {
+    match &record.account {
+        Some(account) => rivals_at(store, &record.organization, &account_pk(&record.platform, account)).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn rivals_at(store: &Store, organization: &OrganizationId, pk: &str) -> Result<Vec<IntegrationId>, StoreError> {
+    let claims = claims(store, pk, OWN).await?;
+    let others = claims.into_iter().filter(|(owner, _)| owner != organization);
+    Ok(others.map(|(_, integration)| integration).collect())
 }
 
 /// The owners of proved claims on a bot account.
@@ -212,7 +227,7 @@ pub async fn proved(
     platform: &str,
     account_key: &str,
 ) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
-    claims(store, platform, account_key, PROVED_SK).await
+    claims(store, &account_pk(platform, &account_digest(account_key)), PROVED_SK).await
 }
 
 /// Releases every proved claim on a bot account. Returns their owners.
@@ -238,14 +253,8 @@ pub async fn release(
     Ok(released)
 }
 
-async fn claims(
-    store: &Store,
-    platform: &str,
-    account_key: &str,
-    prefix: &str,
-) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
-    let pk = account_pk(platform, &account_digest(account_key));
-    let found = claims_below(store, &pk, prefix).await?;
+async fn claims(store: &Store, pk: &str, prefix: &str) -> Result<Vec<(OrganizationId, IntegrationId)>, StoreError> {
+    let found = claims_below(store, pk, prefix).await?;
     found.iter().map(claimant).collect()
 }
 
