@@ -2,6 +2,7 @@
 
 mod findings;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -25,7 +26,7 @@ use tieline_core::trigger::Trigger;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, organization, trigger};
 use tieline_store::log::{self, Level as LogLevel};
-use tieline_store::message::{self, Filter, MessageRecord};
+use tieline_store::message::{self, Filter, LATELY, MessageRecord};
 use tieline_store::{conversation, leases, run_slots};
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -41,6 +42,8 @@ use crate::texts::InLanguage;
 
 /// How many of the newest messages are examined.
 const MESSAGES: usize = 200;
+/// How many older messages are examined that failed lately, and as many that were refused.
+const WENT_WRONG: usize = 50;
 /// How many conversations are searched for one in a group.
 const CONVERSATIONS: usize = 100;
 /// How many of the newest log entries are examined.
@@ -340,14 +343,30 @@ async fn relay(state: &AdminState, record: &IntegrationRecord) -> Result<Option<
     }))
 }
 
+/// The newest messages, and those below them that went wrong lately: in a busy bot, thousands may be newer.
 async fn newest_messages(state: &AdminState, record: &IntegrationRecord) -> Result<Vec<MessageRecord>, Problem> {
     let filter = Filter {
         integration: Some(record.id.clone()),
         ..Filter::default()
     };
-    let store = &state.world.store;
-    let page = message::list(store, &record.organization, &filter, None, MESSAGES, state.now()).await?;
-    Ok(page.items)
+    let (store, now) = (&state.world.store, state.now());
+    let page = message::list(store, &record.organization, &filter, None, MESSAGES, now).await?;
+    let mut messages = page.items;
+    let Some(cursor) = page.cursor else {
+        return Ok(messages);
+    };
+    for wrong in [MessageState::Failed, MessageState::Refused] {
+        let filter = Filter {
+            state: Some(wrong),
+            since: Some(now.before(LATELY)),
+            ..filter.clone()
+        };
+        // After the page, so that no message is counted twice.
+        let older = message::list(store, &record.organization, &filter, Some(&cursor), WENT_WRONG, now).await?;
+        messages.extend(older.items);
+    }
+    messages.sort_by_key(|message| Reverse(message.received_at));
+    Ok(messages)
 }
 
 /// Of the conversations with waiting messages, those that have a run in progress.

@@ -1,7 +1,11 @@
 //! The doctor: what it reports about bots that are silent.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tieline_core::ids::IntegrationId;
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
+use tieline_core::message_state::MessageState;
+use tieline_store::message::{self, MessageRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
 use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
@@ -180,4 +184,54 @@ async fn unreachable_platform_and_wrong_credentials_are_distinguished() {
         .map(|it| it["name"].as_str().unwrap())
         .collect();
     assert_eq!(bad, ["credentials", "reachability"], "{tested}");
+}
+
+/// Adds a message to the ledger that was received so many seconds ago.
+async fn ended(api: &TestApi, bot: &str, seconds: u64, state: MessageState, reason: Option<&str>) -> String {
+    let id = format!("msg_{bot}_{seconds}");
+    let record = MessageRecord {
+        id: MessageId::new(&*id),
+        reply: ReplyId::new(format!("rpl_{seconds}")),
+        organization: OrganizationId::new("default"),
+        integration: IntegrationId::new(bot),
+        platform_message: PlatformMessageId::new(&*id),
+        conversation: None,
+        session: None,
+        sender: Some(SenderId::new("lisi")),
+        received_at: api.world.clock.now().before(Duration::from_secs(seconds)),
+        state,
+        event: String::new(),
+        run: None,
+        reason: reason.map(str::to_owned),
+        steps: Vec::new(),
+        redrives: 0,
+        version: 0,
+    };
+    message::claim(&api.world.store, &record).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn what_went_wrong_lately_is_reported_below_many_answered_messages() {
+    let api = TestApi::new().await;
+    let agent = api.echo("Echo").await;
+    for (state, reason, check) in [
+        (MessageState::Failed, None, "answers"),
+        (MessageState::Refused, Some("stale"), "refusals"),
+    ] {
+        let web = api.web(check).await;
+        api.trigger(&web, &agent).await;
+        ended(&api, &web, 2 * 3600, state, reason).await;
+        for second in 0..210 {
+            ended(&api, &web, second, MessageState::Answered, None).await;
+        }
+        let diagnosis = examine(&api, &web).await;
+        assert_eq!(diagnosis["cause"], Value::Null, "too old: {diagnosis}");
+        let id = ended(&api, &web, 3000, state, reason).await;
+        let diagnosis = examine(&api, &web).await;
+        assert!(diagnosis["cause"].as_str().unwrap().contains(&id), "{diagnosis}");
+        let found = diagnosis["checks"].as_array().unwrap().iter();
+        let found = found.filter(|it| it["detail"] == diagnosis["cause"]);
+        assert_eq!(found.map(|it| &it["name"]).collect::<Vec<_>>(), [check]);
+    }
 }

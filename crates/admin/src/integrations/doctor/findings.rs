@@ -64,7 +64,7 @@ pub(super) struct Facts {
     pub(super) relay: Option<RelayHeld>,
     pub(super) condition: Condition,
     pub(super) reported: Status,
-    /// The newest messages, newest first.
+    /// The newest messages, and older ones that went wrong lately, newest first.
     pub(super) messages: Vec<MessageRecord>,
     /// Of the conversations with waiting messages, those with a run in progress.
     pub(super) running: HashSet<ConversationId>,
