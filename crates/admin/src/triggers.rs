@@ -134,10 +134,7 @@ pub(crate) async fn patch(
         if_match.check(&etag::of_version(before.version))?;
         let trigger = read_patch(before.trigger.clone(), &patch)?;
         let old = &before.trigger;
-        // A value that was saved before the limit existed must not block other changes.
-        let (was, wanted) = (&old.settings, &trigger.settings);
-        let asks_more = was.welcome != wanted.welcome || was.unaddressed() != wanted.unaddressed();
-        if asks_more || old.integration != trigger.integration {
+        if platform_fit::asks_more(old, &trigger) {
             platform_fit::check(&state, &trigger).await?;
         }
         let store = scope.audited(&state, updated(old, &trigger));

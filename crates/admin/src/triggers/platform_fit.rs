@@ -14,6 +14,14 @@ use crate::state::AdminState;
 /// Reason for refusing group context and `groupMessages: all`.
 const UNHEARD: &str = "can't be used: in this mode the platform delivers only group messages that mention the bot";
 
+/// Whether a change asks for more than before. A value that was saved before its limit existed must not block other changes.
+pub(crate) fn asks_more(before: &Trigger, after: &Trigger) -> bool {
+    let (was, wanted) = (&before.settings, &after.settings);
+    was.welcome != wanted.welcome
+        || was.unaddressed() != wanted.unaddressed()
+        || before.integration != after.integration
+}
+
 /// Refuses settings that the platform of the trigger's integration doesn't support.
 pub(super) async fn check(state: &AdminState, trigger: &Trigger) -> Result<(), Problem> {
     if trigger.settings.welcome.is_none() && trigger.settings.unaddressed() == Unaddressed::Ignored {

@@ -72,6 +72,16 @@ async fn welcome_longer_than_the_platform_allows_is_refused() {
         problem.problem(400, "invalid_field")["detail"],
         "groupContext can't be used: in this mode the platform delivers only group messages that mention the bot"
     );
+    for (setting, value) in [("groupContext", json!(5)), ("groupMessages", json!("all"))] {
+        let file = json!({ "triggers": [{ "integration": "Bot", "agent": "Echo", setting: value }] });
+        let problem = api.post(&format!("{DEFAULT}/apply?dryRun=true"), file).await;
+        let problem = problem.problem(400, "invalid_file");
+        assert_eq!(
+            problem["errors"][0]["field"],
+            format!("triggers[0].{setting}"),
+            "{problem}"
+        );
+    }
     // The web channel shows no welcome text, so none is too long.
     let web = api.web("Web").await;
     let elsewhere = json!({ "integrationId": web, "agentId": agent, "welcome": too_long });

@@ -196,8 +196,7 @@ impl<'a> Planner<'a> {
         let read = |fields: Map<String, Value>| {
             let patch = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
             let after = triggers::read_patch(before.clone(), &patch)?;
-            // A value that was saved before the limit existed must not block other changes.
-            if before.settings.welcome != after.settings.welcome {
+            if platform_fit::asks_more(before, &after) {
                 self.fits(wanted, &after)?;
             }
             self.is_allowed(wanted, &after)?;
