@@ -123,6 +123,8 @@ pub(crate) struct RedriveRequest {
     since: Timestamp,
     /// Only those of this integration.
     integration_id: Option<String>,
+    /// `nextCursor` of the request before, whose `since` and `integrationId` are repeated.
+    cursor: Option<String>,
 }
 
 /// Result of redriving dead letters.
@@ -134,8 +136,10 @@ pub(crate) struct RedrivenView {
     redriven: usize,
     /// Those that were not.
     skipped: Vec<SkippedView>,
-    /// Whether there are more than one request redrives: repeat the request.
+    /// Whether there may be more than one request redrives: repeat the request with `nextCursor`.
     has_more: bool,
+    /// `cursor` of the next request, which continues after those redriven or skipped; null if there are no more.
+    next_cursor: Option<String>,
 }
 
 /// A dead letter that was not redriven.
@@ -147,12 +151,15 @@ pub(crate) struct SkippedView {
     code: &'static str,
 }
 
-/// Maximum number of dead letters redriven by one request.
+/// Maximum number of dead letters redriven by one request, and of those skipped.
 const MAX_REDRIVEN: usize = 200;
 /// Page size of the reads.
 const PAGE: usize = 100;
+/// Maximum number of pages read by one request: the letters on them may be older, or of other integrations.
+const MAX_PAGES: usize = 100;
 
-/// Redrives the dead letters since a time, newest message first, at most 200 per request.
+/// Redrives the dead letters since a time, newest message first. One request redrives at most 200, and skips at most 200 that can't be
+/// redriven; `nextCursor` continues after them.
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/redrive", tag = "messages", params(RedriveQuery),
     request_body = RedriveRequest,
     responses((status = 202, body = RedrivenView)))]
@@ -168,26 +175,35 @@ pub(crate) async fn redrive_since(
         ("organization", scope.organization.as_str(), None),
     );
     scope.note(&state, change.to(audit::shown(what))).await?;
+    let done = redrive_some(&state, &scope, &asked, query.ask()).await?;
+    Ok((StatusCode::ACCEPTED, Json(done)))
+}
+
+async fn redrive_some(
+    state: &AdminState,
+    scope: &Scope,
+    asked: &RedriveRequest,
+    ask: AskAgent,
+) -> Result<RedrivenView, Problem> {
     let mut done = RedrivenView::default();
-    let mut cursor = None;
-    loop {
+    let mut cursor = page::cursor(asked.cursor.as_deref()).map(str::to_owned);
+    for _ in 0..MAX_PAGES {
         let (store, now) = (&state.world.store, state.now());
         let page = deadletter::list(store, &scope.organization, cursor.as_deref(), PAGE, now).await?;
         for letter in page.items.iter().filter(|letter| asked.names(letter)) {
-            if done.redriven + done.skipped.len() >= MAX_REDRIVEN {
-                done.has_more = true;
-                return Ok((StatusCode::ACCEPTED, Json(done)));
+            if done.is_full() {
+                return Ok(done.continued_at(cursor));
             }
-            let sent = redrive::redrive(&state.world, letter, query.ask())
-                .await
-                .map_err(explain);
+            let sent = redrive::redrive(&state.world, letter, ask).await.map_err(explain);
             done.count(letter, sent.map(drop))?;
+            cursor = Some(letter.cursor());
+        }
+        if page.cursor.is_none() {
+            return Ok(done);
         }
         cursor = page.cursor;
-        if cursor.is_none() {
-            return Ok((StatusCode::ACCEPTED, Json(done)));
-        }
     }
+    Ok(done.continued_at(cursor))
 }
 
 impl RedriveRequest {
@@ -198,6 +214,18 @@ impl RedriveRequest {
 }
 
 impl RedrivenView {
+    const fn is_full(&self) -> bool {
+        self.redriven >= MAX_REDRIVEN || self.skipped.len() >= MAX_REDRIVEN
+    }
+
+    fn continued_at(self, cursor: Option<String>) -> Self {
+        Self {
+            has_more: true,
+            next_cursor: cursor,
+            ..self
+        }
+    }
+
     /// Counts the result of one dead letter. An error that isn't specific to this letter ends the request.
     fn count(&mut self, letter: &DeadLetter, sent: Result<(), Problem>) -> Result<(), Problem> {
         match sent {

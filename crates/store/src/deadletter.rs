@@ -73,12 +73,22 @@ impl DeadLetter {
     pub fn id(&self) -> String {
         id_of(self.received_at, &self.message)
     }
+
+    /// The cursor from which [`list`] continues after this letter, also when it is removed.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        cursor(&place_of(self.received_at, &self.message))
+    }
 }
 
 /// The [`DeadLetter::id`] of a message received at that time.
 #[must_use]
 pub fn id_of(received_at: Timestamp, message: &MessageId) -> String {
     format!("{:013}-{message}", received_at.as_millis().max(0))
+}
+
+fn place_of(received_at: Timestamp, message: &MessageId) -> String {
+    format!("{:013}#{message}", received_at.as_millis().max(0))
 }
 
 /// Stores a dead letter. It replaces that of an earlier failure.

@@ -1,8 +1,12 @@
 //! Messages, dead letters, conversations, people.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId};
+use tieline_store::deadletter::{self, DeadLetter};
 
 use crate::test_api::{DEFAULT, TestApi, changing, dead_address};
 
@@ -66,6 +70,54 @@ async fn redriven_dead_letter_is_answered() {
     assert_eq!(shown["redrives"], 1);
     let again = api.post(&redrive, Value::Null).await;
     again.problem(404, "deadletter_not_found");
+}
+
+#[tokio::test]
+async fn letters_that_cannot_be_redriven_do_not_hide_those_that_can() {
+    let api = TestApi::new().await;
+    api.work();
+    let web = api.web("Web").await;
+    let config = json!({ "baseUrl": dead_address(), "model": "m" });
+    let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
+    let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
+    api.trigger(&web, &agent).await;
+    let message = api.say(&web, "hello").await;
+    let path = format!("{DEFAULT}/messages/{message}");
+    let shown = api.wait(&path, |it| it["state"] == "failed").await;
+    let now = api.world.clock.now();
+    for n in 1..=250 {
+        let gone = DeadLetter {
+            message: MessageId::new(format!("msg_gone{n}")),
+            organization: OrganizationId::new("default"),
+            integration: Some(IntegrationId::new("int_deleted")),
+            conversation: None,
+            received_at: now.after(Duration::from_secs(n)),
+            failed_at: now.after(Duration::from_secs(n)),
+            reason: "connect".into(),
+            body: None,
+        };
+        deadletter::put(&api.world.store, &gone).await.unwrap();
+    }
+    api.patch(&format!("{DEFAULT}/agents/{agent}"), json!({ "protocol": "echo" }))
+        .await
+        .ok();
+
+    let redrive = format!("{DEFAULT}/deadletters/redrive");
+    let since = &shown["receivedAt"];
+    let first = api.post(&redrive, json!({ "since": since })).await.ok();
+    assert_eq!((&first["redriven"], &first["hasMore"]), (&json!(0), &json!(true)));
+    assert_eq!(first["skipped"].as_array().unwrap().len(), 200);
+    assert_eq!(first["skipped"][0]["code"], "message_gone");
+    let next = json!({ "since": since, "cursor": first["nextCursor"] });
+    let rest = api.post(&redrive, next).await.ok();
+    assert_eq!(
+        (&rest["redriven"], &rest["hasMore"], &rest["nextCursor"]),
+        (&json!(1), &json!(false), &Value::Null)
+    );
+    assert_eq!(rest["skipped"].as_array().unwrap().len(), 50);
+    api.wait(&path, |it| it["state"] == "answered").await;
+    let refused = api.post(&redrive, json!({ "since": since, "cursor": "!" })).await;
+    assert_eq!(refused.problem(400, "invalid_field")["field"], "cursor");
 }
 
 #[tokio::test]

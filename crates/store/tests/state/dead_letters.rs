@@ -3,7 +3,7 @@
 use tieline_core::ids::{ConversationId, MessageId, OrganizationId};
 use tieline_store::deadletter::{self, DeadLetter};
 
-use crate::tables::{DAY, NOW, at, fresh, integration, organization};
+use crate::tables::{DAY, Fresh, NOW, at, fresh, integration, organization};
 
 fn letter(second: i64) -> DeadLetter {
     DeadLetter {
@@ -16,6 +16,13 @@ fn letter(second: i64) -> DeadLetter {
         reason: "connect".into(),
         body: None,
     }
+}
+
+/// The letters that are listed after the one of this second, which may have been removed.
+async fn below(it: &Fresh, second: i64) -> Vec<DeadLetter> {
+    let cursor = letter(second).cursor();
+    let page = deadletter::list(&it.store, &organization(), Some(&cursor), 9, at(99)).await;
+    page.unwrap().items
 }
 
 #[tokio::test]
@@ -39,6 +46,7 @@ async fn letters_are_listed_newest_first_and_found_by_id() {
         }
         assert_eq!(found, [letter(3), letter(2), letter(1)]);
     }
+    assert_eq!(below(&it, 3).await, [letter(2), letter(1)]);
     let id = letter(2).id();
     assert_eq!(
         deadletter::get(&it.store, &organization(), &id, NOW).await.unwrap(),
@@ -50,6 +58,7 @@ async fn letters_are_listed_newest_first_and_found_by_id() {
         deadletter::get(&it.store, &organization(), &id, NOW).await.unwrap(),
         None
     );
+    assert_eq!(below(&it, 2).await, [letter(1)]);
 }
 
 #[tokio::test]

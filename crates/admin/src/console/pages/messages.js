@@ -73,9 +73,20 @@ async function redriveSince(shell, state, event) {
   const hours = Number(event.target.elements.hours.value);
   if (!(await shell.confirm(text("redriveAll"), text("redriveAllBody", text(`hours_${hours}`)), text("redriveAll")))) return;
   const since = new Date(Date.now() - hours * 3_600_000).toISOString();
-  await shell.act(async () => {
-    state.redriven = await shell.post("/deadletters/redrive", { since });
-  });
+  await shell.act(() => redriveAll(shell, state, since));
+}
+
+/** One request redrives some of them; the next one continues behind these, whether they could be redriven or not. */
+async function redriveAll(shell, state, since) {
+  const { organization } = shell.app;
+  let [cursor, redriven, skipped] = [null, 0, []];
+  do {
+    const part = await shell.post("/deadletters/redrive", { since, cursor });
+    redriven += part.redriven;
+    skipped = [...skipped, ...part.skipped];
+    state.redriven = { redriven, skipped, hasMore: part.hasMore };
+    cursor = part.nextCursor;
+  } while (cursor && shell.app.organization === organization);
 }
 
 const row = (state, item) => html`<li data-id=${item.id}><div class="head">${mark(COLOURS[item.state] ?? "off", text(`message_${item.state}`))}<a class="name" href="#/messages/${item.id}">${item.id}</a></div>
