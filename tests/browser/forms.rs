@@ -240,3 +240,31 @@ async fn agents_that_may_answer_are_ticked() {
     assert_eq!(kept["allowedAgents"], json!([agent]));
     assert_eq!(page.complaints(), [""; 0]);
 }
+
+/// From here on `window.sent` is the body of the last change.
+const KEEP_CHANGES: &str = "(() => {
+    const real = window.fetch;
+    window.fetch = (path, options) => {
+        if (options?.method === 'PATCH') window.sent = options.body;
+        return real(path, options);
+    };
+})()";
+
+#[tokio::test]
+async fn a_person_whose_platform_id_looks_like_an_address_is_linked() {
+    let bridge = TestBridge::start();
+    let bot = bridge.web(&json!({ "protocol": "echo" }), &json!({})).await;
+    bridge.ask(&bot, "o9cq:1@im.example", "hello").await;
+    let mut page = console(&bridge, "people").await;
+    page.look(KEEP_CHANGES).await;
+    click(&mut page, "#people .bar button").await;
+    page.until("!!document.querySelector('#people form')").await;
+    page.look("(() => { const form = document.querySelector('#people form'); form.elements.linked.value = 'Ann'; form.requestSubmit(); })()")
+        .await;
+    page.until("document.querySelector('#saved').textContent === 'Saved.'")
+        .await;
+    assert_eq!(page.look("window.sent").await, r#"{"linked":"Ann"}"#);
+    let users = bridge.console.get("/api/v1/orgs/default/users").await.unwrap();
+    assert_eq!(users["items"][0]["linked"], "Ann", "{users}");
+    assert_eq!(page.complaints(), [""; 0]);
+}

@@ -38,16 +38,24 @@ const row = (shell, state, user) => html`
       <button class="danger quiet" @click=${() => forget(shell, user)}>${text("forget")}</button></div>` : nothing}
   </li>`;
 
+/** The fields that differ from what was shown. The others may come from the mapper: sent back, they would become the operator's own. */
+function edited(user, form) {
+  const written = (field) => form[field].value.trim();
+  const values = { name: written("name"), email: written("email"), linked: written("linked") || null };
+  return Object.fromEntries(Object.entries(values).filter(([field]) => form[field].value !== (user[field] ?? "")));
+}
+
+/** A made-up mail address contains the platform's id, which may have an `@` that a browser's own check of addresses rejects: the server checks. */
 const linkForm = (shell, state, user) => html`
   <form class="bar" @submit=${(event) => {
     event.preventDefault();
-    const form = event.target.elements;
+    const patch = edited(user, event.target.elements);
     state.editing = null;
-    shell.save(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, { name: form.name.value.trim(), email: form.email.value.trim(), linked: form.linked.value.trim() || null }));
+    shell.save(() => shell.send("PATCH", `/users/${encodeURIComponent(user.id)}`, patch));
   }}>
     <label>${text("linkedTo")} <input name="linked" .value=${user.linked ?? ""} maxlength="200"></label>
     <label>${text("name")} <input name="name" .value=${user.name ?? ""} required></label>
-    <label>${text("email")} <input name="email" type="email" .value=${user.email ?? ""} required></label>
+    <label>${text("email")} <input name="email" type="text" inputmode="email" autocapitalize="off" spellcheck="false" .value=${user.email ?? ""} required></label>
     <button type="submit">${text("save")}</button>
     <button type="button" class="quiet" @click=${() => ((state.editing = null), shell.update())}>${text("cancel")}</button>
   </form>`;
