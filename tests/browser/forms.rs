@@ -268,3 +268,19 @@ async fn a_person_whose_platform_id_looks_like_an_address_is_linked() {
     assert_eq!(users["items"][0]["linked"], "Ann", "{users}");
     assert_eq!(page.complaints(), [""; 0]);
 }
+
+#[tokio::test]
+async fn all_of_many_organizations_are_offered() {
+    let bridge = TestBridge::start();
+    for n in 0..60 {
+        bridge
+            .post("/api/v1/orgs", &json!({ "id": format!("org-{n:02}") }))
+            .await;
+    }
+    let mut page = console(&bridge, "settings").await;
+    page.until("document.querySelectorAll('#organization option').length === 61")
+        .await;
+    page.until("document.querySelectorAll('#organizations li').length === 61")
+        .await;
+    assert_eq!(page.complaints(), [""; 0]);
+}

@@ -158,7 +158,7 @@ async function signIn(token = null) {
   draw();
   try {
     if (token !== null) await openSession(token);
-    const [{ items }, mine] = await Promise.all([call("GET", "/api/v1/orgs"), session()]);
+    const [items, mine] = await Promise.all([all("/api/v1/orgs?limit=200"), session()]);
     if (token !== null) tabs.postMessage("opened");
     noteSession(true);
     app.organizations = items;
