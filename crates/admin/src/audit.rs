@@ -40,16 +40,6 @@ impl Author {
         Self { actor, address }
     }
 
-    /// A caller without a valid token.
-    pub(crate) fn unknown(address: Option<IpAddr>) -> Self {
-        let actor = Actor {
-            role: "unknown".to_owned(),
-            token_id: None,
-            token_name: None,
-        };
-        Self { actor, address }
-    }
-
     /// The author, as part of a log line.
     fn sentence(&self) -> String {
         let who = match (&self.actor.token_name, &self.actor.token_id) {

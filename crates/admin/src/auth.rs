@@ -1,7 +1,5 @@
 //! Authentication and authorization of operators.
 
-use std::net::IpAddr;
-
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, COOKIE, HeaderName};
@@ -11,7 +9,6 @@ use tieline_bridge::operator::{self, Denied, Identity, Operator, Proofs};
 use tieline_core::ids::OrganizationId;
 use tieline_store::Store;
 use tieline_store::config::organization;
-use tracing::warn;
 
 use crate::audit::{self, Author, Change};
 use crate::client_address::Client;
@@ -45,35 +42,7 @@ pub(crate) async fn identify(state: &AdminState, parts: &Parts) -> Result<Identi
         changes: changes(parts),
         address: Client::of(parts).0,
     };
-    let found = operator::identify(&state.world, &proofs).await;
-    note_guess(state, proofs.address, found).await
-}
-
-/// The operator that a token belongs to.
-pub(crate) async fn with_token(state: &AdminState, token: &str, address: Option<IpAddr>) -> Result<Identity, Denied> {
-    let found = operator::with_token(&state.world, token, address).await;
-    note_guess(state, address, found).await
-}
-
-/// Writes a wrong token into the audit log, rate-limited: only the first one of an address per minute, and the first one over the limit.
-/// Logging every guess would let an attacker fill the table.
-async fn note_guess(
-    state: &AdminState,
-    address: Option<IpAddr>,
-    found: Result<Identity, Denied>,
-) -> Result<Identity, Denied> {
-    let change = match &found {
-        Err(Denied::WrongToken { is_first: true }) => Change::plain("session.wrong_token"),
-        Err(Denied::TooManyGuesses { is_first: true, .. }) => Change::plain("session.too_many_wrong_tokens"),
-        _ => return found,
-    };
-    if audit::note(state, &Author::unknown(address), None, change)
-        .await
-        .is_err()
-    {
-        warn!("audit entry of a wrong token can't be written");
-    }
-    found
+    operator::identify(&state.world, &proofs).await
 }
 
 fn header<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {

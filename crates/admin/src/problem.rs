@@ -259,10 +259,10 @@ const RETRY_AFTER_SECONDS: &str = "retryAfterSeconds";
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Unproved | Denied::WrongToken { .. } => Self::unauthorized(),
-            Denied::TooManyGuesses {
-                retry_after_seconds, ..
-            } => Self::too_many("too_many_wrong_tokens", denied.to_string(), retry_after_seconds),
+            Denied::Unproved | Denied::WrongToken => Self::unauthorized(),
+            Denied::TooManyGuesses { retry_after_seconds } => {
+                Self::too_many("too_many_wrong_tokens", denied.to_string(), retry_after_seconds)
+            }
             Denied::Unguarded => Self::new(StatusCode::FORBIDDEN, "request_header_missing", denied.to_string()),
             Denied::Store(failure) => failure.into(),
         }

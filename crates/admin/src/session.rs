@@ -68,7 +68,7 @@ pub(crate) async fn open(
     let given = new.token.as_deref().or_else(|| header.and_then(operator::bearer));
     let token = given.map(str::trim).filter(|token| !token.is_empty());
     let token = token.ok_or_else(Problem::unauthorized)?;
-    let caller = auth::with_token(&state, token, address).await?;
+    let caller = operator::with_token(&state.world, token, address).await?;
     operator::note_use(&state.world, &caller).await;
     let opened = session::open(&state.world, &caller).ok_or_else(Problem::unauthorized)?;
     // Audit before the cookie is issued.

@@ -14,11 +14,11 @@ use tieline_store::StoreError;
 use tieline_store::config::token::{self, Role, TokenRecord};
 use tracing::warn;
 
-use crate::state::guess_limiter::Guess;
 use crate::world::World;
 
 pub mod session;
 mod strength;
+mod wrong_token;
 
 pub use session::SessionName;
 pub use strength::{MIN_TOKEN_BITS, bits};
@@ -93,17 +93,12 @@ pub enum Denied {
     Unproved,
     /// A wrong token.
     #[error("no valid token or session")]
-    WrongToken {
-        /// Whether it is the first one of its address within a minute.
-        is_first: bool,
-    },
+    WrongToken,
     /// A wrong token, after too many wrong ones.
     #[error("too many wrong tokens; try again in {retry_after_seconds} s")]
     TooManyGuesses {
         /// After this the next attempt is checked as before.
         retry_after_seconds: u64,
-        /// Whether it is the first rejected attempt within a minute.
-        is_first: bool,
     },
     /// A session's cookie without the header that a form of another site can't send.
     #[error("a change with the session cookie needs the header `X-Tieline-Request`")]
@@ -113,7 +108,8 @@ pub enum Denied {
     Store(#[from] StoreError),
 }
 
-/// Authenticates the operator of a request. A bearer token takes precedence over a cookie. Wrong tokens are counted per address.
+/// Authenticates the operator of a request. A bearer token takes precedence over a cookie. Wrong tokens are counted per address and
+/// audited.
 ///
 /// # Errors
 /// [`Denied`].
@@ -131,23 +127,14 @@ pub async fn identify(world: &World, proofs: &Proofs<'_>) -> Result<Identity, De
     Ok(found)
 }
 
-/// Authenticates a token. A wrong one is counted against the address.
+/// Authenticates a token. A wrong one is counted against the address, and audited.
 ///
 /// # Errors
 /// [`Denied`].
 pub async fn with_token(world: &World, token: &str, address: Option<IpAddr>) -> Result<Identity, Denied> {
-    if let Some(known) = recognize(world, token).await? {
-        return Ok(known);
-    }
-    match world.guesses.count(address, world.clock.now()) {
-        Guess::Counted { is_first } => Err(Denied::WrongToken { is_first }),
-        Guess::Refused {
-            retry_after_seconds,
-            is_first,
-        } => Err(Denied::TooManyGuesses {
-            retry_after_seconds,
-            is_first,
-        }),
+    match recognize(world, token).await? {
+        Some(known) => Ok(known),
+        None => Err(wrong_token::refuse(world, address).await),
     }
 }
 
@@ -217,7 +204,7 @@ pub async fn signed_in(world: &World, platform: &str, proofs: &Proofs<'_>) -> Re
 pub async fn reader(world: &World, proofs: &Proofs<'_>) -> Result<Option<Operator>, WebhookAnswer> {
     match identify(world, proofs).await {
         Ok(identity) => Ok(Some(identity.operator)),
-        Err(Denied::Unproved | Denied::WrongToken { .. } | Denied::Unguarded) => Ok(None),
+        Err(Denied::Unproved | Denied::WrongToken | Denied::Unguarded) => Ok(None),
         Err(denied @ Denied::TooManyGuesses { .. }) => Err(WebhookAnswer::problem(
             429,
             "too_many_wrong_tokens",
@@ -241,13 +228,19 @@ pub fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// Whether a request's `Authorization` header has the root token.
-pub async fn has_root_token(world: &World, header: Option<&str>) -> bool {
-    let Some(token) = header.and_then(bearer) else {
-        return false;
+/// Whether a request's `Authorization` header has the root token. A wrong token is counted against the address.
+///
+/// # Errors
+/// [`Denied::TooManyGuesses`] and [`Denied::Store`].
+pub async fn has_root_token(world: &World, header: Option<&str>, address: Option<IpAddr>) -> Result<bool, Denied> {
+    let Some(token) = header.and_then(bearer).filter(|token| !token.is_empty()) else {
+        return Ok(false);
     };
-    let found = with_token(world, token, None).await;
-    found.is_ok_and(|identity| identity.operator == Operator::Root)
+    match with_token(world, token, address).await {
+        Ok(identity) => Ok(identity.operator == Operator::Root),
+        Err(denied @ (Denied::TooManyGuesses { .. } | Denied::Store(_))) => Err(denied),
+        Err(Denied::Unproved | Denied::WrongToken | Denied::Unguarded) => Ok(false),
+    }
 }
 
 /// Whether an operator may read an organization's data.

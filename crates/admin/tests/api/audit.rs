@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use tieline_admin::client_address::ClientAddress;
+use tieline_bridge::operator::{self, Denied, Proofs};
 
 use crate::test_api::{DEFAULT, ROOT, TestApi};
 
@@ -114,6 +115,36 @@ async fn sign_ins_and_wrong_tokens_are_in_the_root_log_only() {
     assert!(!list.text.contains("wrong-") && !list.text.contains(ROOT), "{list:?}");
     assert_eq!(list.ok()["items"][0]["actor"]["role"], "unknown");
     assert_eq!(actions(&api, &format!("{DEFAULT}/audit")).await, [""; 0]);
+}
+
+/// One counter serves all routes.
+#[tokio::test]
+async fn wrong_tokens_outside_the_management_api_are_audited() {
+    let api = TestApi::new().await;
+    let address = Some("192.0.2.1".parse().unwrap());
+    let proofs = Proofs {
+        authorization: Some("Bearer wrong"),
+        address,
+        ..Proofs::default()
+    };
+    let (wrong, too_many) = ("session.wrong_token", "session.too_many_wrong_tokens");
+    assert_eq!(operator::reader(&api.world, &proofs).await, Ok(None));
+    assert_eq!(actions(&api, "/api/v1/audit").await, [wrong]);
+    for _ in 0..18 {
+        let signed_in = operator::signed_in(&api.world, "web", &proofs).await;
+        assert_eq!(signed_in, Ok(None));
+    }
+    let found = operator::has_root_token(&api.world, proofs.authorization, address).await;
+    assert!(matches!(found, Ok(false)), "{found:?}");
+    assert_eq!(actions(&api, "/api/v1/audit").await, [wrong]);
+    let found = operator::has_root_token(&api.world, proofs.authorization, address).await;
+    assert!(matches!(found, Err(Denied::TooManyGuesses { .. })), "{found:?}");
+    let list = api.get("/api/v1/audit").await.ok();
+    assert_eq!(actions(&api, "/api/v1/audit").await, [too_many, wrong]);
+    assert_eq!(list["items"][0]["address"], "192.0.2.1");
+    let right = format!("Bearer {ROOT}");
+    let found = operator::has_root_token(&api.world, Some(&right), address).await;
+    assert!(matches!(found, Ok(true)), "{found:?}");
 }
 
 #[tokio::test]
