@@ -265,6 +265,7 @@ fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
         state: MessageState::Commanded,
         event: crate::sealed_event(world, &id, Event::Message(message)),
         run: None,
+        run_messages: Vec::new(),
         reason: Some(message::PROACTIVE.to_owned()),
         steps: vec![LedgerStep::new(now, "received")],
         redrives: 0,

@@ -1,11 +1,12 @@
 //! Redrive: an operator's retry of a message that failed.
 
+use std::slice;
 use std::time::Duration;
 
 use tieline_core::budget::Pace;
 use tieline_core::conversation::inbound_group;
 use tieline_core::envelope::{Envelope, EnvelopeV1, WakeUpV1};
-use tieline_core::ids::MessageId;
+use tieline_core::ids::{MessageId, RunId};
 use tieline_core::message_state::MessageState;
 use tieline_core::reply::{FilesProgress, Progress, Stage, UnreadableProgress};
 use tieline_queue::{QueueError, inbound};
@@ -57,7 +58,8 @@ pub enum AskAgent {
 }
 
 /// Retries the message of a dead letter: it goes through the inbound queue and to the agent again. If the answer is recorded, or only the delivery
-/// of its reply was refused, as can happen to our own notices, only the delivery is repeated, and the agent is not called.
+/// of its reply was refused, as can happen to our own notices, only the delivery is repeated, and the agent is not called. An answer to several
+/// messages is delivered once for all of them: they stay failed, with their dead letters, until it is.
 ///
 /// The order is such that a crash anywhere leaves the dead letter where it is, and a repetition continues from there.
 ///
@@ -69,12 +71,14 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
     // Read after that check: a run ends the message first and removes it from the conversation second, so a message that is about to fail is
     // still there. And a failed message gets into a conversation again only from here.
     let record = load(world, letter).await?;
+    if ask == AskAgent::IfNeeded
+        && let Some(last) = answered_with(world, &record).await?
+    {
+        return deliver_again(world, letter, &last).await;
+    }
     match record.state {
         // Checked first: else it would be queued for ever.
         MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
-        MessageState::Failed if ask == AskAgent::IfNeeded && has_answer(world, &record).await? => {
-            return redeliver(world, letter, &record, Redelivery::FromBeginning).await;
-        }
         MessageState::Failed => {
             restarted_reply(world, &record).await?;
             // Of two concurrent redrives, one continues.
@@ -103,9 +107,7 @@ pub(crate) async fn deliver_rest(world: &World, message: &MessageId) -> Result<(
     let now = world.clock.now();
     let found = message::get(&world.store, message, now).await?;
     let record = found.ok_or(RedriveError::Gone)?;
-    let id = deadletter::id_of(record.received_at, message);
-    let letter = deadletter::get(&world.store, &record.organization, &id, now).await?;
-    let letter = letter.ok_or(RedriveError::Gone)?;
+    let letter = letter_of(world, &record).await?.ok_or(RedriveError::Gone)?;
     wait_until_free(world, &letter).await?;
     let record = load(world, &letter).await?;
     if record.state != MessageState::Failed {
@@ -114,7 +116,84 @@ pub(crate) async fn deliver_rest(world: &World, message: &MessageId) -> Result<(
     if !has_answer(world, &record).await? {
         return Err(RedriveError::Gone);
     }
-    redeliver(world, &letter, &record, Redelivery::Rest).await.map(drop)
+    redeliver(world, Some(&letter), &record, Redelivery::Rest).await
+}
+
+/// The message whose reply shows the recorded answer to a failed message: itself, or the last one of the run that they failed in together.
+async fn answered_with(world: &World, record: &MessageRecord) -> Result<Option<MessageRecord>, StoreError> {
+    if record.state != MessageState::Failed {
+        return Ok(None);
+    }
+    let last = match record.run_messages.last().filter(|last| **last != record.id) {
+        Some(last) => message::get(&world.store, last, world.clock.now()).await?,
+        None => Some(record.clone()),
+    };
+    // In another run if it was redriven on its own.
+    let Some(last) = last.filter(|last| last.run == record.run) else {
+        return Ok(None);
+    };
+    let is_answered = match last.state {
+        // Its answer has been delivered, and the process that did it died before it ended this message.
+        MessageState::Answered => true,
+        MessageState::Failed => has_answer(world, &last).await?,
+        _ => false,
+    };
+    Ok(is_answered.then_some(last))
+}
+
+/// Makes a runner deliver the recorded answer that the reply to `last` shows, to the message of the dead letter or to all of its run.
+async fn deliver_again(
+    world: &World,
+    letter: &DeadLetter,
+    last: &MessageRecord,
+) -> Result<MessageRecord, RedriveError> {
+    if let (MessageState::Answered, Some(run)) = (last.state, &last.run) {
+        end_others(world, run, slice::from_ref(&letter.message)).await?;
+        return load(world, letter).await;
+    }
+    if !can_go(world, last).await? {
+        return Err(RedriveError::Gone);
+    }
+    // The other dead letters stay until the answer is delivered.
+    let of_last = match last.id == letter.message {
+        true => Some(letter.clone()),
+        false => letter_of(world, last).await?,
+    };
+    redeliver(world, of_last.as_ref(), last, Redelivery::FromBeginning).await?;
+    load(world, letter).await
+}
+
+async fn letter_of(world: &World, record: &MessageRecord) -> Result<Option<DeadLetter>, StoreError> {
+    let id = deadletter::id_of(record.received_at, &record.id);
+    deadletter::get(&world.store, &record.organization, &id, world.clock.now()).await
+}
+
+/// Ends a failed message whose answer has been delivered by a redrive, and those that failed with it in one run.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn finish_redelivery(world: &World, last: &MessageRecord) -> Result<(), StoreError> {
+    if let (Some(run), Some((_, others))) = (&last.run, last.run_messages.split_last()) {
+        end_others(world, run, others).await?;
+    }
+    // The last one last: once it is answered, no process looks for the others.
+    message::finish_redelivery(&world.store, &last.id, None, world.clock.now()).await
+}
+
+/// Ends failed messages of a run whose answer has been delivered with another one, and removes their dead letters.
+async fn end_others(world: &World, run: &RunId, others: &[MessageId]) -> Result<(), StoreError> {
+    let now = world.clock.now();
+    for id in others {
+        message::finish_redelivery(&world.store, id, Some(run), now).await?;
+    }
+    // Also those of messages that a process has ended and died before it removed them.
+    for record in message::get_many(&world.store, others, now).await? {
+        let is_ended = record.state == MessageState::Answered && record.run.as_ref() == Some(run);
+        if is_ended && let Some(letter) = letter_of(world, &record).await? {
+            deadletter::remove(&world.store, &letter).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the message can be read and its bot still exists.
@@ -166,10 +245,10 @@ enum Redelivery {
 /// Makes a runner deliver the recorded answer once more. The message stays failed until it is delivered.
 async fn redeliver(
     world: &World,
-    letter: &DeadLetter,
+    letter: Option<&DeadLetter>,
     record: &MessageRecord,
     what: Redelivery,
-) -> Result<MessageRecord, RedriveError> {
+) -> Result<(), RedriveError> {
     let now = world.clock.now();
     let before = free_reply(world, record).await?;
     // An earlier redrive that has neither succeeded nor failed yet, or whose process died, is continued.
@@ -192,9 +271,11 @@ async fn redeliver(
         reply_writes::restart(world, &before, &mut after, now).await?;
     }
     wake(world, &before, number).await?;
-    deadletter::remove(&world.store, letter).await?;
+    if let Some(letter) = letter {
+        deadletter::remove(&world.store, letter).await?;
+    }
     info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the answer to message {}", record.id);
-    load(world, letter).await
+    Ok(())
 }
 
 /// Makes a runner continue the delivery of the reply from where it stopped.

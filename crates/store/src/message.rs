@@ -2,10 +2,11 @@
 //!
 //! Item `MSG#{message}`/`MSG` of `state`, 30 days from receipt. Attributes: `rp` reply, `o` organization, `i` integration, `pm`
 //! platform's message id, `c` conversation, `ses` and `sn` session and its number, `at` receipt, `st` state, `ev` the sealed
-//! event or `eb` a long one, `run`, `why` reason, `steps`, `rd` redrives, `n` version.
+//! event or `eb` a long one, `run`, `ms` the messages of the run that it failed in, `why` reason, `steps`, `rd` redrives, `n` version.
 
 mod list;
 mod read;
+mod redelivery;
 mod shown;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::update::Update;
 
 pub use list::{FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, list, list_matching, traffic};
 pub use read::{get, get_many, get_waiting};
+pub use redelivery::{finish_redelivery, finish_with_run, note_redelivery};
 pub use shown::{DELIVERY_REFUSED, show};
 
 /// How long a message is kept: longer than any platform redelivers one.
@@ -96,6 +98,8 @@ pub struct MessageRecord {
     pub event: String,
     /// The run that answers it, once there is one.
     pub run: Option<RunId>,
+    /// If it failed in a run of several messages: those messages, in order. The reply to the last one shows the run's answer.
+    pub run_messages: Vec<MessageId>,
     /// Why it ended that way, where that needs an explanation.
     pub reason: Option<String>,
     /// Its steps, in order.
@@ -161,6 +165,8 @@ struct StoredV1 {
     eb: Option<Body>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<RunId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ms: Vec<MessageId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(default)]
@@ -285,6 +291,8 @@ pub async fn reopen(store: &Store, id: &MessageId, redrives: u32, now: Timestamp
         .set("st", text(MessageState::Queued.as_str()))
         .set("ttl", number(now.after(LIFETIME).as_secs()))
         .remove("why")
+        // From now on it isn't answered with those messages.
+        .remove("ms")
         .add("rd", 1)
         .require_equal("st", text(MessageState::Failed.as_str()))
         .require_alive(now);
@@ -303,39 +311,6 @@ pub async fn note_resent(store: &Store, id: &MessageId, now: Timestamp) -> Resul
         .add("rd", 1)
         .require_alive(now);
     append_steps(&mut change, &[LedgerStep::new(now, REDRIVEN)])?;
-    write_change(store, id, change).await.map(drop)
-}
-
-/// Records that the recorded answer to a failed message, which was redriven `redrives` times before, is being delivered again. The message
-/// stays failed until [`finish_redelivery`]. `false` if it has not failed, or was redriven meanwhile.
-///
-/// # Errors
-/// [`StoreError::Unavailable`].
-pub async fn note_redelivery(store: &Store, id: &MessageId, redrives: u32, now: Timestamp) -> Result<bool, StoreError> {
-    let mut change = Update::new();
-    change
-        .require_equal("rd", number(redrives))
-        .set("ttl", number(now.after(LIFETIME).as_secs()))
-        .add("rd", 1)
-        .require_equal("st", text(MessageState::Failed.as_str()))
-        .require_alive(now);
-    append_steps(&mut change, &[LedgerStep::new(now, REDRIVEN)])?;
-    write_change(store, id, change).await
-}
-
-/// Records that the answer to a failed message was delivered after a redrive: it is answered. Does nothing if it has not failed.
-///
-/// # Errors
-/// [`StoreError::Unavailable`].
-pub async fn finish_redelivery(store: &Store, id: &MessageId, now: Timestamp) -> Result<(), StoreError> {
-    let answered = MessageState::Answered.as_str();
-    let mut change = Update::new();
-    change
-        .set("st", text(answered))
-        .remove("why")
-        .require_equal("st", text(MessageState::Failed.as_str()));
-    let steps = [LedgerStep::new(now, "delivered"), LedgerStep::new(now, answered)];
-    append_steps(&mut change, &steps)?;
     write_change(store, id, change).await.map(drop)
 }
 
@@ -453,6 +428,7 @@ impl MessageRecord {
             ev,
             eb,
             run: self.run.clone(),
+            ms: self.run_messages.clone(),
             why: self.reason.clone(),
             steps: self.steps.iter().cloned().map(StepV1::from).collect(),
             rd: self.redrives,
@@ -505,6 +481,7 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
         state: stored.st,
         event,
         run: stored.run,
+        run_messages: stored.ms,
         reason: stored.why,
         steps: stored.steps.into_iter().map(LedgerStep::from).collect(),
         redrives: stored.rd,

@@ -300,6 +300,7 @@ impl Arrival<'_> {
             state: MessageState::Queued,
             event: sealed,
             run: None,
+            run_messages: Vec::new(),
             reason: None,
             steps: vec![
                 LedgerStep::new(envelope.received_at, "received"),

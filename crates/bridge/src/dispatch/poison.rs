@@ -39,6 +39,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         state: MessageState::Queued,
         event: envelope.event.clone(),
         run: None,
+        run_messages: Vec::new(),
         reason: None,
         steps: vec![LedgerStep::new(envelope.received_at, "received")],
         redrives: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::connector::{Delivery, Merged};
 use tieline_core::conversation::{Conversation, RunPhase};
 use tieline_core::envelope::WakeUpV1;
-use tieline_core::ids::ReplyId;
+use tieline_core::ids::{MessageId, ReplyId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
 use tieline_core::reply::Stage;
@@ -160,6 +160,10 @@ async fn end_all(
     let now = world.clock.now();
     let session = request::session_of(held);
     follow_up::forget(world, asked).await?;
+    let run_messages = match state {
+        MessageState::Failed => answered_together(held, asked),
+        _ => &[],
+    };
     for it in asked {
         let mut steps = ledger.clone();
         steps.push(LedgerStep::new(now, state.as_str()));
@@ -177,7 +181,7 @@ async fn end_all(
         let took = now.since(it.record.received_at);
         // It may be the only record of what the platform accepted: a holder that doesn't know that would send it again.
         let ended = loop {
-            match end(world, it, &ending).await {
+            match end(world, it, &ending, run_messages).await {
                 Err(error) => patience.wait(&it.record.id, error).await?,
                 Ok(ended) => break ended,
             }
@@ -204,10 +208,23 @@ async fn end_all(
     Ok(())
 }
 
-async fn end(world: &World, it: &Asked, ending: &Ending) -> Result<bool, StoreError> {
+/// The run's messages up to the last one that is asked, whose reply shows the answer. None if it is the only one.
+fn answered_together<'a>(held: &'a LeasedConversation, asked: &[Asked]) -> &'a [MessageId] {
+    // Also those that an earlier holder has ended.
+    let all = &held.run().messages;
+    let is_last = |id: &MessageId| asked.last().is_some_and(|last| last.record.id == *id);
+    match all.iter().position(is_last) {
+        Some(at) if at > 0 => &all[..=at],
+        _ => &[],
+    }
+}
+
+async fn end(world: &World, it: &Asked, ending: &Ending, run_messages: &[MessageId]) -> Result<bool, StoreError> {
+    let (store, id) = (&world.store, &it.record.id);
     match is_over(it, ending) {
-        true => message::finish_and_forget(&world.store, &it.record.id, ending).await,
-        false => message::finish(&world.store, &it.record.id, ending).await,
+        true => message::finish_and_forget(store, id, ending).await,
+        false if run_messages.is_empty() => message::finish(store, id, ending).await,
+        false => message::finish_with_run(store, id, ending, run_messages).await,
     }
 }
 
@@ -357,3 +374,6 @@ pub(super) async fn remember_turn(
     transcript::put(&world.store, &session.id, &run.id, run.started_at, turn).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! A bot on a platform that polls, with one message and its reply: a fixture of tests.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints};
@@ -22,9 +22,14 @@ use crate::run::{self, Next, RunError};
 use crate::test_support::{self, FakeDelivery, FakePlatform};
 use crate::world::World;
 
-/// A platform that polls, and accepts the rest of each reply.
+/// The code with which the platform of the fixture refuses.
+pub(super) const REFUSAL: &str = "window_closed";
+
+/// A platform that accepts what is pushed. Where it polls, that is the rest of each reply.
 pub(super) struct PollingPlatform {
     n_pushed: AtomicUsize,
+    /// Whether it refuses it.
+    pub(super) refuses: AtomicBool,
 }
 
 impl FakeDelivery for PollingPlatform {
@@ -32,8 +37,8 @@ impl FakeDelivery for PollingPlatform {
         if *done != Progress::default() {
             return Step::Done;
         }
-        match wanted.pulled.and_then(|pulled| pulled.closed) {
-            Some(_) => Step::Call {
+        match wanted.pulled.is_none_or(|pulled| pulled.closed.is_some()) {
+            true => Step::Call {
                 // Nothing listens there: the verdict doesn't depend on an answer.
                 call: ApiCall::Http(HttpCall {
                     name: "push",
@@ -46,13 +51,17 @@ impl FakeDelivery for PollingPlatform {
                 }),
                 on_success: Progress::write(&"pushed"),
             },
-            None => Step::Wait {
+            false => Step::Wait {
                 until: cx.now.after(Duration::from_secs(60)),
             },
         }
     }
 
     fn verdict(&self, sent: &SentCall<'_>) -> Verdict {
+        if self.refuses.load(Ordering::SeqCst) {
+            let code = REFUSAL.to_owned();
+            return Verdict::Refused { code };
+        }
         self.n_pushed.fetch_add(1, Ordering::SeqCst);
         Verdict::Accepted(sent.on_success.clone())
     }
@@ -73,8 +82,14 @@ impl PolledFixture {
 
     /// With a change of the message's record.
     pub(crate) async fn with(change: impl FnOnce(&mut MessageRecord)) -> Self {
+        Self::over(ConnectionMode::Webhook, change).await
+    }
+
+    /// In a mode of WeCom: over its long connection, replies are pushed.
+    pub(super) async fn over(mode: ConnectionMode, change: impl FnOnce(&mut MessageRecord)) -> Self {
         let platform: &'static FakePlatform<PollingPlatform> = Box::leak(Box::new(FakePlatform(PollingPlatform {
             n_pushed: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
         })));
         let (engine, world) = test_support::world(Box::leak(Box::new([platform as &dyn Connector]))).await;
         let now = world.clock.now();
@@ -86,7 +101,7 @@ impl PolledFixture {
         };
         let settings = IntegrationSettings {
             name: "Bot".to_owned(),
-            mode: ConnectionMode::Webhook,
+            mode,
             credentials: Credentials::default(),
             endpoints: Endpoints::default(),
             language: Language::English,
@@ -101,7 +116,7 @@ impl PolledFixture {
             stage: Stage::Final,
             text: "the answer".to_owned(),
             outcome: Some(Outcome::Completed),
-            fence: 7,
+            fence: 1,
             ..test_support::blank_reply(now)
         };
         reply::save(&world.store, None, &mut record, now).await.unwrap();
@@ -194,6 +209,7 @@ fn message_of(world: &World, reply: &ReplyRecord) -> MessageRecord {
         state: MessageState::Queued,
         event: crate::sealed_event(world, &reply.message, event),
         run: None,
+        run_messages: Vec::new(),
         reason: None,
         steps: Vec::new(),
         redrives: 0,

@@ -349,6 +349,7 @@ mod tests {
             state: MessageState::Queued,
             event: String::new(),
             run: None,
+            run_messages: Vec::new(),
             reason: None,
             steps: Vec::new(),
             redrives: 0,

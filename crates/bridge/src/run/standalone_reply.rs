@@ -22,6 +22,7 @@ use super::{Next, RunError};
 use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliveryOutcome, ReplyDelivery};
 use crate::integration_log;
+use crate::redrive;
 use crate::refused_answers;
 use crate::reply_writes;
 use crate::tenant_slots::{Missing, SlotKind};
@@ -135,7 +136,7 @@ async fn conclude(
                 ledger.state == MessageState::Failed && showing.record.outcome == Some(Outcome::Completed);
             // Before the reply is saved as delivered, after which no process comes back to it.
             if is_redelivered {
-                message::finish_redelivery(&world.store, &ledger.id, now).await?;
+                redrive::finish_redelivery(world, ledger).await?;
             }
             showing.record.delivered = true;
             showing.save().await?;

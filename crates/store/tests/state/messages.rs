@@ -43,6 +43,7 @@ async fn record_round_trips() {
     let full = MessageRecord {
         session: Some((SessionId::new("ses_1"), 3)),
         run: Some(RunId::new("run_1")),
+        run_messages: vec![MessageId::new("msg_0"), MessageId::new("msg_1")],
         reason: Some("stale".into()),
         steps: vec![LedgerStep::new(at(1), "result").code("429").attempt(2)],
         redrives: 2,

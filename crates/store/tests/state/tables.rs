@@ -89,6 +89,7 @@ pub(crate) fn message(name: &str) -> MessageRecord {
         state: MessageState::Queued,
         event: "c2VhbGVk".to_owned(),
         run: None,
+        run_messages: Vec::new(),
         reason: None,
         steps: vec![LedgerStep::new(NOW, "received")],
         redrives: 0,

@@ -113,6 +113,7 @@ fn record(world: &World) -> MessageRecord {
         state: MessageState::Queued,
         event: String::new(),
         run: None,
+        run_messages: Vec::new(),
         reason: None,
         steps: Vec::new(),
         redrives: 0,

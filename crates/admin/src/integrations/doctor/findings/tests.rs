@@ -263,6 +263,7 @@ fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> Messa
         state,
         event: String::new(),
         run: None,
+        run_messages: Vec::new(),
         reason: reason.map(str::to_owned),
         steps: Vec::new(),
         redrives: 0,

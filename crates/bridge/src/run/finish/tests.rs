@@ -1,0 +1,153 @@
+//! Runs whose answer the platform refuses.
+
+use std::sync::atomic::Ordering;
+
+use tieline_core::account::ConnectionMode;
+use tieline_core::conversation::{ConversationKey, RunState};
+use tieline_core::event::{Chat, ChatKind};
+use tieline_core::ids::{AgentId, ChatId, MessageId, RunId, SenderId};
+use tieline_core::trigger::SessionScope;
+use tieline_store::conversation;
+use tieline_store::deadletter::{self, DeadLetter};
+
+use super::*;
+use crate::redrive::{AskAgent, redrive};
+use crate::run::fixture::PolledFixture;
+use crate::run::{self, Next};
+
+/// A run of two messages whose recorded answer the platform refuses. The reply to the second shows it.
+struct RefusedRun {
+    bot: PolledFixture,
+    first: MessageId,
+    key: ConversationKey,
+}
+
+impl RefusedRun {
+    async fn begin() -> Self {
+        let bot = PolledFixture::over(ConnectionMode::LongConnection, |_| {}).await;
+        bot.platform.0.refuses.store(true, Ordering::SeqCst);
+        let (world, last) = (&bot.world, &bot.message);
+        let first = MessageId::new("msg_0");
+        let event = crate::event_of(world, last).unwrap().unwrap();
+        let record = MessageRecord {
+            id: first.clone(),
+            reply: ReplyId::new("tl-0"),
+            event: crate::sealed_event(world, &first, event),
+            ..last.clone()
+        };
+        message::claim(&world.store, &record).await.unwrap();
+        let (sender, chat) = (
+            SenderId::new("lisi"),
+            Chat {
+                kind: ChatKind::Direct,
+                id: ChatId::new("lisi"),
+                thread: None,
+            },
+        );
+        let key = ConversationKey::of(
+            &last.organization,
+            &last.integration,
+            &chat,
+            &sender,
+            SessionScope::Sender,
+        );
+        let it = Self { bot, first, key };
+        it.start_run().await;
+        it
+    }
+
+    /// A run that an earlier process has left with its answer recorded.
+    async fn start_run(&self) {
+        let (world, now) = (&self.bot.world, self.bot.world.clock.now());
+        let before = Conversation::new(self.key.clone(), now);
+        let mut after = before.clone();
+        let messages = vec![self.first.clone(), self.bot.message.id.clone()];
+        let mut run = RunState::new(RunId::new("run_1"), messages, 1, AgentId::new("agt_1"), now);
+        run.phase = RunPhase::Delivering;
+        after.run = Some(run);
+        conversation::save(&world.store, &before, &mut after).await.unwrap();
+    }
+
+    async fn work(&self) {
+        let wake = WakeUpV1::new(self.key.organization.clone(), self.key.id());
+        let done = run::wake(&self.bot.world, &wake, None, None).await.unwrap();
+        assert_eq!(done, Next::Done);
+    }
+
+    /// The two messages.
+    async fn messages(&self) -> [MessageRecord; 2] {
+        let ids = [self.first.clone(), self.bot.message.id.clone()];
+        let (store, now) = (&self.bot.world.store, self.bot.world.clock.now());
+        let found = message::get_many(store, &ids, now).await.unwrap();
+        found.try_into().unwrap()
+    }
+
+    async fn states(&self) -> [MessageState; 2] {
+        self.messages().await.map(|record| record.state)
+    }
+
+    async fn letters(&self) -> Vec<DeadLetter> {
+        let (store, now) = (&self.bot.world.store, self.bot.world.clock.now());
+        let found = deadletter::list(store, &self.key.organization, None, 10, now).await;
+        found.unwrap().items
+    }
+
+    async fn redrive(&self, letter: &DeadLetter) {
+        redrive(&self.bot.world, letter, AskAgent::IfNeeded).await.unwrap();
+    }
+}
+
+/// The agent may have done something that must not be done twice.
+#[tokio::test]
+async fn answer_to_merged_messages_is_delivered_again_once_for_all() {
+    let it = RefusedRun::begin().await;
+    it.work().await;
+    assert_eq!(it.states().await, [MessageState::Failed; 2]);
+    let letters = it.letters().await;
+    assert_eq!(letters.len(), 2);
+    it.bot.platform.0.refuses.store(false, Ordering::SeqCst);
+    for letter in &letters {
+        it.redrive(letter).await;
+    }
+    assert_eq!(it.states().await, [MessageState::Failed; 2], "the agent is asked again");
+    assert_eq!(it.messages().await.map(|record| record.redrives), [0, 1]);
+    assert_eq!(it.bot.wake(Some(1)).await.unwrap(), Next::Done);
+    assert_eq!(it.bot.n_pushed(), 1);
+    assert_eq!(it.states().await, [MessageState::Answered; 2]);
+    assert_eq!(it.letters().await, []);
+}
+
+#[tokio::test]
+async fn merged_message_whose_answer_was_delivered_is_ended_by_its_redrive() {
+    let it = RefusedRun::begin().await;
+    it.work().await;
+    let (letters, [first, last]) = (it.letters().await, it.messages().await);
+    // The process died before it ended the first one.
+    let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
+    message::finish_redelivery(store, &last.id, None, now).await.unwrap();
+    let of_first = letters.iter().find(|letter| letter.message == first.id).unwrap();
+    it.redrive(of_first).await;
+    assert_eq!(it.states().await, [MessageState::Answered; 2]);
+    assert!(it.letters().await.iter().all(|letter| letter.message != first.id));
+}
+
+/// What an operator has asked for explicitly doesn't end with the others.
+#[tokio::test]
+async fn merged_message_that_was_redriven_on_its_own_is_left() {
+    let it = RefusedRun::begin().await;
+    it.work().await;
+    let [first, last] = it.messages().await;
+    let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
+    assert!(message::reopen(store, &first.id, 0, now).await.unwrap());
+    let ending = Ending {
+        state: MessageState::Failed,
+        reason: Some("connect".to_owned()),
+        run: None,
+        session: None,
+        steps: Vec::new(),
+    };
+    assert!(message::finish(store, &first.id, &ending).await.unwrap());
+    crate::redrive::finish_redelivery(&it.bot.world, &last).await.unwrap();
+    assert_eq!(it.states().await, [MessageState::Failed, MessageState::Answered]);
+    assert_eq!(it.letters().await.len(), 2);
+}
