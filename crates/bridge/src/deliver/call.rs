@@ -81,11 +81,72 @@ impl ReplyDelivery<'_> {
                 return Err(DeliverError::Lost);
             }
         }
-        let lease_ends = self.record.lease.as_ref().map(|lease| lease.expires_at);
-        match lease_ends.is_some_and(|end| end <= self.now().after(limit)) {
-            // Saving extends it, unless another process has acquired it.
-            true => self.save().await,
-            false => Ok(()),
+        let needed_until = self.now().after(limit + RECORDING);
+        match &mut self.record.lease {
+            // No heartbeat renews the lease of a reply, and the call may take longer than a fresh one lasts. Saving fails if another process has
+            // acquired it.
+            Some(lease) if lease.expires_at < needed_until => {
+                lease.expires_at = needed_until;
+                self.save().await
+            }
+            _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::account::ConnectionMode;
+    use tieline_core::conversation::{Lease, Owner};
+    use tieline_core::event::Event;
+    use tieline_core::http_types::{Body, HttpCall, TokenPlace};
+    use tieline_store::reply::{self, ReplyRecord};
+
+    use super::*;
+    use crate::run::fixture::PolledFixture;
+    use crate::test_support::{self, FakeConnector};
+
+    /// Files are sent by calls that may take longer than a lease lasts.
+    #[tokio::test]
+    async fn lease_of_a_reply_outlasts_a_long_call() {
+        let it = PolledFixture::with(|_| {}).await;
+        let (world, limit) = (&it.world, Duration::from_secs(60));
+        let (now, before) = (world.clock.now(), it.reply().await);
+        let lease = Lease {
+            owner: world.settings.owner.clone(),
+            fence: before.version + 1,
+            expires_at: now.after(world.settings.lease),
+        };
+        let mut record = ReplyRecord {
+            lease: Some(lease),
+            ..before.clone()
+        };
+        reply::save(&world.store, Some(&before), &mut record, now)
+            .await
+            .unwrap();
+        let bot = test_support::bot(&FakeConnector::LASTING, ConnectionMode::Webhook, true);
+        let Some(Event::Message(asked)) = crate::event_of(world, &it.message).unwrap() else {
+            panic!("no message");
+        };
+        let mut showing = ReplyDelivery::new(world, &bot, &asked.target, Some(record.clone()), || record);
+        // Nothing listens there.
+        let call = ApiCall::Http(HttpCall {
+            name: "send_file",
+            method: "POST",
+            url: "http://127.0.0.1:1/".to_owned(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            token: TokenPlace::None,
+            timeout: limit,
+        });
+        showing.send(&call).await.unwrap();
+        let lease = it.reply().await.lease.unwrap();
+        let other = Owner {
+            node: "other".to_owned(),
+            life: "1".to_owned(),
+        };
+        assert!(!lease.is_free(&other, now.after(limit + RECORDING - Duration::from_millis(1))));
+        assert!(!lease.is_free(&other, now), "the clock of its holder counts as wrong");
+        assert!(lease.is_free(&other, world.clock.now().after(limit + RECORDING)));
     }
 }
