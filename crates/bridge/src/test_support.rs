@@ -25,7 +25,7 @@ use crate::notices::{About, blank};
 use crate::world::{Registry, Settings, World};
 
 pub(crate) use fake_connector::FakeConnector;
-pub(crate) use fake_platform::{FakeDelivery, FakePlatform};
+pub(crate) use fake_platform::{FakeDelivery, FakePlatform, WINDOW_CLOSED};
 
 /// A process with embedded tables and queues of its own, and their engine.
 pub(crate) async fn world(registry: Registry) -> (Embedded, World) {

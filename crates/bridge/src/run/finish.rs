@@ -86,12 +86,13 @@ pub(super) async fn deliver(
             integration_log::warn(world, &held.conversation.key.integration, "delivery_refused", &code).await;
             ledger.push(LedgerStep::new(now, "delivery_refused").code(code.clone()));
             let patience = showing.patience();
-            let may_be_delivered_later = refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code);
-            end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
-            if may_be_delivered_later {
+            if refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code) {
+                // First: after the messages have ended, no process comes back to this. If this one dies before, the next one forgets it, and is
+                // refused too.
                 let message = showing.record.message.clone();
                 update(world, held, |conversation| conversation.keep_refused_answer(&message)).await?;
             }
+            end_all(world, held, asked, MessageState::Failed, Some(code), ledger, patience).await?;
             return Ok(Left::Finished);
         }
     }

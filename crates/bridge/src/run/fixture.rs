@@ -19,16 +19,13 @@ use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 
 use crate::run::{self, Next, RunError};
-use crate::test_support::{self, FakeDelivery, FakePlatform};
+use crate::test_support::{self, FakeDelivery, FakePlatform, WINDOW_CLOSED};
 use crate::world::World;
-
-/// The code with which the platform of the fixture refuses.
-pub(super) const REFUSAL: &str = "window_closed";
 
 /// A platform that accepts what is pushed. Where it polls, that is the rest of each reply.
 pub(super) struct PollingPlatform {
     n_pushed: AtomicUsize,
-    /// Whether it refuses it.
+    /// Whether it refuses that until the person writes again.
     pub(super) refuses: AtomicBool,
 }
 
@@ -59,7 +56,7 @@ impl FakeDelivery for PollingPlatform {
 
     fn verdict(&self, sent: &SentCall<'_>) -> Verdict {
         if self.refuses.load(Ordering::SeqCst) {
-            let code = REFUSAL.to_owned();
+            let code = WINDOW_CLOSED.to_owned();
             return Verdict::Refused { code };
         }
         self.n_pushed.fetch_add(1, Ordering::SeqCst);
@@ -69,7 +66,7 @@ impl FakeDelivery for PollingPlatform {
 
 /// A bot whose platform no longer polls for the only reply, which is final and has a rest.
 pub(crate) struct PolledFixture {
-    _engine: Embedded,
+    pub(super) engine: Embedded,
     pub(crate) world: World,
     pub(super) platform: &'static FakePlatform<PollingPlatform>,
     pub(crate) message: MessageRecord,
@@ -127,7 +124,7 @@ impl PolledFixture {
         change(&mut message);
         message::claim(&world.store, &message).await.unwrap();
         Self {
-            _engine: engine,
+            engine,
             world,
             platform,
             message,

@@ -1,5 +1,7 @@
 //! A platform whose deliveries a test decides.
 
+use std::sync::LazyLock;
+
 use tieline_connectors::wecom::WeCom;
 use tieline_core::account::{ConnectionMode, Credentials, Endpoints, InvalidSetting, Prepared};
 use tieline_core::connector::{Connector, Context, Manifest, Received, Rejection, SentCall, Verdict};
@@ -17,12 +19,20 @@ pub(crate) trait FakeDelivery: Send + Sync {
     }
 }
 
-/// A platform with WeCom's manifest and callbacks.
+/// The code with which it refuses an answer until the person writes again.
+pub(crate) const WINDOW_CLOSED: &str = "window_closed";
+
+static MANIFEST: LazyLock<Manifest> = LazyLock::new(|| Manifest {
+    refused_until_next: &[WINDOW_CLOSED],
+    ..*WeCom.manifest()
+});
+
+/// A platform with WeCom's manifest and callbacks, which may refuse with [`WINDOW_CLOSED`].
 pub(crate) struct FakePlatform<T>(pub(crate) T);
 
 impl<T: FakeDelivery> Connector for FakePlatform<T> {
     fn manifest(&self) -> &'static Manifest {
-        WeCom.manifest()
+        &MANIFEST
     }
 
     fn prepare(&self, _: ConnectionMode, _: &Credentials, _: &Endpoints) -> Result<Prepared, InvalidSetting> {

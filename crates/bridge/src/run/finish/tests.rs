@@ -1,6 +1,15 @@
 //! Runs whose answer the platform refuses.
 
-use std::sync::atomic::Ordering;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use tieline_core::connector::Connector;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::conversation::{ConversationKey, RunState};
@@ -9,11 +18,13 @@ use tieline_core::ids::{AgentId, ChatId, MessageId, RunId, SenderId};
 use tieline_core::trigger::SessionScope;
 use tieline_store::conversation;
 use tieline_store::deadletter::{self, DeadLetter};
+use tokio::sync::Notify;
 
 use super::*;
 use crate::redrive::{AskAgent, redrive};
 use crate::run::fixture::PolledFixture;
 use crate::run::{self, Next};
+use crate::test_support;
 
 /// A run of two messages whose recorded answer the platform refuses. The reply to the second shows it.
 struct RefusedRun {
@@ -69,9 +80,12 @@ impl RefusedRun {
     }
 
     async fn work(&self) {
+        assert_eq!(self.work_in(&self.bot.world).await.unwrap(), Next::Done);
+    }
+
+    async fn work_in(&self, world: &World) -> Result<Next, RunError> {
         let wake = WakeUpV1::new(self.key.organization.clone(), self.key.id());
-        let done = run::wake(&self.bot.world, &wake, None, None).await.unwrap();
-        assert_eq!(done, Next::Done);
+        run::wake(world, &wake, None, None).await
     }
 
     /// The two messages.
@@ -150,4 +164,71 @@ async fn merged_message_that_was_redriven_on_its_own_is_left() {
     crate::redrive::finish_redelivery(&it.bot.world, &last).await.unwrap();
     assert_eq!(it.states().await, [MessageState::Failed, MessageState::Answered]);
     assert_eq!(it.letters().await.len(), 2);
+}
+
+/// The tables of a process that dies once the second message has ended.
+#[derive(Debug, Clone)]
+struct DyingProcess {
+    inner: SharedHttpClient,
+    is_dead: Arc<AtomicBool>,
+    died: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct DyingConnector {
+    inner: SharedHttpConnector,
+    process: DyingProcess,
+}
+
+impl HttpClient for DyingProcess {
+    fn http_connector(&self, settings: &HttpConnectorSettings, parts: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(DyingConnector {
+            inner: self.inner.http_connector(settings, parts),
+            process: self.clone(),
+        })
+    }
+}
+
+impl HttpConnector for DyingConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if self.process.is_dead.load(Ordering::SeqCst) {
+            return HttpConnectorFuture::new(pending());
+        }
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
+        let is_last = ["ConditionExpression", "MSG#msg_1", r#""failed""#]
+            .iter()
+            .all(|part| body.contains(part));
+        let answer = self.inner.call(request);
+        if !is_last {
+            return answer;
+        }
+        let DyingProcess { is_dead, died, .. } = self.process.clone();
+        HttpConnectorFuture::new(async move {
+            answer.await?;
+            is_dead.store(true, Ordering::SeqCst);
+            died.notify_one();
+            pending().await
+        })
+    }
+}
+
+/// No process that comes later would keep it: the run is over.
+#[tokio::test]
+async fn answer_refused_until_the_person_writes_is_kept_before_its_message_ends() {
+    let it = RefusedRun::begin().await;
+    let process = DyingProcess {
+        inner: it.bot.engine.http_client(),
+        is_dead: Arc::default(),
+        died: Arc::default(),
+    };
+    let registry = Box::leak(Box::new([it.bot.platform as &dyn Connector]));
+    let world = test_support::world_over(SharedHttpClient::new(process.clone()), registry).await;
+    tokio::select! {
+        done = it.work_in(&world) => panic!("the process survived: {done:?}"),
+        () = process.died.notified() => {}
+    }
+    assert_eq!(it.states().await, [MessageState::Failed; 2]);
+    let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
+    let found = conversation::load(store, &it.key.id(), now).await.unwrap().unwrap();
+    assert_eq!(found.refused_answers, [it.bot.message.id.clone()]);
 }
