@@ -130,7 +130,7 @@ async fn ask_all(
     }
     if !mode.permissions.is_empty() {
         let begun = Instant::now();
-        let (ok, detail) = permissions(state, record, mode).await?;
+        let (ok, detail) = permissions(state, record, (mode, bot)).await?;
         checks.push(Check {
             name: "permissions",
             ok,
@@ -141,23 +141,36 @@ async fn ask_all(
     Ok(())
 }
 
-/// No platform has an API that lists a bot's permissions. Some name the missing permission when they refuse a call because of it.
+/// Whether the bot has the permissions that it needs. Few platforms list them; some others name the missing one when they refuse a call
+/// because of it, which is in the log then.
 async fn permissions(
     state: &AdminState,
     record: &IntegrationRecord,
-    mode: &ModeManifest,
+    (mode, bot): (&ModeManifest, &Bot),
 ) -> Result<(bool, Text), Problem> {
+    let reported = missing_permissions(state, bot).await;
+    if let Some(missing) = reported.as_ref().filter(|missing| !missing.is_empty()) {
+        let text = Text::new("permissions_not_granted").with("permissions", missing.join(", "));
+        return Ok((false, text));
+    }
     let now = state.world.clock.now();
     let log = log::list(&state.world.store, &record.id, Level::Warn, None, MAX_LOG, now).await?;
     let is_fresh = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && now.since(entry.at) < DAY;
-    let needed = mode.permissions.join(", ");
-    Ok(match log.items.iter().find(is_fresh) {
-        Some(missed) => (
-            false,
-            Text::new("test_permission_missing").with("permissions", &missed.message),
-        ),
-        None => (true, Text::new("test_permissions_fine").with("permissions", needed)),
-    })
+    if let Some(missed) = log.items.iter().find(is_fresh) {
+        let text = Text::new("test_permission_missing").with("permissions", &missed.message);
+        return Ok((false, text));
+    }
+    let code = match reported {
+        Some(_) => "test_permissions_granted",
+        None => "test_permissions_fine",
+    };
+    Ok((true, Text::new(code).with("permissions", mode.permissions.join(", "))))
+}
+
+/// The permissions that the platform reports as not granted. `None`: it can't be asked, or doesn't answer in time.
+async fn missing_permissions(state: &AdminState, bot: &Bot) -> Option<Vec<&'static str>> {
+    let asked = probe::missing_permissions(&state.world, bot);
+    timeout(PATIENCE, asked).await.ok().flatten()
 }
 
 /// Asks the platform whether the credentials work. `None`: timeout.

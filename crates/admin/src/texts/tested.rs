@@ -55,6 +55,11 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "平台拒绝了一次调用，缺少权限：{permissions}",
     },
     Phrase {
+        code: "test_permissions_granted",
+        en: "the platform says that the bot has the permissions that it needs: {permissions}",
+        zh: "平台显示机器人已获得所需的权限：{permissions}",
+    },
+    Phrase {
         code: "test_permissions_fine",
         en: "nothing was refused for want of one in the last 24 h; the bot needs {permissions}",
         zh: "最近 24 小时没有因缺少权限而被拒绝；机器人需要的权限：{permissions}",

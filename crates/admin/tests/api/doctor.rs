@@ -8,7 +8,7 @@ use tieline_core::message_state::MessageState;
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
-use crate::test_api::{DEFAULT, TestApi, answering, dead_address};
+use crate::test_api::{DEFAULT, TestApi, answering, changing, dead_address};
 
 async fn examine(api: &TestApi, integration: &str) -> Value {
     let path = format!("{DEFAULT}/integrations/{integration}/doctor");
@@ -112,6 +112,45 @@ async fn refused_credentials_are_the_cause_and_the_status() {
         .map(|it| it["name"].as_str().unwrap())
         .collect();
     assert!(bad.contains(&"credentials"), "{tested}");
+}
+
+#[tokio::test]
+async fn test_asks_the_platform_for_the_granted_permissions() {
+    let api = TestApi::new().await;
+    let answer = |granted: &[&str]| {
+        let scope = |name: &&str| json!({ "scope_name": name, "grant_status": 1 });
+        let scopes: Vec<Value> = granted.iter().map(scope).collect();
+        json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" }, "data": { "scopes": scopes } })
+    };
+    let most = [
+        "im:message",
+        "im:message.p2p_msg",
+        "im:message.group_at_msg",
+        "im:chat.access_event.bot_p2p_chat:read",
+        "cardkit:card:write",
+    ];
+    let (platform, answers) = changing(answer(&most)).await;
+    let id = lark(&api, &platform, "webhook").await;
+    let test = async || {
+        let path = format!("{DEFAULT}/integrations/{id}/test");
+        let tested = api.post(&path, Value::Null).await.ok();
+        let checks = tested["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["name"] == "permissions").unwrap();
+        (
+            found["ok"].as_bool().unwrap(),
+            found["detail"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (is_ok, detail) = test().await;
+    assert!(!is_ok && detail.ends_with(": im:resource"), "{detail}");
+    *answers.lock().unwrap() = answer(&[&most[..], &["im:resource"]].concat());
+    let (is_ok, detail) = test().await;
+    assert!(is_ok && detail.starts_with("the platform says"), "{detail}");
+    // A platform that refuses the question.
+    *answers.lock().unwrap() =
+        json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
+    let (is_ok, detail) = test().await;
+    assert!(is_ok && detail.starts_with("nothing was refused"), "{detail}");
 }
 
 #[tokio::test]
