@@ -167,6 +167,12 @@ async fn read(request: Request) -> Result<ApplyRequest, Problem> {
     })
 }
 
+/// Expands the variables of one text of a file, as the server does. Those without a value stay as written.
+#[must_use]
+pub fn expanded(text: &str, variables: &BTreeMap<String, String>) -> String {
+    expand::expand_text(text, &|name| variables.get(name).cloned())
+}
+
 fn fill<'a>(value: &Value, variables: &BTreeMap<String, String>, positions: &'a Positions) -> (Value, Mistakes<'a>) {
     let mut mistakes = Mistakes::new(positions);
     let expanded = expand::expand(value, &|name| variables.get(name).cloned());

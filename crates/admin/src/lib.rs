@@ -3,7 +3,7 @@
 //! Every route is listed once, with its description: `/api/openapi.json` is generated from the same list that serves the routes.
 
 mod agents;
-mod apply;
+pub mod apply;
 mod audit;
 mod audit_log;
 mod auth;

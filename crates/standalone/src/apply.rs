@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use tieline_admin::apply::expanded;
 
 use crate::args::Apply;
 use crate::client::{ApiError, Client};
@@ -62,9 +63,10 @@ pub fn read(path: &Path) -> anyhow::Result<File> {
         std::fs::read_to_string(path).map(|read| text = read)
     };
     taken.with_context(|| format!("can't read {name}"))?;
+    let variables = variables(&text, |name| std::env::var(name).ok());
     Ok(File {
-        variables: variables(&text, |name| std::env::var(name).ok()),
-        organizations: organizations(&text),
+        organizations: organizations(&text, &variables),
+        variables,
         name,
         text,
     })
@@ -77,12 +79,14 @@ fn variables(text: &str, value: impl Fn(&str) -> Option<String>) -> BTreeMap<Str
     names.filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
 }
 
-/// The ids of the organizations in a file. `None` also for a file that can't be parsed: the bridge reports the mistake.
-fn organizations(text: &str) -> Option<Vec<String>> {
+/// The ids of the organizations in a file, with variables expanded. `None` also for a file that can't be parsed: the bridge reports the
+/// mistake.
+fn organizations(text: &str, variables: &BTreeMap<String, String>) -> Option<Vec<String>> {
     let file: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).ok()?;
     let listed = file.get("organizations")?.as_sequence()?;
     let ids = listed.iter().filter_map(|one| one.get("id")?.as_str());
-    let mut ids: Vec<String> = ids.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
+    let ids = ids.map(|id| expanded(id, variables).trim().to_owned());
+    let mut ids: Vec<String> = ids.filter(|id| !id.is_empty()).collect();
     ids.dedup();
     // If there is a list without any readable id, the bridge rejects the file.
     (listed.is_empty() || !ids.is_empty()).then_some(ids)
@@ -312,11 +316,16 @@ mod tests {
 
     #[test]
     fn organizations_are_read_from_the_file() {
-        let ids = |text: &str| organizations(text);
+        let variables = BTreeMap::from([("ORG".to_owned(), "acme ".to_owned())]);
+        let ids = |text: &str| organizations(text, &variables);
         assert_eq!(ids("agents: []"), None);
         assert_eq!(
             ids("organizations: [{id: a}, {id: ' b '}]"),
             Some(vec!["a".to_owned(), "b".to_owned()])
+        );
+        assert_eq!(
+            ids("organizations: [{id: '${ORG}'}, {id: '$${ORG}'}, {id: 'a-${UNSET}'}]"),
+            Some(["acme", "${ORG}", "a-${UNSET}"].map(str::to_owned).to_vec())
         );
         assert_eq!(ids("organizations: []"), Some(Vec::new()));
         assert_eq!(ids("organizations: [{name: a}]"), None);

@@ -7,11 +7,13 @@ use serde_json::Value;
 use super::mistakes::MAX_MISTAKES;
 
 /// API fields that aren't strings: a variable's value is converted to the type they need.
-const TYPED: [&str; 9] = [
+const TYPED: [&str; 11] = [
     "enabled",
     "streaming",
     "taskMode",
+    "agentChoice",
     "pairing",
+    "groupContext",
     "sessionTimeoutSeconds",
     "summaryWindowSeconds",
     "maxConcurrentRuns",
@@ -38,18 +40,18 @@ pub(super) struct Expanded {
 
 /// Expands the variables of all texts. Keys are not expanded.
 pub(super) fn expand(value: &Value, variable: &dyn Fn(&str) -> Option<String>) -> Expanded {
-    let mut filling = Filling {
-        variable,
-        path: String::new(),
-        missing: Vec::new(),
-        n_bytes: 0,
-    };
+    let mut filling = Filling::new(variable);
     let value = filling.fill(value);
     Expanded {
         value,
         is_too_long: filling.n_bytes > MAX_BYTES,
         missing: filling.missing,
     }
+}
+
+/// Expands the variables of one text. Those without a value stay as written.
+pub(super) fn expand_text(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+    Filling::new(variable).text(text)
 }
 
 struct Filling<'a> {
@@ -60,7 +62,16 @@ struct Filling<'a> {
     n_bytes: usize,
 }
 
-impl Filling<'_> {
+impl<'a> Filling<'a> {
+    const fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            variable,
+            path: String::new(),
+            missing: Vec::new(),
+            n_bytes: 0,
+        }
+    }
+
     fn fill(&mut self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.text(text)),
@@ -163,6 +174,52 @@ mod tests {
 
     use super::*;
 
+    /// The description of the API.
+    const DESCRIPTION: &str = include_str!("../openapi/description.json");
+
+    /// Adds the fields of a schema, and of those that it refers to, that are booleans or numbers.
+    fn add_typed(schemas: &Value, schema: &Value, found: &mut BTreeSet<String>) {
+        let is_typed = |field: &Value| {
+            let names = [&field["type"], &field["type"][0], &field["type"][1]];
+            names
+                .iter()
+                .any(|it| matches!(it.as_str(), Some("boolean" | "integer" | "number")))
+        };
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            if is_typed(field) {
+                found.insert(name.clone());
+            }
+        }
+        match schema {
+            Value::Object(members) => members.values().for_each(|it| add_typed(schemas, it, found)),
+            Value::Array(members) => members.iter().for_each(|it| add_typed(schemas, it, found)),
+            _ => {}
+        }
+        if let Some(name) = schema["$ref"].as_str() {
+            let name = name.rsplit('/').next().unwrap();
+            add_typed(schemas, &schemas[name], found);
+        }
+    }
+
+    #[test]
+    fn typed_fields_are_those_of_the_api() {
+        let description: Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let schemas = &description["components"]["schemas"];
+        let mut expected = BTreeSet::new();
+        for body in [
+            "NewOrganization",
+            "NewAgent",
+            "NewIntegration",
+            "NewTrigger",
+            "MapperPatch",
+            "NotifyPatch",
+        ] {
+            assert!(schemas[body].is_object(), "{body}");
+            add_typed(schemas, &schemas[body], &mut expected);
+        }
+        assert_eq!(TYPED.map(str::to_owned).into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+
     fn environment(name: &str) -> Option<String> {
         match name {
             "A" => Some("1".to_owned()),
@@ -196,8 +253,8 @@ mod tests {
     #[test]
     fn variables_in_typed_fields_become_numbers_and_booleans() {
         check(
-            json!({ "summaryWindowSeconds": "${A}", "apiKey": "${A}", "enabled": "1" }),
-            json!({ "summaryWindowSeconds": 1, "apiKey": "1", "enabled": "1" }),
+            json!({ "summaryWindowSeconds": "${A}", "groupContext": "${A}", "apiKey": "${A}", "enabled": "1" }),
+            json!({ "summaryWindowSeconds": 1, "groupContext": 1, "apiKey": "1", "enabled": "1" }),
         );
     }
 

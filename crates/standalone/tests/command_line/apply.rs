@@ -320,6 +320,15 @@ fn export_can_be_applied() {
 }
 
 #[test]
+fn organization_id_is_taken_from_a_variable() {
+    let bridge = Bridge::start();
+    let text = "organizations: [{id: '${TOKEN}', name: Acme, agents: [{name: Echo, protocol: echo}]}]";
+    apply(&bridge, text, &[]).good();
+    let organizations = bridge.tieline(&["get", "organizations", "-o", "name"]).good();
+    assert!(organizations.contains("t0ken-value\n"), "{organizations}");
+}
+
+#[test]
 fn file_of_several_organizations_is_validated_before_the_first_is_applied() {
     let bridge = Bridge::start();
     let text = "organizations:
