@@ -241,6 +241,7 @@ async fn ended(api: &TestApi, bot: &str, seconds: u64, state: MessageState, reas
         state,
         event: String::new(),
         run: None,
+        run_messages: Vec::new(),
         reason: reason.map(str::to_owned),
         steps: Vec::new(),
         redrives: 0,
