@@ -52,7 +52,8 @@ pub(crate) async fn world_over(client: SharedHttpClient, registry: Registry) -> 
     World::new(store, Queues::new(sqs, urls), registry, Clock::system(), settings)
 }
 
-fn clients(client: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
+/// Clients of the tables and the queues that are reached through `client`.
+pub(crate) fn clients(client: SharedHttpClient) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
     let credentials = aws_sdk_sqs::config::Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())

@@ -201,7 +201,7 @@ fn after_outage(attempt: u32) -> Duration {
 /// Sends the wake-ups for messages that groups left in mailboxes. Returns the records to retry: all, if the queue may not have every wake-up.
 async fn wake(world: &World, gathered: Vec<GroupOutcome>) -> Vec<String> {
     let (wakes, items): (Vec<_>, Vec<_>) = gathered.into_iter().map(|taken| (taken.wakes, taken.items)).unzip();
-    let Err(error) = wakeups::send_watched(world, wakes.into_iter().flatten()).await else {
+    let Err(error) = wakeups::send_watched_to_relays(world, wakes.into_iter().flatten()).await else {
         return Vec::new();
     };
     let error = DispatchError::Queue(error);

@@ -74,7 +74,7 @@ impl Arrival<'_> {
         // Also for messages that are only closing: an earlier attempt may have been cut off here.
         if let Some(after) = found.filter(|it| it.run.is_some() || !it.closing.is_empty()) {
             self.world.local_stops.notify(&after);
-            wakeups::send_watched(self.world, [self.wake(id, Duration::ZERO)]).await?;
+            wakeups::send_watched_to_relays(self.world, [self.wake(id, Duration::ZERO)]).await?;
             Box::pin(self.end_closing(&after)).await?;
         }
         Ok(Some(match (is_any, turn) {

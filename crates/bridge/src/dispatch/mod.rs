@@ -382,7 +382,7 @@ impl Arrival<'_> {
             redrive,
             ..WakeUpV1::of_reply(organization, conversation.clone(), reply)
         };
-        Ok(wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)
+        Ok(wakeups::send_watched_to_relays(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {

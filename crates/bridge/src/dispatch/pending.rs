@@ -111,7 +111,7 @@ impl Arrival<'_> {
         if notices::end_sign(self.world, &record.reply, mode.waiting_sign, notice).await? {
             let wake = WakeUpV1::of_reply(record.organization, conversation.clone(), record.reply);
             let wake = wake.after_redrives(record.redrives);
-            wakeups::send_watched(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?;
+            wakeups::send_watched_to_relays(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?;
         }
         Ok(())
     }

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tieline_core::envelope::{RelayMessage, WakeUp, WakeUpV1};
 use tieline_core::ids::{ConversationId, IntegrationId, OrganizationId};
 use tieline_embedded::Embedded;
-use tieline_queue::QueueError;
 use tieline_queue::receive::{MAX_BATCH, Received, receive};
+use tieline_queue::{QueueError, Queues, Urls};
 
-use super::{MAX_SENDS, send_watched};
+use super::{MAX_SENDS, send_watched, send_watched_to_relays};
 use crate::test_support;
 use crate::world::World;
 
@@ -125,7 +125,9 @@ async fn a_wake_up_for_a_relay_goes_to_its_shard_and_its_watchdog_to_work() {
             .await
             .unwrap()
     };
-    send_watched(&world, [(wake.clone(), Duration::ZERO)]).await.unwrap();
+    send_watched_to_relays(&world, [(wake.clone(), Duration::ZERO)])
+        .await
+        .unwrap();
     let [only] = at_shard().await.try_into().unwrap();
     let Some(RelayMessage::WakeUp(WakeUp::V1(found))) = only.message else {
         panic!("no wake-up: {only:?}");
@@ -136,7 +138,34 @@ async fn a_wake_up_for_a_relay_goes_to_its_shard_and_its_watchdog_to_work() {
     // A queue that keeps the order delays no single message.
     let conversation = ConversationId::new("cnv_2");
     let later = WakeUpV1 { conversation, ..wake };
-    send_watched(&world, [(later, Duration::from_secs(1))]).await.unwrap();
+    send_watched_to_relays(&world, [(later, Duration::from_secs(1))])
+        .await
+        .unwrap();
     assert_eq!(at_shard().await.len(), 0);
     assert_eq!(lying(&world).await, (0, 0), "both come a second later");
+}
+
+/// Its sender must not wait for that queue: the chat would be silent for as long.
+#[tokio::test]
+async fn a_wake_up_whose_relay_has_no_queue_goes_to_any_runner() {
+    let (engine, mut world) = test_support::world(&[]).await;
+    Arc::make_mut(&mut world.settings).watchdog = Duration::ZERO;
+    let urls = Urls {
+        relay: Vec::new(),
+        ..world.queues.urls().clone()
+    };
+    world.queues = Queues::new(test_support::clients(engine.http_client()).1, urls);
+    let [(wake, delay)] = wake();
+    let wake = WakeUpV1 {
+        relay: Some(IntegrationId::new("int_1")),
+        ..wake
+    };
+    send_watched_to_relays(&world, [(wake, delay)]).await.unwrap();
+    let url = &world.queues.urls().work;
+    let found: Vec<Received<WakeUp>> = receive(&world.queues, url, MAX_BATCH, Duration::ZERO).await.unwrap();
+    let names_relay = |it: &Received<WakeUp>| matches!(&it.message, Some(WakeUp::V1(wake)) if wake.relay.is_some());
+    assert!(!found.iter().any(names_relay), "{found:?}");
+    let is_watchdog = |it: &&Received<WakeUp>| matches!(&it.message, Some(WakeUp::V1(wake)) if wake.watch);
+    let n_watchdogs = found.iter().filter(is_watchdog).count();
+    assert_eq!((found.len() - n_watchdogs, n_watchdogs), (1, 1), "it has a watchdog");
 }
