@@ -31,9 +31,12 @@ pub(crate) async fn serve(world: World) -> Result<(), Error> {
             world.store.refresh_keys(world.clock.now()).await?;
             if let Some(scheduled) = scheduled(event.payload.get()) {
                 match scheduled {
+                    // At once: a long pass must not keep a compromised key in use.
                     Work::Look => {
-                        tieline_admin::periodic::look(&world).await;
-                        tieline_admin::keys::advance(&world).await;
+                        tokio::join!(
+                            Box::pin(tieline_admin::periodic::look(&world)),
+                            Box::pin(tieline_admin::keys::advance(&world))
+                        );
                     }
                     Work::Check => tieline_admin::synthetic_check::run(&world).await,
                 }
