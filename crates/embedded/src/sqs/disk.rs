@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::dedup;
-use super::new_message::Draft;
+use super::new_message::{Draft, MAX_DELAY_S};
 use super::ready_queue::{Entry, Seq, Visibility};
 use crate::Durability;
 
@@ -160,6 +160,16 @@ impl Disk {
     /// Makes every received message visible again. Their receive counts stay.
     pub(super) fn end_deliveries(&mut self) -> rusqlite::Result<()> {
         self.write("UPDATE slot SET visible_ms = 0, since_ms = 0 WHERE since_ms > 0", [])?;
+        self.commit()
+    }
+
+    /// Shortens the delays that end later than is possible at `now_ms`: the clock of the process that wrote them was ahead.
+    pub(super) fn shorten_delays(&mut self, now_ms: i64) -> rusqlite::Result<()> {
+        let latest_ms = now_ms.saturating_add(1000 * MAX_DELAY_S);
+        self.write(
+            "UPDATE slot SET visible_ms = ?1 WHERE since_ms = 0 AND visible_ms > ?2",
+            [now_ms, latest_ms],
+        )?;
         self.commit()
     }
 

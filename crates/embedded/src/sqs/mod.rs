@@ -85,6 +85,7 @@ impl Sqs {
         if in_hand == InHand::Returned {
             disk.end_deliveries().map_err(OpenError::of_queues)?;
         }
+        disk.shorten_delays(clock.now_ms()).map_err(OpenError::of_queues)?;
         let state = EngineState::read(disk).map_err(OpenError::of_queues)?;
         let (jobs, taken) = channel();
         let writer = Writer::new(state, jobs.clone(), clock);

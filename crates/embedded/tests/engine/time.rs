@@ -151,3 +151,25 @@ async fn storage_on_the_callers_thread_reports_when_a_message_is_due() {
     assert_eq!(slow.embedded.next_message_ms("q.fifo"), Some(now_ms()));
     assert_eq!(receive.send().await.unwrap().messages()[0].body(), Some("one"));
 }
+
+/// Its delay would else last until then.
+#[tokio::test]
+async fn a_delay_stored_by_a_clock_that_was_ahead_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |now_ms| {
+        let options = Options {
+            clock: Clock::new(move || now_ms),
+            ..Options::default()
+        };
+        Embedded::open(dir.path(), options).unwrap()
+    };
+    let now_ms = 1_800_000_000_000;
+    let ahead = open(now_ms + 8 * 3_600_000);
+    let queue = Queue::create(&ahead, "q", &[]).await;
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("x");
+    send.delay_seconds(30).send().await.unwrap();
+    ahead.close().await;
+    let corrected = open(now_ms);
+    let queue = Queue::create(&corrected, "q", &[]).await;
+    assert_eq!(queue.bodies(1).await, ["x"]);
+}
