@@ -90,8 +90,10 @@ pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 1
     Ok(item)
 }
 
-/// Most reads to fill a page when the level filters out most of it. After that the page is returned as it is.
-const MAX_ROUNDS: usize = 8;
+/// Entries per read while a page of some levels is filled.
+const READ_AT_A_TIME: usize = 200;
+/// Most reads for one page: a level that almost no entry has yields a short page with a cursor.
+const MAX_ROUNDS: usize = 50;
 
 /// Lists the entries of `level` and above, the newest first.
 ///
@@ -106,9 +108,10 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<LogEntry>, StoreError> {
     let partition = partition(integration);
-    let mut start = position(after, TIMED)?.map(|place| key(&partition, &place));
-    let mut entries = Vec::new();
+    let mut last = position(after, TIMED)?;
+    let mut page = Page::<LogEntry>::default();
     for _ in 0..MAX_ROUNDS {
+        let missing = limit.max(1) - page.items.len();
         let asked = Query {
             table: &store.tables.state,
             index: None,
@@ -116,25 +119,32 @@ pub async fn list(
             range: TIMED,
             descending: true,
             reading: Reading::Strong,
-            after: start.take(),
-            limit: limit.max(1) - entries.len(),
+            after: last.take().map(|place| key(&partition, &place)),
+            limit: if level > Level::Info { READ_AT_A_TIME } else { missing },
         };
         let (found, next) = query(&store.dynamo, asked).await?;
+        last = next.and_then(|key| get_text(&key, SK).map(str::to_owned));
+        let mut kept = None;
         for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
+            let place = get_text(&item, SK).map(str::to_owned);
             let entry = from_item(item)?;
-            if entry.level >= level {
-                entries.push(entry);
+            if entry.level < level {
+                continue;
             }
+            if page.items.len() >= limit.max(1) {
+                // More were read than the page holds: the next one starts with this entry.
+                last = kept;
+                break;
+            }
+            kept = place;
+            page.items.push(entry);
         }
-        start = next;
-        if start.is_none() || entries.len() >= limit {
+        if last.is_none() || page.items.len() >= limit {
             break;
         }
     }
-    Ok(Page {
-        items: entries,
-        cursor: start.and_then(|key| Some(cursor(get_text(&key, SK)?))),
-    })
+    page.cursor = last.as_deref().map(cursor);
+    Ok(page)
 }
 
 fn from_item(item: Item) -> Result<LogEntry, StoreError> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::conversation::Conversation;
 use tieline_core::conversation::task;
 use tieline_core::event::ChatKind;
-use tieline_core::ids::ConversationId;
+use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration;
 use tieline_store::conversation;
@@ -21,6 +21,7 @@ use crate::path::{ConversationInPath, Id};
 use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
+use crate::validation;
 
 /// A conversation. Chat, thread and sender are the platform's own ids.
 #[derive(Serialize, ToSchema)]
@@ -55,7 +56,8 @@ pub(crate) struct ConversationView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ConversationQuery {
-    /// Substring of an id: the chat's, the thread's, the person's, or the conversation's own.
+    /// Substring of an id: the chat's, the thread's, the person's, or the conversation's own. The whole id of a conversation finds only that
+    /// one.
     search: Option<String>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
@@ -76,8 +78,23 @@ pub(crate) async fn list(
     let record = find(&state, &scope, &id).await?;
     let search = query.search.as_deref().filter(|search| !search.is_empty());
     let cursor = page::cursor(query.cursor.as_deref());
+    if let Some(id) = search.filter(|_| cursor.is_none())
+        && let Some(found) = with_id(&state, &record.id, id).await?
+    {
+        return Ok(Json(List {
+            items: vec![ConversationView::of(found)],
+            next_cursor: None,
+        }));
+    }
     let page = conversation::list(&state.world.store, &record.id, search, cursor, limit, state.now()).await?;
     Ok(Json(List::of(page, ConversationView::of)))
+}
+
+/// The conversation with this id, if it is the integration's: a search for it would read all of them.
+async fn with_id(state: &AdminState, integration: &IntegrationId, id: &str) -> Result<Option<Conversation>, Problem> {
+    let ids = [ConversationId::new(validation::named_id(id))];
+    let found = conversation::get_many(&state.world.store, &ids, state.now()).await?;
+    Ok(found.into_iter().find(|found| found.key.integration == *integration))
 }
 
 /// Ends the session of a conversation: the next message starts a new one.

@@ -203,6 +203,16 @@ async fn a_conversation_is_shown_searched_and_reset() {
     let none = api.get(&format!("{path}?search=wangwu")).await.ok();
     assert_eq!(none["items"], json!([]));
     let id = found["id"].as_str().unwrap();
+    let exact = api.get(&format!("{path}?search={id}&limit=1")).await.ok();
+    assert_eq!(
+        (&exact["items"][0]["id"], &exact["nextCursor"]),
+        (&found["id"], &Value::Null)
+    );
+    let elsewhere = api.web("Elsewhere").await;
+    for (bot, search) in [(&elsewhere, id), (&web, &*"c".repeat(3000))] {
+        let none = format!("{DEFAULT}/integrations/{bot}/conversations?search={search}");
+        assert_eq!(api.get(&none).await.ok()["items"], json!([]));
+    }
     let reset = api.post(&format!("{path}/{id}/reset"), Value::Null).await.ok();
     assert_ne!(reset["sessionId"], found["sessionId"]);
     api.post(&format!("{path}/cnv_nothing/reset"), Value::Null)

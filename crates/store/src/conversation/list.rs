@@ -15,8 +15,10 @@ use crate::{Store, batch};
 /// Prefix of every conversation's sort key in the index.
 const PREFIX: &str = "CNV#";
 
-/// Most reads to fill a page when the search filters out most of it. After that the page is returned as it is.
-const MAX_ROUNDS: usize = 8;
+/// Conversations per read while a page of a search is filled.
+const READ_AT_A_TIME: usize = 200;
+/// Most reads for one page: a search that matches almost nothing yields a short page with a cursor.
+const MAX_ROUNDS: usize = 20;
 
 /// Lists the conversations of an integration, in no meaningful order. `search` is a part of an id: the chat's, the
 /// thread's, the person's, or the conversation's own.
@@ -32,17 +34,19 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<Conversation>, StoreError> {
     let mut last = position(after, (PREFIX, &end_of(PREFIX)))?;
-    let mut page = Page::default();
+    let mut page = Page::<Conversation>::default();
     for _ in 0..MAX_ROUNDS {
         let missing = limit - page.items.len();
-        let (found, more) = keys(store, integration, last.as_deref(), missing).await?;
+        let asked = if search.is_some() { READ_AT_A_TIME } else { missing };
+        let (found, more) = keys(store, integration, last.as_deref(), asked).await?;
         last = found.last().cloned().or(last);
-        for conversation in read_all(store, &found, now).await? {
-            if search.is_none_or(|search| matches(&conversation, search)) {
-                page.items.push(conversation);
-            }
-        }
-        if !more {
+        let conversations = read_all(store, &found, now).await?.into_iter();
+        let mut matching = conversations.filter(|it| search.is_none_or(|search| matches(it, search)));
+        page.items.extend(matching.by_ref().take(missing));
+        if matching.next().is_some() {
+            // More were read than the page holds: the next one starts with those.
+            last = page.items.last().map(|it| partition(&it.key.id()));
+        } else if !more {
             return Ok(page);
         }
         if page.items.len() >= limit {

@@ -184,3 +184,22 @@ async fn conversations_are_listed_and_searched() {
         assert_eq!(chats(&it.store, Some("LISI"), limit).await, all);
     }
 }
+
+#[tokio::test]
+async fn searched_pages_are_full_however_many_conversations_are_between() {
+    let it = fresh().await;
+    for n in 0..60 {
+        change(&it.store, &format!("hall-{n}"), |_| {}).await.unwrap();
+    }
+    for name in ["room-1", "room-2", "room-3"] {
+        change(&it.store, name, |_| {}).await.unwrap();
+    }
+    for limit in [1, 2] {
+        let page = conversation::list(&it.store, &integration(), Some("room"), None, limit, NOW).await;
+        assert_eq!(page.unwrap().items.len(), limit);
+        assert_eq!(
+            chats(&it.store, Some("room"), limit).await,
+            ["room-1", "room-2", "room-3"]
+        );
+    }
+}

@@ -50,6 +50,22 @@ async fn entries_are_listed_newest_first_from_a_level_on() {
 }
 
 #[tokio::test]
+async fn pages_of_a_level_are_full_however_many_entries_are_between() {
+    let it = fresh().await;
+    for second in 1..=3 {
+        append(&it, &entry(second, Level::Error)).await;
+    }
+    for second in 4..=60 {
+        append(&it, &entry(second, Level::Info)).await;
+    }
+    for limit in [1, 2] {
+        let page = log::list(&it.store, &integration(), Level::Error, None, limit, at(99)).await;
+        assert_eq!(page.unwrap().items.len(), limit);
+        assert_eq!(seconds(&it, Level::Error, limit).await, [3, 2, 1]);
+    }
+}
+
+#[tokio::test]
 async fn entries_of_the_same_millisecond_are_all_kept() {
     let it = fresh().await;
     for _ in 0..3 {
