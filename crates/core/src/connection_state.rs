@@ -13,6 +13,8 @@ use crate::timestamp::Timestamp;
 pub struct Patience {
     /// Backoff between two attempts after a transient failure.
     pub backoff: Backoff,
+    /// Wait before a connection that was stable is replaced, unless another one was replaced so shortly before.
+    pub replacement: Duration,
     /// Longest wait that a platform can ask for.
     pub longest_wait: Duration,
     /// Timeout from opening a socket to being accepted.
@@ -38,6 +40,7 @@ impl Default for Patience {
                 base: Duration::from_secs(1),
                 cap: Duration::from_secs(60),
             },
+            replacement: Duration::ZERO,
             longest_wait: Duration::from_secs(3600),
             greeting: Duration::from_secs(30),
             refused: Duration::from_secs(300),
@@ -59,6 +62,10 @@ pub struct ConnectionLifecycle {
     pub failures: u32,
     /// Refusals of the credentials in a row.
     refusals: u32,
+    /// Access tokens in a row that were refused.
+    stale_tokens: u32,
+    /// When a stable connection was last replaced without backoff.
+    replaced_at: Option<Timestamp>,
     /// When another client last took the bot.
     pub kicked_at: Option<Timestamp>,
 }
@@ -143,6 +150,8 @@ impl ConnectionLifecycle {
             state,
             failures: 0,
             refusals: 0,
+            stale_tokens: 0,
+            replaced_at: None,
             kicked_at: kick.map(|kick| kick.at),
         }
     }
@@ -169,7 +178,7 @@ impl ConnectionLifecycle {
     /// The platform has accepted the connection.
     pub fn up(&mut self, now: Timestamp) {
         self.state = ConnectionPhase::Up { since: now };
-        self.refusals = 0;
+        (self.refusals, self.stale_tokens) = (0, 0);
     }
 
     /// The connection has received an event, so it counts as stable: failures before it are forgotten.
@@ -190,17 +199,22 @@ impl ConnectionLifecycle {
         let was_good = was_up && self.failures == 0;
         self.failures = self.failures.saturating_add(1);
         match loss {
-            Loss::Failed(refusal @ (Refusal::Passing { .. } | Refusal::StaleToken { .. })) => {
-                let asked = match refusal {
-                    Refusal::Passing { retry_after, .. } => *retry_after,
-                    _ => None,
+            Loss::Failed(Refusal::Passing { retry_after, .. }) => {
+                let own = self.own_wait(was_good, patience, now, chance);
+                let wait = retry_after.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
+                self.state = ConnectionPhase::Down {
+                    retry_at: now.after(wait),
                 };
-                let own = match was_good {
-                    // At once: it worked until now.
-                    true => Duration::ZERO,
-                    false => patience.backoff.wait_about(self.failures, chance),
+                None
+            }
+            Loss::Failed(Refusal::StaleToken { .. }) => {
+                self.stale_tokens = self.stale_tokens.saturating_add(1);
+                let own = self.own_wait(was_good, patience, now, chance);
+                let wait = match self.stale_tokens {
+                    1 => own,
+                    // A new token was refused too, so the next one hardly helps.
+                    _ => own.max(patience.backoff.cap),
                 };
-                let wait = asked.map_or(own, |asked| asked.saturating_add(own).min(patience.longest_wait));
                 self.state = ConnectionPhase::Down {
                     retry_at: now.after(wait),
                 };
@@ -224,6 +238,17 @@ impl ConnectionLifecycle {
             }
             Loss::Kicked => Some(self.kicked(patience, now, chance)),
         }
+    }
+
+    /// The wait after a transient failure. A platform that accepts connections, perhaps sends something and closes them is not reconnected in a
+    /// loop without pauses.
+    fn own_wait(&mut self, was_good: bool, patience: &Patience, now: Timestamp, chance: u64) -> Duration {
+        let is_first = self.replaced_at.is_none_or(|at| now.since(at) >= patience.stable);
+        if was_good && is_first {
+            self.replaced_at = Some(now);
+            return patience.replacement;
+        }
+        patience.backoff.wait_about(self.failures, chance)
     }
 
     fn kicked(&mut self, patience: &Patience, now: Timestamp, chance: u64) -> Kick {
@@ -314,6 +339,47 @@ mod tests {
         }
         // The least of each: minus a fifth.
         assert_eq!(waits, [1600, 3200, 6400, 12_800, 25_600, 48_000, 48_000, 48_000]);
+    }
+
+    #[test]
+    fn connections_that_are_closed_again_and_again_are_not_replaced_at_once() {
+        let mut link = fresh();
+        let mut wait = |now| {
+            link.begin(&patience(), at(now));
+            link.up(at(now));
+            link.delivered();
+            link.lost(&Loss::passing("closed"), &patience(), at(now), 0);
+            link.retry_at().unwrap().since(at(now)).as_millis()
+        };
+        assert_eq!([wait(0), wait(1), wait(59), wait(60)], [0, 800, 800, 0]);
+    }
+
+    #[test]
+    fn platform_may_ask_for_a_pause_before_each_replacement() {
+        let patience = Patience {
+            replacement: Duration::from_secs(1),
+            ..patience()
+        };
+        let mut link = fresh();
+        link.up(at(0));
+        link.lost(&Loss::passing("closed"), &patience, at(100), 0);
+        assert_eq!(link.retry_at(), Some(at(101)));
+    }
+
+    #[test]
+    fn refused_token_is_renewed_soon_only_once() {
+        let stale = Loss::Failed(Refusal::StaleToken { code: "403".into() });
+        let mut link = fresh();
+        let mut wait = |up: bool| {
+            if up {
+                link.up(at(0));
+            }
+            link.lost(&stale, &patience(), at(0), 0);
+            link.retry_at().unwrap()
+        };
+        assert!(wait(false) < at(3));
+        assert_eq!([wait(false), wait(false)], [at(60), at(60)]);
+        assert!(wait(true) < at(60));
     }
 
     #[test]

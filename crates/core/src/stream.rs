@@ -69,6 +69,11 @@ pub trait StreamProtocol: Sync {
         None
     }
 
+    /// Wait before a connection that was stable is replaced.
+    fn wait_before_replacement(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Longest message that the platform sends, in bytes. A longer one ends the connection.
     fn max_message_bytes(&self) -> usize {
         1024 * 1024

@@ -82,6 +82,11 @@ impl StreamProtocol for LongConnection {
         }
     }
 
+    /// Also after a clean close.
+    fn wait_before_replacement(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     fn longest_silence(&self) -> Option<Duration> {
         Some(PONG_WITHIN)
     }

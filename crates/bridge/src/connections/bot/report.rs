@@ -20,6 +20,7 @@ impl BotTask {
         let now = self.context.now();
         let patience = Patience {
             first_refused: self.context.protocol.first_retry_after_refusal(),
+            replacement: self.context.protocol.wait_before_replacement(),
             ..self.context.shared.patience
         };
         let kick = self.link.lost(loss, &patience, now, chance());
