@@ -58,7 +58,11 @@ fn ticket(outcome: Outcome) -> Typing {
 fn message(outcome: Outcome, before: WeChatProgress, sent: &SentCall<'_>, cx: &Context<'_>) -> Verdict {
     match outcome {
         Outcome::Ok(_) => Verdict::Accepted(sent.on_success.clone()),
-        Outcome::LoggedOut(code) | Outcome::Refused(code) => Verdict::Refused { code },
+        // The poll learns it too, and says so in the status.
+        Outcome::LoggedOut(_) => Verdict::Refused {
+            code: LOGIN_EXPIRED.to_owned(),
+        },
+        Outcome::Refused(code) => Verdict::Refused { code },
         Outcome::WindowClosed => window_closed(before, cx),
         Outcome::RateLimited => Verdict::SlowDown {
             retry_after: Some(SLOW_DOWN),
@@ -72,6 +76,8 @@ fn message(outcome: Outcome, before: WeChatProgress, sent: &SentCall<'_>, cx: &C
     }
 }
 
+/// Code of an answer that can't be delivered until a person has logged in again. The next message proves that it can.
+pub(super) const LOGIN_EXPIRED: &str = "login_expired";
 /// Code of an answer that the platform refuses until the person writes again.
 pub(super) const WINDOW_CLOSED: &str = "window_closed";
 
