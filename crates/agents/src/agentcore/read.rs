@@ -36,6 +36,8 @@ const ANSWER_POINTERS: &[&str] = &[
 pub(crate) struct Reading {
     /// Pointer to the text. Set by the first event that has text, because frameworks write the same text in several places.
     pointer: Option<String>,
+    /// Whether the agent writes its text as bare strings or as plain text.
+    is_bare: bool,
 }
 
 /// The last event of streams that follow OpenAI's.
@@ -46,6 +48,7 @@ impl Reading {
     pub(crate) fn new(pointer: &str) -> Self {
         Self {
             pointer: (!pointer.is_empty()).then(|| pointer.to_owned()),
+            is_bare: false,
         }
     }
 
@@ -57,14 +60,29 @@ impl Reading {
         let text = match json::read::<Value>(data.as_bytes()) {
             // A piece of plain text that looks like one.
             Ok(Value::Number(_) | Value::Bool(_)) if self.pointer.is_none() => Some(data.to_owned()),
+            Ok(Value::String(text)) if self.is_dump(&text) => None,
             Ok(value) => match error_in(&value) {
                 Some(failure) => return Err(failure),
-                None => self.text(&value, EVENT_POINTERS),
+                None => {
+                    self.is_bare |= value.is_string();
+                    self.text(&value, EVENT_POINTERS)
+                }
             },
             // Some agents write plain text instead of JSON.
-            Err(_) => Some(data.to_owned()),
+            Err(_) => {
+                self.is_bare = true;
+                Some(data.to_owned())
+            }
         };
         Ok(text.filter(|text| !text.is_empty()).map(AgentEvent::TextDelta))
+    }
+
+    /// Whether a string is an event that AWS's SDK could not write as JSON and wrote as Python shows it. Agents that stream Strands' events send them
+    /// beside those with the text. See
+    /// [bedrock-agentcore-sdk-python/app.py](https://github.com/aws/bedrock-agentcore-sdk-python/blob/main/src/bedrock_agentcore/runtime/app.py),
+    /// `_safe_serialize_to_json_string`.
+    fn is_dump(&self, text: &str) -> bool {
+        !self.is_bare && (self.pointer.is_some() || text.starts_with("{'") && text.ends_with('}'))
     }
 
     /// Reads an unstreamed answer.
@@ -145,6 +163,18 @@ mod tests {
     fn text_sent_in_two_formats_is_emitted_once() {
         let raw = r#"{"event":{"contentBlockDelta":{"delta":{"text":"a"}}}}"#;
         assert_eq!(texts("", &[raw, r#"{"data":"a"}"#, raw]), ["a", "a"]);
+    }
+
+    #[test]
+    fn events_that_are_no_json_are_not_shown() {
+        let raw = r#"{"event":{"contentBlockDelta":{"delta":{"text":"a"}}}}"#;
+        let (before, after) = (
+            r#""{'init': True, 'agent': <Agent object at 0x7f>}""#,
+            r#""Result(stop='end_turn')""#,
+        );
+        assert_eq!(texts("", &[before, raw, before, raw, after]), ["a", "a"]);
+        // An agent that writes bare strings may quote such a thing.
+        assert_eq!(texts("", &["\"a\"", "\"{'b': 1}\""]), ["a", "{'b': 1}"]);
     }
 
     #[test]
