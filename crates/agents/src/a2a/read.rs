@@ -92,6 +92,8 @@ impl Reading {
     fn status(&mut self, status: Status) -> Vec<AgentEvent> {
         self.state = status.state;
         let Some(message) = status.message else {
+            // What came before is progress, and neither a question nor the cause of a failure.
+            self.status_text.clear();
             return Vec::new();
         };
         self.status_text = text_of(&message.parts);
@@ -124,7 +126,12 @@ impl Reading {
             .iter()
             .any(|it| it.artifact == update.artifact.artifact_id);
         let append = update.append.unwrap_or_default();
-        let begins_paragraph = !known && self.has_text();
+        let id = &update.artifact.artifact_id;
+        let is_empty = !self
+            .artifacts
+            .iter()
+            .any(|it| it.artifact == *id && !it.text.is_empty());
+        let begins_paragraph = is_empty && self.has_text();
         if known && !append {
             self.artifacts.retain_mut(|it| {
                 if it.artifact == update.artifact.artifact_id {
@@ -137,7 +144,7 @@ impl Reading {
         let event = match (known, append, last) {
             // Text that grew at its end is a delta; a change further up needs a snapshot.
             (false, ..) | (true, true, true) if added.is_empty() => None,
-            (false, ..) if begins_paragraph => Some(AgentEvent::TextDelta(format!("\n\n{added}"))),
+            (false, ..) | (true, true, true) if begins_paragraph => Some(AgentEvent::TextDelta(format!("\n\n{added}"))),
             (false, ..) | (true, true, true) => Some(AgentEvent::TextDelta(added)),
             _ => Some(AgentEvent::TextSnapshot(self.text())),
         };
@@ -287,6 +294,28 @@ mod tests {
             play(vec![artifact("a", "1", false), status("TASK_STATE_COMPLETED")]).1,
             [delta("1")]
         );
+    }
+
+    #[test]
+    fn artifact_that_begins_without_text_begins_a_paragraph() {
+        let (reading, events) = play(vec![
+            artifact("a", "hello", false),
+            artifact("b", "", false),
+            artifact("b", "world", true),
+            artifact("b", "!", true),
+        ]);
+        assert_eq!(events, [delta("hello"), delta("\n\nworld"), delta("!")]);
+        assert_eq!(reading.text(), "hello\n\nworld!");
+    }
+
+    #[test]
+    fn progress_is_no_question() {
+        let status = |state: &str, message: Value| json!({"statusUpdate": {"taskId": "t", "contextId": "c", "status": {"state": state, "message": message}}});
+        let (reading, _) = play(vec![
+            status("TASK_STATE_WORKING", json!({"parts": [{"text": "Searching"}]})),
+            status("TASK_STATE_INPUT_REQUIRED", Value::Null),
+        ]);
+        assert_eq!((reading.is_over(), reading.status_text.as_str()), (true, ""));
     }
 
     #[test]
