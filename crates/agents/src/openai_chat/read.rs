@@ -88,7 +88,16 @@ impl Reading {
                 "the model stopped at its own length limit",
                 false,
             )),
-            Some("content_filter") => Err(failure::new(
+            // What DeepSeek, Zhipu and OpenRouter send when their own side cut the answer off.
+            Some(reason @ ("insufficient_system_resource" | "network_error" | "error")) => {
+                Err(failure::new(reason, "the server cut the answer off", true))
+            }
+            Some(reason @ "model_context_window_exceeded") => Err(failure::new(
+                reason,
+                "the conversation is longer than the model's context window",
+                false,
+            )),
+            Some("content_filter" | "sensitive") => Err(failure::new(
                 failure::CONTENT_FILTER,
                 "the server's content filter stopped the answer",
                 false,
@@ -221,6 +230,21 @@ mod tests {
             &[all("I can't.")],
         );
         check(r#"{"choices":[{"delta":{"content":"a","refusal":""}}]}"#, &[text("a")]);
+    }
+
+    #[test]
+    fn answer_that_the_server_cut_off_is_not_complete() {
+        for (reason, code) in [
+            ("insufficient_system_resource", "insufficient_system_resource"),
+            ("network_error", "network_error"),
+            ("model_context_window_exceeded", "model_context_window_exceeded"),
+            ("sensitive", failure::CONTENT_FILTER),
+        ] {
+            let chunk = format!(r#"{{"choices":[{{"delta":{{"content":"a"}},"finish_reason":"{reason}"}}]}}"#);
+            assert_eq!(check(&chunk, &[text("a")]).end().unwrap_err().code, code);
+        }
+        let invented = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"eos"}]}"#;
+        assert_eq!(check(invented, &[text("a")]).end(), Ok(()));
     }
 
     #[test]
