@@ -128,6 +128,7 @@ impl EventSink {
             AgentEvent::TextDelta(delta) => self.text_bytes += delta.len(),
             AgentEvent::TextSnapshot(text) => self.text_bytes = text.len(),
             AgentEvent::ReasoningDelta(delta) => self.other_bytes += delta.len(),
+            AgentEvent::Progress { label, state } => self.other_bytes += label.len() + state.len(),
             AgentEvent::File(file) => self.other_bytes += file.url.len() + file.name.len() + file.mime.len(),
             AgentEvent::FileBytes { bytes, .. } => self.other_bytes += bytes.len(),
             AgentEvent::Card(card) => self.other_bytes += card.n_bytes(),
