@@ -34,6 +34,8 @@ pub(crate) struct Reading {
     pub(crate) follows: bool,
     /// The form that was just submitted: a snapshot may still show it as waiting.
     pub(crate) answered: Option<String>,
+    /// Addresses of the files that were emitted, without their signatures.
+    files: Vec<Url>,
     base: Url,
 }
 
@@ -55,6 +57,7 @@ impl Reading {
             is_replaced: false,
             follows: false,
             answered: None,
+            files: Vec::new(),
             base,
         }
     }
@@ -173,7 +176,8 @@ impl Reading {
         AgentEvent::TextSnapshot(text)
     }
 
-    fn file(&self, file: AnswerFile) -> Option<AgentEvent> {
+    /// A file that was not emitted yet: the end of an answer lists earlier ones again, under newly signed addresses.
+    fn file(&mut self, file: AnswerFile) -> Option<AgentEvent> {
         if file.belongs_to.as_deref() == Some("user") {
             return None;
         }
@@ -181,6 +185,12 @@ impl Reading {
             .base
             .join(file.url.as_deref().filter(|url| !url.is_empty())?)
             .ok()?;
+        let mut address = url.clone();
+        address.set_query(None);
+        if self.files.contains(&address) {
+            return None;
+        }
+        self.files.push(address);
         let last = url.path_segments().and_then(|mut path| path.next_back());
         let name = file.filename.or_else(|| last.map(str::to_owned)).unwrap_or_default();
         let mime = file.mime_type.unwrap_or_else(|| match file.kind.as_deref() {
@@ -243,7 +253,11 @@ impl Reading {
     fn message_end(&mut self, event: Event) -> Vec<AgentEvent> {
         self.is_whole = true;
         self.message_ended = true;
+        // Without a workflow they are all files of the conversation's turn, also those of the question, and nothing says whose they are.
+        let is_asked = |file: &AnswerFile| matches!(file.transfer_method.as_deref(), Some("local_file" | "remote_url"));
+        let has_workflow = self.workflow_run.is_some();
         let files = event.files.into_iter().flatten();
+        let files = files.filter(|file| has_workflow || !is_asked(file));
         let mut events: Vec<_> = files.filter_map(|file| self.file(file)).collect();
         if let Some(metadata) = event.metadata {
             if let Some(usage) = metadata.usage {

@@ -82,6 +82,7 @@ pub(crate) struct AnswerFile {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     pub(crate) belongs_to: Option<String>,
+    pub(crate) transfer_method: Option<String>,
     pub(crate) url: Option<String>,
     pub(crate) filename: Option<String>,
     pub(crate) mime_type: Option<String>,

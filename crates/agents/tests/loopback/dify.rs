@@ -268,6 +268,7 @@ async fn generation_is_stopped_by_its_task_and_user() {
         conversation_ref: None,
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
+        is_stop: true,
     };
     dify(&server.url).cancel(&cancel(Some("t-1")), &env()).await.unwrap();
     dify(&server.url).cancel(&cancel(Some("gone")), &env()).await.unwrap();
@@ -453,6 +454,32 @@ async fn replaced_text_of_a_followed_workflow_is_a_snapshot_or_moderated() {
         let events = ask(&dify(&server.url), &request("hi"), &env()).await;
         assert_eq!((shown(&events).as_str(), server.n_calls()), (expected, 2), "{events:?}");
     }
+}
+
+/// Apps without a workflow list all files of the turn at its end, and don't say whose they are.
+#[tokio::test]
+async fn files_of_the_question_are_not_sent_back_and_those_of_tools_once() {
+    let file =
+        |url: &str, method: &str| json!({"type": "image", "url": url, "filename": url, "transfer_method": method});
+    let made = json!({"event": "message_file", "id": "f", "type": "image", "belongs_to": "assistant", "url": "/files/tools/f.png?sign=1"});
+    let listed = [
+        file("/files/u/file-preview?sign=2", "local_file"),
+        file("https://bridge.example/api/media/x", "remote_url"),
+        file("/files/tools/f.png?sign=3", "tool_file"),
+        file("/files/tools/g.png?sign=4", "tool_file"),
+    ];
+    let end = json!({"event": "message_end", "files": listed});
+    let server = Server::start(vec![stream(&[message("hi"), made, end])]).await;
+    let events = ask(&dify(&server.url), &request("hi"), &env()).await;
+    let signed = |event: &AgentEvent| match event {
+        AgentEvent::File(file) => file.url.rsplit('=').next().map(str::to_owned),
+        _ => None,
+    };
+    assert_eq!(
+        events.iter().filter_map(signed).collect::<Vec<_>>(),
+        ["1", "4"],
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
