@@ -43,6 +43,8 @@ pub struct CancelRequest {
     pub organization: OrganizationId,
     /// The user who asked.
     pub user: UserId,
+    /// Whether a person has stopped the run, rather than a fault or a newer message.
+    pub is_stop: bool,
 }
 
 /// The user's id for an agent: stable, and meaningless elsewhere.

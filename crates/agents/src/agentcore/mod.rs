@@ -242,9 +242,13 @@ impl AgentCore {
         }
     }
 
-    /// Ends the session if the settings say so. The run itself was stopped by closing the connection.
+    /// Ends the session if a person has stopped the run and the settings say so. The run itself was stopped by closing the connection.
     pub(crate) async fn cancel(&self, cancel: &CancelRequest, env: &Env) -> Result<(), AgentFailure> {
-        let Some(session) = cancel.run_ref.as_deref().filter(|_| self.stop_ends_session) else {
+        let Some(session) = cancel
+            .run_ref
+            .as_deref()
+            .filter(|_| self.stop_ends_session && cancel.is_stop)
+        else {
             return Ok(());
         };
         let token = derived_id::hex_digest(&["agentcore stop", session, cancel.run.as_str()]);

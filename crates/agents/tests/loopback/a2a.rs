@@ -511,6 +511,7 @@ async fn cancelling_and_probing() {
         conversation_ref: None,
         organization: asked.organization.clone(),
         user: asked.user.id.clone(),
+        is_stop: true,
     };
     for _ in 0..2 {
         sim.adapter().cancel(&cancel, &env()).await.unwrap();

@@ -272,18 +272,19 @@ async fn errors_of_service_and_agent_end_the_run() {
 #[tokio::test]
 async fn cancelling_ends_the_session_only_if_configured() {
     let asked = request("hello");
-    let cancel = |session: &str| CancelRequest {
+    let cancel = |is_stop: bool| CancelRequest {
         run: asked.run.clone(),
-        run_ref: Some(session.to_owned()),
+        run_ref: Some(format!("tl-{}", "0".repeat(64))),
         conversation_ref: None,
         organization: asked.organization.clone(),
         user: asked.user.id.clone(),
+        is_stop,
     };
-    let session = format!("tl-{}", "0".repeat(64));
-    for (wanted, n_calls) in [(false, 0), (true, 1)] {
+    // A fault and a newer message are no reason to end it.
+    for (wanted, is_stop, n_calls) in [(false, true, 0), (true, true, 1), (true, false, 0)] {
         let server = start(vec![]).await;
         let adapter = adapter("agentcore", config(&server.url, json!({"stopEndsSession": wanted})));
-        adapter.cancel(&cancel(&session), &env()).await.unwrap();
+        adapter.cancel(&cancel(is_stop), &env()).await.unwrap();
         assert_eq!(server.n_calls(), n_calls);
     }
 }

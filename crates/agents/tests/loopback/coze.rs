@@ -292,6 +292,7 @@ async fn chat_is_cancelled_by_both_of_its_ids() {
         conversation_ref: conversation.map(str::to_owned),
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
+        is_stop: true,
     };
     // Unknown, ended or never started: nothing is left to cancel.
     agent

@@ -582,6 +582,7 @@ async fn cancelling_interrupts_the_run() {
         conversation_ref,
         organization: asked.organization.clone(),
         user: asked.user.id.clone(),
+        is_stop: true,
     };
     let (adapter, env) = (sim.adapter(), env());
     adapter.cancel(&cancel, &env).await.unwrap();

@@ -35,6 +35,7 @@ fn cancel(run_ref: Option<&str>) -> CancelRequest {
         conversation_ref: None,
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
+        is_stop: true,
     }
 }
 

@@ -263,6 +263,7 @@ async fn cancel_is_posted_and_retried_with_one_id() {
         conversation_ref: None,
         organization: OrganizationId::new("default"),
         user: UserId::new("usr_1"),
+        is_stop: true,
     };
     hook(&server.url).cancel(&cancel, &env()).await.unwrap();
     let calls = server.calls();

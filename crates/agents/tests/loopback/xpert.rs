@@ -368,6 +368,7 @@ async fn cancel_and_probe() {
         conversation_ref: None,
         organization: asked.organization.clone(),
         user: asked.user.id.clone(),
+        is_stop: true,
     };
     sim.adapter().cancel(&cancel, &env()).await.unwrap();
     sim.state.lock().unwrap().runs.clear();

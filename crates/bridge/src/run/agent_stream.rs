@@ -249,6 +249,7 @@ impl AgentStream<'_> {
         said: &mut StreamState,
         ended: Read,
     ) -> Conclusion {
+        let is_stop = matches!(ended, Read::Stopped(StopCause::Stopped));
         let (outcome, cancel) = match ended {
             Read::Completed => (Outcome::Completed, false),
             Read::Failed(failure) => {
@@ -284,10 +285,10 @@ impl AgentStream<'_> {
             outcome,
             notice,
         };
-        Conclusion::Result(Box::new(result), cancel.then(|| self.cancel_request(said)))
+        Conclusion::Result(Box::new(result), cancel.then(|| self.cancel_request(said, is_stop)))
     }
 
-    fn cancel_request(&self, said: &StreamState) -> CancelRequest {
+    fn cancel_request(&self, said: &StreamState, is_stop: bool) -> CancelRequest {
         let request = &self.request;
         let conversation_ref = said.conversation_ref.as_ref();
         CancelRequest {
@@ -296,6 +297,7 @@ impl AgentStream<'_> {
             conversation_ref: conversation_ref.or(request.session.conversation_ref.as_ref()).cloned(),
             organization: request.organization.clone(),
             user: request.user.id.clone(),
+            is_stop,
         }
     }
 
@@ -322,7 +324,7 @@ impl AgentStream<'_> {
         showing: &mut ReplyDelivery<'_>,
         said: StreamState,
     ) -> Result<Ended, RunError> {
-        let cancel = self.cancel_request(&said);
+        let cancel = self.cancel_request(&said, false);
         let has_text = !said.draft.text.trim().is_empty();
         showing.set_draft(said.draft);
         let cursor = said.cursor;

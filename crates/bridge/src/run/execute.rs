@@ -6,7 +6,7 @@ use std::time::Duration;
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{Agent, AgentFailure, Resume};
 use tieline_core::connector::WaitingSign;
-use tieline_core::conversation::RunPhase;
+use tieline_core::conversation::{RunPhase, StopCause};
 use tieline_core::event::Event;
 use tieline_core::message_state::LedgerStep;
 use tieline_core::notice::Notice;
@@ -340,6 +340,7 @@ pub(super) fn cancel_request(
         conversation_ref: request::session_of(held).conversation_ref,
         organization: held.conversation.key.organization.clone(),
         user: user::id_of(&bot.account.integration, &last.message.sender.id),
+        is_stop: run.stop == Some(StopCause::Stopped),
     }
 }
 
