@@ -99,11 +99,12 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
     Ok(reopened)
 }
 
-/// Continues the delivery of an answer that the platform refused until the person writes again. A repetition continues from there.
+/// Continues the delivery of an answer that the platform refused until the person writes again. A repetition continues from there. Returns the wake-up
+/// that was sent for it.
 ///
 /// # Errors
 /// [`RedriveError`].
-pub(crate) async fn deliver_rest(world: &World, message: &MessageId) -> Result<(), RedriveError> {
+pub(crate) async fn deliver_rest(world: &World, message: &MessageId) -> Result<WakeUpV1, RedriveError> {
     let now = world.clock.now();
     let found = message::get(&world.store, message, now).await?;
     let record = found.ok_or(RedriveError::Gone)?;
@@ -248,7 +249,7 @@ async fn redeliver(
     letter: Option<&DeadLetter>,
     record: &MessageRecord,
     what: Redelivery,
-) -> Result<(), RedriveError> {
+) -> Result<WakeUpV1, RedriveError> {
     let now = world.clock.now();
     let before = free_reply(world, record).await?;
     // An earlier redrive that has neither succeeded nor failed yet, or whose process died, is continued.
@@ -270,12 +271,12 @@ async fn redeliver(
         };
         reply_writes::restart(world, &before, &mut after, now).await?;
     }
-    wake(world, &before, number).await?;
+    let sent = wake(world, &before, number).await?;
     if let Some(letter) = letter {
         deadletter::remove(&world.store, letter).await?;
     }
     info!(account.id = %record.integration, event.key = %record.id, "restarted delivery of the answer to message {}", record.id);
-    Ok(())
+    Ok(sent)
 }
 
 /// Makes a runner continue the delivery of the reply from where it stopped.
@@ -315,9 +316,11 @@ async fn free_reply(world: &World, record: &MessageRecord) -> Result<ReplyRecord
     Err(RedriveError::InHand)
 }
 
-async fn wake(world: &World, reply: &ReplyRecord, redrives: u32) -> Result<(), QueueError> {
+async fn wake(world: &World, reply: &ReplyRecord, redrives: u32) -> Result<WakeUpV1, QueueError> {
     let wake = WakeUpV1::of_reply(reply.organization.clone(), reply.conversation.clone(), reply.id.clone());
-    wakeups::send_watched(world, [(wake.after_redrives(redrives), AFTER_THE_LETTER)]).await
+    let wake = wake.after_redrives(redrives);
+    wakeups::send_watched(world, [(wake.clone(), AFTER_THE_LETTER)]).await?;
+    Ok(wake)
 }
 
 async fn load(world: &World, letter: &DeadLetter) -> Result<MessageRecord, RedriveError> {

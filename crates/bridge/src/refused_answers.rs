@@ -1,6 +1,7 @@
 //! Answers that the platform refuses until the person writes again: they are delivered when that happens.
 
 use tieline_core::conversation::Conversation;
+use tieline_core::envelope::WakeUpV1;
 use tieline_core::ids::{ConversationId, MessageId};
 use tieline_store::StoreError;
 use tieline_store::reply::ReplyRecord;
@@ -31,10 +32,19 @@ pub(crate) async fn keep(world: &World, id: &ConversationId, message: &MessageId
     Box::pin(keeping).await.map(drop)
 }
 
-/// Continues the delivery of the answers that were refused, after the person has written again. Returns the messages whose answers wait no longer.
-/// It must not fail the person's message: what can't be delivered now stays for the next one.
-pub(crate) async fn deliver(world: &World, conversation: &Conversation) -> Vec<MessageId> {
-    let mut done = Vec::new();
+/// What became of the refused answers of a conversation.
+#[derive(Debug, Default)]
+pub(crate) struct Redelivery {
+    /// The messages whose answers wait no longer.
+    pub(crate) done: Vec<MessageId>,
+    /// The wake-ups that were sent for those that are being delivered.
+    pub(crate) wakes: Vec<WakeUpV1>,
+}
+
+/// Continues the delivery of the answers that were refused, after the person has written again. It must not fail the person's message: what can't
+/// be delivered now stays for the next one.
+pub(crate) async fn deliver(world: &World, conversation: &Conversation) -> Redelivery {
+    let Redelivery { mut done, mut wakes } = Redelivery::default();
     for message in &conversation.refused_answers {
         // An operator has redriven it: it is asked again.
         if conversation.holds(message) {
@@ -42,8 +52,12 @@ pub(crate) async fn deliver(world: &World, conversation: &Conversation) -> Vec<M
             continue;
         }
         match Box::pin(redrive::deliver_rest(world, message)).await {
+            Ok(wake) => {
+                done.push(message.clone());
+                wakes.push(wake);
+            }
             // An operator was faster, or it is no longer there.
-            Ok(()) | Err(RedriveError::Gone | RedriveError::NotFailed(_) | RedriveError::UnreadableProgress) => {
+            Err(RedriveError::Gone | RedriveError::NotFailed(_) | RedriveError::UnreadableProgress) => {
                 done.push(message.clone());
             }
             Err(error @ (RedriveError::InHand | RedriveError::Store(_) | RedriveError::Queue(_))) => {
@@ -51,7 +65,7 @@ pub(crate) async fn deliver(world: &World, conversation: &Conversation) -> Vec<M
             }
         }
     }
-    done
+    Redelivery { done, wakes }
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ async fn refused(state: MessageState) -> (PolledFixture, Conversation) {
 
 /// Checks that the answer waits no longer, and returns the reply.
 async fn delivered(it: &PolledFixture, conversation: &Conversation) -> ReplyRecord {
-    let done = deliver(&it.world, conversation).await;
+    let done = deliver(&it.world, conversation).await.done;
     assert_eq!(done, conversation.refused_answers);
     it.reply().await
 }

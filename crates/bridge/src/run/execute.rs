@@ -28,15 +28,14 @@ use super::request::{self, Asked};
 use super::stream_reply::stream_reply;
 use super::waiting_signs::{Signing, WaitingSigns};
 use super::{
-    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, finish, follow_up, group_context, incoming_guard,
-    parked, senders, speakers, update,
+    LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, earlier_answers, finish, follow_up, group_context,
+    incoming_guard, parked, senders, speakers, update,
 };
 use crate::accounts::Bot;
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
-use crate::refused_answers;
 use crate::world::World;
 
 /// What stays constant while this process works on a run.
@@ -78,7 +77,7 @@ pub(super) async fn resume(
         return Ok(Left::Finished);
     };
     let keeper = LeaseHeartbeat::start(world, held);
-    deliver_refused_answers(world, held).await?;
+    earlier_answers::deliver(world, held, until).await?;
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
     speakers::name_all(world, held, &bot, &mut asked).await?;
     group_context::add(world, held, &bot, &mut asked).await?;
@@ -124,19 +123,6 @@ pub(super) async fn resume(
         return Err(RunError::Lost);
     }
     Box::pin(context.end(held, showing, ledger, cancelling, signing)).await
-}
-
-/// Continues the delivery of earlier answers that the platform refused until the person writes again.
-async fn deliver_refused_answers(world: &World, held: &mut LeasedConversation) -> Result<(), RunError> {
-    if held.conversation.refused_answers.is_empty() {
-        return Ok(());
-    }
-    let done = Box::pin(refused_answers::deliver(world, &held.conversation)).await;
-    // After a crash before this they are found delivered.
-    update(world, held, |conversation| {
-        conversation.refused_answers.retain(|message| !done.contains(message));
-    })
-    .await
 }
 
 impl<'a> RunContext<'a> {

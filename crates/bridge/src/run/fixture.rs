@@ -1,5 +1,6 @@
 //! A bot on a platform that polls, with one message and its reply: a fixture of tests.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::world::World;
 /// A platform that accepts what is pushed. Where it polls, that is the rest of each reply.
 pub(super) struct PollingPlatform {
     n_pushed: AtomicUsize,
+    /// The texts that were pushed.
+    pub(super) said: Mutex<Vec<String>>,
     /// Whether it refuses that until the person writes again.
     pub(super) refuses: AtomicBool,
 }
@@ -41,7 +44,7 @@ impl FakeDelivery for PollingPlatform {
                     name: "push",
                     method: "POST",
                     url: "http://127.0.0.1:1/".to_owned(),
-                    headers: Vec::new(),
+                    headers: vec![("text".to_owned(), wanted.text.to_owned())],
                     body: Body::Empty,
                     token: TokenPlace::None,
                     timeout: Duration::from_secs(5),
@@ -60,6 +63,10 @@ impl FakeDelivery for PollingPlatform {
             return Verdict::Refused { code };
         }
         self.n_pushed.fetch_add(1, Ordering::SeqCst);
+        if let ApiCall::Http(call) = sent.call {
+            let texts = call.headers.iter().map(|(_, text)| text.clone());
+            self.said.lock().unwrap().extend(texts);
+        }
         Verdict::Accepted(sent.on_success.clone())
     }
 }
@@ -86,6 +93,7 @@ impl PolledFixture {
     pub(super) async fn over(mode: ConnectionMode, change: impl FnOnce(&mut MessageRecord)) -> Self {
         let platform: &'static FakePlatform<PollingPlatform> = Box::leak(Box::new(FakePlatform(PollingPlatform {
             n_pushed: AtomicUsize::new(0),
+            said: Mutex::default(),
             refuses: AtomicBool::new(false),
         })));
         let (engine, world) = test_support::world(Box::leak(Box::new([platform as &dyn Connector]))).await;

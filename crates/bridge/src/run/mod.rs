@@ -10,6 +10,7 @@ mod attachments;
 pub mod batch;
 mod callback_cursor;
 mod deferred;
+mod earlier_answers;
 mod execute;
 mod finish;
 #[cfg(test)]

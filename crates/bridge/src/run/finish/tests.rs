@@ -37,16 +37,8 @@ impl RefusedRun {
     async fn begin() -> Self {
         let bot = PolledFixture::over(ConnectionMode::LongConnection, |_| {}).await;
         bot.platform.0.refuses.store(true, Ordering::SeqCst);
-        let (world, last) = (&bot.world, &bot.message);
-        let first = MessageId::new("msg_0");
-        let event = crate::event_of(world, last).unwrap().unwrap();
-        let record = MessageRecord {
-            id: first.clone(),
-            reply: ReplyId::new("tl-0"),
-            event: crate::sealed_event(world, &first, event),
-            ..last.clone()
-        };
-        message::claim(&world.store, &record).await.unwrap();
+        let last = &bot.message;
+        let first = another_message(&bot, "msg_0", "tl-0").await;
         let (sender, chat) = (
             SenderId::new("lisi"),
             Chat {
@@ -63,17 +55,18 @@ impl RefusedRun {
             SessionScope::Sender,
         );
         let it = Self { bot, first, key };
-        it.start_run().await;
+        it.start_run("run_1", vec![it.first.clone(), it.bot.message.id.clone()])
+            .await;
         it
     }
 
     /// A run that an earlier process has left with its answer recorded.
-    async fn start_run(&self) {
+    async fn start_run(&self, id: &str, messages: Vec<MessageId>) {
         let (world, now) = (&self.bot.world, self.bot.world.clock.now());
-        let before = Conversation::new(self.key.clone(), now);
+        let found = conversation::load(&world.store, &self.key.id(), now).await.unwrap();
+        let before = found.unwrap_or_else(|| Conversation::new(self.key.clone(), now));
         let mut after = before.clone();
-        let messages = vec![self.first.clone(), self.bot.message.id.clone()];
-        let mut run = RunState::new(RunId::new("run_1"), messages, 1, AgentId::new("agt_1"), now);
+        let mut run = RunState::new(RunId::new(id), messages, 1, AgentId::new("agt_1"), now);
         run.phase = RunPhase::Delivering;
         after.run = Some(run);
         conversation::save(&world.store, &before, &mut after).await.unwrap();
@@ -109,6 +102,20 @@ impl RefusedRun {
     async fn redrive(&self, letter: &DeadLetter) {
         redrive(&self.bot.world, letter, AskAgent::IfNeeded).await.unwrap();
     }
+}
+
+/// Another message of the fixture's conversation.
+async fn another_message(bot: &PolledFixture, id: &str, reply: &str) -> MessageId {
+    let (world, id) = (&bot.world, MessageId::new(id));
+    let event = crate::event_of(world, &bot.message).unwrap().unwrap();
+    let record = MessageRecord {
+        id: id.clone(),
+        reply: ReplyId::new(reply),
+        event: crate::sealed_event(world, &id, event),
+        ..bot.message.clone()
+    };
+    message::claim(&world.store, &record).await.unwrap();
+    id
 }
 
 /// The agent may have done something that must not be done twice.
@@ -231,4 +238,29 @@ async fn answer_refused_until_the_person_writes_is_kept_before_its_message_ends(
     let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
     let found = conversation::load(store, &it.key.id(), now).await.unwrap().unwrap();
     assert_eq!(found.refused_answers, [it.bot.message.id.clone()]);
+}
+
+#[tokio::test]
+async fn refused_answer_is_shown_before_that_to_the_next_message() {
+    let it = RefusedRun::begin().await;
+    it.work().await;
+    it.bot.platform.0.refuses.store(false, Ordering::SeqCst);
+    let next = another_message(&it.bot, "msg_2", "tl-2").await;
+    let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
+    let mut newer = ReplyRecord {
+        id: ReplyId::new("tl-2"),
+        message: next.clone(),
+        text: "the newer answer".to_owned(),
+        delivered: false,
+        version: 0,
+        ..it.bot.reply().await
+    };
+    reply::save(store, None, &mut newer, now).await.unwrap();
+    it.start_run("run_2", vec![next]).await;
+    it.work().await;
+    let said = it.bot.platform.0.said.lock().unwrap().clone();
+    assert_eq!(said, ["the answer", "the newer answer"]);
+    assert_eq!(it.states().await, [MessageState::Answered; 2]);
+    let found = conversation::load(store, &it.key.id(), now).await.unwrap().unwrap();
+    assert_eq!(found.refused_answers, []);
 }
