@@ -160,6 +160,7 @@ impl Asking<'_> {
             conversation_ref: begun.conversation_ref,
             organization: asked.organization.clone(),
             user: asked.user.id.clone(),
+            is_stop: true,
         };
         self.adapter.cancel(&cancel, self.env).await?;
         self.adapter
