@@ -237,7 +237,7 @@ async fn answer_refused_until_the_person_writes_is_kept_before_its_message_ends(
     assert_eq!(it.states().await, [MessageState::Failed; 2]);
     let (store, now) = (&it.bot.world.store, it.bot.world.clock.now());
     let found = conversation::load(store, &it.key.id(), now).await.unwrap().unwrap();
-    assert_eq!(found.refused_answers, [it.bot.message.id.clone()]);
+    assert_eq!(found.refused_answers, std::slice::from_ref(&it.bot.message.id));
 }
 
 #[tokio::test]
