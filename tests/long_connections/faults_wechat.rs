@@ -286,7 +286,7 @@ async fn refused_answer_is_retried_once_and_delivered_when_the_person_writes_aga
     });
     kept.await.unwrap();
     scenario.platform.say(&lisi(), "next");
-    scenario.shows(&["echo: next", "echo: late"]).await;
+    scenario.shows(&["echo: late", "echo: next"]).await;
     let id = message["id"].as_str().unwrap();
     scenario.message(id, |message| message["state"] == "answered").await;
     let kept = stays("the answers", Duration::from_secs(2), || scenario.texts().len() == 2);
@@ -325,7 +325,7 @@ async fn answer_that_is_refused_again_waits_for_another_message() {
     scenario.agent.open_gate();
     scenario.shows(&["echo: slow"]).await;
     scenario.platform.say(&lisi(), "again");
-    scenario.shows(&["echo: slow", "echo: again", "echo: late"]).await;
+    scenario.shows(&["echo: slow", "echo: late", "echo: again"]).await;
     scenario.message(id, |message| message["state"] == "answered").await;
     scenario.nothing_wrong();
 }
