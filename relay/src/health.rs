@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -12,7 +12,6 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tieline_bridge::connections::{Connections, Health};
 use tieline_bridge::exposition;
-use tieline_bridge::operator::{self, Denied};
 use tieline_bridge::world::World;
 
 /// `GET /healthz`: 200 as long as the heartbeat is valid, with the state of the connections.
@@ -34,27 +33,12 @@ async fn measure(
 ) -> Response {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let is_local = peer.ip().to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for");
-    if !is_local {
-        let is_root = operator::has_root_token(&world, authorization, Some(peer.ip())).await;
-        if let Some(refusal) = refusal(&is_root) {
-            return refusal;
-        }
+    if !is_local && let Err(refused) = exposition::authorize(&world, authorization, Some(peer.ip())).await {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::UNAUTHORIZED);
+        return (status, [refused.header]).into_response();
     }
     let text = exposition::render(&world, Some(&connections.health())).await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
-}
-
-/// Response to a request without the root token. `None`: it has it.
-fn refusal(is_root: &Result<bool, Denied>) -> Option<Response> {
-    Some(match is_root {
-        Ok(true) => return None,
-        Ok(false) => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response(),
-        Err(Denied::TooManyGuesses { retry_after_seconds }) => {
-            let wait = [(RETRY_AFTER, retry_after_seconds.to_string())];
-            (StatusCode::TOO_MANY_REQUESTS, wait).into_response()
-        }
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    })
 }
 
 async fn tell(State(connections): State<Arc<Connections>>) -> (StatusCode, Json<Value>) {

@@ -3,6 +3,7 @@
 //! See [Prometheus Docs/Text-based format](https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format).
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,13 +12,42 @@ use tracing::warn;
 
 use crate::connections::Health;
 use crate::metrics::totals::{as_float, head, sample};
+use crate::operator::{self, Denied};
 use crate::world::World;
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// When to repeat a request whose token can't be checked, in seconds.
+const RETRY_AFTER_S: u64 = 5;
+
 /// Timeout for reading the queues' depths.
 const QUEUES_WITHIN: Duration = Duration::from_secs(3);
+
+/// Response to a program that may not read the metrics.
+#[derive(Debug)]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// Name and value of the header that says what is missing.
+    pub header: (&'static str, String),
+}
+
+/// Checks that a request has the root token. A wrong token is counted against the address.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn authorize(world: &World, authorization: Option<&str>, address: Option<IpAddr>) -> Result<(), Refused> {
+    let wait = |seconds: u64| ("retry-after", seconds.to_string());
+    let (status, header) = match operator::has_root_token(world, authorization, address).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => (401, ("www-authenticate", "Bearer".to_owned())),
+        Err(Denied::TooManyGuesses { retry_after_seconds }) => (429, wait(retry_after_seconds)),
+        // The tables can't be read, so the token may be valid.
+        Err(_) => (503, wait(RETRY_AFTER_S)),
+    };
+    Err(Refused { status, header })
+}
 
 /// All metrics of this process. `connections`: state of the long connections that it holds, if it holds any.
 pub async fn render(world: &World, connections: Option<&Health>) -> String {

@@ -5,13 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tieline_bridge::connections::Connections;
 use tieline_bridge::exposition;
-use tieline_bridge::operator::{self, Denied};
 use tieline_bridge::world::World;
 use tieline_server::TrustedProxies;
 
@@ -38,28 +37,15 @@ async fn show(
     headers: HeaderMap,
 ) -> Response {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !is_local(peer, &headers, &proxies) {
-        let is_root = operator::has_root_token(&world, authorization, Some(peer.ip())).await;
-        if let Some(refusal) = refusal(&is_root) {
-            return refusal;
-        }
+    if !is_local(peer, &headers, &proxies)
+        && let Err(refused) = exposition::authorize(&world, authorization, Some(peer.ip())).await
+    {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::UNAUTHORIZED);
+        return (status, [refused.header]).into_response();
     }
     let health = held.get().map(Connections::health);
     let text = exposition::render(&world, health.as_ref()).await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
-}
-
-/// Response to a request without the root token. `None`: it has it.
-fn refusal(is_root: &Result<bool, Denied>) -> Option<Response> {
-    Some(match is_root {
-        Ok(true) => return None,
-        Ok(false) => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response(),
-        Err(Denied::TooManyGuesses { retry_after_seconds }) => {
-            let wait = [(RETRY_AFTER, retry_after_seconds.to_string())];
-            (StatusCode::TOO_MANY_REQUESTS, wait).into_response()
-        }
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    })
 }
 
 /// Whether a program on this machine makes the request itself, rather than a proxy for another client.
