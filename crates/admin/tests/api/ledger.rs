@@ -44,16 +44,22 @@ async fn ledger_has_every_step() {
     assert_eq!(list("conversationId=cnv_nothing").await, 0);
 }
 
-#[tokio::test]
-async fn redriven_dead_letter_is_answered() {
-    let api = TestApi::new().await;
-    api.work();
+/// An agent that can't be reached, and a message to it.
+async fn unanswered(api: &TestApi) -> (String, String) {
     let web = api.web("Web").await;
     let config = json!({ "baseUrl": dead_address(), "model": "m" });
     let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
     let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
     api.trigger(&web, &agent).await;
     let message = api.say(&web, "hello").await;
+    (agent, message)
+}
+
+#[tokio::test]
+async fn redriven_dead_letter_is_answered() {
+    let api = TestApi::new().await;
+    api.work();
+    let (agent, message) = unanswered(&api).await;
     let path = format!("{DEFAULT}/messages/{message}");
     api.wait(&path, |it| it["state"] == "failed").await;
     let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
@@ -76,12 +82,7 @@ async fn redriven_dead_letter_is_answered() {
 async fn letters_that_cannot_be_redriven_do_not_hide_those_that_can() {
     let api = TestApi::new().await;
     api.work();
-    let web = api.web("Web").await;
-    let config = json!({ "baseUrl": dead_address(), "model": "m" });
-    let body = json!({ "name": "Dead", "protocol": "openai_chat", "config": config });
-    let agent = api.create(&format!("{DEFAULT}/agents"), body).await;
-    api.trigger(&web, &agent).await;
-    let message = api.say(&web, "hello").await;
+    let (agent, message) = unanswered(&api).await;
     let path = format!("{DEFAULT}/messages/{message}");
     let shown = api.wait(&path, |it| it["state"] == "failed").await;
     let now = api.world.clock.now();
