@@ -158,7 +158,7 @@ async fn message(
         Recipient::Chat(id) => {
             let (chat, listener) = known_chat(world, bot, id).await?;
             // Some platforms reach a direct chat by its person, not by its id.
-            let asker = listener.clone().unwrap_or_else(nobody);
+            let asker = listener.clone().unwrap_or_else(unknown_asker);
             (chat, asker, listener)
         }
     };
@@ -222,7 +222,7 @@ pub(crate) fn conversations_with(person: &User, chats: &HashSet<ChatId>) -> Hash
     let own = (ChatId::new(sender.as_str()), sender.clone());
     let to_chats = chats
         .iter()
-        .flat_map(|chat| [nobody(), sender.clone()].map(|asker| (chat.clone(), asker)));
+        .flat_map(|chat| [unknown_asker(), sender.clone()].map(|asker| (chat.clone(), asker)));
     let id = |(chat, asker)| conversation_of(&person.organization, &person.integration, &direct(chat), &asker);
     to_chats.chain([own]).map(id).collect()
 }
@@ -245,7 +245,7 @@ fn direct(id: ChatId) -> Chat {
 }
 
 /// The asker of a message to a chat whose person is unknown, if it is a person's.
-fn nobody() -> SenderId {
+fn unknown_asker() -> SenderId {
     SenderId::new("")
 }
 

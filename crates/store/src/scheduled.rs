@@ -55,7 +55,7 @@ pub struct Scheduled {
 }
 
 impl Scheduled {
-    /// Whether nobody can stop it any more: it has ended, or is being sent to its only recipient.
+    /// Whether it is too late to cancel it: it has ended, or is being sent to its only recipient.
     #[must_use]
     pub fn is_past_cancelling(&self) -> bool {
         self.state != State::Waiting || (self.begun && self.to != Audience::Linked)
