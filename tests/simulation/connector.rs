@@ -112,7 +112,7 @@ impl FaultyConnector {
             let lags = in_replica.replica_lags();
             self.answer_of_replica(&request, lags).await
         };
-        with_fault(process_run, &called, executed, || Ok(internal_error())).await
+        with_fault(process_run, &called, Duration::MAX, executed, || Ok(internal_error())).await
     }
 
     /// The engine's answer, or a stale one where the read is eventually consistent and a replica `lags`. `None`: there are no replicas.

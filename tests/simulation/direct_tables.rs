@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput
 use aws_sdk_dynamodb::types::error::InternalServerError;
 use tieline_embedded::DirectTables;
 use tieline_store::DirectCall;
+use tokio::time::Duration;
 
 use crate::engine::{Engine, EngineTime, at_once};
 use crate::faults::{ProcessRun, with_fault};
@@ -65,7 +66,7 @@ impl FaultyTables {
             match process_run {
                 Some(process_run) => {
                     let target = format!("DynamoDB_20120810.{operation}");
-                    with_fault(process_run, &target, executed, internal_error).await
+                    with_fault(process_run, &target, Duration::MAX, executed, internal_error).await
                 }
                 None => executed.await,
             }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
@@ -12,6 +12,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::chance::SeededRng;
 use crate::mistakes::Mistake;
+use crate::platform::FAULT_LASTS;
 
 /// A call that takes this long may cost its caller the lease.
 const LONG: Duration = Duration::from_secs(1);
@@ -127,7 +128,8 @@ pub(crate) struct FaultPlan {
     began: Instant,
     /// Every call: time, process, operation and fault.
     calls: Mutex<Vec<String>>,
-    n_faults: AtomicU64,
+    /// When each fault was injected after which work may be repeated.
+    fault_times: Mutex<Vec<Instant>>,
     /// When a process died or was frozen.
     interruptions: Mutex<Vec<Instant>>,
 }
@@ -145,7 +147,7 @@ impl FaultPlan {
             mistake: None,
             began: Instant::now(),
             calls: Mutex::default(),
-            n_faults: AtomicU64::new(0),
+            fault_times: Mutex::default(),
             interruptions: Mutex::default(),
         }
     }
@@ -196,7 +198,18 @@ impl FaultPlan {
 
     /// Number of faults so far after which an agent may be asked again.
     pub(crate) fn n_so_far(&self) -> u64 {
-        self.n_faults.load(Ordering::Relaxed)
+        self.fault_times.lock().unwrap().len() as u64
+    }
+
+    /// Whether a fault can have had an effect between the two times.
+    pub(crate) fn has_fault(&self, from: Instant, until: Instant) -> bool {
+        let within = from.checked_sub(FAULT_LASTS).unwrap_or(self.began)..=until;
+        self.fault_times.lock().unwrap().iter().any(|at| within.contains(at))
+    }
+
+    /// Whether a process may have been frozen until then.
+    pub(crate) fn has_freeze_before(&self, at: Instant) -> bool {
+        self.n_interruptions(at.checked_sub(FAULT_LASTS).unwrap_or(self.began)..=at) > 0
     }
 
     /// How often a process died or was frozen in this time.
@@ -214,7 +227,7 @@ impl FaultPlan {
         let fault = self.draw(target);
         let is_passing = matches!(fault, Fault::Delay(time) if time < LONG);
         if fault != Fault::Proceed && !is_passing {
-            self.n_faults.fetch_add(1, Ordering::Relaxed);
+            self.fault_times.lock().unwrap().push(Instant::now());
         }
         if matches!(fault, Fault::DieBefore | Fault::DieAfter | Fault::Freeze(_)) {
             self.interruptions.lock().unwrap().push(Instant::now());
@@ -361,10 +374,12 @@ impl ProcessRun {
     }
 }
 
-/// Executes a call of a process with the fault that is drawn for it. A call that is in flight is executed even if its caller dies.
+/// Executes a call of a process with the fault that is drawn for it. A call that is in flight is executed even if its caller dies, but not one that
+/// is delayed for longer than `longest`: its connection is closed by then.
 pub(crate) async fn with_fault<T: Debug + Send + 'static>(
     process_run: Arc<ProcessRun>,
     target: &str,
+    longest: Duration,
     executed: impl Future<Output = T> + Send + 'static,
     internal_error: impl Fn() -> T,
 ) -> T {
@@ -382,16 +397,19 @@ pub(crate) async fn with_fault<T: Debug + Send + 'static>(
     let (answerer, answered) = oneshot::channel();
     tokio::spawn(async move {
         if let Fault::Delay(time) = fault {
-            sleep(time).await;
+            sleep(time.min(longest)).await;
+            if time > longest {
+                return;
+            }
         }
         // The caller may have given up.
         let _ = answerer.send(executed.await);
     });
-    let answer = answered.await.expect("the call is executed");
+    let answer = answered.await;
     process_run.until_running().await;
     match fault {
         Fault::FailAfter => internal_error(),
         Fault::DieAfter => process_run.die().await,
-        _ => answer,
+        _ => answer.unwrap_or_else(|_| internal_error()),
     }
 }

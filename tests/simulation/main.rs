@@ -1,7 +1,8 @@
 //! Deterministic simulation of bridges on paused time: the real code of dispatch, runs, tables and queues, with calls that are delayed, fail, or
 //! take effect and fail, with stale reads, and with processes that die, freeze and have skewed clocks. Even seeds simulate AWS: tables are called
-//! through its client, which retries, and have replicas that lag. Odd seeds simulate the standalone program, which calls its tables directly. A seed
-//! determines everything, so that a failure replays:
+//! through its client, which retries, and have replicas that lag. Odd seeds simulate the standalone program, which calls its tables directly. Answers
+//! of half of the seeds are pulled, as our own channel does, and those of the other half are pushed to a platform that may refuse or forget to
+//! confirm them; whatever has failed there is redriven in the end. A seed determines everything, so that a failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
@@ -29,6 +30,7 @@
 
 mod bot;
 mod chance;
+mod chat_oracle;
 mod connector;
 mod direct_tables;
 mod engine;
@@ -37,6 +39,7 @@ mod mistakes;
 mod oracle;
 mod past;
 mod people;
+mod platform;
 mod process;
 mod simulation;
 

@@ -1,6 +1,6 @@
-//! Mistakes that are planted between the bridge and its tables, to test the oracles (mutation testing).
+//! Mistakes that are planted between the bridge and its tables or platform, to test the oracles (mutation testing).
 //!
-//! Each changes the bridge's requests to those of a bridge with that mistake, so the code needs no switch for it.
+//! Each changes the bridge's requests, or the answers it reads, to those of a bridge with that mistake, so the code needs no switch for it.
 
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
@@ -22,15 +22,18 @@ pub(crate) enum Mistake {
     LedgerFirst,
     /// The runner doesn't wait until a message's terminal state is in the ledger.
     EndIsNotAwaited,
+    /// A platform's call without an answer is taken for accepted. In `platform.rs`.
+    UnansweredIsAccepted,
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::ClaimIsAlwaysNew,
         Self::NoLookAgain,
         Self::SettleWithoutFence,
         Self::LedgerFirst,
         Self::EndIsNotAwaited,
+        Self::UnansweredIsAccepted,
     ];
 
     /// What a bridge with this mistake requests instead of `request`.

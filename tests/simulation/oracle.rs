@@ -1,6 +1,7 @@
 //! The invariants of every acknowledged message.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tieline_core::ids::MessageId;
 use tieline_core::message_state::MessageState;
@@ -14,9 +15,11 @@ use tieline_store::{Store, conversation};
 
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::bot::{self, Manner};
+use crate::bot::{self, Channel, Manner};
+use crate::chat_oracle;
 use crate::faults::FaultPlan;
 use crate::people::Said;
+use crate::platform::Platform;
 
 /// A run is given up after so many attempts, of which each ended because its process died or was frozen.
 const MAX_ATTEMPTS: usize = 6;
@@ -25,6 +28,8 @@ const MAX_ATTEMPTS: usize = 6;
 pub(crate) struct Oracle {
     store: Store,
     queues: Queues,
+    channel: Channel,
+    platform: Arc<Platform>,
     /// The final text of each message, and the number of the check that saw it first.
     final_texts: HashMap<MessageId, (String, u64)>,
     /// When each message was first seen in a terminal state.
@@ -46,10 +51,12 @@ impl MessageEnds {
 }
 
 impl Oracle {
-    pub(crate) fn new(store: Store, queues: Queues) -> Self {
+    pub(crate) fn new(store: Store, queues: Queues, channel: Channel, platform: Arc<Platform>) -> Self {
         Self {
             store,
             queues,
+            channel,
+            platform,
             final_texts: HashMap::new(),
             ended: HashMap::new(),
             n_looks: 0,
@@ -61,19 +68,21 @@ impl Oracle {
         self.n_looks += 1;
         let mut have_ended = true;
         for said in said {
-            if !all
-                && self.final_texts.contains_key(&said.accepted.message)
-                && self.ended.contains_key(&said.accepted.message)
-            {
+            let is_shown = self.channel == Channel::Pushed || self.final_texts.contains_key(&said.accepted.message);
+            if !all && is_shown && self.ended.contains_key(&said.accepted.message) {
                 continue;
             }
             let (record, reply) = self.read(said, now).await;
-            match record.is_some_and(|record| record.state.is_terminal()) {
-                true => {
+            match record.map(|record| record.state).filter(|state| state.is_terminal()) {
+                Some(state) => {
+                    self.check_shown(said, state)?;
                     let id = said.accepted.message.clone();
                     self.ended.entry(id).or_insert_with(Instant::now);
                 }
-                false => have_ended = false,
+                None => have_ended = false,
+            }
+            if self.channel == Channel::Pushed {
+                continue;
             }
             let Some(reply) = reply.filter(|reply| reply.stage == Stage::Final) else {
                 continue;
@@ -89,6 +98,15 @@ impl Oracle {
             }
         }
         Ok(have_ended)
+    }
+
+    /// The ledger may say that a message is answered only once its chat shows the answer.
+    fn check_shown(&self, said: &Said, state: MessageState) -> Result<(), String> {
+        let is_pushed = self.channel == Channel::Pushed && state == MessageState::Answered;
+        if is_pushed && !chat_oracle::shows_answer(&self.platform, said) {
+            return Err(format!("{:?} is answered, and its chat doesn't show it yet", said.text));
+        }
+        Ok(())
     }
 
     async fn read(&self, said: &Said, now: Timestamp) -> (Option<MessageRecord>, Option<ReplyRecord>) {
@@ -111,15 +129,22 @@ impl Oracle {
     ) -> Result<MessageEnds, String> {
         let mut message_ends = MessageEnds::default();
         let mut newest = HashMap::new();
+        let mut pushed = Vec::new();
         for said in said {
             let (record, reply) = self.read(said, now).await;
             let record = record.ok_or_else(|| format!("{:?} is not in the ledger", said.text))?;
             *message_ends.0.entry(record.state.as_str()).or_default() += 1;
-            self.check_message(said, &record, reply.as_ref(), allowed, fault_plan)?;
+            self.check_state(said, &record, allowed, fault_plan)?;
+            if self.channel == Channel::Pushed {
+                pushed.push((said, record));
+                continue;
+            }
+            check_message(said, &record, reply.as_ref())?;
             if record.state == MessageState::Answered {
                 self.check_order(said, newest.entry(said.chat).or_insert((0, String::new())))?;
             }
         }
+        chat_oracle::check(&pushed, &self.platform, fault_plan)?;
         for chat in said.iter().map(|said| said.chat) {
             self.check_rest(chat, now).await?;
         }
@@ -150,6 +175,7 @@ impl Oracle {
                 self.final_texts.get(&said.accepted.message)
             );
         }
+        self.platform.messages().iter().for_each(|shown| println!("{shown:?}"));
     }
 
     /// Waits until both queues are empty.
@@ -170,41 +196,22 @@ impl Oracle {
         }
     }
 
-    fn check_message(
+    fn check_state(
         &self,
         said: &Said,
         record: &MessageRecord,
-        reply: Option<&ReplyRecord>,
         allowed: &[MessageState],
         fault_plan: &FaultPlan,
     ) -> Result<(), String> {
         let state = record.state;
-        if !allowed.contains(&state) && !self.may_be_given_up(said, record, fault_plan) {
+        // What has failed is redriven where answers are pushed.
+        let may_fail = self.channel == Channel::Pulled && self.may_be_given_up(said, record, fault_plan);
+        if !allowed.contains(&state) && !may_fail {
             return Err(format!("{:?} is {} ({:?})", said.text, state.as_str(), record.reason));
         }
         let is_command = ["/new", "/stop", "/status"].contains(&said.text.as_str());
         if is_command != (state == MessageState::Commanded) {
             return Err(format!("{:?} is {}", said.text, state.as_str()));
-        }
-        let Some(reply) = reply.filter(|reply| reply.stage == Stage::Final) else {
-            return Err(format!("{:?} is {} and has no last word", said.text, state.as_str()));
-        };
-        let is_ended_unanswered = matches!(state, MessageState::Stopped | MessageState::Dropped);
-        if is_ended_unanswered && reply.outcome == Some(Outcome::Completed) {
-            return Err(format!(
-                "{:?} is {}, and the chat has its answer {:?}",
-                said.text,
-                state.as_str(),
-                reply.text
-            ));
-        }
-        let text = said.text.strip_prefix("/new ").unwrap_or(&said.text);
-        let is_answer = reply.text.lines().any(|line| line == text) && reply.notice.is_none();
-        if state == MessageState::Answered && !is_answer {
-            return Err(format!(
-                "{:?} is answered with {:?} {:?}",
-                said.text, reply.text, reply.notice
-            ));
         }
         Ok(())
     }
@@ -229,7 +236,7 @@ impl Oracle {
     }
 
     async fn check_rest(&self, chat: usize, now: Timestamp) -> Result<(), String> {
-        let id = bot::conversation(chat);
+        let id = bot::conversation(self.channel, chat);
         let Some(found) = conversation::load(&self.store, &id, now).await.unwrap() else {
             // Commands alone need no conversation item.
             return Ok(());
@@ -248,4 +255,30 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Checks what readers of a message's reply see.
+fn check_message(said: &Said, record: &MessageRecord, reply: Option<&ReplyRecord>) -> Result<(), String> {
+    let state = record.state;
+    let Some(reply) = reply.filter(|reply| reply.stage == Stage::Final) else {
+        return Err(format!("{:?} is {} and has no last word", said.text, state.as_str()));
+    };
+    let is_ended_unanswered = matches!(state, MessageState::Stopped | MessageState::Dropped);
+    if is_ended_unanswered && reply.outcome == Some(Outcome::Completed) {
+        return Err(format!(
+            "{:?} is {}, and the chat has its answer {:?}",
+            said.text,
+            state.as_str(),
+            reply.text
+        ));
+    }
+    let text = said.text.strip_prefix("/new ").unwrap_or(&said.text);
+    let is_answer = reply.text.lines().any(|line| line == text) && reply.notice.is_none();
+    if state == MessageState::Answered && !is_answer {
+        return Err(format!(
+            "{:?} is answered with {:?} {:?}",
+            said.text, reply.text, reply.notice
+        ));
+    }
+    Ok(())
 }

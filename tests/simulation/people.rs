@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use crate::bot::{self, Accepted};
+use crate::bot::{self, Accepted, Channel, Written};
 use crate::chance::SeededRng;
+use crate::engine::EngineTime;
 use crate::process::Process;
 
 /// The platform's timeout for an acknowledgement.
@@ -34,7 +35,8 @@ impl AcknowledgedMessages {
 
 /// The person of one chat sends `texts`, one after the other.
 pub(crate) async fn speak(
-    chat: usize,
+    (channel, chat): (Channel, usize),
+    platform_clock: EngineTime,
     texts: Vec<(Duration, String)>,
     processes: Arc<Vec<Arc<Process>>>,
     acknowledged: AcknowledgedMessages,
@@ -43,38 +45,38 @@ pub(crate) async fn speak(
     let mut copies = Vec::new();
     for (number, (before, text)) in texts.into_iter().enumerate() {
         sleep(before).await;
-        let id = format!("m{chat}.{number}");
-        let Some(accepted) = deliver(chat, &id, &text, &processes, &mut rng).await else {
+        let at = platform_clock.now();
+        let written = Written { chat, number, text, at };
+        let Some(accepted) = deliver(channel, &written, &processes, &mut rng).await else {
             continue;
         };
         acknowledged.0.lock().unwrap().push(Said {
             chat,
-            text: text.clone(),
+            text: written.text.clone(),
             accepted,
             at: Instant::now(),
         });
         if rng.in_thousand(150) {
-            copies.push((id, text));
+            copies.push(written);
         }
         if !copies.is_empty() && rng.in_thousand(500) {
-            let (id, text) = copies.swap_remove(usize::try_from(rng.below(copies.len() as u64)).unwrap());
-            deliver(chat, &id, &text, &processes, &mut rng).await;
+            let copy = copies.swap_remove(usize::try_from(rng.below(copies.len() as u64)).unwrap());
+            deliver(channel, &copy, &processes, &mut rng).await;
         }
     }
 }
 
 /// Delivers a message until it is acknowledged, each time to a random process.
 async fn deliver(
-    chat: usize,
-    id: &str,
-    text: &str,
+    channel: Channel,
+    written: &Written,
     processes: &[Arc<Process>],
     rng: &mut SeededRng,
 ) -> Option<Accepted> {
     for _ in 0..TRIES {
         let at = usize::try_from(rng.below(processes.len() as u64)).unwrap();
         if let Some(world) = processes[at].world_if_running()
-            && let Ok(Some(accepted)) = timeout(PATIENCE, bot::post(&world, chat, id, text)).await
+            && let Ok(Some(accepted)) = timeout(PATIENCE, bot::post(&world, channel, written)).await
         {
             return Some(accepted);
         }

@@ -10,6 +10,9 @@ use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
 use tieline_core::outbound_url::PrivateEndpoints;
+use tieline_core::timestamp::Timestamp;
+use tieline_queue::Queues;
+use tieline_store::Store;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
@@ -18,6 +21,7 @@ use crate::connector;
 use crate::direct_tables;
 use crate::engine::Engine;
 use crate::faults::{FaultPlan, ProcessRun};
+use crate::platform::{Platform, ReachedPlatform};
 
 /// Number of event pollers, and of wake-ups in flight, of one process.
 const DISPATCHERS: usize = 2;
@@ -29,16 +33,18 @@ pub(crate) struct Process {
     name: usize,
     /// Clock skew.
     ahead_ms: i64,
+    platform: Arc<Platform>,
     current: Mutex<Option<(Arc<ProcessRun>, World)>>,
     /// The metrics of all its runs.
     metrics: Arc<Metrics>,
 }
 
 impl Process {
-    pub(crate) fn new(name: usize, ahead_ms: i64) -> Arc<Self> {
+    pub(crate) fn new(name: usize, ahead_ms: i64, platform: Arc<Platform>) -> Arc<Self> {
         Arc::new(Self {
             name,
             ahead_ms,
+            platform,
             current: Mutex::new(None),
             metrics: Arc::default(),
         })
@@ -83,6 +89,21 @@ impl Process {
         process_run.is_running().then(|| world.clone())
     }
 
+    /// The world of an operator's program, without faults.
+    pub(crate) fn operator_world(engine: &Engine, platform: Arc<Platform>) -> World {
+        let direct = direct_tables::without_faults(engine);
+        let (store, queues) = engine.clients(connector::without_faults(engine), Some(direct));
+        let owner = Owner {
+            node: "operator".to_owned(),
+            life: "life0".to_owned(),
+        };
+        let platform = ReachedPlatform {
+            platform,
+            process_run: None,
+        };
+        create_world(store, queues, engine.now(), owner, platform)
+    }
+
     fn world(&self, engine: &Engine, process_run: &Arc<ProcessRun>, number: u64) -> World {
         let http = connector::of_process(engine, Arc::clone(process_run));
         let direct = process_run.are_tables_direct();
@@ -99,13 +120,23 @@ impl Process {
         } else {
             now.after(ahead)
         };
-        let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
-        let world = World::new(store, queues, registry::ALL, Clock::starting_at(shown), settings);
+        let platform = ReachedPlatform {
+            platform: Arc::clone(&self.platform),
+            process_run: Some(Arc::clone(process_run)),
+        };
         World {
             metrics: Arc::clone(&self.metrics),
-            // Shared because it is slow to set up; the echo agent makes no calls.
-            http: HTTP.get_or_init(|| Egress::new(PrivateEndpoints::Refused)).clone(),
-            ..world
+            ..create_world(store, queues, shown, owner, platform)
         }
+    }
+}
+
+fn create_world(store: Store, queues: Queues, now: Timestamp, owner: Owner, platform: ReachedPlatform) -> World {
+    let settings = Settings::new("http://127.0.0.1:1".to_owned(), owner);
+    // Shared because it is slow to set up; the echo agent makes no calls.
+    let http = HTTP.get_or_init(|| Egress::new(PrivateEndpoints::Refused)).clone();
+    World {
+        http: http.to_simulated(Arc::new(platform)),
+        ..World::new(store, queues, registry::ALL, Clock::starting_at(now), settings)
     }
 }

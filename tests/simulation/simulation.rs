@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use tieline_bridge::redrive::{AskAgent, RedriveError, redrive};
+use tieline_bridge::world::World;
 use tieline_core::message_state::MessageState;
 use tieline_core::trigger::BusyPolicy;
+use tieline_store::deadletter;
 use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
-use crate::bot::{self, Manner};
+use crate::bot::{self, Channel, Manner};
 use crate::chance::SeededRng;
 use crate::connector;
 use crate::direct_tables;
@@ -15,7 +19,8 @@ use crate::engine::Engine;
 use crate::faults::{FaultPlan, Rates};
 use crate::mistakes::Mistake;
 use crate::oracle::{MessageEnds, Oracle};
-use crate::people::{AcknowledgedMessages, Said, speak};
+use crate::people::{AcknowledgedMessages, speak};
+use crate::platform::Platform;
 use crate::process::Process;
 
 /// How long faults are injected.
@@ -26,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(1_800);
 /// How long after that the last wake-up may be received.
 const EMPTY_WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// Lines of a long text. The platform's messages have at most 4,096 characters.
+const LONG_LINES: usize = 2_500;
+/// How often dead letters are redriven.
+const REDRIVE_ROUNDS: u32 = 20;
 /// How long the simulation continues after the queues are empty: late effects can only come from a process then.
 const AFTERMATH: Duration = Duration::from_secs(120);
 /// Interval of the checks after the faults have ended.
@@ -49,13 +58,16 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
     in_simulated_time(seed, async {
         let mut rng = SeededRng::new(seed);
         let manner = Manner {
+            channel: SeededRng::new(seed ^ 0xc4a7).one_of(&[Channel::Pulled, Channel::Pushed]),
             pieces: 1 + rng.below(5),
             delay_ms: rng.one_of(&[1, 50, 400, 2_000, 9_000]),
             window_s: rng.one_of(&[0, 0, 0, 2, 10]),
             busy: rng.one_of(&[BusyPolicy::Queue, BusyPolicy::Queue, BusyPolicy::Interrupt]),
         };
         let rates = Rates::of(&mut rng);
-        let scripts: Vec<Script> = (0..=rng.below(2)).map(|chat| script(chat, &mut rng)).collect();
+        let scripts: Vec<Script> = (0..=rng.below(2))
+            .map(|chat| script(manner.channel, chat, &mut rng))
+            .collect();
         let until = Instant::now() + TROUBLE;
         let fault_plan = FaultPlan::new(SeededRng::new(seed ^ 0xfa7e), rates, until).with_mistake(mistake);
         let fault_plan = match seed.is_multiple_of(2) {
@@ -69,6 +81,7 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
             manner,
             scripts,
             fault_plan,
+            rate_limit: SeededRng::new(seed ^ 0x429),
             n_processes: 1 + rng.below(3),
             faults_end: until,
             patience: PATIENCE,
@@ -83,6 +96,7 @@ pub(crate) fn outage() -> Result<Report, String> {
     in_simulated_time(0, async {
         let rng = SeededRng::new(1);
         let manner = Manner {
+            channel: Channel::Pulled,
             pieces: 2,
             delay_ms: 500,
             window_s: 0,
@@ -97,6 +111,7 @@ pub(crate) fn outage() -> Result<Report, String> {
             manner,
             scripts: vec![texts(0), texts(1)],
             fault_plan,
+            rate_limit: SeededRng::new(0),
             n_processes: 2,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -110,6 +125,7 @@ pub(crate) fn outage() -> Result<Report, String> {
 pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
     in_simulated_time(0, async {
         let manner = Manner {
+            channel: Channel::Pulled,
             pieces: 2,
             delay_ms: 500,
             window_s: 0,
@@ -120,6 +136,7 @@ pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
             manner,
             scripts: vec![vec![(Duration::from_secs(1), "c0 n0".to_owned())]],
             fault_plan: FaultPlan::death_while_a_table_hangs(until),
+            rate_limit: SeededRng::new(0),
             n_processes: 1,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -141,7 +158,7 @@ fn in_simulated_time<T>(seed: u64, simulation: impl Future<Output = T>) -> T {
     report
 }
 
-fn script(chat: u64, rng: &mut SeededRng) -> Script {
+fn script(channel: Channel, chat: u64, rng: &mut SeededRng) -> Script {
     let n = 1 + rng.below(5);
     let line = |number: u64, rng: &mut SeededRng| {
         let pause = match rng.below(3) {
@@ -155,6 +172,7 @@ fn script(chat: u64, rng: &mut SeededRng) -> Script {
             1 => format!("/new {text}"),
             2 => "/stop".to_owned(),
             3 => "/status".to_owned(),
+            4 if channel == Channel::Pushed => long_text(&text),
             _ => text,
         };
         (pause, text)
@@ -162,11 +180,22 @@ fn script(chat: u64, rng: &mut SeededRng) -> Script {
     (0..n).map(|number| line(number, rng)).collect()
 }
 
+/// A text whose answer takes two messages. Its first and last line are recognized in the chat.
+fn long_text(text: &str) -> String {
+    format!("{text}\n{}{}", "-\n".repeat(LONG_LINES), last_line(text))
+}
+
+/// The last line of a long text with this first one.
+pub(crate) fn last_line(first: &str) -> String {
+    format!("end of {first}")
+}
+
 /// The parameters of a simulation.
 struct Play {
     manner: Manner,
     scripts: Vec<Script>,
     fault_plan: FaultPlan,
+    rate_limit: SeededRng,
     n_processes: u64,
     /// When fault injection ends.
     faults_end: Instant,
@@ -176,91 +205,16 @@ struct Play {
     reading: Duration,
 }
 
-async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
-    let began = Instant::now();
-    let engine = Arc::new(Engine::start().await);
-    let direct = direct_tables::without_faults(&engine);
-    let (store, queues) = engine.clients(connector::without_faults(&engine), Some(direct));
-    let Play {
-        manner,
-        scripts,
-        n_processes,
-        faults_end,
-        reading,
-        ..
-    } = play;
-    bot::set_up(&store, manner, engine.now()).await;
-    let allowed = allowed(manner, &scripts);
-    let fault_plan = Arc::new(play.fault_plan);
-    let mut processes = Vec::new();
-    let mut tasks = Vec::new();
-    for name in 0..n_processes {
-        let ahead_ms = i64::try_from(rng.below(4_000)).unwrap() - 2_000;
-        let process = Process::new(usize::try_from(name).unwrap(), ahead_ms);
-        let restarts = SeededRng::new(rng.below(u64::MAX));
-        let living = Arc::clone(&process).keep_alive(Arc::clone(&engine), Arc::clone(&fault_plan), restarts);
-        tasks.push(tokio::spawn(living));
-        processes.push(process);
+async fn run(play: Play, rng: SeededRng) -> Result<Report, String> {
+    let mut scene = Scene::begin(play, rng).await;
+    let ended = scene.until_the_end().await;
+    if std::env::var_os("TIELINE_TRACE").is_some() {
+        scene.print_trace().await;
     }
-    let processes = Arc::new(processes);
-    let acknowledged = AcknowledgedMessages::default();
-    let mut speaking = Vec::new();
-    for (chat, texts) in scripts.into_iter().enumerate() {
-        let own = SeededRng::new(rng.below(u64::MAX));
-        speaking.push(tokio::spawn(speak(
-            chat,
-            texts,
-            Arc::clone(&processes),
-            acknowledged.clone(),
-            own,
-        )));
-    }
-    let mut oracle = Oracle::new(store, queues);
-    let deadline = faults_end + play.patience;
-    let (mut n_looks, mut have_ended, mut looked_at) = (0_u64, false, None);
-    loop {
-        let is_said = speaking.iter().all(tokio::task::JoinHandle::is_finished);
-        let said = acknowledged.all();
-        // Without a write, readers see what they saw before.
-        let seen = Some((said.len(), engine.n_writes()));
-        if looked_at != seen {
-            (n_looks, looked_at) = (n_looks + 1, seen);
-            have_ended = oracle.look(&said, n_looks.is_multiple_of(16), engine.now()).await?;
-        }
-        if is_said && have_ended {
-            break;
-        }
-        if Instant::now() > deadline {
-            print_trace(&oracle, &said, &engine, &fault_plan).await;
-            // Returns the error that names the message.
-            oracle.check(&said, &allowed, &fault_plan, engine.now()).await?;
-            return Err("people can't say what they want to".to_owned());
-        }
-        sleep(if Instant::now() < faults_end { reading } else { LOOK }).await;
-    }
-    let ended_after = began.elapsed();
-    let said = acknowledged.all();
-    oracle.look(&said, true, engine.now()).await?;
-    sleep_until(faults_end).await;
-    oracle.queues_are_empty(EMPTY_WITHIN).await?;
-    sleep(AFTERMATH).await;
-    oracle.look(&said, true, engine.now()).await?;
-    oracle.queues_are_empty(Duration::ZERO).await?;
-    print_trace(&oracle, &said, &engine, &fault_plan).await;
-    let message_ends = oracle.check(&said, &allowed, &fault_plan, engine.now()).await?;
-    if fault_plan.are_none() {
-        oracle.check_latencies(&said, manner, 2 * reading)?;
-    }
-    // Each message is one question, plus one for each fault, which may affect every chat.
-    let n_chats = speaking.len() as u64;
-    let n_asked: u64 = processes.iter().map(|process| process.n_asked()).sum();
-    let most = said.len() as u64 + fault_plan.n_so_far() * n_chats;
-    if n_asked > most {
-        return Err(format!(
-            "agents were asked {n_asked} times, expected at most {most} times"
-        ));
-    }
-    let calls = fault_plan.calls();
+    let (ended_after, n_redriven) = ended?;
+    let message_ends = scene.check().await?;
+    scene.check_requests(n_redriven)?;
+    let calls = scene.fault_plan.calls();
     Ok(Report {
         message_ends,
         ended_after,
@@ -268,12 +222,184 @@ async fn run(play: Play, mut rng: SeededRng) -> Result<Report, String> {
     })
 }
 
-/// Prints the result of each message, and every call, if `TIELINE_TRACE` asks for that.
-async fn print_trace(oracle: &Oracle, said: &[Said], engine: &Engine, fault_plan: &FaultPlan) {
-    if std::env::var_os("TIELINE_TRACE").is_some() {
-        oracle.print(said, engine.now()).await;
-        fault_plan.calls().iter().for_each(|call| println!("{call}"));
+/// A simulation in progress.
+struct Scene {
+    engine: Arc<Engine>,
+    fault_plan: Arc<FaultPlan>,
+    platform: Arc<Platform>,
+    processes: Arc<Vec<Arc<Process>>>,
+    manner: Manner,
+    /// The terminal states that messages may have.
+    allowed: Vec<MessageState>,
+    acknowledged: AcknowledgedMessages,
+    speaking: Vec<JoinHandle<()>>,
+    oracle: Oracle,
+    began: Instant,
+    faults_end: Instant,
+    patience: Duration,
+    reading: Duration,
+}
+
+impl Scene {
+    async fn begin(play: Play, mut rng: SeededRng) -> Self {
+        let began = Instant::now();
+        let engine = Arc::new(Engine::start().await);
+        let direct = direct_tables::without_faults(&engine);
+        let (store, queues) = engine.clients(connector::without_faults(&engine), Some(direct));
+        let manner = play.manner;
+        bot::set_up(&store, manner, engine.now()).await;
+        let rate_limit = (!play.fault_plan.are_none()).then_some(play.rate_limit);
+        let platform = Platform::new(rate_limit, play.faults_end);
+        let fault_plan = Arc::new(play.fault_plan);
+        let mut processes = Vec::new();
+        for name in 0..play.n_processes {
+            let ahead_ms = i64::try_from(rng.below(4_000)).unwrap() - 2_000;
+            let process = Process::new(usize::try_from(name).unwrap(), ahead_ms, Arc::clone(&platform));
+            let restarts = SeededRng::new(rng.below(u64::MAX));
+            tokio::spawn(Arc::clone(&process).keep_alive(Arc::clone(&engine), Arc::clone(&fault_plan), restarts));
+            processes.push(process);
+        }
+        let processes = Arc::new(processes);
+        let allowed = allowed(manner, &play.scripts);
+        let acknowledged = AcknowledgedMessages::default();
+        let mut speaking = Vec::new();
+        for (chat, texts) in play.scripts.into_iter().enumerate() {
+            let own = SeededRng::new(rng.below(u64::MAX));
+            speaking.push(tokio::spawn(speak(
+                (manner.channel, chat),
+                engine.time(),
+                texts,
+                Arc::clone(&processes),
+                acknowledged.clone(),
+                own,
+            )));
+        }
+        Self {
+            oracle: Oracle::new(store, queues, manner.channel, Arc::clone(&platform)),
+            engine,
+            fault_plan,
+            platform,
+            processes,
+            manner,
+            allowed,
+            acknowledged,
+            speaking,
+            began,
+            faults_end: play.faults_end,
+            patience: play.patience,
+            reading: play.reading,
+        }
     }
+
+    /// Waits until all messages have ended and nothing happens any more. Returns when the last one ended, and how many were redriven.
+    async fn until_the_end(&mut self) -> Result<(Duration, u64), String> {
+        self.until_messages_have_ended().await?;
+        let ended_after = self.began.elapsed();
+        self.look_at_all().await?;
+        sleep_until(self.faults_end).await;
+        self.oracle.queues_are_empty(EMPTY_WITHIN).await?;
+        sleep(AFTERMATH).await;
+        self.look_at_all().await?;
+        self.oracle.queues_are_empty(Duration::ZERO).await?;
+        if self.manner.channel == Channel::Pulled {
+            return Ok((ended_after, 0));
+        }
+        let world = Process::operator_world(&self.engine, Arc::clone(&self.platform));
+        let n_redriven = redrive_all(&world).await?;
+        self.oracle.queues_are_empty(EMPTY_WITHIN).await?;
+        self.look_at_all().await?;
+        Ok((ended_after, n_redriven))
+    }
+
+    async fn until_messages_have_ended(&mut self) -> Result<(), String> {
+        let deadline = self.faults_end + self.patience;
+        let (mut n_looks, mut have_ended, mut looked_at) = (0_u64, false, None);
+        loop {
+            let is_said = self.speaking.iter().all(JoinHandle::is_finished);
+            let said = self.acknowledged.all();
+            // Without a write, readers see what they saw before.
+            let seen = Some((said.len(), self.engine.n_writes()));
+            if looked_at != seen {
+                (n_looks, looked_at) = (n_looks + 1, seen);
+                let all = n_looks.is_multiple_of(16);
+                have_ended = self.oracle.look(&said, all, self.engine.now()).await?;
+            }
+            if is_said && have_ended {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                // Returns the error that names the message.
+                self.check().await?;
+                return Err("people can't say what they want to".to_owned());
+            }
+            sleep(if Instant::now() < self.faults_end {
+                self.reading
+            } else {
+                LOOK
+            })
+            .await;
+        }
+    }
+
+    async fn look_at_all(&mut self) -> Result<(), String> {
+        self.oracle
+            .look(&self.acknowledged.all(), true, self.engine.now())
+            .await
+            .map(drop)
+    }
+
+    /// Checks the invariants.
+    async fn check(&self) -> Result<MessageEnds, String> {
+        let said = self.acknowledged.all();
+        let now = self.engine.now();
+        let message_ends = self.oracle.check(&said, &self.allowed, &self.fault_plan, now).await?;
+        if self.fault_plan.are_none() {
+            self.oracle.check_latencies(&said, self.manner, 2 * self.reading)?;
+        }
+        Ok(message_ends)
+    }
+
+    /// Each message is one question, plus one for each fault, which may affect every chat.
+    fn check_requests(&self, n_redriven: u64) -> Result<(), String> {
+        let n_chats = self.speaking.len() as u64;
+        let n_asked: u64 = self.processes.iter().map(|process| process.n_asked()).sum();
+        let n_said = self.acknowledged.all().len() as u64;
+        let most = n_said + n_redriven + self.fault_plan.n_so_far() * n_chats;
+        if n_asked > most {
+            return Err(format!(
+                "agents were asked {n_asked} times, expected at most {most} times"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Prints the result of each message, and every call.
+    async fn print_trace(&self) {
+        self.oracle.print(&self.acknowledged.all(), self.engine.now()).await;
+        self.fault_plan.calls().iter().for_each(|call| println!("{call}"));
+    }
+}
+
+/// Redrives every dead letter, as an operator does, until there is none. Returns how many were redriven.
+async fn redrive_all(world: &World) -> Result<u64, String> {
+    let mut n_redriven = 0;
+    for _ in 0..REDRIVE_ROUNDS {
+        let found = deadletter::list(&world.store, &bot::organization(), None, 100, world.clock.now()).await;
+        let letters = found.unwrap().items;
+        if letters.is_empty() {
+            return Ok(n_redriven);
+        }
+        for letter in letters {
+            match redrive(world, &letter, AskAgent::IfNeeded).await {
+                Ok(_) => n_redriven += 1,
+                // Another letter's redrive delivers the answer that is theirs too.
+                Err(RedriveError::InHand | RedriveError::NotFailed(_)) => {}
+                Err(error) => return Err(format!("{} can't be redriven: {error}", letter.message)),
+            }
+        }
+        sleep(LOOK).await;
+    }
+    Err("dead letters are left".to_owned())
 }
 
 /// The terminal states that messages may have.

@@ -165,6 +165,10 @@ async fn exchange_up_to(
         warn!(account.id = %bot.account.integration, call = call.name, "call blocked: its address may not be called");
         return ApiAnswer::NotSent;
     }
+    #[cfg(feature = "seeded")]
+    if let Some(platform) = world.http.simulated() {
+        return platform.answer(call).await;
+    }
     let Some(request) = build(world.http.client(), call, token, file) else {
         debug!(call = call.name, "call can't be made");
         return ApiAnswer::NotSent;

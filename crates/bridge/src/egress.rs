@@ -16,6 +16,8 @@ const MAX_IDLE_PER_HOST: usize = 64;
 pub struct Egress {
     allowed: PrivateEndpoints,
     client: Arc<OnceLock<reqwest::Client>>,
+    #[cfg(feature = "seeded")]
+    simulated: Option<Arc<dyn crate::seeded::SimulatedPlatform>>,
 }
 
 impl Egress {
@@ -26,7 +28,25 @@ impl Egress {
         Self {
             allowed,
             client: Arc::default(),
+            #[cfg(feature = "seeded")]
+            simulated: None,
         }
+    }
+
+    /// The same client, but a simulated platform answers the calls of connectors.
+    #[cfg(feature = "seeded")]
+    #[must_use]
+    pub fn to_simulated(self, platform: Arc<dyn crate::seeded::SimulatedPlatform>) -> Self {
+        Self {
+            simulated: Some(platform),
+            ..self
+        }
+    }
+
+    /// The simulated platform, if there is one.
+    #[cfg(feature = "seeded")]
+    pub(crate) fn simulated(&self) -> Option<&dyn crate::seeded::SimulatedPlatform> {
+        self.simulated.as_deref()
     }
 
     /// Builds the client now. For programs that will make calls: a broken TLS setup is reported at the start.

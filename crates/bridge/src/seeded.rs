@@ -1,6 +1,16 @@
-//! Random bytes from a seed, for reproducible simulations. Only with the feature `seeded`, which no program enables.
+//! Random bytes from a seed, and platforms in the process, for reproducible simulations. Only with the feature `seeded`, which no program enables.
 
 use std::cell::Cell;
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use tieline_core::http_types::{ApiAnswer, HttpCall};
+
+/// A platform that is simulated in this process: it answers calls instead of the network.
+pub trait SimulatedPlatform: Debug + Send + Sync {
+    /// The answer to a call.
+    fn answer(&self, call: &HttpCall) -> Pin<Box<dyn Future<Output = ApiAnswer> + Send>>;
+}
 
 thread_local! {
     static STATE: Cell<Option<u64>> = const { Cell::new(None) };
