@@ -92,7 +92,7 @@ pub(crate) fn organization() -> OrganizationId {
     OrganizationId::new(DEFAULT)
 }
 
-fn bot() -> IntegrationId {
+pub(crate) fn bot() -> IntegrationId {
     IntegrationId::new("int_0123456789abcdef01234567")
 }
 

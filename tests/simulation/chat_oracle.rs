@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::bot::pushed_chat;
 use crate::faults::FaultPlan;
+use crate::operator::is_planned;
 use crate::people::Said;
 use crate::platform::{FAULT_LASTS, Platform, ShownMessage, by_chat};
 use crate::simulation::last_line;
@@ -144,9 +145,8 @@ fn check_confirmations(
     for (chat, n_commands) in n_commands {
         let of_chat = chats.get(&chat).map_or(&[][..], Vec::as_slice);
         let confirmations = of_chat.iter().filter(|message| {
-            !ended
-                .iter()
-                .any(|(said, _)| is_answer(message.text(), said) || question(said).starts_with(message.text()))
+            let is_of = |said: &Said| is_answer(message.text(), said) || question(said).starts_with(message.text());
+            !is_planned(message) && !ended.iter().any(|(said, _)| is_of(said))
         });
         let n_confirmations = confirmations.count();
         if n_confirmations < n_commands {

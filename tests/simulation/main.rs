@@ -2,7 +2,8 @@
 //! take effect and fail, with stale reads, and with processes that die, freeze and have skewed clocks. Even seeds simulate AWS: tables are called
 //! through its client, which retries, and have replicas that lag. Odd seeds simulate the standalone program, which calls its tables directly. Answers
 //! of half of the seeds are pulled, as our own channel does, and those of the other half are pushed to a platform that may refuse or forget to
-//! confirm them; whatever has failed there is redriven in the end. A seed determines everything, so that a failure replays:
+//! confirm them; an operator
+//! schedules and cancels messages there, and whatever has failed is redriven in the end. A seed determines everything, so that a failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
@@ -36,6 +37,7 @@ mod direct_tables;
 mod engine;
 mod faults;
 mod mistakes;
+mod operator;
 mod oracle;
 mod past;
 mod people;

@@ -6,6 +6,7 @@ use tieline_bridge::clock::Clock;
 use tieline_bridge::egress::Egress;
 use tieline_bridge::metrics::Metrics;
 use tieline_bridge::pollers::{self, Concurrency};
+use tieline_bridge::scheduled;
 use tieline_bridge::world::{Settings, World};
 use tieline_connectors::registry;
 use tieline_core::conversation::Owner;
@@ -68,10 +69,12 @@ impl Process {
                 ..Concurrency::of(&world, DISPATCHERS)
             };
             let dispatching = tokio::spawn(pollers::dispatch(world.clone(), concurrency, stopped.clone()));
-            let running = tokio::spawn(pollers::run(world, concurrency, stopped));
+            let running = tokio::spawn(pollers::run(world.clone(), concurrency, stopped));
+            let saying = tokio::spawn(say_due_each_minute(world));
             process_run.end().await;
             dispatching.abort();
             running.abort();
+            saying.abort();
             *self.current.lock().unwrap() = None;
             sleep(rng.millis(100, 20_000)).await;
         }
@@ -128,6 +131,14 @@ impl Process {
             metrics: Arc::clone(&self.metrics),
             ..create_world(store, queues, shown, owner, platform)
         }
+    }
+}
+
+/// Sends scheduled messages, as the periodic work of a program does.
+async fn say_due_each_minute(world: World) {
+    loop {
+        sleep(Duration::from_secs(60)).await;
+        scheduled::say_due(&world).await;
     }
 }
 

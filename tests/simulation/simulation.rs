@@ -18,6 +18,7 @@ use crate::direct_tables;
 use crate::engine::Engine;
 use crate::faults::{FaultPlan, Rates};
 use crate::mistakes::Mistake;
+use crate::operator::{self, PlannedMessages, have_ended, schedule};
 use crate::oracle::{MessageEnds, Oracle};
 use crate::people::{AcknowledgedMessages, speak};
 use crate::platform::Platform;
@@ -82,6 +83,10 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
             scripts,
             fault_plan,
             rate_limit: SeededRng::new(seed ^ 0x429),
+            n_scheduled: match manner.channel {
+                Channel::Pulled => 0,
+                Channel::Pushed => SeededRng::new(seed ^ 0x5c4e).below(3),
+            },
             n_processes: 1 + rng.below(3),
             faults_end: until,
             patience: PATIENCE,
@@ -112,6 +117,7 @@ pub(crate) fn outage() -> Result<Report, String> {
             scripts: vec![texts(0), texts(1)],
             fault_plan,
             rate_limit: SeededRng::new(0),
+            n_scheduled: 0,
             n_processes: 2,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -137,6 +143,7 @@ pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
             scripts: vec![vec![(Duration::from_secs(1), "c0 n0".to_owned())]],
             fault_plan: FaultPlan::death_while_a_table_hangs(until),
             rate_limit: SeededRng::new(0),
+            n_scheduled: 0,
             n_processes: 1,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -196,6 +203,8 @@ struct Play {
     scripts: Vec<Script>,
     fault_plan: FaultPlan,
     rate_limit: SeededRng,
+    /// Number of messages that an operator schedules.
+    n_scheduled: u64,
     n_processes: u64,
     /// When fault injection ends.
     faults_end: Instant,
@@ -233,6 +242,8 @@ struct Scene {
     allowed: Vec<MessageState>,
     acknowledged: AcknowledgedMessages,
     speaking: Vec<JoinHandle<()>>,
+    planned: PlannedMessages,
+    planning: Vec<JoinHandle<()>>,
     oracle: Oracle,
     began: Instant,
     faults_end: Instant,
@@ -274,7 +285,22 @@ impl Scene {
                 own,
             )));
         }
+        let planned = PlannedMessages::default();
+        let mut planning = Vec::new();
+        for number in 0..play.n_scheduled {
+            let chat = usize::try_from(rng.below(speaking.len() as u64)).unwrap();
+            let own = SeededRng::new(rng.below(u64::MAX));
+            planning.push(tokio::spawn(schedule(
+                number,
+                chat,
+                Arc::clone(&processes),
+                planned.clone(),
+                own,
+            )));
+        }
         Self {
+            planned,
+            planning,
             oracle: Oracle::new(store, queues, manner.channel, Arc::clone(&platform)),
             engine,
             fault_plan,
@@ -305,6 +331,7 @@ impl Scene {
             return Ok((ended_after, 0));
         }
         let world = Process::operator_world(&self.engine, Arc::clone(&self.platform));
+        self.until_planned_messages_have_ended(&world).await?;
         let n_redriven = redrive_all(&world).await?;
         self.oracle.queues_are_empty(EMPTY_WITHIN).await?;
         self.look_at_all().await?;
@@ -341,6 +368,17 @@ impl Scene {
         }
     }
 
+    async fn until_planned_messages_have_ended(&self, world: &World) -> Result<(), String> {
+        let deadline = Instant::now() + self.patience;
+        while !(self.planning.iter().all(JoinHandle::is_finished) && have_ended(world, &self.planned).await) {
+            if Instant::now() > deadline {
+                return Err(format!("scheduled messages are left of {:?}", self.planned));
+            }
+            sleep(LOOK).await;
+        }
+        self.oracle.queues_are_empty(EMPTY_WITHIN).await
+    }
+
     async fn look_at_all(&mut self) -> Result<(), String> {
         self.oracle
             .look(&self.acknowledged.all(), true, self.engine.now())
@@ -353,6 +391,7 @@ impl Scene {
         let said = self.acknowledged.all();
         let now = self.engine.now();
         let message_ends = self.oracle.check(&said, &self.allowed, &self.fault_plan, now).await?;
+        operator::check(&self.planned, &self.platform, &self.fault_plan)?;
         if self.fault_plan.are_none() {
             self.oracle.check_latencies(&said, self.manner, 2 * self.reading)?;
         }
