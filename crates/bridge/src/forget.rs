@@ -91,7 +91,8 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
 
 async fn erase_messages(world: &World, person: &User, messages: &[MessageRecord]) -> Result<(), StoreError> {
     for record in messages {
-        erase::message(&world.store, &person.organization, record, &files_of(world, record)?).await?;
+        let files = files_of(world, record)?;
+        erase::message(&world.store, &person.organization, record, &files, world.clock.now()).await?;
     }
     Ok(())
 }

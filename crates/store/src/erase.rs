@@ -1,11 +1,13 @@
 //! Erasure of items with everything that belongs to them, so that no personal data remains in parts elsewhere.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use tieline_core::conversation::Conversation;
 use tieline_core::ids::{IntegrationId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::message_state::MessageState;
+use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
 use crate::dynamo::{self, Query, Reading};
@@ -13,9 +15,14 @@ use crate::error::StoreError;
 use crate::item::{Item, get_text, number, text};
 use crate::message::MessageRecord;
 use crate::overheard;
+use crate::reply;
 use crate::tables::{PK, SK};
 use crate::update::Update;
 
+/// How long after a message its reply may still be written.
+const MAY_BE_WRITTEN: Duration = Duration::from_hours(24);
+/// How often a reply that is written meanwhile is erased again.
+const MAX_RACES: u32 = 5;
 /// Items of a partition per read.
 const PAGE: usize = 50;
 /// The id of an erased proactive message, in the shape of [`crate::message::OWN_ID`].
@@ -35,11 +42,12 @@ pub async fn message(
     organization: &OrganizationId,
     record: &MessageRecord,
     files: &[String],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     for id in files {
         partition(store, &format!("FILE#{id}"), |_| true).await?;
     }
-    partition(store, &format!("RPL#{}", record.reply), |_| true).await?;
+    reply(store, organization, record, now).await?;
     if let Some(run) = &record.run {
         partition(store, &format!("RUN#{run}"), |_| true).await?;
     }
@@ -66,6 +74,23 @@ pub async fn message(
     dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None)
         .await
         .map(drop)
+}
+
+/// Erases a reply. A process may be about to write it.
+async fn reply(
+    store: &Store,
+    organization: &OrganizationId,
+    record: &MessageRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for _ in 0..MAX_RACES {
+        partition(store, &format!("RPL#{}", record.reply), |_| true).await?;
+        let is_old = now.since(record.received_at) > MAY_BE_WRITTEN;
+        if is_old || reply::bury(store, organization, record, now).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Conflict)
 }
 
 /// Erases the turns of a session, or only those of these runs.

@@ -29,6 +29,7 @@ use crate::Store;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{alive, expire, get_number, number, read, text, value, write};
+use crate::message::MessageRecord;
 use crate::sealed_blob::{self, Body, Earlier};
 use crate::tables::TTL;
 use crate::update::Update;
@@ -42,6 +43,11 @@ const PIECES_SLACK: Duration = Duration::from_hours(30 * 24);
 /// How much longer a final text in an item of its own is kept, and for how long it isn't written again when the reply changes.
 const FINAL_SLACK: Duration = Duration::from_hours(2 * 24);
 const FINAL_IS_NEW: Duration = Duration::from_hours(24);
+
+/// How long a tombstone is kept: no process is frozen for longer and then continues.
+const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(24);
+/// Version and fencing token of a tombstone, which no writer reaches.
+const BURIED: u64 = u32::MAX as u64;
 
 const WHAT: &str = "reply";
 const SORT: &str = "RPL";
@@ -228,6 +234,60 @@ pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestam
             stored::open_end(store, id, &before.end)
         }
     }
+}
+
+/// Puts a tombstone in the place of an erased reply. It names nobody and shows nothing, and no process can write over it: one may have been
+/// frozen since before the erasure. `false`: there is a reply.
+pub(crate) async fn bury(
+    store: &Store,
+    organization: &OrganizationId,
+    message: &MessageRecord,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let tombstone = ReplyRecord {
+        id: message.reply.clone(),
+        organization: organization.clone(),
+        integration: message.integration.clone(),
+        conversation: ConversationId::new(""),
+        message: message.id.clone(),
+        asker: SenderId::new(""),
+        received_at: message.received_at,
+        stage: Stage::Final,
+        text: String::new(),
+        reasoning: String::new(),
+        held_back: HeldBack::default(),
+        files: Vec::new(),
+        card: None,
+        notice: None,
+        outcome: Some(Outcome::Stopped),
+        progress: Progress::default(),
+        sent_files: FilesProgress::default(),
+        pace: Pace::default(),
+        tried: None,
+        same_as: None,
+        closed: None,
+        final_at: Some(now),
+        resume: None,
+        delivered: true,
+        lease: None,
+        fence: BURIED,
+        redrive: 0,
+        version: BURIED,
+    };
+    let (plain, expires_at) = (stored::plain(&tombstone)?, now.after(TOMBSTONE_LIFETIME));
+    let body = sealed_blob::put(store, tombstone.id.as_str(), &plain, None, expires_at).await?;
+    let mut item = write(
+        WHAT,
+        &partition(&tombstone.id),
+        SORT,
+        &stored::close(store, &tombstone, body)?,
+    )?;
+    item.insert("n".to_owned(), number(tombstone.version));
+    expire(&mut item, expires_at);
+    let mut condition = Update::new();
+    condition.require_gone(now);
+    let written = dynamo::put(&store.dynamo, &store.tables.state, item, condition).await?;
+    Ok(matches!(written, Written::Done(_)))
 }
 
 async fn write_reply(

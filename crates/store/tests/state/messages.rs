@@ -641,7 +641,9 @@ async fn undelivered_proactive_message_is_shown_as_failed() {
     let refused = LedgerStep::new(at(2), message::DELIVERY_REFUSED).code("403");
     message::note(&it.store, &own.id, &[refused]).await.unwrap();
     assert_eq!(state().await, (MessageState::Failed, Some("403".to_owned())));
-    erase::message(&it.store, &own.organization, &own, &[]).await.unwrap();
+    erase::message(&it.store, &own.organization, &own, &[], NOW)
+        .await
+        .unwrap();
     assert_eq!(state().await, (MessageState::Failed, Some("403".to_owned())));
     message::note_resent(&it.store, &own.id, NOW).await.unwrap();
     assert_eq!(state().await, as_it_was);

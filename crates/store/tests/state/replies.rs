@@ -7,10 +7,11 @@ use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES, Resume};
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{FilesProgress, Progress, ReplyFile, Stage};
+use tieline_store::erase;
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tieline_store::{Store, StoreError};
 
-use crate::tables::{DAY, Fresh, NOW, at, fresh, lease, owner, race, reply, with_other_key};
+use crate::tables::{DAY, Fresh, NOW, at, fresh, lease, message, owner, race, reply, with_other_key};
 
 async fn load(store: &Store) -> ReplyRecord {
     reply::get(store, &ReplyId::new("tl-1"), NOW).await.unwrap().unwrap()
@@ -432,4 +433,37 @@ async fn sealed_body_can_not_be_opened_with_another_key_or_for_another_reply() {
     put.send().await.unwrap();
     let moved = reply::get(&it.store, &ReplyId::new("tl-2"), NOW).await;
     assert!(matches!(moved, Err(StoreError::Unsealable)));
+}
+
+/// A process that was frozen since before a message was erased writes neither its first reply nor a newer version of it.
+#[tokio::test]
+async fn reply_of_an_erased_message_is_not_written() {
+    let it = fresh().await;
+    for is_stored in [false, true] {
+        let message = message(if is_stored { "1" } else { "2" });
+        let mut before = ReplyRecord {
+            id: message.reply.clone(),
+            text: "an answer".to_owned(),
+            ..reply("1")
+        };
+        if is_stored {
+            reply::save(&it.store, None, &mut before, NOW).await.unwrap();
+        }
+        erase::message(&it.store, &message.organization, &message, &[], NOW)
+            .await
+            .unwrap();
+        let mut late = ReplyRecord {
+            text: "a longer answer".to_owned(),
+            fence: 9,
+            ..before.clone()
+        };
+        let known = is_stored.then_some(&before);
+        let saved = reply::save(&it.store, known, &mut late, at(60)).await;
+        assert!(matches!(saved, Err(StoreError::Conflict)), "{saved:?}");
+        let left = reply::get(&it.store, &message.reply, at(60)).await.unwrap().unwrap();
+        assert!(
+            left.delivered && left.text.is_empty() && left.asker.as_str().is_empty(),
+            "{left:?}"
+        );
+    }
 }
