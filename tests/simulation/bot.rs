@@ -45,7 +45,7 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    const fn platform(self) -> &'static str {
+    pub(crate) const fn platform(self) -> &'static str {
         match self {
             Self::Pulled => "web",
             Self::Pushed => "telegram",
@@ -96,17 +96,25 @@ pub(crate) fn bot() -> IntegrationId {
     IntegrationId::new("int_0123456789abcdef01234567")
 }
 
-fn sender(channel: Channel, chat: usize) -> String {
-    match channel {
+/// The person of a chat.
+pub(crate) fn sender(channel: Channel, chat: usize) -> SenderId {
+    SenderId::new(match channel {
         Channel::Pulled => format!("sender{chat}"),
-        Channel::Pushed => format!("50{chat}"),
-    }
+        Channel::Pushed => pushed_sender(chat).to_string(),
+    })
+}
+
+fn pushed_sender(chat: usize) -> i64 {
+    77_000_000 + i64::try_from(chat).unwrap()
 }
 
 /// The id of a chat at a platform to which answers are pushed.
 pub(crate) fn pushed_chat(chat: usize) -> i64 {
-    let number = 600 + i64::try_from(chat).unwrap();
-    if is_group(chat) { -number } else { number }
+    if is_group(chat) {
+        -88_000_000 - i64::try_from(chat).unwrap()
+    } else {
+        pushed_sender(chat)
+    }
 }
 
 const fn is_group(chat: usize) -> bool {
@@ -173,7 +181,7 @@ pub(crate) fn conversation(channel: Channel, chat: usize) -> ConversationId {
             id: ChatId::new(id),
             thread: None,
         },
-        &SenderId::new(sender(channel, chat)),
+        &sender(channel, chat),
         SessionScope::Sender,
     );
     key.id()
@@ -236,7 +244,7 @@ fn polled_message(written: &Written) -> Value {
     json!({
         "text": text,
         "chatId": format!("chat{chat}"),
-        "senderId": sender(Channel::Pulled, *chat),
+        "senderId": sender(Channel::Pulled, *chat).as_str(),
         "messageId": format!("m{chat}.{number}"),
     })
 }
@@ -267,7 +275,7 @@ fn update(written: &Written) -> Value {
             "message_id": 100 + number,
             "date": written.at.as_secs(),
             "chat": { "id": id, "type": if is_group(*chat) { "group" } else { "private" }, "title": "A group" },
-            "from": { "id": 500 + chat, "is_bot": false, "first_name": "A person" },
+            "from": { "id": pushed_sender(*chat), "is_bot": false, "first_name": "A person" },
             "text": text,
             "entities": entity.into_iter().collect::<Vec<_>>(),
         },

@@ -20,8 +20,8 @@ fn is_answer(text: &str, said: &Said) -> bool {
 
 /// What the agent was asked, and so what it answers: the first line.
 fn question(said: &Said) -> &str {
-    let text = said.text.strip_prefix("/new ").unwrap_or(&said.text);
-    text.lines().next().unwrap_or(text)
+    let text = said.first_line();
+    text.strip_prefix("/new ").unwrap_or(text)
 }
 
 /// When a message first had the whole answer.
@@ -48,14 +48,17 @@ pub(crate) fn check(ended: &[(&Said, MessageRecord)], platform: &Platform, fault
         if let Some((other, _)) = chats.iter().find(|(other, messages)| {
             **other != pushed_chat(said.chat) && messages.iter().any(|message| is_answer(message.text(), said))
         }) {
-            return Err(format!("{:?} is answered in chat {other}", said.text));
+            return Err(format!("{:?} is answered in chat {other}", said.first_line()));
         }
         if record.state != MessageState::Answered {
             continue;
         }
         let copies: Vec<Instant> = chat.iter().filter_map(|message| answered_at(message, said)).collect();
         let Some(first) = copies.iter().min() else {
-            return Err(format!("{:?} is answered, and its chat doesn't show it", said.text));
+            return Err(format!(
+                "{:?} is answered, and its chat doesn't show it",
+                said.first_line()
+            ));
         };
         check_copies(said, &copies, faults)?;
         check_end(said, chat, faults)?;
@@ -63,9 +66,9 @@ pub(crate) fn check(ended: &[(&Said, MessageRecord)], platform: &Platform, fault
         check_kept(said, chat, faults)?;
         // A redriven message is answered after the ones that follow it.
         if record.redrives == 0 {
-            let before = newest.insert(said.chat, (*first, &said.text));
+            let before = newest.insert(said.chat, (*first, said.first_line()));
             if let Some((at, text)) = before.filter(|(at, _)| at > first) {
-                return Err(format!("{:?} was answered before {text:?} ({at:?})", said.text));
+                return Err(format!("{:?} was answered before {text:?} ({at:?})", said.first_line()));
             }
         }
     }
@@ -96,7 +99,10 @@ fn check_copies(said: &Said, copies: &[Instant], faults: &FaultPlan) -> Result<(
     let mut copies = copies.to_vec();
     copies.sort();
     match copies.windows(2).find(|pair| !faults.has_fault(pair[0], pair[1])) {
-        Some(pair) => Err(format!("{:?} is answered twice without a fault: {pair:?}", said.text)),
+        Some(pair) => Err(format!(
+            "{:?} is answered twice without a fault: {pair:?}",
+            said.first_line()
+        )),
         None => Ok(()),
     }
 }
@@ -110,7 +116,11 @@ fn check_fragments(said: &Said, chat: &[ShownMessage], faults: &FaultPlan) -> Re
         is_part && !faults.has_fault(message.sent_at(), message.sent_at() + FAULT_LASTS)
     });
     match unfinished {
-        Some(message) => Err(format!("the answer to {:?} stays at {:?}", said.text, message.text())),
+        Some(message) => Err(format!(
+            "the answer to {:?} stays at {:?}",
+            said.first_line(),
+            message.text()
+        )),
         None => Ok(()),
     }
 }
@@ -123,7 +133,7 @@ fn check_kept(said: &Said, chat: &[ShownMessage], faults: &FaultPlan) -> Result<
         if let Some((at, text)) = overwriting.filter(|(at, _)| !faults.has_freeze_before(*at)) {
             return Err(format!(
                 "the answer to {:?} was overwritten with {text:?} at {at:?}",
-                said.text
+                said.first_line()
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! The tables and queues that all processes share: the embedded engines, on simulated time.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -87,6 +89,20 @@ impl Engine {
             activity: Arc::clone(&self.activity),
             n_writes: Arc::clone(&self.n_writes),
         }
+    }
+
+    /// All items of the tables.
+    pub(crate) async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let (dynamo, _) = clients(crate::connector::without_faults(self));
+        let tables = Tables::with_prefix(PREFIX);
+        let mut items = Vec::new();
+        for table in [&tables.config, &tables.state] {
+            let mut pages = dynamo.scan().table_name(table).into_paginator().items().send();
+            while let Some(item) = pages.next().await {
+                items.push(item.unwrap());
+            }
+        }
+        items
     }
 
     /// Number of writes to tables.

@@ -3,7 +3,7 @@
 //! through its client, which retries, and have replicas that lag. Odd seeds simulate the standalone program, which calls its tables directly. Answers
 //! of half of the seeds are pulled, as our own channel does, and those of the other half are pushed to a platform that may refuse or forget to
 //! confirm them; an operator
-//! schedules and cancels messages there, and whatever has failed is redriven in the end. A seed determines everything, so that a failure replays:
+//! schedules and cancels messages there and erases people, and whatever has failed is redriven in the end. A seed determines everything, so that a failure replays:
 //!
 //! ```text
 //! TIELINE_SEED=4711 cargo test -p tieline-simulation -- --nocapture
@@ -35,6 +35,7 @@ mod chat_oracle;
 mod connector;
 mod direct_tables;
 mod engine;
+mod erasure;
 mod faults;
 mod mistakes;
 mod operator;

@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::bot::{bot, organization, pushed_chat};
 use crate::chance::SeededRng;
+use crate::erasure::Erasures;
 use crate::faults::FaultPlan;
 use crate::platform::{Platform, ShownMessage};
 use crate::process::Process;
@@ -139,7 +140,12 @@ pub(crate) fn is_planned(message: &ShownMessage) -> bool {
 }
 
 /// Each message was sent to its chat, a second time only after a fault, and a cancelled one not at all.
-pub(crate) fn check(planned: &PlannedMessages, platform: &Platform, faults: &FaultPlan) -> Result<(), String> {
+pub(crate) fn check(
+    planned: &PlannedMessages,
+    platform: &Platform,
+    faults: &FaultPlan,
+    erasures: &Erasures,
+) -> Result<(), String> {
     let shown = platform.messages();
     for message in planned.0.lock().unwrap().iter() {
         let copies: Vec<&ShownMessage> = shown.iter().filter(|shown| shown.text() == message.text).collect();
@@ -149,7 +155,7 @@ pub(crate) fn check(planned: &PlannedMessages, platform: &Platform, faults: &Fau
         let times: Vec<Instant> = copies.iter().map(|copy| copy.sent_at()).collect();
         let is_wrong = match (message.is_created, message.is_cancelled) {
             (_, true) => !times.is_empty(),
-            (true, false) => times.is_empty(),
+            (true, false) => times.is_empty() && !erasures.may_concern_chat(message.chat),
             // It was never confirmed.
             (false, false) => false,
         };

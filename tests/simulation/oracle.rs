@@ -17,6 +17,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::bot::{self, Channel, Manner};
 use crate::chat_oracle;
+use crate::erasure::Erasures;
 use crate::faults::FaultPlan;
 use crate::people::Said;
 use crate::platform::Platform;
@@ -30,6 +31,7 @@ pub(crate) struct Oracle {
     queues: Queues,
     channel: Channel,
     platform: Arc<Platform>,
+    erasures: Erasures,
     /// The final text of each message, and the number of the check that saw it first.
     final_texts: HashMap<MessageId, (String, u64)>,
     /// When each message was first seen in a terminal state.
@@ -51,12 +53,19 @@ impl MessageEnds {
 }
 
 impl Oracle {
-    pub(crate) fn new(store: Store, queues: Queues, channel: Channel, platform: Arc<Platform>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        queues: Queues,
+        channel: Channel,
+        platform: Arc<Platform>,
+        erasures: Erasures,
+    ) -> Self {
         Self {
             store,
             queues,
             channel,
             platform,
+            erasures,
             final_texts: HashMap::new(),
             ended: HashMap::new(),
             n_looks: 0,
@@ -73,6 +82,9 @@ impl Oracle {
                 continue;
             }
             let (record, reply) = self.read(said, now).await;
+            if record.is_none() && self.erasures.may_concern(said) {
+                continue;
+            }
             match record.map(|record| record.state).filter(|state| state.is_terminal()) {
                 Some(state) => {
                     self.check_shown(said, state)?;
@@ -93,7 +105,7 @@ impl Oracle {
             if *known != words {
                 return Err(format!(
                     "{:?} had the final text {known:?} and now shows {words:?}",
-                    said.text
+                    said.first_line()
                 ));
             }
         }
@@ -104,7 +116,10 @@ impl Oracle {
     fn check_shown(&self, said: &Said, state: MessageState) -> Result<(), String> {
         let is_pushed = self.channel == Channel::Pushed && state == MessageState::Answered;
         if is_pushed && !chat_oracle::shows_answer(&self.platform, said) {
-            return Err(format!("{:?} is answered, and its chat doesn't show it yet", said.text));
+            return Err(format!(
+                "{:?} is answered, and its chat doesn't show it yet",
+                said.first_line()
+            ));
         }
         Ok(())
     }
@@ -132,7 +147,10 @@ impl Oracle {
         let mut pushed = Vec::new();
         for said in said {
             let (record, reply) = self.read(said, now).await;
-            let record = record.ok_or_else(|| format!("{:?} is not in the ledger", said.text))?;
+            if self.erasures.may_concern(said) {
+                continue;
+            }
+            let record = record.ok_or_else(|| format!("{:?} is not in the ledger", said.first_line()))?;
             *message_ends.0.entry(record.state.as_str()).or_default() += 1;
             self.check_state(said, &record, allowed, fault_plan)?;
             if self.channel == Channel::Pushed {
@@ -159,7 +177,7 @@ impl Oracle {
             *n += 1;
             let waited = self.ended.get(&said.accepted.message).map(|at| *at - said.at);
             if waited.is_none_or(|waited| waited > *n * manner.longest_run() + look) {
-                return Err(format!("{:?} came to its end after {waited:?}", said.text));
+                return Err(format!("{:?} came to its end after {waited:?}", said.first_line()));
             }
         }
         Ok(())
@@ -171,7 +189,7 @@ impl Oracle {
             let (record, reply) = self.read(said, now).await;
             println!(
                 "{:?}\n  {record:?}\n  {reply:?}\n  {:?}",
-                said.text,
+                said.first_line(),
                 self.final_texts.get(&said.accepted.message)
             );
         }
@@ -207,11 +225,16 @@ impl Oracle {
         // What has failed is redriven where answers are pushed.
         let may_fail = self.channel == Channel::Pulled && self.may_be_given_up(said, record, fault_plan);
         if !allowed.contains(&state) && !may_fail {
-            return Err(format!("{:?} is {} ({:?})", said.text, state.as_str(), record.reason));
+            return Err(format!(
+                "{:?} is {} ({:?})",
+                said.first_line(),
+                state.as_str(),
+                record.reason
+            ));
         }
         let is_command = ["/new", "/stop", "/status"].contains(&said.text.as_str());
         if is_command != (state == MessageState::Commanded) {
-            return Err(format!("{:?} is {}", said.text, state.as_str()));
+            return Err(format!("{:?} is {}", said.first_line(), state.as_str()));
         }
         Ok(())
     }
@@ -261,13 +284,17 @@ impl Oracle {
 fn check_message(said: &Said, record: &MessageRecord, reply: Option<&ReplyRecord>) -> Result<(), String> {
     let state = record.state;
     let Some(reply) = reply.filter(|reply| reply.stage == Stage::Final) else {
-        return Err(format!("{:?} is {} and has no last word", said.text, state.as_str()));
+        return Err(format!(
+            "{:?} is {} and has no last word",
+            said.first_line(),
+            state.as_str()
+        ));
     };
     let is_ended_unanswered = matches!(state, MessageState::Stopped | MessageState::Dropped);
     if is_ended_unanswered && reply.outcome == Some(Outcome::Completed) {
         return Err(format!(
             "{:?} is {}, and the chat has its answer {:?}",
-            said.text,
+            said.first_line(),
             state.as_str(),
             reply.text
         ));
@@ -277,7 +304,9 @@ fn check_message(said: &Said, record: &MessageRecord, reply: Option<&ReplyRecord
     if state == MessageState::Answered && !is_answer {
         return Err(format!(
             "{:?} is answered with {:?} {:?}",
-            said.text, reply.text, reply.notice
+            said.first_line(),
+            reply.text,
+            reply.notice
         ));
     }
     Ok(())

@@ -23,6 +23,13 @@ pub(crate) struct Said {
     pub(crate) at: Instant,
 }
 
+impl Said {
+    /// The first line, which differs from that of any other message that isn't a command.
+    pub(crate) fn first_line(&self) -> &str {
+        self.text.lines().next().unwrap_or(&self.text)
+    }
+}
+
 /// All acknowledged messages, in the order of each chat.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AcknowledgedMessages(Arc<Mutex<Vec<Said>>>);

@@ -16,6 +16,7 @@ use crate::chance::SeededRng;
 use crate::connector;
 use crate::direct_tables;
 use crate::engine::Engine;
+use crate::erasure::{self, Erasures, erase_person};
 use crate::faults::{FaultPlan, Rates};
 use crate::mistakes::Mistake;
 use crate::operator::{self, PlannedMessages, have_ended, schedule};
@@ -32,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(1_800);
 /// How long after that the last wake-up may be received.
 const EMPTY_WITHIN: Duration = Duration::from_secs(2 * 3600);
-/// Lines of a long text. The platform's messages have at most 4,096 characters.
-const LONG_LINES: usize = 2_500;
+/// A line of a long text, and how many it has: the platform's messages have at most 4,096 characters.
+const FILLER: &str = "----------------------------------------------------------------\n";
+const N_FILLERS: usize = 75;
 /// How often dead letters are redriven.
 const REDRIVE_ROUNDS: u32 = 20;
 /// How long the simulation continues after the queues are empty: late effects can only come from a process then.
@@ -87,6 +89,7 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
                 Channel::Pulled => 0,
                 Channel::Pushed => SeededRng::new(seed ^ 0x5c4e).below(3),
             },
+            erases: manner.channel == Channel::Pushed && SeededRng::new(seed ^ 0xe7a5).below(3) == 0,
             n_processes: 1 + rng.below(3),
             faults_end: until,
             patience: PATIENCE,
@@ -118,6 +121,7 @@ pub(crate) fn outage() -> Result<Report, String> {
             fault_plan,
             rate_limit: SeededRng::new(0),
             n_scheduled: 0,
+            erases: false,
             n_processes: 2,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -144,6 +148,7 @@ pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
             fault_plan: FaultPlan::death_while_a_table_hangs(until),
             rate_limit: SeededRng::new(0),
             n_scheduled: 0,
+            erases: false,
             n_processes: 1,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
@@ -189,7 +194,7 @@ fn script(channel: Channel, chat: u64, rng: &mut SeededRng) -> Script {
 
 /// A text whose answer takes two messages. Its first and last line are recognized in the chat.
 fn long_text(text: &str) -> String {
-    format!("{text}\n{}{}", "-\n".repeat(LONG_LINES), last_line(text))
+    format!("{text}\n{}{}", FILLER.repeat(N_FILLERS), last_line(text))
 }
 
 /// The last line of a long text with this first one.
@@ -205,6 +210,8 @@ struct Play {
     rate_limit: SeededRng,
     /// Number of messages that an operator schedules.
     n_scheduled: u64,
+    /// Whether an operator erases the person of the first chat.
+    erases: bool,
     n_processes: u64,
     /// When fault injection ends.
     faults_end: Instant,
@@ -223,6 +230,7 @@ async fn run(play: Play, rng: SeededRng) -> Result<Report, String> {
     let (ended_after, n_redriven) = ended?;
     let message_ends = scene.check().await?;
     scene.check_requests(n_redriven)?;
+    scene.erase_everybody().await?;
     let calls = scene.fault_plan.calls();
     Ok(Report {
         message_ends,
@@ -244,6 +252,7 @@ struct Scene {
     speaking: Vec<JoinHandle<()>>,
     planned: PlannedMessages,
     planning: Vec<JoinHandle<()>>,
+    erasures: Erasures,
     oracle: Oracle,
     began: Instant,
     faults_end: Instant,
@@ -298,10 +307,21 @@ impl Scene {
                 own,
             )));
         }
+        let erasures = Erasures::default();
+        if play.erases {
+            let own = SeededRng::new(rng.below(u64::MAX));
+            planning.push(tokio::spawn(erase_person(
+                0,
+                Arc::clone(&processes),
+                erasures.clone(),
+                own,
+            )));
+        }
         Self {
             planned,
             planning,
-            oracle: Oracle::new(store, queues, manner.channel, Arc::clone(&platform)),
+            oracle: Oracle::new(store, queues, manner.channel, Arc::clone(&platform), erasures.clone()),
+            erasures,
             engine,
             fault_plan,
             platform,
@@ -391,7 +411,7 @@ impl Scene {
         let said = self.acknowledged.all();
         let now = self.engine.now();
         let message_ends = self.oracle.check(&said, &self.allowed, &self.fault_plan, now).await?;
-        operator::check(&self.planned, &self.platform, &self.fault_plan)?;
+        operator::check(&self.planned, &self.platform, &self.fault_plan, &self.erasures)?;
         if self.fault_plan.are_none() {
             self.oracle.check_latencies(&said, self.manner, 2 * self.reading)?;
         }
@@ -403,11 +423,25 @@ impl Scene {
         let n_chats = self.speaking.len() as u64;
         let n_asked: u64 = self.processes.iter().map(|process| process.n_asked()).sum();
         let n_said = self.acknowledged.all().len() as u64;
-        let most = n_said + n_redriven + self.fault_plan.n_so_far() * n_chats;
+        // A second delivery of an erased message is a new one.
+        let n_erased = if self.erasures.may_concern_chat(0) { n_said } else { 0 };
+        let most = n_said + n_erased + n_redriven + self.fault_plan.n_so_far() * n_chats;
         if n_asked > most {
             return Err(format!(
                 "agents were asked {n_asked} times, expected at most {most} times"
             ));
+        }
+        Ok(())
+    }
+
+    /// Where answers are pushed, nothing names a person after they were erased.
+    async fn erase_everybody(&self) -> Result<(), String> {
+        if self.manner.channel == Channel::Pulled {
+            return Ok(());
+        }
+        let world = Process::operator_world(&self.engine, Arc::clone(&self.platform));
+        for chat in 0..self.speaking.len() {
+            erasure::check(&world, &self.engine, chat).await?;
         }
         Ok(())
     }
