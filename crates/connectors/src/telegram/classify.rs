@@ -136,7 +136,7 @@ impl Failed<'_> {
             Meaning::BadToken | Meaning::UnknownMethod => Verdict::CredentialsRefused { code: self.error.code },
             Meaning::NotDone => self.retry(),
             Meaning::Migrated(chat) if self.before.chat != Some(chat) => {
-                self.before.chat = Some(chat);
+                self.before.moves_to(chat);
                 self.fall_back()
             }
             Meaning::BadEntities if !self.before.plain => {

@@ -48,6 +48,16 @@ pub(super) struct TelegramProgress {
 }
 
 impl TelegramProgress {
+    /// The group has become this supergroup, where messages are numbered anew: the ids known so far name other messages there. So what is
+    /// shown is no reply from now on, and a message of the old group is not edited.
+    pub(super) fn moves_to(&mut self, supergroup: i64) {
+        self.chat = Some(supergroup);
+        self.unquoted = true;
+        if self.bubble.message.is_some() {
+            self.bubble = self.bubble.again();
+        }
+    }
+
     /// The part that must be stored durably: not the text that a message or its draft shows, which can be sent again.
     pub(super) fn lasting(mut self) -> Self {
         let bubble = &mut self.bubble;
