@@ -7,7 +7,7 @@ use tieline_core::connector::Context;
 use tieline_core::http_types::{ApiCall, HttpCall};
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, Stage, Step};
 
-use super::decode::CONTEXT_TOKEN;
+use super::decode::{CONTEXT_TOKEN, context_token};
 use super::plan::{self, Due, WeChatProgress};
 use super::wire::{FINISHED, FROM_BOT, item_type};
 use super::{call, stream};
@@ -28,8 +28,7 @@ pub(super) fn step(
 ) -> Result<Step, ComposeError> {
     let shown: WeChatProgress = progress.read()?;
     // Without the token the platform accepts a message but does not show it.
-    let token = to.handle.text(CONTEXT_TOKEN);
-    let Some(token) = token.filter(|token| !token.is_empty()) else {
+    let Some(token) = context_token(to) else {
         return Err(ComposeError::Incomplete { field: CONTEXT_TOKEN });
     };
     let due = plan::due(desired, &shown, cx);

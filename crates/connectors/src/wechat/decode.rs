@@ -21,6 +21,16 @@ const REPLY_WINDOW: Duration = Duration::from_hours(24);
 /// Field of the reply handle: the token by which the platform assigns an answer to its conversation.
 pub(super) const CONTEXT_TOKEN: &str = "contextToken";
 
+/// The reply handle with this token.
+pub(super) fn reply_handle(context_token: Option<&str>) -> ReplyHandle {
+    ReplyHandle::new(json!({ CONTEXT_TOKEN: context_token }))
+}
+
+/// The token of a reply handle, if it has one.
+pub(super) fn context_token(target: &ReplyTarget) -> Option<&str> {
+    target.handle.text(CONTEXT_TOKEN).filter(|token| !token.is_empty())
+}
+
 /// A message, with fingerprints for detecting its copies.
 #[derive(Debug)]
 pub(super) struct Decoded {
@@ -70,7 +80,7 @@ pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
         },
         asker: sender.clone(),
         message: id.clone(),
-        handle: ReplyHandle::new(json!({ CONTEXT_TOKEN: wire.context_token })),
+        handle: reply_handle(wire.context_token.as_deref()),
         expires_at: Some(sent_at.unwrap_or(cx.now).after(REPLY_WINDOW)),
     };
     let message = Message {

@@ -219,7 +219,8 @@ impl Session {
                 Ok(decoded) if self.cursor.has_seen(&decoded.fingerprints) => {
                     effects.push(Effect::Remark(Remark::Ignored("copy of an earlier message")));
                 }
-                Ok(decoded) => {
+                Ok(mut decoded) => {
+                    self.cursor.complete(&mut decoded.message.target);
                     self.cursor.see(decoded.fingerprints);
                     self.is_saved = false;
                     events.push(Event::Message(decoded.message));

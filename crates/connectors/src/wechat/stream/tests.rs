@@ -98,6 +98,38 @@ fn duplicates_are_dropped_across_sessions() {
     assert_eq!(n_events(&effects), 1);
 }
 
+#[test]
+fn message_without_a_context_token_is_answered_with_the_newest_known_one() {
+    let account = logged_in();
+    let cx = context(&account);
+    let token_of = |session: &mut Box<dyn StreamSession>, id: i64, token: Value| {
+        let mut body = first_body();
+        body["message_id"] = json!(id);
+        body["client_id"] = json!(format!("c-{id}"));
+        body["create_time_ms"] = json!(1_789_900_000_000_i64 + id);
+        body["context_token"] = token;
+        let effects = session.on_fetched(updates(json!({ "msgs": [body] })), &cx);
+        effects.iter().find_map(|effect| match effect {
+            Effect::Deliver { events, .. } => match events.as_slice() {
+                [Event::Message(message)] => message.target.handle.text("contextToken").map(str::to_owned),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    let mut session = polling("", &cx);
+    assert_eq!(token_of(&mut session, 1, Value::Null), None);
+    assert_eq!(token_of(&mut session, 2, json!("CTX-2")).as_deref(), Some("CTX-2"));
+    assert_eq!(token_of(&mut session, 3, json!("CTX-3")).as_deref(), Some("CTX-3"));
+    assert_eq!(token_of(&mut session, 4, Value::Null).as_deref(), Some("CTX-3"));
+    assert_eq!(token_of(&mut session, 5, json!("")).as_deref(), Some("CTX-3"));
+    let note = cursor_of(&session.on_stored(5, &cx)).unwrap().to_owned();
+    assert_eq!(
+        token_of(&mut polling(&note, &cx), 6, Value::Null).as_deref(),
+        Some("CTX-3")
+    );
+}
+
 fn first_body() -> Value {
     vectors()["accept"][0]["body"].clone()
 }
