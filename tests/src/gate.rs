@@ -1,13 +1,21 @@
 //! A TCP proxy on the loopback address in front of a server, which can simulate an outage of the server.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::reserved_port::ReservedPort;
+
+/// How long an opened gate waits for its address.
+const BIND_WITHIN: Duration = Duration::from_secs(10);
+/// Interval between two attempts.
+const BIND_EVERY: Duration = Duration::from_millis(10);
 
 /// Forwards connections to a server while it is open; while it is closed, cuts and refuses them.
 #[derive(Debug, Clone)]
@@ -26,7 +34,7 @@ impl Gate {
     pub async fn start(server: SocketAddr) -> Self {
         let port = ReservedPort::new().expect("a port is free");
         let address = port.address().expect("it is bound");
-        let listening = TcpListener::bind(address).await.expect("the port is reserved");
+        let listening = bind(address).await.expect("the port is reserved");
         let gate = Self {
             address,
             open: Arc::new(watch::Sender::new(true)),
@@ -78,7 +86,21 @@ async fn serve(
         if open.wait_for(|open| *open).await.is_err() {
             return;
         }
-        listening = TcpListener::bind(address).await.expect("the port is reserved");
+        listening = bind(address).await.expect("the port is reserved");
+    }
+}
+
+/// Listens on the address. A process that was started while the gate was open has a copy of its listener until it runs its own program,
+/// which may be later than the gate is closed and opened again.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BIND_WITHIN => {
+                sleep(BIND_EVERY).await;
+            }
+            bound => return bound,
+        }
     }
 }
 
@@ -112,4 +134,25 @@ async fn pass(
     }
     // Until the gate is closed or dropped, both sides hold a connection on which nothing is received.
     let _ = open.wait_for(|open| !open).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn opened_gate_waits_for_a_listener_that_closes_late() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gate = Gate::start(server.local_addr().unwrap()).await;
+        gate.close();
+        let late = bind(gate.address()).await.unwrap();
+        gate.open();
+        sleep(Duration::from_millis(100)).await;
+        drop(late);
+        let deadline = Instant::now() + BIND_WITHIN;
+        while TcpStream::connect(gate.address()).await.is_err() {
+            assert!(Instant::now() < deadline, "the gate stays closed");
+            sleep(BIND_EVERY).await;
+        }
+    }
 }
