@@ -176,27 +176,28 @@ const fn voice_mime(encode_type: i64) -> Option<&'static str> {
     }
 }
 
-/// Text for the agent in place of a quote that has only an id: the platform has no call for fetching it.
+/// Text for the agent in place of a quote that has only an id, since the platform has no call for fetching it, or that can't be read.
 const UNAVAILABLE: &str = "(The quoted message is not available.)";
 
-fn quoted(reference: &RefMessage) -> Option<Quoted> {
-    let item = reference
-        .message_item
-        .as_ref()
-        .and_then(|item| Item::deserialize(item).ok());
+fn quoted(reference: &Value) -> Option<Quoted> {
+    let unavailable = || Quoted {
+        text: UNAVAILABLE.to_owned(),
+        parts: Vec::new(),
+    };
+    let Ok(reference) = RefMessage::deserialize(reference) else {
+        return Some(unavailable());
+    };
+    let item = reference.message_item.and_then(|item| Item::deserialize(item).ok());
     let text = item
         .as_ref()
         .and_then(|item| text_of(item).or_else(|| transcript_of(item)));
     let title = reference.title.as_deref().filter(|title| !title.is_empty());
     let text = text.or(title).unwrap_or_default().to_owned();
     let parts: Vec<_> = item.and_then(part).into_iter().collect();
-    if !text.is_empty() || !parts.is_empty() {
-        return Some(Quoted { text, parts });
+    match text.is_empty() && parts.is_empty() {
+        true => reference.svr_id.map(|_| unavailable()),
+        false => Some(Quoted { text, parts }),
     }
-    reference.svr_id.as_ref().map(|_| Quoted {
-        text: UNAVAILABLE.to_owned(),
-        parts: Vec::new(),
-    })
 }
 
 /// Copies have another `message_id`, but the sender's own id, or the time and text, of the first.

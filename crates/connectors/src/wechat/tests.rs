@@ -154,6 +154,22 @@ fn quoted_text_and_pictures_are_passed_on() {
 }
 
 #[test]
+fn unreadable_quote_loses_no_text() {
+    let mut row = vectors()["accept"][0].clone();
+    let said = row["body"]["item_list"][0]["text_item"]["text"].clone();
+    for reference in [
+        json!({ "svr_id": { "high": 1 } }),
+        json!({ "title": 7 }),
+        json!("7480000000000000123"),
+    ] {
+        row["body"]["item_list"][0]["ref_msg"] = reference;
+        let message = read(&row).unwrap();
+        assert_eq!(message.text, said);
+        assert!(message.quoted.unwrap().text.contains("not available"));
+    }
+}
+
+#[test]
 fn responses_are_classified_as_documented() {
     for row in vectors()["responses"].as_array().unwrap() {
         let outcome = Outcome::of(&answer(row));

@@ -91,7 +91,8 @@ pub(super) struct Item {
     pub(super) voice_item: Option<VoiceItem>,
     pub(super) file_item: Option<FileItem>,
     pub(super) video_item: Option<VideoItem>,
-    pub(super) ref_msg: Option<RefMessage>,
+    /// A [`RefMessage`]. Parsed on its own, so that an unreadable quote loses no text.
+    pub(super) ref_msg: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
