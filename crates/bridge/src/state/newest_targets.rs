@@ -44,7 +44,8 @@ impl NewestTargets {
     /// The target with the handle of the chat's newest message. `None` if that is known to be no other one.
     pub(crate) fn renew(&self, target: &ReplyTarget) -> Option<ReplyTarget> {
         let Newest { handle, expires_at, .. } = self.0.get(&key(target))?;
-        (handle != target.handle).then(|| ReplyTarget {
+        // A platform may give several messages the same handle, of which each can be answered for longer than the one before.
+        (handle != target.handle || expires_at != target.expires_at).then(|| ReplyTarget {
             handle,
             expires_at,
             ..target.clone()
@@ -95,6 +96,8 @@ mod tests {
         // Delivered late.
         targets.keep(&target("a", "0", 5), at(0));
         assert_eq!(targets.renew(&first), Some(target("a", "2", 20)));
+        targets.keep(&target("a", "2", 40), at(4));
+        assert_eq!(targets.renew(&target("a", "2", 20)), Some(target("a", "2", 40)));
         targets.forget(&first.integration, &first.chat.id);
         assert_eq!(targets.renew(&first), None);
     }
