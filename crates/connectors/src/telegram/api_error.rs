@@ -65,6 +65,8 @@ const TEXTS: &[(&str, Meaning, &str)] = &[
         "reply_gone",
     ),
     ("replied message not found", Meaning::NothingToReplyTo, "reply_gone"),
+    // An error of the servers behind the Bot API, if the message goes between their checks. Contains the code of a lost edited message.
+    ("reply_message_id_invalid", Meaning::NothingToReplyTo, "reply_gone"),
     ("message to edit not found", Meaning::NotEditable, "message_gone"),
     ("message can't be edited", Meaning::NotEditable, "not_editable"),
     ("message_id_invalid", Meaning::NotEditable, "message_gone"),
