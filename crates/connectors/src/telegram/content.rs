@@ -3,7 +3,7 @@
 use serde_json::json;
 use tieline_core::event::{Part, PartKind};
 
-use super::wire::{Entity, File, Message};
+use super::wire::{Content, Entity, File, Message};
 
 /// The text or caption with its entities.
 pub(super) fn text(message: &Message) -> (&str, &[Entity]) {
@@ -18,52 +18,52 @@ pub(super) fn text(message: &Message) -> (&str, &[Entity]) {
 pub(super) fn words(message: &Message) -> String {
     let (text, _) = text(message);
     if text.is_empty() {
-        in_words(message)
+        in_words(&message.content)
     } else {
         text.trim().to_owned()
     }
 }
 
 /// Description of content that is neither text nor a file. Empty if there is none.
-pub(super) fn in_words(message: &Message) -> String {
-    if let Some(venue) = &message.venue {
-        return format!("[venue: {}, {}{}]", venue.title, venue.address, position(message));
+pub(super) fn in_words(content: &Content) -> String {
+    if let Some(venue) = &content.venue {
+        return format!("[venue: {}, {}{}]", venue.title, venue.address, position(content));
     }
-    if message.location.is_some() {
-        return format!("[location{}]", position(message));
+    if content.location.is_some() {
+        return format!("[location{}]", position(content));
     }
-    if let Some(contact) = &message.contact {
+    if let Some(contact) = &content.contact {
         return format!("[contact: {}, {}]", contact.first_name, contact.phone_number);
     }
-    if let Some(poll) = &message.poll {
+    if let Some(poll) = &content.poll {
         return format!("[poll: {}]", poll.question);
     }
-    if let Some(dice) = &message.dice {
+    if let Some(dice) = &content.dice {
         return format!("[dice: {} {}]", dice.emoji, dice.value);
     }
-    let sticker = message.sticker.as_ref();
+    let sticker = content.sticker.as_ref();
     sticker.and_then(|sticker| sticker.emoji.clone()).unwrap_or_default()
 }
 
-fn position(message: &Message) -> String {
-    let place = message.location.as_ref();
+fn position(content: &Content) -> String {
+    let place = content.location.as_ref();
     place.map_or_else(String::new, |place| {
         format!(": {}, {}", place.latitude, place.longitude)
     })
 }
 
 /// Attachments. A photo comes in several sizes, the largest last; an animation is repeated as a document.
-pub(super) fn parts(message: &Message) -> Vec<Part> {
-    let photo = message.photo.as_ref().and_then(|sizes| sizes.last());
-    let document = message.document.as_ref().filter(|_| message.animation.is_none());
+pub(super) fn parts(content: &Content) -> Vec<Part> {
+    let photo = content.photo.as_ref().and_then(|sizes| sizes.last());
+    let document = content.document.as_ref().filter(|_| content.animation.is_none());
     let media = [
         (PartKind::Image, photo),
         (PartKind::File, document),
-        (PartKind::Audio, message.voice.as_ref()),
-        (PartKind::Audio, message.audio.as_ref()),
-        (PartKind::Video, message.video.as_ref()),
-        (PartKind::Video, message.video_note.as_ref()),
-        (PartKind::Video, message.animation.as_ref()),
+        (PartKind::Audio, content.voice.as_ref()),
+        (PartKind::Audio, content.audio.as_ref()),
+        (PartKind::Video, content.video.as_ref()),
+        (PartKind::Video, content.video_note.as_ref()),
+        (PartKind::Video, content.animation.as_ref()),
     ];
     media
         .into_iter()

@@ -110,11 +110,11 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         return Err(Remark::Ignored("group message that doesn't mention the bot"));
     }
     let text = if text.is_empty() {
-        content::in_words(&message)
+        content::in_words(&message.content)
     } else {
         addressed.text
     };
-    let parts = content::parts(&message);
+    let parts = content::parts(&message.content);
     let quoted = quoted(&message);
     if text.is_empty() && parts.is_empty() && quoted.is_none() {
         return Err(Remark::Ignored("message without text or media"));
@@ -223,12 +223,14 @@ fn is_own(message: &wire::Message, bot: &Settings) -> bool {
 
 fn quoted(message: &wire::Message) -> Option<Quoted> {
     let replied = replied(message);
-    let text = match (&message.quote, replied) {
-        (Some(quote), _) => quote.text.clone(),
-        (None, Some(replied)) => content::words(replied),
-        (None, None) => return None,
+    let text = match (&message.quote, replied, &message.external_reply) {
+        (Some(quote), _, _) => quote.text.clone(),
+        (None, Some(replied), _) => content::words(replied),
+        (None, None, Some(elsewhere)) => content::in_words(elsewhere),
+        (None, None, None) => return None,
     };
-    let parts = replied.map(content::parts).unwrap_or_default();
+    let quoted = replied.map(|it| &it.content).or(message.external_reply.as_ref());
+    let parts = quoted.map(content::parts).unwrap_or_default();
     (!text.is_empty() || !parts.is_empty()).then_some(Quoted { text, parts })
 }
 

@@ -47,6 +47,21 @@ pub(super) struct Message {
     pub caption_entities: Option<Vec<Entity>>,
     #[serde(default, deserialize_with = "lenient")]
     pub reply_markup: Option<InlineKeyboard>,
+    #[serde(flatten)]
+    pub content: Content,
+    #[serde(default, deserialize_with = "lenient")]
+    pub external_reply: Option<Content>,
+    pub migrate_to_chat_id: Option<Value>,
+    pub forum_topic_created: Option<Value>,
+    pub business_connection_id: Option<Value>,
+    pub guest_query_id: Option<Value>,
+}
+
+/// Content besides text, of a message or of a message in another chat or topic that it replies to.
+///
+/// See [Bot API/ExternalReplyInfo](https://core.telegram.org/bots/api#externalreplyinfo).
+#[derive(Debug, Deserialize)]
+pub(super) struct Content {
     #[serde(default, deserialize_with = "lenient")]
     pub photo: Option<Vec<File>>,
     #[serde(default, deserialize_with = "lenient")]
@@ -73,10 +88,6 @@ pub(super) struct Message {
     pub poll: Option<Poll>,
     #[serde(default, deserialize_with = "lenient")]
     pub dice: Option<Dice>,
-    pub migrate_to_chat_id: Option<Value>,
-    pub forum_topic_created: Option<Value>,
-    pub business_connection_id: Option<Value>,
-    pub guest_query_id: Option<Value>,
 }
 
 /// See [Bot API/Chat](https://core.telegram.org/bots/api#chat).
