@@ -178,27 +178,33 @@ fn accepted(then: &SocketProgress) -> Verdict {
 }
 
 /// Repeated frames of a bubble are idempotent, but after its end a bubble accepts nothing new: its final frame is repeated unchanged. A
-/// separate message may be duplicated: better than never delivered, but the number of attempts is limited.
+/// separate message may be duplicated: better than never delivered. The number of attempts is limited.
 fn unacknowledged(kind: CallKind, before: SocketProgress, then: SocketProgress, cx: &Context<'_>) -> Verdict {
     let perhaps = match kind {
-        CallKind::End => before.perhaps_closed(then),
-        CallKind::Grow => before.perhaps_opened(then),
-        CallKind::Message => match before.in_doubt(cx.now) {
-            None => return accepted(&then),
-            doubted => doubted,
+        CallKind::Grow => match before.perhaps_opened(then) {
+            Some(perhaps) => perhaps,
+            None => return retry("no acknowledgement"),
         },
-        CallKind::Card => (before.card != CardState::Unsure).then(|| SocketProgress {
-            card: CardState::Unsure,
-            ..before.present()
-        }),
-        CallKind::Respond => None,
+        CallKind::Respond => return retry("no acknowledgement"),
+        CallKind::End | CallKind::Message | CallKind::Card => {
+            let perhaps = match kind {
+                CallKind::End => before.perhaps_closed(then.clone(), cx.now),
+                CallKind::Card => SocketProgress {
+                    card: CardState::Unsure,
+                    ..before
+                }
+                .again_in_doubt(cx.now),
+                _ => before.in_doubt(cx.now),
+            };
+            match perhaps {
+                Some(perhaps) => perhaps,
+                None => return accepted(&then),
+            }
+        }
     };
-    match perhaps {
-        Some(perhaps) => Verdict::FallBack {
-            progress: Progress::write(&perhaps),
-            code: "no acknowledgement".to_owned(),
-        },
-        None => retry("no acknowledgement"),
+    Verdict::FallBack {
+        progress: Progress::write(&perhaps),
+        code: "no acknowledgement".to_owned(),
     }
 }
 
@@ -230,7 +236,11 @@ fn elsewhere(code: i64, in_bubble: bool, before: SocketProgress) -> Verdict {
         (false, _) => Way::Url,
     };
     Verdict::FallBack {
-        progress: Progress::write(&SocketProgress { way, ..after.present() }),
+        progress: Progress::write(&SocketProgress {
+            way,
+            doubt: None,
+            ..after.present()
+        }),
         code: code.to_string(),
     }
 }

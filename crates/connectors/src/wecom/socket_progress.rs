@@ -16,6 +16,9 @@ use crate::markdown::Piece;
 const DOUBT: Duration = Duration::from_secs(15);
 /// Number of attempts to send a message that is never acknowledged.
 const MAX_SENDS: u32 = 4;
+/// The same for a frame that may be repeated. With the waits between them, the last attempt comes after the time in which a dead
+/// connection is detected and replaced.
+const MAX_REPEATS: u32 = 5;
 
 /// Progress of a reply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ pub(super) struct SocketProgress {
     /// Since when the final text has waited for a connection.
     #[serde(with = "tieline_core::timestamp::millis::option")]
     pub(super) absent_since: Option<Timestamp>,
-    /// A separate message that was not acknowledged.
+    /// The separate message, the final frame or the card that was not acknowledged.
     pub(super) doubt: Option<Doubt>,
     /// Final frame of a bubble that was not acknowledged.
     pub(super) closing: Option<Closing>,
@@ -134,7 +137,7 @@ pub(super) struct Closing {
     pub(super) complete: bool,
 }
 
-/// A message with unknown outcome.
+/// Something sent with unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Doubt {
@@ -213,19 +216,21 @@ impl SocketProgress {
         Some(then)
     }
 
-    /// Progress after a lost final frame of the bubble: until it is acknowledged, nothing else is sent. `None` if that is
-    /// stored already.
-    pub(super) fn perhaps_closed(&self, then: Self) -> Option<Self> {
+    /// Progress after a lost final frame of the bubble: until it is acknowledged, nothing else is sent. `None` after so many attempts
+    /// that one of them must have arrived.
+    pub(super) fn perhaps_closed(&self, then: Self, now: Timestamp) -> Option<Self> {
         let closing = Closing {
             end: then.from,
             digest: then.digest,
             complete: then.complete,
         };
-        let is_news = !self.complete && self.closing.as_ref() != Some(&closing);
-        (is_news || self.absent_since.is_some()).then(|| Self {
+        let is_repeated = self.complete || self.closing.as_ref() == Some(&closing);
+        let perhaps = Self {
             closing: Some(closing).filter(|_| !self.complete),
-            ..self.clone().present()
-        })
+            doubt: self.doubt.filter(|_| is_repeated),
+            ..self.clone()
+        };
+        perhaps.again_in_doubt(now)
     }
 
     /// Whether a lost final frame must have been delivered: the platform knows the bubble, and got no other frame of it.
@@ -238,6 +243,7 @@ impl SocketProgress {
         Self {
             card: CardState::Refused,
             complete: false,
+            doubt: None,
             way: Way::Send,
             ..self.present()
         }
@@ -249,6 +255,7 @@ impl SocketProgress {
             complete: true,
             url_used: true,
             left_open: self.bubble.is_some(),
+            doubt: None,
             ..self
         }
     }
@@ -259,6 +266,17 @@ impl SocketProgress {
         let times = self.doubt.map_or(1, |doubt| doubt.times + 1);
         let until = now.after(DOUBT * times);
         (times < MAX_SENDS).then_some(Self {
+            doubt: Some(Doubt { times, until }),
+            ..self.present()
+        })
+    }
+
+    /// A frame that the platform shows only once, however often it arrives, was sent and not acknowledged. `None` after so many
+    /// attempts that one of them must have arrived. The first repetition is immediate: usually just the acknowledgement was lost.
+    pub(super) fn again_in_doubt(self, now: Timestamp) -> Option<Self> {
+        let times = self.doubt.map_or(1, |doubt| doubt.times + 1);
+        let until = now.after(DOUBT * (times - 1));
+        (times < MAX_REPEATS).then_some(Self {
             doubt: Some(Doubt { times, until }),
             ..self.present()
         })

@@ -98,8 +98,12 @@ fn card(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
     let Some(card) = card.filter(|_| shown.card != CardState::Sent) else {
         return Step::Done;
     };
+    if let Some(wait) = wait(&shown, cx) {
+        return wait;
+    }
     let then = SocketProgress {
         card: CardState::Sent,
+        doubt: None,
         ..shown
     };
     let body = json!({ "msgtype": "template_card", "template_card": card });
@@ -124,8 +128,17 @@ fn own_message(mut body: Value, to: &ReplyTarget, on_success: Progress, cx: &Con
     }
 }
 
+/// The wait before something unacknowledged is sent again.
+fn wait(shown: &SocketProgress, cx: &Context<'_>) -> Option<Step> {
+    let doubt = shown.doubt.filter(|doubt| doubt.until > cx.now)?;
+    Some(Step::Wait { until: doubt.until })
+}
+
 /// Updates the open bubble, or a new one, to the latest state.
 fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Context<'_>) -> Step {
+    if let Some(wait) = wait(&shown, cx) {
+        return wait;
+    }
     let language = cx.account.language;
     if desired.stage == Stage::Final {
         let text = &*markdown::with_files(desired.text, desired.files);
@@ -151,6 +164,7 @@ fn grow(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, cx: &Co
         let then = SocketProgress {
             complete: true,
             closing: None,
+            doubt: None,
             ..shown.clone().up_to(text, last.end)
         };
         return frame(desired, req_id, &shown, &last.shown, true, then, cx);
@@ -234,11 +248,15 @@ fn close_left(desired: &DesiredReply<'_>, req_id: &str, shown: SocketProgress, c
     let Some(bubble) = shown.bubble.as_ref().filter(young) else {
         return Step::Done;
     };
+    if let Some(wait) = wait(&shown, cx) {
+        return wait;
+    }
     let text = &*markdown::with_files(desired.text, desired.files);
     let part = shown.part_up_to(text, bubble.end, &bubble.digest, cx.account.language);
     let then = SocketProgress {
         bubble: None,
         left_open: false,
+        doubt: None,
         ..shown.clone()
     };
     frame(desired, req_id, &shown, &part.shown, true, then, cx)
@@ -256,6 +274,7 @@ fn turn_over(
     let then = SocketProgress {
         bubble: None,
         closing: None,
+        doubt: None,
         bubbles: shown.bubbles + 1,
         ..shown.clone().up_to(text, part.end)
     };
@@ -312,8 +331,8 @@ fn send(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: SocketProgress, cx:
     if full_text::nothing_left(text, from, &tail) {
         return Step::Done;
     }
-    if let Some(doubt) = shown.doubt.filter(|doubt| doubt.until > cx.now) {
-        return Step::Wait { until: doubt.until };
+    if let Some(wait) = wait(&shown, cx) {
+        return wait;
     }
     let last = full_text::last(text, from, &tail, language);
     let complete = last.end == text.len();
