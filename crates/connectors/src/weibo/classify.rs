@@ -1,23 +1,30 @@
 //! Classification of the outcome of a chunk or a file.
 
-use tieline_core::connector::{Planned, SentCall, Verdict};
+use std::time::Duration;
+
+use tieline_core::connector::{Context, Planned, SentCall, Verdict};
 use tieline_core::http_types::{ApiAnswer, ApiCall, FILE_NOT_FETCHED, FILE_TOO_LARGE};
 use tieline_core::reply::Progress;
 
 use super::api_error;
-use super::progress::WeiboProgress;
+use super::progress::{Refusals, WeiboProgress};
 use super::receipts::REFUSED;
 
+/// Wait after a refused chunk, longer each time.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+/// Number of refusals after which a chunk is given up.
+const MAX_REFUSALS: u32 = 4;
+
 /// Classifies the outcome of a call.
-pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     match sent.call {
-        ApiCall::Socket(_) => chunk(sent, answer),
+        ApiCall::Socket(_) => chunk(sent, answer, cx),
         ApiCall::Http(_) => file(sent, answer),
     }
 }
 
 /// Classifies the outcome of a chunk: read by the platform (or assumed so), refused, or in doubt because its connection ended.
-fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
+fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
     let Planned {
         before,
         on_success: after,
@@ -26,9 +33,7 @@ fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
         Err(verdict) => return verdict,
     };
     match answer {
-        ApiAnswer::Answered { status: REFUSED, .. } => Verdict::Refused {
-            code: "error_frame".to_owned(),
-        },
+        ApiAnswer::Answered { status: REFUSED, .. } => refused(before, after, cx),
         ApiAnswer::Answered { .. } => Verdict::Accepted(sent.on_success.clone()),
         ApiAnswer::NotSent => retry("not_sent"),
         ApiAnswer::Unknown if before.doubt.as_deref() == Some(&after) => retry("unconfirmed"),
@@ -40,6 +45,24 @@ fn chunk(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
             }),
             code: "unconfirmed".to_owned(),
         },
+    }
+}
+
+/// An error frame names neither the frame that it is about nor whether the error is transient, so the chunk is sent again unchanged.
+fn refused(before: WeiboProgress, after: WeiboProgress, cx: &Context<'_>) -> Verdict {
+    let code = "error_frame".to_owned();
+    let times = before.refused.map_or(1, |refused| refused.times + 1);
+    if times >= MAX_REFUSALS {
+        return Verdict::Refused { code };
+    }
+    let until = cx.now.after(REFUSED_WAIT * times);
+    Verdict::FallBack {
+        progress: Progress::write(&WeiboProgress {
+            doubt: Some(Box::new(after)),
+            refused: Some(Refusals { times, until }),
+            ..before
+        }),
+        code,
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) fn deliver(
     let settings = Settings::of(cx).filter(|_| to.chat.kind == ChatKind::Direct && is_uid(uid));
     let settings = settings.ok_or(ComposeError::Incomplete { field: "user id" })?;
     let mut shown: WeiboProgress = progress.read()?;
+    if let Some(refused) = shown.refused.filter(|refused| refused.until > cx.now) {
+        return Ok(Step::Wait { until: refused.until });
+    }
     // Files have no recipient: they go to the owner of the credentials, not to the asker.
     let sends_files = settings.owner_uid.as_deref() == Some(uid);
     let chunk = |shown: &WeiboProgress, text: &str, is_final| {

@@ -67,8 +67,8 @@ impl Connector for Weibo {
         compose::deliver(desired, to, progress, cx)
     }
 
-    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, _cx: &Context<'_>) -> Verdict {
-        classify::classify(sent, answer)
+    fn classify(&self, sent: &SentCall<'_>, answer: &ApiAnswer, cx: &Context<'_>) -> Verdict {
+        classify::classify(sent, answer, cx)
     }
 
     fn restart(&self, before: &Progress) -> Result<Progress, UnreadableProgress> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tieline_core::ids;
+use tieline_core::timestamp::Timestamp;
 
 /// Progress of a reply in the chat.
 ///
@@ -31,6 +32,18 @@ pub(super) struct WeiboProgress {
     pub(super) as_links: Vec<usize>,
     /// Progress with a chunk of unknown outcome. It is sent again unchanged: the platform deduplicates by its key.
     pub(super) doubt: Option<Box<WeiboProgress>>,
+    /// Refusals of the chunk in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<Refusals>,
+}
+
+/// Refusals of a chunk in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Refusals {
+    pub(super) times: u32,
+    /// Time of the next attempt.
+    #[serde(with = "tieline_core::timestamp::millis")]
+    pub(super) until: Timestamp,
 }
 
 /// Phases of a final reply.
@@ -79,6 +92,7 @@ impl WeiboProgress {
             end,
             open_digest: digest_of(&text[self.from()..end]),
             doubt: None,
+            refused: None,
             ..self.clone()
         }
     }
