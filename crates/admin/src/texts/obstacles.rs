@@ -131,8 +131,8 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "withheld_text_next",
-        en: "Switch the Message Content Intent on for the bot on the platform, then restart the integration.",
-        zh: "请在平台上为机器人开启 Message Content Intent，然后重启该机器人。",
+        en: "Switch the Message Content Intent on for the bot on the platform; the bot reconnects with it within minutes.",
+        zh: "请在平台上为机器人开启 Message Content Intent；几分钟内机器人会自动重新连接。",
     },
     Phrase {
         code: "status_calls_fail",

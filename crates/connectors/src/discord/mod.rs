@@ -115,9 +115,8 @@ impl Connector for Discord {
     /// Fetches the application: it names the bot's user, and its flags say which messages the bot may read.
     fn probe(&self, cx: &Context<'_>) -> Option<Probe> {
         let settings = Settings::of(cx.account);
-        let url = address(cx.account, "/applications/@me");
         Some(Probe {
-            call: call::with_token("application", "GET", url, None, cx),
+            call: application(cx),
             read: read_application,
             is_needed: settings.bot.is_none() || settings.content_intent.is_none(),
         })
@@ -136,9 +135,8 @@ impl Connector for Discord {
     }
 
     fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
-        let url = address(cx.account, "/applications/@me");
         Some(AddressQuestion {
-            call: call::with_token("application", "GET", url, None, cx),
+            call: application(cx),
             read: |answer| {
                 probe_by_status(answer).ok()?;
                 let application = answer.json()?;
@@ -186,6 +184,17 @@ fn received(decoded: Decoded) -> Received {
         answer: Answer::Fixed(answer),
         remark,
     }
+}
+
+/// The call that fetches the application.
+fn application(cx: &Context<'_>) -> HttpCall {
+    let url = address(cx.account, "/applications/@me");
+    call::with_token("application", "GET", url, None, cx)
+}
+
+/// Whether `answer` is the application, with the Message Content Intent enabled.
+fn is_content_enabled(answer: &ApiAnswer) -> bool {
+    read_application(answer).is_ok_and(|learned| learned.get(CONTENT_FIELD) == Some("yes"))
 }
 
 fn read_application(answer: &ApiAnswer) -> Result<Credentials, TokenError> {

@@ -52,17 +52,18 @@ impl StreamProtocol for Gateway {
         Ok(socket(&cursor.gateway, &cursor))
     }
 
-    /// Resumes the stored session, or connects without the intent that the platform refused.
+    /// Resumes the stored session, or connects without the intent that the platform refused, or with the one enabled meanwhile.
     fn resume(&self, cursor: &str, failures: u32, cx: &Context<'_>) -> Option<SocketAddress> {
         let cursor = Cursor::read(cursor)?;
         if failures > MOST_RESUMES || !cx.account.may_call(&cursor.gateway, GATEWAY_HOSTS) {
             return None;
         }
         let Some(session) = &cursor.session else {
-            return cursor.without_content.then(|| socket(&cursor.gateway, &cursor));
+            let is_new = cursor.without_content || cursor.content_enabled;
+            return is_new.then(|| socket(&cursor.gateway, &cursor));
         };
         // The intent was enabled or disabled since: a resumed session would keep the old setting.
-        if session.has_content != wants_content(cx) {
+        if session.has_content != (wants_content(cx) || cursor.content_enabled) {
             return None;
         }
         let named =

@@ -18,6 +18,9 @@ pub(super) struct Cursor {
     /// Whether the platform has refused the Message Content Intent: the next session doesn't request it.
     #[serde(skip_serializing_if = "is_false")]
     pub without_content: bool,
+    /// Whether the Message Content Intent was enabled since the bot's settings were read: the next session requests it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub content_enabled: bool,
     /// The session to resume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Resumable>,

@@ -15,7 +15,7 @@ use tieline_core::timestamp::Timestamp;
 use super::cursor::{Cursor, MAX_STORED_ROLES, Resumable};
 use crate::discord::mentions::Identity;
 use crate::discord::settings::Settings;
-use crate::discord::{decode, interaction, wire};
+use crate::discord::{application, decode, interaction, is_content_enabled, wire};
 
 /// Time limit for the platform's hello, and then for accepting the session.
 const GREETING: Duration = Duration::from_secs(20);
@@ -37,7 +37,9 @@ const INTENTS: u32 = 1 | 1 << 9 | 1 << 12;
 const CONTENT_INTENT: u32 = 1 << 15;
 
 const CONTENT_MISSING: &str = "the Message Content Intent is off: in servers the bot reads only messages that mention it, not plain \
-                               replies; switch it on on the page Bot of the developer portal, then restart the integration";
+                               replies; switch it on on the page Bot of the developer portal; the bot then reconnects with it within minutes";
+/// Interval of checks whether the intent was enabled.
+const CONTENT_CHECK: Duration = Duration::from_mins(5);
 const NOT_RESPONDED: &str = "the platform did not accept the response to an interaction: the person sees that it failed, the answer \
                              goes into the channel";
 const SHARDING_RECOMMENDED: &str = "Discord recommends several shards for this bot; this connection is one shard, which Discord \
@@ -63,6 +65,8 @@ pub(super) struct Session {
     cursor: Cursor,
     /// Whether this connection requests the Message Content Intent.
     with_content: bool,
+    /// When to ask next whether the intent is enabled, on a connection without it.
+    content_check_at: Option<Timestamp>,
     /// Deadline for the platform's next greeting: hello, then the session.
     greeting_ends: Option<Timestamp>,
     heartbeat: Option<Heartbeat>,
@@ -94,8 +98,9 @@ impl Session {
     pub(super) fn new(cursor: Cursor, wants_content: bool) -> Self {
         let heard = cursor.session.as_ref().map_or(0, |session| session.sequence);
         Self {
-            with_content: wants_content && !cursor.without_content,
+            with_content: (wants_content || cursor.content_enabled) && !cursor.without_content,
             cursor,
+            content_check_at: None,
             greeting_ends: None,
             heartbeat: None,
             heard,
@@ -162,9 +167,10 @@ impl Session {
     fn dispatch(&mut self, frame: &wire::Frame<'_>, cx: &Context<'_>) -> Vec<Effect> {
         self.heard = self.heard.max(frame.s.unwrap_or_default());
         match frame.t.as_deref() {
-            Some("READY") => self.ready(frame.d),
+            Some("READY") => self.ready(frame.d, cx),
             Some("RESUMED") => {
                 self.greeting_ends = None;
+                self.plan_content_check(cx);
                 vec![Effect::Up]
             }
             Some("GUILD_CREATE") => self.learn_roles(read::<wire::Guild>(frame.d).map(|guild| guild.roles)),
@@ -177,12 +183,13 @@ impl Session {
         }
     }
 
-    fn ready(&mut self, payload: Option<&RawValue>) -> Vec<Effect> {
+    fn ready(&mut self, payload: Option<&RawValue>, cx: &Context<'_>) -> Vec<Effect> {
         let Some(ready) = read::<wire::Ready>(payload) else {
             return self.reconnect("READY does not have the documented shape", None);
         };
         self.greeting_ends = None;
         self.cursor.without_content = false;
+        self.plan_content_check(cx);
         self.cursor.session = Some(Resumable {
             id: ready.session_id,
             url: ready.resume_gateway_url,
@@ -278,6 +285,23 @@ impl Session {
         Effect::Respond(response)
     }
 
+    /// Not if an earlier check found the intent enabled, and the platform refused it nevertheless: reconnecting would not end.
+    fn plan_content_check(&mut self, cx: &Context<'_>) {
+        let is_open = !self.with_content && !self.cursor.content_enabled;
+        self.content_check_at = is_open.then(|| cx.now.after(CONTENT_CHECK));
+    }
+
+    /// Reconnects with the Message Content Intent if it is enabled now: only a new session can have it.
+    fn content_checked(&mut self, answer: &ApiAnswer) -> Vec<Effect> {
+        if self.with_content || !is_content_enabled(answer) {
+            return Vec::new();
+        }
+        self.content_check_at = None;
+        self.cursor.session = None;
+        self.cursor.content_enabled = true;
+        self.reconnect("the Message Content Intent is on; connecting with it", None)
+    }
+
     /// Sequence number up to which no event needs redelivery.
     fn acknowledged(&self) -> u64 {
         let first_pending = self.pending.values().map(|pending| pending.sequence).min();
@@ -345,6 +369,10 @@ impl StreamSession for Session {
             // Resuming from before the event makes the platform send it again.
             return self.reconnect("the queue did not accept an event in time", None);
         }
+        if self.content_check_at.is_some_and(|at| at <= cx.now) {
+            self.plan_content_check(cx);
+            return vec![Effect::Respond(application(cx))];
+        }
         let Some(heartbeat) = self.heartbeat.as_mut().filter(|heartbeat| heartbeat.next_at <= cx.now) else {
             return Vec::new();
         };
@@ -364,7 +392,10 @@ impl StreamSession for Session {
     fn wake_at(&self) -> Option<Timestamp> {
         let heartbeat = self.heartbeat.as_ref().map(|heartbeat| heartbeat.next_at);
         let pending = self.pending.values().map(|pending| pending.give_up_at).min();
-        [self.greeting_ends, heartbeat, pending].into_iter().flatten().min()
+        [self.greeting_ends, heartbeat, pending, self.content_check_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_stored(&mut self, token: u64, _cx: &Context<'_>) -> Vec<Effect> {
@@ -372,7 +403,11 @@ impl StreamSession for Session {
         response.map(|response| self.respond(response)).into_iter().collect()
     }
 
+    /// Accepted responses to interactions have no application in their bodies; with none of them in flight, the answer is about it too.
     fn on_fetched(&mut self, answer: ApiAnswer, _cx: &Context<'_>) -> Vec<Effect> {
+        if self.n_responding == 0 || is_content_enabled(&answer) {
+            return self.content_checked(&answer);
+        }
         self.n_responding = self.n_responding.saturating_sub(1);
         match answer {
             ApiAnswer::Answered { status: 200..=299, .. } => Vec::new(),

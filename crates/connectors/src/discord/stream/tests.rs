@@ -142,6 +142,82 @@ fn refused_intent_is_omitted_from_the_next_session() {
     check("not a cursor", 0, "yes", None);
 }
 
+#[test]
+fn enabled_intent_is_requested_by_the_next_session() {
+    let account = account("no");
+    let cx = context(&account);
+    let mut session = Session::new(
+        Cursor {
+            session: None,
+            ..cursor("")
+        },
+        false,
+    );
+    let ready =
+        json!({ "session_id": "s2", "resume_gateway_url": "wss://gateway.discord.gg", "user": { "id": "139" } });
+    session.on_frame(event(1, "READY", &ready), &cx);
+    let due = session.wake_at().unwrap();
+    let later = Context {
+        now: due,
+        ..context(&account)
+    };
+    let effects = session.on_time(&later);
+    assert!(
+        matches!(&effects[..], [Effect::Respond(call)] if call.url.ends_with("/applications/@me")),
+        "{effects:?}"
+    );
+    let application = |flags: u64| ApiAnswer::Answered {
+        status: 200,
+        retry_after_s: None,
+        body: json!({ "id": "139", "flags": flags }).to_string().into_bytes(),
+    };
+    assert_eq!(session.on_fetched(application(0), &later), []);
+    assert_eq!(session.on_fetched(ApiAnswer::Unknown, &later), []);
+    assert!(session.wake_at().unwrap() > due);
+    let effects = session.on_fetched(application(1 << 19), &later);
+    let [Effect::SaveCursor(saved), Effect::Reconnect { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let address = Gateway.resume(saved, 1, &cx).unwrap();
+    assert_eq!(address.url, MAIN);
+    let mut next = Session::new(Cursor::read(&address.note).unwrap(), false);
+    let hello = json!({ "op": 10, "d": { "heartbeat_interval": 45_000 } });
+    let effects = next.on_frame(Frame::Text(hello.to_string()), &cx);
+    let [Effect::Send(Frame::Text(identify))] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let identify: Value = serde_json::from_str(identify).unwrap();
+    assert_eq!(identify["d"]["intents"], 37377);
+    next.on_frame(event(1, "READY", &ready), &cx);
+    let effects = next.on_close(&cx);
+    let [Effect::SaveCursor(saved)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(Gateway.resume(saved, 1, &cx).is_some());
+}
+
+#[test]
+fn intent_refused_although_it_seemed_enabled_is_not_checked_again() {
+    let account = account("no");
+    let cx = context(&account);
+    let enabled = Cursor {
+        session: None,
+        content_enabled: true,
+        ..cursor("")
+    };
+    let mut session = Session::new(enabled, false);
+    let effects = session.on_closed(4014, "", &cx);
+    let [Effect::SaveCursor(saved), Effect::Reconnect { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let address = Gateway.resume(saved, 1, &cx).unwrap();
+    let mut next = Session::new(Cursor::read(&address.note).unwrap(), false);
+    let ready =
+        json!({ "session_id": "s2", "resume_gateway_url": "wss://gateway.discord.gg", "user": { "id": "139" } });
+    next.on_frame(event(1, "READY", &ready), &cx);
+    assert_eq!(next.wake_at(), None);
+}
+
 /// A frame of the gateway with an event.
 fn event(sequence: usize, name: &str, payload: &Value) -> Frame {
     Frame::Text(json!({ "op": 0, "s": sequence, "t": name, "d": payload }).to_string())
