@@ -1,8 +1,12 @@
-//! Reference of a conversation: its id, and the form that it waits for, if any.
+//! Reference of a conversation: its id, whose it is, and the form that it waits for, if any.
 
 use serde::{Deserialize, Serialize};
+use tieline_core::agent::AgentRequest;
+use tieline_core::event::ChatKind;
+use tieline_core::ids::{OrganizationId, UserId};
 
 use super::wire::Action;
+use crate::manifest::end_user;
 use crate::run::MAX_REF_BYTES;
 
 /// Longest question of a form that is stored to be asked again, in characters.
@@ -13,7 +17,11 @@ const MAX_PROMPT_CHARS: usize = 300;
 pub(crate) struct Conversation {
     /// Empty for a new one.
     pub(crate) id: String,
+    /// The `user` who began it, in a chat of several people: to every other user the app denies that it exists. Older versions stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
     /// The form that its workflow waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) form: Option<Form>,
 }
 
@@ -33,21 +41,57 @@ pub(crate) struct Form {
 }
 
 impl Conversation {
+    /// A new conversation, begun by who asks. A direct chat has a single person, so nobody needs to be stored.
+    pub(crate) fn begun_by(request: &AgentRequest) -> Self {
+        let is_shared = request.chat.kind != ChatKind::Direct;
+        Self {
+            user: is_shared.then(|| end_user(&request.organization, &request.user.id)),
+            ..Self::default()
+        }
+    }
+
+    /// The conversation that a request continues, or a new one. Where nobody is stored, it belongs to who asks, if it still exists for them.
+    pub(crate) fn of(request: &AgentRequest) -> Self {
+        let (kept, new) = (
+            Self::read(request.session.conversation_ref.as_deref()),
+            Self::begun_by(request),
+        );
+        Self {
+            user: kept.user.or(new.user),
+            ..kept
+        }
+    }
+
     /// Reads a reference.
     pub(crate) fn read(reference: Option<&str>) -> Self {
         let reference = reference.unwrap_or_default();
         serde_json::from_str(reference).unwrap_or_else(|_| Self {
             id: reference.to_owned(),
-            form: None,
+            ..Self::default()
         })
     }
 
-    /// The reference: the bare id unless a form waits.
-    pub(crate) fn reference(&self) -> String {
-        let waiting = self.form.as_ref().and_then(|_| serde_json::to_string(self).ok());
-        // A reference over the limit drops the form: a chat couldn't answer one with that many buttons.
-        let kept = waiting.filter(|reference| reference.len() <= MAX_REF_BYTES);
-        kept.unwrap_or_else(|| self.id.clone())
+    /// The `user` of its calls.
+    pub(crate) fn user(&self, organization: &OrganizationId, asker: &UserId) -> String {
+        let begun_by = self.user.clone();
+        begun_by.unwrap_or_else(|| end_user(organization, asker))
+    }
+
+    /// The reference: the bare id if there is nothing else. `None` before the app has named the conversation.
+    pub(crate) fn reference(&self) -> Option<String> {
+        if self.id.is_empty() || self.user.is_none() && self.form.is_none() {
+            return Some(self.id.clone()).filter(|id| !id.is_empty());
+        }
+        let written = serde_json::to_string(self).ok()?;
+        if written.len() <= MAX_REF_BYTES || self.form.is_none() {
+            return Some(written);
+        }
+        // Over the limit it drops the form: a chat couldn't answer one with that many buttons.
+        let without = Self {
+            form: None,
+            ..self.clone()
+        };
+        without.reference()
     }
 }
 
@@ -116,15 +160,29 @@ mod tests {
         Form::new("t".into(), "r".into(), "Sure?", actions.collect(), Some(&inputs))
     }
 
-    #[test]
-    fn reference_is_the_bare_id_unless_a_form_waits() {
-        assert_eq!(Conversation::read(None), Conversation::default());
-        assert_eq!(Conversation::read(Some("c-1")).reference(), "c-1");
-        let waiting = Conversation {
+    fn kept(user: Option<&str>, form: Option<Form>) -> Conversation {
+        Conversation {
             id: "c-1".into(),
-            form: Some(form(&["Yes"])),
-        };
-        assert_eq!(Conversation::read(Some(&waiting.reference())), waiting);
+            user: user.map(str::to_owned),
+            form,
+        }
+    }
+
+    #[test]
+    fn reference_is_read_as_it_was_written() {
+        assert_eq!(Conversation::read(None), Conversation::default());
+        assert_eq!(Conversation::default().reference(), None);
+        assert_eq!(kept(None, None).reference().as_deref(), Some("c-1"));
+        for conversation in [
+            kept(None, None),
+            kept(Some("u"), None),
+            kept(None, Some(form(&["Yes"]))),
+            kept(Some("u"), Some(form(&["Yes"]))),
+        ] {
+            assert_eq!(Conversation::read(conversation.reference().as_deref()), conversation);
+        }
+        let long = kept(Some("u"), Some(form(&["Yes"; MAX_REF_BYTES])));
+        assert_eq!(Conversation::read(long.reference().as_deref()), kept(Some("u"), None));
     }
 
     #[track_caller]

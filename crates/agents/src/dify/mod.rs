@@ -1,6 +1,7 @@
 //! `dify`: chat apps of Dify: chatbots, agents and chatflows.
 //!
-//! The server keeps the conversation. A workflow-backed app continues without a listener, and another process can follow it; a chatbot or
+//! The server keeps the conversation, for the `user` who began it: whoever speaks later in the same session is known by the text and the
+//! inputs, as in every protocol. A workflow-backed app continues without a listener, and another process can follow it; a chatbot or
 //! an agent can't be followed. A form of a paused workflow is asked in the chat, and the next message of the session answers it.
 //!
 //! See [Dify Docs/Send Chat Message](https://docs.dify.ai/api-reference/chat/send-chat-message).
@@ -110,12 +111,11 @@ impl Dify {
         sink: &mut EventSink,
         env: &Env,
     ) -> Result<End, AgentFailure> {
-        let user = end_user(&request.organization, &request.user.id);
-        let mut conversation = Conversation::read(request.session.conversation_ref.as_deref());
+        let mut conversation = Conversation::of(request);
         let form = conversation.form.take();
         let mut run = Run {
             dify: self,
-            user: &user,
+            user: conversation.user(&request.organization, &request.user.id),
             sink,
             env,
             reading: Reading::new(conversation, self.api.url(&[])),
@@ -141,7 +141,8 @@ impl Dify {
         let Some(task) = &cancel.run_ref else {
             return Ok(());
         };
-        let user = end_user(&cancel.organization, &cancel.user);
+        let conversation = Conversation::read(cancel.conversation_ref.as_deref());
+        let user = conversation.user(&cancel.organization, &cancel.user);
         let url = self.api.url(&["chat-messages", task, "stop"]);
         match self
             .api
@@ -169,7 +170,8 @@ impl Dify {
 /// One answer of the app.
 struct Run<'a> {
     dify: &'a Dify,
-    user: &'a str,
+    /// Who began the conversation.
+    user: String,
     sink: &'a mut EventSink,
     env: &'a Env,
     reading: Reading,
@@ -178,17 +180,18 @@ struct Run<'a> {
 impl Run<'_> {
     /// Sends the question; in a new conversation if the app has forgotten the old one.
     async fn create(&mut self, request: &AgentRequest) -> Result<Response, AgentFailure> {
-        let question = attachments::prepare(self.dify, request, self.user, self.env).await?;
         let inputs = Facts::of(request).fill_object(&self.dify.inputs)?;
         let url = self.dify.api.url(&["chat-messages"]);
         for n in 1.. {
-            let conversation_id = self.reading.conversation.id.clone();
+            let (id, user) = (&self.reading.conversation.id, &self.user);
+            // Within the loop, because a file belongs to the user who uploaded it, as a conversation does.
+            let question = attachments::prepare(self.dify, request, user, self.env).await?;
             let body = Request {
                 inputs: &inputs,
                 query: &question.query,
-                user: self.user,
+                user,
                 response_mode: "streaming",
-                conversation_id: &conversation_id,
+                conversation_id: id,
                 files: &question.files,
             };
             let key = Some(call::idempotency_key(&request.run, n));
@@ -199,10 +202,11 @@ impl Run<'_> {
             };
             let code = fault.error.code.as_deref().unwrap_or_default();
             let is_gone = fault.status == 404 || matches!(code, "conversation_not_exists" | "conversation_completed");
-            if conversation_id.is_empty() || !is_gone {
+            if id.is_empty() || !is_gone {
                 return Err(fault.failure);
             }
-            self.reading.conversation = Conversation::default();
+            self.reading.conversation = Conversation::begun_by(request);
+            self.user = end_user(&request.organization, &request.user.id);
             self.sink.emit(AgentEvent::ConversationLost).await?;
         }
         Err(failure::incomplete())
@@ -223,7 +227,7 @@ impl Run<'_> {
         let input = form.input.iter().map(|name| (name.clone(), said.into()));
         let decision = Decision {
             inputs: input.collect(),
-            user: self.user,
+            user: &self.user,
             action: &action.id,
         };
         let url = self.dify.api.url(&["form", "human_input", &form.token]);
@@ -274,7 +278,7 @@ impl Run<'_> {
         let run = self.reading.workflow_run.as_deref().ok_or_else(failure::incomplete)?;
         let mut url = self.dify.api.url(&["workflow", run, "events"]);
         url.query_pairs_mut()
-            .append_pair("user", self.user)
+            .append_pair("user", &self.user)
             .append_pair("include_state_snapshot", "true")
             .append_pair("continue_on_pause", "true");
         Ok(url)

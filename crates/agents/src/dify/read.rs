@@ -138,7 +138,7 @@ impl Reading {
     fn started(&self) -> Option<AgentEvent> {
         Some(AgentEvent::Started {
             run_ref: self.task.clone()?,
-            conversation_ref: Some(self.conversation.reference()).filter(|it| !it.is_empty()),
+            conversation_ref: self.conversation.reference(),
         })
     }
 

@@ -12,14 +12,14 @@ use crate::ask::{adapter, ask, completed, conversation, env, failure, request, s
 use crate::dify_server::{App, Habits, KEY, start};
 use crate::server::{Act, JSON, SSE, Server, answer, head, sse};
 
-fn dify(url: &str) -> Adapter {
+pub fn dify(url: &str) -> Adapter {
     adapter(
         "dify",
         json!({"baseUrl": format!("{url}/v1"), "apiKey": KEY, "inputs": {"team": "red"}}),
     )
 }
 
-fn of(app: App) -> Habits {
+pub fn of(app: App) -> Habits {
     Habits {
         app,
         ..Habits::default()
@@ -40,7 +40,7 @@ fn progress(events: &[AgentEvent]) -> Vec<(&str, &str)> {
     told.collect()
 }
 
-fn cursor(events: &[AgentEvent]) -> Option<String> {
+pub fn cursor(events: &[AgentEvent]) -> Option<String> {
     events.iter().rev().find_map(|event| match event {
         AgentEvent::Cursor(cursor) => Some(cursor.clone()),
         _ => None,

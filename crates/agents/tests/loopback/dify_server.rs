@@ -37,10 +37,13 @@ struct State {
     habits: Habits,
     /// Conversations and their users.
     conversations: BTreeMap<String, String>,
-    uploads: BTreeMap<String, String>,
+    /// The user and the name of each uploaded file.
+    uploads: BTreeMap<String, (String, String)>,
     /// The user and the answer of each workflow run.
     runs: BTreeMap<String, (String, String)>,
     forms: BTreeMap<String, Option<Value>>,
+    /// The user of the newest task.
+    asker: String,
     cut: bool,
 }
 
@@ -106,17 +109,18 @@ impl State {
             1
         };
         self.conversations.insert(conversation.clone(), user.to_owned());
+        user.clone_into(&mut self.asker);
         let files = body["files"]
             .as_array()
             .into_iter()
             .flatten()
-            .map(|file| self.file(file));
+            .map(|file| self.file(file, user));
         let files: Vec<String> = files.collect();
         let text = format!("turn {turn}: {}{}", body["query"].as_str().unwrap(), files.concat());
         self.stream(&text, &conversation, user)
     }
 
-    fn file(&self, file: &Value) -> String {
+    fn file(&self, file: &Value, user: &str) -> String {
         let kind = file["type"].as_str().unwrap();
         assert!(
             ["document", "image", "audio", "video", "custom"].contains(&kind),
@@ -124,7 +128,11 @@ impl State {
         );
         match file["transfer_method"].as_str().unwrap() {
             "remote_url" => format!("[{kind} {}]", file["url"].as_str().unwrap()),
-            "local_file" => format!("[{kind} {}]", self.uploads[file["upload_file_id"].as_str().unwrap()]),
+            "local_file" => {
+                let (owner, name) = &self.uploads[file["upload_file_id"].as_str().unwrap()];
+                assert_eq!(owner, user, "the file of another user");
+                format!("[{kind} {name}]")
+            }
             other => panic!("{other}"),
         }
     }
@@ -139,7 +147,8 @@ impl State {
                 .starts_with("multipart/form-data; boundary=")
         );
         let form = String::from_utf8_lossy(&call.body).into_owned();
-        assert!(form.contains("name=\"user\"\r\n\r\n"), "{form}");
+        let user = form.split("name=\"user\"\r\n\r\n").nth(1).unwrap();
+        let user = user.split('\r').next().unwrap().to_owned();
         let name = form
             .split("name=\"file\"; filename=\"")
             .nth(1)
@@ -148,13 +157,13 @@ impl State {
             .next()
             .unwrap();
         let id = format!("f-{}", self.uploads.len() + 1);
-        self.uploads.insert(id.clone(), name.to_owned());
+        self.uploads.insert(id.clone(), (user, name.to_owned()));
         answer(201, JSON, &json!({"id": id, "name": name}).to_string())
     }
 
     fn stop(&self, task: &str, body: &Value) -> Vec<Act> {
         let user = body["user"].as_str().unwrap();
-        match task.starts_with("t-") && self.conversations.values().any(|owner| owner == user) {
+        match task.starts_with("t-") && self.asker == user {
             true => ok(&json!({"result": "success"})),
             false => error(404, "not_found", "no such task"),
         }

@@ -9,6 +9,7 @@ mod coze;
 mod coze_server;
 mod dify;
 mod dify_server;
+mod dify_speakers;
 mod facts;
 mod langgraph;
 mod openai_chat;
