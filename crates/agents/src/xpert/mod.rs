@@ -283,9 +283,10 @@ impl Reader<'_> {
             if let Some(mut events) = self.join().await? {
                 while !self.reading.is_complete
                     && let Next::Event(event) = self.next(&mut events).await?
+                    && let Some(read) = self.reading.event(&event)
                 {
                     rejoins.progressed();
-                    for event in self.reading.event(&event)? {
+                    for event in read {
                         sink.emit(event).await?;
                     }
                 }

@@ -4,9 +4,9 @@ use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
 
 use super::wire::{Ending, Operation, Payload, Task};
-use crate::api;
 use crate::content::{self, Block};
 use crate::failure;
+use crate::json;
 use crate::langgraph::refs::{self, Cursor};
 use crate::sse::Event;
 
@@ -49,9 +49,13 @@ impl Reading {
         ))
     }
 
-    /// Reads one event.
-    pub(crate) fn event(&mut self, event: &Event) -> Result<Vec<AgentEvent>, AgentFailure> {
-        let payload: Payload = api::parse(event.data.as_bytes())?;
+    /// Reads one event. `None` if it isn't one of the run but says that the server can't read on: its id counts the messages of this
+    /// connection, and joining the stream after it would repeat what was shown.
+    pub(crate) fn event(&mut self, event: &Event) -> Option<Vec<AgentEvent>> {
+        let payload: Payload = json::read(event.data.as_bytes()).ok()?;
+        if event.name == "error" {
+            return None;
+        }
         let mut events = match payload.kind.as_str() {
             "message" => self.piece(&payload.data),
             "event" => self.happened(&payload.event, payload.data),
@@ -68,7 +72,7 @@ impl Reading {
                 events.push(AgentEvent::Cursor(refs::write(&self.cursor)));
             }
         }
-        Ok(events)
+        Some(events)
     }
 
     fn piece(&mut self, data: &Value) -> Vec<AgentEvent> {

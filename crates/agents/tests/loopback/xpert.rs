@@ -21,6 +21,8 @@ struct State {
     next: Vec<Vec<Value>>,
     /// How many events each connection gets before it is cut.
     cuts: Vec<usize>,
+    /// What the server says in place of a cut: it can't read the stored events.
+    trouble: &'static str,
     status: &'static str,
     inputs: Vec<Value>,
 }
@@ -156,8 +158,13 @@ impl State {
                 return script;
             }
         }
-        if cut.is_none() {
-            script.push(Act::Hang);
+        match (cut, self.trouble) {
+            (None, _) => script.push(Act::Hang),
+            (Some(_), "") => {}
+            (Some(_), trouble) => {
+                say(trouble);
+                script.push(Act::Say(b"0\r\n\r\n".to_vec()));
+            }
         }
         script
     }
@@ -254,6 +261,29 @@ async fn broken_stream_is_joined_after_the_last_event() {
     let last = |id: &str| Some(id.to_owned());
     assert_eq!(sim.joins(), [None, None, last("2-0"), last("2-0")]);
     assert_eq!(sim.inputs().len(), 1);
+}
+
+/// The server ends a stream that it can't read on with an event of its framework, whose id counts the messages of the connection.
+#[tokio::test]
+async fn stream_that_the_server_cannot_read_on_is_joined_again() {
+    for trouble in [
+        "event: error\nid: 1\ndata: Socket closed unexpectedly\n\n",
+        "event: error\nid: 1\ndata: {\"message\":\"STREAM_LOCKED\"}\n\n",
+        "id: 1\ndata: upstream connect error\n\n",
+    ] {
+        let run = vec![piece("a"), piece("b"), piece("c"), complete()];
+        let sim = Sim::start(vec![run], vec![0, 2, 2]).await;
+        sim.state.lock().unwrap().trouble = trouble;
+        let told = told(&sim.ask(&request("hello")).await);
+        assert_eq!(told, [text("a"), text("b"), text("c"), completed()], "{trouble}");
+        let last = |id: &str| Some(id.to_owned());
+        assert_eq!(sim.joins(), [None, None, last("2-0"), last("2-0")]);
+        // It doesn't wait forever for a server that never can.
+        let sim = Sim::start(vec![vec![piece("a")]], vec![1; 20]).await;
+        sim.state.lock().unwrap().trouble = trouble;
+        let events = sim.ask(&request("hello")).await;
+        assert_eq!((failure(&events).code.as_str(), sim.joins().len()), ("incomplete", 6));
+    }
 }
 
 #[tokio::test]
