@@ -314,8 +314,11 @@ impl Reader<'_> {
             call = call.header(LAST_EVENT_ID, last);
         }
         let manner = Manner::rejoining(self.server.api.idle);
-        let response = self.server.api.send(&call, manner, self.env).await?;
-        self.server.api.events(response).await
+        match self.server.api.send(&call, manner, self.env).await {
+            // Older servers allow one connection to a stream, and a broken one may hold it until they notice.
+            Err(failure) if failure.code == "http_409" => Ok(None),
+            sent => self.server.api.events(sent?).await,
+        }
     }
 
     /// The event to join after; `None` joins from the start.

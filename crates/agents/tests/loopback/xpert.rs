@@ -23,6 +23,8 @@ struct State {
     cuts: Vec<usize>,
     /// What the server says in place of a cut: it can't read the stored events.
     trouble: &'static str,
+    /// How many joins are refused, because a connection that broke still holds the stream.
+    n_refused: usize,
     status: &'static str,
     inputs: Vec<Value>,
 }
@@ -140,6 +142,10 @@ impl State {
     }
 
     fn stream(&mut self, run: &str, after: usize) -> Vec<Act> {
+        if self.n_refused > 0 {
+            self.n_refused -= 1;
+            return refusal(409, "Stream already connected");
+        }
         let cut = (!self.cuts.is_empty()).then(|| self.cuts.remove(0));
         let mut script = vec![Act::Say(head(200, &format!("{SSE}transfer-encoding: chunked\r\n")))];
         let mut say = |text: &str| script.push(Act::Say(format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()));
@@ -283,6 +289,17 @@ async fn stream_that_the_server_cannot_read_on_is_joined_again() {
         sim.state.lock().unwrap().trouble = trouble;
         let events = sim.ask(&request("hello")).await;
         assert_eq!((failure(&events).code.as_str(), sim.joins().len()), ("incomplete", 6));
+    }
+}
+
+#[tokio::test]
+async fn stream_that_a_broken_connection_still_holds_is_waited_for() {
+    for (n_refused, ends_well) in [(5, true), (20, false)] {
+        let sim = Sim::start(vec![vec![piece("a"), complete()]], vec![]).await;
+        sim.state.lock().unwrap().n_refused = n_refused;
+        let events = sim.ask(&request("hello")).await;
+        let is_whole = told(&events) == [text("a"), completed()];
+        assert_eq!((is_whole, sim.joins().len()), (ends_well, 6), "{events:?}");
     }
 }
 
