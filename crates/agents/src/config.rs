@@ -228,6 +228,12 @@ impl Field {
 }
 
 impl FieldKind {
+    /// Whether it is a number or a boolean.
+    #[must_use]
+    pub const fn is_typed(self) -> bool {
+        matches!(self, Self::Whole { .. } | Self::Flag)
+    }
+
     /// JSON Schema of this type.
     fn schema(self) -> Value {
         match self {

@@ -348,6 +348,20 @@ mod tests {
         }
     }
 
+    /// A file of settings is filled in before its protocols are known.
+    #[test]
+    fn field_is_typed_in_every_protocol_or_in_none() {
+        let fields = || Protocol::ALL.iter().flat_map(|protocol| protocol.manifest().fields);
+        for field in fields() {
+            let mut same = fields().filter(|other| other.name == field.name);
+            assert!(
+                same.all(|other| other.kind.is_typed() == field.kind.is_typed()),
+                "{}",
+                field.name
+            );
+        }
+    }
+
     #[test]
     fn unknown_protocol_lists_the_known_ones() {
         let message = parse("ECHO", json!({})).unwrap_err().to_string();

@@ -90,6 +90,13 @@ pub fn is_secret(protocol: &str, field: &str) -> bool {
     Protocol::named(protocol).is_none_or(|protocol| protocol.secret_fields().any(|secret| secret == field))
 }
 
+/// Whether a field with this name is a number or a boolean, in every protocol that has one.
+#[must_use]
+pub fn is_typed(field: &str) -> bool {
+    let mut fields = Protocol::ALL.iter().flat_map(|protocol| protocol.manifest().fields);
+    fields.any(|known| known.name == field && known.kind.is_typed())
+}
+
 /// The names of a protocol's secret fields.
 #[must_use]
 pub fn secret_fields(protocol: &str) -> Vec<&'static str> {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tieline_bridge::agents;
 
 use super::mistakes::MAX_MISTAKES;
 
-/// API fields that aren't strings: a variable's value is converted to the type they need.
+/// API fields that aren't strings: a variable's value is converted to the type they need. So are those settings of an agent.
 const TYPED: [&str; 11] = [
     "enabled",
     "streaming",
@@ -82,13 +83,15 @@ impl<'a> Filling<'a> {
                     .collect()
             }
             Value::Object(fields) => {
+                let is_agents = is_agents_config(&self.path);
                 let fields = fields.iter().map(|(name, value)| {
                     let filled = if self.path.is_empty() {
                         self.below(name, value)
                     } else {
                         self.below(&format!(".{name}"), value)
                     };
-                    (name.clone(), typed(name, value, filled))
+                    let is_typed = TYPED.contains(&name.as_str()) || is_agents && agents::is_typed(name);
+                    (name.clone(), if is_typed { typed(value, filled) } else { filled })
                 });
                 Value::Object(fields.collect())
             }
@@ -155,11 +158,17 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-fn typed(name: &str, written: &Value, filled: Value) -> Value {
+/// Whether the path is that of an agent's settings: `agents[0].config`, in an organization or not.
+fn is_agents_config(path: &str) -> bool {
+    let place = path.strip_suffix("].config").and_then(|agent| agent.rsplit_once('['));
+    place.is_some_and(|(list, _)| list.rsplit('.').next() == Some("agents"))
+}
+
+fn typed(written: &Value, filled: Value) -> Value {
     let (Some(before), Some(after)) = (written.as_str(), filled.as_str()) else {
         return filled;
     };
-    if before == after || !TYPED.contains(&name) {
+    if before == after {
         return filled;
     }
     match serde_json::from_str::<Value>(after) {
@@ -255,6 +264,33 @@ mod tests {
         check(
             json!({ "summaryWindowSeconds": "${A}", "groupContext": "${A}", "apiKey": "${A}", "enabled": "1" }),
             json!({ "summaryWindowSeconds": 1, "groupContext": 1, "apiKey": "1", "enabled": "1" }),
+        );
+    }
+
+    #[test]
+    fn variables_in_settings_of_an_agent_become_what_its_protocol_needs() {
+        let written = |number: Value| json!([{ "config": { "historyMessages": number, "model": "${A}", "inputs": { "historyMessages": "${A}" } } }]);
+        let filled = |number: Value| json!([{ "config": { "historyMessages": number, "model": "1", "inputs": { "historyMessages": "1" } } }]);
+        check(
+            json!({ "agents": written(json!("${A}")) }),
+            json!({ "agents": filled(json!(1)) }),
+        );
+        check(
+            json!({ "organizations": [{ "agents": written(json!("${A}")) }] }),
+            json!({ "organizations": [{ "agents": filled(json!(1)) }] }),
+        );
+        // What stands in the file as a text stays one, and so does a value of another type: both are reported.
+        check(
+            json!({ "agents": written(json!("1")) }),
+            json!({ "agents": filled(json!("1")) }),
+        );
+        check(
+            json!({ "agents": written(json!("${YAML}")) }),
+            json!({ "agents": filled(json!("x: [${A}]")) }),
+        );
+        check(
+            json!({ "others": written(json!("${A}")) }),
+            json!({ "others": filled(json!("1")) }),
         );
     }
 
