@@ -209,7 +209,19 @@ mod tests {
         let reasoning = AgentEvent::ReasoningDelta("hm".into());
         check(
             r#"{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}"#,
-            &[reasoning],
+            std::slice::from_ref(&reasoning),
+        );
+        for named in [
+            r#"{"reasoning":"hm"}"#,
+            r#"{"reasoning":"hm","reasoning_content":"hm"}"#,
+            r#"{"reasoning":"hm","reasoning_content":""}"#,
+        ] {
+            let chunk = format!(r#"{{"choices":[{{"delta":{named}}}]}}"#);
+            check(&chunk, std::slice::from_ref(&reasoning));
+        }
+        check(
+            r#"{"choices":[{"delta":{"content":"a","reasoning":{"effort":"low"}}}]}"#,
+            &[text("a")],
         );
         check(
             r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"image"}]}}]}"#,

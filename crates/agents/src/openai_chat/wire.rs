@@ -1,8 +1,9 @@
 //! Chat Completions: the fields that we use.
 //!
 //! See [OpenAI API Reference/Chat Completions](https://platform.openai.com/docs/api-reference/chat/create) and
-//! [Streaming](https://platform.openai.com/docs/api-reference/chat-streaming). `reasoning_content` is an extension:
-//! see [DeepSeek API Docs/Reasoning Model](https://api-docs.deepseek.com/guides/reasoning_model).
+//! [Streaming](https://platform.openai.com/docs/api-reference/chat-streaming). `reasoning_content` and `reasoning` are extensions:
+//! see [DeepSeek API Docs/Reasoning Model](https://api-docs.deepseek.com/guides/reasoning_model) and
+//! [vLLM Docs/Reasoning Outputs](https://docs.vllm.ai/en/latest/features/reasoning_outputs/).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +77,8 @@ pub(crate) struct Delta {
     /// The model's words in place of `content` when it refuses to answer.
     pub(crate) refusal: Option<String>,
     pub(crate) reasoning_content: Option<String>,
+    /// The newer name of the same. A server may send both; elsewhere it is something other than a text.
+    pub(crate) reasoning: Option<Value>,
 }
 
 impl Delta {
@@ -84,7 +87,9 @@ impl Delta {
         let content = self.content.map(Said::into_text).unwrap_or_default();
         let text = content + &self.refusal.unwrap_or_default();
         let told = |words: &String| !words.is_empty();
-        (self.reasoning_content.filter(told), Some(text).filter(told))
+        let newer = || Some(self.reasoning?.as_str()?.to_owned());
+        let reasoning = self.reasoning_content.filter(told).or_else(newer);
+        (reasoning.filter(told), Some(text).filter(told))
     }
 }
 
