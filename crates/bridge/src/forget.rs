@@ -10,7 +10,7 @@ use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::MessageState;
 use tieline_store::config::user::{self, User};
 use tieline_store::message::{self, Filter, MessageRecord};
-use tieline_store::scheduled::{self, Audience, Scheduled};
+use tieline_store::scheduled::{self, Audience, Kept};
 use tieline_store::{Store, StoreError, conversation, erase};
 use tokio::time::Instant;
 use tracing::warn;
@@ -108,27 +108,57 @@ fn direct_chats(conversations: &[Conversation], sender: &SenderId) -> HashSet<Ch
 
 /// Deletes the scheduled messages to the person. One that isn't sent yet never is. `false`: one is just being sent.
 async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>) -> Result<bool, StoreError> {
-    let is_to_them = |it: &&Scheduled| match &it.to {
-        Audience::Person(to) => to.as_str() == &*person.external_id,
-        Audience::Chat(chat) => chats.contains(chat),
-        Audience::Linked => false,
-    };
     let mut cursor = None::<String>;
     loop {
         let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());
-        let page = scheduled::list(store, &person.organization, after, PAGE, now).await?;
-        let own = page.items.iter().filter(|it| it.integration == person.integration);
-        for it in own.filter(is_to_them) {
-            if it.begun && it.state == scheduled::State::Waiting {
-                return Ok(false);
+        let page = scheduled::list_kept(store, &person.organization, after, PAGE, now).await?;
+        for it in page.items.iter().filter(|it| *it.integration() == person.integration) {
+            match meant_for(world, it, person, chats)? {
+                Meant::Others => {}
+                Meant::BeingSent => return Ok(false),
+                Meant::ForThem => scheduled::delete(store, it).await?,
             }
-            scheduled::delete(store, it).await?;
         }
         cursor = page.cursor;
         if cursor.is_none() {
             return Ok(true);
         }
     }
+}
+
+/// The recipient of a scheduled message, as far as it concerns a person.
+enum Meant {
+    ForThem,
+    /// For them, and it is too late to stop it.
+    BeingSent,
+    Others,
+}
+
+/// A message that can't be opened is never sent; whom it is for is told by what is stored in the clear.
+fn meant_for(world: &World, it: &Kept, person: &User, chats: &HashSet<ChatId>) -> Result<Meant, StoreError> {
+    let opened = match it.open(&world.store) {
+        Err(StoreError::Unsealable | StoreError::Unreadable { .. }) => Ok(None),
+        opened => opened.map(Some),
+    };
+    let age = world.clock.now().since(it.created_at());
+    let Some(message) = crate::unless_key_is_lost(opened, age)? else {
+        let mut ids = chats.iter().map(ChatId::as_str).chain([&*person.external_id]);
+        if ids.any(|id| it.is_to(id) == Some(true)) {
+            return Ok(Meant::ForThem);
+        }
+        warn!(organization.id = %person.organization, scheduled = it.id(), "scheduled message can't be opened; it is not erased with a person");
+        return Ok(Meant::Others);
+    };
+    let is_to_them = match &message.to {
+        Audience::Person(to) => to.as_str() == &*person.external_id,
+        Audience::Chat(chat) => chats.contains(chat),
+        Audience::Linked => false,
+    };
+    Ok(match is_to_them {
+        true if message.begun && message.state == scheduled::State::Waiting => Meant::BeingSent,
+        true => Meant::ForThem,
+        false => Meant::Others,
+    })
 }
 
 /// The messages that the person has sent, and those that operators have sent in these conversations.

@@ -1,6 +1,7 @@
 //! Messages that a bot sends at a later time, or to many people.
 //!
-//! Item `SCHED#{organization}`/`{id}` of `state`, until 30 days after its time: the message, its content sealed, and its state. Item
+//! Item `SCHED#{organization}`/`{id}` of `state`, until 30 days after its time: the message, its content sealed, and its state; `who` a
+//! digest of its only recipient, by which it can be erased if its data key is lost. Item
 //! `DUE`/`{time}#{organization}#{id}` of `state`: a pointer to it until it has ended. The pointer is written first and deleted last, so that
 //! a process that dies in between leaves one too many, which points nowhere, and never one too few.
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tieline_core::card::Card;
-use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId};
+use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId, digest};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use crate::Store;
@@ -121,9 +122,66 @@ struct StoredV1 {
     cur: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     bg: bool,
+    /// A digest of the recipient: see [`Kept::is_to`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    who: Option<String>,
     #[serde(with = "millis")]
     made: Timestamp,
     n: u64,
+}
+
+/// A stored message, not opened: one whose data key is lost can still be found and deleted.
+pub struct Kept(StoredV1);
+
+impl Kept {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The bot.
+    #[must_use]
+    pub const fn integration(&self) -> &IntegrationId {
+        &self.0.int
+    }
+
+    /// When an operator created it.
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        self.0.made
+    }
+
+    /// Whether it is sent to this person or chat alone. `None`: its clear part doesn't say, because an earlier version has written it.
+    #[must_use]
+    pub fn is_to(&self, recipient: &str) -> Option<bool> {
+        let who = self.0.who.as_ref()?;
+        Some(*who == digest(&[self.0.int.as_str(), recipient]))
+    }
+
+    /// The whole message.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownKey`], [`StoreError::Unsealable`] or [`StoreError::Unreadable`].
+    pub fn open(&self, store: &Store) -> Result<Scheduled, StoreError> {
+        let stored = &self.0;
+        let plain = store.keyring().open_bytes(&stored.b.0, &stored.id)?;
+        let (to, content) = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+        Ok(Scheduled {
+            id: stored.id.clone(),
+            organization: stored.org.clone(),
+            integration: stored.int.clone(),
+            at: stored.at,
+            to,
+            content,
+            state: stored.st.clone(),
+            n_said: stored.said,
+            cursor: stored.cur.clone(),
+            begun: stored.bg,
+            created_at: stored.made,
+            version: stored.n,
+        })
+    }
 }
 
 /// A pointer to a message that is due.
@@ -178,7 +236,7 @@ pub async fn get(
         Reading::Strong,
         &[],
     );
-    alive(found.await?, now).map(|item| from_item(store, item)).transpose()
+    alive(found.await?, now).map(|item| kept(item)?.open(store)).transpose()
 }
 
 /// The messages of an organization, in order of creation.
@@ -192,6 +250,24 @@ pub async fn list(
     limit: usize,
     now: Timestamp,
 ) -> Result<Page<Scheduled>, StoreError> {
+    let page = list_kept(store, organization, cursor, limit, now).await?;
+    Ok(Page {
+        items: page.items.iter().map(|it| it.open(store)).collect::<Result<_, _>>()?,
+        cursor: page.cursor,
+    })
+}
+
+/// Like [`list`], without opening them.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_kept(
+    store: &Store,
+    organization: &OrganizationId,
+    cursor: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Page<Kept>, StoreError> {
     let (partition, range) = (partition(organization), ("sch_", &*end_of("sch_")));
     let position = page::position(cursor, range)?;
     let asked = Query {
@@ -207,7 +283,7 @@ pub async fn list(
     let (items, next) = dynamo::query(&store.dynamo, asked).await?;
     let items = items.into_iter().filter_map(|item| alive(Some(item), now));
     Ok(Page {
-        items: items.map(|item| from_item(store, item)).collect::<Result<_, _>>()?,
+        items: items.map(kept).collect::<Result<_, _>>()?,
         cursor: next.as_ref().and_then(|key| get_text(key, SK)).map(page::cursor),
     })
 }
@@ -230,13 +306,13 @@ pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreErr
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if it has changed since it was read.
-pub async fn delete(store: &Store, message: &Scheduled) -> Result<(), StoreError> {
+pub async fn delete(store: &Store, Kept(message): &Kept) -> Result<(), StoreError> {
     let mut condition = Update::new();
-    condition.require_equal("n", number(message.version));
-    let partition = partition(&message.organization);
+    condition.require_equal("n", number(message.n));
+    let partition = partition(&message.org);
     dynamo::delete(&store.dynamo, &store.tables.state, (&partition, &message.id), condition).await?;
     let due = Due {
-        organization: message.organization.clone(),
+        organization: message.org.clone(),
         id: message.id.clone(),
         at: message.at,
     };
@@ -303,6 +379,11 @@ fn to_item(store: &Store, message: &Scheduled, version: u64) -> Result<Item, Sto
         said: message.n_said,
         cur: message.cursor.clone(),
         bg: message.begun,
+        who: match &message.to {
+            Audience::Chat(chat) => Some(digest(&[message.integration.as_str(), chat.as_str()])),
+            Audience::Person(person) => Some(digest(&[message.integration.as_str(), person.as_str()])),
+            Audience::Linked => None,
+        },
         made: message.created_at,
         n: version,
     });
@@ -311,22 +392,7 @@ fn to_item(store: &Store, message: &Scheduled, version: u64) -> Result<Item, Sto
     Ok(item)
 }
 
-fn from_item(store: &Store, item: Item) -> Result<Scheduled, StoreError> {
+fn kept(item: Item) -> Result<Kept, StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
-    let plain = store.keyring().open_bytes(&stored.b.0, &stored.id)?;
-    let (to, content) = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
-    Ok(Scheduled {
-        id: stored.id,
-        organization: stored.org,
-        integration: stored.int,
-        at: stored.at,
-        to,
-        content,
-        state: stored.st,
-        n_said: stored.said,
-        cursor: stored.cur,
-        begun: stored.bg,
-        created_at: stored.made,
-        version: stored.n,
-    })
+    Ok(Kept(stored))
 }

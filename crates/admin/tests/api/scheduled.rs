@@ -1,10 +1,14 @@
 //! Scheduled messages and broadcasts.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tieline_bridge::clock::Clock;
+use tieline_bridge::forget::{self, Forgotten};
 use tieline_bridge::world::World;
 use tieline_core::conversation::{Conversation, ConversationKey};
 use tieline_core::event::{Chat, ChatKind};
@@ -288,7 +292,6 @@ async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
     let forgotten = users.find(|user| user["externalId"] == "person-to-forget").unwrap();
     let path = format!("{DEFAULT}/users/{}", forgotten["id"].as_str().unwrap());
     api.delete(&path).await.ok();
-
     look(&api, Duration::from_hours(2)).await;
     api.wait(&format!("{DEFAULT}/messages"), |_| n_sent() == 6).await;
     api.get(&path).await.problem(404, "user_not_found");
@@ -304,6 +307,60 @@ async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
         .filter(|item| item.contains("own_000000000000000000000000"))
         .count();
     assert_eq!(n_marks, 2, "markers without the text");
+}
+
+/// Replaces the version of the key that has sealed a scheduled message by one that no process has.
+async fn lose_key(api: &TestApi, id: &Value) {
+    let key = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
+    let key = HashMap::from([key("pk", "SCHED#default"), key("sk", id.as_str().unwrap())]);
+    let found = api
+        .dynamo
+        .get_item()
+        .table_name("test-state")
+        .set_key(Some(key.clone()));
+    let sealed = found.send().await.unwrap().item.unwrap()["b"].as_b().unwrap().clone();
+    let mut sealed = sealed.into_inner();
+    sealed[0] = 5;
+    let change = api.dynamo.update_item().table_name("test-state").set_key(Some(key));
+    let sealed = AttributeValue::B(Blob::new(sealed));
+    let change = change
+        .update_expression("SET b = :b")
+        .expression_attribute_values(":b", sealed);
+    change.send().await.unwrap();
+}
+
+#[tokio::test]
+async fn scheduled_message_whose_key_is_lost_does_not_prevent_erasing_a_person() {
+    let (api, bot, _) = speaking().await;
+    let now = api.world.clock.now();
+    let mut users = Vec::new();
+    for name in ["forgotten", "staying"] {
+        person(&api, &bot, name, false).await;
+        direct_chat(&api, &bot, &format!("room-of-{name}"), name).await;
+        let id = user::id_of(&IntegrationId::new(&*bot), &SenderId::new(name));
+        let found = user::get(&api.world.store, &OrganizationId::new("default"), &id).await;
+        users.push(found.unwrap().unwrap());
+        for to in [
+            json!({ "userId": name }),
+            json!({ "chatId": format!("room-of-{name}") }),
+        ] {
+            let mut body = json!({ "integrationId": bot, "text": "later", "sendAt": in_an_hour(&api) });
+            body.as_object_mut().unwrap().extend(to.as_object().unwrap().clone());
+            lose_key(&api, &schedule(&api, body).await["id"]).await;
+        }
+    }
+    let world = World {
+        clock: Clock::starting_at(now.after(Duration::from_hours(2))),
+        ..api.world.clone()
+    };
+    let done = forget::forget(&world, &world.store, &users[0]).await.unwrap();
+    assert_eq!(done, Forgotten::Done);
+    let left = dump(&api)
+        .await
+        .into_iter()
+        .filter(|item| item.contains("SCHED#"))
+        .count();
+    assert_eq!(left, 2, "those to the other person");
 }
 
 #[tokio::test]
