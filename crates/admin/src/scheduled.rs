@@ -130,9 +130,12 @@ pub(crate) async fn create(
         version: 1,
     };
     let shown = ScheduledView::of(message.clone());
-    let change = Change::of("message.schedule", view::target(&record)).to(audit::shown(json!({
-        "id": shown.id, "sendAt": shown.send_at, "chatId": shown.chat_id, "userId": shown.user_id, "everybody": shown.everybody,
-    })));
+    let (chat, person) = (shown.chat_id.as_deref(), shown.user_id.as_deref());
+    let mut noted = send_message::addressed(&record.id, chat, person);
+    noted["id"] = json!(shown.id);
+    noted["sendAt"] = json!(shown.send_at);
+    noted["everybody"] = json!(shown.everybody);
+    let change = Change::of("message.schedule", view::target(&record)).to(audit::shown(noted));
     scope.note(&state, change).await?;
     scheduled::create(&state.world.store, &message).await?;
     Ok(Tagged::created(shown))

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_bridge::accounts;
 use tieline_bridge::error_chain::chain;
 use tieline_bridge::media;
@@ -14,9 +14,10 @@ use tieline_bridge::proactive::{self, Content, Recipient, SpeakError};
 use tieline_core::account::{ConnectionMode, Endpoints};
 use tieline_core::agent::AgentEvent;
 use tieline_core::card::{Card, CardError};
-use tieline_core::ids::{ChatId, SenderId};
+use tieline_core::ids::{ChatId, IntegrationId, SenderId, digest};
 use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::reply::ReplyFile;
+use tieline_store::config::user;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -90,16 +91,26 @@ pub(crate) async fn say(
     }
     let bot = accounts::open(&state.world, &record)
         .map_err(|error| Problem::conflict("config_invalid", status::unusable_because(&error)))?;
-    let change = Change::of("message.send", view::target(&record)).to(audit::shown(serde_json::json!({
-        "chatId": match &to { Recipient::Chat(chat) => Some(chat), Recipient::Person(_) => None },
-        "userId": match &to { Recipient::Person(person) => Some(person), Recipient::Chat(_) => None },
-    })));
+    let noted = match &to {
+        Recipient::Chat(chat) => addressed(&record.id, Some(chat.as_str()), None),
+        Recipient::Person(person) => addressed(&record.id, None, Some(person.as_str())),
+    };
+    let change = Change::of("message.send", view::target(&record)).to(audit::shown(noted));
     scope.note(&state, change).await?;
     let content = with_files(&state, &scope, content, files).await?;
     let kept = proactive::speak(&state.world, &bot, to, content, fresh.bytes())
         .await
         .map_err(explain)?;
     Ok((StatusCode::ACCEPTED, Json(MessageView::of(kept))))
+}
+
+/// The recipient of a message, for the audit log: a person's id in the API, and a digest of a chat. Never the platform's own ids, because the log
+/// outlives a person who is erased, and some platforms name a direct chat by the person in it.
+pub(crate) fn addressed(bot: &IntegrationId, chat: Option<&str>, person: Option<&str>) -> Value {
+    json!({
+        "chat": chat.map(|chat| format!("chat_{}", digest(&[bot.as_str(), chat]))),
+        "userId": person.map(|person| user::id_of(bot, &SenderId::new(person))),
+    })
 }
 
 fn read(said: ProactiveMessage, allowed: &PrivateEndpoints) -> Result<(Recipient, Content, Vec<AgentEvent>), Problem> {

@@ -292,6 +292,23 @@ async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
     let forgotten = users.find(|user| user["externalId"] == "person-to-forget").unwrap();
     let path = format!("{DEFAULT}/users/{}", forgotten["id"].as_str().unwrap());
     api.delete(&path).await.ok();
+    let noted = api.get(&format!("{DEFAULT}/audit")).await.ok();
+    let actions: Vec<_> = noted["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["action"])
+        .collect();
+    let n_of = |action: &str| actions.iter().filter(|it| **it == action).count();
+    assert_eq!((n_of("message.send"), n_of("message.schedule")), (4, 4));
+    assert!(!noted.to_string().contains("to-forget"), "{noted}");
+    let id = forgotten["id"].as_str().unwrap();
+    assert_eq!(
+        noted.to_string().matches(id).count(),
+        3,
+        "sent, scheduled and erased: {noted}"
+    );
+
     look(&api, Duration::from_hours(2)).await;
     api.wait(&format!("{DEFAULT}/messages"), |_| n_sent() == 6).await;
     api.get(&path).await.problem(404, "user_not_found");
