@@ -55,11 +55,15 @@ pub const NOT_ALLOWED: &str = "not_allowed";
 /// Reason of a message whose sender the organization's mapper doesn't know.
 pub const UNKNOWN_PERSON: &str = "mapper_unknown_person";
 
+/// Reason of a message to an integration that was deleted.
+pub const INTEGRATION_DELETED: &str = "integration_deleted";
+
 /// Reasons of refusals that need no attention: the message was empty, or the operators have set it up that way.
-const EXPECTED_REFUSALS: [&str; 6] = [
+const EXPECTED_REFUSALS: [&str; 7] = [
     NOT_ALLOWED,
     UNKNOWN_PERSON,
     "empty",
+    INTEGRATION_DELETED,
     "integration_stopped",
     "no_trigger",
     "trigger_disabled",

@@ -5,6 +5,7 @@ mod append;
 pub mod batch;
 mod clicks;
 mod commands;
+mod deleted;
 #[cfg(test)]
 mod fixture;
 mod incoming_guard;
@@ -89,7 +90,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
     let event = open(world, envelope)?;
     let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
-        return Ok(None);
+        return deleted::refuse(world, envelope, event).await.map(|()| None);
     };
     let arrival = Arrival {
         world,
@@ -102,6 +103,34 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
         Event::Overheard(message) => arrival.overhear(message).await.map(|()| None),
         Event::CardAction(action) => arrival.card_action(action).await,
         Event::Feedback(feedback) => arrival.feedback(feedback).await.map(|()| None),
+    }
+}
+
+/// The ledger's record of an event that is dispatched now.
+fn received(world: &World, envelope: &EnvelopeV1, event: Event, conversation: Option<ConversationId>) -> MessageRecord {
+    let platform_message = event.id().clone();
+    let sender = Some(event.sender().clone()).filter(|sender| !sender.as_str().is_empty());
+    MessageRecord {
+        id: envelope.message.clone(),
+        reply: envelope.reply.clone(),
+        organization: envelope.organization.clone(),
+        integration: envelope.integration.clone(),
+        platform_message,
+        conversation,
+        session: None,
+        sender,
+        received_at: envelope.received_at,
+        state: MessageState::Queued,
+        event: crate::sealed_event(world, &envelope.message, event),
+        run: None,
+        run_messages: Vec::new(),
+        reason: None,
+        steps: vec![
+            LedgerStep::new(envelope.received_at, "received"),
+            LedgerStep::new(world.clock.now(), "dispatched"),
+        ],
+        redrives: 0,
+        version: 0,
     }
 }
 
@@ -282,33 +311,9 @@ impl Arrival<'_> {
         event: Event,
         conversation: Option<ConversationId>,
     ) -> Result<Option<Attempt>, DispatchError> {
-        let now = self.world.clock.now();
         let envelope = self.envelope;
-        let platform_message = event.id().clone();
         let sender = event.sender().clone();
-        let sealed = crate::sealed_event(self.world, &envelope.message, event);
-        let record = MessageRecord {
-            id: envelope.message.clone(),
-            reply: envelope.reply.clone(),
-            organization: envelope.organization.clone(),
-            integration: envelope.integration.clone(),
-            platform_message,
-            conversation,
-            session: None,
-            sender: Some(sender.clone()).filter(|sender| !sender.as_str().is_empty()),
-            received_at: envelope.received_at,
-            state: MessageState::Queued,
-            event: sealed,
-            run: None,
-            run_messages: Vec::new(),
-            reason: None,
-            steps: vec![
-                LedgerStep::new(envelope.received_at, "received"),
-                LedgerStep::new(now, "dispatched"),
-            ],
-            redrives: 0,
-            version: 0,
-        };
+        let record = received(self.world, envelope, event, conversation);
         let turn = match message::claim(&self.world.store, &record).await? {
             Claim::New => Attempt::First,
             // Not done yet: the process that claimed it died, or this is a retry of the same process.
