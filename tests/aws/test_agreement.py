@@ -363,7 +363,7 @@ def granted(stack: Stack, deployable: str) -> set[tuple[str, str]]:
     role = stack.resources[f"{deployable.capitalize()}Role"]["Properties"]
     assert "ManagedPolicyArns" not in role
     pairs = set()
-    for policy in role["Policies"]:
+    for policy in [*role["Policies"], *added_policies(stack, deployable)]:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
             resources = statement["Resource"]
@@ -375,6 +375,12 @@ def granted(stack: Stack, deployable: str) -> set[tuple[str, str]]:
                         continue
                     pairs.add((RESOURCES[resource], action))
     return pairs
+
+
+def added_policies(stack: Stack, deployable: str) -> list[dict]:
+    """The policies of a role that are resources of their own."""
+    role = stack.ref(f"{deployable.capitalize()}Role")
+    return [it for it in stack.of_type("AWS::IAM::Policy").values() if role in it["Roles"]]
 
 
 def needed(binary: str) -> set[tuple[str, str]]:
@@ -420,6 +426,15 @@ def test_relay_without_runs_lacks_the_permissions_of_runs():
     assert with_runs - without <= granted(ON_LAMBDA, "runner"), "a relay may do for runs only what the runner may"
     taking = {("work", f"sqs:{action}") for action in ("ReceiveMessage", "DeleteMessage", "SendMessage", "ChangeMessageVisibility")}
     assert taking <= with_runs - without
+
+
+def test_relay_keeps_the_permissions_of_runs_until_it_has_finished_them():
+    """What a changed parameter removes as a whole is deleted after all updates; what it removes from a role is denied before them."""
+    on_lambda, in_relays = (it.resources["RelayRole"]["Properties"]["Policies"] for it in (ON_LAMBDA, IN_RELAYS))
+    assert on_lambda == in_relays, "a part of the role depends on where runs are"
+    assert [list(it.of_type("AWS::IAM::Policy")) for it in (ON_LAMBDA, IN_RELAYS)] == [[], ["RelayRunsPolicy"]]
+    runs = IN_RELAYS.source["Resources"]["Containers"]["Properties"]["Parameters"]["Runs"]
+    assert {"Ref": "RelayRunsPolicy"} in runs["Fn::If"][1]["Fn::Select"][1], "a relay that runs agents may start without it"
 
 
 def on_config(deployable: str) -> list[dict]:
