@@ -25,6 +25,7 @@ use tieline_core::notice::Language;
 use tieline_core::trigger::Trigger;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
 use tieline_store::config::{agent, organization, trigger};
+use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::log::{self, Level as LogLevel};
 use tieline_store::message::{self, Filter, LATELY, MessageRecord};
 use tieline_store::{conversation, leases, run_slots};
@@ -44,6 +45,8 @@ use crate::texts::InLanguage;
 const MESSAGES: usize = 200;
 /// How many older messages are examined that failed lately, and as many that were refused.
 const WENT_WRONG: usize = 50;
+/// How many of the organization's newest dead letters are searched for messages that failed lately.
+const DEAD_LETTERS: usize = 500;
 /// How many conversations are searched for one in a group.
 const CONVERSATIONS: usize = 100;
 /// How many of the newest log entries are examined.
@@ -365,8 +368,31 @@ async fn newest_messages(state: &AdminState, record: &IntegrationRecord) -> Resu
         let older = message::list(store, &record.organization, &filter, Some(&cursor), WENT_WRONG, now).await?;
         messages.extend(older.items);
     }
+    messages.extend(failed_lately(state, record, &messages).await?);
     messages.sort_by_key(|message| Reverse(message.received_at));
     Ok(messages)
+}
+
+/// Messages that failed lately, however long ago they were received, except these. Found by their dead letters: the ledger is sorted by receipt.
+async fn failed_lately(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    known: &[MessageRecord],
+) -> Result<Vec<MessageRecord>, Problem> {
+    let (store, now) = (&state.world.store, state.now());
+    let letters = deadletter::list(store, &record.organization, None, DEAD_LETTERS, now).await?;
+    let known: HashSet<_> = known.iter().map(|message| &message.id).collect();
+    let is_wanted = |letter: &DeadLetter| {
+        letter.integration.as_ref() == Some(&record.id)
+            && now.since(letter.failed_at) < LATELY
+            && !known.contains(&letter.message)
+    };
+    let wanted = letters.items.into_iter().filter(is_wanted).take(WENT_WRONG);
+    let ids: Vec<_> = wanted.map(|letter| letter.message).collect();
+    let mut found = message::get_many(store, &ids, now).await?;
+    // Not one that was redriven since.
+    found.retain(|message| message.state == MessageState::Failed);
+    Ok(found)
 }
 
 /// Of the conversations with waiting messages, those that have a run in progress.

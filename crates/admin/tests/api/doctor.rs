@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
-use tieline_core::message_state::MessageState;
-use tieline_store::message::{self, MessageRecord};
+use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
 use crate::test_api::{DEFAULT, TestApi, answering, changing, dead_address};
@@ -274,4 +275,47 @@ async fn what_went_wrong_lately_is_reported_below_many_answered_messages() {
         let found = found.filter(|it| it["detail"] == diagnosis["cause"]);
         assert_eq!(found.map(|it| &it["name"]).collect::<Vec<_>>(), [check]);
     }
+}
+
+#[tokio::test]
+async fn message_that_failed_lately_is_reported_however_long_ago_it_was_received() {
+    let api = TestApi::new().await;
+    let agent = api.echo("Echo").await;
+    let web = api.web("Web").await;
+    api.trigger(&web, &agent).await;
+    let (store, now) = (&api.world.store, api.world.clock.now());
+    for second in 0..210 {
+        ended(&api, &web, second, MessageState::Answered, None).await;
+    }
+    let id = ended(&api, &web, 30 * 3600, MessageState::Queued, None).await;
+    let at = now.before(Duration::from_mins(10));
+    let record = message::get(store, &MessageId::new(&*id), now).await.unwrap().unwrap();
+    let letter = DeadLetter {
+        message: record.id.clone(),
+        organization: record.organization,
+        integration: Some(record.integration),
+        conversation: None,
+        received_at: record.received_at,
+        failed_at: at,
+        reason: "agent_failed".to_owned(),
+        body: None,
+    };
+    deadletter::put(store, &letter).await.unwrap();
+    let ending = Ending {
+        state: MessageState::Failed,
+        reason: Some("agent_failed".to_owned()),
+        run: None,
+        session: None,
+        steps: vec![LedgerStep::new(at, "failed")],
+    };
+    assert!(message::finish(store, &record.id, &ending).await.unwrap());
+    let diagnosis = examine(&api, &web).await;
+    assert!(
+        diagnosis["cause"].as_str().unwrap_or_default().contains(&id),
+        "{diagnosis}"
+    );
+    // A redriven one is no failure.
+    assert!(message::reopen(store, &record.id, 0, now).await.unwrap());
+    let diagnosis = examine(&api, &web).await;
+    assert_eq!(diagnosis["cause"], Value::Null, "{diagnosis}");
 }

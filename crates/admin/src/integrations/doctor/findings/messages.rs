@@ -136,8 +136,9 @@ pub(super) fn stuck(facts: &Facts) -> Finding {
 /// the chat may be mistyped.
 pub(super) fn answers(facts: &Facts) -> Finding {
     const NAME: &str = "answers";
-    let ended =
-        |record: &&MessageRecord| record.state.is_terminal() && !record.is_proactive() && is_within(facts, record, DAY);
+    let ended = |record: &&MessageRecord| {
+        record.state.is_terminal() && !record.is_proactive() && has_ended_within_a_day(facts, record)
+    };
     let ended: Vec<&MessageRecord> = facts.messages.iter().filter(ended).collect();
     let Some(newest) = ended.iter().max_by_key(|record| record.ended_at()) else {
         return proactive(facts, NAME).unwrap_or_else(|| good(NAME, Text::new("answers_none")));
@@ -196,7 +197,7 @@ fn undelivered(record: &MessageRecord, [detail, next]: [&'static str; 2]) -> (Te
 /// Proactive messages that were not delivered.
 fn proactive(facts: &Facts, name: &'static str) -> Option<Finding> {
     let is_failed = |record: &&MessageRecord| {
-        record.is_proactive() && record.state == MessageState::Failed && is_within(facts, record, DAY)
+        record.is_proactive() && record.state == MessageState::Failed && has_ended_within_a_day(facts, record)
     };
     let failed = || facts.messages.iter().filter(is_failed);
     let last = failed().next()?;
@@ -258,7 +259,8 @@ pub(super) fn speed(facts: &Facts) -> Finding {
 
 pub(super) fn dead_letters(facts: &Facts) -> Finding {
     const NAME: &str = "dead_letters";
-    let failed = |record: &&MessageRecord| record.state == MessageState::Failed && is_within(facts, record, DAY);
+    let failed =
+        |record: &&MessageRecord| record.state == MessageState::Failed && has_ended_within_a_day(facts, record);
     match facts.messages.iter().filter(failed).count() {
         0 => good(NAME, Text::new("dead_none")),
         n => Finding {
@@ -323,4 +325,9 @@ fn refused(facts: &Facts, within: Duration) -> impl Iterator<Item = &MessageReco
 
 fn is_within(facts: &Facts, record: &MessageRecord, within: Duration) -> bool {
     facts.now.since(record.received_at) < within
+}
+
+/// A message may fail days after its receipt: its agent or the tables were away.
+fn has_ended_within_a_day(facts: &Facts, record: &MessageRecord) -> bool {
+    facts.now.since(record.ended_at()) < DAY
 }
