@@ -20,6 +20,7 @@ mod notify;
 mod openapi;
 mod overview;
 mod people;
+mod periodic;
 mod question_limits;
 mod redaction;
 mod restore;

@@ -308,7 +308,7 @@ impl TestApi {
     }
 }
 
-fn sdk(engine: &Embedded) -> SdkConfig {
+pub(crate) fn sdk(engine: &Embedded) -> SdkConfig {
     let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
