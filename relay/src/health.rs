@@ -32,13 +32,18 @@ async fn measure(
     headers: HeaderMap,
 ) -> Response {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let is_local = peer.ip().to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for");
-    if !is_local && let Err(refused) = exposition::authorize(&world, authorization, Some(peer.ip())).await {
+    if !is_local(peer, &headers)
+        && let Err(refused) = exposition::authorize(&world, authorization, Some(peer.ip())).await
+    {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::UNAUTHORIZED);
         return (status, [refused.header]).into_response();
     }
     let text = exposition::render(&world, Some(&connections.health())).await;
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    exposition::is_of_this_machine(peer.ip(), |name| headers.contains_key(name))
 }
 
 async fn tell(State(connections): State<Arc<Connections>>) -> (StatusCode, Json<Value>) {
@@ -61,4 +66,30 @@ fn view(health: &Health) -> Value {
         "eventsWaiting": health.events_waiting,
         "leaving": health.leaving,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_direct_loopback_requests_need_no_token() {
+        let is_local = |peer: &str, headers: &HeaderMap| super::is_local(peer.parse().unwrap(), headers);
+        for (peer, expected) in [
+            ("127.0.0.1:9", true),
+            ("[::1]:9", true),
+            ("[::ffff:127.0.0.1]:9", true),
+            ("10.0.0.7:9", false),
+            ("192.0.2.1:9", false),
+            ("[fe80::1]:9", false),
+        ] {
+            assert_eq!(is_local(peer, &HeaderMap::new()), expected, "{peer}");
+        }
+        for header in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+            let forwarded = HeaderMap::from_iter([(header.parse().unwrap(), HeaderValue::from_static("192.0.2.1"))]);
+            assert!(!is_local("127.0.0.1:9", &forwarded), "{header}");
+        }
+    }
 }

@@ -33,6 +33,14 @@ pub struct Refused {
     pub header: (&'static str, String),
 }
 
+/// Headers by which a proxy names its client, or itself.
+const FORWARDED_BY: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Whether a program on this machine makes a request itself, rather than a proxy for another client: that needs no token.
+pub fn is_of_this_machine(peer: IpAddr, has_header: impl Fn(&str) -> bool) -> bool {
+    peer.to_canonical().is_loopback() && !FORWARDED_BY.into_iter().any(has_header)
+}
+
 /// Checks that a request has the root token. A wrong token is counted against the address.
 ///
 /// # Errors
@@ -137,5 +145,52 @@ async fn write_queues(text: &mut String, world: &World) {
         ] {
             sample(text, name, &[("queue", &depth.queue), ("state", state)], as_float(n));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tieline_core::secret::Secret;
+
+    use super::*;
+    use crate::run::fixture::PolledFixture;
+    use crate::world::Settings;
+
+    #[tokio::test]
+    async fn only_the_root_token_may_read_metrics_and_wrong_ones_are_counted() {
+        let it = PolledFixture::with(|_| ()).await;
+        let mut world = it.world.clone();
+        world.settings = Arc::new(Settings {
+            root_token: Some(Secret::new("root-token")),
+            ..(*world.settings).clone()
+        });
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        let refused = async |token: Option<&str>| {
+            let answer = authorize(&world, token, address).await;
+            answer.err().map(|refused| (refused.status, refused.header.0))
+        };
+        for token in [
+            None,
+            Some(""),
+            Some("Bearer "),
+            Some("root-token"),
+            Some("Basic root-token"),
+        ] {
+            assert_eq!(refused(token).await, Some((401, "www-authenticate")), "{token:?}");
+        }
+        assert_eq!(refused(Some("Bearer root-token")).await, None);
+        let mut answers = Vec::new();
+        for _ in 0..21 {
+            answers.push(refused(Some("Bearer wrong")).await);
+        }
+        assert_eq!(answers.first(), Some(&Some((401, "www-authenticate"))));
+        assert_eq!(answers.last(), Some(&Some((429, "retry-after"))));
+        assert_eq!(
+            refused(Some("Bearer root-token")).await,
+            None,
+            "a valid token always works"
+        );
     }
 }

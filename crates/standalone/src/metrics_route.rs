@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -52,11 +52,7 @@ async fn show(
 ///
 /// A trusted proxy is none even without a header that names the client: it may be configured to send none for this path.
 fn is_local(peer: SocketAddr, headers: &HeaderMap, proxies: &TrustedProxies) -> bool {
-    let is_forwarded = headers.contains_key(FORWARDED)
-        || headers.contains_key("x-forwarded-for")
-        || headers.contains_key("x-real-ip")
-        || headers.contains_key("via");
-    peer.ip().to_canonical().is_loopback() && !is_forwarded && !proxies.contains(peer.ip())
+    exposition::is_of_this_machine(peer.ip(), |name| headers.contains_key(name)) && !proxies.contains(peer.ip())
 }
 
 #[cfg(test)]
