@@ -22,6 +22,7 @@ mod obstacle;
 pub(crate) mod overview;
 pub(crate) mod provision;
 mod remedy;
+mod summary;
 mod troubles;
 pub(crate) mod view;
 
@@ -43,8 +44,9 @@ use tieline_store::status::{self as status_store, ConnectionState};
 use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
-use self::overview::{Include, ListedIntegration, Summary, Wanted};
+use self::overview::{Include, ListedIntegration, Wanted};
 use self::provision::{Before, provision};
+use self::summary::Summary;
 use self::view::IntegrationView;
 use crate::audit::Change;
 use crate::auth::Scope;
@@ -116,7 +118,7 @@ pub(crate) async fn summary(
     scope: Scope,
     InLanguage(language): InLanguage,
 ) -> Result<Json<Summary>, Problem> {
-    Ok(Json(overview::summarize(&state, &scope.organization, language).await?))
+    Ok(Json(summary::summarize(&state, &scope.organization, language).await?))
 }
 
 /// Creates an integration. It is started unless `enabled` is false.
