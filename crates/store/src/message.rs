@@ -6,6 +6,7 @@
 
 mod list;
 mod read;
+mod record;
 mod redelivery;
 mod shown;
 
@@ -16,8 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tieline_core::ids::{
-    self, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
-    SessionId,
+    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId, SessionId,
 };
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
@@ -353,59 +353,6 @@ fn time_position(at: Timestamp) -> String {
 }
 
 impl MessageRecord {
-    /// Whether it is an operator's message: see [`PROACTIVE`]. Once it is shown as failed its reason is the failure's, so its id tells.
-    #[must_use]
-    pub fn is_proactive(&self) -> bool {
-        let is_own = || self.sender.is_none() && ids::is_shaped(OWN_ID, self.platform_message.as_str());
-        self.reason.as_deref() == Some(PROACTIVE) || is_own()
-    }
-
-    /// Whether it was erased: only the tombstone is left.
-    #[must_use]
-    pub fn is_erased(&self) -> bool {
-        self.platform_message.as_str().is_empty()
-    }
-
-    /// The time of its newest step.
-    #[must_use]
-    pub fn ended_at(&self) -> Timestamp {
-        self.steps.last().map_or(self.received_at, |step| step.at)
-    }
-
-    /// Whether its sender or chat was not on the trigger's access list.
-    #[must_use]
-    pub fn is_turned_away(&self) -> bool {
-        self.state == MessageState::Refused && self.reason.as_deref() == Some(NOT_ALLOWED)
-    }
-
-    /// Whether it was refused because the organization's mapper doesn't know its sender.
-    #[must_use]
-    pub fn is_of_unknown_person(&self) -> bool {
-        self.state == MessageState::Refused && self.reason.as_deref() == Some(UNKNOWN_PERSON)
-    }
-
-    /// The reason of its refusal, if neither its sender nor the operators have caused it deliberately.
-    #[must_use]
-    pub fn unexpected_refusal(&self) -> Option<&str> {
-        let reason = self.reason.as_deref().unwrap_or("unknown");
-        (self.state == MessageState::Refused && !EXPECTED_REFUSALS.contains(&reason)).then_some(reason)
-    }
-
-    /// Whether the agent ended its answer without text and files.
-    #[must_use]
-    pub fn has_empty_answer(&self) -> bool {
-        self.steps.iter().any(|step| step.code.as_deref() == Some(EMPTY_ANSWER))
-    }
-
-    /// Time from the start of its run to the agent's first text. Of a redriven message with several runs: of the last run that had a text,
-    /// since the time between the runs isn't the agent's.
-    #[must_use]
-    pub fn first_text_after(&self) -> Option<Duration> {
-        let n_before = self.steps.iter().rposition(|step| step.step == "first_text")?;
-        let started = self.steps[..n_before].iter().rfind(|step| step.step == "run_started")?;
-        Some(self.steps[n_before].at.since(started.at))
-    }
-
     async fn to_item(&self, store: &Store) -> Result<Item, StoreError> {
         let expires_at = self.received_at.after(LIFETIME);
         let (ev, eb) = if sealed_blob::is_long(self.event.len()) {
