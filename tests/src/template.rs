@@ -127,6 +127,14 @@ impl Template {
                 };
                 Ok(Some(parts.join(between)))
             }
+            "!Select" => {
+                let [index, values] = items(told)? else {
+                    bail!("Select needs two values");
+                };
+                let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
+                let chosen = index.and_then(|index| items(values).ok()?.get(index));
+                self.text(chosen.context("Select of no value")?)
+            }
             tag => bail!("the function {tag} is not supported"),
         }
     }
@@ -243,6 +251,7 @@ Resources:
       Most: !Ref Most
       Url: !If [Named, !Sub "https://${Name}", !Join ["/", [!GetAtt Api.Endpoint, x, !Ref AWS::NoValue]]]
       List: !Join ["-", !Ref List]
+      Chosen: !Select [1, [!Ref Unknown, !Ref Most]]
       Odd: !FindInMap [a, b, c]
   Other:
     Type: AWS::SQS::Queue
@@ -270,6 +279,7 @@ Resources:
         assert_eq!(property("Most").unwrap(), "7");
         assert_eq!(property("Url").unwrap(), "http://a/x");
         assert_eq!(property("List").unwrap(), "a-b");
+        assert_eq!(property("Chosen").unwrap(), "7");
     }
 
     #[test]
