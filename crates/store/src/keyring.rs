@@ -7,6 +7,7 @@ use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::StoreError;
@@ -97,7 +98,22 @@ impl Keyring {
         URL_SAFE_NO_PAD.encode(self.encrypt(Purpose::Token, plain, about))
     }
 
-    /// Opens a result of [`Keyring::seal_url`].
+    /// Like [`Keyring::seal_url`], but the same value gives the same token as long as the key is the same: for texts that are compared with what was
+    /// sent. Who holds two tokens can tell whether their values are equal.
+    #[must_use]
+    pub fn seal_url_repeatably(&self, plain: &[u8], about: &str) -> String {
+        let aad = aad(Purpose::Token, about);
+        let hash = Sha256::new()
+            .chain_update((aad.len() as u64).to_be_bytes())
+            .chain_update(&aad);
+        let hash = hash.chain_update(plain).finalize();
+        // A nonce may come again only with the same value.
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&hash[..NONCE_BYTES]);
+        URL_SAFE_NO_PAD.encode(self.encrypt_with(nonce, &aad, plain))
+    }
+
+    /// Opens a result of [`Keyring::seal_url`] or [`Keyring::seal_url_repeatably`].
     ///
     /// # Errors
     /// [`StoreError::Unsealable`], as [`Keyring::open`].
@@ -139,12 +155,15 @@ impl Keyring {
     }
 
     fn encrypt(&self, purpose: Purpose, plain: &[u8], about: &str) -> Vec<u8> {
-        let keys = self.read();
-        let cipher = keys.cipher(keys.current).expect("the current key is among all keys");
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).expect("the system has random bytes");
-        let aad = aad(purpose, about);
-        let payload = Payload { msg: plain, aad: &aad };
+        self.encrypt_with(nonce, &aad(purpose, about), plain)
+    }
+
+    fn encrypt_with(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], plain: &[u8]) -> Vec<u8> {
+        let keys = self.read();
+        let cipher = keys.cipher(keys.current).expect("the current key is among all keys");
+        let payload = Payload { msg: plain, aad };
         let sealed = cipher
             .encrypt(&nonce.into(), payload)
             .expect("no value comes near the cipher's limit of 64 GiB");
@@ -231,6 +250,18 @@ mod tests {
             "a",
         ));
         assert_eq!(ring.open_url(&ring.seal_url(b"x", "a"), "a").unwrap(), b"x");
+        assert_ne!(ring.seal_url(b"x", "a"), ring.seal_url(b"x", "a"));
+    }
+
+    #[test]
+    fn token_of_the_same_value_repeats() {
+        let ring = Keyring::new([7; 32]);
+        let token = ring.seal_url_repeatably(b"x", "a");
+        assert_eq!(ring.open_url(&token, "a").unwrap(), b"x");
+        assert_eq!(ring.seal_url_repeatably(b"x", "a"), token);
+        assert_ne!(ring.seal_url_repeatably(b"y", "a")[..16], token[..16], "the nonce");
+        assert_ne!(ring.seal_url_repeatably(b"x", "b")[..16], token[..16], "the nonce");
+        refused(ring.open_url(&token, "b"));
     }
 
     #[test]
