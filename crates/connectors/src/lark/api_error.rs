@@ -39,6 +39,8 @@ pub(super) enum Meaning {
     Sequence,
     /// An internal fault of the card: the next sequence number may be accepted after a moment.
     CardInternal,
+    /// The platform failed itself, again and again.
+    Failing,
     /// This card accepts no more content.
     CardFull,
     /// Any other refusal.

@@ -42,6 +42,10 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, now: Timestamp) -
         Ok(read) => read,
         Err(_) if call.kind == CallKind::Unreact => return not_removed(&before, on_success, now),
         Err(_) if call.kind.is_decoration() => ReadAnswer::refused(0, Meaning::Other),
+        // A final text doesn't wait for as long as only its card can't be changed: there are other ways.
+        Err(Verdict::Retry { .. }) if on_success.ending && call.kind.changes_card() && is_fault(answer) => {
+            ReadAnswer::refused(500, Meaning::Failing)
+        }
         Err(verdict) => return verdict,
     };
     if read.meaning == Some(Meaning::Token) {
@@ -59,6 +63,11 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer, now: Timestamp) -
         // A failed decoration is given up.
         _ => accepted(on_success, call.kind, &read.body),
     }
+}
+
+/// Whether the platform answered that it failed itself.
+fn is_fault(answer: &ApiAnswer) -> bool {
+    matches!(answer, ApiAnswer::Answered { status: 500.., .. })
 }
 
 /// Progress after success, with the ids in the response.
@@ -308,11 +317,17 @@ impl Refusal {
                 card.refused += 1;
                 self.fall_back()
             }
-            Meaning::CardInternal if card.refused < MAX_REFUSED => {
+            Meaning::CardInternal | Meaning::Failing if card.refused < MAX_REFUSED => {
                 // The refused call may have used its sequence number.
                 card.sequence += 1;
+                // A service that fails needs longer than a card: its waits double.
+                let factor = if meaning == Meaning::Failing {
+                    1 << card.refused
+                } else {
+                    1
+                };
+                card.hold_until = Some(self.now.after(FAULT * factor));
                 card.refused += 1;
-                card.hold_until = Some(self.now.after(FAULT));
                 self.fall_back()
             }
             // The text is complete; only the list of chats may show for a while that the card is being written.

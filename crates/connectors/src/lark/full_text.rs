@@ -43,7 +43,7 @@ pub(super) fn whole_with_buttons(desired: &DesiredReply<'_>, language: Language)
 /// The replacement of a text that the platform refuses.
 pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String {
     match desired.link {
-        Some(link) => format!("{} [{link}]({link})", Notice::RestBehindLink.text(language)),
+        Some(link) => format!("{} [{link}]({link})", Notice::BlockedBehindLink.text(language)),
         None => Notice::Incomplete.text(language).to_owned(),
     }
 }

@@ -69,6 +69,14 @@ pub(super) enum CallKind {
 }
 
 impl CallKind {
+    /// Whether it changes a card entity that the chat shows.
+    pub(super) const fn changes_card(self) -> bool {
+        matches!(
+            self,
+            Self::WriteCard | Self::ReopenCard | Self::CloseCard | Self::ReplaceCard
+        )
+    }
+
     /// Whether it is only a decoration, of which a failure never delays the text.
     pub(super) const fn is_decoration(self) -> bool {
         matches!(self, Self::React | Self::Unreact | Self::CloseLeft)
