@@ -42,7 +42,7 @@ impl SigningKeys {
     /// Reads secrets: `whsec_` and base64, or the bytes of the text itself.
     ///
     /// # Errors
-    /// [`InvalidSecret`] if one can't be read.
+    /// [`InvalidSecret`] if one can't be read, or is empty: everybody could sign with it.
     pub fn read(secrets: &[&str]) -> Result<Self, InvalidSecret> {
         secrets
             .iter()
@@ -90,6 +90,9 @@ fn key(secret: &str) -> Result<Hmac<Sha256>, InvalidSecret> {
         Some(encoded) => BASE64.decode(encoded).map_err(|_| InvalidSecret)?,
         None => secret.as_bytes().to_vec(),
     };
+    if bytes.is_empty() {
+        return Err(InvalidSecret);
+    }
     Ok(Hmac::new_from_slice(&bytes).expect("HMAC accepts a key of any length"))
 }
 
@@ -146,6 +149,8 @@ mod tests {
     fn secret_is_base64_only_behind_its_prefix() {
         assert_eq!(sign(&["whsec_cmF3"]), sign(&["raw"]));
         assert_eq!(sign(&["whsec_cmE="]), sign(&["whsec_cmE"]));
-        assert_eq!(SigningKeys::read(&["whsec_***"]).err(), Some(InvalidSecret));
+        for invalid in ["whsec_***", "whsec_", ""] {
+            assert_eq!(SigningKeys::read(&[SECRET, invalid]).err(), Some(InvalidSecret));
+        }
     }
 }

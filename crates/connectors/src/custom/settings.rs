@@ -24,7 +24,7 @@ impl Settings {
         Ok(Self {
             keys: keys.ok_or(InvalidSetting {
                 field: "secret",
-                reason: "must be base64 after whsec_",
+                reason: "must have base64 after whsec_",
             })?,
             bot_name: bot_name.filter(|name| !name.is_empty()).map(str::to_owned),
             send_url: endpoints.get(SEND_URL).cloned(),

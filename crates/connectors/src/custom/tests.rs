@@ -135,6 +135,11 @@ fn secrets_must_be_readable() {
         (field("whsec_***"), field("whsec_bmV3 whsec_*")),
         (Some("secret"), Some("secret"))
     );
+    // Everybody could sign with an empty one.
+    assert_eq!(
+        (field("whsec_"), field("whsec_bmV3 whsec_")),
+        (Some("secret"), Some("secret"))
+    );
     assert_eq!((field("whsec_bmV3"), field(SECRETS)), (None, None));
 }
 
