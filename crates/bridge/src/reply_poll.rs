@@ -341,7 +341,7 @@ fn version_in(query: &str) -> Result<u64, WebhookAnswer> {
     Ok(after.unwrap_or(0))
 }
 
-/// Waits until a reply has a record that the operator may read: the message may not be dispatched yet.
+/// Waits until a reply has a record that the operator may write messages for: the message may not be dispatched yet.
 async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Operator) -> Option<ReplyRecord> {
     loop {
         let is_last = wait.is_over();
@@ -349,7 +349,8 @@ async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Oper
             Some(found) => Some(found),
             None => reply::get(&world.store, reply, world.clock.now()).await.ok().flatten(),
         };
-        let found = found.filter(|record| operator::may_read(operator, &record.organization));
+        // Like whoever posts messages: those who may only look see no texts here.
+        let found = found.filter(|record| operator::may_write(operator, &record.organization));
         if found.is_some() || is_last {
             return found;
         }
