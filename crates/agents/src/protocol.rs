@@ -25,7 +25,7 @@ use crate::langgraph::Langgraph;
 use crate::manifest::end_user;
 use crate::openai_chat::OpenaiChat;
 use crate::openai_responses::OpenaiResponses;
-use crate::run::{End, EventSink, Run, redact};
+use crate::run::{End, EventSink, Run, redact, without_question};
 use crate::settings::Settings;
 use crate::webhook::Webhook;
 use crate::xpert::Xpert;
@@ -247,9 +247,8 @@ impl Adapter {
             let time_left = self.max_run.saturating_sub(ran_for);
             let ended = timeout(time_left, self.ask(request, &mut sink, env)).await;
             let ended = ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run)));
-            // An agent's message may quote the question.
-            let question = Secret::new(&request.message.text);
-            sink.last_event(ended, self.secrets.iter().chain([&question]))
+            let ended = ended.map_err(|failure| without_question(failure, &request.message.text));
+            sink.last_event(ended, &self.secrets)
         })
     }
 

@@ -178,6 +178,17 @@ fn shows(event: &AgentEvent) -> bool {
 /// Shorter texts are not treated as secrets: redacting them would leave no readable sentence.
 const MIN_SECRET_CHARS: usize = 4;
 
+/// Replaces the question in a failure's message by `***`: an agent may quote it. Its code stays, which decides what the person is told.
+pub(crate) fn without_question(failure: AgentFailure, question: &str) -> AgentFailure {
+    if question.len() < MIN_SECRET_CHARS {
+        return failure;
+    }
+    AgentFailure {
+        message: failure.message.replace(question, "***"),
+        ..failure
+    }
+}
+
 /// Replaces secrets in a failure's text by `***`, and cuts it to [`failure::MAX_MESSAGE_CHARS`].
 pub(crate) fn redact<'a>(failure: AgentFailure, secrets: impl IntoIterator<Item = &'a Secret>) -> AgentFailure {
     let secrets = secrets.into_iter().map(Secret::expose);
@@ -200,6 +211,22 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+
+    /// The code decides which notice the person gets, and whether the agent is told to stop.
+    #[test]
+    fn question_is_masked_only_in_the_message() {
+        let failure = AgentFailure {
+            code: "idle_timeout".into(),
+            message: "silent after \"timeout\"".into(),
+            retryable: false,
+        };
+        let masked = without_question(failure.clone(), "timeout");
+        assert_eq!(
+            (&*masked.code, &*masked.message),
+            ("idle_timeout", "silent after \"***\"")
+        );
+        assert_eq!(without_question(failure.clone(), "out"), failure);
+    }
 
     fn delta(text: &str) -> AgentEvent {
         AgentEvent::TextDelta(text.into())

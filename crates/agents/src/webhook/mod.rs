@@ -87,7 +87,7 @@ impl Webhook {
         Ok(Self {
             url: settings.address(&URL)?,
             headers,
-            keys: keys.map_err(|_| config::invalid(SECRET.name, "must be base64 after whsec_"))?,
+            keys: keys.map_err(|_| config::invalid(SECRET.name, "must have base64 after whsec_"))?,
             idle: settings.seconds(&config::IDLE_TIMEOUT),
         })
     }
