@@ -9,7 +9,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume}
 use tieline_core::conversation::StopCause;
 use tieline_core::ids::AgentId;
 use tieline_core::notice::Notice;
-use tieline_core::reply::Stage;
+use tieline_core::reply::{Progress, Stage};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
@@ -56,27 +56,52 @@ pub(super) struct StreamState {
     pub(super) conversation_ref: Option<String>,
     pub(super) cursor: Option<String>,
     pub(super) first_text_at: Option<Timestamp>,
+    /// The text that an earlier process was told and has shown, where this one is told everything again.
+    pub(super) earlier: String,
+    /// A shorter text is not shown while it grows: the chat may show that much already.
+    pub(super) shown_before: usize,
 }
 
 impl StreamState {
+    /// The state at which this process asks the agent once more from the start. Shown text must not shrink meanwhile.
+    pub(super) fn repeated(showing: &ReplyDelivery<'_>, attempt: u32) -> Self {
+        let record = &showing.record;
+        // Only the connector knows how much a pushed message shows: the final text replaces it.
+        let may_show_more = !showing.is_pulled() && attempt > 1 && record.progress != Progress::default();
+        Self {
+            earlier: record.text.clone(),
+            shown_before: if may_show_more { usize::MAX } else { record.text.len() },
+            ..Self::default()
+        }
+    }
+
+    /// Keeps what an earlier process has shown, where this one was told less of the answer before it broke off.
+    pub(super) fn keep_earlier(&mut self) {
+        if self.draft.text.len() < self.earlier.len() {
+            self.draft.text = std::mem::take(&mut self.earlier);
+        }
+    }
+
     /// The state at which this process continues where an earlier one stopped.
-    pub(super) fn resumed(resume: Option<&Resume>, record: &ReplyRecord) -> Self {
-        let Some(resume) = resume else {
-            return Self::default();
-        };
+    pub(super) fn resumed(resume: &Resume, record: &ReplyRecord) -> Self {
         // Without a cursor the agent repeats everything.
-        let draft = match resume.cursor {
-            Some(_) => Draft {
-                text: record.text.clone(),
-                files: record.files.clone(),
-                card: record.card.clone(),
-                held_back: record.held_back.clone(),
-                ..Draft::default()
-            },
-            None => Draft::default(),
+        let (draft, earlier) = match resume.cursor {
+            Some(_) => (
+                Draft {
+                    text: record.text.clone(),
+                    files: record.files.clone(),
+                    card: record.card.clone(),
+                    held_back: record.held_back.clone(),
+                    ..Draft::default()
+                },
+                String::new(),
+            ),
+            None => (Draft::default(), record.text.clone()),
         };
         Self {
             draft,
+            shown_before: earlier.len(),
+            earlier,
             run_ref: Some(resume.run_ref.clone()),
             cursor: resume.cursor.clone(),
             ..Self::default()

@@ -232,7 +232,10 @@ impl<'a> RunContext<'a> {
         held.keeps_turns = abilities.needs_transcript;
         let resume = showing.record.resume.clone().or_else(|| begun(held));
         let resume = resume.filter(|resume| adapter.can_resume(resume));
-        let (said, shown) = watch::channel(StreamState::resumed(resume.as_ref(), &showing.record));
+        let (said, shown) = watch::channel(match &resume {
+            Some(resume) => StreamState::resumed(resume, &showing.record),
+            None => StreamState::repeated(showing, held.run().attempt),
+        });
         let (done, signs_done) = (Notify::new(), Arc::new(Notify::new()));
         let (concluded, result) = oneshot::channel();
         showing.expect_result(result);
@@ -252,6 +255,9 @@ impl<'a> RunContext<'a> {
                 ledger.push(LedgerStep::new(at, "first_text"));
             }
             held.conversation_ref.clone_from(&said.conversation_ref);
+            if !matches!(read, Read::Completed) {
+                said.keep_earlier();
+            }
             let ended = match talk.conclude(held, asked, &mut said, read).await {
                 Conclusion::Result(result, cancel) => {
                     // A snapshot may be on its way to a platform that doesn't respond: the result is recorded meanwhile.
@@ -386,7 +392,9 @@ fn failed(showing: &mut ReplyDelivery<'_>, code: &str, message: &str) -> Ended {
         message: message.into(),
         retryable: false,
     };
-    showing.conclude(Outcome::Failed(failure), Some(Notice::AgentFailed));
+    let has_text = !showing.record.text.trim().is_empty();
+    let notice = agent_stream::apology(&failure, has_text);
+    showing.conclude(Outcome::Failed(failure), Some(notice));
     Ended::Result(None)
 }
 

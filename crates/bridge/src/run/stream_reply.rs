@@ -112,6 +112,9 @@ async fn rotation(showing: &ReplyDelivery<'_>) {
 
 /// Shows the text received so far.
 async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: StreamState) -> Result<Shown, RunError> {
+    if said.draft.text.len() < said.shown_before {
+        return Ok(Shown::Done);
+    }
     if showing.is_pulled() {
         // Where the platform polls, a missing record says the same as a record without content.
         let reasoning = showing.bot.shown_reasoning(&said.draft.reasoning);

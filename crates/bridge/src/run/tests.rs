@@ -225,6 +225,11 @@ impl FakeDelivery for Unwilling {
 
 /// Streams an answer of twenty pieces to a platform that answers so. Returns the number of calls, and until when the final text would wait.
 async fn grow(verdict: Verdict) -> (usize, Duration) {
+    grow_after(0, verdict).await
+}
+
+/// Like [`grow`], where an earlier process may have shown that much of the answer.
+async fn grow_after(shown_before: usize, verdict: Verdict) -> (usize, Duration) {
     let platform: &'static FakePlatform<Unwilling> = Box::leak(Box::new(FakePlatform(Unwilling {
         verdict,
         n_calls: AtomicUsize::new(0),
@@ -236,7 +241,10 @@ async fn grow(verdict: Verdict) -> (usize, Duration) {
     );
     let now = world.clock.now();
     let mut showing = ReplyDelivery::new(&world, &bot, &target, None, || test_support::blank_reply(now));
-    let (said, shown) = watch::channel(StreamState::default());
+    let (said, shown) = watch::channel(StreamState {
+        shown_before,
+        ..StreamState::default()
+    });
     let done = Notify::new();
     let asking = async {
         for _ in 0..20 {
@@ -260,6 +268,17 @@ async fn grow(verdict: Verdict) -> (usize, Duration) {
 async fn refused_growing_text_is_not_tried_again() {
     let code = "blocked".to_owned();
     assert_eq!(grow(Verdict::Refused { code }).await.0, 1);
+}
+
+/// The agent is asked once more from the start after a crash, and may word its answer differently.
+#[tokio::test]
+async fn shown_text_does_not_shrink_while_the_answer_is_repeated() {
+    // Only the first attempt to show it counts.
+    let refused = || Verdict::Refused { code: String::new() };
+    let piece = "piece ".len();
+    for (n_pieces_before, n_calls) in [(0, 1), (15, 1), (21, 0)] {
+        assert_eq!(grow_after(piece * n_pieces_before, refused()).await.0, n_calls);
+    }
 }
 
 #[tokio::test]
