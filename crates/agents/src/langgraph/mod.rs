@@ -326,7 +326,7 @@ impl Reader<'_> {
                     if interrupts.is_empty() {
                         return Ok(Some(End::Cancelled));
                     }
-                    self.reading.interrupts = interrupts;
+                    self.reading.interrupted(interrupts);
                 }
                 _ => {}
             }
@@ -342,16 +342,7 @@ impl Reader<'_> {
             if let Some(error) = state.error {
                 return Err(read::failed(Some(error)));
             }
-            self.reading
-                .interrupts
-                .extend(state.interrupts.into_iter().flatten().take(
-                    // The stream's interrupts are the same.
-                    if self.reading.interrupts.is_empty() {
-                        usize::MAX
-                    } else {
-                        0
-                    },
-                ));
+            self.reading.interrupted(state.interrupts.unwrap_or_default());
         }
         debug!(run = %self.run.run, usage = ?self.reading.usage, "run of an agent ended");
         self.put_question(sink).await?;

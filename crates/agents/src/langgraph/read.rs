@@ -10,6 +10,9 @@ use crate::failure;
 use crate::sse::Event;
 use crate::{api, json};
 
+/// Largest number of interrupts that are compared with each other: the ids of more exceed the limit of a stored reference.
+const MAX_INTERRUPTS: usize = 100;
+
 /// State of reading one run, across all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -156,16 +159,25 @@ impl Reading {
             .collect()
     }
 
-    /// Interrupts come as an update of their own; the output of nodes is in the messages already.
+    /// Interrupts come as updates of their own, one for each node that asks; the output of nodes is in the messages already.
     fn update(&mut self, data: &str) -> Vec<AgentEvent> {
         if let Ok(State {
             interrupts: Some(interrupts),
             ..
         }) = json::read(data.as_bytes())
         {
-            self.interrupts = interrupts;
+            self.interrupted(interrupts);
         }
         Vec::new()
+    }
+
+    /// Adds interrupts that are not known yet: a stream that is read again and the run's result repeat them.
+    pub(crate) fn interrupted(&mut self, interrupts: Vec<Interrupt>) {
+        for interrupt in interrupts {
+            if self.interrupts.len() < MAX_INTERRUPTS && !self.interrupts.contains(&interrupt) {
+                self.interrupts.push(interrupt);
+            }
+        }
     }
 }
 

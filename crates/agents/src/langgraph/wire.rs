@@ -110,7 +110,7 @@ pub(crate) struct State {
     pub(crate) messages: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct Interrupt {
     #[serde(default)]
     pub(crate) id: Option<String>,

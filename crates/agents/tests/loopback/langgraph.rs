@@ -513,6 +513,33 @@ async fn interrupt_is_asked_and_the_next_message_answers_it() {
     assert_eq!(body["command"], json!({"resume": {"i1": "yes", "i2": "yes"}}));
 }
 
+/// Nodes that run at the same time send an update each. The server refuses an answer without ids while several interrupts wait.
+#[tokio::test]
+async fn interrupts_of_parallel_nodes_are_all_asked_and_answered() {
+    let update = |id: &str, value: &str| ("updates", json!({"__interrupt__": [{"id": id, "value": value}]}));
+    let events = vec![update("i1", "Book the flight?"), update("i2", "Book the room?")];
+    // The second time the stream is read from its start again after a cut.
+    for cuts in [vec![], vec![1]] {
+        let plan = Plan {
+            cuts,
+            ..success(events.clone())
+        };
+        let sim = Sim::start(plan).await;
+        let events = sim.ask(&request("go")).await;
+        let asked = AgentEvent::InputRequired {
+            prompt: "Book the flight?\n\nBook the room?".into(),
+            choices: vec![],
+            resume_ref: Some("i1".into()),
+        };
+        assert_eq!(told(&events), [asked, completed()]);
+        let mut next = request("yes");
+        next.session.conversation_ref = started(&events).1;
+        sim.ask(&next).await;
+        let body = sim.calls("POST", "/runs/stream")[1].json();
+        assert_eq!(body["command"], json!({"resume": {"i1": "yes", "i2": "yes"}}));
+    }
+}
+
 #[tokio::test]
 async fn rejoined_run_after_an_interrupt_does_not_repeat_the_text_before_it() {
     let interrupt = json!({"__interrupt__": [{"id": "i1", "value": "Send it?"}]});
