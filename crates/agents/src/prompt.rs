@@ -16,10 +16,22 @@ pub(crate) fn text(message: &AgentMessage, carried: impl Fn(&AgentPart) -> bool)
     let quoted = message.quoted.as_ref();
     let mut text = quoted.map(|(quoted, _)| block_quote(quoted)).unwrap_or_default();
     text.push_str(&message.text);
-    for part in parts(message).filter(|part| !carried(part)) {
-        mention(part, &mut text);
-    }
+    mention_all(parts(message).filter(|part| !carried(part)), &mut text);
     text
+}
+
+/// The answer to a question that an agent has asked: the message and a link for each of its attachments. Without the quoted message, which
+/// is the question: agents compare answers with the words that they expect.
+pub(crate) fn answer(message: &AgentMessage) -> String {
+    let mut text = message.text.clone();
+    mention_all(message.parts.iter(), &mut text);
+    text
+}
+
+fn mention_all<'a>(parts: impl Iterator<Item = &'a AgentPart>, text: &mut String) {
+    for part in parts {
+        mention(part, text);
+    }
 }
 
 fn block_quote(quoted: &str) -> String {

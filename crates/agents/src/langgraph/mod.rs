@@ -25,6 +25,7 @@ use crate::failure;
 use crate::json_api::{JsonApi, JsonCall};
 use crate::manifest::{CancelRequest, Manifest};
 use crate::openai_chat::compose;
+use crate::prompt;
 use crate::rejoin::{self, Next, Rejoins};
 use crate::run::{End, EventSink};
 use crate::settings::{self, Settings};
@@ -185,7 +186,7 @@ impl Langgraph {
         question: u32,
         env: &Env,
     ) -> Result<reqwest::Response, AgentFailure> {
-        let answer = &request.message.text;
+        let answer = &prompt::answer(&request.message);
         let resume = match thread.interrupts.as_slice() {
             [] => None,
             [_] => Some(wire::ResumeValue::One(answer)),

@@ -205,7 +205,7 @@ impl Xpert {
         question: u32,
         env: &Env,
     ) -> Result<(RunRef, Reading), AgentFailure> {
-        let text = &request.message.text;
+        let answer = &prompt::answer(&request.message);
         let input = match &thread.waiting {
             Some(waiting) => Input::Resume {
                 target: Target {
@@ -213,8 +213,8 @@ impl Xpert {
                     execution_id: &waiting.run,
                 },
                 decision: Decision {
-                    kind: read::decision(text),
-                    payload: text,
+                    kind: read::decision(&request.message.text),
+                    payload: answer,
                 },
             },
             None => Input::Send {

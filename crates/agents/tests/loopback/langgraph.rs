@@ -489,10 +489,25 @@ async fn interrupt_is_asked_and_the_next_message_answers_it() {
         (&body["command"], &body["input"]),
         (&json!({"resume": "yes"}), &Value::Null)
     );
+    // A file of the answer is a link; the quoted question is no part of it.
+    next.message.quoted = Some(("Deploy?".into(), vec![]));
+    next.message.parts = vec![AgentPart {
+        kind: PartKind::File,
+        url: "https://files.example/plan".into(),
+        name: Some("plan.pdf".into()),
+        mime: None,
+        inline: None,
+        unavailable: false,
+    }];
+    sim.ask(&next).await;
+    let body = sim.calls("POST", "/runs/stream")[2].json();
+    let answer = "yes\n[file: plan.pdf](https://files.example/plan)";
+    assert_eq!(body["command"], json!({ "resume": answer }));
+    (next.message.quoted, next.message.parts) = (None, vec![]);
     // The interrupt is answered: the next message is an ordinary question.
     next.session.conversation_ref = started(&events).1;
     sim.ask(&next).await;
-    assert!(sim.calls("POST", "/runs/stream")[2].json()["input"].is_object());
+    assert!(sim.calls("POST", "/runs/stream")[3].json()["input"].is_object());
 
     // Several interrupts are answered by their ids. Those of an abandoned stream are in the result.
     let both = json!([interrupt("i1", json!("One?")), interrupt("i2", json!({"a": 1}))]);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tieline_agents::protocol::{Adapter, CancelRequest};
-use tieline_core::agent::{AgentEvent, AgentRequest, Resume};
+use tieline_core::agent::{AgentEvent, AgentPart, AgentRequest, Resume};
+use tieline_core::event::PartKind;
 
 use crate::ask::{adapter, ask, completed, env, failure, request, text};
 use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
@@ -365,10 +366,19 @@ async fn confirmation_is_requested_and_given() {
             "{prompt}"
         );
         assert_eq!(choices, &["confirm", "reject"]);
-        let events = sim.ask(&after(&events, answer)).await;
+        let mut answered = after(&events, answer);
+        answered.message.parts = vec![AgentPart {
+            kind: PartKind::Image,
+            url: "https://files.example/1".into(),
+            mime: None,
+            name: None,
+            inline: None,
+            unavailable: false,
+        }];
+        let events = sim.ask(&answered).await;
         // Text from before the question isn't repeated.
         assert_eq!(told(&events), [text("Done."), completed()]);
-        let expected = json!({"action": "resume", "target": {"aiMessageId": "m", "executionId": "exec-0"}, "decision": {"type": decision, "payload": answer}});
+        let expected = json!({"action": "resume", "target": {"aiMessageId": "m", "executionId": "exec-0"}, "decision": {"type": decision, "payload": format!("{answer}\n[image: ](https://files.example/1)")}});
         assert_eq!(sim.inputs()[1], expected);
         sim.ask(&after(&events, "next")).await;
         assert_eq!(sim.inputs()[2]["action"], "send");
