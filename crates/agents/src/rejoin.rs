@@ -9,16 +9,28 @@ use crate::env::Env;
 use crate::failure;
 use crate::sse::Event;
 
-/// Largest number of joins in a row that bring no event.
+/// Largest number of joins in a row that bring no event, unless a protocol needs more.
 const MAX_FRUITLESS: u32 = 5;
 
 /// Counter of joins that brought no event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rejoins {
     fruitless: u32,
+    max: u32,
+}
+
+impl Default for Rejoins {
+    fn default() -> Self {
+        Self::at_most(MAX_FRUITLESS)
+    }
 }
 
 impl Rejoins {
+    /// A counter that allows `max` joins in a row without an event.
+    pub(crate) const fn at_most(max: u32) -> Self {
+        Self { fruitless: 0, max }
+    }
+
     /// Resets the counter: an event came.
     pub(crate) fn progressed(&mut self) {
         self.fruitless = 0;
@@ -27,10 +39,10 @@ impl Rejoins {
     /// Waits before the next join.
     ///
     /// # Errors
-    /// `incomplete` after [`MAX_FRUITLESS`] joins in a row without an event.
+    /// `incomplete` after the largest number of joins in a row without an event.
     pub(crate) async fn wait(&mut self, env: &Env) -> Result<(), AgentFailure> {
         self.fruitless += 1;
-        if self.fruitless > MAX_FRUITLESS {
+        if self.fruitless > self.max {
             return Err(failure::incomplete());
         }
         let wait = env.backoff.wait(self.fruitless, (env.random)());

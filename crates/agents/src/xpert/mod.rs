@@ -76,6 +76,8 @@ pub static MANIFEST: Manifest = Manifest {
 
 const ORGANIZATION_HEADER: &str = "organization-id";
 const LAST_EVENT_ID: &str = "last-event-id";
+/// Largest number of joins in a row that bring no event. They outlast the lock of a stream whose reader, an older server, crashed: 30 s.
+const MAX_FRUITLESS_JOINS: u32 = 10;
 /// Time limit for reading the stored events of an ended run: an expired stream stays silent forever.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -278,7 +280,7 @@ impl Xpert {
 impl Reader<'_> {
     /// Reads the stream to the run's end, and joins it again when its connection breaks.
     async fn follow(&mut self, sink: &mut EventSink) -> Result<End, AgentFailure> {
-        let mut rejoins = Rejoins::default();
+        let mut rejoins = Rejoins::at_most(MAX_FRUITLESS_JOINS);
         loop {
             if let Some(mut events) = self.join().await? {
                 while !self.reading.is_complete
@@ -367,5 +369,17 @@ impl Reader<'_> {
             run_ref: refs::write(&self.run),
             conversation_ref: Some(refs::write(&thread)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::BACKOFF;
+
+    #[test]
+    fn joins_outlast_the_lock_of_a_crashed_server() {
+        let shortest: Duration = (1..=MAX_FRUITLESS_JOINS).map(|attempt| BACKOFF.wait(attempt, 0)).sum();
+        assert!(shortest > Duration::from_secs(30), "{shortest:?}");
     }
 }

@@ -289,18 +289,18 @@ async fn stream_that_the_server_cannot_read_on_is_joined_again() {
         let sim = Sim::start(vec![vec![piece("a")]], vec![1; 20]).await;
         sim.state.lock().unwrap().trouble = trouble;
         let events = sim.ask(&request("hello")).await;
-        assert_eq!((failure(&events).code.as_str(), sim.joins().len()), ("incomplete", 6));
+        assert_eq!((failure(&events).code.as_str(), sim.joins().len()), ("incomplete", 11));
     }
 }
 
 #[tokio::test]
 async fn stream_that_a_broken_connection_still_holds_is_waited_for() {
-    for (n_refused, ends_well) in [(5, true), (20, false)] {
+    for (n_refused, ends_well) in [(10, true), (20, false)] {
         let sim = Sim::start(vec![vec![piece("a"), complete()]], vec![]).await;
         sim.state.lock().unwrap().n_refused = n_refused;
         let events = sim.ask(&request("hello")).await;
         let is_whole = told(&events) == [text("a"), completed()];
-        assert_eq!((is_whole, sim.joins().len()), (ends_well, 6), "{events:?}");
+        assert_eq!((is_whole, sim.joins().len()), (ends_well, 11), "{events:?}");
     }
 }
 
