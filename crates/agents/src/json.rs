@@ -8,6 +8,7 @@
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 const HIGH: RangeInclusive<u16> = 0xd800..=0xdbff;
 const LOW: RangeInclusive<u16> = 0xdc00..=0xdfff;
@@ -20,6 +21,15 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
         Some(mended) => serde_json::from_slice(&mended),
         None => Err(error),
     })
+}
+
+/// Reads a field that may be null, which means the same as an absent one.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Replaces every lone surrogate and keeps everything else in place. `None` if there is none.

@@ -180,7 +180,7 @@ enum Told {
     #[serde(rename = "progress")]
     Progress {
         label: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "json::or_default")]
         state: String,
     },
     #[serde(rename = "file")]
@@ -195,7 +195,7 @@ enum Told {
     #[serde(rename = "input.required")]
     InputRequired {
         prompt: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "json::or_default")]
         choices: Vec<String>,
         resume_ref: Option<String>,
     },
@@ -206,9 +206,9 @@ enum Told {
     #[serde(rename = "failed")]
     Failed {
         code: Option<String>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "json::or_default")]
         message: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "json::or_default")]
         retryable: bool,
     },
     #[serde(rename = "cancelled")]
@@ -408,6 +408,24 @@ mod tests {
             r#"{"type":"failed","code":"you said so"}"#,
             AgentEvent::Failed(failure::new(failure::AGENT_ERROR, "", false)),
         );
+    }
+
+    /// Languages with typed objects write absent fields as null.
+    #[test]
+    fn optional_field_may_be_null() {
+        check(
+            r#"{"type":"progress","label":"l","state":null}"#,
+            AgentEvent::Progress {
+                label: "l".into(),
+                state: String::new(),
+            },
+        );
+        assert!(read(r#"{"type":"input.required","prompt":"p","choices":null,"resumeRef":null}"#).is_ok());
+        check(
+            r#"{"type":"failed","code":null,"message":null,"retryable":null}"#,
+            AgentEvent::Failed(failure::new(failure::AGENT_ERROR, "", false)),
+        );
+        assert!(read(r#"{"type":"progress","label":null}"#).is_err());
     }
 
     #[test]
