@@ -203,7 +203,11 @@ async fn streamed(mut events: Box<Events>, sink: &mut EventSink) -> Result<End, 
             Some(AgentEvent::Failed(failure)) => return Err(failure),
             Some(AgentEvent::Cancelled) => return Ok(End::Cancelled),
             Some(event) => {
-                waits_for_person = matches!(event, AgentEvent::InputRequired { .. });
+                waits_for_person = match event {
+                    AgentEvent::InputRequired { .. } => true,
+                    AgentEvent::Progress { .. } | AgentEvent::Cursor(_) => waits_for_person,
+                    _ => false,
+                };
                 sink.emit(event).await?;
             }
         }

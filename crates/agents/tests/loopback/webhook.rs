@@ -145,8 +145,17 @@ async fn stream_ends_with_the_agent_s_last_event() {
     assert!(!failure(&events).retryable);
 
     let asked = json!({"type": "input.required", "prompt": "sure?", "choices": ["yes"]});
-    let (_, events) = play(vec![said(&[asked])]).await;
+    let (_, events) = play(vec![said(std::slice::from_ref(&asked))]).await;
     assert_eq!(events.last(), Some(&completed()));
+    for more in [
+        json!({"type": "cursor", "value": "7"}),
+        json!({"type": "progress", "label": "ask", "state": "finished"}),
+    ] {
+        let (_, events) = play(vec![said(&[asked.clone(), more])]).await;
+        assert_eq!(events.last(), Some(&completed()), "{events:?}");
+    }
+    let (_, events) = play(vec![said(&[asked, json!({"type": "text.delta", "text": "a"})])]).await;
+    assert_eq!(failure(&events).code, "incomplete");
 
     let (_, events) = play(vec![said(&[json!({"type": "text.delta", "text": "a"})])]).await;
     assert_eq!(
