@@ -1,12 +1,15 @@
 //! Agent2Agent JSON, versions 1.0 and 0.3: the fields that we use.
 //!
-//! The versions use different names; parts, tasks and events of both are read into the same types.
+//! The versions use different names; parts, tasks and events of both are read into the same types. A null is an absent field, as JSON of
+//! protocol buffers has it.
 //!
 //! See [A2A Protocol Specification](https://a2a-protocol.org/latest/specification/) and its
 //! [version 0.3](https://a2a-protocol.org/v0.3.0/specification/).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::json;
 
 /// A version of the protocol that we support. 0.2 has the methods and the types of 0.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +61,14 @@ impl Version {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Card {
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) supported_interfaces: Vec<Interface>,
     pub(crate) url: Option<String>,
     pub(crate) preferred_transport: Option<String>,
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) additional_interfaces: Vec<Transport>,
     pub(crate) protocol_version: Option<String>,
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) capabilities: Capabilities,
 }
 
@@ -71,9 +77,9 @@ pub(crate) struct Card {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Interface {
     pub(crate) url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) protocol_binding: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) protocol_version: String,
     pub(crate) tenant: Option<String>,
 }
@@ -88,6 +94,7 @@ pub(crate) struct Transport {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Capabilities {
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) streaming: bool,
 }
 
@@ -101,7 +108,7 @@ pub(crate) struct RpcAnswer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct RpcError {
     pub(crate) code: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) message: String,
 }
 
@@ -134,7 +141,8 @@ impl Item {
             None if fields.contains_key("id") && fields.contains_key("status") => ("task".to_owned(), result),
             None => {
                 let kinds = ["task", "message", "statusUpdate", "artifactUpdate"];
-                let kind = kinds.into_iter().find(|kind| fields.contains_key(*kind))?;
+                let is_present = |kind: &&str| fields.get(*kind).is_some_and(|value| !value.is_null());
+                let kind = kinds.into_iter().find(is_present)?;
                 (kind.to_owned(), fields.remove(kind)?)
             }
         };
@@ -154,7 +162,7 @@ pub(crate) struct Task {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) context_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) status: Status,
     #[serde(default)]
     pub(crate) artifacts: Option<Vec<Artifact>>,
@@ -163,6 +171,7 @@ pub(crate) struct Task {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) state: State,
     pub(crate) message: Option<Message>,
 }
@@ -171,6 +180,7 @@ pub(crate) struct Status {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Message {
     pub(crate) context_id: Option<String>,
+    #[serde(deserialize_with = "json::or_default")]
     pub(crate) parts: Vec<Part>,
 }
 
@@ -199,9 +209,9 @@ pub(crate) struct ArtifactUpdate {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Artifact {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) artifact_id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(crate) parts: Vec<Part>,
 }
 
@@ -287,6 +297,24 @@ mod tests {
         ] {
             assert_eq!(Version::of(text), version, "{text}");
         }
+    }
+
+    #[test]
+    fn null_means_absent() {
+        let card = r#"{"url":"https://a.example","supportedInterfaces":null,"additionalInterfaces":null,"capabilities":{"streaming":null}}"#;
+        assert!(serde_json::from_str::<Card>(card).is_ok_and(|card| !card.capabilities.streaming));
+        assert!(serde_json::from_str::<Card>(r#"{"url":"https://a.example","capabilities":null}"#).is_ok());
+        let read = |result: &str| Item::read(serde_json::from_str(result).unwrap());
+        let task = r#"{"task":{"id":"t","contextId":null,"status":{"state":"TASK_STATE_WORKING","message":{"parts":null}},"artifacts":null}}"#;
+        assert!(matches!(read(task), Some(Item::Task(task)) if task.status.state == State::Working));
+        let message = r#"{"task":null,"message":{"parts":[{"text":"hi","data":null}]}}"#;
+        assert!(matches!(read(message), Some(Item::Message(_))));
+        let artifact = r#"{"artifactUpdate":{"taskId":"t","artifact":{"artifactId":null,"parts":null},"append":null}}"#;
+        assert!(matches!(read(artifact), Some(Item::Artifact(_))));
+        let status = r#"{"statusUpdate":{"taskId":"t","status":{"state":null,"message":null}}}"#;
+        assert!(matches!(read(status), Some(Item::Status(_))));
+        let error = r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":-32001,"message":null}}"#;
+        assert!(serde_json::from_str::<RpcAnswer>(error).is_ok());
     }
 
     #[test]
