@@ -111,11 +111,20 @@ impl Reading {
     }
 }
 
+/// Whether a field is there in name only: typed languages write every field, also that of an error that didn't occur.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
 /// An error that the agent's server reports in a response with a success status.
 fn error_in(value: &Value) -> Option<AgentFailure> {
-    let is_error = value
-        .get("error")
-        .is_some_and(|error| !error.is_null() && *error != Value::Bool(false));
+    let is_error = value.get("error").is_some_and(|error| !is_nothing(error));
     is_error.then(|| {
         let kind = value.get("error_type").and_then(Value::as_str);
         let error = ErrorBody::of(value);
@@ -183,7 +192,10 @@ mod tests {
         let error = r#"{"error":"An error occurred","error_type":"ValueError"}"#;
         assert_eq!(reading.event(error).unwrap_err().code, "ValueError");
         assert_eq!(reading.whole(error.as_bytes()).unwrap_err().code, "ValueError");
-        assert_eq!(reading.whole(b"{\"error\":null,\"result\":\"hi\"}").unwrap(), "hi");
+        for nothing in ["null", "false", "\"\"", "{}", "[]"] {
+            let answer = format!(r#"{{"error":{nothing},"result":"hi"}}"#);
+            assert_eq!(Reading::new("").whole(answer.as_bytes()).unwrap(), "hi", "{nothing}");
+        }
         assert_eq!(
             Reading::new("").whole(b"{\"x\":1}").unwrap_err().code,
             failure::BAD_ANSWER
