@@ -27,6 +27,7 @@ pub mod xpert;
 mod answer;
 mod api;
 mod call;
+mod confirmation;
 mod content;
 mod derived_id;
 mod error_body;

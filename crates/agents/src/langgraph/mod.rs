@@ -8,11 +8,12 @@
 
 mod read;
 pub(crate) mod refs;
+mod review;
 mod wire;
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
-use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentMessage, AgentRequest};
 use tieline_core::bilingual::Bilingual;
 use tracing::debug;
 
@@ -32,6 +33,7 @@ use crate::settings::{self, Settings};
 
 use read::{Beginning, Reading};
 use refs::{Cursor, RunRef, ThreadRef};
+use review::Review;
 
 const ASSISTANT_ID: Field = Field {
     name: "assistantId",
@@ -116,7 +118,7 @@ impl Langgraph {
             reading: Reading::resumed(cursor),
             rejoined: true,
         };
-        sink.emit(reader.started(Vec::new())).await?;
+        sink.emit(reader.started(Vec::new(), Vec::new())).await?;
         let events = reader.join().await?;
         reader.follow(events, sink).await
     }
@@ -159,7 +161,7 @@ impl Langgraph {
             reading,
             rejoined: false,
         };
-        sink.emit(reader.started(Vec::new())).await?;
+        sink.emit(reader.started(Vec::new(), Vec::new())).await?;
         reader.follow(events, sink).await
     }
 
@@ -175,6 +177,7 @@ impl Langgraph {
         Ok(ThreadRef {
             thread: created.thread_id,
             interrupts: Vec::new(),
+            reviews: Vec::new(),
         })
     }
 
@@ -186,15 +189,7 @@ impl Langgraph {
         question: u32,
         env: &Env,
     ) -> Result<reqwest::Response, AgentFailure> {
-        let answer = &prompt::answer(&request.message);
-        let resume = match thread.interrupts.as_slice() {
-            [] => None,
-            [_] => Some(wire::ResumeValue::One(answer)),
-            several => {
-                let answers = several.iter().map(|id| (id.as_str(), answer.as_str())).collect();
-                Some(wire::ResumeValue::Several(answers))
-            }
-        };
+        let resume = resume_value(thread, &request.message);
         let input = resume.is_none().then(|| wire::Input {
             messages: [compose::asked(request)],
         });
@@ -357,6 +352,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let (prompt, choices) = read::question(&interrupts);
+        let reviews = interrupts.iter().map(|it| review::reviews(&it.value)).collect();
         let ids: Vec<String> = interrupts.into_iter().map(|it| it.id.unwrap_or_default()).collect();
         let resume_ref = ids.first().cloned().filter(|id| !id.is_empty());
         sink.emit(AgentEvent::InputRequired {
@@ -365,13 +361,15 @@ impl Reader<'_> {
             resume_ref,
         })
         .await?;
-        sink.emit(self.started(ids)).await
+        sink.emit(self.started(ids, reviews)).await
     }
 
-    fn started(&self, interrupts: Vec<String>) -> AgentEvent {
+    fn started(&self, interrupts: Vec<String>, reviews: Vec<Vec<Review>>) -> AgentEvent {
+        let has_reviews = reviews.iter().any(|reviews| !reviews.is_empty());
         let thread = ThreadRef {
             thread: self.run.thread.clone(),
             interrupts,
+            reviews: if has_reviews { reviews } else { Vec::new() },
         };
         AgentEvent::Started {
             run_ref: refs::write(&self.run),
@@ -407,6 +405,26 @@ fn headers(settings: &Settings<'_>) -> Result<HeaderMap, InvalidConfig> {
         );
     }
     Ok(headers)
+}
+
+/// The answer to the interrupts that wait in the thread; `None` if there are none.
+fn resume_value<'a>(thread: &'a ThreadRef, message: &AgentMessage) -> Option<wire::ResumeValue<'a>> {
+    let text = prompt::answer(message);
+    let answer = |index: usize| match thread.reviews.get(index).map(Vec::as_slice) {
+        None | Some([]) => Value::from(text.as_str()),
+        Some(reviews) => review::answer(reviews, &message.text, &text),
+    };
+    match thread.interrupts.as_slice() {
+        [] => None,
+        [_] => Some(wire::ResumeValue::One(answer(0))),
+        several => {
+            let answers = several
+                .iter()
+                .enumerate()
+                .map(|(index, id)| (id.as_str(), answer(index)));
+            Some(wire::ResumeValue::Several(answers.collect()))
+        }
+    }
 }
 
 /// The run's id from `Content-Location: /threads/{thread}/runs/{run}`, known before the first event.

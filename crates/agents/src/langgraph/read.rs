@@ -1,9 +1,12 @@
 //! Converts events of a run's stream to agent events.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tieline_core::agent::{AgentEvent, AgentFailure};
 
 use super::refs::Cursor;
+use super::review::{self, Review};
 use super::wire::{Interrupt, Message, RunError, RunMetadata, State, Usage};
 use crate::content::{self, Block};
 use crate::failure;
@@ -232,13 +235,19 @@ pub(crate) fn final_text(state: &State, beginning: Beginning<'_>) -> Option<Stri
 /// A question to the person: the prompt and the choices of the interrupts.
 pub(crate) fn question(interrupts: &[Interrupt]) -> (String, Vec<String>) {
     let prompts: Vec<String> = interrupts.iter().map(|it| prompt(&it.value)).collect();
-    let choices = interrupts.iter().flat_map(|it| choices(&it.value)).collect();
+    // Interrupts that want a decision each have the same choices.
+    let mut seen = BTreeSet::new();
+    let choices = interrupts.iter().flat_map(|it| choices(&it.value));
+    let choices = choices.filter(|choice| seen.insert(choice.clone())).collect();
     (prompts.join("\n\n"), choices)
 }
 
 const PROMPT_FIELDS: &[&str] = &["question", "prompt", "message", "description", "text", "query"];
 
 fn prompt(value: &Value) -> String {
+    if let Some(prompt) = review::prompt(value) {
+        return prompt;
+    }
     let known = PROMPT_FIELDS.iter().find_map(|field| value.get(field)?.as_str());
     match value.as_str().or(known) {
         Some(text) => text.to_owned(),
@@ -247,6 +256,10 @@ fn prompt(value: &Value) -> String {
 }
 
 fn choices(value: &Value) -> Vec<String> {
+    let reviews = review::reviews(value);
+    if !reviews.is_empty() && reviews.iter().all(|it| *it == Review::Decide) {
+        return review::CHOICES.map(str::to_owned).into();
+    }
     let list = value.get("choices").or_else(|| value.get("options"));
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.filter_map(Value::as_str).map(str::to_owned).collect()

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tieline_core::agent::{AgentRequest, Resume};
 
+use super::review::Review;
 use crate::derived_id;
 
 /// A thread, and the interrupts that wait for the next message.
@@ -11,6 +12,9 @@ pub(crate) struct ThreadRef {
     pub(crate) thread: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) interrupts: Vec<String>,
+    /// For each interrupt the calls of tools that wait for a decision. Absent if no interrupt has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reviews: Vec<Vec<Review>>,
 }
 
 /// A run of a thread.

@@ -54,8 +54,8 @@ pub(crate) struct Command<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum ResumeValue<'a> {
-    One(&'a str),
-    Several(BTreeMap<&'a str, &'a str>),
+    One(Value),
+    Several(BTreeMap<&'a str, Value>),
 }
 
 /// `metadata`: the first event of a stream.

@@ -22,6 +22,7 @@ use tracing::debug;
 use crate::answer::Events;
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
+use crate::confirmation::is_confirmed;
 use crate::env::Env;
 use crate::json_api::{JsonApi, JsonCall};
 use crate::langgraph::refs::{self, Cursor, RunRef};
@@ -215,7 +216,11 @@ impl Xpert {
                     execution_id: &waiting.run,
                 },
                 decision: Decision {
-                    kind: read::decision(&request.message.text),
+                    kind: match is_confirmed(&request.message.text) {
+                        true => "confirm",
+                        // Whatever else was said is passed on with the decision.
+                        false => "reject",
+                    },
                     payload: answer,
                 },
             },

@@ -179,35 +179,3 @@ fn task(task: &Task) -> String {
     }
     line
 }
-
-/// Words that confirm; any other answer rejects, and is passed on with the decision.
-const CONFIRMATIONS: &[&str] = &[
-    "confirm", "yes", "y", "ok", "okay", "approve", "确认", "同意", "是", "好", "好的", "可以",
-];
-
-/// The person's decision.
-pub(crate) fn decision(answer: &str) -> &'static str {
-    let answer = answer.trim().trim_end_matches(['.', '!', '。', '！']).to_lowercase();
-    match CONFIRMATIONS.contains(&answer.as_str()) {
-        true => "confirm",
-        false => "reject",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_explicit_confirmations_confirm() {
-        for (answer, expected) in [
-            ("Yes.", "confirm"),
-            (" 确认！", "confirm"),
-            ("no", "reject"),
-            ("yes but not today", "reject"),
-            ("", "reject"),
-        ] {
-            assert_eq!(decision(answer), expected, "{answer}");
-        }
-    }
-}

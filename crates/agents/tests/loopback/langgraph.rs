@@ -555,6 +555,61 @@ async fn interrupts_of_parallel_nodes_are_all_asked_and_answered() {
     }
 }
 
+/// The middleware for human review fails at any answer but a list with one decision for each call.
+#[tokio::test]
+async fn calls_of_tools_are_approved_or_rejected_one_by_one() {
+    let python = json!({
+        "action_requests": [
+            {"name": "mail", "args": {"to": "ann"}, "description": "Send a mail to Ann?"},
+            {"name": "pay", "args": {"sum": 5}},
+        ],
+        "review_configs": [
+            {"action_name": "mail", "allowed_decisions": ["approve", "edit", "reject"]},
+            {"action_name": "pay", "allowed_decisions": ["approve", "reject"]},
+        ],
+    });
+    let javascript = json!({
+        "actionRequests": [{"name": "ask", "args": {}, "description": "Which city?"}],
+        "reviewConfigs": [{"actionName": "ask", "allowedDecisions": ["respond"]}],
+    });
+    let approve = json!({"type": "approve"});
+    let reject = json!({"type": "reject", "message": "not today"});
+    let respond = json!({"type": "respond", "message": "Yes."});
+    let both = "Send a mail to Ann?\n\npay\n```json\n{\n  \"sum\": 5\n}\n```";
+    for (value, prompt, choices, answer, decisions) in [
+        (
+            &python,
+            both,
+            vec!["approve", "reject"],
+            "Yes.",
+            json!([approve, approve]),
+        ),
+        (
+            &python,
+            both,
+            vec!["approve", "reject"],
+            "not today",
+            json!([reject, reject]),
+        ),
+        (&javascript, "Which city?", vec![], "Yes.", json!([respond])),
+    ] {
+        let interrupt = json!({"__interrupt__": [{"id": "i1", "value": value}]});
+        let sim = Sim::start(success(vec![("updates", interrupt)])).await;
+        let events = sim.ask(&request("go")).await;
+        let asked = AgentEvent::InputRequired {
+            prompt: prompt.into(),
+            choices: choices.into_iter().map(str::to_owned).collect(),
+            resume_ref: Some("i1".into()),
+        };
+        assert_eq!(told(&events), [asked, completed()]);
+        let mut next = request(answer);
+        next.session.conversation_ref = started(&events).1;
+        sim.ask(&next).await;
+        let body = sim.calls("POST", "/runs/stream")[1].json();
+        assert_eq!(body["command"], json!({"resume": {"decisions": decisions}}));
+    }
+}
+
 #[tokio::test]
 async fn rejoined_run_after_an_interrupt_does_not_repeat_the_text_before_it() {
     let interrupt = json!({"__interrupt__": [{"id": "i1", "value": "Send it?"}]});
