@@ -341,15 +341,23 @@ impl Reader<'_> {
             self.reading.interrupted(state.interrupts.unwrap_or_default());
         }
         debug!(run = %self.run.run, usage = ?self.reading.usage, "run of an agent ended");
-        self.put_question(sink).await?;
+        let final_text = self.put_question(final_text, sink).await?;
         Ok(Some(End::Completed { final_text }))
     }
 
-    /// Emits the interrupts that the run ended with as a question, and stores their ids for the answer.
-    async fn put_question(&mut self, sink: &mut EventSink) -> Result<(), AgentFailure> {
+    /// Emits the interrupts that the run ended with as a question, and stores their ids for the answer. Returns the text that is left to
+    /// replace everything at the end: below it would be no question.
+    async fn put_question(
+        &mut self,
+        final_text: Option<String>,
+        sink: &mut EventSink,
+    ) -> Result<Option<String>, AgentFailure> {
         let interrupts = std::mem::take(&mut self.reading.interrupts);
         if interrupts.is_empty() {
-            return Ok(());
+            return Ok(final_text);
+        }
+        if let Some(text) = final_text {
+            sink.emit(AgentEvent::TextSnapshot(text)).await?;
         }
         let (prompt, choices) = read::question(&interrupts);
         let reviews = interrupts.iter().map(|it| review::reviews(&it.value)).collect();
@@ -361,7 +369,8 @@ impl Reader<'_> {
             resume_ref,
         })
         .await?;
-        sink.emit(self.started(ids, reviews)).await
+        sink.emit(self.started(ids, reviews)).await?;
+        Ok(None)
     }
 
     fn started(&self, interrupts: Vec<String>, reviews: Vec<Vec<Review>>) -> AgentEvent {

@@ -11,7 +11,7 @@ use tieline_agents::protocol::{Adapter, CancelRequest};
 use tieline_core::agent::{AgentEvent, AgentPart, AgentRequest, Resume};
 use tieline_core::event::PartKind;
 
-use crate::ask::{adapter, ask, completed, env, failure, request, text};
+use crate::ask::{adapter, ask, completed, env, failure, request, shown, text};
 use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
 
 const KEY: &str = "lsv2_secret";
@@ -553,6 +553,25 @@ async fn interrupts_of_parallel_nodes_are_all_asked_and_answered() {
         let body = sim.calls("POST", "/runs/stream")[1].json();
         assert_eq!(body["command"], json!({"resume": {"i1": "yes", "i2": "yes"}}));
     }
+}
+
+/// The result of a run whose stream was cut replaces its text, but not the question.
+#[tokio::test]
+async fn question_of_a_rejoined_run_is_shown_below_its_text() {
+    let asked = json!([{"id": "i1", "value": "Send it?"}]);
+    let messages = json!([{"type": "human", "content": "write"}, {"type": "ai", "id": "a", "content": "Draft."}]);
+    let plan = Plan {
+        cuts: vec![1, 9],
+        result: json!({"messages": messages, "__interrupt__": asked}),
+        ..success(vec![
+            chunk("a", "Dra"),
+            chunk("a", "ft."),
+            ("updates", json!({ "__interrupt__": asked })),
+        ])
+    };
+    let sim = Sim::start(plan).await;
+    let events = sim.ask(&request("write")).await;
+    assert_eq!(shown(&events), "Draft.\n\nSend it?", "{events:?}");
 }
 
 /// The middleware for human review fails at any answer but a list with one decision for each call.
