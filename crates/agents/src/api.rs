@@ -15,6 +15,7 @@ use crate::answer;
 use crate::call::{self, Fault, IDEMPOTENCY_KEY, Manner};
 use crate::config::{self, InvalidConfig};
 use crate::env::Env;
+use crate::error_body::ErrorBody;
 use crate::failure;
 use crate::json;
 use crate::settings::{self, Settings};
@@ -97,10 +98,10 @@ impl Api {
     }
 }
 
-/// Reads a response that is one JSON document.
+/// Reads a response that is one JSON document. Some servers report errors with a success status.
 pub(crate) async fn document<T: DeserializeOwned>(response: Response, idle: Duration) -> Result<T, AgentFailure> {
     let body = answer::whole(response, idle, MAX_ANSWER_BYTES).await?;
-    parse(&body)
+    parse(&body).map_err(|unexpected| ErrorBody::failure_in(&body, unexpected))
 }
 
 /// Parses a JSON document or event in the vendor's documented format.

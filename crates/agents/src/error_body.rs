@@ -1,8 +1,9 @@
 //! Parses the body of an HTTP error or an `error` event.
 
 use serde_json::Value;
+use tieline_core::agent::AgentFailure;
 
-use crate::failure::is_word;
+use crate::failure::{self, is_word};
 use crate::json;
 
 /// An agent's description of an error.
@@ -53,6 +54,14 @@ impl ErrorBody {
     /// For documents that came in place of an answer: some servers report errors with a success status.
     pub(crate) fn in_document(body: &[u8]) -> Option<Self> {
         Some(Self::read(body)).filter(|error| error.code.is_some() || error.message.is_some())
+    }
+
+    /// The failure for a document that came in place of an answer: the error that it describes, else `unexpected`.
+    pub(crate) fn failure_in(body: &[u8], unexpected: AgentFailure) -> AgentFailure {
+        Self::in_document(body).map_or(unexpected, |error| {
+            let code = failure::agents_code(error.word());
+            failure::new(code, format!("the agent sent an error{}", error.describe()), false)
+        })
     }
 
     /// Its code, else its type, for the code of a failure.

@@ -13,6 +13,7 @@ use url::Url;
 use crate::answer::{self, Answer, Events};
 use crate::call::{self, Manner};
 use crate::env::Env;
+use crate::error_body::ErrorBody;
 use crate::settings;
 use crate::{api, failure};
 
@@ -111,7 +112,10 @@ impl JsonApi {
     pub(crate) async fn events(&self, response: Response) -> Result<Option<Box<Events>>, AgentFailure> {
         match answer::open(response, self.idle).await {
             Ok(Answer::Events(events)) => Ok(Some(events)),
-            Ok(Answer::Json(_)) => Err(failure::bad_answer("expected server-sent events, got JSON")),
+            Ok(Answer::Json(body)) => {
+                let unexpected = failure::bad_answer("expected server-sent events, got JSON");
+                Err(ErrorBody::failure_in(&body, unexpected))
+            }
             Err(failure) if failure.code == failure::BROKEN => Ok(None),
             Err(failure) => Err(failure),
         }

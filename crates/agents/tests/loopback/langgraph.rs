@@ -739,6 +739,17 @@ async fn failures_contain_the_exception_s_name() {
             (code, false)
         );
     }
+    // A gateway reports its errors with status 200: in place of the thread, and in place of the stream.
+    let refused = || answer(200, JSON, r#"{"code":401,"message":"no such key"}"#);
+    let thread = || answer(200, JSON, r#"{"thread_id":"t"}"#);
+    for script in [vec![refused()], vec![thread(), refused()]] {
+        let server = Server::start(script).await;
+        let config = json!({"baseUrl": server.url, "assistantId": "agent"});
+        let events = ask(&adapter("langgraph", config), &request("hello"), &env()).await;
+        let failed = failure(&events);
+        let expected = ("401", "the agent sent an error, code 401, message no such key");
+        assert_eq!((failed.code.as_str(), failed.message.as_str()), expected);
+    }
     let garbled = Sim::start(success(vec![("messages", json!("x"))])).await;
     assert_eq!(failure(&garbled.ask(&request("hello")).await).code, "bad_answer");
 }
