@@ -78,7 +78,8 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
     }
     match (status, body) {
         (200..=299, body) => Outcome::Done(body.unwrap_or_default()),
-        (429, Some(body)) => Outcome::Later(Verdict::SlowDown {
+        // Refused with 429 too, but another attempt would be refused as long as the message is that old.
+        (429, Some(body)) if meaning(body.code) != Meaning::TooOldToEdit => Outcome::Later(Verdict::SlowDown {
             retry_after: body.retry_after.and_then(seconds).or(header),
             code: busy_code(&body),
             scope: scope(&body),
