@@ -11,6 +11,8 @@ use super::wire::ApiBody;
 ///
 /// See [Discord Docs/Invalid Request Limit](https://discord.com/developers/docs/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans).
 const BAN: Duration = Duration::from_mins(10);
+/// Wait after too many direct channels were opened. The platform doesn't say how long its limit lasts.
+const DIRECT_CHANNELS: Duration = Duration::from_mins(1);
 /// Longest wait that is accepted.
 const MAX_WAIT_S: f64 = 24.0 * 3600.0;
 
@@ -40,6 +42,8 @@ pub(super) enum Meaning {
     Blocked,
     /// The bot's token is wrong or was reset.
     BadToken,
+    /// Too many direct channels were opened in a short time.
+    TooManyDirect,
     /// Refused permanently.
     Other,
 }
@@ -50,6 +54,7 @@ const fn meaning(code: i64) -> Meaning {
         10015 | 10062 | 50027 => Meaning::TokenGone,
         10008 => Meaning::MessageGone,
         30046 => Meaning::TooOldToEdit,
+        40003 => Meaning::TooManyDirect,
         160_002 => Meaning::NoHistory,
         200_000 | 200_001 => Meaning::Blocked,
         _ => Meaning::Other,
@@ -86,6 +91,11 @@ pub(super) fn outcome(answer: &ApiAnswer) -> Outcome {
         }),
         (500..=599, _) => Outcome::Later(Verdict::Retry {
             code: format!("http_{status}"),
+        }),
+        (_, Some(body)) if meaning(body.code) == Meaning::TooManyDirect => Outcome::Later(Verdict::SlowDown {
+            retry_after: header.or(Some(DIRECT_CHANNELS)),
+            code: busy_code(&body),
+            scope: LimitScope::Chat,
         }),
         (_, body) => {
             let code = body.map_or(0, |body| body.code);
