@@ -9,7 +9,7 @@ use tieline_core::timestamp::Timestamp;
 
 use super::mentions::{self, Identity};
 use super::settings::{CDN_HOSTS, is_snowflake};
-use super::wire;
+use super::{content, wire};
 
 /// Message types written by people; all others are announcements of the platform or output of commands.
 ///
@@ -39,7 +39,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
     if is_withheld(&message, kind, bot) {
         return Err(Remark::Ignored("server message whose content is withheld from the bot"));
     }
-    let text = mentions::readable(&message.body.content, &message.body.mentions, bot);
+    let text = content::text(&message.body, bot);
     let parts = parts(message.body.attachments, cx);
     let quoted = quoted(message.referenced_message, message.message_snapshots, bot, cx);
     if text.is_empty() && parts.is_empty() && quoted.is_none() {
@@ -95,7 +95,10 @@ fn is_addressed(message: &wire::Message, bot: Identity<'_>) -> bool {
 /// replies to. See [Discord Docs/Message Content Intent](https://discord.com/developers/docs/events/gateway#message-content-intent).
 fn is_withheld(message: &wire::Message, kind: ChatKind, bot: Identity<'_>) -> bool {
     let body = &message.body;
-    let has_nothing = body.content.is_empty() && body.attachments.is_empty() && message.message_snapshots.is_empty();
+    let has_nothing = body.content.is_empty()
+        && body.attachments.is_empty()
+        && body.poll.is_none()
+        && message.message_snapshots.is_empty();
     kind == ChatKind::Group && has_nothing && !bot.is_among(&body.mentions, &message.mention_roles)
 }
 
@@ -171,7 +174,7 @@ fn quoted(
         .chain(forwarded.into_iter().map(|snapshot| snapshot.message));
     let (mut texts, mut all_parts) = (Vec::new(), Vec::new());
     for body in bodies {
-        let text = mentions::readable(&body.content, &body.mentions, bot);
+        let text = content::quoted_text(&body, bot);
         texts.extend((!text.is_empty()).then_some(text));
         all_parts.extend(parts(body.attachments, cx));
     }

@@ -9,6 +9,7 @@ mod card_action;
 mod classify;
 mod commands;
 mod compose;
+mod content;
 mod decode;
 mod dialect;
 mod files;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -124,6 +125,61 @@ pub(super) struct MessageBody {
     pub mentions: Vec<User>,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub embeds: Vec<Embed>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub sticker_items: Vec<Sticker>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub poll: Option<Poll>,
+}
+
+/// A block that an app wrote, or the preview of a link.
+///
+/// See [Discord Docs/Embed Object](https://discord.com/developers/docs/resources/message#embed-object).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Embed {
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(deserialize_with = "or_default")]
+    pub title: String,
+    #[serde(deserialize_with = "or_default")]
+    pub description: String,
+    pub fields: Vec<EmbedField>,
+}
+
+/// A named value in an embed.
+#[derive(Debug, Deserialize)]
+pub(super) struct EmbedField {
+    pub name: String,
+    pub value: String,
+}
+
+/// See [Discord Docs/Sticker Item Object](https://discord.com/developers/docs/resources/sticker#sticker-item-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Sticker {
+    pub name: String,
+}
+
+/// See [Discord Docs/Poll Object](https://discord.com/developers/docs/resources/poll#poll-object).
+#[derive(Debug, Deserialize)]
+pub(super) struct Poll {
+    pub question: PollMedia,
+    #[serde(default)]
+    pub answers: Vec<PollAnswer>,
+}
+
+/// An answer that a poll offers.
+#[derive(Debug, Deserialize)]
+pub(super) struct PollAnswer {
+    pub poll_media: PollMedia,
+}
+
+/// The text of a poll's question or answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct PollMedia {
+    #[serde(default)]
+    pub text: String,
 }
 
 /// The message that another one replies to.
@@ -275,4 +331,10 @@ pub(super) struct ApiBody {
 /// `null` if the platform has withheld a text.
 fn or_default<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
     Option::deserialize(text).map(Option::unwrap_or_default)
+}
+
+/// Nothing if the value doesn't have the documented shape: it only describes what comes with a text.
+fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(value: D) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(value)?;
+    Ok(T::deserialize(value).unwrap_or_default())
 }
