@@ -6,6 +6,8 @@
 //! See [Discord Docs/Message Formatting](https://discord.com/developers/docs/reference#message-formatting) and
 //! [Discord Help/Markdown Text 101](https://support.discord.com/hc/en-us/articles/210298617).
 
+use std::borrow::Cow;
+
 use crate::markdown::{Inline, Kind, Part};
 
 /// `text` as a message shows it.
@@ -120,8 +122,8 @@ fn begins_table(line: &str, next: &str) -> bool {
 
 /// A line outside code.
 fn block(line: &str) -> String {
-    let before = before_marks(line);
-    let body = &line[before.len()..];
+    let body = &line[before_marks(line).len()..];
+    let before = &quote_marks(&line[..line.len() - body.len()]);
     let hashes = body.len() - body.trim_start_matches('#').len();
     // Three levels of headings are supported; deeper ones become a line in bold.
     if (4..=6).contains(&hashes) && body[hashes..].starts_with(' ') {
@@ -137,6 +139,14 @@ fn block(line: &str) -> String {
         }
     }
     format!("{before}{}", inline(body))
+}
+
+/// Three quote marks in a row would make all the rest of the message a quote: they are separated.
+fn quote_marks(before: &str) -> Cow<'_, str> {
+    match before.trim_start().starts_with(">>>") {
+        true => before.replace('>', "> ").replace(">  ", "> ").into(),
+        false => before.into(),
+    }
 }
 
 /// The text of a line; code spans and URLs are unchanged.
@@ -221,6 +231,14 @@ mod tests {
         check("````\n```\n````", "```\n``\u{200b}`\n```");
         check("> ```sh\n> ls\n> ```", "> ```sh\n> ls\n> ```");
         check("```\n||__a__\n| b |\n|--|\n```", "```\n||__a__\n| b |\n|--|\n```");
+    }
+
+    #[test]
+    fn nested_quotes_end_where_they_end() {
+        check(">>> a\n\nb", "> > > a\n\nb");
+        check("  >>>> a", "  > > > > a");
+        check(">> a\n>>>b", ">> a\n> > > b");
+        check("`>>> a`\n```\n>>> a\n```", "`>>> a`\n```\n>>> a\n```");
     }
 
     #[test]
