@@ -76,9 +76,16 @@ impl Outcome {
                 None => return Self::without_code(status, retry_after_s, codes),
             },
         };
+        match code {
+            OK => Self::Ok(body),
+            code => Self::of_code(code, retry_after_s, codes),
+        }
+    }
+
+    /// Meaning of an error code.
+    pub(crate) fn of_code(code: i64, retry_after_s: Option<u64>, codes: &Codes) -> Self {
         let limit = codes.limits.iter().find(|(limit, _)| *limit == code);
         match (code, limit) {
-            (OK, _) => Self::Ok(body),
             (BUSY, _) => Self::Passing(code.to_string()),
             (_, Some((_, pause))) => Self::slow_down(code, *pause, retry_after_s),
             _ if codes.token.contains(&code) => Self::TokenExpired,

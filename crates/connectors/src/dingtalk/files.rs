@@ -40,7 +40,11 @@ pub(super) const LIMITS: SentFiles = SentFiles {
     }),
     source: "https://open.dingtalk.com/document/development/upload-media-files",
 };
-/// Error codes of the old API. 90018 and 88 are among those for an exceeded rate limit.
+/// Code with which the old API wraps another one, which is in `sub_code`.
+///
+/// See [DingTalk Docs/全局错误码](https://open.dingtalk.com/document/development/server-api-error-codes-1).
+const WRAPPED: i64 = 88;
+/// Error codes of the old API. 90002, 90006 and 90018 are exceeded rate limits.
 const CODES: Codes = Codes {
     token: &[40001, 40014, 42001],
     limits: &[
@@ -77,7 +81,7 @@ impl FileSender for Files {
             Err(verdict) => return verdict,
         };
         match before.key {
-            None => errcode::uploaded(errcode::Outcome::of(answer, &CODES)),
+            None => errcode::uploaded(upload_outcome(answer)),
             Some(_) => was_sent(Outcome::of_api(answer), sent),
         }
     }
@@ -115,6 +119,20 @@ fn content(file: &OutgoingFile<'_>, key: &str) -> (&'static str, Value) {
     }
 }
 
+/// Meaning of the old API's answer to an upload. It often wraps an error, that of the access token and of rate limits too.
+fn upload_outcome(answer: &ApiAnswer) -> errcode::Outcome {
+    match wrapped_code(answer) {
+        Some(code) => errcode::Outcome::of_code(code, None, &CODES),
+        None => errcode::Outcome::of(answer, &CODES),
+    }
+}
+
+fn wrapped_code(answer: &ApiAnswer) -> Option<i64> {
+    let body = answer.json().filter(|body| body["errcode"] == WRAPPED)?;
+    let code = &body["sub_code"];
+    code.as_i64().or_else(|| code.as_str()?.parse().ok())
+}
+
 fn was_sent(outcome: Outcome, sent: &SentCall<'_>) -> Verdict {
     match outcome {
         Outcome::Ok(body) => {
@@ -139,5 +157,33 @@ fn was_sent(outcome: Outcome, sent: &SentCall<'_>) -> Verdict {
             code: "no_answer".to_owned(),
         },
         Outcome::Busy(code) | Outcome::Refused(code) => Verdict::Refused { code },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uploaded(body: &Value) -> errcode::Outcome {
+        upload_outcome(&ApiAnswer::Answered {
+            status: 200,
+            retry_after_s: None,
+            body: body.to_string().into_bytes(),
+        })
+    }
+
+    #[test]
+    fn wrapped_code_decides_about_an_upload() {
+        let wrapped = |sub_code: Value| uploaded(&json!({ "errcode": 88, "sub_code": sub_code, "errmsg": "x" }));
+        assert_eq!(wrapped(json!("40014")), errcode::Outcome::TokenExpired);
+        let slow = errcode::Outcome::SlowDown {
+            after: Duration::from_secs(2),
+            code: "90018".to_owned(),
+        };
+        assert_eq!(wrapped(json!("90018")), slow);
+        assert_eq!(wrapped(json!(90018)), slow);
+        assert_eq!(wrapped(json!("60011")), errcode::Outcome::Refused { code: 60011 });
+        assert_eq!(wrapped(Value::Null), errcode::Outcome::Refused { code: 88 });
+        assert_eq!(uploaded(&json!({ "errcode": 40014 })), errcode::Outcome::TokenExpired);
     }
 }
