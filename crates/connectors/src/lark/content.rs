@@ -6,6 +6,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::event::{Part, PartKind};
 
+use super::card_text;
 use super::wire::{Node, Post};
 
 /// Text and attachments of a message. Mentions are still placeholders.
@@ -23,8 +24,7 @@ pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Optio
     let content = match message_type {
         "text" => said(text("text")),
         "post" => rich(message_id, json)?,
-        // The platform doesn't return the content of cards: 234043.
-        "interactive" => said(&rich(message_id, json)?.text),
+        "interactive" => said(&card(message_id, json)?),
         "image" => with(part(PartKind::Image, "image", "image_key")?),
         "file" => with(part(PartKind::File, "file", "file_key")?),
         "audio" => with(voice(part(PartKind::Audio, "file", "file_key")?)),
@@ -82,6 +82,19 @@ fn rich(message_id: &str, json: Map<String, Value>) -> Option<Content> {
     }
     content.text = lines.join("\n").trim().to_owned();
     Some(content)
+}
+
+/// The words of a card. Its pictures can't be downloaded: 234043.
+fn card(message_id: &str, json: Map<String, Value>) -> Option<String> {
+    let text = match card_text::own_json(&json) {
+        Some(card) => card_text::words(&card),
+        None => card_text::without_hint(&rich(message_id, json)?.text),
+    };
+    Some(if text.is_empty() {
+        "[interactive]".to_owned()
+    } else {
+        text
+    })
 }
 
 /// Some clients wrap a post in its locale.
@@ -219,6 +232,39 @@ mod tests {
             0,
         );
         check("tomorrow", &json!({}), "[tomorrow]", 0);
+    }
+
+    #[test]
+    fn cards_are_read_from_their_own_json() {
+        let hint = json!([[{ "tag": "img", "image_key": "img_v3_x" }, { "tag": "text", "text": "请升级至最新版本客户端，以查看内容" }]]);
+        let card = json!({ "schema": "2.0", "config": { "summary": { "content": "no" } },
+            "header": { "title": { "tag": "plain_text", "content": "CPU high" } },
+            "body": { "elements": [
+                { "tag": "markdown", "content": "**web-1**" },
+                { "tag": "column_set", "columns": [{ "tag": "column", "elements": [
+                    { "tag": "div", "text": { "tag": "lark_md", "content": "Load 97 %" } },
+                    { "tag": "button", "text": { "tag": "plain_text", "content": "Silence" } },
+                ] }] },
+            ] } });
+        let text = "CPU high\n**web-1**\nLoad 97 %";
+        check(
+            "interactive",
+            &json!({ "title": null, "elements": hint, "user_dsl": card.to_string() }),
+            text,
+            0,
+        );
+        check("interactive", &json!({ "elements": hint, "user_dsl": card }), text, 0);
+        check("interactive", &card, text, 0);
+        let first =
+            json!({ "elements": [{ "tag": "div", "fields": [{ "text": { "tag": "lark_md", "content": "a" } }] }] });
+        check("interactive", &first, "a", 0);
+        check("interactive", &json!({ "title": "T", "elements": hint }), "T", 0);
+        check(
+            "interactive",
+            &json!({ "title": null, "elements": hint }),
+            "[interactive]",
+            0,
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod api_error;
 mod card;
 mod card_action;
+mod card_text;
 mod classify;
 mod compose;
 mod content;

@@ -15,9 +15,10 @@ use super::settings::{Settings, address};
 use super::wire::{Mention, ToldMention, ToldMessage, UserId};
 use super::{CALL_TIMEOUT, api_error, mentions};
 
-/// The call that fetches a message.
+/// The call that fetches a message. Of a card its own JSON is requested: the simplified form lacks what newer cards say.
 pub(super) fn call(id: &PlatformMessageId, cx: &Context<'_>) -> HttpCall {
-    let path = format!("/open-apis/im/v1/messages/{}", segment(id.as_str()));
+    let message = segment(id.as_str());
+    let path = format!("/open-apis/im/v1/messages/{message}?card_msg_content_type=user_card_content");
     HttpCall {
         name: "read_message",
         method: "GET",
@@ -38,7 +39,8 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
         .flatten()
         .filter_map(|item| ToldMessage::deserialize(item).ok())
         .collect();
-    let bot = Settings::of(cx.account).bot.as_deref();
+    let settings = Settings::of(cx.account);
+    let bot = settings.bot.as_deref();
     let children: Vec<String> = items.iter().filter_map(|item| child(item, bot)).collect();
     if !children.is_empty() {
         return Ok(Quoted {
@@ -47,7 +49,7 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
         });
     }
     let asked = items.iter().find(|item| item.message_id == id.as_str());
-    if asked.is_some_and(is_answer_of_an_app) {
+    if asked.is_some_and(|item| is_our_card(item, settings)) {
         return Ok(Quoted {
             text: String::new(),
             parts: Vec::new(),
@@ -60,9 +62,10 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
     })
 }
 
-/// A card of an app, usually our own answer: the platform only returns that newer clients can show it, and the agent knows its answer.
-fn is_answer_of_an_app(item: &ToldMessage) -> bool {
-    item.msg_type == "interactive" && item.sender.sender_type == "app"
+/// A card of this app is usually its own answer, which the agent knows. Those of other apps, alerts for example, it doesn't.
+fn is_our_card(item: &ToldMessage, settings: &Settings) -> bool {
+    let sender = item.sender.id.as_str();
+    item.msg_type == "interactive" && (sender == settings.app_id || settings.bot.as_deref() == Some(sender))
 }
 
 /// A forwarded message as one line with its sender. Its files can't be downloaded: 234043.
@@ -141,6 +144,18 @@ mod tests {
             file.parts[0].locator,
             json!({ "message": "om_1", "key": "file_1", "type": "file" })
         );
+    }
+
+    #[test]
+    fn cards_of_other_apps_are_read_and_our_own_are_not() {
+        let card = json!({ "title": "CPU high", "elements": [[{ "tag": "text", "text": "web-1" }]] });
+        let of = |app: &str| {
+            let mut item = item("om_1", "", "interactive", &card);
+            item["sender"] = json!({ "id": app, "id_type": "app_id", "sender_type": "app" });
+            told(200, &items(&[item])).unwrap().text
+        };
+        assert_eq!(of("cli_0000000000000000"), "CPU high\nweb-1");
+        assert_eq!(of("cli_a1b2c3d4e5f60718"), "");
     }
 
     #[test]

@@ -204,8 +204,6 @@ pub(super) struct ToldBody {
 pub(super) struct ToldSender {
     #[serde(deserialize_with = "or_default")]
     pub id: String,
-    #[serde(deserialize_with = "or_default")]
-    pub sender_type: String,
 }
 
 /// Here the id is a plain string; in events it is an object.
