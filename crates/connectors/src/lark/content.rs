@@ -5,6 +5,7 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::event::{Part, PartKind};
+use tieline_core::timestamp::Timestamp;
 
 use super::card_text;
 use super::wire::{Node, Post};
@@ -29,8 +30,9 @@ pub(super) fn read(message_id: &str, message_type: &str, content: &str) -> Optio
         "file" => with(part(PartKind::File, "file", "file_key")?),
         "audio" => with(voice(part(PartKind::Audio, "file", "file_key")?)),
         "media" => with(part(PartKind::Video, "file", "file_key")?),
-        "todo" => said(&todo(&json)),
-        _ => said(&placeholder(message_type, &text)),
+        "todo" => said(&(todo(&json) + &times(&json))),
+        "vote" => said(&vote(&json)),
+        _ => said(&(placeholder(message_type, &text) + &times(&json))),
     };
     Some(content)
 }
@@ -133,6 +135,31 @@ fn todo(json: &Map<String, Value>) -> String {
     format!("[todo] {}", summary.unwrap_or_default().text)
 }
 
+/// The question, and what can be chosen.
+fn vote(json: &Map<String, Value>) -> String {
+    let topic = json.get("topic").and_then(Value::as_str).unwrap_or_default();
+    let options = json.get("options").and_then(Value::as_array).into_iter().flatten();
+    let options = options.filter_map(Value::as_str).map(|option| format!("\n- {option}"));
+    format!("[vote] {topic}{}", options.collect::<String>())
+}
+
+/// When a task is due, or a meeting takes place, in brackets.
+fn times(json: &Map<String, Value>) -> String {
+    let time = |name| {
+        let millis: i64 = json.get(name)?.as_str()?.parse().ok()?;
+        (millis > 0).then(|| Timestamp::from_millis(millis).to_string())
+    };
+    let times: Vec<String> = ["start_time", "end_time", "due_time"]
+        .into_iter()
+        .filter_map(time)
+        .collect();
+    if times.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", times.join(" – "))
+    }
+}
+
 /// Text for content that is neither text nor a downloadable file.
 fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> String {
     let told = match message_type {
@@ -142,7 +169,6 @@ fn placeholder<'a>(message_type: &str, text: &impl Fn(&str) -> &'a str) -> Strin
         "share_calendar_event" | "calendar" | "general_calendar" => text("summary").to_owned(),
         "location" => format!("{} ({}, {})", text("name"), text("latitude"), text("longitude")),
         "video_chat" => text("topic").to_owned(),
-        "vote" => text("topic").to_owned(),
         "hongbao" => text("text").to_owned(),
         // Forwarded messages can only be fetched one by one, and their files not at all.
         "merge_forward" => "merged and forwarded messages".to_owned(),
@@ -232,6 +258,27 @@ mod tests {
             0,
         );
         check("tomorrow", &json!({}), "[tomorrow]", 0);
+        let vote = json!({ "topic": "Lunch?", "options": ["Pizza", "Rice"] });
+        check("vote", &vote, "[vote] Lunch?\n- Pizza\n- Rice", 0);
+        let event = json!({ "summary": "Review", "start_time": "1760000000000", "end_time": "1760003600000" });
+        for kind in ["calendar", "general_calendar", "share_calendar_event"] {
+            let text = format!("[{kind}] Review (2025-10-09T08:53:20Z – 2025-10-09T09:53:20Z)");
+            check(kind, &event, &text, 0);
+        }
+        check(
+            "calendar",
+            &json!({ "summary": "Review", "start_time": "" }),
+            "[calendar] Review",
+            0,
+        );
+        let due = json!({ "summary": { "title": "buy", "content": [] }, "due_time": "1760000000000" });
+        check("todo", &due, "[todo] buy (2025-10-09T08:53:20Z)", 0);
+        check(
+            "video_chat",
+            &json!({ "topic": "Sync", "start_time": "1760000000000" }),
+            "[video_chat] Sync (2025-10-09T08:53:20Z)",
+            0,
+        );
     }
 
     #[test]
