@@ -32,14 +32,6 @@ impl MediaSource for MessageFiles {
         fetch(part)
     }
 
-    /// The signed URL leads to a storage, which answers with XML.
-    fn refused(&self, status: u16, _body: &[u8]) -> MediaError {
-        match status {
-            429 | 500..=599 => MediaError::Passing,
-            _ => MediaError::Gone,
-        }
-    }
-
     fn open(
         &self,
         part: &Part,

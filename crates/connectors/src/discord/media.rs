@@ -1,6 +1,6 @@
 //! Download of attachments.
 
-use tieline_core::connector::{Context, MediaError, MediaSource};
+use tieline_core::connector::{Context, MediaSource};
 use tieline_core::event::Part;
 use tieline_core::http_types::HttpCall;
 
@@ -15,12 +15,5 @@ impl MediaSource for Attachments {
         let url = part.locator.get("url")?.as_str()?;
         let allowed = cx.account.may_call(url, CDN_HOSTS);
         allowed.then(|| call::bare("download", "GET", url.to_owned(), None))
-    }
-
-    fn refused(&self, status: u16, _body: &[u8]) -> MediaError {
-        match status {
-            429 | 500..=599 => MediaError::Passing,
-            _ => MediaError::Gone,
-        }
     }
 }

@@ -40,14 +40,6 @@ impl MediaSource for Files {
             timeout: TIMEOUT,
         })
     }
-
-    fn refused(&self, status: u16, _body: &[u8]) -> MediaError {
-        if status == 429 || status >= 500 {
-            MediaError::Passing
-        } else {
-            MediaError::Gone
-        }
-    }
 }
 
 fn located(part: &Part, answer: &ApiAnswer) -> Result<Part, MediaError> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tieline_core::account::Account;
 use tieline_core::card::{Action, Button};
 use tieline_core::connector::{
-    Answer, Connector as _, Context, PollRequest, Received, Rejection, Remark, SentCall, Verdict,
+    Answer, Connector as _, Context, MediaError, PollRequest, Received, Rejection, Remark, SentCall, Verdict,
 };
 use tieline_core::event::{Event, Message};
 use tieline_core::http_types::{ApiAnswer, ApiCall, WebhookAnswer, WebhookRequest};
@@ -737,6 +737,20 @@ fn files_decrypt_with_the_callback_key() {
     let media = media::MessageFiles.open(part, sealed, disposition, &cx).unwrap();
     assert_eq!(hex::encode(&media.bytes), vector["plain_hex"].as_str().unwrap());
     assert_eq!(media.name.as_deref(), Some("报.gif"));
+}
+
+#[test]
+fn download_is_repeated_after_a_fault_of_the_storage() {
+    for status in [429, 500, 502, 503, 504] {
+        assert_eq!(
+            media::MessageFiles.refused(status, b""),
+            MediaError::Passing,
+            "{status}"
+        );
+    }
+    for status in [400, 403, 404] {
+        assert_eq!(media::MessageFiles.refused(status, b""), MediaError::Gone, "{status}");
+    }
 }
 
 proptest! {

@@ -17,10 +17,14 @@ pub trait MediaSource: Sync {
     /// The call that downloads a part. `None` if the locator is not one of this platform.
     fn download(&self, part: &Part, cx: &Context<'_>) -> Option<HttpCall>;
 
-    /// Reads why a download was refused, from the response's status and the beginning of its body.
+    /// Reads why a download was refused, from the response's status and the beginning of its body. By default from the status alone, for
+    /// files in a plain storage.
     fn refused(&self, status: u16, body: &[u8]) -> MediaError {
-        let _ = (status, body);
-        MediaError::Gone
+        let _ = body;
+        match status {
+            429 | 500..=599 => MediaError::Passing,
+            _ => MediaError::Gone,
+        }
     }
 
     /// Turns the downloaded body (and its `Content-Disposition`) of a part into its plain bytes and name.
