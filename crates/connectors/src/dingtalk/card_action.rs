@@ -23,8 +23,18 @@ pub(super) struct Click {
     pub(super) answer: Value,
 }
 
-/// Parses a click. `push` is the id of the push: the platform gives a click no id.
-pub(super) fn read(data: &[u8], push: &str, cx: &Context<'_>) -> Result<Click, Remark> {
+/// Period in which clicks of a person on a button count once.
+const ONE_CLICK_MS: i64 = 10_000;
+
+/// The period of a click at `pushed_at`, in milliseconds.
+fn period(pushed_at: &str) -> Option<String> {
+    let pushed_at: i64 = pushed_at.parse().ok()?;
+    Some(pushed_at.div_euclid(ONE_CLICK_MS).to_string())
+}
+
+/// Parses a click. The platform gives it no id: `push` is the id of the push, and `pushed_at` its time, by which a double click is
+/// recognized.
+pub(super) fn read(data: &[u8], push: &str, pushed_at: Option<&str>, cx: &Context<'_>) -> Result<Click, Remark> {
     let wire: CardCallback = serde_json::from_slice(data).map_err(|_| UNREADABLE)?;
     let (Some(card), Some(user)) = (&wire.out_track_id, &wire.user_id) else {
         return Err(UNREADABLE);
@@ -32,11 +42,15 @@ pub(super) fn read(data: &[u8], push: &str, cx: &Context<'_>) -> Result<Click, R
     let said = private_data(wire.content.as_ref()).ok_or(UNREADABLE)?;
     let keys = said.action_ids.unwrap_or_default();
     let key = keys.first().ok_or(Remark::Ignored("the card action names no button"))?;
-    let id = PlatformMessageId::new(digest(&["card", card, user, &keys.join(","), push]));
+    let rating = rating(key);
+    // A rating may be changed back at once, so each of its clicks counts.
+    let occasion = pushed_at.filter(|_| rating.is_none()).and_then(period);
+    let occasion = occasion.as_deref().unwrap_or(push);
+    let id = PlatformMessageId::new(digest(&["card", card, user, &keys.join(","), occasion]));
     let card = CardId::parse(card);
     let sender = SenderId::new(user.as_str());
     let chat = chat(&wire, &card, user);
-    let Some(rating) = rating(key) else {
+    let Some(rating) = rating else {
         return Ok(Click {
             event: Event::CardAction(CardAction {
                 sender: Sender {
@@ -129,5 +143,39 @@ fn target(wire: &CardCallback, id: &PlatformMessageId, chat: Chat, asker: Sender
         message: id.clone(),
         handle: handle.write(),
         expires_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tieline_core::account::ConnectionMode;
+
+    use super::*;
+    use crate::dingtalk::tests::{CLIENT, account, at};
+
+    fn id(key: &str, push: &str, pushed_at: Option<&str>) -> PlatformMessageId {
+        let account = account(ConnectionMode::LongConnection, &CLIENT);
+        let content = json!({ "cardPrivateData": { "actionIds": [key] } }).to_string();
+        let data = json!({ "outTrackId": "tl-1-g", "userId": "manager0123", "content": content }).to_string();
+        match read(data.as_bytes(), push, pushed_at, &at(&account, 0)).unwrap().event {
+            Event::CardAction(action) => action.id,
+            Event::Feedback(feedback) => feedback.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn double_click_is_one_event() {
+        let first = id("new_session", "push1", Some("1760000001000"));
+        assert_eq!(id("new_session", "push2", Some("1760000001400")), first);
+        assert_ne!(id("new_session", "push3", Some("1760000031000")), first);
+        assert_ne!(id("stop", "push4", Some("1760000001400")), first);
+        assert_ne!(id("new_session", "push1", None), id("new_session", "push2", None));
+    }
+
+    #[test]
+    fn changed_ratings_all_count() {
+        let first = id("like", "push1", Some("1760000001000"));
+        assert_ne!(id("like", "push3", Some("1760000001400")), first);
     }
 }

@@ -38,7 +38,7 @@ fn robot(body: &[u8], cx: &Context<'_>) -> Received {
 }
 
 fn card(body: &[u8], pushed_at: &str, cx: &Context<'_>) -> Received {
-    match card_action::read(body, pushed_at, cx) {
+    match card_action::read(body, pushed_at, Some(pushed_at), cx) {
         Ok(click) => one(click.event, WebhookAnswer::json(&click.answer)),
         Err(remark) => without_event(remark, WebhookAnswer::json(&json!({}))),
     }

@@ -10,7 +10,7 @@ use tieline_core::http_types::{ApiAnswer, SocketCall};
 use tieline_core::stream::{Effect, Frame, StreamSession};
 use tieline_core::timestamp::Timestamp;
 
-use super::super::wire::StreamFrame;
+use super::super::wire::{StreamFrame, StreamHeaders};
 use super::super::{card_action, decode};
 use super::{TOPIC_CARD, TOPIC_DELEGATE, TOPIC_ROBOT, ack};
 
@@ -81,10 +81,11 @@ impl Session {
         }
     }
 
-    fn callback(&mut self, topic: &str, message_id: Option<&str>, data: &Value, cx: &Context<'_>) -> Vec<Effect> {
-        match topic {
+    fn callback(&mut self, headers: &StreamHeaders, data: &Value, cx: &Context<'_>) -> Vec<Effect> {
+        let message_id = headers.message_id.as_deref();
+        match headers.topic.as_deref().unwrap_or_default() {
             TOPIC_ROBOT | TOPIC_DELEGATE => self.robot(message_id, data, cx),
-            TOPIC_CARD => self.card(message_id, data, cx),
+            TOPIC_CARD => self.card(message_id, headers.time.as_deref(), data, cx),
             _ => with_remark(
                 message_id.map(ack::not_found),
                 Remark::Ignored("topic not subscribed to"),
@@ -107,8 +108,8 @@ impl Session {
         }
     }
 
-    fn card(&mut self, message_id: Option<&str>, data: &Value, cx: &Context<'_>) -> Vec<Effect> {
-        match card_action::read(text_of(data).as_bytes(), message_id.unwrap_or_default(), cx) {
+    fn card(&mut self, message_id: Option<&str>, time: Option<&str>, data: &Value, cx: &Context<'_>) -> Vec<Effect> {
+        match card_action::read(text_of(data).as_bytes(), message_id.unwrap_or_default(), time, cx) {
             Ok(click) => {
                 let debt = message_id.map(|id| Debt {
                     done: ack::ok(id, &ack::card(&click.answer)),
@@ -182,7 +183,7 @@ impl StreamSession for Session {
                 message_id.map(|id| ack::ok(id, &ack::card(&json!({})))),
                 Remark::Ignored("click of more than a day ago"),
             ),
-            Some("CALLBACK") => self.callback(topic, message_id, &frame.data, cx),
+            Some("CALLBACK") => self.callback(&frame.headers, &frame.data, cx),
             _ => vec![Effect::Remark(Remark::Ignored("unknown type of frame"))],
         });
         effects
