@@ -30,7 +30,7 @@ fn is_own_json(content: &Map<String, Value>) -> bool {
         || elements.is_some_and(|elements| elements.iter().any(Value::is_object))
 }
 
-/// The words of a card, a line for each text. Without buttons, which nobody can press in a quote.
+/// The words of a card, a line for each text. Without buttons: in a quote they do nothing.
 pub(super) fn words(card: &Value) -> String {
     let mut lines = Vec::new();
     collect(card, &mut lines);
