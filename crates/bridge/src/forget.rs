@@ -9,6 +9,7 @@ use tieline_core::event::{ChatKind, Event};
 use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::MessageState;
 use tieline_store::config::user::{self, User};
+use tieline_store::data_keys::unless_key_is_lost;
 use tieline_store::message::{self, Filter, MessageRecord};
 use tieline_store::scheduled::{self, Audience, Kept};
 use tieline_store::{Store, StoreError, conversation, erase};
@@ -141,7 +142,7 @@ fn meant_for(world: &World, it: &Kept, person: &User, chats: &HashSet<ChatId>) -
         opened => opened.map(Some),
     };
     let age = world.clock.now().since(it.created_at());
-    let Some(message) = crate::unless_key_is_lost(opened, age)? else {
+    let Some(message) = unless_key_is_lost(opened, age)? else {
         let mut ids = chats.iter().map(ChatId::as_str).chain([&*person.external_id]);
         if ids.any(|id| it.is_to(id) == Some(true)) {
             return Ok(Meant::ForThem);
@@ -332,7 +333,7 @@ async fn forget_conversation(
 fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreError> {
     let mut files = vec![format!("event {}", record.id)];
     let age = world.clock.now().since(record.received_at);
-    if let Some(Event::Message(message)) = crate::unless_key_is_lost(crate::event_of(world, record), age)? {
+    if let Some(Event::Message(message)) = unless_key_is_lost(crate::event_of(world, record), age)? {
         let own = (0..message.parts.len()).map(PartRef::Message);
         let n_quoted = message.quoted.as_ref().map_or(0, |quoted| quoted.parts.len());
         let all = own.chain((0..n_quoted).map(PartRef::Quote));

@@ -74,9 +74,6 @@ use tieline_store::message::MessageRecord;
 
 use crate::world::{World, chance};
 
-/// A data key that is still unknown so long after it was used is lost: processes read new keys within seconds.
-const KEY_KNOWN_WITHIN: Duration = Duration::from_hours(1);
-
 /// Between two attempts of a conditional write that lost a race.
 const RACE_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(4),
@@ -105,29 +102,4 @@ pub(crate) fn event_of(world: &World, record: &MessageRecord) -> Result<Option<E
     };
     let stored: Option<StoredEvent> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     Ok(stored.map(Event::from))
-}
-
-/// An unknown data key is an error until it counts as lost; then what it has sealed `age` ago is unreadable for good.
-pub(crate) fn unless_key_is_lost<T>(
-    opened: Result<Option<T>, StoreError>,
-    age: Duration,
-) -> Result<Option<T>, StoreError> {
-    match opened {
-        Err(StoreError::UnknownKey) if age > KEY_KNOWN_WITHIN => Ok(None),
-        opened => opened,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_key_is_an_error_until_it_is_lost() {
-        let opened = |minutes| unless_key_is_lost::<()>(Err(StoreError::UnknownKey), Duration::from_mins(minutes));
-        assert!(matches!(opened(59), Err(StoreError::UnknownKey)));
-        assert!(matches!(opened(61), Ok(None)));
-        let other = unless_key_is_lost::<()>(Err(StoreError::Conflict), Duration::from_hours(2));
-        assert!(matches!(other, Err(StoreError::Conflict)));
-    }
 }

@@ -10,6 +10,7 @@ use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::user;
+use tieline_store::data_keys::unless_key_is_lost;
 use tieline_store::scheduled::{self, Audience, Content as StoredContent, Due, Scheduled, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -147,7 +148,7 @@ async fn voice(world: &World, message: &Scheduled, now: Timestamp) -> Result<Res
         return Ok(Err(STOPPED));
     }
     let opened = accounts::open_if_usable(world, &record);
-    let Some(bot) = crate::unless_key_is_lost(opened, now.since(message.at))? else {
+    let Some(bot) = unless_key_is_lost(opened, now.since(message.at))? else {
         return Ok(Err(UNUSABLE));
     };
     let mode = bot.connector.manifest().mode(record.mode);

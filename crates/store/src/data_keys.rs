@@ -28,6 +28,8 @@ use crate::{Keyring, Store};
 pub const REFRESH: Duration = Duration::from_secs(30);
 /// Most age of a process's keys: a process that can't read them processes nothing, for it may meet values that it can't open.
 pub const MAX_AGE: Duration = Duration::from_secs(90);
+/// A data key that is still unknown so long after it was used is lost: processes read new keys within seconds.
+const KEY_KNOWN_WITHIN: Duration = Duration::from_hours(1);
 
 pub(crate) const PARTITION: &str = "KEYRING";
 const FIRST_VERSION: u8 = 1;
@@ -94,6 +96,17 @@ pub trait KeyMaker: KeyOpener {
 
     /// How long after its creation a key starts to seal: until every process knows it. Zero where there is one process.
     fn delay(&self) -> Duration;
+}
+
+/// An unknown data key is an error until it counts as lost; then what it has sealed `age` ago is unreadable for good.
+///
+/// # Errors
+/// That of `opened`, unless its key is lost.
+pub fn unless_key_is_lost<T>(opened: Result<Option<T>, StoreError>, age: Duration) -> Result<Option<T>, StoreError> {
+    match opened {
+        Err(StoreError::UnknownKey) if age > KEY_KNOWN_WITHIN => Ok(None),
+        opened => opened,
+    }
 }
 
 /// The source of a store's keys, and when they were last read.
@@ -334,5 +347,13 @@ mod tests {
         assert_eq!(next_version(&[key(255, 5), key(1, 0)]).unwrap(), 2);
         let all: Vec<_> = (1..=u8::MAX).map(|version| key(version, version.into())).collect();
         assert!(matches!(next_version(&all), Err(DataKeyError::NoVersionLeft)));
+    }
+    #[test]
+    fn unknown_key_is_an_error_until_it_is_lost() {
+        let opened = |minutes| unless_key_is_lost::<()>(Err(StoreError::UnknownKey), Duration::from_mins(minutes));
+        assert!(matches!(opened(59), Err(StoreError::UnknownKey)));
+        assert!(matches!(opened(61), Ok(None)));
+        let other = unless_key_is_lost::<()>(Err(StoreError::Conflict), Duration::from_hours(2));
+        assert!(matches!(other, Err(StoreError::Conflict)));
     }
 }

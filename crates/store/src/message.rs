@@ -23,6 +23,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
+use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Written};
 use crate::error::StoreError;
 use crate::item::{Blob, Item, expire, get_text, number, read, text, value, write};
@@ -227,7 +228,7 @@ pub async fn claim(store: &Store, record: &MessageRecord) -> Result<Claim, Store
     condition.require_gone(record.received_at);
     match dynamo::put(&store.dynamo, &store.tables.state, item, condition).await? {
         Written::Done(_) => Ok(Claim::New),
-        Written::Refused(Some(item)) => Ok(Claim::Seen(Box::new(from_item(store, item).await?))),
+        Written::Refused(Some(item)) => Ok(Claim::Seen(Box::new(from_item(store, item, record.received_at).await?))),
         Written::Refused(None) => Err(StoreError::Conflict),
     }
 }
@@ -399,23 +400,14 @@ impl MessageRecord {
     }
 }
 
-async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreError> {
+async fn from_item(store: &Store, item: Item, now: Timestamp) -> Result<MessageRecord, StoreError> {
     let what = "message";
     let pk = get_text(&item, PK).and_then(|pk| pk.strip_prefix("MSG#"));
     let id = MessageId::new(pk.ok_or(StoreError::Unreadable { what })?);
     let Stored::V1(stored) = read(what, item)?;
     let event = match (stored.ev, stored.eb) {
         (Some(event), _) => event.into_text(),
-        (None, Some(long)) => match sealed_blob::get(store, id.as_str(), &long).await {
-            // Older versions stored the sealed text.
-            Ok(bytes) => match bytes.first() {
-                Some(b'{') => store.keyring().seal(&bytes, id.as_str()),
-                _ => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what })?,
-            },
-            // The continuation items of its event expire before a message that was redriven late. It can still be listed, and be ended.
-            Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => String::new(),
-            Err(error) => return Err(error),
-        },
+        (None, Some(long)) => long_event(store, &id, &long, now.since(stored.at)).await?,
         // Dropped when the message ended.
         (None, None) => String::new(),
     };
@@ -438,6 +430,23 @@ async fn from_item(store: &Store, item: Item) -> Result<MessageRecord, StoreErro
         redrives: stored.rd,
         version: stored.n,
     })
+}
+
+/// An event in items of its own. Empty if it can't be read any more: then its message can still be listed, be ended, and be erased.
+async fn long_event(store: &Store, id: &MessageId, body: &Body, age: Duration) -> Result<String, StoreError> {
+    let opened = match sealed_blob::get(store, id.as_str(), body).await {
+        // The continuation items expire before a message that was redriven late.
+        Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => Ok(None),
+        opened => opened.map(Some),
+    };
+    let Some(bytes) = unless_key_is_lost(opened, age)? else {
+        return Ok(String::new());
+    };
+    // Older versions stored the sealed text.
+    match bytes.first() {
+        Some(b'{') => Ok(store.keyring().seal(&bytes, id.as_str())),
+        _ => String::from_utf8(bytes).map_err(|_| StoreError::Unreadable { what: "message" }),
+    }
 }
 
 impl From<LedgerStep> for StepV1 {

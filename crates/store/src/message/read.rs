@@ -23,7 +23,7 @@ pub async fn get(store: &Store, id: &MessageId, now: Timestamp) -> Result<Option
     )
     .await?;
     match alive(found, now) {
-        Some(item) => from_item(store, item).await.map(Some),
+        Some(item) => from_item(store, item, now).await.map(Some),
         None => Ok(None),
     }
 }
@@ -62,7 +62,7 @@ async fn read_many(
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
         if let Some(item) = alive(found.get(&key(id)).cloned(), now) {
-            records.push(from_item(store, item).await?);
+            records.push(from_item(store, item, now).await?);
         }
     }
     Ok(records)

@@ -1,6 +1,7 @@
 //! Claims and the ledger.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::ids::{
@@ -11,7 +12,7 @@ use tieline_store::StoreError;
 use tieline_store::erase;
 use tieline_store::message::{self, Claim, Ending, Filter, MessageRecord, Traffic};
 
-use crate::tables::{DAY, Fresh, NOW, at, conversation, fresh, message, organization, race, run_state};
+use crate::tables::{self, DAY, Fresh, NOW, at, conversation, fresh, message, organization, race, run_state};
 
 fn ending(state: MessageState) -> Ending {
     Ending {
@@ -99,6 +100,29 @@ async fn a_message_whose_event_lost_a_piece_has_no_event() {
     };
     let page = message::list(&it.store, &organization(), &filter, None, 9, NOW).await;
     assert_eq!(page.unwrap().items.len(), 2);
+}
+
+#[tokio::test]
+async fn long_event_whose_key_is_lost_counts_as_none_and_a_young_one_is_an_error() {
+    let it = fresh().await;
+    let long = MessageRecord {
+        event: "é7".repeat(350_000),
+        ..message("1")
+    };
+    message::claim(&it.store, &long).await.unwrap();
+    message::claim(&it.store, &message("2")).await.unwrap();
+    tables::lose_key_of_pieces(&it.client, &it.tables.state).await;
+    let filter = Filter {
+        integration: Some(long.integration.clone()),
+        ..Filter::default()
+    };
+    let list = async |now| message::list(&it.store, &organization(), &filter, None, 9, now).await;
+    let minutes = |n| long.received_at.after(Duration::from_mins(n));
+    let young = list(minutes(59)).await;
+    assert!(matches!(young, Err(StoreError::UnknownKey)), "{young:?}");
+    assert_eq!(list(minutes(61)).await.unwrap().items.len(), 2);
+    let found = message::get(&it.store, &long.id, minutes(61)).await.unwrap().unwrap();
+    assert_eq!(found.event, "");
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Tables of one test, and fixtures for them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
 use tieline_core::budget::Pace;
 use tieline_core::conversation::{Conversation, ConversationKey, Lease, Owner, RunState};
 use tieline_core::event::{Chat, ChatKind};
@@ -30,6 +33,19 @@ pub(crate) struct Fresh {
     pub(crate) client: Client,
     pub(crate) tables: Tables,
     _engine: Option<Embedded>,
+}
+
+/// Replaces the version of the key that has sealed the continuation items by one that no process has.
+pub(crate) async fn lose_key_of_pieces(client: &Client, table: &str) {
+    let all = client.scan().table_name(table).send().await.unwrap();
+    let is_piece = |item: &&HashMap<String, AttributeValue>| item["sk"].as_s().unwrap() == "PIECE";
+    for mut item in all.items().iter().filter(is_piece).cloned() {
+        let mut sealed = item["b"].as_b().unwrap().clone().into_inner();
+        sealed[0] = 5;
+        item.insert("b".to_owned(), AttributeValue::B(Blob::new(sealed)));
+        let put = client.put_item().table_name(table).set_item(Some(item));
+        put.send().await.unwrap();
+    }
 }
 
 pub(crate) async fn fresh() -> Fresh {
