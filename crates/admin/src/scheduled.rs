@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tieline_bridge::proactive::Content as Said;
 use tieline_core::ids::{ChatId, SenderId};
 use tieline_core::timestamp::Timestamp;
-use tieline_store::scheduled::{self, Audience, Content, Scheduled, State as Stage};
+use tieline_store::scheduled::{self, Audience, Content, Kept, Scheduled, State as Stage};
 use utoipa::ToSchema;
 
 use crate::audit::{self, Change};
@@ -70,7 +70,8 @@ pub(crate) struct ScheduledView {
     #[schema(value_type = schema::ScheduledState)]
     state: &'static str,
     /// Why it failed: `too_late` (nothing ran for a day), `integration_not_found`, `integration_stopped`, `config_invalid`,
-    /// `not_supported`.
+    /// `not_supported`, `unreadable`. `unreadable` in another state: its recipient and its content can't be read, because their data key is
+    /// lost, and it fails when it is due.
     reason: Option<String>,
     /// Number of recipients it was sent to. The result for each is in the list of messages.
     said_to: u32,
@@ -97,7 +98,11 @@ pub(crate) async fn list(
     let limit = page::limit(query.limit)?;
     let cursor = query.cursor.as_deref();
     let found = scheduled::list(&state.world.store, &scope.organization, cursor, limit, state.now()).await?;
-    Ok(Json(List::of(found, ScheduledView::of)))
+    let items = found.items.iter().map(|kept| ScheduledView::of_kept(&state, kept));
+    Ok(Json(List {
+        items: items.collect::<Result<_, _>>()?,
+        next_cursor: found.cursor,
+    }))
 }
 
 /// Schedules a message.
@@ -149,7 +154,8 @@ pub(crate) async fn get(
     scope: Scope,
     Id(id): Id,
 ) -> Result<Tagged<ScheduledView>, Problem> {
-    find(&state, &scope, &id).await.map(ScheduledView::of).map(Tagged::ok)
+    let kept = find(&state, &scope, &id).await?;
+    ScheduledView::of_kept(&state, &kept).map(Tagged::ok)
 }
 
 /// Cancels a message that isn't sent yet. A broadcast in progress stops; the people whose turn it is, at most 50, still get it.
@@ -162,26 +168,32 @@ pub(crate) async fn cancel(
     if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
     until_settled(|| async {
-        let mut message = find(&state, &scope, &id).await?;
-        if_match.check(&etag::of_version(message.version))?;
-        if message.is_past_cancelling() {
+        let kept = find(&state, &scope, &id).await?;
+        if_match.check(&etag::of_version(kept.version()))?;
+        let has_ended = *kept.state() != Stage::Waiting;
+        if open(&state, &kept)?.map_or(has_ended, |message| message.is_past_cancelling()) {
             return Err(Problem::conflict(
                 "already_ended",
                 "it was sent, is being sent, has failed or was cancelled",
             ));
         }
-        message.state = Stage::Cancelled;
-        let change = Change::plain("message.unschedule").to(audit::shown(json!({ "id": message.id })));
+        let change = Change::plain("message.unschedule").to(audit::shown(json!({ "id": kept.id() })));
         scope.note(&state, change).await?;
-        scheduled::save(&state.world.store, &mut message).await?;
+        scheduled::end(&state.world.store, &kept, &Stage::Cancelled).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
 }
 
-async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<Scheduled, Problem> {
+async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<Kept, Problem> {
     let found = scheduled::get(&state.world.store, &scope.organization, id, state.now()).await?;
     found.ok_or_else(|| Problem::not_found("scheduled_message_not_found", "scheduled message"))
+}
+
+/// The whole message. `None` if it can't be read any more.
+fn open(state: &AdminState, kept: &Kept) -> Result<Option<Scheduled>, Problem> {
+    let age = state.now().since(kept.created_at());
+    Ok(kept.open(&state.world.store, age)?)
 }
 
 impl NewScheduledMessage {
@@ -231,18 +243,34 @@ fn send_at(given: Option<&str>, now: Timestamp) -> Result<Timestamp, Problem> {
 }
 
 impl ScheduledView {
+    fn of_kept(state: &AdminState, kept: &Kept) -> Result<Self, Problem> {
+        Ok(open(state, kept)?.map_or_else(|| Self::unreadable(kept), Self::of))
+    }
+
+    fn unreadable(kept: &Kept) -> Self {
+        let (state, reason) = named(kept.state().clone());
+        Self {
+            id: kept.id().to_owned(),
+            integration_id: kept.integration().to_string(),
+            send_at: kept.at(),
+            chat_id: None,
+            user_id: None,
+            everybody: None,
+            state,
+            reason: reason.or_else(|| Some("unreadable".to_owned())),
+            said_to: kept.n_said(),
+            created_at: kept.created_at(),
+            etag: etag::of_version(kept.version()),
+        }
+    }
+
     fn of(message: Scheduled) -> Self {
         let (chat_id, user_id, everybody) = match message.to {
             Audience::Chat(chat) => (Some(chat.as_str().to_owned()), None, None),
             Audience::Person(person) => (None, Some(person.as_str().to_owned()), None),
             Audience::Linked => (None, None, Some("linked")),
         };
-        let (state, reason) = match message.state {
-            Stage::Waiting => ("waiting", None),
-            Stage::Said => ("said", None),
-            Stage::Cancelled => ("cancelled", None),
-            Stage::Failed(reason) => ("failed", Some(reason)),
-        };
+        let (state, reason) = named(message.state);
         Self {
             id: message.id,
             integration_id: message.integration.to_string(),
@@ -256,5 +284,14 @@ impl ScheduledView {
             created_at: message.created_at,
             etag: etag::of_version(message.version),
         }
+    }
+}
+
+fn named(state: Stage) -> (&'static str, Option<String>) {
+    match state {
+        Stage::Waiting => ("waiting", None),
+        Stage::Said => ("said", None),
+        Stage::Cancelled => ("cancelled", None),
+        Stage::Failed(reason) => ("failed", Some(reason)),
     }
 }

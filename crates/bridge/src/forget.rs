@@ -112,7 +112,7 @@ async fn forget_scheduled(world: &World, person: &User, chats: &HashSet<ChatId>)
     let mut cursor = None::<String>;
     loop {
         let (store, after, now) = (&world.store, cursor.as_deref(), world.clock.now());
-        let page = scheduled::list_kept(store, &person.organization, after, PAGE, now).await?;
+        let page = scheduled::list(store, &person.organization, after, PAGE, now).await?;
         for it in page.items.iter().filter(|it| *it.integration() == person.integration) {
             match meant_for(world, it, person, chats)? {
                 Meant::Others => {}
@@ -137,12 +137,8 @@ enum Meant {
 
 /// A message that can't be opened is never sent; whom it is for is told by what is stored in the clear.
 fn meant_for(world: &World, it: &Kept, person: &User, chats: &HashSet<ChatId>) -> Result<Meant, StoreError> {
-    let opened = match it.open(&world.store) {
-        Err(StoreError::Unsealable | StoreError::Unreadable { .. }) => Ok(None),
-        opened => opened.map(Some),
-    };
     let age = world.clock.now().since(it.created_at());
-    let Some(message) = unless_key_is_lost(opened, age)? else {
+    let Some(message) = it.open(&world.store, age)? else {
         let mut ids = chats.iter().map(ChatId::as_str).chain([&*person.external_id]);
         if ids.any(|id| it.is_to(id) == Some(true)) {
             return Ok(Meant::ForThem);

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tieline_core::ids::{SenderId, digest};
+use tieline_core::ids::{IntegrationId, SenderId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::config::user;
 use tieline_store::data_keys::unless_key_is_lost;
-use tieline_store::scheduled::{self, Audience, Content as StoredContent, Due, Scheduled, State};
+use tieline_store::scheduled::{self, Audience, Content as StoredContent, Due, Kept, Scheduled, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -40,6 +40,7 @@ const GONE: &str = "integration_not_found";
 const STOPPED: &str = "integration_stopped";
 const UNUSABLE: &str = "config_invalid";
 const SILENT: &str = "not_supported";
+const UNREADABLE: &str = "unreadable";
 
 /// Sends messages that are due, until a time limit. Failures are logged and retried in the next pass.
 ///
@@ -108,12 +109,15 @@ impl Turns {
 
 /// Sends a message, or a page of it.
 async fn say(world: &World, due: &Due, now: Timestamp) -> Result<Progress, SpeakError> {
-    let Some(mut message) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
+    let Some(kept) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
         // Its creator was told that it isn't kept, or stores it just now.
         if now > due.at.after(STORED_WITHIN) {
             scheduled::settle(&world.store, due).await?;
         }
         return Ok(Progress::Done);
+    };
+    let Some(mut message) = kept.open(&world.store, now.since(due.at))? else {
+        return fail_unread(world, due, &kept).await;
     };
     if message.state == State::Waiting {
         message.state = match voice(world, &message, now).await? {
@@ -129,7 +133,26 @@ async fn say(world: &World, due: &Due, now: Timestamp) -> Result<Progress, Speak
             Err(StoreError::Conflict) => return Ok(Progress::Done),
             Err(error) => return Err(error.into()),
         }
-        tell(world, &message).await;
+        match &message.state {
+            State::Failed(reason) => tell_failed(world, due, &message.integration, reason).await,
+            _ => {
+                info!(organization.id = %due.organization, scheduled = due.id, n_said = message.n_said, "scheduled message was sent")
+            }
+        }
+    }
+    scheduled::settle(&world.store, due).await?;
+    Ok(Progress::Done)
+}
+
+/// Ends a message that can't be read, so that it isn't tried again in each pass.
+async fn fail_unread(world: &World, due: &Due, kept: &Kept) -> Result<Progress, SpeakError> {
+    if *kept.state() == State::Waiting {
+        match scheduled::end(&world.store, kept, &State::Failed(UNREADABLE.to_owned())).await {
+            Ok(()) => tell_failed(world, due, kept.integration(), UNREADABLE).await,
+            // Cancelled meanwhile: the next pass settles it.
+            Err(StoreError::Conflict) => return Ok(Progress::Done),
+            Err(error) => return Err(error.into()),
+        }
     }
     scheduled::settle(&world.store, due).await?;
     Ok(Progress::Done)
@@ -241,23 +264,16 @@ fn name(id: &str, whom: &str) -> [u8; 12] {
     bytes
 }
 
-async fn tell(world: &World, message: &Scheduled) {
-    let (id, organization) = (&message.id, &message.organization);
-    match &message.state {
-        State::Failed(reason) => {
-            warn!(organization.id = %organization, scheduled = id, reason, "scheduled message was not sent");
-            let text = format!("the scheduled message {id} was not said: {reason}");
-            integration_log::warn(world, &message.integration, "schedule_failed", &text).await;
-        }
-        _ => {
-            info!(organization.id = %organization, scheduled = id, n_said = message.n_said, "scheduled message was sent")
-        }
-    }
+async fn tell_failed(world: &World, due: &Due, integration: &IntegrationId, reason: &str) {
+    let id = &due.id;
+    warn!(organization.id = %due.organization, scheduled = id, reason, "scheduled message was not sent");
+    let text = format!("the scheduled message {id} was not said: {reason}");
+    integration_log::warn(world, integration, "schedule_failed", &text).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::ids::{IntegrationId, OrganizationId, PlatformMessageId, fresh};
+    use tieline_core::ids::{OrganizationId, PlatformMessageId, fresh};
     use tieline_store::config::user::{User, UserChange};
     use tieline_store::message;
 
@@ -328,10 +344,8 @@ mod tests {
                 found.unwrap().is_some()
             };
             scheduled::create(&world.store, &waiting(id, to, now)).await.unwrap();
-            let read = scheduled::get(&world.store, &organization, id, now)
-                .await
-                .unwrap()
-                .unwrap();
+            let kept = scheduled::get(&world.store, &organization, id, now).await.unwrap();
+            let read = kept.unwrap().open(&world.store, Duration::ZERO).unwrap().unwrap();
             let mut cancelled = Scheduled {
                 state: State::Cancelled,
                 ..read.clone()

@@ -7,15 +7,17 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 use tieline_core::card::Card;
 use tieline_core::ids::{ChatId, IntegrationId, OrganizationId, SenderId, digest};
 use tieline_core::timestamp::{Timestamp, millis};
 
 use crate::Store;
+use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
-use crate::item::{Blob, Item, alive, expire, get_text, key, number, read, text, write};
+use crate::item::{Blob, Item, alive, expire, get_text, key, number, read, text, value, write};
 use crate::page::{self, Page};
 use crate::tables::SK;
 use crate::update::Update;
@@ -159,11 +161,43 @@ impl Kept {
         Some(*who == digest(&[self.0.int.as_str(), recipient]))
     }
 
-    /// The whole message.
+    /// When it is sent.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.0.at
+    }
+
+    /// Its state.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.0.st
+    }
+
+    /// To how many people it was sent.
+    #[must_use]
+    pub const fn n_said(&self) -> u32 {
+        self.0.said
+    }
+
+    /// Incremented with every change.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.0.n
+    }
+
+    /// The whole message. `None` if it can't be read: a data key that is unknown `age` after it was used is lost.
     ///
     /// # Errors
-    /// [`StoreError::UnknownKey`], [`StoreError::Unsealable`] or [`StoreError::Unreadable`].
-    pub fn open(&self, store: &Store) -> Result<Scheduled, StoreError> {
+    /// [`StoreError::UnknownKey`] if its key may be known soon.
+    pub fn open(&self, store: &Store, age: Duration) -> Result<Option<Scheduled>, StoreError> {
+        let opened = match self.unseal(store) {
+            Err(StoreError::Unsealable | StoreError::Unreadable { .. }) => Ok(None),
+            opened => opened.map(Some),
+        };
+        unless_key_is_lost(opened, age)
+    }
+
+    fn unseal(&self, store: &Store) -> Result<Scheduled, StoreError> {
         let stored = &self.0;
         let plain = store.keyring().open_bytes(&stored.b.0, &stored.id)?;
         let (to, content) = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
@@ -227,7 +261,7 @@ pub async fn get(
     organization: &OrganizationId,
     id: &str,
     now: Timestamp,
-) -> Result<Option<Scheduled>, StoreError> {
+) -> Result<Option<Kept>, StoreError> {
     let partition = partition(organization);
     let found = dynamo::get(
         &store.dynamo,
@@ -236,7 +270,7 @@ pub async fn get(
         Reading::Strong,
         &[],
     );
-    alive(found.await?, now).map(|item| kept(item)?.open(store)).transpose()
+    alive(found.await?, now).map(kept).transpose()
 }
 
 /// The messages of an organization, in order of creation.
@@ -244,24 +278,6 @@ pub async fn get(
 /// # Errors
 /// [`StoreError`].
 pub async fn list(
-    store: &Store,
-    organization: &OrganizationId,
-    cursor: Option<&str>,
-    limit: usize,
-    now: Timestamp,
-) -> Result<Page<Scheduled>, StoreError> {
-    let page = list_kept(store, organization, cursor, limit, now).await?;
-    Ok(Page {
-        items: page.items.iter().map(|it| it.open(store)).collect::<Result<_, _>>()?,
-        cursor: page.cursor,
-    })
-}
-
-/// Like [`list`], without opening them.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn list_kept(
     store: &Store,
     organization: &OrganizationId,
     cursor: Option<&str>,
@@ -300,6 +316,21 @@ pub async fn save(store: &Store, message: &mut Scheduled) -> Result<(), StoreErr
     written.or_conflict()?;
     message.version += 1;
     Ok(())
+}
+
+/// Ends a message without opening it: this works if its data key is lost, too.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if it has changed since it was read.
+pub async fn end(store: &Store, Kept(message): &Kept, state: &State) -> Result<(), StoreError> {
+    let mut change = Update::new();
+    change
+        .set("st", value(WHAT, state)?)
+        .set("n", number(message.n + 1))
+        .require_equal("n", number(message.n));
+    let key = (&*partition(&message.org), &*message.id);
+    let written = dynamo::update(&store.dynamo, &store.tables.state, key, change, ReturnValue::None);
+    written.await?.or_conflict().map(drop)
 }
 
 /// Deletes a message. Before its pointer, which means nothing without it.

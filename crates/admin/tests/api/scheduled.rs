@@ -326,8 +326,8 @@ async fn messages_to_an_erased_person_are_erased_and_scheduled_ones_not_sent() {
     assert_eq!(n_marks, 2, "markers without the text");
 }
 
-/// Replaces the version of the key that has sealed a scheduled message by one that no process has.
-async fn lose_key(api: &TestApi, id: &Value) {
+/// Replaces the version of the key that has sealed a scheduled message by one that no process has, and makes the message this old.
+async fn lose_key(api: &TestApi, id: &Value, age: Duration) {
     let key = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
     let key = HashMap::from([key("pk", "SCHED#default"), key("sk", id.as_str().unwrap())]);
     let found = api
@@ -340,9 +340,11 @@ async fn lose_key(api: &TestApi, id: &Value) {
     sealed[0] = 5;
     let change = api.dynamo.update_item().table_name("test-state").set_key(Some(key));
     let sealed = AttributeValue::B(Blob::new(sealed));
+    let made = api.world.clock.now().before(age).as_millis();
     let change = change
-        .update_expression("SET b = :b")
-        .expression_attribute_values(":b", sealed);
+        .update_expression("SET b = :b, made = :made")
+        .expression_attribute_values(":b", sealed)
+        .expression_attribute_values(":made", AttributeValue::N(made.to_string()));
     change.send().await.unwrap();
 }
 
@@ -363,7 +365,7 @@ async fn scheduled_message_whose_key_is_lost_does_not_prevent_erasing_a_person()
         ] {
             let mut body = json!({ "integrationId": bot, "text": "later", "sendAt": in_an_hour(&api) });
             body.as_object_mut().unwrap().extend(to.as_object().unwrap().clone());
-            lose_key(&api, &schedule(&api, body).await["id"]).await;
+            lose_key(&api, &schedule(&api, body).await["id"], Duration::ZERO).await;
         }
     }
     let world = World {
@@ -381,6 +383,57 @@ async fn scheduled_message_whose_key_is_lost_does_not_prevent_erasing_a_person()
 }
 
 #[tokio::test]
+async fn scheduled_message_whose_key_is_lost_is_listed_and_can_be_cancelled() {
+    let (api, bot, sent) = speaking().await;
+    let body = json!({ "integrationId": bot, "chatId": "ops", "text": "later", "sendAt": in_an_hour(&api) });
+    let [readable, cancelled, failing] = [(); 3].map(|()| schedule(&api, body.clone()));
+    let (readable, cancelled, failing) = (readable.await, cancelled.await, failing.await);
+    let list = format!("{DEFAULT}/scheduled-messages");
+    // Another process may just have created the key.
+    lose_key(&api, &cancelled["id"], Duration::from_mins(59)).await;
+    api.get(&list).await.problem(503, "unavailable");
+    for lost in [&cancelled, &failing] {
+        lose_key(&api, &lost["id"], Duration::from_mins(61)).await;
+    }
+    let listed = api.get(&list).await.ok();
+    let of = |made: &Value| {
+        let mut items = listed["items"].as_array().unwrap().iter();
+        items.find(|item| item["id"] == made["id"]).unwrap().clone()
+    };
+    assert_eq!(
+        (&of(&readable)["chatId"], &of(&readable)["reason"]),
+        (&json!("ops"), &Value::Null)
+    );
+    for lost in [&cancelled, &failing] {
+        let shown = of(lost);
+        assert_eq!(
+            [&shown["state"], &shown["reason"], &shown["chatId"], &shown["sendAt"]],
+            [&json!("waiting"), &json!("unreadable"), &Value::Null, &lost["sendAt"]]
+        );
+    }
+    let path = format!("{list}/{}", cancelled["id"].as_str().unwrap());
+    assert_eq!(api.delete(&path).await.status, 204);
+    api.delete(&path).await.problem(409, "already_ended");
+
+    look(&api, Duration::from_mins(121)).await;
+    for (made, state, reason) in [
+        (&readable, "said", Value::Null),
+        (&cancelled, "cancelled", json!("unreadable")),
+        (&failing, "failed", json!("unreadable")),
+    ] {
+        let shown = shown(&api, &made["id"]).await;
+        assert_eq!((&shown["state"], &shown["reason"]), (&json!(state), &reason), "{shown}");
+    }
+    assert_eq!(sent.lock().unwrap().len(), 1);
+    let left = dump(&api)
+        .await
+        .into_iter()
+        .filter(|item| item.contains("\"DUE\""))
+        .count();
+    assert_eq!(left, 0, "no pass tries the unreadable one again");
+}
+
+#[tokio::test]
 async fn message_is_not_cancelled_nor_its_recipient_erased_once_its_sending_has_begun() {
     let (api, bot, _) = speaking().await;
     person(&api, &bot, "lisi", true).await;
@@ -390,7 +443,7 @@ async fn message_is_not_cancelled_nor_its_recipient_erased_once_its_sending_has_
         let id = schedule(&api, body).await["id"].as_str().unwrap().to_owned();
         let (store, organization) = (&api.world.store, OrganizationId::new("default"));
         let found = scheduled::get(store, &organization, &id, api.world.clock.now()).await;
-        let mut message = found.unwrap().unwrap();
+        let mut message = found.unwrap().unwrap().open(store, Duration::ZERO).unwrap().unwrap();
         message.begun = true;
         scheduled::save(store, &mut message).await.unwrap();
         format!("{DEFAULT}/scheduled-messages/{id}")

@@ -1,5 +1,7 @@
 //! One item of every kind with sealed values: written, and read again.
 
+use std::time::Duration;
+
 use crate::tables::{self, NOW, at, organization};
 use tieline_core::account::{ConnectionMode, Credentials};
 use tieline_core::agent::{Agent, AgentConfig};
@@ -339,7 +341,8 @@ pub(crate) async fn check(store: &Store) {
     let chat = tables::conversation_key("g").chat;
     let heard = overheard::latest(store, &int, &chat, heard, 9, NOW).await.unwrap();
     assert_eq!(heard[0].text, "a person's words");
-    let scheduled = scheduled::get(store, &org, "sch_1", NOW).await.unwrap();
+    let scheduled = scheduled::get(store, &org, "sch_1", NOW).await.unwrap().unwrap();
+    let scheduled = scheduled.open(store, Duration::ZERO).unwrap();
     assert_eq!(scheduled, Some(later()));
     assert_eq!(login::get(store, &int, NOW).await.unwrap().unwrap().ticket, "t");
     let waiting = notifications::get(store, &org).await.unwrap();
