@@ -12,6 +12,7 @@ use serde_json::Value;
 use tieline_core::ids::{IntegrationId, OrganizationId, fresh};
 use tieline_core::timestamp::{Timestamp, millis};
 
+use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
 use crate::item::{Blob, Item, alive, expire, get_text, key, read, write};
@@ -190,23 +191,31 @@ pub async fn list(
     let (found, next) = dynamo::query(&store.dynamo, asked).await?;
     let alive = found.into_iter().filter_map(|item| alive(Some(item), now));
     Ok(Page {
-        items: alive.map(|item| from_item(store, item)).collect::<Result<_, _>>()?,
+        items: alive
+            .map(|item| from_item(store, item, now))
+            .collect::<Result<_, _>>()?,
         cursor: next.and_then(|key| Some(cursor(get_text(&key, SK)?))),
     })
 }
 
-fn from_item(store: &Store, item: Item) -> Result<AuditEntry, StoreError> {
+fn from_item(store: &Store, item: Item, now: Timestamp) -> Result<AuditEntry, StoreError> {
     let at = get_text(&item, SK).and_then(|place| place.split('#').next()?.parse().ok());
+    let at = Timestamp::from_millis(at.unwrap_or_default());
     let Stored::V1 { id, b } = read(WHAT, item)?;
-    let plain = store.keyring().open_bytes(&b.0, about(&id))?;
-    Ok(serde_json::from_slice(&plain).unwrap_or_else(|_| unreadable(id, at.unwrap_or_default())))
+    let opened = match store.keyring().open_bytes(&b.0, about(&id)) {
+        Err(StoreError::Unsealable) => Ok(None),
+        opened => opened.map(Some),
+    };
+    let plain = unless_key_is_lost(opened, now.since(at))?;
+    let entry = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
+    Ok(entry.unwrap_or_else(|| unreadable(id, at)))
 }
 
 /// Stands for an entry that can't be read, so that the others can.
-fn unreadable(id: String, at: i64) -> AuditEntry {
+fn unreadable(id: String, at: Timestamp) -> AuditEntry {
     AuditEntry {
         id,
-        at: Timestamp::from_millis(at),
+        at,
         organization: None,
         actor: Actor {
             role: "unknown".to_owned(),

@@ -23,6 +23,7 @@ use tieline_core::timestamp::Timestamp;
 
 use self::lease::{LeaseWrite, StoredLease};
 use crate::Store;
+use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, number, read, text, value, write};
@@ -125,7 +126,7 @@ async fn read_as(
 ) -> Result<Option<Conversation>, StoreError> {
     let key = partition(id);
     let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), reading, &[]).await?;
-    alive(found, now).map(|item| from_item(store, item)).transpose()
+    alive(found, now).map(|item| from_item(store, item, now)).transpose()
 }
 
 /// Saves a conversation: only what differs from `before`, which is as loaded (or [`Conversation::new`], of version 0).
@@ -148,7 +149,8 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
         Written::Refused(found) => {
             // Our own heartbeat has renewed it further meanwhile: nothing else conflicts, so save without renewing.
             let further = found
-                .and_then(|found| from_item(store, found).ok())
+                .and_then(|found| without_tasks(found).ok())
+                .map(|(found, _)| found)
                 .filter(|found| found.version == before.version && lease.is_exceeded_by(found.lease.as_ref()));
             let Some(further) = further else {
                 return Err(StoreError::Conflict);
@@ -187,7 +189,7 @@ pub async fn heartbeat(
         change,
         ReturnValue::AllNew,
     );
-    let conversation = from_item(store, written.await?.or_conflict()?)?;
+    let (conversation, _) = without_tasks(written.await?.or_conflict()?)?;
     let (run, stop) = conversation.run.map(|run| (run.id, run.stop)).unzip();
     Ok(Watch {
         fence,
@@ -362,14 +364,22 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
     Ok(item)
 }
 
-fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
+/// A conversation as stored. One whose tasks' data key is lost goes on without them.
+fn from_item(store: &Store, item: Item, now: Timestamp) -> Result<Conversation, StoreError> {
+    let (mut conversation, sealed) = without_tasks(item)?;
+    if let Some(sealed) = sealed {
+        let opened = open_tasks(store, &conversation.key.id(), &sealed).map(Some);
+        let age = now.since(conversation.updated_at);
+        conversation.tasks = unless_key_is_lost(opened, age)?.unwrap_or_default();
+    }
+    Ok(conversation)
+}
+
+/// A conversation without its tasks, and those sealed.
+fn without_tasks(item: Item) -> Result<(Conversation, Option<String>), StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
-    let tasks = stored
-        .tb
-        .map(|sealed| open_tasks(store, &stored.key.id(), &sealed))
-        .transpose()?;
-    Ok(Conversation {
-        tasks: tasks.unwrap_or_default(),
+    let conversation = Conversation {
+        tasks: TaskBook::default(),
         key: stored.key,
         version: stored.n,
         generation: stored.gn,
@@ -382,5 +392,6 @@ fn from_item(store: &Store, item: Item) -> Result<Conversation, StoreError> {
         heard_until: stored.hd,
         refused_answers: stored.ra,
         updated_at: stored.at,
-    })
+    };
+    Ok((conversation, stored.tb))
 }

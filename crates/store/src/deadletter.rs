@@ -10,6 +10,7 @@ use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId
 use tieline_core::timestamp::{CLOCKS_DIFFER, Timestamp};
 
 use crate::Store;
+use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading, query};
 use crate::error::StoreError;
 use crate::item::{Item, alive, expire, get_text, key, number, read, write};
@@ -152,7 +153,7 @@ pub async fn list(
     let (found, next) = query(&store.dynamo, asked).await?;
     let mut items = Vec::with_capacity(found.len());
     for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
-        items.push(from_item(store, organization, item).await?);
+        items.push(from_item(store, organization, item, now).await?);
     }
     let cursor = next.and_then(|key| Some(cursor(get_text(&key, SK)?)));
     Ok(Page { items, cursor })
@@ -174,7 +175,7 @@ pub async fn get(
     let key = partition(organization);
     let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, &place), Reading::Strong, &[]).await?;
     match alive(found, now) {
-        Some(item) => from_item(store, organization, item).await.map(Some),
+        Some(item) => from_item(store, organization, item, now).await.map(Some),
         None => Ok(None),
     }
 }
@@ -197,12 +198,22 @@ pub async fn remove(store: &Store, letter: &DeadLetter) -> Result<(), StoreError
     }
 }
 
-async fn from_item(store: &Store, organization: &OrganizationId, item: Item) -> Result<DeadLetter, StoreError> {
+async fn from_item(
+    store: &Store,
+    organization: &OrganizationId,
+    item: Item,
+    now: Timestamp,
+) -> Result<DeadLetter, StoreError> {
     let Stored::V1(stored) = read(WHAT, item)?;
-    let body = match &stored.body {
-        Some(body) => Some(sealed_blob::get(store, stored.m.as_str(), body).await?),
-        None => None,
+    let opened = match &stored.body {
+        Some(body) => match sealed_blob::get(store, stored.m.as_str(), body).await {
+            Err(StoreError::Unreadable { .. } | StoreError::Unsealable) => Ok(None),
+            opened => opened.map(Some),
+        },
+        None => Ok(None),
     };
+    // Without its body it can still be listed.
+    let body = unless_key_is_lost(opened, now.since(stored.fa))?;
     let body = body.map(String::from_utf8).transpose();
     Ok(DeadLetter {
         body: body.map_err(|_| StoreError::Unreadable { what: WHAT })?,

@@ -103,7 +103,7 @@ async fn read_all(store: &Store, keys: &[String], now: Timestamp) -> Result<Vec<
     let mut found = batch::get(&store.dynamo, &store.tables.state, asked, Reading::Eventual).await?;
     keys.iter()
         .filter_map(|pk| alive(found.remove(&key(pk)), now))
-        .map(|item| from_item(store, item))
+        .map(|item| from_item(store, item, now))
         .collect()
 }
 

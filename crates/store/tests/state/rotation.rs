@@ -10,10 +10,11 @@ use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tieline_core::conversation::task::TaskBook;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::data_keys::{DataKeyError, KeyMaker, KeyOpener, MAX_AGE, REFRESH};
 use tieline_store::rotation::{self, Phase, RETIRED_AFTER, RETIRED_AT_ONCE_AFTER, Rotation};
-use tieline_store::{Store, StoreError, poll_cursor};
+use tieline_store::{Store, StoreError, audit, conversation, deadletter, poll_cursor};
 
 const DELAY: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -208,6 +209,47 @@ async fn a_leaked_key_is_destroyed_as_soon_as_the_tables_do_not_need_it() {
         let usual = end.after(DELAY).after(RETIRED_AFTER);
         assert_eq!(next.keys.last().unwrap().retired_at, Some(usual));
     }
+}
+
+#[tokio::test]
+async fn lists_show_what_a_lost_key_has_sealed() {
+    let it = fresh().await;
+    let wrapper = Wrapper::default();
+    let store = open(&it, &wrapper, NOW).await;
+    fill(&store).await;
+    rotation::begin(&store, NOW).await.unwrap();
+    let lost = it.client.delete_item().table_name(&it.tables.config);
+    let lost = lost.key("pk", AttributeValue::S("KEYRING".to_owned()));
+    let lost = lost.key("sk", AttributeValue::S("1".to_owned()));
+    lost.send().await.unwrap();
+    let [young, old] = [59, 61].map(|minutes| NOW.after(Duration::from_mins(minutes)));
+    store.refresh_keys(young).await.unwrap();
+
+    let org = tables::organization();
+    let entries = async |now| audit::list(&store, Some(&org), (None, None), (None, 9), now).await;
+    let letters = async |now| deadletter::list(&store, &org, None, 9, now).await;
+    let int = tables::integration();
+    let talks = async |now| conversation::list(&store, &int, None, None, 9, now).await;
+    assert!(matches!(entries(young).await, Err(StoreError::UnknownKey)));
+    assert!(matches!(letters(young).await, Err(StoreError::UnknownKey)));
+    assert!(matches!(talks(young).await, Err(StoreError::UnknownKey)));
+
+    let entries = entries(old).await.unwrap().items;
+    assert_eq!(
+        (entries.len(), &*entries[0].action, entries[0].at),
+        (1, "unreadable", NOW)
+    );
+    let letters = letters(old).await.unwrap().items;
+    assert_eq!(
+        (letters.len(), &*letters[0].reason, &letters[0].body),
+        (1, "connect", &None)
+    );
+    let mut talk = talks(old).await.unwrap().items.remove(0);
+    assert_eq!(talk.tasks, TaskBook::default());
+    // It goes on.
+    let before = talk.clone();
+    talk.updated_at = old;
+    conversation::save(&store, &before, &mut talk).await.unwrap();
 }
 
 #[tokio::test]
