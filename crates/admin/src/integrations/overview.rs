@@ -132,24 +132,31 @@ pub(crate) async fn page(
     }
 }
 
-/// One page of the deleted integrations of an organization.
+/// One page of the deleted integrations of an organization. A filtered page has as many items as an unfiltered one.
 pub(crate) async fn deleted_page(
     state: &AdminState,
     organization: &OrganizationId,
     wanted: &Wanted<'_>,
-    page: (Option<&str>, usize),
+    (cursor, limit): (Option<&str>, usize),
 ) -> Result<(Vec<ListedIntegration>, Option<String>), Problem> {
-    let page = store_integration::list_deleted(&state.world.store, organization, page, state.now()).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for deleted in page.items.iter().filter(|deleted| wanted.matches(&deleted.record)) {
-        items.push(ListedIntegration {
-            integration: view::of(state, &deleted.record)?.deleted(deleted.at),
-            status: None,
-            agent: None,
-            counts: None,
-        });
+    let mut items = Vec::new();
+    let mut cursor = cursor.map(str::to_owned);
+    loop {
+        let asked = (cursor.as_deref(), limit - items.len());
+        let page = store_integration::list_deleted(&state.world.store, organization, asked, state.now()).await?;
+        for deleted in page.items.iter().filter(|deleted| wanted.matches(&deleted.record)) {
+            items.push(ListedIntegration {
+                integration: view::of(state, &deleted.record)?.deleted(deleted.at),
+                status: None,
+                agent: None,
+                counts: None,
+            });
+        }
+        cursor = page.cursor;
+        if cursor.is_none() || items.len() >= limit {
+            return Ok((items, cursor));
+        }
     }
-    Ok((items, page.cursor))
 }
 
 impl Wanted<'_> {

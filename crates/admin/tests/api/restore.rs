@@ -105,3 +105,22 @@ async fn resources_of_another_organization_are_not_restored() {
         .ok();
     assert_eq!(listed["items"], json!([]));
 }
+
+#[tokio::test]
+async fn filtered_list_of_deleted_bots_has_full_pages() {
+    let api = TestApi::new().await;
+    for n in 0..6 {
+        let name = if n < 3 { "Desk" } else { "Shop" };
+        let id = api.web(&format!("{name} {n}")).await;
+        api.delete(&format!("{DEFAULT}/integrations/{id}")).await.ok();
+    }
+    let list = format!("{DEFAULT}/integrations?deleted=true&search=shop&limit=2");
+    let first = api.get(&list).await.ok();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2, "{first}");
+    let rest = format!("{list}&cursor={}", first["nextCursor"].as_str().unwrap());
+    let rest = api.get(&rest).await.ok();
+    assert_eq!(
+        (rest["items"].as_array().unwrap().len(), &rest["nextCursor"]),
+        (1, &Value::Null)
+    );
+}
