@@ -129,13 +129,10 @@ pub(crate) async fn make_link(
     scope: Scope,
     Body(body): Body<NewLinkCode>,
 ) -> Result<(StatusCode, Json<LinkCode>), Problem> {
-    let person = body.linked.trim();
-    if person.is_empty() || person.chars().count() > 200 || person.chars().any(char::is_control) {
-        let reason = "must have 1 to 200 characters and no control characters";
-        return Err(Problem::invalid("linked", reason));
-    }
+    let person = validation::known_person(&body.linked)?;
+    let person = person.ok_or_else(|| Problem::invalid("linked", "is required"))?;
     scope.note(&state, Change::plain("link_code.create")).await?;
-    let (code, expires_at) = pairing::make_link(&state.world, &scope.organization, person).await?;
+    let (code, expires_at) = pairing::make_link(&state.world, &scope.organization, &person).await?;
     let code = code.expose().to_owned();
     Ok((StatusCode::CREATED, Json(LinkCode { code, expires_at })))
 }

@@ -82,7 +82,7 @@ impl Versioned for UserView {
 pub(crate) struct UserPatch {
     name: Option<String>,
     email: Option<String>,
-    /// The known person behind the account, in the operator's own words. Null removes the link, including a mapper's, which is then asked
+    /// The known person behind the account, in the operator's own words: at most 200 characters. Null or empty removes the link, including a mapper's, which is then asked
     /// again.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -129,7 +129,10 @@ pub(crate) async fn patch(
     let change = UserChange {
         name: patch.name.and_then(|name| errors.keep(validation::name(&name))),
         email: patch.email.and_then(|text| errors.keep(email(text))),
-        linked: patch.linked.map(validation::optional_text),
+        linked: patch.linked.and_then(|person| {
+            let read = person.map_or(Ok(None), |person| validation::known_person(&person));
+            errors.keep(read)
+        }),
         admitted: patch.admitted,
     };
     errors.end()?;

@@ -6,6 +6,8 @@ use crate::problem::Problem;
 
 /// Maximum length of a name, in characters.
 const MAX_NAME_CHARS: usize = 100;
+/// Maximum length of what a known person is called, in characters.
+const MAX_PERSON_CHARS: usize = 200;
 
 /// A name with surrounding white space removed.
 pub(crate) fn name(text: &str) -> Result<String, Problem> {
@@ -101,6 +103,16 @@ fn private_address(field: &str) -> Problem {
 /// An optional text: surrounding white space is removed, and an empty text becomes `None`.
 pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// What a known person is called in an operator's own words, with surrounding white space removed. Empty: nobody.
+pub(crate) fn known_person(text: &str) -> Result<Option<String>, Problem> {
+    let text = text.trim();
+    if text.chars().count() > MAX_PERSON_CHARS || text.chars().any(char::is_control) {
+        let reason = format!("must have at most {MAX_PERSON_CHARS} characters and no control characters");
+        return Err(Problem::invalid("linked", &reason));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// Platform ids, with surrounding white space removed.

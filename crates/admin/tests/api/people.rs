@@ -283,3 +283,21 @@ async fn person_who_returns_after_being_erased_gets_a_session_that_agents_do_not
     api.delete(&format!("{DEFAULT}/users/{id}")).await.ok();
     assert_ne!(session_of_an_answer().await, known);
 }
+
+#[tokio::test]
+async fn link_has_a_bounded_name_without_control_characters() {
+    let (api, web) = guarded_bot().await;
+    api.ask_as(&web, "lisi", "hello").await;
+    let path = format!("{DEFAULT}/users/{}", user(&api, "lisi").await["id"].as_str().unwrap());
+    for bad in ["x".repeat(201), "Li\nSi".to_owned()] {
+        let refused = api.patch(&path, json!({ "linked": bad })).await;
+        assert_eq!(refused.problem(400, "invalid_field")["field"], "linked");
+    }
+    for (linked, shown) in [
+        (json!("四".repeat(200)), json!("四".repeat(200))),
+        (json!("  "), Value::Null),
+    ] {
+        let after = api.patch(&path, json!({ "linked": linked })).await.ok();
+        assert_eq!(after["linked"], shown);
+    }
+}
