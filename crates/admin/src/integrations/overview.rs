@@ -250,6 +250,9 @@ pub(crate) async fn last_day(state: &AdminState, organization: &OrganizationId) 
                     _ => {}
                 }
             }
+            if record.state != MessageState::Answered {
+                continue;
+            }
             let first = record
                 .steps
                 .iter()

@@ -136,6 +136,29 @@ async fn summary_lists_what_needs_attention() {
 }
 
 #[tokio::test]
+async fn time_to_first_text_is_that_of_answers() {
+    let api = TestApi::new().await;
+    api.work();
+    let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);
+    api.trigger(&web, &agent).await;
+    let shown = api.ask_as(&web, "anna", "/help").await;
+    assert!(!shown.is_empty());
+    let is_delivered = |list: &Value| list["items"][0]["steps"].to_string().contains("delivered");
+    api.wait(&format!("{DEFAULT}/messages"), is_delivered).await;
+    let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
+    assert_eq!(
+        summary["lastDay"]["firstTextMillis"],
+        Value::Null,
+        "a command is no answer"
+    );
+    api.ask_as(&web, "anna", "hello").await;
+    let is_answered = |list: &Value| list["items"][0]["state"] == "answered";
+    api.wait(&format!("{DEFAULT}/messages"), is_answered).await;
+    let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
+    assert!(summary["lastDay"]["firstTextMillis"].is_u64());
+}
+
+#[tokio::test]
 async fn a_session_knows_its_role_and_organization() {
     let api = TestApi::new().await;
     let root = api.get("/api/v1/session").await.ok();
