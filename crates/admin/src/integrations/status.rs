@@ -186,8 +186,9 @@ fn is_logged_out(state: &AdminState, record: &IntegrationRecord) -> Result<bool,
     if !mode.is_some_and(|mode| mode.login) {
         return Ok(false);
     }
-    let (credentials, _) = record.unseal(state.world.store.keyring())?;
-    Ok(credentials.iter().next().is_none())
+    let unsealed = record.unseal(state.world.store.keyring());
+    let credentials = view::readable(state, record, unsealed)?;
+    Ok(credentials.is_some_and(|(credentials, _)| credentials.iter().next().is_none()))
 }
 
 impl StatusView {

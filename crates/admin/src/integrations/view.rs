@@ -10,7 +10,9 @@ use tieline_core::notice::Language;
 use tieline_core::outbound_url::{self, PrivateEndpoints};
 use tieline_core::thinking_display::{ReasoningDetail, ThinkingSign};
 use tieline_core::timestamp::Timestamp;
+use tieline_store::StoreError;
 use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings};
+use tieline_store::data_keys::unless_key_is_lost;
 use utoipa::ToSchema;
 
 use crate::audit::Shown;
@@ -81,7 +83,8 @@ impl Versioned for IntegrationView {
 }
 
 pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<IntegrationView, Problem> {
-    let credentials = record.given_credentials(state.world.store.keyring())?;
+    let credentials = record.given_credentials(state.world.store.keyring());
+    let credentials = readable(state, record, credentials)?.unwrap_or_default();
     let connector = state.world.connector(&record.platform);
     let manifest = connector.map(|connector| connector.manifest());
     let habit = manifest
@@ -118,6 +121,15 @@ pub(super) fn of(state: &AdminState, record: &IntegrationRecord) -> Result<Integ
         etag: etag::of_version(record.version),
         deleted_at: None,
     })
+}
+
+/// What was unsealed of an integration. `None` if its data key is lost: it is shown without its credentials.
+pub(super) fn readable<T>(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    unsealed: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    unless_key_is_lost(unsealed.map(Some), state.now().since(record.updated_at))
 }
 
 /// The changeable fields of an integration, for the audit log.

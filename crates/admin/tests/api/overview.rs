@@ -1,5 +1,8 @@
 //! Lists and figures for the operators' pages: filters, what a list includes, the summary, the session.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -156,6 +159,42 @@ async fn time_to_first_text_is_that_of_answers() {
     api.wait(&format!("{DEFAULT}/messages"), is_answered).await;
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
     assert!(summary["lastDay"]["firstTextMillis"].is_u64());
+}
+
+/// Replaces the version of the key that has sealed an integration's credentials by one that no process has, and makes the change this old.
+async fn lose_key(api: &TestApi, integration: &str, age: Duration) {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let table = "test-config";
+    let get = api.dynamo.get_item().table_name(table);
+    let get = get
+        .key("pk", text(&format!("INT#{integration}")))
+        .key("sk", text("INT"));
+    let mut item = get.send().await.unwrap().item.unwrap();
+    let sealed = item["credentials"].as_s().unwrap();
+    let sealed = text(&format!("B{}", &sealed[1..]));
+    item.insert("credentials".to_owned(), sealed);
+    let at = api.world.clock.now().before(age).as_millis();
+    item.insert("updatedAt".to_owned(), AttributeValue::N(at.to_string()));
+    let put = api.dynamo.put_item().table_name(table).set_item(Some(item));
+    put.send().await.unwrap();
+}
+
+#[tokio::test]
+async fn bot_whose_data_key_is_lost_is_listed() {
+    let api = TestApi::new().await;
+    let lost = api.web("Lost").await;
+    api.web("Fine").await;
+    let list = format!("{DEFAULT}/integrations?include=status");
+    // Another process may just have created the key.
+    lose_key(&api, &lost, Duration::from_mins(59)).await;
+    api.get(&list).await.problem(503, "unavailable");
+    lose_key(&api, &lost, Duration::from_mins(61)).await;
+    let listed = api.get(&list).await.ok();
+    assert_eq!(ids(&listed).len(), 2);
+    let shown = &listed["items"][0];
+    assert_eq!((&shown["name"], &shown["credentials"]), (&json!("Lost"), &json!({})));
+    assert_eq!(shown["status"]["reason"], "config_invalid", "{shown}");
+    api.get(&format!("{DEFAULT}/summary")).await.ok();
 }
 
 #[tokio::test]
