@@ -31,7 +31,9 @@ use crate::sealed_blob::{self, Body};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
 
-pub use list::{FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, list, list_matching, traffic};
+pub use list::{
+    FailedAnswer, Filter, LATELY, MANY_FAILURES, Traffic, Troubles, has_recovered, list, list_matching, traffic,
+};
 pub use read::{get, get_many, get_waiting};
 pub use redelivery::{finish_redelivery, finish_with_run, note_redelivery};
 pub use shown::{DELIVERY_REFUSED, show};

@@ -143,7 +143,8 @@ pub struct Traffic {
     pub heard: Option<Timestamp>,
     /// When the newest reply was accepted by the platform.
     pub said: Option<Timestamp>,
-    /// The newest failed message, if it is the newest that was to be answered, or if [`MANY_FAILURES`] failed [`LATELY`].
+    /// The newest failed message, if it is the newest that was to be answered, or if [`MANY_FAILURES`] failed [`LATELY`] and the bot hasn't
+    /// [`has_recovered`] since.
     pub failed: Option<FailedAnswer>,
     /// Other problems.
     pub troubles: Troubles,
@@ -152,7 +153,8 @@ pub struct Traffic {
 /// Problems in an integration's newest messages besides failed answers. Only messages received [`LATELY`] count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Troubles {
-    /// When the agent last ended an answer without text and files, if that is the newest answer, or if there were [`MANY_FAILURES`] of them.
+    /// When the agent last ended an answer without text and files, if that is the newest answer, or if there were [`MANY_FAILURES`] of them
+    /// and the bot hasn't [`has_recovered`] since.
     pub empty_answer_at: Option<Timestamp>,
     /// When a person was last refused by the access list.
     pub turned_away_at: Option<Timestamp>,
@@ -166,6 +168,8 @@ pub struct Troubles {
 pub const LATELY: Duration = Duration::from_hours(1);
 /// So many failures [`LATELY`] count as a failure, even if the newest answer succeeded.
 pub const MANY_FAILURES: usize = 3;
+/// So many answers after the last failure prove that the cause is removed.
+const RECOVERED_AFTER: usize = 3;
 
 /// A message that ended without its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,23 +250,31 @@ fn failed_answer(records: &[MessageRecord], lately: &[&MessageRecord]) -> Option
     FailedAnswer::of(failing(records, lately, is_failed)?)
 }
 
-/// The newest message whose answer went wrong, if it is the newest that was to be answered, or if [`MANY_FAILURES`] went wrong [`LATELY`]:
-/// a single one before a good answer may be chance, and is over.
+fn was_to_be_answered(record: &MessageRecord) -> bool {
+    matches!(record.state, MessageState::Answered | MessageState::Failed) && !record.is_proactive()
+}
+
+/// Whether enough answers followed the failure `last` to prove that its cause is removed.
+pub fn has_recovered<'a>(records: impl IntoIterator<Item = &'a MessageRecord>, last: &MessageRecord) -> bool {
+    let later = records.into_iter().filter(|it| it.ended_at() > last.ended_at());
+    later.filter(|it| was_to_be_answered(it)).count() >= RECOVERED_AFTER
+}
+
+/// The newest message whose answer went wrong, if it is the newest that was to be answered, or if [`MANY_FAILURES`] went wrong [`LATELY`]
+/// and the bot hasn't recovered: a single one before a good answer may be chance, and is over.
 fn failing<'a>(
     records: &'a [MessageRecord],
     lately: &[&'a MessageRecord],
     is_wrong: fn(&MessageRecord) -> bool,
 ) -> Option<&'a MessageRecord> {
-    let was_to_be_answered =
-        |record: &&MessageRecord| matches!(record.state, MessageState::Answered | MessageState::Failed);
     let newest = records
         .iter()
-        .filter(was_to_be_answered)
+        .filter(|record| was_to_be_answered(record))
         .max_by_key(|record| record.ended_at());
     let wrong = || lately.iter().copied().filter(|record| is_wrong(record));
     newest.filter(|record| is_wrong(record)).or_else(|| {
         let last = wrong().max_by_key(|record| record.ended_at())?;
-        (wrong().count() >= MANY_FAILURES).then_some(last)
+        (wrong().count() >= MANY_FAILURES && !has_recovered(records, last)).then_some(last)
     })
 }
 

@@ -625,6 +625,38 @@ async fn an_empty_answer_counts_until_a_good_one_or_if_there_are_many() {
     assert_eq!(end(5, true).await, Some(at(5)));
     // The third within the hour: the agent does it again and again.
     assert_eq!(end(6, false).await, Some(at(5)));
+    assert_eq!(end(7, false).await, Some(at(5)));
+    // Three good answers in a row: its cause is removed.
+    assert_eq!(end(8, false).await, None);
+}
+
+#[tokio::test]
+async fn many_failures_are_over_once_several_answers_followed() {
+    let it = fresh().await;
+    let integration = message("1").integration;
+    let end = async |second: i64, state: MessageState| {
+        let record = MessageRecord {
+            received_at: at(second),
+            ..message(&second.to_string())
+        };
+        message::claim(&it.store, &record).await.unwrap();
+        let ended = Ending {
+            steps: vec![LedgerStep::new(at(second), state.as_str())],
+            ..ending(state)
+        };
+        message::finish(&it.store, &record.id, &ended).await.unwrap();
+        let found = message::traffic(&it.store, &integration, at(100)).await.unwrap();
+        found.failed.map(|failed| failed.at)
+    };
+    for second in 1..=3 {
+        assert_eq!(end(second, MessageState::Failed).await, Some(at(second)));
+    }
+    assert_eq!(end(4, MessageState::Answered).await, Some(at(3)));
+    // What was not to be answered proves nothing.
+    assert_eq!(end(5, MessageState::Commanded).await, Some(at(3)));
+    assert_eq!(end(6, MessageState::Answered).await, Some(at(3)));
+    assert_eq!(end(7, MessageState::Answered).await, None);
+    assert_eq!(end(8, MessageState::Failed).await, Some(at(8)));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tieline_bridge::cooldown::PERMISSION_MISSING;
 use tieline_bridge::mapper::PERSON_UNKNOWN;
 use tieline_core::message_state::MessageState;
 use tieline_store::log::{Level as LogLevel, LogEntry};
-use tieline_store::message::{FailedAnswer, LATELY, MANY_FAILURES, MessageRecord};
+use tieline_store::message::{FailedAnswer, LATELY, MANY_FAILURES, MessageRecord, has_recovered};
 
 use super::{Action, Facts, Finding, Level, Remedy, bad, good, warning};
 use crate::integrations::obstacle::Obstacle;
@@ -152,7 +152,8 @@ pub(super) fn answers(facts: &Facts) -> Finding {
         return proactive(facts, NAME).unwrap_or_else(all_good);
     };
     // One failure among many in a day may be chance; a failure of the newest message, or several in an hour, are not.
-    let is_failing = newest.state == MessageState::Failed && n_fresh > 0 || n_fresh >= MANY_FAILURES;
+    let are_many = || n_fresh >= MANY_FAILURES && !has_recovered(&facts.messages, last);
+    let is_failing = newest.state == MessageState::Failed && n_fresh > 0 || are_many();
     let (detail, next) = failure(facts, last);
     let remedy = Remedy::on(Action::Redrive, last.id.as_str());
     if is_failing {
@@ -206,7 +207,8 @@ fn proactive(facts: &Facts, name: &'static str) -> Option<Finding> {
     Some(warning(name, detail.with("n", failed().count()), next, Some(remedy)))
 }
 
-/// Answers without text or files. Like failures, they count as over once a good answer has followed, unless there were several in an hour.
+/// Answers without text or files. Like failures, they count as over once a good answer has followed, or several if there were several in
+/// an hour.
 pub(super) fn empty(facts: &Facts) -> Finding {
     const NAME: &str = "empty_answers";
     let is_empty = |record: &&MessageRecord| is_within(facts, record, LATELY) && record.has_empty_answer();
@@ -233,7 +235,8 @@ pub(super) fn empty(facts: &Facts) -> Finding {
         .filter(ended)
         .max_by_key(|record| record.ended_at());
     let next = Text::new("empty_next");
-    match n_empty >= MANY_FAILURES || newest.is_some_and(MessageRecord::has_empty_answer) {
+    let are_many = || n_empty >= MANY_FAILURES && !has_recovered(&facts.messages, last);
+    match newest.is_some_and(MessageRecord::has_empty_answer) || are_many() {
         true => bad(NAME, detail, next, remedy),
         false => warning(NAME, detail, next, Some(remedy)),
     }

@@ -709,6 +709,29 @@ fn one_empty_answer_before_a_good_one_is_no_failure() {
     };
     only(&again, "empty_answers");
     assert_eq!(cause_of(&all(&again)).level, Level::Failed);
+    let over = Facts {
+        messages: [&[answered(99_999), answered(99_995)], &*again.messages].concat(),
+        ..healthy()
+    };
+    only(&over, "empty_answers");
+    assert_eq!(cause_of(&all(&over)).level, Level::Warning);
+}
+
+#[test]
+fn several_failures_before_several_answers_are_a_warning() {
+    let failures = [99_970, 99_960, 99_950].map(|second| failed(second, "http_500"));
+    for (answers, expected) in [
+        (&[99_990, 99_980][..], Level::Failed),
+        (&[99_999, 99_990, 99_980], Level::Warning),
+    ] {
+        let answers = answers.iter().map(|second| answered(*second));
+        let facts = Facts {
+            messages: answers.chain(failures.clone()).collect(),
+            ..healthy()
+        };
+        only(&facts, "answers");
+        assert_eq!(cause_of(&all(&facts)).level, expected);
+    }
 }
 
 #[test]
