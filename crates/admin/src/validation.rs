@@ -8,6 +8,8 @@ use crate::problem::Problem;
 const MAX_NAME_CHARS: usize = 100;
 /// Maximum length of what a known person is called, in characters.
 const MAX_PERSON_CHARS: usize = 200;
+/// Maximum length of an address, in bytes. Longer ones are refused by many servers, and by the tables together with what is stored beside.
+const MAX_ADDRESS_BYTES: usize = 2048;
 
 /// A name with surrounding white space removed.
 pub(crate) fn name(text: &str) -> Result<String, Problem> {
@@ -84,6 +86,12 @@ pub(crate) fn address(
     protocol: Protocol,
     allowed: &PrivateEndpoints,
 ) -> Result<(), Problem> {
+    if address.len() > MAX_ADDRESS_BYTES {
+        return Err(Problem::invalid(
+            field,
+            &format!("must have at most {MAX_ADDRESS_BYTES} bytes"),
+        ));
+    }
     let [encrypted, plain] = protocol.schemes();
     match outbound_url::check(address, allowed) {
         Ok(url) if [encrypted, plain].contains(&url.scheme()) => Ok(()),
@@ -147,6 +155,21 @@ mod tests {
         ] {
             assert_eq!(name(bad).unwrap_err().code(), "invalid_field", "{bad:?}");
         }
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let address_of = |bytes: usize| {
+            let path = "a".repeat(bytes - "https://example.com/".len());
+            address(
+                "url",
+                &format!("https://example.com/{path}"),
+                Http,
+                &PrivateEndpoints::Refused,
+            )
+        };
+        assert!(address_of(2048).is_ok());
+        assert_eq!(address_of(2049).unwrap_err().code(), "invalid_field");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_dynamodb::types::error::ProvisionedThroughputExceededException;
+use aws_sdk_dynamodb::types::error::{ProvisionedThroughputExceededException, TransactionCanceledException};
 
 /// Why the store did not carry out a request.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,8 @@ impl From<aws_sdk_dynamodb::Error> for StoreError {
             | Error::TransactionConflictException(_)
             | Error::TransactionInProgressException(_) => Self::Conflict,
             Error::TransactionCanceledException(canceled) if is_conflict(canceled) => Self::Conflict,
-            _ if is_too_large(&error) => Self::TooLarge,
+            Error::TransactionCanceledException(canceled) if has_too_large(canceled) => Self::TooLarge,
+            _ if error.code() == Some("ValidationException") && is_about_size(error.message()) => Self::TooLarge,
             _ => Self::unavailable(error),
         }
     }
@@ -85,7 +86,7 @@ impl StoreError {
     }
 }
 
-fn is_conflict(canceled: &aws_sdk_dynamodb::types::error::TransactionCanceledException) -> bool {
+fn is_conflict(canceled: &TransactionCanceledException) -> bool {
     let codes = canceled
         .cancellation_reasons()
         .iter()
@@ -95,18 +96,22 @@ fn is_conflict(canceled: &aws_sdk_dynamodb::types::error::TransactionCanceledExc
         .any(|code| matches!(code, "ConditionalCheckFailed" | "TransactionConflict"))
 }
 
+/// Whether one of the writes made its item too large. A condition that failed as well takes precedence: after another read the write may be smaller.
+fn has_too_large(canceled: &TransactionCanceledException) -> bool {
+    let mut reasons = canceled.cancellation_reasons().iter();
+    reasons.any(|reason| reason.code() == Some("ValidationError") && is_about_size(reason.message()))
+}
+
 // The service has no error code for this, only a message.
-fn is_too_large(error: &aws_sdk_dynamodb::Error) -> bool {
-    error.code() == Some("ValidationException")
-        && error
-            .message()
-            .is_some_and(|text| text.contains("exceeded the maximum allowed size"))
+fn is_about_size(message: Option<&str>) -> bool {
+    message.is_some_and(|text| text.contains("exceeded the maximum allowed size"))
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::error::ErrorMetadata;
     use aws_sdk_dynamodb::operation::get_item::GetItemError;
+    use aws_sdk_dynamodb::types::CancellationReason;
 
     use super::*;
 
@@ -125,6 +130,34 @@ mod tests {
         }
         assert!(matches!(
             refused("The table does not exist"),
+            StoreError::Unavailable { .. }
+        ));
+    }
+
+    fn canceled(reasons: &[(&str, &str)]) -> StoreError {
+        let reasons = reasons.iter().map(|(code, message)| {
+            let reason = CancellationReason::builder().code(*code);
+            reason.message(*message).build()
+        });
+        let canceled = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons.collect()));
+        aws_sdk_dynamodb::Error::TransactionCanceledException(canceled.build()).into()
+    }
+
+    #[test]
+    fn a_transaction_with_a_too_large_item_is_distinguished_from_an_outage() {
+        let too_large = (
+            "ValidationError",
+            "Item size to update has exceeded the maximum allowed size",
+        );
+        let conflict = ("ConditionalCheckFailed", "The conditional request failed");
+        assert!(matches!(canceled(&[("None", ""), too_large]), StoreError::TooLarge));
+        assert!(matches!(canceled(&[too_large, conflict]), StoreError::Conflict));
+        assert!(matches!(
+            canceled(&[("ValidationError", "One or more parameter values were invalid")]),
+            StoreError::Unavailable { .. }
+        ));
+        assert!(matches!(
+            canceled(&[("ThrottlingError", "exceeded the maximum allowed size of a burst")]),
             StoreError::Unavailable { .. }
         ));
     }

@@ -31,6 +31,19 @@ async fn settings_are_checked_and_secrets_kept() {
 }
 
 #[tokio::test]
+async fn changes_that_are_too_large_are_refused_as_such() {
+    let api = TestApi::new().await;
+    let config = json!({ "baseUrl": "https://llm.example/v1", "model": "m" });
+    let body = json!({ "name": "Chat", "protocol": "openai_chat", "config": config });
+    let path = format!("{}/{}", agents(), api.create(&agents(), body).await);
+    let large = json!({ "config": { "systemPrompt": "a".repeat(390_000) } });
+    api.patch(&path, large).await.problem(413, "too_large");
+    let far = format!("https://llm.example/{}", "a".repeat(2048));
+    let far = api.patch(&path, json!({ "config": { "baseUrl": far } })).await;
+    assert_eq!(far.problem(400, "invalid_field")["field"], "config.baseUrl");
+}
+
+#[tokio::test]
 async fn mistakes_name_the_field() {
     let api = TestApi::guarded().await;
     let try_config = async |config| {
