@@ -67,22 +67,22 @@ impl Fresh {
 
     /// Id for a named integration, if the request creates several.
     pub(crate) fn integration_named(&self, name: &str) -> IntegrationId {
-        IntegrationId::new(self.derived("int", name))
+        IntegrationId::new(self.derived("int", &[name]))
     }
 
     /// Id for a named agent, if the request creates several.
     pub(crate) fn agent_named(&self, name: &str) -> AgentId {
-        AgentId::new(self.derived("agt", name))
+        AgentId::new(self.derived("agt", &[name]))
     }
 
-    /// Id for a named trigger, if the request creates several.
-    pub(crate) fn trigger_named(&self, name: &str) -> TriggerId {
-        TriggerId::new(self.derived("trg", name))
+    /// Id for the trigger between a named integration and a named agent, if the request creates several.
+    pub(crate) fn trigger_between(&self, integration: &str, agent: &str) -> TriggerId {
+        TriggerId::new(self.derived("trg", &[integration, agent]))
     }
 
-    fn derived(&self, prefix: &str, name: &str) -> String {
+    fn derived(&self, prefix: &str, names: &[&str]) -> String {
         let seed = URL_SAFE_NO_PAD.encode(&self.seed[44..]);
-        let hash = URL_SAFE_NO_PAD.decode(digest(&[&seed, prefix, name]));
+        let hash = URL_SAFE_NO_PAD.decode(digest(&[&[&*seed, prefix], names].concat()));
         let hash = hash.expect("a digest is base64url");
         let mut bytes = [0; 12];
         bytes.copy_from_slice(&hash[..12]);
@@ -129,6 +129,8 @@ mod tests {
         assert_eq!(of(1).agent_named("A"), id);
         assert_ne!(of(1).agent_named("B"), id);
         assert_ne!(of(2).agent_named("A"), id);
-        assert_ne!(of(1).trigger_named("A").as_str()[3..], id.as_str()[3..]);
+        assert_ne!(of(1).integration_named("A").as_str()[3..], id.as_str()[3..]);
+        let trigger = of(1).trigger_between("a", "b -> c");
+        assert_ne!(of(1).trigger_between("a -> b", "c"), trigger);
     }
 }

@@ -10,6 +10,7 @@ mod causes;
 mod console;
 mod described;
 mod doctor;
+mod exported;
 mod idempotency;
 mod integrations;
 mod ledger;

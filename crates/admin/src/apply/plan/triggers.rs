@@ -170,7 +170,7 @@ impl<'a> Planner<'a> {
 
     fn new_trigger(&mut self, wanted: &TriggerEntry, mistakes: &mut Mistakes<'_>) {
         let entry = &wanted.entry;
-        let id = self.wanted.fresh.trigger_named(&entry.name);
+        let id = self.wanted.fresh.trigger_between(&wanted.integration, &wanted.agent);
         let read = |fields: Map<String, Value>| {
             let new = body::parse_value(Value::Object(self.with_ids(wanted, fields)))?;
             let trigger = triggers::read_new(id.clone(), self.wanted.scope.organization.clone(), new)?;
