@@ -29,6 +29,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::change::{Action, Change};
 use self::current::Current;
+pub use self::export::json_text;
 use self::file::OrganizationEntry;
 use self::mistakes::{Mistake, Mistakes};
 use self::plan::Wanted;

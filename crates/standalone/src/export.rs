@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use serde_json::{Value, json};
+use tieline_admin::apply::json_text;
 
 use crate::args::{Export, Output};
 use crate::client::Client;
@@ -23,7 +24,7 @@ pub async fn run(args: Export) -> anyhow::Result<ExitCode> {
     if args.all {
         let file = all(&client).await?;
         let text = match args.output {
-            Output::Json => serde_json::to_string_pretty(&file)?,
+            Output::Json => json_text(&file)?,
             _ => serde_yaml_ng::to_string(&file)?,
         };
         terminal::piece(&format!("{}\n", text.trim_end()))?;

@@ -1,5 +1,7 @@
 //! Exports an organization as a file that can be applied.
 
+use std::fmt::Write as _;
+
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -69,11 +71,31 @@ pub(crate) async fn export(
     let file = file(&state, &scope).await?;
     let format = query.format.unwrap_or_else(|| accepted(&headers));
     let (kind, text) = match format {
-        Format::Json => ("application/json", serde_json::to_string_pretty(&file).ok()),
+        Format::Json => ("application/json", json_text(&file).ok()),
         Format::Yaml => ("application/yaml", serde_yaml_ng::to_string(&file).ok()),
     };
     let text = text.ok_or_else(unwritable)?;
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// JSON that is YAML too, as `apply` reads it: escapes the characters that YAML forbids, or reads as the end of a line or of the file.
+///
+/// # Errors
+/// If the value can't be written as JSON.
+pub fn json_text(file: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string_pretty(file)?;
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => escaped.push(c),
+            // Outside of texts JSON is ASCII, and none of these has more than four hexadecimal digits.
+            _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}') => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            _ => escaped.push(c),
+        }
+    }
+    Ok(escaped)
 }
 
 fn unwritable() -> Problem {

@@ -109,8 +109,8 @@ async fn applying_an_export_changes_nothing() {
     let api = TestApi::new().await;
     apply(&api, FILE, "").await.ok();
     // Texts that look like variables, and a trigger with every field set.
-    let agent =
-        json!({ "config": { "systemPrompt": "Say ${NAME} and $${NAME}.\n", "headers": { "X-Key": "s3cret" } } });
+    let prompt = "Say ${NAME} and $${NAME}.\n\u{85}\u{2028}\u{2029}\u{FEFF}\u{FFFE}\u{FFFF}\u{7F}\u{80}\u{9F}\u{0}\u{1B}\u{A0}\u{202E}\t\r\n😀";
+    let agent = json!({ "config": { "systemPrompt": prompt, "headers": { "X-Key": "s3cret" } } });
     let agents = api.get(&format!("{DEFAULT}/agents")).await.ok();
     let id = agents["items"][0]["id"].as_str().unwrap();
     api.patch(&format!("{DEFAULT}/agents/{id}"), agent).await.ok();
