@@ -41,10 +41,8 @@ pub(super) struct IntegrationForm {
     endpoints: BTreeMap<String, String>,
     language: Language,
     streaming: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<ReasoningDetail>,
     thinking_sign: ThinkingSign,
-    #[serde(skip_serializing_if = "Option::is_none")]
     allowed_agents: Option<Vec<String>>,
     enabled: bool,
 }

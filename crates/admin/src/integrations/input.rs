@@ -71,8 +71,10 @@ pub(crate) struct IntegrationPatch {
     #[schema(value_type = Option<schema::Language>)]
     language: Option<Language>,
     streaming: Option<bool>,
+    /// Null: as usual for the platform.
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<schema::ReasoningDetail>)]
-    reasoning: Option<ReasoningDetail>,
+    reasoning: Option<Option<ReasoningDetail>>,
     #[schema(value_type = Option<schema::ThinkingSign>)]
     thinking_sign: Option<ThinkingSign>,
     /// The complete list: it replaces the old one. Null: every agent of the organization.
@@ -163,7 +165,7 @@ pub(crate) fn read_patch(
         language: patch.language.unwrap_or(before.language),
         streaming: patch.streaming.unwrap_or(before.streaming),
         thinking: ThinkingDisplay {
-            reasoning: patch.reasoning.or(before.thinking.reasoning),
+            reasoning: patch.reasoning.unwrap_or(before.thinking.reasoning),
             sign: patch.thinking_sign.unwrap_or(before.thinking.sign),
         },
         allowed_agents: patch.allowed_agents.clone().unwrap_or(allowed),
