@@ -116,7 +116,7 @@ pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
 /// What a known person is called in an operator's own words, with surrounding white space removed. Empty: nobody.
 pub(crate) fn known_person(text: &str) -> Result<Option<String>, Problem> {
     let text = text.trim();
-    if text.chars().count() > MAX_PERSON_CHARS || text.chars().any(char::is_control) {
+    if text.chars().count() > MAX_PERSON_CHARS || text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
         let reason = format!("must have at most {MAX_PERSON_CHARS} characters and no control characters");
         return Err(Problem::invalid("linked", &reason));
     }
