@@ -3,22 +3,23 @@
 //! Each platform delivers texts that are hard for parsers, with the accounts and targets of its own vectors. CPU time of the thread is
 //! measured, so that load of the machine doesn't matter.
 
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tieline_connectors::registry;
-use tieline_core::account::{Account, ConnectionMode};
-use tieline_core::connector::{Connector, PollRequest, PollWait};
+use tieline_core::connector::{PollRequest, PollWait};
 use tieline_core::ids::SenderId;
-use tieline_core::reply::{Progress, ReplyTarget, Stage, Step};
+use tieline_core::reply::{Progress, Stage, Step};
 use tieline_core::timestamp::Timestamp;
 
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "conformance/case.rs"]
 mod case;
+#[path = "conformance/template.rs"]
+mod template;
 
-use case::{Case, ReplyCase, WantedOwned};
+use case::ReplyCase;
+use template::{Template, templates};
 
 /// Units that are repeated to fill a text, and their prefixes.
 const HARD: &[(&str, &str)] = &[
@@ -66,14 +67,6 @@ const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 60 } e
 const PER_MEGABYTE: Duration = Duration::from_millis(50);
 /// Number of random mixtures for each platform.
 const MIXTURES: u64 = 8;
-
-/// A delivery from a platform's own vectors, usable with any text.
-struct Template {
-    connector: &'static dyn Connector,
-    case: Case,
-    account: Account,
-    target: ReplyTarget,
-}
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes without optimization")]
@@ -165,90 +158,7 @@ impl Text {
     }
 }
 
-/// The first vector of each mode of each platform whose delivery makes a call, and one of each polled platform.
-fn templates() -> Vec<Template> {
-    let mut found: Vec<Template> = Vec::new();
-    for connector in registry::ALL {
-        for case in cases(connector.manifest().platform) {
-            let Some(target) = &case.target else { continue };
-            let Ok(account) = case.account.build(*connector) else {
-                continue;
-            };
-            let target = target.build(&account);
-            let template = Template {
-                connector: *connector,
-                case,
-                account,
-                target,
-            };
-            let is_known = |known: &Template| known.name() == template.name();
-            if !found.iter().any(is_known) && (template.makes_call() || template.is_polled()) {
-                found.push(template);
-            }
-        }
-    }
-    found
-}
-
-fn cases(platform: &str) -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src")
-        .join(platform)
-        .join("vectors");
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("compose-")
-        })
-        .collect();
-    paths.sort();
-    let texts = paths
-        .into_iter()
-        .map(|path| std::fs::read_to_string(path).expect("a listed file can be read"));
-    texts
-        .flat_map(
-            |text| match serde_json::from_str(&text).expect("a vector file is JSON") {
-                Value::Array(cases) => cases,
-                case => vec![case],
-            },
-        )
-        .map(|case| serde_json::from_value(case).expect("a vector has the shape of one"))
-        .collect()
-}
-
 impl Template {
-    fn name(&self) -> String {
-        format!("{} {:?}", self.connector.manifest().platform, self.account.mode)
-    }
-
-    fn is_polled(&self) -> bool {
-        self.connector.polled_replies().is_some() && self.account.mode == ConnectionMode::Webhook
-    }
-
-    fn makes_call(&self) -> bool {
-        let (wanted, cx) = (
-            self.wanted("Hello", Stage::Final),
-            self.case.context(&self.account, None),
-        );
-        let step = self
-            .connector
-            .deliver(&wanted.view(), &self.target, &Progress::default(), &cx);
-        matches!(step, Ok(Step::Call { .. }))
-    }
-
-    fn wanted(&self, text: &str, stage: Stage) -> WantedOwned {
-        let mut wanted = json!({ "stage": stage, "text": text, "link": "https://bridge.example/r/1" });
-        for name in ["proactive", "pulled"] {
-            if let Some(value) = self.case.wanted.get(name) {
-                wanted[name] = value.clone();
-            }
-        }
-        WantedOwned::new(&wanted, &self.target, &self.account).expect("a changed vector is one")
-    }
-
     /// CPU time of the slowest step of delivering `text`: the best of several tries.
     fn fastest(&self, text: &str, tries: usize) -> Duration {
         let tries = (0..tries).map(|_| self.deliver(text).max(self.poll(text)));

@@ -413,10 +413,10 @@ fn button_links(desired: &DesiredReply<'_>, shown: &DingTalkProgress) -> Vec<But
 
 /// The whole text: the agent's text, buttons that can't be shown, the notice, then the files as links.
 pub(super) fn body(desired: &DesiredReply<'_>, shown: &DingTalkProgress, cx: &Context<'_>) -> String {
-    let mut body = markdown::without_data(desired.text).into_owned();
     if desired.stage != Stage::Final {
-        return body;
+        return markdown::without_data(desired.text).into_owned();
     }
+    let mut body = markdown::answer(desired.text).into_owned();
     let has_links = !button_links(desired, shown).is_empty();
     let is_line = |button: &&Button| !has_links || button.value().is_some();
     let lines = card::button_lines(desired.buttons.iter().filter(is_line), cx.account.language);

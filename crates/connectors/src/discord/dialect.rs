@@ -157,6 +157,8 @@ fn inline(text: &str) -> String {
         match part {
             Part::Text(range) => words(&text[range.clone()], &mut out),
             Part::Code(range) | Part::Address(range) => out.push_str(&text[range.clone()]),
+            // A `data:` URL can't be opened: only its label is shown.
+            Part::Open(span) | Part::Close(span) if inline.spans[*span].address.starts_with("data:") => {}
             Part::Open(span) => out.push_str(match inline.spans[*span].kind {
                 // A picture is shown as a link to its URL.
                 Kind::Link | Kind::Picture => "[",
@@ -246,6 +248,7 @@ mod tests {
         check("#### a\n##### **b**\n####c", "**a**\n**b**\n####c");
         check("- [ ] a\n  * [x] b", "- ☐ a\n  - ☑ b");
         check("![cat](https://e.com/c.png)!", "[cat](https://e.com/c.png)!");
+        check("a ![cat](data:image/) [b](data:text/)![](data:image/)", "a cat b");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::markdown;
 
 /// The text that the messages of a reply show together. Its beginning is stable while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
-    let mut text = markdown::without_data(desired.text).trim_end().to_owned();
+    let mut text = markdown::answer(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
     let notice = desired
         .notice

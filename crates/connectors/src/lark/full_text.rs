@@ -8,7 +8,7 @@ use crate::markdown;
 
 /// The text to be shown. Its beginning is stable while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
-    let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
+    let mut full_text = markdown::answer(desired.text).trim_end().to_owned();
     let files: Vec<_> = desired.files.iter().map(link).collect();
     let notice = desired
         .notice

@@ -31,6 +31,46 @@ pub(crate) fn without_data(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// `text` with `data:` URLs removed: `![a plot]`, or nothing if there is no label. For chats that show Markdown as it is.
+pub(crate) fn with_labels(text: &str) -> Cow<'_, str> {
+    let found = if text.contains(BEGINNING) {
+        data(text)
+    } else {
+        Vec::new()
+    };
+    if found.is_empty() {
+        return text.into();
+    }
+    let mut out = String::new();
+    let mut at = 0;
+    for data in found {
+        let source = &text[at..data.start];
+        let label = &source[..source.rfind('(').unwrap_or(source.len())];
+        out.push_str(without_suffix(label, &["![]", "[]"]));
+        at = data.end;
+    }
+    out.push_str(&text[at..]);
+    out.into()
+}
+
+/// The beginning of a growing text of which [`with_labels`] will not change: without an end that may become a `data:` URL.
+pub(crate) fn settled(text: &str) -> &str {
+    let may_become_data = |end: &str| match end.strip_prefix(BEGINNING) {
+        Some(kind) => kind.chars().all(|c| c.is_ascii_alphanumeric()),
+        None => BEGINNING.starts_with(end),
+    };
+    let label = text.rfind(']').filter(|at| may_become_data(&text[*at..]));
+    let text = label.map_or(text, |at| &text[..=at]);
+    without_suffix(text, &["![]", "[]", "![", "[", "!"])
+}
+
+fn without_suffix<'a>(text: &'a str, suffixes: &[&str]) -> &'a str {
+    suffixes
+        .iter()
+        .find_map(|suffix| text.strip_suffix(suffix))
+        .unwrap_or(text)
+}
+
 /// Ranges to remove, including closing brackets.
 fn data(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -152,6 +192,18 @@ mod tests {
     }
 
     #[test]
+    fn labels_remain_without_their_urls() {
+        for (text, expected) in [
+            ("a ![b](data:image/png;base64,AA+/=) c", "a ![b] c"),
+            ("![](data:image/png,A)", ""),
+            ("x [](data:,A)![](data:a/b,(c)) d)", "x  d)"),
+            ("`![](data:image/png,A)`", "`![](data:image/png,A)`"),
+        ] {
+            assert_eq!(with_labels(text), expected);
+        }
+    }
+
+    #[test]
     fn titles_are_removed_and_other_text_is_kept() {
         check("![b](data:image/png,A \"t\") c", "![b](data:image/) c");
         check("![b](data:image/png,A 't' )", "![b](data:image/)");
@@ -197,6 +249,11 @@ mod tests {
             prop_assert_eq!(without_data(&whole), &whole[..]);
             for (at, _) in text.char_indices() {
                 let part = without_data(&text[..at]);
+                prop_assert!(whole.starts_with(&*part), "{:?} gives {:?}, {:?} gives {:?}", &text[..at], part, text, whole);
+            }
+            let whole = with_labels(&text);
+            for (at, _) in text.char_indices() {
+                let part = with_labels(settled(&text[..at]));
                 prop_assert!(whole.starts_with(&*part), "{:?} gives {:?}, {:?} gives {:?}", &text[..at], part, text, whole);
             }
         }

@@ -186,6 +186,10 @@ impl Writer {
             return;
         };
         let is_web = address.starts_with("https://") || address.starts_with("http://");
+        if !is_web && self.out[start..].trim().is_empty() && !address.starts_with("data:") {
+            // Only the address can be shown of a link without a label.
+            return self.say(&address);
+        }
         if !is_web || self.out[start..] == *address {
             return;
         }

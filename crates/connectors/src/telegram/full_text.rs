@@ -9,7 +9,7 @@ use crate::markdown;
 
 /// The text that the chat should show. Its beginning is stable while the answer grows.
 pub(super) fn whole(desired: &DesiredReply<'_>, language: Language) -> String {
-    let mut full_text = markdown::without_data(desired.text).trim_end().to_owned();
+    let mut full_text = markdown::answer(desired.text).trim_end().to_owned();
     if let Some(notice) = desired.notice {
         if !full_text.is_empty() {
             // Closes code blocks that the agent left open, so that our text doesn't become code.

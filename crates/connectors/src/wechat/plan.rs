@@ -210,7 +210,7 @@ fn fit(cutter: &Cutter<'_>, start: usize) -> Piece {
 
 /// The whole text: the agent's, then the notice, then its files as links.
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
-    let text = markdown::without_data(desired.text);
+    let text = markdown::answer(desired.text);
     let notice = desired
         .notice
         .map(|notice| notice.referring(desired.reference, cx.account.language));

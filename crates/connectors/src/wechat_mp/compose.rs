@@ -116,7 +116,7 @@ pub(super) fn full_text(
     (notice, reference): (Option<Notice>, Option<Reference>),
     language: Language,
 ) -> String {
-    let answer = markdown::without_data(text);
+    let answer = markdown::answer(text);
     let mut full_text = markdown::with_files(answer.trim_end(), files).into_owned();
     let sentence = match notice {
         Some(notice) => notice.referring(reference, language),
@@ -165,7 +165,12 @@ pub(super) fn last_piece(full_text: &str, from: usize, link: Option<&str>, langu
 
 fn last_piece_of(cutter: &Cutter<'_>, from: usize, link: Option<&str>, language: Language) -> String {
     let full_text = cutter.text();
-    let piece = plain_piece(cutter, from, TEXT.max);
+    let mut from = from;
+    let mut piece = plain_piece(cutter, from, TEXT.max);
+    while piece.shown.trim().is_empty() && piece.end < full_text.len() {
+        from = piece.end;
+        piece = plain_piece(cutter, from, TEXT.max);
+    }
     if piece.end == full_text.len() {
         return piece.shown;
     }

@@ -8,7 +8,7 @@ use tieline_core::connector::{
 use tieline_core::event::{Chat, ChatKind, Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
-use tieline_core::notice::Language;
+use tieline_core::notice::{Language, Notice};
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
@@ -273,6 +273,15 @@ fn restarted_reply_keeps_the_typing_indicator_off() {
         .unwrap();
     assert!(restarted.no_typing);
     assert_eq!((restarted.sent, restarted.typing_since), (0, None));
+}
+
+#[test]
+fn passive_reply_is_never_blank() {
+    for text in ["![](data:image/png;base64,AA)", "```", "> ", "[]()"] {
+        let text = compose::full_text(text, &[], (None, None), Language::English);
+        let shown = compose::last_piece(&text, 0, None, Language::English);
+        assert_eq!(shown, Notice::EmptyAnswer.text(Language::English));
+    }
 }
 
 proptest! {

@@ -94,7 +94,7 @@ impl Connector for WeCom {
         done: &Progress,
         cx: &Context<'_>,
     ) -> Result<Step, ComposeError> {
-        let text = &*markdown::without_data(desired.text);
+        let text = &*markdown::answer(desired.text);
         compose::deliver(
             &DesiredReply {
                 text,
@@ -137,13 +137,13 @@ impl Connector for WeCom {
 impl PolledReplies for WeCom {
     fn answer_poll(&self, asked: &PollRequest, reply: Option<&ReplyView>, cx: &Context<'_>) -> WebhookAnswer {
         match webhook_keys(cx) {
-            Some(keys) => poll_reply::answer(asked, reply.map(without_data).as_deref(), keys, cx),
+            Some(keys) => poll_reply::answer(asked, reply.map(visible).as_deref(), keys, cx),
             None => WebhookAnswer::empty(200),
         }
     }
 
     fn final_poll_state(&self, asked: &PollRequest, reply: &ReplyView, cx: &Context<'_>) -> Option<Progress> {
-        poll_reply::ending(asked, &without_data(reply), cx)
+        poll_reply::ending(asked, &visible(reply), cx)
     }
 
     fn leaves_rest(&self, closed: &Progress) -> bool {
@@ -155,12 +155,16 @@ impl PolledReplies for WeCom {
     }
 }
 
-/// The reply without inline data: see [`markdown::without_data`].
-fn without_data(reply: &ReplyView) -> Cow<'_, ReplyView> {
-    match markdown::without_data(&reply.text) {
-        Cow::Borrowed(_) => Cow::Borrowed(reply),
-        Cow::Owned(text) => Cow::Owned(ReplyView { text, ..reply.clone() }),
+/// The reply with the text that is shown: see [`markdown::answer`].
+fn visible(reply: &ReplyView) -> Cow<'_, ReplyView> {
+    let text = markdown::answer(&reply.text);
+    if text == reply.text {
+        return Cow::Borrowed(reply);
     }
+    Cow::Owned(ReplyView {
+        text: text.into_owned(),
+        ..reply.clone()
+    })
 }
 
 fn webhook_keys<'a>(cx: &Context<'a>) -> Option<&'a WebhookKeys> {

@@ -168,7 +168,7 @@ fn send_card(card: &Value, member: &str, shown: &AppProgress, cx: &Context<'_>) 
 
 /// The whole text: the answer, its files as links, the notice.
 fn full_text(desired: &DesiredReply<'_>, cx: &Context<'_>) -> String {
-    let answer = markdown::without_data(desired.text);
+    let answer = markdown::answer(desired.text);
     let mut full_text = markdown::with_files(answer.trim_end(), desired.files).into_owned();
     let sentence = desired
         .notice

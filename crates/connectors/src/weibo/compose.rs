@@ -53,9 +53,10 @@ pub(super) fn deliver(
         Some(next.call(desired, uid, text, cx))
     };
     if desired.stage != Stage::Final {
-        let text = markdown::without_data(desired.text);
-        let text = if cx.account.streaming { &*text } else { "" };
-        return Ok(chunk(&shown, text, false).unwrap_or(Step::Done));
+        let is_shown = cx.account.streaming && !markdown::is_blank(desired.text);
+        let text = if is_shown { desired.text } else { "" };
+        let text = markdown::with_labels(markdown::settled(text));
+        return Ok(chunk(&shown, &text, false).unwrap_or(Step::Done));
     }
     loop {
         let step = match shown.phase {
@@ -82,7 +83,10 @@ fn links(desired: &DesiredReply<'_>, shown: &WeiboProgress) -> String {
 
 /// The whole text with the notice below it, and links to the files unless they are sent as files.
 fn final_text<'a>(desired: &DesiredReply<'a>, sends_files: bool, cx: &Context<'_>) -> Cow<'a, str> {
-    let text = markdown::without_data(desired.text);
+    let text = match markdown::is_blank(desired.text) {
+        true => "".into(),
+        false => markdown::with_labels(desired.text),
+    };
     let files = if sends_files { &[] } else { desired.files };
     let text = match markdown::with_files(&text, files) {
         Cow::Owned(text) => Cow::Owned(text),
