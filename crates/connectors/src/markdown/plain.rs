@@ -2,6 +2,8 @@
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
+use super::dropped::{excess_cells, with_definitions};
+
 /// What a chat shows beyond plain text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlainStyle {
@@ -26,8 +28,14 @@ const MAX_INDENT: usize = 20;
 /// Converts `text` to that style. No text is lost; rows of a table become lines of `head: cell`.
 pub(crate) fn plain(text: &str, style: PlainStyle) -> String {
     let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
+    let text = with_definitions(text, options);
     let mut writer = Writer::new(style);
-    for event in Parser::new_ext(text, options) {
+    for (event, range) in Parser::new_ext(&text, options).into_offset_iter() {
+        match event {
+            Event::End(TagEnd::TableCell) => writer.table.cell_end = range.end,
+            Event::End(TagEnd::TableRow) => writer.excess(text.get(writer.table.cell_end..range.end)),
+            _ => {}
+        }
         writer.write(event);
     }
     writer.out.truncate(writer.out.trim_end().len());
@@ -50,6 +58,8 @@ struct Table {
     head: Vec<String>,
     cells: Vec<String>,
     cell_start: usize,
+    /// End of the last cell in the source.
+    cell_end: usize,
     n_rows: usize,
 }
 
@@ -158,6 +168,13 @@ impl Writer {
             _ => format!("{indent}• "),
         };
         self.say(&bullet);
+    }
+
+    /// Adds what follows the last cell in its row to that cell.
+    fn excess(&mut self, after: Option<&str>) {
+        if let (Some(cell), Some(excess)) = (self.table.cells.last_mut(), after.and_then(excess_cells)) {
+            cell.push_str(&excess);
+        }
     }
 
     fn row(&mut self) {
@@ -291,6 +308,24 @@ mod tests {
         let shown = "Name: Li; Age: 30\nName: Wu; Age: \n\nend";
         check("| Name | Age |\n|--|--|\n| Li | 30 |\n| Wu | |\n\nend", shown, shown);
         check("| Name | Age |\n|--|--|\n", "Name; Age", "Name; Age");
+        let shown = "Command: ps aux; Use: grep ssh | finds the server | x|y\nCommand: ls; Use:";
+        let table = "| Command | Use |\n|--|--|\n| ps aux | grep ssh | finds the server | x\\|y |\n| ls |\n";
+        check(table, shown, shown);
+    }
+
+    #[test]
+    fn unused_link_definitions_are_text() {
+        let shown = "See docs.\n\n[docs]: https://e.com/d\n[b]: https://e.com/b \"B\"";
+        check(
+            "See docs.\n\n[docs]: https://e.com/d\n[b]: https://e.com/b \"B\"",
+            shown,
+            shown,
+        );
+        check(
+            "See [docs][D].\n\n[d]: https://e.com/d\n> [e]: https://e.com/e",
+            "See <a href=\"https://e.com/d\">docs</a>.\n\n> [e]: https://e.com/e",
+            "See [docs](https://e.com/d).\n\n> [e]: https://e.com/e",
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use url::{Host, Url};
 
 use super::table::Table;
+use crate::markdown::{excess_cells, with_definitions};
 
 /// Deepest level of a list that is indented further than its parent.
 const MAX_INDENT: usize = 20;
@@ -27,8 +28,18 @@ pub(super) fn render(markdown: &str, growing: bool) -> Rendered {
     let mended = growing.then(|| super::mend::mended(markdown));
     let source = mended.as_deref().unwrap_or(markdown);
     let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS;
+    let source = with_definitions(source, options);
     let mut writer = Writer::default();
-    for event in Parser::new_ext(source, options) {
+    let mut cell_end = 0;
+    for (event, range) in Parser::new_ext(&source, options).into_offset_iter() {
+        match event {
+            Event::End(TagEnd::TableCell) => cell_end = range.end,
+            Event::End(TagEnd::TableRow) => {
+                let excess = source.get(cell_end..range.end).and_then(excess_cells);
+                excess.into_iter().for_each(|excess| writer.words(&excess));
+            }
+            _ => {}
+        }
         writer.event(event);
     }
     writer.finish()
@@ -421,6 +432,21 @@ mod tests {
                 { "type": "pre", "offset": 20, "length": 21 },
             ]),
         );
+    }
+
+    #[test]
+    fn cells_beyond_the_columns_stay_in_the_last_one() {
+        check(
+            "|command|use|\n|-|-|\n| ps aux | grep ssh | finds the server |",
+            "command | use\n--------+----------------------------\nps aux  | grep ssh | finds the server",
+            &json!([{ "type": "pre", "offset": 0, "length": 89 }]),
+        );
+    }
+
+    #[test]
+    fn unused_link_definitions_are_text() {
+        check("See docs.\n\n[docs]: tg://x", "See docs.\n\n[docs]: tg://x", &json!([]));
+        check("See [docs].\n\n[docs]: tg://x", "See docs (tg://x).", &json!([]));
     }
 
     #[test]
