@@ -40,6 +40,9 @@ const FENCE: &str = "```";
 /// Keeps three backticks inside code from ending it. The added character is invisible.
 const BROKEN_FENCE: &str = "``\u{200b}`";
 
+/// The mark of bold text.
+const BOLD: &str = "**";
+
 impl<'a> Writer<'a> {
     fn line(&mut self, line: &'a str, next: &str) {
         let bare = line.trim_end_matches(['\n', '\r']);
@@ -172,13 +175,45 @@ fn inline(text: &str) -> String {
 
 fn words(text: &str, out: &mut String) {
     let mut rest = text;
-    while let Some(at) = rest.find(['_', '|', '\\']) {
+    let mut in_bold = false;
+    while let Some(at) = rest.find(['_', '|', '\\', 'h']) {
         out.push_str(&rest[..at]);
-        let (shown, length) = special(&rest[at..], out.chars().next_back());
+        let url = url_length(&rest[at..], in_bold);
+        let (shown, length) = match url {
+            // The platform takes no markup inside a URL, and an escape would become a part of it.
+            Some(length) => (&rest[at..at + length], length),
+            None => special(&rest[at..], out.chars().next_back()),
+        };
+        in_bold ^= url.is_none() && shown == BOLD;
         out.push_str(shown);
         rest = &rest[at + length..];
     }
     out.push_str(rest);
+}
+
+/// Length of the URL that `text` begins with. Underscores that close bold text around the URL, and a bracket that closes one before it, are
+/// not part of it.
+fn url_length(text: &str, in_bold: bool) -> Option<usize> {
+    let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let start = text.len() - address.len();
+    let mut depth = 0_usize;
+    let ends = |c: char| match c {
+        ')' if depth == 0 => true,
+        ')' => {
+            depth -= 1;
+            false
+        }
+        '(' => {
+            depth += 1;
+            false
+        }
+        c => c.is_whitespace() || c == '<',
+    };
+    let url = &address[..address.find(ends).unwrap_or(address.len())];
+    let closed = url
+        .trim_end_matches(['.', ',', ':', ';', '!', '?', '"', '\'', '*'])
+        .strip_suffix("__");
+    Some(start + closed.filter(|_| in_bold).unwrap_or(url).len())
 }
 
 /// The replacement for the beginning of `text`, and how many bytes of it are replaced. `before` is the character before it.
@@ -188,8 +223,8 @@ fn special(text: &str, before: Option<char>) -> (&str, usize) {
         // An escaped character stays escaped.
         [b'\\', next, ..] if next.is_ascii() => (&text[..2], 2),
         [b'|', b'|', ..] => ("\\|\\|", 2),
-        [b'_', b'_', next, ..] if !in_word && *next != b'_' && !next.is_ascii_whitespace() => ("**", 2),
-        [b'_', b'_', ..] if closes_bold(before, &text[2..]) => ("**", 2),
+        [b'_', b'_', next, ..] if !in_word && *next != b'_' && !next.is_ascii_whitespace() => (BOLD, 2),
+        [b'_', b'_', ..] if closes_bold(before, &text[2..]) => (BOLD, 2),
         [b'_', b'_', ..] => ("\\_\\_", 2),
         _ => (&text[..1], 1),
     }
@@ -257,6 +292,23 @@ mod tests {
         check("a || b", "a \\|\\| b");
         check("`a || __b__` and ``c ` __d__``", "`a || __b__` and ``c ` __d__``");
         check("snake_case a__b \\__c", "snake_case a\\_\\_b \\__c");
+    }
+
+    #[test]
+    fn urls_are_unchanged() {
+        for text in [
+            "https://example.com/foo__bar__baz",
+            "see http://e.com/__a__?b=c||d||e\\f, (https://e.com/a__b__(c__d)) and https://e.com/x__",
+            "the host__ of http and https:// __",
+        ] {
+            let expected = text.replace("host__", "host**").replace("// __", "// \\_\\_");
+            check(text, &expected);
+        }
+        check("__see https://e.com/a__b__.__ c", "**see https://e.com/a__b__.** c");
+        check(
+            "__https://e.com/a__, (https://e.com)__b__",
+            "**https://e.com/a**, (https://e.com)**b**",
+        );
     }
 
     proptest! {
