@@ -171,11 +171,11 @@ impl Connector for Discord {
     }
 }
 
-/// The response that the platform waits for. An interaction that can't be read can't be responded to either.
+/// The response that the platform waits for. An interaction that can't be read can't be responded to: it is only acknowledged.
 fn received(decoded: Decoded) -> Received {
     let answer = decoded
         .response
-        .map_or_else(|| WebhookAnswer::empty(400), |response| WebhookAnswer::json(&response));
+        .map_or_else(|| WebhookAnswer::empty(202), |response| WebhookAnswer::json(&response));
     let (event, remark) = match decoded.event {
         Ok(event) => (Some(event), None),
         Err(remark) => (None, Some(remark)),
