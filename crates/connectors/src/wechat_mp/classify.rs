@@ -20,7 +20,24 @@ pub(super) fn classify(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     if after.call == CallKind::Typing {
         return typed(outcome, before, &after);
     }
-    message(outcome, sent.on_success)
+    match (before.unconfirmed.clone(), outcome) {
+        // The notice was sent, or can't be: either way the answer itself stays unconfirmed.
+        (Some(code), Outcome::Ok(_) | Outcome::Lost(_) | Outcome::Refused { .. }) => Verdict::Refused { code },
+        (None, Outcome::Lost(code)) if after.has_room => unconfirmed(before, &after, code),
+        (_, outcome) => message(outcome, sent.on_success),
+    }
+}
+
+/// The message may have been sent, so it isn't repeated and counts as one: a notice says that the answer may be missing.
+fn unconfirmed(before: OfficialAccountProgress, after: &OfficialAccountProgress, code: String) -> Verdict {
+    Verdict::FallBack {
+        progress: Progress::write(&OfficialAccountProgress {
+            messages: after.messages,
+            unconfirmed: Some(code.clone()),
+            ..before
+        }),
+        code,
+    }
 }
 
 /// Classifies the response to a call that sends a message.

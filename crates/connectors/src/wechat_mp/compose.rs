@@ -51,6 +51,10 @@ pub(super) struct OfficialAccountProgress {
     pub(super) head: String,
     /// Number of messages sent, over all attempts.
     pub(super) messages: u64,
+    /// Whether another message may be sent after the latest one.
+    pub(super) has_room: bool,
+    /// Code of a message that the platform may or may not have sent: a notice follows, and nothing else.
+    pub(super) unconfirmed: Option<String>,
 }
 
 /// Kinds of calls.
@@ -78,6 +82,9 @@ pub(super) fn deliver(
     if desired.stage != Stage::Final {
         return Ok(typing(to, shown, cx));
     }
+    if shown.unconfirmed.is_some() {
+        return Ok(loss_notice(desired, to, shown, cx));
+    }
     let text = full_text(
         desired.text,
         desired.files,
@@ -87,7 +94,7 @@ pub(super) fn deliver(
     let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
     Ok(
         match next_piece(&text, &shown, most, desired.link, cx.account.language) {
-            Some(piece) => send(&piece, &text, to, shown, cx),
+            Some(piece) => send(&piece, &text, to, (shown, most), cx),
             None => Step::Done,
         },
     )
@@ -206,16 +213,43 @@ impl OfficialAccountProgress {
     }
 }
 
-fn send(piece: &Piece, full_text: &str, to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) -> Step {
-    let body = json!({ "touser": to.chat.id, "msgtype": "text", "text": { "content": piece.shown } });
+fn send(
+    piece: &Piece,
+    full_text: &str,
+    to: &ReplyTarget,
+    (shown, most): (OfficialAccountProgress, u64),
+    cx: &Context<'_>,
+) -> Step {
     let on_success = OfficialAccountProgress {
         call: CallKind::Text,
         sent: piece.end,
         head: digest(&[&full_text[..piece.end]]),
         messages: shown.messages + 1,
+        has_room: shown.messages + 1 < most,
         ..shown
     };
-    call("send", "/cgi-bin/message/custom/send", &body, &on_success, cx)
+    message(&piece.shown, to, &on_success, cx)
+}
+
+/// The notice that the answer may be missing, with the number by which operators find it and the link to the whole answer if there is one.
+fn loss_notice(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) -> Step {
+    let language = cx.account.language;
+    let reference = desired.reference.unwrap_or_else(|| Reference::of(desired.reply));
+    let mut text = Notice::Incomplete.referring(Some(reference), language).into_owned();
+    if let Some(link) = desired.link {
+        text.push_str(&format!("\n\n{}{link}", Notice::RestBehindLink.text(language)));
+    }
+    let on_success = OfficialAccountProgress {
+        call: CallKind::Text,
+        messages: shown.messages + 1,
+        ..shown
+    };
+    message(&text, to, &on_success, cx)
+}
+
+fn message(text: &str, to: &ReplyTarget, on_success: &OfficialAccountProgress, cx: &Context<'_>) -> Step {
+    let body = json!({ "touser": to.chat.id, "msgtype": "text", "text": { "content": text } });
+    call("send", "/cgi-bin/message/custom/send", &body, on_success, cx)
 }
 
 fn call(name: &'static str, path: &str, body: &Value, on_success: &OfficialAccountProgress, cx: &Context<'_>) -> Step {

@@ -9,6 +9,7 @@ use tieline_core::event::{Chat, ChatKind, Part, PartKind};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, TokenPlace, WebhookRequest};
 use tieline_core::ids::{ChatId, IdMint, IntegrationId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::notice::{Language, Notice};
+use tieline_core::reference::Reference;
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
@@ -236,6 +237,7 @@ fn delivered(text: &str, mut progress: Progress, response: &str) -> (Vec<String>
         messages.push(body["text"]["content"].as_str().unwrap().to_owned());
         progress = match verdict {
             Verdict::Accepted(progress) => progress,
+            Verdict::FallBack { progress, .. } => progress,
             Verdict::Refused { code } => return (messages, progress, Some(code)),
             other => panic!("{other:?}"),
         };
@@ -257,6 +259,40 @@ fn restarted_reply_uses_the_messages_that_are_left() {
     assert_eq!(refused.as_deref(), Some("45047_message_quota_used_up"));
     assert_eq!(messages.len(), 1);
     assert!(messages[0].ends_with("https://b.example/r"));
+}
+
+#[test]
+fn message_that_may_be_lost_is_followed_by_a_notice() {
+    let (messages, _, refused) = delivered("Hello", Progress::default(), "<html>");
+    assert_eq!(refused.as_deref(), Some("http_200"), "the answer stays unconfirmed");
+    let reference = Reference::of(&ReplyId::new("tl-1"));
+    let notice = Notice::Incomplete.referring(Some(reference), Language::English);
+    assert_eq!(messages.len(), 2);
+    assert!(messages[1].starts_with(&*notice), "{}", messages[1]);
+    assert!(messages[1].ends_with("https://b.example/r"));
+}
+
+#[test]
+fn no_notice_follows_the_last_message_that_is_allowed() {
+    let progress = Progress::write(&OfficialAccountProgress {
+        messages: 4,
+        ..OfficialAccountProgress::default()
+    });
+    let (messages, _, refused) = delivered("Hello", progress, "<html>");
+    assert_eq!((messages.len(), refused.as_deref()), (1, Some("http_200")));
+}
+
+#[test]
+fn answer_is_sent_again_after_a_restart_even_if_it_was_unconfirmed() {
+    let progress = Progress::write(&OfficialAccountProgress {
+        messages: 2,
+        unconfirmed: Some("http_504".to_owned()),
+        ..OfficialAccountProgress::default()
+    });
+    let progress = OfficialAccount.restart(&progress).unwrap();
+    let (messages, _, refused) = delivered("Hello", progress, r#"{"errcode":0}"#);
+    assert_eq!((messages.len(), refused), (1, None));
+    assert_eq!(messages[0], "Hello");
 }
 
 #[test]
