@@ -321,9 +321,12 @@ pub enum DownloadError {
     /// The address may not be called.
     #[error("media is at an address that may not be called")]
     Forbidden,
-    /// The platform answered with another status.
+    /// The platform answered with another status, and a later try may succeed.
     #[error("media answered with status {0}")]
     Status(u16),
+    /// The platform refuses it permanently, with this status.
+    #[error("media is refused with status {0}")]
+    Refused(u16),
     /// It has moved to this address. See [`crate::media`] for which redirects are followed.
     #[error("media has moved")]
     Moved(String),
@@ -378,9 +381,17 @@ pub async fn download(
                 failures += 1;
                 sleep(DOWNLOAD_BACKOFF.wait(failures, chance())).await;
             }
+            MediaError::Gone if is_permanent(status.as_u16()) => {
+                return Err(DownloadError::Refused(status.as_u16()));
+            }
             _ => return Err(DownloadError::Status(status.as_u16())),
         }
     }
+}
+
+/// Whether a platform that doesn't serve a file with this status never will. Not every connector reads the refusals of its platform.
+const fn is_permanent(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 401 | 408 | 425 | 429)
 }
 
 async fn ask_for_file(

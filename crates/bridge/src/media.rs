@@ -126,6 +126,17 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
+impl FetchError {
+    /// Whether the platform doesn't serve the file and never will, so that a link to it would be dead.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(
+            self,
+            Self::Download(DownloadError::Refused(_)) | Self::Media(MediaError::Gone)
+        )
+    }
+}
+
 /// A signed link to a part of a message: `…/api/media/{token}`, for an hour.
 ///
 /// # Panics

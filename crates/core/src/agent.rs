@@ -182,7 +182,7 @@ pub struct AgentPart {
     pub name: Option<String>,
     /// The bytes themselves, for protocols that send pictures inline and where they were small enough to fetch.
     pub inline: Option<Bytes>,
-    /// Whether the platform didn't serve it in time: then the link doesn't work.
+    /// Whether the platform didn't serve it in time or refuses it: then the link doesn't work.
     pub unavailable: bool,
 }
 

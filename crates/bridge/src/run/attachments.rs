@@ -59,9 +59,13 @@ impl<'a> Attachments<'a> {
 
     /// A part as it is sent to the agent.
     pub(super) async fn part(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> AgentPart {
-        let (inline, mime, name, unavailable) = match self.picture(record, part, place).await {
+        let (picture, is_refused) = match self.picture(record, part, place).await {
+            Ok(picture) => (picture, false),
+            Err(error) => (None, error.is_permanent()),
+        };
+        let (inline, mime, name, unavailable) = match picture {
             Some(Fetched { bytes, mime, name }) => (Some(bytes), Some(mime), name, false),
-            None => match self.keep(record, part, place).await {
+            None => match self.keep(record, part, place, is_refused).await {
                 Kept::Yes { mime, name } => (None, Some(mime), name, false),
                 Kept::ByLink => (None, None, None, false),
                 Kept::Lost => (None, None, None, true),
@@ -77,10 +81,11 @@ impl<'a> Attachments<'a> {
         }
     }
 
-    /// Prefetches a file that the platform deletes soon.
-    async fn keep(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Kept {
+    /// Prefetches a file that the platform deletes soon. `is_refused`: the platform has just refused it permanently, so a link to it would be
+    /// dead, unless it is stored already.
+    async fn keep(&mut self, record: &MessageRecord, part: &Part, place: PartRef, is_refused: bool) -> Kept {
         if !self.bot.connector.manifest().media_is_short_lived {
-            return Kept::ByLink;
+            return if is_refused { Kept::Lost } else { Kept::ByLink };
         }
         let patience = self.until.saturating_duration_since(Instant::now());
         let error = match media::keep_part(self.world, self.bot, &record.id, part, place, patience).await {
@@ -98,9 +103,15 @@ impl<'a> Attachments<'a> {
         }
     }
 
-    async fn picture(&mut self, record: &MessageRecord, part: &Part, place: PartRef) -> Option<Fetched> {
+    /// The bytes of a picture. `None` for a part that is sent by link anyway.
+    async fn picture(
+        &mut self,
+        record: &MessageRecord,
+        part: &Part,
+        place: PartRef,
+    ) -> Result<Option<Fetched>, FetchError> {
         if part.kind != PartKind::Image || self.n_pictures_left == 0 || self.picture_bytes_left == 0 {
-            return None;
+            return Ok(None);
         }
         self.n_pictures_left -= 1;
         let most = self.picture_bytes_left;
@@ -113,7 +124,7 @@ impl<'a> Attachments<'a> {
         match fetched {
             Ok(fetched) => {
                 self.picture_bytes_left = most.saturating_sub(fetched.bytes.len());
-                Some(fetched)
+                Ok(Some(fetched))
             }
             Err(error) => {
                 if matches!(error, FetchError::NoRoom(_)) {
@@ -122,7 +133,7 @@ impl<'a> Attachments<'a> {
                 }
                 let account = &self.bot.account.integration;
                 warn!(account.id = %account, event.key = %record.id, error = %error, "picture can't be sent with its bytes");
-                None
+                Err(error)
             }
         }
     }

@@ -231,6 +231,21 @@ async fn short_lived_media_is_prefetched_for_its_link() {
 }
 
 #[tokio::test]
+async fn picture_that_the_platform_refuses_is_unavailable() {
+    let it = fixture().await;
+    let picture = |path: &str| it.warehouse.part(PartKind::Image, path);
+    let parts = [
+        picture("none"),
+        picture("7"),
+        picture(&(MAX_PICTURE_BYTES + 1).to_string()),
+    ];
+    let lost = |packed: Vec<AgentPart>| packed.iter().map(|part| part.unavailable).collect::<Vec<_>>();
+    assert_eq!(lost(it.pack(true, &parts).await), [true, false, false]);
+    // Not fetched yet, so its link is all that is known.
+    assert_eq!(lost(it.pack(false, &parts[..1]).await), [false]);
+}
+
+#[tokio::test]
 async fn lasting_media_is_fetched_when_its_link_is_followed() {
     let it = fixture().await;
     let packed = it.pack(false, &[it.warehouse.part(PartKind::File, "none")]).await;
