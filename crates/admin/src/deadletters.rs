@@ -76,7 +76,8 @@ impl RedriveQuery {
 #[utoipa::path(post, path = "/api/v1/orgs/{org}/deadletters/{id}/redrive", tag = "messages", params(RedriveQuery),
     responses((status = 202, body = MessageView),
         (status = 409, body = Problem, description = "`not_failed`: it has been retried already; \
-            `still_running`: the run that failed has not released it yet; try again"),
+            `still_running`: the run that failed has not released it yet; try again; \
+            `account_changed`: the integration is another bot account now than the one that received it"),
         (status = 410, body = Problem, description = "`message_gone`")))]
 pub(crate) async fn redrive(
     State(state): State<AdminState>,
@@ -247,6 +248,7 @@ fn explain(failure: RedriveError) -> Problem {
             "message_gone",
             "the message is not in the ledger any more, or can't be read",
         ),
+        RedriveError::AccountChanged => Problem::conflict("account_changed", failure.to_string()),
         RedriveError::NotFailed(_) => Problem::conflict("not_failed", failure.to_string()),
         RedriveError::InHand => Problem::conflict("still_running", failure.to_string()),
         RedriveError::UnreadableProgress => Problem::conflict("unreadable_progress", failure.to_string()),

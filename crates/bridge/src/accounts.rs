@@ -6,7 +6,8 @@ use tieline_core::account::{Account, Credentials, InvalidSetting};
 use tieline_core::connector::{Connector, Context};
 use tieline_core::ids::IdMint;
 use tieline_store::StoreError;
-use tieline_store::config::integration::IntegrationRecord;
+use tieline_store::config::integration::{self, Bound, IntegrationRecord};
+use tieline_store::message::MessageRecord;
 use tracing::warn;
 
 use crate::world::{World, random};
@@ -32,6 +33,8 @@ pub struct Bot {
     pub connector: &'static dyn Connector,
     /// The account.
     pub account: Arc<Account>,
+    /// See [`IntegrationRecord::account_mark`]: stored with what it receives and sends, which no other bot account may answer.
+    pub account_mark: Option<String>,
 }
 
 impl Bot {
@@ -67,7 +70,7 @@ impl Bot {
 pub fn open(world: &World, record: &IntegrationRecord) -> Result<Bot, AccountError> {
     let connector = connector_of(world, record)?;
     if let Some(account) = world.accounts.get(&record.id, record.version) {
-        return Ok(Bot { connector, account });
+        return Ok(bot_of(connector, account, record));
     }
     make(world, connector, record, &Credentials::default())
 }
@@ -84,6 +87,23 @@ pub fn open_if_usable(world: &World, record: &IntegrationRecord) -> Result<Optio
             warn!(account.id = %record.id, error = %error, "account can't be opened");
             Ok(None)
         }
+    }
+}
+
+/// The integration for answering these messages: as stored now if another bot account than that of `bound` received one of them, since `bound`
+/// may be older than the message. `None` if it is deleted.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn for_answering(
+    world: &World,
+    bound: Bound,
+    records: &[MessageRecord],
+) -> Result<Option<Bound>, StoreError> {
+    let mark = bound.integration.account_mark();
+    match records.iter().any(|record| record.is_of_other_account(mark)) {
+        true => integration::load_bound(&world.store, &bound.integration.id).await,
+        false => Ok(Some(bound)),
     }
 }
 
@@ -109,7 +129,15 @@ fn make(
 ) -> Result<Bot, AccountError> {
     let account = Arc::new(build(world, connector, record, learned)?);
     world.accounts.keep(record.version, Arc::clone(&account));
-    Ok(Bot { connector, account })
+    Ok(bot_of(connector, account, record))
+}
+
+fn bot_of(connector: &'static dyn Connector, account: Arc<Account>, record: &IntegrationRecord) -> Bot {
+    Bot {
+        connector,
+        account,
+        account_mark: record.account_mark().map(str::to_owned),
+    }
 }
 
 fn build(

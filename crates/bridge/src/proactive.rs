@@ -259,6 +259,7 @@ fn record(world: &World, bot: &Bot, message: Message) -> MessageRecord {
         reply: account.ids.reply(&platform_message),
         organization: account.organization.clone(),
         integration: account.integration.clone(),
+        account: bot.account_mark.clone(),
         conversation: Some(conversation),
         session: None,
         received_at: now,

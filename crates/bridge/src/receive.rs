@@ -283,6 +283,7 @@ fn seal(world: &World, bot: &Bot, event: &Event) -> EnvelopeV1 {
     EnvelopeV1 {
         organization: bot.account.organization.clone(),
         integration: bot.account.integration.clone(),
+        account: bot.account_mark.clone(),
         reply: ids.reply(id),
         received_at: world.clock.now(),
         event: sealed,

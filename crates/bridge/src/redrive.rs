@@ -26,6 +26,12 @@ pub enum RedriveError {
     /// Its message is no longer in the ledger or can't be read, or its integration is gone.
     #[error("the message is not there to be sent again, or its integration isn't")]
     Gone,
+    /// The integration is another bot account of the platform now than the one that received the message.
+    #[error(
+        "another bot account received the message, and the integration has been changed to a different one, which doesn't know the chat; \
+         set the integration back to that bot account to send the answer"
+    )]
+    AccountChanged,
     /// Its message has not failed, or has been redriven already.
     #[error("the message is {}", .0.as_str())]
     NotFailed(MessageState),
@@ -77,9 +83,9 @@ pub async fn redrive(world: &World, letter: &DeadLetter, ask: AskAgent) -> Resul
         return deliver_again(world, letter, &last).await;
     }
     match record.state {
-        // Checked first: else it would be queued for ever.
-        MessageState::Failed if !can_go(world, &record).await? => return Err(RedriveError::Gone),
         MessageState::Failed => {
+            // Checked first: else it would be queued for ever.
+            ensure_can_go(world, &record).await?;
             restarted_reply(world, &record).await?;
             // Of two concurrent redrives, one continues.
             if !message::reopen(&world.store, &record.id, record.redrives, now).await? {
@@ -152,9 +158,7 @@ async fn deliver_again(
         end_others(world, run, slice::from_ref(&letter.message)).await?;
         return load(world, letter).await;
     }
-    if !can_go(world, last).await? {
-        return Err(RedriveError::Gone);
-    }
+    ensure_can_go(world, last).await?;
     // The other dead letters stay until the answer is delivered.
     let of_last = match last.id == letter.message {
         true => Some(letter.clone()),
@@ -197,10 +201,15 @@ async fn end_others(world: &World, run: &RunId, others: &[MessageId]) -> Result<
     Ok(())
 }
 
-/// Whether the message can be read and its bot still exists.
-async fn can_go(world: &World, record: &MessageRecord) -> Result<bool, StoreError> {
+/// Checks that the message can be read, and that its bot still exists and is the account that received it.
+async fn ensure_can_go(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
     let bot = integration::get(&world.store, &record.integration).await?;
-    Ok(bot.is_some() && crate::event_of(world, record)?.is_some())
+    let bot = bot.ok_or(RedriveError::Gone)?;
+    if record.is_of_other_account(bot.account_mark()) {
+        return Err(RedriveError::AccountChanged);
+    }
+    let event = crate::event_of(world, record)?;
+    event.map(drop).ok_or(RedriveError::Gone)
 }
 
 /// Waits a moment until the conversation no longer holds the message. Sent before that, it would be taken for a duplicate of the one
@@ -281,6 +290,7 @@ async fn redeliver(
 
 /// Makes a runner continue the delivery of the reply from where it stopped.
 async fn resend(world: &World, letter: &DeadLetter, record: &MessageRecord) -> Result<MessageRecord, RedriveError> {
+    ensure_can_go(world, record).await?;
     let now = world.clock.now();
     let before = free_reply(world, record).await?;
     if before.delivered {
@@ -406,6 +416,7 @@ async fn send(world: &World, record: &MessageRecord) -> Result<(), RedriveError>
     let mut envelope = EnvelopeV1 {
         organization: record.organization.clone(),
         integration: record.integration.clone(),
+        account: record.account.clone(),
         message: record.id.clone(),
         reply: record.reply.clone(),
         received_at: record.received_at,

@@ -57,7 +57,12 @@ pub(crate) async fn deliver(world: &World, conversation: &Conversation) -> Redel
                 wakes.push(wake);
             }
             // An operator was faster, or it is no longer there.
-            Err(RedriveError::Gone | RedriveError::NotFailed(_) | RedriveError::UnreadableProgress) => {
+            Err(
+                RedriveError::Gone
+                | RedriveError::AccountChanged
+                | RedriveError::NotFailed(_)
+                | RedriveError::UnreadableProgress,
+            ) => {
                 done.push(message.clone());
             }
             Err(error @ (RedriveError::InHand | RedriveError::Store(_) | RedriveError::Queue(_))) => {

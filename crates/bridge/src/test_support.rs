@@ -83,6 +83,7 @@ pub(crate) fn bot(connector: &'static dyn Connector, mode: ConnectionMode, strea
     Bot {
         connector,
         account: Arc::new(account),
+        account_mark: None,
     }
 }
 

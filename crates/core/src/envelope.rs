@@ -33,6 +33,9 @@ pub struct EnvelopeV1 {
     /// When we received it.
     #[serde(with = "crate::timestamp::millis")]
     pub received_at: Timestamp,
+    /// Mark of the bot account that received it. `None`: unknown, or sent by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// [`StoredEvent`] as JSON, sealed. Empty if it is in a file.
     pub event: String,
     /// The id of the file that holds the sealed event, if that is too long for the queue.

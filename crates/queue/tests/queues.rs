@@ -62,6 +62,7 @@ fn envelope(name: &str) -> Envelope {
         event_file: None,
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new("int_1"),
+        account: None,
         message: MessageId::new(name),
         reply: ReplyId::new("tl-1"),
         received_at: Timestamp::from_millis(1_760_000_000_001),

@@ -1,7 +1,7 @@
 //! Messages: the claim that admits each one once, and its record in the ledger. They are the same item.
 //!
-//! Item `MSG#{message}`/`MSG` of `state`, 30 days from receipt. Attributes: `rp` reply, `o` organization, `i` integration, `pm`
-//! platform's message id, `c` conversation, `ses` and `sn` session and its number, `at` receipt, `st` state, `ev` the sealed
+//! Item `MSG#{message}`/`MSG` of `state`, 30 days from receipt. Attributes: `rp` reply, `o` organization, `i` integration, `ac`
+//! mark of its bot account, `pm` platform's message id, `c` conversation, `ses` and `sn` session and its number, `at` receipt, `st` state, `ev` the sealed
 //! event or `eb` a long one, `run`, `ms` the messages of the run that it failed in, `why` reason, `steps`, `rd` redrives, `n` version.
 
 mod list;
@@ -72,6 +72,9 @@ const EXPECTED_REFUSALS: [&str; 7] = [
     "trigger_disabled",
 ];
 
+/// Code of an answer to a message that another bot account of the integration received: its chat is unknown to the present one.
+pub const ACCOUNT_CHANGED: &str = "account_changed";
+
 /// Code of the step `result` of an answer that the agent ended without text and files.
 pub const EMPTY_ANSWER: &str = "empty_answer";
 
@@ -89,6 +92,9 @@ pub struct MessageRecord {
     pub organization: OrganizationId,
     /// The bot.
     pub integration: IntegrationId,
+    /// [Mark](crate::config::integration::IntegrationRecord::account_mark) of the bot account that received it, which alone may answer it.
+    /// `None`: unknown, or in records of older versions.
+    pub account: Option<String>,
     /// The platform's own id.
     pub platform_message: PlatformMessageId,
     /// Its conversation, once known.
@@ -153,6 +159,8 @@ struct StoredV1 {
     rp: ReplyId,
     o: OrganizationId,
     i: IntegrationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ac: Option<String>,
     pm: PlatformMessageId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     c: Option<ConversationId>,
@@ -372,6 +380,7 @@ impl MessageRecord {
             rp: self.reply.clone(),
             o: self.organization.clone(),
             i: self.integration.clone(),
+            ac: self.account.clone(),
             pm: self.platform_message.clone(),
             c: self.conversation.clone(),
             ses: self.session.as_ref().map(|(session, _)| session.clone()),
@@ -418,6 +427,7 @@ async fn from_item(store: &Store, item: Item, now: Timestamp) -> Result<MessageR
         reply: stored.rp,
         organization: stored.o,
         integration: stored.i,
+        account: stored.ac,
         platform_message: stored.pm,
         conversation: stored.c,
         session: stored.ses.zip(stored.sn),

@@ -3,10 +3,12 @@
 //!
 //! Connectors use the same words in the codes of different platforms, so no platform is named here.
 
+use tieline_store::message::ACCOUNT_CHANGED;
+
 use super::action::Action;
 use crate::texts::Text;
 
-/// Why a platform refuses a bot or its replies although the credentials are right.
+/// Why a platform refuses a bot or its replies, or the bridge does, although the credentials are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
     /// The IP address of this deployment is not on the platform's allowlist.
@@ -23,6 +25,8 @@ pub(super) enum Obstacle {
     Removed,
     /// The application isn't allowed to receive the kinds of events that it needs.
     IntentsMissing,
+    /// Another bot account received the message: the integration has been changed since.
+    AccountChanged,
     /// The bot may not start another session for now.
     SessionsUsedUp,
 }
@@ -41,6 +45,7 @@ const CODES: &[(&str, Obstacle)] = &[
     ("bot_removed", Obstacle::Removed),
     ("not_started", Obstacle::Removed),
     ("not allowed the intents", Obstacle::IntentsMissing),
+    (ACCOUNT_CHANGED, Obstacle::AccountChanged),
     ("session_start_limit", Obstacle::SessionsUsedUp),
 ];
 
@@ -79,6 +84,7 @@ impl Obstacle {
             Self::NotVisible => ("not_visible", "not_visible_next"),
             Self::Removed => ("bot_removed", "bot_removed_next"),
             Self::IntentsMissing => ("intents_missing", "intents_missing_next"),
+            Self::AccountChanged => ("account_changed", "account_changed_next"),
             Self::SessionsUsedUp => ("sessions_used_up", "sessions_used_up_next"),
         }
     }

@@ -100,6 +100,16 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "请在平台上为机器人开启这些 intents，然后重启该机器人。",
     },
     Phrase {
+        code: "account_changed",
+        en: "another bot account received the message, and the integration has been changed to a different one since",
+        zh: "该消息由另一个机器人账号收到，而集成此后已改用新的账号",
+    },
+    Phrase {
+        code: "account_changed_next",
+        en: "Nothing was sent, because the new bot account doesn't know the chat. To send the answer, set the integration back to the earlier account and redrive the message; else ask the person to write to the new one.",
+        zh: "未发送任何内容，因为新的机器人账号不认识该会话。如需送达该回答，请把集成改回原账号，然后重新投递该消息；否则请让对方给新账号发消息。",
+    },
+    Phrase {
         code: "sessions_used_up",
         en: "the bot has used up the sessions that the platform allows for now",
         zh: "机器人已用完平台当前允许的会话次数",

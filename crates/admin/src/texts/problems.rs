@@ -14,6 +14,10 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// Codes and their sentences.
 const TABLE: &[(&str, &str)] = &[
+    (
+        "account_changed",
+        "该消息由另一个机器人账号收到，而集成已改用新的账号；改回原账号后才能送达",
+    ),
     ("account_in_use", "该机器人账号已在另一个集成中"),
     ("agent_not_allowed", "该机器人不允许使用此智能体"),
     ("agent_not_found", "没有该智能体"),

@@ -234,6 +234,7 @@ async fn ended(api: &TestApi, bot: &str, seconds: u64, state: MessageState, reas
         reply: ReplyId::new(format!("rpl_{seconds}")),
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new(bot),
+        account: None,
         platform_message: PlatformMessageId::new(&*id),
         conversation: None,
         session: None,

@@ -56,6 +56,7 @@ impl TestApi {
             event_file: None,
             organization: OrganizationId::new("default"),
             integration,
+            account: None,
             reply: ReplyId::new("tl-road-reply"),
             received_at,
             event: self.world.store.keyring().seal(&event, id.as_str()),

@@ -63,6 +63,7 @@ mod tests {
         let envelope = EnvelopeV1 {
             organization: it.message.organization.clone(),
             integration: it.message.integration.clone(),
+            account: None,
             message: id.clone(),
             reply: it.message.reply.clone(),
             received_at: now,

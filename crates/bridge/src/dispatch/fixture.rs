@@ -44,6 +44,7 @@ impl ArrivalFixture {
         let envelope = EnvelopeV1 {
             organization: it.message.organization.clone(),
             integration: it.message.integration.clone(),
+            account: None,
             message: it.message.id.clone(),
             reply: it.message.reply.clone(),
             received_at: now,

@@ -115,6 +115,7 @@ fn received(world: &World, envelope: &EnvelopeV1, event: Event, conversation: Op
         reply: envelope.reply.clone(),
         organization: envelope.organization.clone(),
         integration: envelope.integration.clone(),
+        account: envelope.account.clone(),
         platform_message,
         conversation,
         session: None,

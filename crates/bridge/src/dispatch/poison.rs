@@ -31,6 +31,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         reply: envelope.reply.clone(),
         organization: envelope.organization.clone(),
         integration: envelope.integration.clone(),
+        account: envelope.account.clone(),
         platform_message: seen.id,
         conversation: seen.asked.as_ref().map(|(_, conversation)| conversation.clone()),
         session: None,

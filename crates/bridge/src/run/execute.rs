@@ -29,9 +29,9 @@ use super::stream_reply::stream_reply;
 use super::waiting_signs::{Signing, WaitingSigns};
 use super::{
     LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, earlier_answers, finish, follow_up, group_context,
-    incoming_guard, parked, senders, speakers, update,
+    incoming_guard, other_account, parked, senders, speakers, update,
 };
-use crate::accounts::Bot;
+use crate::accounts::{self, Bot};
 use crate::deliver::{self, DeliverError, ReplyDelivery};
 use crate::integration_log;
 use crate::lease_watch::LeaseWatch;
@@ -336,14 +336,17 @@ pub(super) fn cancel_request(
     }
 }
 
-/// The messages of the run that have not ended yet, with their content.
-pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec<Asked>, RunError> {
+/// The messages of the run that have not ended yet, with their content. Those that another bot account received are ended.
+pub(super) async fn load(world: &World, held: &mut LeasedConversation) -> Result<Vec<Asked>, RunError> {
     let (run, now) = (held.run(), world.clock.now());
     // An earlier holder of the run may have ended some of them.
     let records = match run.attempt == 1 && run.phase == RunPhase::Calling {
         true => message::get_waiting(&world.store, &run.messages, now).await?,
         false => message::get_many(&world.store, &run.messages, now).await?,
     };
+    if let Some(bound) = held.bound.take() {
+        held.bound = accounts::for_answering(world, bound, &records).await?;
+    }
     let mut asked = Vec::with_capacity(records.len());
     for record in records {
         if record.state.is_terminal() {
@@ -363,7 +366,7 @@ pub(super) async fn load(world: &World, held: &LeasedConversation) -> Result<Vec
             }
         }
     }
-    Ok(asked)
+    other_account::refuse(world, held, asked).await
 }
 
 pub(super) fn set_phase(conversation: &mut tieline_core::conversation::Conversation, phase: RunPhase) {

@@ -245,7 +245,7 @@ pub(super) fn platform(held: &LeasedConversation) -> &str {
     held.bound.as_ref().map_or("none", |bound| &bound.integration.platform)
 }
 
-/// Ends a run without a notice: its bot is deleted, or every attempt to send the notice failed.
+/// Ends messages of a run without a notice: their bot is deleted or another one now, or every attempt to send the notice failed.
 pub(super) async fn give_up(
     world: &World,
     held: &LeasedConversation,

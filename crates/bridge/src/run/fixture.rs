@@ -15,13 +15,16 @@ use tieline_core::notice::Language;
 use tieline_core::reply::{DesiredReply, Progress, ReplyHandle, ReplyTarget, Stage, Step};
 use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_embedded::Embedded;
-use tieline_store::config::integration::{self, IntegrationSettings, NewIntegration};
+use tieline_store::config::integration::{self, IntegrationRecord, IntegrationSettings, NewIntegration};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 
 use crate::run::{self, Next, RunError};
 use crate::test_support::{self, FakeDelivery, FakePlatform, WINDOW_CLOSED};
 use crate::world::World;
+
+/// The account of the fixture's bot.
+pub(super) const ACCOUNT: &str = "bot-1";
 
 /// A platform that accepts what is pushed. Where it polls, that is the rest of each reply.
 pub(super) struct PollingPlatform {
@@ -114,9 +117,9 @@ impl PolledFixture {
             thinking: ThinkingDisplay::default(),
             allowed_agents: None,
             enabled: true,
-            account_key: None,
+            account_key: Some(ACCOUNT.to_owned()),
         };
-        integration::create(&world.store, new, settings, now).await.unwrap();
+        let bot = integration::create(&world.store, new, settings, now).await.unwrap();
         let mut record = ReplyRecord {
             stage: Stage::Final,
             text: "the answer".to_owned(),
@@ -129,6 +132,7 @@ impl PolledFixture {
             .await
             .unwrap();
         let mut message = message_of(&world, &record);
+        message.account = bot.account_mark().map(str::to_owned);
         change(&mut message);
         message::claim(&world.store, &message).await.unwrap();
         Self {
@@ -142,6 +146,22 @@ impl PolledFixture {
     pub(crate) async fn reply(&self) -> ReplyRecord {
         let found = reply::get(&self.world.store, &self.message.reply, self.world.clock.now()).await;
         found.unwrap().unwrap()
+    }
+
+    /// Changes the integration to this account, with this token, as another process than `world` does. Returns it.
+    pub(super) async fn change_account(&self, account: Option<&str>, token: &str) -> IntegrationRecord {
+        let elsewhere = test_support::world_over(self.engine.http_client(), &[]).await;
+        let (store, now) = (&elsewhere.store, elsewhere.clock.now());
+        let before = integration::get(store, &self.message.integration)
+            .await
+            .unwrap()
+            .unwrap();
+        let settings = IntegrationSettings {
+            credentials: [("botToken", token)].into_iter().collect(),
+            account_key: account.map(str::to_owned),
+            ..before.settings(store.keyring()).unwrap()
+        };
+        integration::update(store, &before, settings, now).await.unwrap()
     }
 
     pub(super) async fn end_message(&self) {
@@ -206,6 +226,7 @@ fn message_of(world: &World, reply: &ReplyRecord) -> MessageRecord {
         reply: reply.id.clone(),
         organization: reply.organization.clone(),
         integration: reply.integration.clone(),
+        account: None,
         platform_message: id,
         conversation: Some(reply.conversation.clone()),
         session: None,

@@ -23,6 +23,7 @@ mod lease_heartbeat;
 mod look;
 mod media_prefetch;
 mod next_run;
+mod other_account;
 mod outgoing_guard;
 mod parked;
 mod request;

@@ -341,6 +341,7 @@ mod tests {
             reply: ReplyId::new("tl-1"),
             organization: OrganizationId::new("default"),
             integration,
+            account: None,
             platform_message: PlatformMessageId::new("1"),
             conversation: None,
             session: None,

@@ -1,5 +1,6 @@
 //! Replies that need no agent: notices, and final texts that the platform didn't poll.
 
+use std::slice;
 use std::time::Duration;
 
 use tieline_core::connector::Delivery;
@@ -11,7 +12,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationRecord};
-use tieline_store::message::{self, MessageRecord};
+use tieline_store::message::{self, ACCOUNT_CHANGED, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -71,9 +72,13 @@ pub(super) async fn deliver(
     let (ledger, bot, target) = match open(world, &record).await? {
         Opened::Reply(opened) => *opened,
         Opened::Unreadable if !deliver::is_too_late(&record, now) => return Ok(Next::Done),
-        Opened::Unreadable | Opened::Gone => {
+        opened => {
+            let code = match opened {
+                Opened::OtherAccount => ACCOUNT_CHANGED,
+                _ => INTEGRATION_GONE,
+            };
             // First: after the reply is saved as delivered, no process comes back to it.
-            refuse_undeliverable(world, &record).await?;
+            refuse_undeliverable(world, &record, code).await?;
             let before = record.clone();
             record.delivered = true;
             reply_writes::save(world, Some(&before), &mut record, now).await?;
@@ -171,18 +176,22 @@ async fn conclude(
     }
 }
 
-/// Keeps an answer whose integration is deleted or unreadable as a dead letter: once it is restored, the answer can be delivered.
-async fn refuse_undeliverable(world: &World, record: &ReplyRecord) -> Result<(), RunError> {
+/// Keeps an answer whose integration is deleted, unreadable or another bot account now as a dead letter: once that is restored, the answer can be
+/// delivered.
+async fn refuse_undeliverable(world: &World, record: &ReplyRecord, code: &str) -> Result<(), RunError> {
     let now = world.clock.now();
     let Some(ledger) = message::get(&world.store, &record.message, now).await? else {
         return Ok(());
     };
-    warn!(account.id = %ledger.integration, event.key = %ledger.id, "reply can't be delivered: its integration is gone");
+    warn!(account.id = %ledger.integration, event.key = %ledger.id, code, "reply can't be delivered by its integration");
     if slot_kind(record) == SlotKind::Confirming {
         return Ok(());
     }
-    integration_log::dead_letter(world, &ledger, INTEGRATION_GONE).await?;
-    let step = LedgerStep::new(now, "delivery_refused").code(INTEGRATION_GONE);
+    if code == ACCOUNT_CHANGED {
+        integration_log::warn(world, &ledger.integration, "delivery_refused", code).await;
+    }
+    integration_log::dead_letter(world, &ledger, code).await?;
+    let step = LedgerStep::new(now, "delivery_refused").code(code);
     message::note(&world.store, &ledger.id, &[step]).await?;
     Ok(())
 }
@@ -206,6 +215,8 @@ enum Opened {
     Unreadable,
     /// The bot or the message no longer exists.
     Gone,
+    /// The integration is another bot account than the one that received the message, and doesn't know its chat.
+    OtherAccount,
 }
 
 async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
@@ -216,6 +227,12 @@ async fn open(world: &World, record: &ReplyRecord) -> Result<Opened, RunError> {
     let Some(bound) = integration::look_up(&world.store, &record.integration, now).await? else {
         return Ok(Opened::Gone);
     };
+    let Some(bound) = accounts::for_answering(world, bound, slice::from_ref(&ledger)).await? else {
+        return Ok(Opened::Gone);
+    };
+    if ledger.is_of_other_account(bound.integration.account_mark()) {
+        return Ok(Opened::OtherAccount);
+    }
     let opened = match open_sealed(world, &bound.integration, &ledger) {
         // Another process knows the key, and this one will soon. When it is too late for the reply, the key is lost.
         Err(StoreError::UnknownKey) if deliver::is_too_late(record, now) => None,

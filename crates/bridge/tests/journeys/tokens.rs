@@ -95,6 +95,7 @@ fn robot(world: &World, secret: &str, api: &str) -> Bot {
     Bot {
         connector,
         account: Arc::new(account),
+        account_mark: None,
     }
 }
 

@@ -71,6 +71,9 @@ pub struct IntegrationRecord {
     pub version: u64,
 }
 
+/// Length of [`IntegrationRecord::account_mark`]: 64 bits of the digest, so that a message's record stays small.
+const MARK_LENGTH: usize = 16;
+
 /// The settings of an integration that can be changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntegrationSettings {
@@ -212,6 +215,13 @@ impl IntegrationRecord {
             enabled: self.enabled,
             account_key: None,
         })
+    }
+
+    /// Beginning of the digest of the bot's identity, which is stored with each message. `None` if the identity is unknown.
+    #[must_use]
+    pub fn account_mark(&self) -> Option<&str> {
+        let digest = self.account.as_deref()?;
+        Some(digest.get(..MARK_LENGTH).unwrap_or(digest))
     }
 
     /// Whether this agent may answer.

@@ -9,6 +9,15 @@ use tieline_core::timestamp::Timestamp;
 use super::{EMPTY_ANSWER, EXPECTED_REFUSALS, MessageRecord, NOT_ALLOWED, OWN_ID, PROACTIVE, UNKNOWN_PERSON};
 
 impl MessageRecord {
+    /// Whether another bot account than this one received it. Only if both are known.
+    #[must_use]
+    pub fn is_of_other_account(&self, mark: Option<&str>) -> bool {
+        self.account
+            .as_deref()
+            .zip(mark)
+            .is_some_and(|(received_by, now)| received_by != now)
+    }
+
     /// Whether it is an operator's message: see [`PROACTIVE`]. Once it is shown as failed its reason is the failure's, so its id tells.
     #[must_use]
     pub fn is_proactive(&self) -> bool {

@@ -43,6 +43,7 @@ async fn record_round_trips() {
     let it = fresh().await;
     let full = MessageRecord {
         session: Some((SessionId::new("ses_1"), 3)),
+        account: Some("0123456789abcdef".into()),
         run: Some(RunId::new("run_1")),
         run_messages: vec![MessageId::new("msg_0"), MessageId::new("msg_1")],
         reason: Some("stale".into()),

@@ -97,6 +97,7 @@ pub(crate) fn message(name: &str) -> MessageRecord {
         reply: ReplyId::new(format!("tl-{name}")),
         organization: organization(),
         integration: integration(),
+        account: None,
         platform_message: PlatformMessageId::new(name),
         conversation: Some(ConversationId::new("cnv_1")),
         session: None,

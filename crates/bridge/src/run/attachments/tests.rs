@@ -105,6 +105,7 @@ fn record(world: &World) -> MessageRecord {
         reply: ReplyId::new("tl-1"),
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new("int_1"),
+        account: None,
         platform_message: PlatformMessageId::new("1"),
         conversation: None,
         session: None,

@@ -255,6 +255,7 @@ fn message(received_at: i64, state: MessageState, reason: Option<&str>) -> Messa
         reply: ReplyId::new("rpl_1"),
         organization: OrganizationId::new("default"),
         integration: IntegrationId::new("int_1"),
+        account: None,
         platform_message: PlatformMessageId::new("m"),
         conversation: Some(ConversationId::new("cnv_1")),
         session: None,
