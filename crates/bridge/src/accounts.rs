@@ -50,6 +50,15 @@ impl Bot {
         }
     }
 
+    /// Whether this is the mark of another bot account. Only if both are known.
+    #[must_use]
+    pub(crate) fn is_other_than(&self, mark: Option<&str>) -> bool {
+        self.account_mark
+            .as_deref()
+            .zip(mark)
+            .is_some_and(|(own, mark)| own != mark)
+    }
+
     /// The part of the agent's reasoning that the bot's chats show before the answer's text begins.
     #[must_use]
     pub fn shown_reasoning<'r>(&self, reasoning: &'r str) -> &'r str {

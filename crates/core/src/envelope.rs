@@ -173,6 +173,9 @@ pub enum RelayCall {
 pub struct RelayCallV1 {
     /// The bot.
     pub integration: IntegrationId,
+    /// Mark of the bot account that it was written for. `None`: unknown, or sent by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// The reply that it shows.
     pub reply: ReplyId,
     /// The id under which the answer is recorded.

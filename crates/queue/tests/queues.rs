@@ -403,6 +403,7 @@ async fn dead_letters_are_moved_back_to_their_queue() {
 fn call(integration: &str, id: &str) -> RelayCall {
     RelayCall::V1(RelayCallV1 {
         integration: IntegrationId::new(integration),
+        account: None,
         reply: ReplyId::new("tl-1"),
         call_id: id.to_owned(),
         call: "c2VhbGVk".to_owned(),

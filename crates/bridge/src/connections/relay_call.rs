@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_core::backoff::Backoff;
 use tieline_core::envelope::{RelayCall, RelayCallV1, StoredCall};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
-use tieline_core::ids::{IntegrationId, ReplyId, digest};
+use tieline_core::ids::{ReplyId, digest};
 use tieline_core::timestamp::Timestamp;
 use tieline_core::virtual_shard::shard_of;
 use tieline_queue::{QueueError, relay};
@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::socket_registry::{BotCommand, ReplyTo};
+use crate::accounts::Bot;
 use crate::world::{World, chance};
 
 /// How long a call may wait for its socket before it expires unsent.
@@ -81,7 +82,7 @@ impl FrameAttempts {
 /// Never: calls serialize.
 pub async fn send(
     world: &World,
-    integration: &IntegrationId,
+    bot: &Bot,
     reply: &ReplyId,
     call: &SocketCall,
     tries: &mut FrameAttempts,
@@ -97,32 +98,28 @@ pub async fn send(
         expires_at: call.expires_at.min(now.after(SENT_WITHIN)),
         ..call.clone()
     };
-    match here(world, integration, &call_id, call).await {
+    match here(world, bot, &call_id, call).await {
         Ok(answer) => answer,
         Err(call) => match untried(world, &frame, call_id, &call, tries).await {
-            Ok(call_id) => elsewhere(world, integration, reply, call_id, &call).await,
+            Ok(call_id) => elsewhere(world, bot, reply, call_id, &call).await,
             Err(answer) => answer,
         },
     }
 }
 
 /// Directly to the bot, if it is connected in this process. Returns the call if it isn't.
-async fn here(
-    world: &World,
-    integration: &IntegrationId,
-    call_id: &str,
-    call: SocketCall,
-) -> Result<ApiAnswer, SocketCall> {
+async fn here(world: &World, bot: &Bot, call_id: &str, call: SocketCall) -> Result<ApiAnswer, SocketCall> {
     let (answered, answer) = oneshot::channel();
     let bound = call.expires_at.since(world.clock.now()) + ANSWERED_WITHIN;
     let order = BotCommand::Call {
         call_id: call_id.to_owned(),
+        account: bot.account_mark.clone(),
         call,
         to: ReplyTo::Here(answered),
     };
     match world
         .sockets
-        .order(integration, Box::new(order))
+        .order(&bot.account.integration, Box::new(order))
         .map_err(|order| *order)
     {
         // No outcome in time, or the bot ended without one: the call may have been sent.
@@ -163,13 +160,8 @@ async fn untried(
 }
 
 /// Over the queue of the bot's shard.
-async fn elsewhere(
-    world: &World,
-    integration: &IntegrationId,
-    reply: &ReplyId,
-    call_id: String,
-    call: &SocketCall,
-) -> ApiAnswer {
+async fn elsewhere(world: &World, bot: &Bot, reply: &ReplyId, call_id: String, call: &SocketCall) -> ApiAnswer {
+    let integration = &bot.account.integration;
     let n_shards = world.queues.urls().relay.len();
     if n_shards == 0 {
         return ApiAnswer::NotSent;
@@ -182,6 +174,7 @@ async fn elsewhere(
     let plain = serde_json::to_vec(&StoredCall::V1(call.clone())).expect("calls serialize as JSON");
     let sealed = RelayCall::V1(RelayCallV1 {
         integration: integration.clone(),
+        account: bot.account_mark.clone(),
         reply: reply.clone(),
         call: world.store.keyring().seal(&plain, &call_id),
         call_id: call_id.clone(),

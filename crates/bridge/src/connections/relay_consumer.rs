@@ -86,6 +86,7 @@ fn order(world: &World, call: RelayCallV1) {
     };
     let order = BotCommand::Call {
         call_id: call.call_id,
+        account: call.account,
         call: inner,
         to: ReplyTo::Elsewhere,
     };

@@ -36,6 +36,8 @@ pub(super) enum BotCommand {
     Call {
         /// The id under which its outcome is reported.
         call_id: String,
+        /// Mark of the bot account that the frame was written for, if known.
+        account: Option<String>,
         /// The frame.
         call: SocketCall,
         /// Who waits for the outcome.

@@ -55,7 +55,7 @@ impl ReplyDelivery<'_> {
                 self.while_recording(sending).await
             }
             ApiCall::Socket(call) => {
-                let (bot, reply) = (&bot.account.integration, self.record.id.clone());
+                let reply = self.record.id.clone();
                 let mut tries = std::mem::take(&mut self.tries);
                 let sending = relay_call::send(world, bot, &reply, call, &mut tries);
                 let answer = self.while_recording(sending).await;

@@ -132,7 +132,7 @@ impl<'a> WaitingSigns<'a> {
         let Some(record) = message::get(&world.store, id, world.clock.now()).await? else {
             return Ok(());
         };
-        if record.is_of_other_account(self.bot.account_mark.as_deref()) {
+        if self.bot.is_other_than(record.account.as_deref()) {
             return Ok(());
         }
         let Some(Event::Message(message)) = crate::event_of(world, &record)?.filter(|_| !record.state.is_terminal())

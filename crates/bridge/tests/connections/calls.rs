@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tieline_bridge::accounts;
+use tieline_bridge::accounts::{self, Bot};
 use tieline_bridge::connections::relay_call::{self, FrameAttempts};
 use tieline_bridge::deliver::{DeliveryOutcome, ReplyDelivery};
 use tieline_bridge::notices::{self, About};
@@ -14,14 +14,23 @@ use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
 use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
-use tieline_store::config::integration;
+use tieline_store::config::integration::{self, IntegrationSettings};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 
 use crate::platform::Manners;
 use crate::test_cluster::{TestCluster, until};
 
+async fn bot(world: &World, id: &IntegrationId) -> Bot {
+    let bound = integration::look_up(&world.store, id, world.clock.now()).await;
+    accounts::open(world, &bound.unwrap().unwrap().integration).unwrap()
+}
+
 async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut FrameAttempts) -> ApiAnswer {
+    send_as(world, &bot(world, id).await, content, tries).await
+}
+
+async fn send_as(world: &World, bot: &Bot, content: &str, tries: &mut FrameAttempts) -> ApiAnswer {
     let call = SocketCall {
         name: "stream".to_owned(),
         lane: "r-m1".to_owned(),
@@ -29,7 +38,7 @@ async fn send(world: &World, id: &IntegrationId, content: &str, tries: &mut Fram
         replaceable: false,
         expires_at: world.clock.now().after(Duration::from_secs(60)),
     };
-    relay_call::send(world, id, &ReplyId::new("tl-1"), &call, tries).await
+    relay_call::send(world, bot, &ReplyId::new("tl-1"), &call, tries).await
 }
 
 fn is_ok(answer: &ApiAnswer) -> bool {
@@ -60,6 +69,44 @@ async fn a_frame_reaches_the_socket_from_this_process_and_from_another() {
         .map(|said| said.frame["body"]["content"].clone())
         .collect();
     assert_eq!(said, ["here", "elsewhere"]);
+}
+
+/// Its run began before an operator changed the integration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_of_another_account_is_not_sent() {
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    let store = &process.world.store;
+    let before = integration::get(store, &id).await.unwrap().unwrap();
+    let settings = IntegrationSettings {
+        account_key: Some("bot2".to_owned()),
+        ..before.settings(store.keyring()).unwrap()
+    };
+    let now = process.world.clock.now();
+    integration::update(store, &before, settings, now).await.unwrap();
+    let old = Bot {
+        account_mark: Some("of another".to_owned()),
+        ..bot(&process.world, &id).await
+    };
+    until("the earlier connection has ended", async || {
+        let answer = send_as(&process.world, &old, "old", &mut FrameAttempts::default()).await;
+        answer == ApiAnswer::NotSent
+    })
+    .await;
+    until("the new account is connected", async || {
+        is_ok(&send(&process.world, &id, "new", &mut FrameAttempts::default()).await)
+    })
+    .await;
+    let n_said = platform.said().len();
+    let runner = cluster.world("runner");
+    for world in [&process.world, &runner] {
+        let answer = send_as(world, &old, "late", &mut FrameAttempts::default()).await;
+        assert_eq!(answer, ApiAnswer::NotSent);
+    }
+    assert_eq!(platform.said().len(), n_said);
 }
 
 #[tokio::test(flavor = "multi_thread")]

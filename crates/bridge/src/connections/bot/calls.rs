@@ -18,11 +18,21 @@ impl BotTask {
 
     pub(super) async fn obey(&mut self, order: BotCommand) -> Option<End> {
         match order {
-            BotCommand::Call { call_id, call, to } => {
+            BotCommand::Call {
+                call_id,
+                account,
+                call,
+                to,
+            } => {
                 if self.calls.contains_key(&call_id) {
                     return None;
                 }
                 self.calls.insert(call_id.clone(), to);
+                if self.context.bot.is_other_than(account.as_deref()) {
+                    // Its run began before an operator changed the integration to this account, which doesn't know the chat.
+                    self.answer(&call_id, ApiAnswer::NotSent);
+                    return None;
+                }
                 self.send(call_id, call).await;
             }
             BotCommand::Trigger(wants) => self.context.wants = wants,
