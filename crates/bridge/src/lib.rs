@@ -46,6 +46,7 @@ pub mod rate_limiter;
 pub mod receive;
 pub mod redrive;
 mod refused_answers;
+pub mod registration;
 pub mod rendering;
 pub mod reply_links;
 pub mod reply_poll;

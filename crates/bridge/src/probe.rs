@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use tieline_core::account::{ConnectionMode, Credentials};
-use tieline_core::connector::{Probe, Proof, TokenError};
-use tieline_core::http_types::ApiAnswer;
+use tieline_core::connector::{Probe, TokenError};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationError, IntegrationRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange};
@@ -140,23 +139,4 @@ pub async fn missing_permissions(world: &World, bot: &Bot) -> Option<Vec<&'stati
     let question = bot.connector.missing_permissions(&bot.context(world, None))?;
     let answer = courier::send(world, bot, &question.call).await.ok()?;
     (question.read)(&answer)
-}
-
-/// Registers our webhook address at a platform that requires it. Returns the codes of refused calls.
-pub async fn register(world: &World, bot: &Bot, callback_url: &str) -> Vec<String> {
-    if bot.connector.manifest().proof == Proof::Operator {
-        return Vec::new();
-    }
-    let mut refused = Vec::new();
-    for call in bot.connector.registration(callback_url, &bot.context(world, None)) {
-        let code = match courier::send(world, bot, &call).await {
-            Ok(ApiAnswer::Answered { status: 200..=299, .. }) => continue,
-            Ok(ApiAnswer::Answered { status, .. }) => status.to_string(),
-            Ok(ApiAnswer::NotSent | ApiAnswer::Unknown) => "unreachable".to_owned(),
-            Err(TokenError::Refused { code } | TokenError::Unavailable { code }) => code,
-        };
-        info!(account.id = %bot.account.integration, call = call.name, code, "platform refused our webhook address");
-        refused.push(format!("{}: {code}", call.name));
-    }
-    refused
 }

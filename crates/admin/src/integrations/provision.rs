@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_bridge::accounts::{self, Bot};
-use tieline_bridge::{courier, integration_log, probe};
+use tieline_bridge::{courier, integration_log, probe, registration};
 use tieline_core::account::ConnectionMode;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::status::{ConnectionState, StatusChange};
@@ -47,7 +47,7 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
 
 async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
     let world = &state.world;
-    for refused in probe::register(world, bot, &view::callback_url(state, record)).await {
+    for refused in registration::register(world, bot, &view::callback_url(state, record)).await {
         integration_log::warn(world, &record.id, "registration_refused", &refused).await;
     }
     if let Err(error) = probe::probe(world, bot, record).await {

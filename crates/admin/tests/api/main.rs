@@ -24,6 +24,7 @@ mod people;
 mod periodic;
 mod question_limits;
 mod redaction;
+mod registration;
 mod restore;
 mod routes;
 mod runs;
