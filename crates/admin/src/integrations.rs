@@ -21,6 +21,7 @@ mod last_error;
 mod obstacle;
 pub(crate) mod overview;
 pub(crate) mod provision;
+pub(crate) mod registration;
 mod remedy;
 mod summary;
 mod troubles;

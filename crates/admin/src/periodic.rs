@@ -1,5 +1,5 @@
-//! Periodic work, once a minute: sends scheduled messages that are due, notifies operators, and completes the lists of desired connections
-//! after an upgrade.
+//! Periodic work, once a minute: sends scheduled messages that are due, notifies operators, repeats registrations that a platform
+//! has not accepted, and completes the lists of desired connections after an upgrade.
 
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use tieline_store::config::desired_connections::{self, Compare};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::integrations::registration;
 use crate::notify;
 
 /// Interval between two passes.
 const PERIOD: Duration = Duration::from_mins(1);
-/// Time limit for notifying operators in one pass, and for completing the lists. The next pass continues. A deployed pass is stopped after 29 s.
+/// Time limit of each of the other parts of a pass: notifying operators, repeating registrations, completing the lists. The
+/// next pass continues. A deployed pass is stopped after 29 s.
 const WITHIN: Duration = Duration::from_secs(20);
 /// Minutes between two comparisons of the lists although no change was counted.
 const COMPARE_EVERY_MIN: i64 = 24 * 60;
@@ -28,14 +30,15 @@ pub async fn run(world: World) {
     }
 }
 
-/// Runs one pass: sends scheduled messages that are due, notifies operators of changes, and completes the lists of desired connections. Errors
-/// are logged; the next pass retries.
+/// Runs one pass: sends scheduled messages that are due, notifies operators of changes, repeats failed registrations, and completes the lists
+/// of desired connections. Errors are logged; the next pass retries.
 ///
 /// All at once: however long one of them takes, the others get their turn in each pass.
 pub async fn look(world: &World) {
     tokio::join!(
         Box::pin(scheduled::say_due(world)),
         Box::pin(notify_all(world)),
+        Box::pin(register_all(world)),
         Box::pin(complete_lists(world))
     );
 }
@@ -43,6 +46,14 @@ pub async fn look(world: &World) {
 async fn notify_all(world: &World) {
     if timeout(WITHIN, notify::look_at_all(world)).await.is_err() {
         warn!("not all operators can be notified within one pass; the next pass begins with others");
+    }
+}
+
+async fn register_all(world: &World) {
+    match timeout(WITHIN, registration::repeat_due(world)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = %error, "registrations that are due can't be read; the next pass retries"),
+        Err(_) => warn!("not all registrations can be repeated within one pass; the next pass continues"),
     }
 }
 

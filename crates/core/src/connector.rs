@@ -120,6 +120,11 @@ pub trait Connector: Sync {
         Vec::new()
     }
 
+    /// Whether [`Connector::registration`] registers our callback address for all events of a webhook, so that no operator enters it by hand.
+    fn registers_callback_url(&self) -> bool {
+        false
+    }
+
     /// The call that asks for the platform's delivery address, where that is possible and there is only one such address.
     fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
         let _ = cx;

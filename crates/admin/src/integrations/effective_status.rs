@@ -6,6 +6,7 @@ use tieline_store::status::{ConnectionState, Status};
 
 use super::facts::Facts;
 use super::obstacle::Obstacle;
+use super::registration::Registration;
 use super::troubles;
 use crate::texts::Text;
 
@@ -146,12 +147,19 @@ fn webhook(facts: &Facts<'_>) -> Condition {
     }
     // Only authenticated requests become events.
     if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
-        let is_failing = failed_since(reported, verified_at);
-        let next = || Text::new("status_signature").with_text("field", Some(signed_with(reported)));
+        let trouble = if failed_since(reported, verified_at) {
+            let next = Text::new("status_signature").with_text("field", Some(signed_with(reported)));
+            Some((SIGNATURE, next))
+        } else if let Registration::Due(Some(_)) = facts.registration {
+            Some(("not_registered", facts.registration.next(facts.callback_url)))
+        } else {
+            None
+        };
+        let (reason, next) = trouble.unzip();
         return Condition {
-            reason: is_failing.then(|| SIGNATURE.to_owned()),
+            reason: reason.map(str::to_owned),
             connected_at: Some(verified_at),
-            ..up(ConnectionState::Connected, is_failing.then(next))
+            ..up(ConnectionState::Connected, next)
         };
     }
     let (reason, next) = match reported.last_signature_failure_at {
@@ -166,10 +174,7 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             };
             ("not_public", Text::new(next).with("url", facts.callback_url))
         }
-        None => (
-            "not_called",
-            Text::new("status_callback").with("url", facts.callback_url),
-        ),
+        None => ("not_called", facts.registration.next(facts.callback_url)),
     };
     Condition {
         reason: Some(reason.to_owned()),

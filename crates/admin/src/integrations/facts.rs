@@ -4,6 +4,8 @@ use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::status::Status;
 
+use super::registration::Registration;
+
 /// Input of the effective status.
 #[derive(Debug, Clone)]
 pub(super) struct Facts<'a> {
@@ -18,6 +20,8 @@ pub(super) struct Facts<'a> {
     /// Why its settings can't be used, if they can't.
     pub(super) unusable: Option<String>,
     pub(super) callback_url: &'a str,
+    /// How the platform learns it.
+    pub(super) registration: &'a Registration,
     /// Whether a platform can call the callback address.
     pub(super) is_callable: bool,
     /// Whether its platform offers a long connection, which needs no callback address.

@@ -6,6 +6,7 @@ use tieline_core::stream::Refusal;
 use tieline_store::status::StatusError;
 
 use super::obstacle::Obstacle;
+use super::registration::REGISTRATION_FAILS;
 use crate::texts::Text;
 
 /// The message of an error. Processes report it in English: a code or sentence of ours is translated, any other message stays as it is.
@@ -28,6 +29,9 @@ fn translated(error: &StatusError) -> Option<Text> {
         return Some(obstacle.explain());
     }
     let text = |name| Some(Text::new(name).with("code", &code));
+    if error.message == REGISTRATION_FAILS {
+        return text("error_registration");
+    }
     if error.message == CALLS_FAIL {
         return text("error_calls_fail");
     }
@@ -80,6 +84,11 @@ mod tests {
         };
         check("reset", &passing.to_string(), "没有连接：reset");
         check("99991400", CALLS_FAIL, "对平台的调用失败，正在重试：代码 99991400");
+        check(
+            "set_webhook: 502",
+            REGISTRATION_FAILS,
+            "在平台上登记失败，正在重试：set_webhook: 502",
+        );
         let own = "agent Support failed: out of memory";
         check("http_500", own, own);
     }

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use tieline_bridge::accounts::{self, Bot};
-use tieline_bridge::{courier, integration_log, probe, registration};
+use tieline_bridge::{courier, integration_log, probe};
 use tieline_core::account::ConnectionMode;
 use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::status::{ConnectionState, StatusChange};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use super::{status, view};
+use super::{registration, status};
 use crate::state::AdminState;
 
-/// Timeout of provisioning while a save waits. Results that arrive later show in the status, or in a test.
+/// Timeout of provisioning while a save waits. A registration that takes longer is repeated by the periodic pass.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Validity of what is already known from the platform.
@@ -40,18 +40,16 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
         Before::Doubted => courier::forget_token(&state.world, &bot).await,
         Before::Outdated => forget(state, record, &bot).await,
     }
-    if timeout(PATIENCE, talk(state, record, &bot)).await.is_err() {
-        warn!(account.id = %record.id, "timeout while asking the platform whether the credentials work");
-    }
-}
-
-async fn talk(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
-    let world = &state.world;
-    for refused in registration::register(world, bot, &view::callback_url(state, record)).await {
-        integration_log::warn(world, &record.id, "registration_refused", &refused).await;
-    }
-    if let Err(error) = probe::probe(world, bot, record).await {
-        warn!(account.id = %record.id, error = %error, "result of the credentials probe can't be stored");
+    let until = Instant::now() + PATIENCE;
+    registration::attempt(&state.world, record, &bot, until).await;
+    match timeout_at(until, probe::probe(&state.world, &bot, record)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            warn!(account.id = %record.id, error = %error, "result of the credentials probe can't be stored");
+        }
+        Err(_) => {
+            warn!(account.id = %record.id, "timeout while asking the platform whether the credentials work");
+        }
     }
 }
 

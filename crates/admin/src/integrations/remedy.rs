@@ -20,6 +20,7 @@ use tieline_store::status::{ConnectionState, StatusError};
 pub(crate) use super::action::Action;
 use super::effective_status::Condition;
 use super::obstacle::Obstacle;
+use super::registration::Registration;
 use super::status::Seen;
 
 /// The command that gives this deployment a public address.
@@ -72,7 +73,10 @@ impl Remedy {
             (_, Some("rate_limited" | "platform_unavailable" | "message_refused")) => Some(Self::new(Action::ViewLog)),
             (_, Some("not_public")) => Some(Self::on(Action::SetPublicUrl, SET_PUBLIC_URL)),
             _ if trigger.is_none() => Some(Self::new(Action::CreateTrigger)),
-            (_, Some("not_called")) => Some(Self::on(Action::CopyCallbackUrl, &seen.callback_url)),
+            (_, Some("not_called")) if seen.registration == Registration::ByHand => {
+                Some(Self::on(Action::CopyCallbackUrl, &seen.callback_url))
+            }
+            (_, Some("not_called" | "not_registered")) => Some(Self::new(Action::Restart)),
             (ConnectionState::Retrying, _) => Some(Self::new(Action::Restart)),
             _ => None,
         }

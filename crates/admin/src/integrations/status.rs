@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::effective_status::{self, Condition};
 use super::facts::Facts;
+use super::registration::Registration;
 use super::{find, last_error, view};
 use crate::auth::Scope;
 use crate::path::Id;
@@ -32,7 +33,7 @@ pub(crate) struct StatusView {
     state: ConnectionState,
     /// Why it has this state: `stopped`, `unbound`, `config_invalid`, `kicked`, `login_expired`, `silent`; for a webhook `not_public`,
     /// `not_called`, `signature`; if degraded `agent_failed`, `delivery_failed`, `platform_unavailable`, `empty_answer`; if connected but
-    /// in need of attention `rate_limited`, `not_allowed`, `message_refused`, `slow`.
+    /// in need of attention `rate_limited`, `not_allowed`, `message_refused`, `not_registered`, `slow`.
     reason: Option<String>,
     /// Since when it is connected; for a webhook, when a request was last authenticated.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -108,6 +109,8 @@ pub(super) struct Seen {
     pub(super) unusable: Option<String>,
     /// The address that its platform must call.
     pub(super) callback_url: String,
+    /// How the platform learns that address.
+    pub(super) registration: Registration,
 }
 
 /// Reads everything that the status depends on.
@@ -119,6 +122,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let reported = status::seen(&state.world.store, &record.id, shard, state.now()).await?;
     let unusable = unusable(state, &bound.integration);
     let callback_url = view::callback_url(state, record);
+    let registration = Registration::of(&state.world, &bound.integration).await?;
     let condition = effective_status::decide(&Facts {
         mode: bound.integration.mode,
         own_channel: is_own_channel(state, record),
@@ -127,6 +131,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         bound: bound.trigger.is_some(),
         unusable: unusable.clone(),
         callback_url: &callback_url,
+        registration: &registration,
         is_callable: view::is_callable(&callback_url),
         has_long_connection: view::has_long_connection(state, record),
         created_at: record.created_at,
@@ -145,6 +150,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         condition,
         unusable,
         callback_url,
+        registration,
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tieline_bridge::world::World;
 use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Manifest;
 use tieline_core::notice::Language;
@@ -169,7 +170,12 @@ pub(crate) fn target(record: &IntegrationRecord) -> (&'static str, &str, Option<
 
 /// The address that the platform calls.
 pub(super) fn callback_url(state: &AdminState, record: &IntegrationRecord) -> String {
-    callback_url_at(state.world.settings.callback_base(), record)
+    callback_url_of(&state.world, record)
+}
+
+/// Like [`callback_url`].
+pub(super) fn callback_url_of(world: &World, record: &IntegrationRecord) -> String {
+    callback_url_at(world.settings.callback_base(), record)
 }
 
 /// The callback URL at the public URL, if callbacks have another base. It is still served: platforms that were given it earlier still call it.

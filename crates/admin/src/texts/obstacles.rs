@@ -36,13 +36,18 @@ pub(super) const TABLE: &[Phrase] = &[
     },
     Phrase {
         code: "delivers_nowhere",
-        en: "the platform has no callback address for the bot any more; it should be {url}",
-        zh: "平台上已没有该机器人的回调地址；应为 {url}",
+        en: "the platform has no callback address for the bot; it should be {url}",
+        zh: "平台上没有该机器人的回调地址；应为 {url}",
     },
     Phrase {
         code: "delivers_next",
         en: "Stop the program that changed the address on the platform, then restart the integration: that registers {url} again.",
         zh: "请停止在平台上修改地址的程序，然后重启该机器人：重启会重新登记 {url}。",
+    },
+    Phrase {
+        code: "delivers_nowhere_next",
+        en: "Restart the integration: that registers {url} at the platform again. If the address disappears there once more, another program removes it: stop that program.",
+        zh: "请重启该机器人：重启会在平台上重新登记 {url}。若该地址之后又消失，说明有另一个程序将其移除：请停止那个程序。",
     },
     Phrase {
         code: "delivers_here",

@@ -95,6 +95,26 @@ pub(super) const TABLE: &[Phrase] = &[
         zh: "请在平台上把 {url} 填为回调地址，然后给机器人发一条消息。",
     },
     Phrase {
+        code: "status_registering",
+        en: "Wait a minute: the bridge registers {url} at the platform by itself. Then send the bot a message.",
+        zh: "请等待一分钟：系统会自动在平台上登记 {url}。然后给机器人发一条消息。",
+    },
+    Phrase {
+        code: "status_registration_failed",
+        en: "Wait: {url} could not be registered at the platform ({code}), and the bridge repeats that by itself. Restarting the integration repeats it at once.",
+        zh: "请等待：未能在平台上登记 {url}（{code}），系统会自动重试。重启该机器人会立即重试。",
+    },
+    Phrase {
+        code: "status_registered",
+        en: "Send the bot a message. If it doesn't arrive, restart the integration: that registers {url} at the platform again.",
+        zh: "请给机器人发一条消息。若未收到，请重启该机器人：重启会在平台上重新登记 {url}。",
+    },
+    Phrase {
+        code: "error_registration",
+        en: "the registration at the platform failed and is repeated: {code}",
+        zh: "在平台上登记失败，正在重试：{code}",
+    },
+    Phrase {
         code: "status_agent_failed",
         en: "See why the agent fails: {code}{words}; then test it.",
         zh: "请查看智能体失败的原因：{code}{words}；然后进行测试。",

@@ -20,8 +20,8 @@ use tieline_store::{DirectCall, DirectTables, Keyring, Store, TableClient, Table
 
 use crate::test_api;
 
-/// What each part of a pass reads first: scheduled messages, organizations with notifications, and the lists of desired connections.
-const FIRST_READS: [&str; 3] = ["\"DUE\"", "\"NOTIFY\"", "\"LIVE\""];
+/// What each part of a pass reads first: scheduled messages, organizations with notifications, due registrations, and the lists of desired connections.
+const FIRST_READS: [&str; 4] = ["\"DUE\"", "\"NOTIFY\"", "\"REGISTRATION\"", "\"LIVE\""];
 
 /// Empty tables that never answer one part of the pass.
 #[derive(Debug, Clone)]

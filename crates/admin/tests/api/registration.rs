@@ -2,12 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
+use serde_json::{Value, json};
+use tieline_admin::periodic;
+use tieline_bridge::clock::Clock;
+use tieline_bridge::world::World;
+use tieline_core::ids::IntegrationId;
+use tieline_store::config::registration_due;
 
 use crate::test_api::{DEFAULT, TestApi};
 
@@ -16,6 +22,8 @@ use crate::test_api::{DEFAULT, TestApi};
 struct FailingPlatform {
     answers: Arc<Mutex<VecDeque<u16>>>,
     registered: Arc<Mutex<usize>>,
+    /// Whether the next call is answered later than a save waits.
+    slow: Arc<Mutex<bool>>,
 }
 
 impl FailingPlatform {
@@ -41,6 +49,10 @@ impl FailingPlatform {
         *self.registered.lock().unwrap()
     }
 
+    fn be_slow(&self) {
+        *self.slow.lock().unwrap() = true;
+    }
+
     fn fail(&self, statuses: impl IntoIterator<Item = u16>) {
         self.answers.lock().unwrap().extend(statuses);
     }
@@ -49,10 +61,33 @@ impl FailingPlatform {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let platform = self.clone();
-        let router = Router::new().fallback(move |request: Request<Body>| async move { platform.answer(&request) });
+        let router = Router::new().fallback(move |request: Request<Body>| async move {
+            let is_slow = std::mem::take(&mut *platform.slow.lock().unwrap());
+            if is_slow {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+            platform.answer(&request)
+        });
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{address}")
     }
+}
+
+/// More failures than one request repeats.
+const OUTAGE: [u16; 3] = [502; 3];
+
+/// One pass, of a process that runs this much later.
+async fn pass(api: &TestApi, later: Duration) {
+    let world = World {
+        clock: Clock::starting_at(api.world.clock.now().after(later)),
+        ..api.world.clone()
+    };
+    periodic::look(&world).await;
+}
+
+async fn is_due(api: &TestApi, id: &str) -> bool {
+    let due = registration_due::get(&api.world.store, &IntegrationId::new(id)).await;
+    due.unwrap().is_some()
 }
 
 /// A bot in webhook mode at this platform, bound to an agent.
@@ -63,6 +98,10 @@ async fn bot(api: &TestApi, platform: &FailingPlatform) -> String {
     let agent = api.echo("Echo").await;
     api.trigger(&id, &agent).await;
     id
+}
+
+async fn status(api: &TestApi, id: &str) -> Value {
+    api.get(&format!("{DEFAULT}/integrations/{id}/status")).await.ok()
 }
 
 #[tokio::test]
@@ -81,4 +120,80 @@ async fn permanent_refusal_is_not_repeated_at_once() {
     platform.fail([400]);
     bot(&api, &platform).await;
     assert_eq!(platform.calls(), 1);
+}
+
+#[tokio::test]
+async fn failed_registration_is_told_and_repeated_until_it_succeeds() {
+    let (api, platform) = (TestApi::new().await, FailingPlatform::default());
+    platform.fail(OUTAGE);
+    let id = bot(&api, &platform).await;
+    assert_eq!(platform.calls(), 3);
+    let told = status(&api, &id).await;
+    assert_eq!(told["lastError"]["code"], "set_webhook: 502", "{told}");
+    let next = told["next"].as_str().unwrap();
+    assert!(next.contains("set_webhook: 502") && next.contains("repeats"), "{next}");
+    let diagnosis = api
+        .post(&format!("{DEFAULT}/integrations/{id}/doctor"), json!({}))
+        .await
+        .ok();
+    let next = diagnosis["next"].as_str().unwrap();
+    assert!(
+        next.contains("set_webhook: 502") && next.contains("repeats"),
+        "{diagnosis}"
+    );
+
+    pass(&api, Duration::ZERO).await;
+    assert_eq!(platform.calls(), 3, "it is not due yet");
+    platform.fail(OUTAGE);
+    pass(&api, Duration::from_mins(1)).await;
+    assert_eq!((platform.calls(), is_due(&api, &id).await), (6, true));
+    pass(&api, Duration::from_mins(1)).await;
+    assert_eq!(platform.calls(), 6, "the pause has grown");
+    pass(&api, Duration::from_mins(5)).await;
+    assert_eq!((platform.calls(), is_due(&api, &id).await), (7, false));
+    pass(&api, Duration::from_hours(5)).await;
+    assert_eq!(platform.calls(), 7, "it has succeeded");
+    let next = status(&api, &id).await["next"].as_str().unwrap().to_owned();
+    assert!(
+        next.contains("Send the bot a message") && !next.contains("Enter"),
+        "{next}"
+    );
+}
+
+#[tokio::test]
+async fn registration_of_a_stopped_or_deleted_bot_is_no_longer_due() {
+    for verb in ["stop", "delete"] {
+        let (api, platform) = (TestApi::new().await, FailingPlatform::default());
+        platform.fail(OUTAGE);
+        let id = bot(&api, &platform).await;
+        assert!(is_due(&api, &id).await);
+        match verb {
+            "stop" => api.post(&format!("{DEFAULT}/integrations/{id}/stop"), json!({})).await,
+            _ => api.delete(&format!("{DEFAULT}/integrations/{id}?force=true")).await,
+        };
+        assert!(!is_due(&api, &id).await, "{verb}");
+        pass(&api, Duration::from_hours(1)).await;
+        assert_eq!(platform.calls(), 3, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn registration_is_not_repeated_for_ever() {
+    let (api, platform) = (TestApi::new().await, FailingPlatform::default());
+    platform.fail(OUTAGE);
+    let id = bot(&api, &platform).await;
+    pass(&api, Duration::from_hours(73)).await;
+    assert_eq!((platform.calls(), is_due(&api, &id).await), (3, false));
+}
+
+#[tokio::test]
+async fn registration_slower_than_a_save_waits_is_repeated() {
+    let (api, platform) = (TestApi::new().await, FailingPlatform::default());
+    platform.be_slow();
+    let id = bot(&api, &platform).await;
+    assert!(is_due(&api, &id).await);
+    let told = status(&api, &id).await;
+    assert_eq!(told["lastError"]["code"], "timeout", "{told}");
+    pass(&api, Duration::from_mins(1)).await;
+    assert!(!is_due(&api, &id).await);
 }

@@ -158,8 +158,8 @@ const WEBHOOK: ModeManifest = ModeManifest {
             zh: "在“Installation”页选择“Guild Install”，勾选 bot 和 applications.commands，以及下列权限；打开“Install Link”，把机器人加入服务器。",
         },
         Bilingual {
-            en: "Save this integration: it registers the slash commands and its own address. If \"General Information\" doesn't show the callback URL as \"Interactions Endpoint URL\" then, enter it there.",
-            zh: "保存本机器人：它会注册斜杠命令和自己的地址。若之后“General Information”的“Interactions Endpoint URL”没有显示回调地址，请手工填入。",
+            en: "Save this integration: it registers the slash commands and its own address. If \"General Information\" doesn't show the callback URL as \"Interactions Endpoint URL\" then, see the integration's status: the bridge repeats the registration.",
+            zh: "保存本机器人：它会注册斜杠命令和自己的地址。若之后“General Information”的“Interactions Endpoint URL”没有显示回调地址，请查看该机器人的状态：系统会自动重试登记。",
         },
         Bilingual {
             en: "Use /ask: in this mode the bot sees slash commands and buttons only, no messages.",

@@ -135,6 +135,10 @@ impl Connector for Discord {
         calls
     }
 
+    fn registers_callback_url(&self) -> bool {
+        true
+    }
+
     fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
         Some(AddressQuestion {
             call: application(cx),

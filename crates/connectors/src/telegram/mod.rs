@@ -101,6 +101,10 @@ impl Connector for Telegram {
         registration::calls(callback_url, cx.account)
     }
 
+    fn registers_callback_url(&self) -> bool {
+        true
+    }
+
     fn delivery_address(&self, cx: &Context<'_>) -> Option<AddressQuestion> {
         Some(AddressQuestion {
             call: settings::call(cx.account, "webhook_info", "getWebhookInfo", &json!({})),

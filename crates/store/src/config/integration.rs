@@ -13,6 +13,7 @@ use tieline_core::trigger::Trigger;
 
 use super::desired_connections::{self, Live};
 use super::integration_key::{BOUND, INT, pk};
+use super::registration_due;
 use super::transaction::{Transaction, absent, where_equal};
 use super::trigger_item::TriggerRecord;
 use crate::error::StoreError;
@@ -296,6 +297,9 @@ pub async fn create(
     writes.put(Rule::AsRead, entry(&record), absent());
     take_name(&mut writes, &record);
     take_account(&mut writes, &record);
+    if record.enabled {
+        registration_due::set(&mut writes, Rule::AsRead, (&record.id, record.version), now);
+    }
     commit(store, writes).await?;
     Ok(record)
 }
@@ -336,7 +340,8 @@ pub async fn update(
         version: before.version + 1,
         ..before.clone()
     };
-    replace(store, before, after).await
+    let registers = !same || after.mode != before.mode || !before.enabled;
+    replace(store, before, after, registers).await
 }
 
 /// Whether everything but credentials and endpoints is unchanged.
@@ -367,7 +372,7 @@ pub async fn revert(
         version: after.version + 1,
         ..before.clone()
     };
-    replace(store, after, restored).await
+    replace(store, after, restored, true).await
 }
 
 /// Starts or stops an integration. Starting a started one makes it reconnect, because its version grows.
@@ -386,7 +391,7 @@ pub async fn set_enabled(
         version: before.version + 1,
         ..before.clone()
     };
-    replace(store, before, after).await
+    replace(store, before, after, true).await
 }
 
 /// `first`, with the fields of `second` that it lacks.
@@ -395,10 +400,12 @@ fn beside(first: &Credentials, second: &Credentials) -> Credentials {
     fields.map(|(name, value)| (name, value.expose())).collect()
 }
 
+/// `registers`: whether it has to be registered at its platform if it is started.
 async fn replace(
     store: &Store,
     before: &IntegrationRecord,
     after: IntegrationRecord,
+    registers: bool,
 ) -> Result<IntegrationRecord, IntegrationError> {
     let mut writes = Transaction::new();
     writes.put(Rule::AsRead, stored::write(&after)?, as_read(before));
@@ -432,6 +439,11 @@ async fn replace(
     }
     if before.wants_connection() && !after.wants_connection() {
         desired_connections::remove(&mut writes, Rule::AsRead, &after.id);
+    }
+    if !after.enabled {
+        registration_due::remove(&mut writes, Rule::AsRead, &after.id);
+    } else if registers {
+        registration_due::set(&mut writes, Rule::AsRead, (&after.id, after.version), after.updated_at);
     }
     commit(store, writes).await?;
     Ok(after)

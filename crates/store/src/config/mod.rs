@@ -8,6 +8,7 @@ pub mod desired_connections;
 pub mod integration;
 pub mod notify;
 pub mod organization;
+pub mod registration_due;
 pub mod token;
 pub mod trash;
 pub mod trigger;

@@ -9,6 +9,7 @@ mod desired_connections;
 mod integrations;
 mod notify;
 mod organizations;
+mod registration_due;
 mod tables;
 mod tokens;
 mod trash;

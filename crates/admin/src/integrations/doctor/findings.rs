@@ -18,6 +18,7 @@ use tieline_store::message::MessageRecord;
 use tieline_store::status::Status;
 
 use crate::integrations::effective_status::Condition;
+use crate::integrations::registration::Registration;
 use crate::integrations::remedy::{Action, Remedy};
 use crate::texts::Text;
 
@@ -30,6 +31,8 @@ pub(super) struct Facts {
     pub(super) enabled: bool,
     pub(super) unusable: Option<String>,
     pub(super) callback_url: String,
+    /// How the platform learns it.
+    pub(super) registration: Registration,
     /// The callback URL at the public URL, if callbacks have another base.
     pub(super) public_callback_url: Option<String>,
     /// Whether our own address is public, so that any platform can call it.

@@ -19,6 +19,7 @@ pub(in crate::integrations) fn facts(mode: ConnectionMode, reported: &Status) ->
         bound: true,
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1",
+        registration: &Registration::ByHand,
         is_callable: true,
         has_long_connection: true,
         created_at: at(1),
@@ -206,6 +207,41 @@ fn account_that_never_logged_in_needs_login() {
         None,
         Some("scan"),
     );
+}
+
+#[test]
+fn address_that_the_bridge_registers_is_not_entered_by_hand() {
+    let (nothing, verified) = (
+        Status::default(),
+        Status {
+            verified_at: Some(at(5)),
+            ..Status::default()
+        },
+    );
+    let failed = Registration::Due(Some("set_webhook: 502".to_owned()));
+    for (registration, next) in [
+        (&Registration::ByHand, "Enter https://"),
+        (&Registration::Due(None), "by itself"),
+        (&failed, "(set_webhook: 502), and the bridge repeats"),
+        (&Registration::Done, "restart the integration"),
+    ] {
+        let facts = Facts {
+            registration,
+            ..facts(Webhook, &nothing)
+        };
+        check(&facts, Connecting, Some("not_called"), Some(next));
+    }
+    for (registration, reason, next) in [
+        (&Registration::Due(None), None, None),
+        (&failed, Some("not_registered"), Some("(set_webhook: 502)")),
+        (&Registration::Done, None, None),
+    ] {
+        let facts = Facts {
+            registration,
+            ..facts(Webhook, &verified)
+        };
+        check(&facts, Connected, reason, next);
+    }
 }
 
 #[test]

@@ -6,10 +6,10 @@ use tieline_core::timestamp::Timestamp;
 use super::claims::{self, Rule, commit, give_back_name, held, take_account, take_name};
 use super::{IntegrationError, IntegrationRecord, as_read, entry, stored};
 use crate::Store;
-use crate::config::desired_connections;
 use crate::config::integration_key::{BOUND, INT, pk};
 use crate::config::transaction::{Transaction, absent};
 use crate::config::trash::{self, Deleted};
+use crate::config::{desired_connections, registration_due};
 use crate::error::StoreError;
 use crate::update::Update;
 
@@ -48,6 +48,7 @@ async fn deletion(store: &Store, before: &IntegrationRecord) -> Result<Transacti
     if before.wants_connection() {
         desired_connections::remove(&mut writes, Rule::AsRead, &before.id);
     }
+    registration_due::remove(&mut writes, Rule::AsRead, &before.id);
     Ok(writes)
 }
 
@@ -70,6 +71,9 @@ pub async fn restore(
     writes.put(Rule::AsRead, entry(&record), absent());
     take_name(&mut writes, &record);
     take_account(&mut writes, &record);
+    if record.enabled {
+        registration_due::set(&mut writes, Rule::AsRead, (&record.id, record.version), now);
+    }
     trash::take(&mut writes, Rule::AsRead, in_trash(&record), deleted.at);
     commit(store, writes).await?;
     Ok(record)

@@ -29,7 +29,7 @@ pub async fn learn(
         version: before.version + 1,
         ..before.clone()
     };
-    replace(store, before, after).await
+    replace(store, before, after, false).await
 }
 
 /// Stores the credentials obtained by a login, beside those of the operator, with the claim on the bot account. The same credentials
@@ -55,7 +55,7 @@ pub async fn log_in(
         version: before.version + 1,
         ..before.clone()
     };
-    let after = replace(store, before, after).await?;
+    let after = replace(store, before, after, true).await?;
     // The platform itself has proved which account it is.
     prove(store, &after).await?;
     Ok(after)

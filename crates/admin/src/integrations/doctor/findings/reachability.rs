@@ -7,6 +7,7 @@ use tieline_store::status::ConnectionState;
 
 use super::{Action, AgentAnswer, Credentials, Facts, Finding, Level, Remedy, bad, good, unknown, warning};
 use crate::integrations::obstacle::Obstacle;
+use crate::integrations::registration::Registration;
 use crate::integrations::remedy::SET_PUBLIC_URL;
 use crate::integrations::troubles::SLOW;
 use crate::integrations::{effective_status, probe};
@@ -98,7 +99,11 @@ pub(super) fn delivery_address(facts: &Facts) -> Option<Finding> {
         "" => Text::new("delivers_nowhere"),
         _ => Text::new("delivers_elsewhere").with("host", probe::host_of(actual)),
     };
-    let next = Text::new("delivers_next").with("url", url);
+    let next = match (&facts.registration, actual.as_str()) {
+        (Registration::Due(_), _) => facts.registration.next(url),
+        (_, "") => Text::new("delivers_nowhere_next").with("url", url),
+        _ => Text::new("delivers_next").with("url", url),
+    };
     Some(bad(NAME, detail.with("url", url), next, Remedy::new(Action::Restart)))
 }
 
@@ -159,12 +164,14 @@ pub(super) fn address_verified(facts: &Facts) -> Finding {
             Remedy::on(Action::SetPublicUrl, SET_PUBLIC_URL),
         );
     }
-    bad(
-        NAME,
-        Text::new("url_never_called").with("url", url),
-        Text::new("url_never_called_next").with("url", url),
-        Remedy::on(Action::CopyCallbackUrl, url),
-    )
+    let (next, remedy) = match facts.registration {
+        Registration::ByHand => (
+            Text::new("url_never_called_next").with("url", url),
+            Remedy::on(Action::CopyCallbackUrl, url),
+        ),
+        _ => (facts.registration.next(url), Remedy::new(Action::Restart)),
+    };
+    bad(NAME, Text::new("url_never_called").with("url", url), next, remedy)
 }
 
 pub(super) fn signature(facts: &Facts) -> Finding {

@@ -25,6 +25,7 @@ fn healthy() -> Facts {
         enabled: true,
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
+        registration: Registration::ByHand,
         public_callback_url: None,
         is_public: true,
         has_long_connection: true,
@@ -665,6 +666,47 @@ fn credentials_refused_on_the_connection_are_the_cause() {
         ..elsewhere
     };
     check(&at_the_public_url, None);
+}
+
+#[test]
+fn address_that_the_bridge_registers_is_not_entered_by_hand() {
+    let never_called = |registration: Registration, delivers_to: Option<&str>| Facts {
+        mode: ConnectionMode::Webhook,
+        relay: None,
+        reported: Status::default(),
+        registration,
+        delivers_to: delivers_to.map(str::to_owned),
+        ..healthy()
+    };
+    let failed = || Registration::Due(Some("set_webhook: 502".to_owned()));
+    let (old, repeats) = (
+        Some("https://old.example/hook"),
+        "(set_webhook: 502), and the bridge repeats",
+    );
+    for (registration, delivers_to, check, next) in [
+        (Registration::ByHand, None, "url_verified", "Enter https://"),
+        (failed(), None, "url_verified", repeats),
+        (failed(), Some(""), "delivery_address", repeats),
+        (failed(), old, "delivery_address", repeats),
+        (Registration::Done, None, "url_verified", "restart the integration"),
+        (
+            Registration::Done,
+            Some(""),
+            "delivery_address",
+            "Restart the integration",
+        ),
+        (Registration::Done, old, "delivery_address", "Stop the program"),
+    ] {
+        let action = match registration {
+            Registration::ByHand => Action::CopyCallbackUrl,
+            _ => Action::Restart,
+        };
+        let findings = all(&never_called(registration, delivers_to));
+        let found = findings.iter().find(|finding| finding.level == Level::Failed).unwrap();
+        assert_eq!((found.name, found.remedy.as_ref().unwrap().action), (check, action));
+        let told = found.next.as_ref().unwrap().render(Language::English);
+        assert!(told.contains(next), "{told}");
+    }
 }
 
 #[test]
