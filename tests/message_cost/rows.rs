@@ -16,7 +16,7 @@ use tieline_bridge::connections::{Connections, Options};
 use tieline_bridge::operator::Operator;
 use tieline_bridge::receive::receive;
 use tieline_bridge::world::World;
-use tieline_bridge::{accounts, probe};
+use tieline_bridge::{accounts, probe, registration};
 use tieline_core::account::ConnectionMode;
 use tieline_core::http_types::WebhookRequest;
 use tieline_core::ids::IntegrationId;
@@ -82,7 +82,7 @@ async fn measure(platform: &'static str, mode: &'static str) -> Streamed {
         simulator.created(&callback_url);
         let record = integration::get(&bridge.world.store, &bot).await.unwrap().unwrap();
         let account = accounts::open(&bridge.world, &record).unwrap();
-        probe::register(&bridge.world, &account, &callback_url).await;
+        registration::register(&bridge.world, &account, &callback_url).await;
         probe::probe(&bridge.world, &account, &record).await.unwrap();
     }
     let person = Speaker::alone("1001");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_bridge::{accounts, media, probe};
+use tieline_bridge::{accounts, media, probe, registration};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::{Language, Notice};
 use tieline_core::trigger::TriggerSettings;
@@ -47,7 +47,7 @@ impl Bot {
         let record = record.unwrap().unwrap().integration;
         let bot = accounts::open(world, &record).unwrap();
         let url = format!("http://127.0.0.1:1/api/telegram/webhook/{}", self.bridge.bot);
-        assert_eq!(probe::register(world, &bot, &url).await, Vec::<String>::new());
+        assert_eq!(registration::register(world, &bot, &url).await, Vec::<String>::new());
         probe::probe(world, &bot, &record).await.unwrap();
     }
 

@@ -111,15 +111,17 @@ async fn create(world: &World, planned: &Planned, ahead: Duration) -> Result<(),
 /// Cancels a message, as the API does. Returns whether it is cancelled, or an error if that is to be tried again.
 async fn cancel(world: &World, id: &str) -> Result<bool, StoreError> {
     let found = scheduled::get(&world.store, &organization(), id, world.clock.now()).await?;
-    let Some(mut message) = found else {
+    let Some(kept) = found else {
         return Ok(false);
     };
-    if message.is_past_cancelling() {
+    let message = kept.open(&world.store, world.clock.now().since(kept.created_at()))?;
+    if message.is_none_or(|message| message.is_past_cancelling()) {
         // Perhaps by an earlier attempt, whose answer was lost.
-        return Ok(message.state == State::Cancelled);
+        return Ok(*kept.state() == State::Cancelled);
     }
-    message.state = State::Cancelled;
-    scheduled::save(&world.store, &mut message).await.map(|()| true)
+    scheduled::end(&world.store, &kept, &State::Cancelled)
+        .await
+        .map(|()| true)
 }
 
 /// Whether all messages have been sent or cancelled.
@@ -127,7 +129,7 @@ pub(crate) async fn have_ended(world: &World, planned: &PlannedMessages) -> bool
     let all = planned.0.lock().unwrap().clone();
     for message in all {
         let found = scheduled::get(&world.store, &organization(), &message.id, world.clock.now()).await;
-        if found.unwrap().is_some_and(|message| message.state == State::Waiting) {
+        if found.unwrap().is_some_and(|message| *message.state() == State::Waiting) {
             return false;
         }
     }
