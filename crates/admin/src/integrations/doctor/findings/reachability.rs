@@ -128,8 +128,8 @@ pub(super) fn withheld(facts: &Facts) -> Option<Finding> {
             .bound
             .as_ref()
             .map(|trigger| Remedy::on(Action::EditTrigger, trigger)),
-        // The setting is at the platform, and the connection asks for the text by itself once it is on.
-        Withheld::UnmentionedText => None,
+        // The connection asks for the text when it is opened.
+        Withheld::UnmentionedText => Some(Remedy::new(Action::Restart)),
     };
     Some(warning(NAME, detail, Text::new(next), remedy))
 }

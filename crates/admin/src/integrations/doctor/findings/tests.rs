@@ -715,9 +715,13 @@ fn withheld_messages_are_a_cause_only_if_the_trigger_uses_them() {
         (
             Withheld::GroupMessages,
             "privacy mode",
-            Some(Remedy::on(Action::EditTrigger, "trg_1")),
+            Remedy::on(Action::EditTrigger, "trg_1"),
         ),
-        (Withheld::UnmentionedText, "Message Content Intent", None),
+        (
+            Withheld::UnmentionedText,
+            "Message Content Intent",
+            Remedy::new(Action::Restart),
+        ),
     ] {
         let facts = |needs_unaddressed| Facts {
             withheld: Some(withheld),
@@ -730,7 +734,7 @@ fn withheld_messages_are_a_cause_only_if_the_trigger_uses_them() {
         assert_eq!((hint.level, &hint.remedy), (Level::Warning, &None));
         assert!(words(hint).contains(part), "{hint:?}");
         assert!(only(&facts(true), "withheld").contains(part));
-        assert_eq!(cause_of(&all(&facts(true))).remedy, action);
+        assert_eq!(cause_of(&all(&facts(true))).remedy, Some(action));
     }
 }
 
