@@ -5,14 +5,13 @@ use std::time::Duration;
 use tieline_core::agent::AgentFailure;
 use tieline_core::connector::WaitingSign;
 use tieline_core::envelope::{EnvelopeV1, WakeUpV1};
-use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
+use tieline_core::ids::{ConversationId, ReplyId, SenderId};
 use tieline_core::notice::Notice;
 use tieline_core::reference::Reference;
 use tieline_core::reply::Stage;
-use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
 use tieline_store::message::MessageRecord;
-use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::reply::{self, About, Outcome, ReplyRecord};
 
 use crate::reply_writes;
 use crate::world::World;
@@ -102,59 +101,6 @@ impl NoticeReply {
 #[must_use]
 pub fn reference(notice: Notice, reply: &ReplyId) -> Option<Reference> {
     notice.is_failure().then(|| Reference::of(reply))
-}
-
-/// What a new reply record refers to.
-pub struct About<'a> {
-    /// The reply.
-    pub reply: &'a ReplyId,
-    /// The tenant.
-    pub organization: &'a OrganizationId,
-    /// The bot.
-    pub integration: &'a IntegrationId,
-    /// The conversation.
-    pub conversation: &'a ConversationId,
-    /// The message.
-    pub message: &'a MessageId,
-    /// The sender of the message.
-    pub asker: &'a SenderId,
-    /// When the message was received.
-    pub received_at: Timestamp,
-}
-
-/// A reply that shows nothing yet.
-#[must_use]
-pub fn blank(about: &About<'_>) -> ReplyRecord {
-    ReplyRecord {
-        id: about.reply.clone(),
-        organization: about.organization.clone(),
-        integration: about.integration.clone(),
-        conversation: about.conversation.clone(),
-        message: about.message.clone(),
-        asker: about.asker.clone(),
-        received_at: about.received_at,
-        stage: Stage::Thinking,
-        text: String::new(),
-        reasoning: String::new(),
-        held_back: tieline_core::redaction::HeldBack::default(),
-        files: Vec::new(),
-        card: None,
-        notice: None,
-        outcome: None,
-        progress: tieline_core::reply::Progress::default(),
-        sent_files: tieline_core::reply::FilesProgress::default(),
-        pace: tieline_core::budget::Pace::default(),
-        tried: None,
-        same_as: None,
-        closed: None,
-        final_at: None,
-        resume: None,
-        delivered: false,
-        lease: None,
-        fence: 0,
-        redrive: 0,
-        version: 0,
-    }
 }
 
 /// Records a notice as the reply to an event. Does nothing if the reply has an outcome already, or a run shows it. Returns how often the reply
@@ -268,7 +214,9 @@ async fn save(world: &World, about: &About<'_>, word: NoticeReply) -> Result<u32
     let mut before = None;
     for race in 0..MAX_RACES {
         let now = world.clock.now();
-        let mut record = word.clone().on(before.clone().unwrap_or_else(|| blank(about)));
+        let mut record = word
+            .clone()
+            .on(before.clone().unwrap_or_else(|| ReplyRecord::blank(about)));
         match reply_writes::save(world, before.as_ref(), &mut record, now).await {
             Err(StoreError::Conflict) => {}
             saved => return saved.map(|()| record.redrive),

@@ -14,12 +14,11 @@ use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::config::user::{self, Unanswered, User};
 use tieline_store::message::{self, Claim, MessageRecord};
-use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::reply::{self, About, Outcome, ReplyRecord};
 use tieline_store::{StoreError, conversation};
 use tracing::info;
 
 use crate::accounts::Bot;
-use crate::notices::{self, About};
 use crate::reply_writes;
 use crate::wakeups;
 use crate::world::World;
@@ -100,7 +99,7 @@ pub async fn speak(
         card,
         files,
         outcome: Some(Outcome::Completed),
-        ..notices::blank(&about)
+        ..ReplyRecord::blank(&about)
     };
     // The ledger first: the runner reads the reply's target from it.
     let seen = match message::claim(&world.store, &record).await? {

@@ -16,12 +16,11 @@ use tieline_core::thinking_display::ThinkingDisplay;
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, REGION, SECRET_ACCESS_KEY};
 use tieline_queue::{Queues, definitions};
-use tieline_store::reply::ReplyRecord;
+use tieline_store::reply::{About, ReplyRecord};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
 use crate::accounts::Bot;
 use crate::clock::Clock;
-use crate::notices::{About, blank};
 use crate::world::{Registry, Settings, World};
 
 pub(crate) use fake_connector::FakeConnector;
@@ -89,7 +88,7 @@ pub(crate) fn bot(connector: &'static dyn Connector, mode: ConnectionMode, strea
 
 /// The record of a reply that says nothing yet.
 pub(crate) fn blank_reply(received_at: Timestamp) -> ReplyRecord {
-    blank(&About {
+    ReplyRecord::blank(&About {
         reply: &ReplyId::new("tl-1"),
         organization: &OrganizationId::new("default"),
         integration: &IntegrationId::new("int_1"),

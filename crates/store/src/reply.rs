@@ -113,7 +113,61 @@ pub struct ReplyRecord {
     pub version: u64,
 }
 
+/// What a new reply record refers to.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The reply.
+    pub reply: &'a ReplyId,
+    /// The tenant.
+    pub organization: &'a OrganizationId,
+    /// The bot.
+    pub integration: &'a IntegrationId,
+    /// The conversation.
+    pub conversation: &'a ConversationId,
+    /// The message.
+    pub message: &'a MessageId,
+    /// The sender of the message.
+    pub asker: &'a SenderId,
+    /// When the message was received.
+    pub received_at: Timestamp,
+}
+
 impl ReplyRecord {
+    /// A reply that shows nothing yet.
+    #[must_use]
+    pub fn blank(about: &About<'_>) -> Self {
+        Self {
+            id: about.reply.clone(),
+            organization: about.organization.clone(),
+            integration: about.integration.clone(),
+            conversation: about.conversation.clone(),
+            message: about.message.clone(),
+            asker: about.asker.clone(),
+            received_at: about.received_at,
+            stage: Stage::Thinking,
+            text: String::new(),
+            reasoning: String::new(),
+            held_back: HeldBack::default(),
+            files: Vec::new(),
+            card: None,
+            notice: None,
+            outcome: None,
+            progress: Progress::default(),
+            sent_files: FilesProgress::default(),
+            pace: Pace::default(),
+            tried: None,
+            same_as: None,
+            closed: None,
+            final_at: None,
+            resume: None,
+            delivered: false,
+            lease: None,
+            fence: 0,
+            redrive: 0,
+            version: 0,
+        }
+    }
+
     /// The final text with the card's text below it. Without the card's buttons.
     #[must_use]
     pub fn whole_text(&self) -> Cow<'_, str> {
@@ -244,35 +298,23 @@ pub(crate) async fn bury(
     message: &MessageRecord,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let tombstone = ReplyRecord {
-        id: message.reply.clone(),
-        organization: organization.clone(),
-        integration: message.integration.clone(),
-        conversation: ConversationId::new(""),
-        message: message.id.clone(),
-        asker: SenderId::new(""),
+    let about = About {
+        reply: &message.reply,
+        organization,
+        integration: &message.integration,
+        conversation: &ConversationId::new(""),
+        message: &message.id,
+        asker: &SenderId::new(""),
         received_at: message.received_at,
+    };
+    let tombstone = ReplyRecord {
         stage: Stage::Final,
-        text: String::new(),
-        reasoning: String::new(),
-        held_back: HeldBack::default(),
-        files: Vec::new(),
-        card: None,
-        notice: None,
         outcome: Some(Outcome::Stopped),
-        progress: Progress::default(),
-        sent_files: FilesProgress::default(),
-        pace: Pace::default(),
-        tried: None,
-        same_as: None,
-        closed: None,
         final_at: Some(now),
-        resume: None,
         delivered: true,
-        lease: None,
         fence: BURIED,
-        redrive: 0,
         version: BURIED,
+        ..ReplyRecord::blank(&about)
     };
     let (plain, expires_at) = (stored::plain(&tombstone)?, now.after(TOMBSTONE_LIFETIME));
     let body = sealed_blob::put(store, tombstone.id.as_str(), &plain, None, expires_at).await?;

@@ -13,14 +13,13 @@ use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
 use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
-use tieline_store::reply::ReplyRecord;
+use tieline_store::reply::{About, ReplyRecord};
 use tieline_store::transcript;
 
 use super::attachments::Attachments;
 use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
 use crate::media::PartRef;
-use crate::notices::{self, About};
 use crate::world::World;
 use crate::{deliver, names, operator, quotes, users};
 
@@ -53,7 +52,7 @@ impl Asked {
     /// The message's reply before anything is shown.
     pub(super) fn blank_reply(&self, held: &LeasedConversation) -> ReplyRecord {
         let key = &held.conversation.key;
-        notices::blank(&About {
+        ReplyRecord::blank(&About {
             reply: &self.record.reply,
             organization: &key.organization,
             integration: &key.integration,

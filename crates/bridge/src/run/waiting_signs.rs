@@ -16,7 +16,7 @@ use tieline_core::ids::{ConversationId, MessageId};
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::Notice;
 use tieline_store::message::{self, MessageRecord};
-use tieline_store::reply;
+use tieline_store::reply::{self, About, ReplyRecord};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
@@ -26,7 +26,7 @@ use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
 use crate::deliver::{self, ReplyDelivery};
 use crate::lease_watch::LeaseWatch;
-use crate::notices::{self, About};
+use crate::notices;
 use crate::wakeups;
 use crate::world::World;
 
@@ -144,7 +144,7 @@ impl<'a> WaitingSigns<'a> {
             return Ok(());
         }
         let blank = || {
-            notices::blank(&About {
+            ReplyRecord::blank(&About {
                 reply: &record.reply,
                 organization: &record.organization,
                 integration: &record.integration,

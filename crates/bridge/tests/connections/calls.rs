@@ -6,7 +6,6 @@ use serde_json::json;
 use tieline_bridge::accounts::{self, Bot};
 use tieline_bridge::connections::relay_call::{self, FrameAttempts};
 use tieline_bridge::deliver::{DeliveryOutcome, ReplyDelivery};
-use tieline_bridge::notices::{self, About};
 use tieline_bridge::world::World;
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::http_types::{ApiAnswer, SocketCall};
@@ -15,7 +14,7 @@ use tieline_core::ids::{
 };
 use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
 use tieline_store::config::integration::{self, IntegrationSettings};
-use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::reply::{self, About, Outcome, ReplyRecord};
 use tokio::time::Instant;
 
 use crate::platform::Manners;
@@ -155,7 +154,7 @@ async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
         stage: Stage::Final,
         text: "the end".to_owned(),
         outcome: Some(Outcome::Completed),
-        ..notices::blank(&About {
+        ..ReplyRecord::blank(&About {
             reply: &reply,
             organization: &OrganizationId::new("default"),
             integration: id,

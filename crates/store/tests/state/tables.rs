@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::budget::Pace;
 use tieline_core::conversation::{Conversation, ConversationKey, Lease, Owner, RunState};
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::ids::{
@@ -16,11 +15,10 @@ use tieline_core::ids::{
 };
 use tieline_core::mailbox::Pending;
 use tieline_core::message_state::{LedgerStep, MessageState};
-use tieline_core::reply::{FilesProgress, Progress, Stage};
 use tieline_core::timestamp::Timestamp;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_store::message::MessageRecord;
-use tieline_store::reply::ReplyRecord;
+use tieline_store::reply::{About, ReplyRecord};
 use tieline_store::{Keyring, Store, Tables, create_missing};
 
 /// Far in the future: a table deletes by its own clock what has expired.
@@ -171,36 +169,15 @@ pub(crate) fn lease(owner: &Owner, fence: u64, expires_at: Timestamp) -> Lease {
 }
 
 pub(crate) fn reply(name: &str) -> ReplyRecord {
-    ReplyRecord {
-        id: ReplyId::new(format!("tl-{name}")),
-        organization: organization(),
-        integration: integration(),
-        conversation: ConversationId::new("cnv_1"),
-        message: MessageId::new(format!("msg_{name}")),
-        asker: SenderId::new("lisi"),
+    ReplyRecord::blank(&About {
+        reply: &ReplyId::new(format!("tl-{name}")),
+        organization: &organization(),
+        integration: &integration(),
+        conversation: &ConversationId::new("cnv_1"),
+        message: &MessageId::new(format!("msg_{name}")),
+        asker: &SenderId::new("lisi"),
         received_at: NOW,
-        stage: Stage::Thinking,
-        text: String::new(),
-        reasoning: String::new(),
-        held_back: tieline_core::redaction::HeldBack::default(),
-        files: Vec::new(),
-        card: None,
-        notice: None,
-        outcome: None,
-        progress: Progress::default(),
-        sent_files: FilesProgress::default(),
-        pace: Pace::default(),
-        tried: None,
-        same_as: None,
-        closed: None,
-        final_at: None,
-        resume: None,
-        delivered: false,
-        lease: None,
-        fence: 0,
-        redrive: 0,
-        version: 0,
-    }
+    })
 }
 
 /// Runs all concurrently and returns the outcome of each.
