@@ -7,10 +7,10 @@ use tieline_store::message::MessageRecord;
 use tokio::time::Instant;
 
 use crate::bot::pushed_chat;
-use crate::faults::FaultPlan;
+use crate::faults::{FAULT_LASTS, FaultPlan};
 use crate::operator::is_planned;
 use crate::people::Said;
-use crate::platform::{FAULT_LASTS, Platform, ShownMessage, by_chat};
+use crate::platform::{Platform, ShownMessage};
 use crate::simulation::last_line;
 
 /// Whether a message of the bot has the whole answer to `said` in it, or is one of several answers in it.
@@ -138,6 +138,15 @@ fn check_kept(said: &Said, chat: &[ShownMessage], faults: &FaultPlan) -> Result<
         }
     }
     Ok(())
+}
+
+/// The messages of each chat.
+fn by_chat(messages: Vec<ShownMessage>) -> HashMap<i64, Vec<ShownMessage>> {
+    let mut chats: HashMap<i64, Vec<ShownMessage>> = HashMap::new();
+    for message in messages {
+        chats.entry(message.chat).or_default().push(message);
+    }
+    chats
 }
 
 /// Each command has a confirmation, which has no answer in it.

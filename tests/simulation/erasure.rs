@@ -8,18 +8,14 @@ use tieline_bridge::forget::{Forgotten, forget};
 use tieline_bridge::world::World;
 use tieline_store::StoreError;
 use tieline_store::config::user::{self, User};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bot::{Channel, bot, organization, sender};
 use crate::chance::SeededRng;
 use crate::engine::Engine;
+use crate::operator::{PATIENCE, TRIES};
 use crate::people::Said;
 use crate::process::Process;
-
-/// The operator's timeout for a request.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the operator repeats a request that fails.
-const TRIES: usize = 100;
 
 /// When the person of a chat was erased. `None`: the operator has begun with it.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +46,7 @@ pub(crate) async fn erase_person(
     sleep(rng.millis(0, 150_000)).await;
     erasures.0.lock().unwrap().insert(chat, None);
     for _ in 0..TRIES {
-        let at = usize::try_from(rng.below(processes.len() as u64)).unwrap();
-        if let Some(world) = processes[at].world_if_running()
+        if let Some(world) = Process::any_running(&processes, &mut rng)
             && let Ok(Ok(Forgotten::Done)) = timeout(PATIENCE, erase(&world, chat)).await
         {
             break;

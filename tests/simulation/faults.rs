@@ -12,10 +12,12 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::chance::SeededRng;
 use crate::mistakes::Mistake;
-use crate::platform::FAULT_LASTS;
 
 /// A call that takes this long may cost its caller the lease.
 const LONG: Duration = Duration::from_secs(1);
+
+/// Longest time between a fault and its last effect: the longest freeze, and then a wake-up whose work another process has taken over.
+pub(crate) const FAULT_LASTS: Duration = Duration::from_secs(120);
 
 /// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use crate::platform::{Platform, ShownMessage};
 use crate::process::Process;
 
 /// The operator's timeout for a request.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the operator repeats a request that fails.
-const TRIES: usize = 100;
+pub(crate) const TRIES: usize = 100;
 
 /// A scheduled message, as the operator knows it.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub(crate) async fn schedule(
     };
     let ahead = rng.millis(0, 120_000);
     for _ in 0..TRIES {
-        if let Some(world) = running(&processes, &mut rng) {
+        if let Some(world) = Process::any_running(&processes, &mut rng) {
             message.is_created = matches!(timeout(PATIENCE, create(&world, &message, ahead)).await, Ok(Ok(())));
         }
         if message.is_created {
@@ -70,7 +70,7 @@ pub(crate) async fn schedule(
     }
     sleep(rng.millis(0, 150_000)).await;
     for _ in 0..TRIES {
-        if let Some(world) = running(&processes, &mut rng)
+        if let Some(world) = Process::any_running(&processes, &mut rng)
             && let Ok(Ok(is_cancelled)) = timeout(PATIENCE, cancel(&world, &message.id)).await
         {
             planned.0.lock().unwrap()[at].is_cancelled = is_cancelled;
@@ -78,11 +78,6 @@ pub(crate) async fn schedule(
         }
         sleep(rng.millis(500, 5_000)).await;
     }
-}
-
-fn running(processes: &[Arc<Process>], rng: &mut SeededRng) -> Option<World> {
-    let at = usize::try_from(rng.below(processes.len() as u64)).unwrap();
-    processes[at].world_if_running()
 }
 
 async fn create(world: &World, planned: &Planned, ahead: Duration) -> Result<(), StoreError> {

@@ -81,8 +81,7 @@ async fn deliver(
     rng: &mut SeededRng,
 ) -> Option<Accepted> {
     for _ in 0..TRIES {
-        let at = usize::try_from(rng.below(processes.len() as u64)).unwrap();
-        if let Some(world) = processes[at].world_if_running()
+        if let Some(world) = Process::any_running(processes, rng)
             && let Ok(Some(accepted)) = timeout(PATIENCE, bot::post(&world, channel, written)).await
         {
             return Some(accepted);

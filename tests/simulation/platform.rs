@@ -1,14 +1,13 @@
 //! A simulated platform to which answers are pushed: the part of Telegram's Bot API that a conversation uses. Calls of processes get the same faults
 //! as their calls of tables, and now and then the platform's rate limit.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tieline_bridge::seeded::SimulatedPlatform;
 use tieline_core::http_types::{ApiAnswer, Body, HttpCall};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use crate::chance::SeededRng;
 use crate::faults::{ProcessRun, with_fault};
@@ -176,15 +175,3 @@ impl SimulatedPlatform for ReachedPlatform {
         })
     }
 }
-
-/// The messages of each chat.
-pub(crate) fn by_chat(messages: Vec<ShownMessage>) -> HashMap<i64, Vec<ShownMessage>> {
-    let mut chats: HashMap<i64, Vec<ShownMessage>> = HashMap::new();
-    for message in messages {
-        chats.entry(message.chat).or_default().push(message);
-    }
-    chats
-}
-
-/// Longest time between a fault and its last effect: the longest freeze, and then a wake-up whose work another process has taken over.
-pub(crate) const FAULT_LASTS: Duration = Duration::from_secs(120);

@@ -85,8 +85,14 @@ impl Process {
         self.metrics.n_asked()
     }
 
+    /// The world of a random one of these processes, if that can accept a request now.
+    pub(crate) fn any_running(processes: &[Arc<Self>], rng: &mut SeededRng) -> Option<World> {
+        let at = usize::try_from(rng.below(processes.len() as u64)).unwrap();
+        processes[at].world_if_running()
+    }
+
     /// The process's world, if it can accept a request now.
-    pub(crate) fn world_if_running(&self) -> Option<World> {
+    fn world_if_running(&self) -> Option<World> {
         let current = self.current.lock().unwrap();
         let (process_run, world) = current.as_ref()?;
         process_run.is_running().then(|| world.clone())
