@@ -22,8 +22,8 @@ use crate::test_api::{DEFAULT, TestApi};
 struct FailingPlatform {
     answers: Arc<Mutex<VecDeque<u16>>>,
     registered: Arc<Mutex<usize>>,
-    /// Whether the next call is answered later than a save waits.
-    slow: Arc<Mutex<bool>>,
+    /// Whether the next call is never answered.
+    hangs: Arc<Mutex<bool>>,
 }
 
 impl FailingPlatform {
@@ -49,8 +49,8 @@ impl FailingPlatform {
         *self.registered.lock().unwrap()
     }
 
-    fn be_slow(&self) {
-        *self.slow.lock().unwrap() = true;
+    fn hang_once(&self) {
+        *self.hangs.lock().unwrap() = true;
     }
 
     fn fail(&self, statuses: impl IntoIterator<Item = u16>) {
@@ -62,9 +62,9 @@ impl FailingPlatform {
         let address = listener.local_addr().unwrap();
         let platform = self.clone();
         let router = Router::new().fallback(move |request: Request<Body>| async move {
-            let is_slow = std::mem::take(&mut *platform.slow.lock().unwrap());
-            if is_slow {
-                tokio::time::sleep(Duration::from_secs(4)).await;
+            let hangs = std::mem::take(&mut *platform.hangs.lock().unwrap());
+            if hangs {
+                std::future::pending::<()>().await;
             }
             platform.answer(&request)
         });
@@ -189,7 +189,7 @@ async fn registration_is_not_repeated_for_ever() {
 #[tokio::test]
 async fn registration_slower_than_a_save_waits_is_repeated() {
     let (api, platform) = (TestApi::new().await, FailingPlatform::default());
-    platform.be_slow();
+    platform.hang_once();
     let id = bot(&api, &platform).await;
     assert!(is_due(&api, &id).await);
     let told = status(&api, &id).await;
