@@ -113,7 +113,7 @@ pub(crate) fn optional_text(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// What a known person is called in an operator's own words, with surrounding white space removed. Empty: nobody.
+/// What a known person is called in an operator's own words, with surrounding white space removed. `None`: empty.
 pub(crate) fn known_person(text: &str) -> Result<Option<String>, Problem> {
     let text = text.trim();
     if text.chars().count() > MAX_PERSON_CHARS || text.chars().any(|c| c.is_control() || is_bidi_control(c)) {

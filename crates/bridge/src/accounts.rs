@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tieline_core::account::{Account, Credentials, InvalidSetting};
+use tieline_core::account::{Account, Credentials, InvalidSetting, are_different_accounts};
 use tieline_core::connector::{Connector, Context};
 use tieline_core::ids::IdMint;
 use tieline_store::StoreError;
@@ -53,10 +53,7 @@ impl Bot {
     /// Whether this is the mark of another bot account. Only if both are known.
     #[must_use]
     pub(crate) fn is_other_than(&self, mark: Option<&str>) -> bool {
-        self.account_mark
-            .as_deref()
-            .zip(mark)
-            .is_some_and(|(own, mark)| own != mark)
+        are_different_accounts(self.account_mark.as_deref(), mark)
     }
 
     /// The part of the agent's reasoning that the bot's chats show before the answer's text begins.

@@ -349,7 +349,7 @@ async fn appear(wait: &mut Wait, world: &World, reply: &ReplyId, operator: &Oper
             Some(found) => Some(found),
             None => reply::get(&world.store, reply, world.clock.now()).await.ok().flatten(),
         };
-        // Like whoever posts messages: those who may only look see no texts here.
+        // As for posting messages. A viewer sees no texts here.
         let found = found.filter(|record| operator::may_write(operator, &record.organization));
         if found.is_some() || is_last {
             return found;

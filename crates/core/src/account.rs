@@ -200,6 +200,12 @@ fn is_host(host: &str, known: &str) -> bool {
     }
 }
 
+/// Whether two marks are those of different bot accounts. Only if both are known.
+#[must_use]
+pub fn are_different_accounts(one: Option<&str>, other: Option<&str>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -290,8 +290,8 @@ pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestam
     }
 }
 
-/// Puts a tombstone in the place of an erased reply. It names nobody and shows nothing, and no process can write over it: one may have been
-/// frozen since before the erasure. `false`: there is a reply.
+/// Puts a tombstone in the place of an erased reply. It has no personal data and no text, and no process can write over it: one may have
+/// been frozen since before the erasure. `false`: there is a reply.
 pub(crate) async fn bury(
     store: &Store,
     organization: &OrganizationId,

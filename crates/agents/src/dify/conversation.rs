@@ -41,7 +41,7 @@ pub(crate) struct Form {
 }
 
 impl Conversation {
-    /// A new conversation, begun by who asks. A direct chat has a single person, so nobody needs to be stored.
+    /// A new conversation of the asker. A direct chat has a single person, so no user needs to be stored.
     pub(crate) fn begun_by(request: &AgentRequest) -> Self {
         let is_shared = request.chat.kind != ChatKind::Direct;
         Self {
@@ -50,7 +50,7 @@ impl Conversation {
         }
     }
 
-    /// The conversation that a request continues, or a new one. Where nobody is stored, it belongs to who asks, if it still exists for them.
+    /// The conversation that a request continues, or a new one. Without a stored user it belongs to the asker, if it still exists for them.
     pub(crate) fn of(request: &AgentRequest) -> Self {
         let (kept, new) = (
             Self::read(request.session.conversation_ref.as_deref()),

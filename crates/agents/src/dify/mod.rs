@@ -1,6 +1,6 @@
 //! `dify`: chat apps of Dify: chatbots, agents and chatflows.
 //!
-//! The server keeps the conversation, for the `user` who began it: whoever speaks later in the same session is known by the text and the
+//! The server keeps the conversation, for the `user` who began it: a later speaker of the same session is known by the text and the
 //! inputs, as in every protocol. A workflow-backed app continues without a listener, and another process can follow it; a chatbot or
 //! an agent can't be followed. A form of a paused workflow is asked in the chat, and the next message of the session answers it.
 //!

@@ -81,7 +81,7 @@ async fn lost_shared_conversation_begins_anew_as_that_of_the_speaker() {
         let events = ask(&agent, &said_by("usr_1", "again", Some(&kept)), &env()).await;
         assert_eq!(shown(&events), "turn 2: again[image a.png]");
     }
-    // A reference that an older version stored continues for whoever spoke last, and keeps that user from then on.
+    // A reference that an older version stored continues for the last speaker, and keeps that user from then on.
     let events = ask(&agent, &said_by("usr_2", "again", Some("c-1")), &env()).await;
     assert_eq!(shown(&events), "turn 2: again[image a.png]");
     let kept = conversation(&events).last().unwrap().unwrap().to_owned();

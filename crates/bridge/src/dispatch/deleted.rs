@@ -14,7 +14,7 @@ pub(super) async fn refuse(world: &World, envelope: &EnvelopeV1, event: Event) -
         return Ok(());
     }
     let mut refused = received(world, envelope, event, None);
-    // Nothing can run it, and its sender may never become a person who can be erased.
+    // Nothing can run it.
     refused.event = String::new();
     refused.state = MessageState::Refused;
     refused.reason = Some(message::INTEGRATION_DELETED.to_owned());

@@ -48,7 +48,7 @@ pub(super) struct TelegramProgress {
 }
 
 impl TelegramProgress {
-    /// The group has become this supergroup, where messages are numbered anew: the ids known so far name other messages there. So what is
+    /// The group has become this supergroup, whose messages have ids of their own: the known ones are those of other messages there. So what is
     /// shown is no reply from now on, and a message of the old group is not edited.
     pub(super) fn moves_to(&mut self, supergroup: i64) {
         self.chat = Some(supergroup);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tieline_core::account::are_different_accounts;
 use tieline_core::ids;
 use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
@@ -12,10 +13,7 @@ impl MessageRecord {
     /// Whether another bot account than this one received it. Only if both are known.
     #[must_use]
     pub fn is_of_other_account(&self, mark: Option<&str>) -> bool {
-        self.account
-            .as_deref()
-            .zip(mark)
-            .is_some_and(|(received_by, now)| received_by != now)
+        are_different_accounts(self.account.as_deref(), mark)
     }
 
     /// Whether it is an operator's message: see [`PROACTIVE`]. Once it is shown as failed its reason is the failure's, so its id tells.
