@@ -220,6 +220,11 @@ impl FaultPlan {
         interruptions.iter().filter(|at| within.contains(at)).count()
     }
 
+    /// A process dies or is frozen now, perhaps long after the call began that it was drawn for.
+    fn interrupted(&self) {
+        self.interruptions.lock().unwrap().push(Instant::now());
+    }
+
     /// Every call so far.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
@@ -230,9 +235,6 @@ impl FaultPlan {
         let is_passing = matches!(fault, Fault::Delay(time) if time < LONG);
         if fault != Fault::Proceed && !is_passing {
             self.fault_times.lock().unwrap().push(Instant::now());
-        }
-        if matches!(fault, Fault::DieBefore | Fault::DieAfter | Fault::Freeze(_)) {
-            self.interruptions.lock().unwrap().push(Instant::now());
         }
         let operation = target.rsplit('.').next().unwrap_or_default();
         let at = self.began.elapsed().as_millis();
@@ -338,6 +340,7 @@ impl ProcessRun {
     }
 
     pub(crate) fn freeze(&self, time: Duration) {
+        self.fault_plan.interrupted();
         let until = Instant::now() + time;
         let mut frozen = self.frozen_until.lock().unwrap();
         *frozen = Some(frozen.map_or(until, |before| before.max(until)));
@@ -345,7 +348,9 @@ impl ProcessRun {
 
     /// Kills the process: no call of it continues.
     pub(crate) async fn die<T>(&self) -> T {
-        self.is_dead.store(true, Ordering::SeqCst);
+        if !self.is_dead.swap(true, Ordering::SeqCst) {
+            self.fault_plan.interrupted();
+        }
         self.died.notify_one();
         pending().await
     }
