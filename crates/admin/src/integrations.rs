@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod allowed_agents;
+pub(crate) mod callback_base;
 pub(crate) mod conversations;
 pub(crate) mod doctor;
 pub(crate) mod health;

@@ -10,7 +10,7 @@ use tieline_store::config::desired_connections::{self, Compare};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::integrations::registration;
+use crate::integrations::{callback_base, registration};
 use crate::notify;
 
 /// Interval between two passes.
@@ -21,9 +21,15 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// Minutes between two comparisons of the lists although no change was counted.
 const COMPARE_EVERY_MIN: i64 = 24 * 60;
 
-/// Runs a pass every minute, for as long as the process lives.
+/// Runs a pass every minute, for as long as the process lives, which runs alone. Before the first one, bots are registered again if platforms were
+/// told another address than this process has.
 pub async fn run(world: World) {
+    let mut is_address_known = false;
     loop {
+        if !is_address_known {
+            is_address_known = follow_address(&world).await;
+            register_all(&world).await;
+        }
         let jitter = Duration::from_millis(chance() % 5_000);
         sleep(PERIOD + jitter).await;
         look(&world).await;
@@ -47,6 +53,15 @@ async fn notify_all(world: &World) {
     if timeout(WITHIN, notify::look_at_all(world)).await.is_err() {
         warn!("not all operators can be notified within one pass; the next pass begins with others");
     }
+}
+
+/// Returns whether it has succeeded.
+async fn follow_address(world: &World) -> bool {
+    let followed = callback_base::follow(world).await;
+    if let Err(error) = &followed {
+        warn!(error = %error, "bots can't be registered at a new address; the next pass retries");
+    }
+    followed.is_ok()
 }
 
 async fn register_all(world: &World) {

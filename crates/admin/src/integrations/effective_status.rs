@@ -145,8 +145,7 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             ..up(ConnectionState::Connected, None)
         };
     }
-    // Only authenticated requests become events.
-    if let Some(verified_at) = reported.verified_at.max(reported.last_event_at) {
+    if let Some(verified_at) = facts.called_at() {
         let trouble = if failed_since(reported, verified_at) {
             let next = Text::new("status_signature").with_text("field", Some(signed_with(reported)));
             Some((SIGNATURE, next))
@@ -162,7 +161,7 @@ fn webhook(facts: &Facts<'_>) -> Condition {
             ..up(ConnectionState::Connected, next)
         };
     }
-    let (reason, next) = match reported.last_signature_failure_at {
+    let (reason, next) = match facts.at_this_address(reported.last_signature_failure_at) {
         Some(at) => {
             let next = Text::new("status_first_signature").with("at", at);
             (SIGNATURE, next.with_text("field", Some(signed_with(reported))))

@@ -20,6 +20,8 @@ pub(super) struct Facts<'a> {
     /// Why its settings can't be used, if they can't.
     pub(super) unusable: Option<String>,
     pub(super) callback_url: &'a str,
+    /// When that address replaced another one. `None`: no other one is known.
+    pub(super) callback_url_since: Option<Timestamp>,
     /// How the platform learns it.
     pub(super) registration: &'a Registration,
     /// Whether a platform can call the callback address.
@@ -35,4 +37,17 @@ pub(super) struct Facts<'a> {
     pub(super) restricts_access: bool,
     /// The status that processes have reported.
     pub(super) reported: &'a Status,
+}
+
+impl Facts<'_> {
+    /// When the platform last called the address, as far as verified requests prove it.
+    pub(super) fn called_at(&self) -> Option<Timestamp> {
+        // Only authenticated requests become events.
+        self.at_this_address(self.reported.verified_at.max(self.reported.last_event_at))
+    }
+
+    /// The time, unless it is older than the address.
+    pub(super) fn at_this_address(&self, at: Option<Timestamp>) -> Option<Timestamp> {
+        at.filter(|at| self.callback_url_since.is_none_or(|since| *at >= since))
+    }
 }

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use tieline_bridge::accounts::{self, AccountError};
+use tieline_core::account::ConnectionMode;
 use tieline_core::connector::Proof;
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::config::agent;
 use tieline_store::config::integration::{self as store_integration, Bound, IntegrationRecord};
+use tieline_store::config::{agent, callback_base};
 use tieline_store::message::Troubles;
 use tieline_store::status::{self, ConnectionState, Status};
 use utoipa::ToSchema;
@@ -111,6 +112,8 @@ pub(super) struct Seen {
     pub(super) callback_url: String,
     /// How the platform learns that address.
     pub(super) registration: Registration,
+    /// When the platform last called that address, if it is a webhook's.
+    pub(super) called_at: Option<Timestamp>,
 }
 
 /// Reads everything that the status depends on.
@@ -123,7 +126,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
     let unusable = unusable(state, &bound.integration);
     let callback_url = view::callback_url(state, record);
     let registration = Registration::of(&state.world, &bound.integration).await?;
-    let condition = effective_status::decide(&Facts {
+    let facts = Facts {
         mode: bound.integration.mode,
         own_channel: is_own_channel(state, record),
         logged_out: is_logged_out(state, &bound.integration)?,
@@ -131,6 +134,7 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         bound: bound.trigger.is_some(),
         unusable: unusable.clone(),
         callback_url: &callback_url,
+        callback_url_since: callback_url_since(state, record).await?,
         registration: &registration,
         is_callable: view::is_callable(&callback_url),
         has_long_connection: view::has_long_connection(state, record),
@@ -143,7 +147,8 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
             .as_ref()
             .is_some_and(|it| it.settings.access.is_restricted()),
         reported: &reported,
-    });
+    };
+    let (condition, called_at) = (effective_status::decide(&facts), facts.called_at());
     Ok(Seen {
         bound,
         reported,
@@ -151,7 +156,17 @@ pub(super) async fn look(state: &AdminState, record: &IntegrationRecord) -> Resu
         unusable,
         callback_url,
         registration,
+        called_at,
     })
+}
+
+/// When the address that the platform must call replaced another one. `None`: no other one is known, or it calls none.
+async fn callback_url_since(state: &AdminState, record: &IntegrationRecord) -> Result<Option<Timestamp>, Problem> {
+    if record.mode != ConnectionMode::Webhook {
+        return Ok(None);
+    }
+    let base = callback_base::get(&state.world.store).await?;
+    Ok(base.and_then(|base| base.since))
 }
 
 /// When the bound agent was last changed. `None` if the status doesn't depend on it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use tieline_admin::periodic;
 use tieline_bridge::clock::Clock;
 use tieline_bridge::world::World;
 use tieline_core::ids::IntegrationId;
-use tieline_store::config::registration_due;
+use tieline_store::config::{callback_base, registration_due};
+use tokio::time::{sleep, timeout};
 
 use crate::test_api::{DEFAULT, TestApi};
 
@@ -22,13 +23,17 @@ use crate::test_api::{DEFAULT, TestApi};
 struct FailingPlatform {
     answers: Arc<Mutex<VecDeque<u16>>>,
     registered: Arc<Mutex<usize>>,
+    /// The addresses of successful calls.
+    addresses: Arc<Mutex<Vec<String>>>,
     /// Whether the next call is never answered.
     hangs: Arc<Mutex<bool>>,
 }
 
 impl FailingPlatform {
-    fn answer(&self, request: &Request<Body>) -> Response {
-        let result = match request.uri().path().rsplit('/').next() {
+    async fn answer(&self, request: Request<Body>) -> Response {
+        let path = request.uri().path().to_owned();
+        let body = to_bytes(request.into_body(), 100_000).await.unwrap();
+        let result = match path.rsplit('/').next() {
             Some("setWebhook") => {
                 *self.registered.lock().unwrap() += 1;
                 let status = self.answers.lock().unwrap().pop_front().unwrap_or(200);
@@ -36,6 +41,9 @@ impl FailingPlatform {
                     let status = StatusCode::from_u16(status).unwrap();
                     return (status, [("retry-after", "1")], "try later").into_response();
                 }
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let url = body["url"].as_str().unwrap().to_owned();
+                self.addresses.lock().unwrap().push(url);
                 json!(true)
             }
             Some("getMe") => json!({ "id": 1, "is_bot": true, "username": "support_bot" }),
@@ -66,7 +74,7 @@ impl FailingPlatform {
             if hangs {
                 std::future::pending::<()>().await;
             }
-            platform.answer(&request)
+            platform.answer(request).await
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{address}")
@@ -196,4 +204,36 @@ async fn registration_slower_than_a_save_waits_is_repeated() {
     assert_eq!(told["lastError"]["code"], "timeout", "{told}");
     pass(&api, Duration::from_mins(1)).await;
     assert!(!is_due(&api, &id).await);
+}
+
+/// Starts a process with this public URL, and ends it once its bots are registered. Returns how many registrations it made.
+async fn started_with(api: &TestApi, public_url: &str, platform: &FailingPlatform, id: &str) -> usize {
+    let before = platform.calls();
+    let base = || async { callback_base::get(&api.world.store).await.unwrap() };
+    let mut world = api.world.clone();
+    Arc::make_mut(&mut world.settings).public_url = public_url.to_owned();
+    let running = tokio::spawn(periodic::run(world));
+    let done = async {
+        while base().await.is_none_or(|it| it.base != public_url) || is_due(api, id).await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), done).await.unwrap();
+    running.abort();
+    platform.calls() - before
+}
+
+#[tokio::test]
+async fn program_with_another_address_registers_its_bots_again() {
+    let (api, platform) = (TestApi::new().await, FailingPlatform::default());
+    let id = bot(&api, &platform).await;
+    let (first, second) = ("https://first.example", "https://second.example");
+    // Whatever they were told before, it is unknown.
+    assert_eq!(started_with(&api, first, &platform, &id).await, 1);
+    assert_eq!(started_with(&api, first, &platform, &id).await, 0);
+    assert_eq!(started_with(&api, second, &platform, &id).await, 1);
+    let told = platform.addresses.lock().unwrap().clone();
+    let told: Vec<_> = told.iter().map(|url| url.split("/api/").next().unwrap()).collect();
+    assert_eq!(told[1..], [first, second]);
+    assert_eq!(started_with(&api, second, &platform, &id).await, 0);
 }

@@ -4,6 +4,7 @@
 //! organization, a bot account is in one integration, an integration has one enabled trigger, an agent in use can't be deleted.
 
 pub mod agent;
+pub mod callback_base;
 pub mod desired_connections;
 pub mod integration;
 pub mod notify;

@@ -109,6 +109,20 @@ pub async fn clear(store: &Store, id: &IntegrationId, version: u64) -> Result<()
     dynamo::delete(&store.dynamo, &store.tables.config, key, up_to(version)).await
 }
 
+/// Makes the registration of this version of the integration due at once, unless that of a newer one is due.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn mark(store: &Store, id: &IntegrationId, version: u64, now: Timestamp) -> Result<(), StoreError> {
+    let mut when = Update::new();
+    let (path, value) = (when.path("version"), when.value(number(version)));
+    when.require(format!("(attribute_not_exists({path}) OR {path} <= {value})"));
+    let written = write(id, version, (now, now))?;
+    dynamo::put(&store.dynamo, &store.tables.config, written, when)
+        .await
+        .map(drop)
+}
+
 async fn change(store: &Store, id: &IntegrationId, update: Update) -> Result<(), StoreError> {
     let key = (REGISTRATION, &*sk(id));
     let written = dynamo::update(&store.dynamo, &store.tables.config, key, update, ReturnValue::None).await?;
@@ -130,16 +144,21 @@ pub(super) fn set<L: Copy>(
     (id, version): (&IntegrationId, u64),
     now: Timestamp,
 ) {
+    let written = write(id, version, (now, now.after(FIRST_WAIT))).expect("an id and numbers make an item");
+    writes.put(label, written, Update::new());
+}
+
+/// The item of a registration without an attempt, necessary since the first of two times and due at the second.
+fn write(id: &IntegrationId, version: u64, (since, due_at): (Timestamp, Timestamp)) -> Result<item::Item, StoreError> {
     let due = Stored::V1(Due {
         integration: id.clone(),
         version,
-        since: now,
-        due_at: now.after(FIRST_WAIT),
+        since,
+        due_at,
         attempts: 0,
         failure: None,
     });
-    let written = item::write(WHAT, REGISTRATION, &sk(id), &due).expect("an id and numbers make an item");
-    writes.put(label, written, Update::new());
+    item::write(WHAT, REGISTRATION, &sk(id), &due)
 }
 
 /// Removes it from the list.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_core::account::ConnectionMode;
 use tieline_core::ids::IntegrationId;
+use tieline_store::config::callback_base::{self, CallbackBase};
 use tieline_store::config::integration::{self, IntegrationSettings};
 use tieline_store::config::registration_due::{self, Due};
 use tieline_store::{Store, StoreError};
@@ -94,4 +95,45 @@ async fn one_process_claims_an_attempt() {
     assert_eq!(registration_due::list(store, later).await.unwrap(), []);
     let again = registration_due::list(store, next_at).await.unwrap();
     assert_eq!((again.len(), again[0].attempts), (1, 1));
+}
+
+#[tokio::test]
+async fn registration_is_made_due_again_but_not_that_of_an_older_version() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let made = tables::integration(store, "default", "int_1").await;
+    registration_due::set_failure(store, &made.id, 1, "timeout")
+        .await
+        .unwrap();
+    let later = NOW.after(Duration::from_mins(5));
+    registration_due::mark(store, &made.id, 1, later).await.unwrap();
+    let again = due(store).await.unwrap();
+    assert_eq!((again.since, again.due_at, again.failure), (later, later, None));
+
+    integration::set_enabled(store, &made, true, NOW).await.unwrap();
+    registration_due::mark(store, &made.id, 1, later).await.unwrap();
+    assert_eq!(due_version(store).await, Some(2));
+    registration_due::clear(store, &made.id, 2).await.unwrap();
+    registration_due::mark(store, &made.id, 2, later).await.unwrap();
+    assert_eq!(due_version(store).await, Some(2));
+}
+
+#[tokio::test]
+async fn one_process_replaces_the_callback_base() {
+    let fresh = fresh().await;
+    let store = &fresh.store;
+    let base = |base: &str| CallbackBase {
+        base: base.to_owned(),
+        since: Some(NOW),
+    };
+    let (first, second) = (base("https://first.example"), base("https://second.example"));
+    assert_eq!(callback_base::get(store).await.unwrap(), None);
+    callback_base::set(store, None, first.clone()).await.unwrap();
+    let late = callback_base::set(store, None, second.clone()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    callback_base::set(store, Some(&first), second.clone()).await.unwrap();
+    let late = callback_base::set(store, Some(&first), first.clone()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    assert_eq!(callback_base::get(store).await.unwrap(), Some(second));
+    assert_eq!(registration_due::list(store, NOW).await.unwrap(), []);
 }

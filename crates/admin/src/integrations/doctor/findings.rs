@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) callback_url: String,
     /// How the platform learns it.
     pub(super) registration: Registration,
+    /// When the platform last called the callback URL.
+    pub(super) called_at: Option<Timestamp>,
     /// The callback URL at the public URL, if callbacks have another base.
     pub(super) public_callback_url: Option<String>,
     /// Whether our own address is public, so that any platform can call it.

@@ -19,6 +19,7 @@ pub(in crate::integrations) fn facts(mode: ConnectionMode, reported: &Status) ->
         bound: true,
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1",
+        callback_url_since: None,
         registration: &Registration::ByHand,
         is_callable: true,
         has_long_connection: true,
@@ -241,6 +242,27 @@ fn address_that_the_bridge_registers_is_not_entered_by_hand() {
             ..facts(Webhook, &verified)
         };
         check(&facts, Connected, reason, next);
+    }
+}
+
+#[test]
+fn calls_of_an_earlier_address_prove_nothing_about_a_new_one() {
+    let reported = Status {
+        verified_at: Some(at(5)),
+        last_event_at: Some(at(7)),
+        last_signature_failure_at: Some(at(6)),
+        ..Status::default()
+    };
+    for (since, state, reason, next) in [
+        (None, Connected, None, None),
+        (Some(7), Connected, None, None),
+        (Some(8), Connecting, Some("not_called"), Some("Enter https://")),
+    ] {
+        let facts = Facts {
+            callback_url_since: since.map(at),
+            ..facts(Webhook, &reported)
+        };
+        check(&facts, state, reason, next);
     }
 }
 

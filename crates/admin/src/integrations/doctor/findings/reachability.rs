@@ -150,7 +150,7 @@ fn is_proved(facts: &Facts) -> bool {
 pub(super) fn address_verified(facts: &Facts) -> Finding {
     const NAME: &str = "url_verified";
     let url = &facts.callback_url;
-    if let Some(at) = facts.reported.verified_at.max(facts.reported.last_event_at) {
+    if let Some(at) = facts.called_at {
         return good(NAME, Text::new("url_verified").with("at", at));
     }
     if !facts.is_public {

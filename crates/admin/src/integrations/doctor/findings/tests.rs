@@ -26,6 +26,7 @@ fn healthy() -> Facts {
         unusable: None,
         callback_url: "https://bridge.example/api/lark/webhook/int_1".into(),
         registration: Registration::ByHand,
+        called_at: None,
         public_callback_url: None,
         is_public: true,
         has_long_connection: true,
@@ -173,9 +174,10 @@ fn dead_relay_and_broken_connection_are_distinguished() {
 
 #[test]
 fn webhook_address_and_signature_are_checked() {
-    let webhook = |reported| Facts {
+    let webhook = |reported: Status| Facts {
         mode: ConnectionMode::Webhook,
         relay: None,
+        called_at: reported.verified_at,
         reported,
         ..healthy()
     };
@@ -200,6 +202,7 @@ fn a_strangers_request_hides_no_cause_where_others_are_authenticated() {
     let facts = Facts {
         mode: ConnectionMode::Webhook,
         relay: None,
+        called_at: Some(at(99_000)),
         reported: Status {
             last_event_at: Some(at(99_000)),
             last_signature_failure_at: Some(at(99_990)),
@@ -651,6 +654,7 @@ fn credentials_refused_on_the_connection_are_the_cause() {
         mode: ConnectionMode::Webhook,
         relay: None,
         delivers_to: Some("https://other.example/hook".into()),
+        called_at: Some(at(5)),
         reported: Status {
             verified_at: Some(at(5)),
             ..Status::default()
