@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tieline_agents::webhook::events::{self, InvalidEvents, Numbered};
 use tieline_core::agent::AgentEvent;
+use tieline_core::conversation::{RunPhase, RunState};
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::ids::RunId;
 use tieline_queue::QueueError;
@@ -113,7 +114,7 @@ async fn open(world: &World, grant: &RunGrant) -> Result<RunRecord, CallbackErro
         .ok_or(CallbackError::Closed)?;
     let state = found
         .run
-        .filter(|state| state.id == grant.run)
+        .filter(|state| takes_events(state, grant))
         .ok_or(CallbackError::Closed)?;
     let record = RunRecord {
         id: grant.run.clone(),
@@ -137,7 +138,12 @@ async fn is_under_way(world: &World, grant: &RunGrant) -> Result<bool, CallbackE
     let found = conversation::load(&world.store, &grant.conversation, world.clock.now()).await?;
     Ok(found
         .and_then(|found| found.run)
-        .is_some_and(|state| state.id == grant.run))
+        .is_some_and(|state| takes_events(&state, grant)))
+}
+
+/// Whether it is the grant's run, and its answer may still grow: while that is delivered, nothing is added to it.
+fn takes_events(state: &RunState, grant: &RunGrant) -> bool {
+    state.id == grant.run && state.phase != RunPhase::Delivering
 }
 
 async fn progress_of(world: &World, head: Option<RunRecord>) -> Result<Progress, CallbackError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::operator::{RunGrant, run_token};
-use tieline_core::conversation::{Conversation, ConversationKey, RunState};
+use tieline_core::conversation::{Conversation, ConversationKey, RunPhase, RunState};
 use tieline_core::envelope::WakeUp;
 use tieline_core::event::{Chat, ChatKind};
 use tieline_core::ids::{AgentId, ChatId, IntegrationId, MessageId, OrganizationId, RunId};
@@ -108,17 +108,23 @@ async fn events_over_the_limit_of_a_run_are_refused_with_a_code() {
 
 #[tokio::test]
 async fn events_after_the_end_of_a_run_are_refused() {
-    let api = TestApi::new().await;
-    let token = waiting(&api, 0).await;
-    report(&api, &token, &[(1, "text.delta")]).await.ok();
-    let (store, now) = (&api.world.store, api.world.clock.now());
-    let before = conversation::load(store, &key().id(), now).await.unwrap().unwrap();
-    save(&api, &before, None).await;
-    let late = report(&api, &token, &[(2, "text.delta")]).await;
-    late.problem(409, "run_closed");
-    let again = report(&api, &token, &[(1, "text.delta")]).await.ok();
-    let seen = api.ask(&token, "GET", PATH, &Value::Null).await.ok();
-    for told in [again, seen] {
-        assert_eq!((&told["lastSeq"], &told["state"]), (&json!(1), &json!("closed")));
+    for is_delivered in [false, true] {
+        let api = TestApi::new().await;
+        let token = waiting(&api, 0).await;
+        report(&api, &token, &[(1, "text.delta")]).await.ok();
+        let (store, now) = (&api.world.store, api.world.clock.now());
+        let before = conversation::load(store, &key().id(), now).await.unwrap().unwrap();
+        let delivering = before.run.clone().map(|run| RunState {
+            phase: RunPhase::Delivering,
+            ..run
+        });
+        save(&api, &before, delivering.filter(|_| !is_delivered)).await;
+        let late = report(&api, &token, &[(2, "text.delta")]).await;
+        late.problem(409, "run_closed");
+        let again = report(&api, &token, &[(1, "text.delta")]).await.ok();
+        let seen = api.ask(&token, "GET", PATH, &Value::Null).await.ok();
+        for told in [again, seen] {
+            assert_eq!((&told["lastSeq"], &told["state"]), (&json!(1), &json!("closed")));
+        }
     }
 }
