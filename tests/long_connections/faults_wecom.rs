@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tieline_tests::outbound::{Speaker, until};
 use tieline_tests::wecom_socket::Platform as Wecom;
 
@@ -242,4 +242,37 @@ async fn proactive_card_has_its_buttons_below_it_and_a_click_answers() {
         "{shown:#?}"
     );
     test.nothing_wrong();
+}
+
+#[tokio::test]
+async fn bot_that_loses_its_trigger_in_mid_answer_finishes_it_and_one_that_is_stopped_does_not() {
+    for is_stopped in [false, true] {
+        let test = test(Duration::from_millis(1_500)).await;
+        test.say(&lisi(), "hi").await;
+        let grows = || {
+            test.shown(&lisi())
+                .iter()
+                .any(|it| it.text().contains("You"))
+                .then_some(())
+        };
+        until("the first words", SOON, grows).await.unwrap();
+        if is_stopped {
+            let stop = format!("/api/v1/orgs/default/integrations/{}/stop", test.bots[0].id);
+            test.console.post(&stop, &json!({})).await.unwrap();
+        } else {
+            let triggers = test.console.get("/api/v1/orgs/default/triggers").await.unwrap();
+            let is_its = |trigger: &&Value| trigger["integrationId"] == test.bots[0].id;
+            let trigger = triggers["items"].as_array().unwrap().iter().find(is_its).unwrap();
+            let path = format!("/api/v1/orgs/default/triggers/{}", trigger["id"].as_str().unwrap());
+            test.console.patch(&path, &json!({ "enabled": false })).await.unwrap();
+            answered(&test, "hi").await;
+            test.status_is("disconnected", Some("unbound"), SOON).await;
+        }
+        let gone = || (!wecom(&test).is_connected(BOT)).then_some(());
+        until("the end of the connection", SOON, gone).await.unwrap();
+        if is_stopped {
+            assert!(!test.shown(&lisi()).iter().any(|it| it.text().contains("that is all")));
+        }
+        test.nothing_wrong();
+    }
 }

@@ -1,23 +1,36 @@
 //! Claims of leases by tasks of this process. In the tables all its tasks have the same owner: from there a task can't tell whether a write
 //! was its own or that of another task.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Conversations and replies with the fencing tokens under which tasks of this process have claimed them.
+use tieline_core::ids::IntegrationId;
+
+/// Conversations and replies with the fencing tokens under which tasks of this process have claimed them, and the integration of each.
 #[derive(Debug, Default)]
-pub struct LocalClaims(Mutex<HashSet<(String, u64)>>);
+pub struct LocalClaims(Mutex<HashMap<(String, u64), IntegrationId>>);
 
 impl LocalClaims {
     /// Claims `id` under this fencing token, before the task writes that it acquires it. `None` if another task has done so.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, id: &str, fence: u64) -> Option<ClaimGuard> {
+    pub fn enter(self: &Arc<Self>, id: &str, fence: u64, integration: &IntegrationId) -> Option<ClaimGuard> {
         let key = (id.to_owned(), fence);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(key.clone()).then(|| ClaimGuard {
+        if all.contains_key(&key) {
+            return None;
+        }
+        all.insert(key.clone(), integration.clone());
+        Some(ClaimGuard {
             all: Arc::clone(self),
             key,
         })
+    }
+
+    /// Whether this process works on any conversation or reply of the integration. Linear in the number of claims.
+    #[must_use]
+    pub fn has_any_of(&self, integration: &IntegrationId) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().any(|claimed| claimed == integration)
     }
 }
 
@@ -42,11 +55,14 @@ mod tests {
     #[test]
     fn one_task_at_a_time_has_a_claim_under_a_fence() {
         let takings = Arc::new(LocalClaims::default());
-        let taking = takings.enter("cnv_1", 2);
+        let [one, other] = ["int_1", "int_2"].map(IntegrationId::new);
+        let taking = takings.enter("cnv_1", 2, &one);
         assert!(taking.is_some());
-        assert!(takings.enter("cnv_1", 2).is_none());
-        assert!(takings.enter("cnv_1", 3).is_some());
+        assert!(takings.enter("cnv_1", 2, &one).is_none());
+        assert!(takings.enter("cnv_1", 3, &one).is_some());
+        assert_eq!([takings.has_any_of(&one), takings.has_any_of(&other)], [true, false]);
         drop(taking);
-        assert!(takings.enter("cnv_1", 2).is_some());
+        assert!(!takings.has_any_of(&one));
+        assert!(takings.enter("cnv_1", 2, &one).is_some());
     }
 }

@@ -190,7 +190,10 @@ pub(super) async fn acquire(
             run.watch = Some(name);
         }
         let fence = after.lease.as_ref().map_or(0, |lease| lease.fence);
-        let Some(taking) = world.local_claims.enter(wake.conversation.as_str(), fence) else {
+        let Some(taking) = world
+            .local_claims
+            .enter(wake.conversation.as_str(), fence, &before.key.integration)
+        else {
             crate::pause_after_race(race).await;
             continue;
         };

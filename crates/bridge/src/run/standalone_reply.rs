@@ -91,7 +91,7 @@ pub(super) async fn deliver(
         return Ok(Next::Again(UNTIL_ENDED));
     }
     let fence = record.version + 1;
-    let Some(_taking) = world.local_claims.enter(id.as_str(), fence) else {
+    let Some(_taking) = world.local_claims.enter(id.as_str(), fence, &record.integration) else {
         return Ok(Next::Done);
     };
     // A process that survives the delivery releases the lease.
