@@ -163,6 +163,31 @@ pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, 
     }
 }
 
+/// Reads the state of a run that is in progress at the agent: sends the call again while its response breaks off, which says nothing of the run.
+/// `send` retries by itself.
+pub(crate) async fn read_state<T, E: Into<AgentFailure>, S, R>(
+    env: &Env,
+    send: impl Fn() -> S,
+    read: impl Fn(Response) -> R,
+) -> Result<T, AgentFailure>
+where
+    S: Future<Output = Result<Response, E>>,
+    R: Future<Output = Result<T, AgentFailure>>,
+{
+    let mut attempt = 1;
+    loop {
+        let response = send().await.map_err(Into::into)?;
+        match read(response).await {
+            Err(cut) if cut.code == failure::BROKEN && attempt < REJOIN_TRIES => {
+                warn!(attempt, "response with the state of a run broke off, asking again");
+                sleep(env.backoff.wait(attempt, (env.random)())).await;
+                attempt += 1;
+            }
+            state => return state,
+        }
+    }
+}
+
 /// The wait before the next attempt. `None` if it would be longer than `max`.
 fn wait(ours: Duration, asked: Option<Duration>, max: Duration) -> Option<Duration> {
     let asked = asked.unwrap_or_default();

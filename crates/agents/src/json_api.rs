@@ -104,8 +104,12 @@ impl JsonApi {
         manner: Manner,
         env: &Env,
     ) -> Result<T, AgentFailure> {
-        let response = self.send(request, manner, env).await?;
-        api::document(response, self.idle).await
+        let send = || self.send(request, manner, env);
+        let read = |response| api::document(response, self.idle);
+        match manner.is_rejoin {
+            true => call::read_state(env, send, read).await,
+            false => read(send().await?).await,
+        }
     }
 
     /// Opens a response as server-sent events. `None` if the connection broke before the first event.

@@ -232,14 +232,19 @@ impl Rpc<'_> {
         key: Option<HeaderValue>,
         manner: Manner,
     ) -> Result<Called, CallError> {
-        let method = self.endpoint.version.method(method);
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let name = self.endpoint.version.method(method);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": name, "params": params});
         let mut request = JsonCall::post(&[], &body)?;
         if let Some(key) = key {
             request = request.header(call::IDEMPOTENCY_KEY, key);
         }
-        let response = self.api.send(&request, manner, self.env).await?;
-        match answer::open(response, self.api.idle).await? {
+        let send = || self.api.send(&request, manner, self.env);
+        let read = |response| answer::open(response, self.api.idle);
+        let answer = match manner.is_rejoin && method == Method::Get {
+            true => call::read_state(self.env, send, read).await?,
+            false => read(send().await?).await?,
+        };
+        match answer {
             Answer::Json(body) => one(api::parse(&body)?).map(Called::One),
             Answer::Events(events) => Ok(Called::Stream(events)),
         }

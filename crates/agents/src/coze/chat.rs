@@ -249,8 +249,9 @@ impl<'a> Run<'a> {
         let url = self.coze.chat_url(path, conversation, chat);
         let mut attempt = 1;
         loop {
-            let response = self.coze.api.get(&url, self.coze.idle, self.env).await?;
-            let answer: Envelope<T> = document(response, self.coze.idle).await?;
+            let send = || self.coze.api.get(&url, self.coze.idle, self.env);
+            let read = |response| document(response, self.coze.idle);
+            let answer: Envelope<T> = call::read_state(self.env, send, read).await?;
             let Some((error, log_id)) = answer.error() else {
                 return answer
                     .data

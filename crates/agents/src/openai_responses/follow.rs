@@ -9,6 +9,7 @@ use super::read::{self, Reading, pictures};
 use super::wire::Response;
 use super::{Dialect, OpenaiResponses};
 use crate::answer::{self, Answer, Events};
+use crate::call;
 use crate::env::Env;
 use crate::failure;
 use crate::run::{End, EventSink};
@@ -120,8 +121,10 @@ impl<'a> Follower<'a> {
         let url = self.response_url()?;
         let mut attempt = 0;
         loop {
-            let response = self.server.api.get(&url, self.server.idle, self.env).await?;
-            let body = answer::whole(response, self.server.idle, MAX_ANSWER_BYTES).await?;
+            let (idle, env) = (self.server.idle, self.env);
+            let send = || self.server.api.get(&url, idle, env);
+            let read = |response| answer::whole(response, idle, MAX_ANSWER_BYTES);
+            let body = call::read_state(env, send, read).await?;
             let response = read::response(&body)?;
             if !response.is_running() {
                 return self.conclude(&response, true).await;

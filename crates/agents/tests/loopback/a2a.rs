@@ -9,7 +9,7 @@ use tieline_core::agent::{AgentEvent, AgentRequest, Resume};
 use tieline_core::outbound_url::PrivateEndpoints;
 
 use crate::ask::{adapter, ask, completed, env, failure, request, text};
-use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
+use crate::server::{Act, Call, JSON, SSE, Server, answer, cut_document, head};
 
 /// Behaviour of the simulated agent.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ struct Plan {
     /// The state after the last event.
     state: &'static str,
     subscribes: bool,
+    /// Number of answers to polls that break off, before one arrives.
+    n_cut_polls: usize,
 }
 
 impl Plan {
@@ -34,6 +36,7 @@ impl Plan {
             cuts: vec![],
             state: "TASK_STATE_COMPLETED",
             subscribes: true,
+            n_cut_polls: 0,
         }
     }
 }
@@ -170,6 +173,10 @@ impl State {
         }
         if params["id"] != "t" {
             return error(-32001);
+        }
+        if method == get && self.plan.n_cut_polls > 0 {
+            self.plan.n_cut_polls -= 1;
+            return cut_document(&rpc(&self.task()).to_string());
         }
         if method == get {
             self.n_streamed = (self.n_streamed + 1).min(self.plan.events.len());
@@ -354,6 +361,7 @@ async fn version_0_3_peers_get_version_0_3_requests() {
 async fn agent_that_does_not_stream_is_polled() {
     let sim = Sim::start(Plan {
         streams: false,
+        n_cut_polls: 2,
         ..Plan::new(vec![said("a", false), said("b", true), said("c", true)])
     })
     .await;
@@ -363,7 +371,7 @@ async fn agent_that_does_not_stream_is_polled() {
     );
     assert_eq!(sim.params("SendMessage")[0]["configuration"]["returnImmediately"], true);
     let polls = sim.params("GetTask");
-    assert_eq!((polls.len(), &polls[0]["historyLength"]), (2, &json!(0)));
+    assert_eq!((polls.len(), &polls[0]["historyLength"]), (4, &json!(0)));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::server::{Act, Call, JSON, SSE, Server, answer, head};
+use crate::server::{Act, Call, JSON, SSE, Server, answer, cut_document, head};
 
 pub const KEY: &str = "pat_secret";
 
@@ -18,7 +18,8 @@ pub struct Habits {
     pub hangs: bool,
     /// Number of polls that report a chat without a stream as running.
     pub n_polls: usize,
-    /// Number of polls before these that are refused, in turn by a code and by a status: a rate limit, and a server that restarts.
+    /// Number of polls before these that are refused, in turn by a code, by a status and by a document that breaks off: a rate
+    /// limit, and servers that restart.
     pub n_refused_polls: usize,
     /// Number of questions that are refused in the stream because a chat is running.
     pub n_occupied: usize,
@@ -293,9 +294,10 @@ impl State {
     fn retrieve(&mut self, query: &str) -> Vec<Act> {
         if self.habits.n_refused_polls > 0 {
             self.habits.n_refused_polls -= 1;
-            return match self.habits.n_refused_polls % 2 {
+            return match self.habits.n_refused_polls % 3 {
                 0 => error(4013, "slow down"),
-                _ => answer(503, JSON, "{}"),
+                1 => answer(503, JSON, "{}"),
+                _ => cut_document(r#"{"code":0,"data":{}}"#),
             };
         }
         let Some(made) = self.known(query) else {

@@ -199,6 +199,14 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     vec![Act::Say(head(status, headers)), Act::Say(body.as_bytes().to_vec())]
 }
 
+/// A JSON document of which the second half never arrives.
+pub fn cut_document(body: &str) -> Vec<Act> {
+    let length = format!("{JSON}content-length: {}\r\n", body.len());
+    let mut script = answer(200, &length, body);
+    script[1] = Act::Say(body.as_bytes()[..body.len() / 2].to_vec());
+    script
+}
+
 pub fn head(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Whatever\r\nconnection: close\r\n{headers}\r\n").into_bytes()
 }
