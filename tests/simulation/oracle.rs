@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tieline_core::ids::MessageId;
+use tieline_core::ids::{MessageId, ReplyId};
 use tieline_core::message_state::MessageState;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
@@ -11,7 +11,7 @@ use tieline_queue::Queues;
 use tieline_queue::depths;
 use tieline_store::message::{self, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
-use tieline_store::{Store, conversation};
+use tieline_store::{Store, StoreError, conversation};
 
 use tokio::time::{Duration, Instant, sleep};
 
@@ -125,13 +125,26 @@ impl Oracle {
     }
 
     async fn read(&self, said: &Said, now: Timestamp) -> (Option<MessageRecord>, Option<ReplyRecord>) {
-        let record = message::get(&self.store, &said.accepted.message, now).await.unwrap();
-        let own = reply::get(&self.store, &said.accepted.reply, now).await.unwrap();
+        let record = message::get(&self.store, &said.accepted.message, now).await;
+        let own = self.read_reply(said, &said.accepted.reply, now).await;
         let shown = match own.as_ref().and_then(|own| own.same_as.clone()) {
-            Some(other) => reply::get(&self.store, &other, now).await.unwrap(),
+            Some(other) => self.read_reply(said, &other, now).await,
             None => own,
         };
-        (record, shown)
+        (self.unless_erased(said, record), shown)
+    }
+
+    async fn read_reply(&self, said: &Said, id: &ReplyId, now: Timestamp) -> Option<ReplyRecord> {
+        let found = reply::get(&self.store, id, now).await;
+        self.unless_erased(said, found)
+    }
+
+    /// What is being erased may have lost parts of its text already: they go first.
+    fn unless_erased<T>(&self, said: &Said, found: Result<Option<T>, StoreError>) -> Option<T> {
+        match found {
+            Err(StoreError::Unreadable { .. }) if self.erasures.may_concern(said) => None,
+            found => found.unwrap(),
+        }
     }
 
     /// Checks the invariants of a simulation that is at rest.
