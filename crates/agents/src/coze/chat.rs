@@ -226,6 +226,9 @@ impl<'a> Run<'a> {
         };
         let messages: Vec<Said> = self.get(&["message", "list"]).await?;
         let answer = answer_of(&messages);
+        if let Some(newest) = messages.iter().rfind(|message| message.is_answer()) {
+            self.reading.set_newest(newest.text());
+        }
         let (events, ended) = self.reading.end(&chat, &chat.status)?;
         if !events.is_empty() && !answer.is_empty() {
             self.sink.emit(AgentEvent::TextSnapshot(answer.clone())).await?;

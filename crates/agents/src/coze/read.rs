@@ -29,6 +29,8 @@ pub(crate) struct Reading {
     /// Ids of the answers that arrived.
     answers: BTreeSet<String>,
     newest: Option<String>,
+    /// Text of the newest answer.
+    newest_text: String,
     has_text: bool,
     /// Whether a workflow waits for the person.
     has_asked: bool,
@@ -38,6 +40,11 @@ impl Reading {
     /// Whether some text was read.
     pub(crate) fn has_text(&self) -> bool {
         self.has_text
+    }
+
+    /// Sets the text of the newest answer, as read from the list of messages.
+    pub(crate) fn set_newest(&mut self, text: &str) {
+        text.clone_into(&mut self.newest_text);
     }
 
     /// Reads one event of the stream; also returns the end if it is the last.
@@ -108,6 +115,10 @@ impl Reading {
             return None;
         }
         let is_next = self.has_text && self.newest.as_deref() != Some(&said.id);
+        if self.newest.as_ref() != Some(&said.id) {
+            self.newest_text.clear();
+        }
+        self.newest_text.push_str(text);
         self.newest = Some(said.id.clone());
         self.answers.insert(said.id.clone());
         self.has_text = true;
@@ -157,7 +168,8 @@ impl Reading {
             let asked = calls.iter().find_map(|call| call.function.as_ref());
             let prompt = asked.and_then(|asked| named(&asked.arguments, "question"));
             // Usually the question was the answer's last message.
-            let question = prompt.map(|prompt| AgentEvent::InputRequired {
+            let question = prompt.filter(|prompt| prompt.trim() != self.newest_text.trim());
+            let question = question.map(|prompt| AgentEvent::InputRequired {
                 prompt,
                 choices: Vec::new(),
                 resume_ref: None,

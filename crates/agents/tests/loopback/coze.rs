@@ -272,6 +272,19 @@ async fn workflow_question_ends_the_turn_and_caller_side_plugins_are_refused() {
         (shown(&events).as_str(), events.last()),
         (WHOLE, Some(&AgentEvent::Completed { final_text: None }))
     );
+    // The question was the last answer.
+    let is_question = |event: &AgentEvent| matches!(event, AgentEvent::InputRequired { .. });
+    assert!(!events.iter().any(is_question), "{events:?}");
+    let server = start(Habits {
+        asks: true,
+        question: Some("Which one?"),
+        ..Habits::default()
+    })
+    .await;
+    let events = ask(&coze(&server.url), &request("hello"), &env()).await;
+    let asked =
+        |event: &&AgentEvent| matches!(event, AgentEvent::InputRequired { prompt, .. } if prompt == "Which one?");
+    assert_eq!(events.iter().filter(asked).count(), 1, "{events:?}");
     let server = start(Habits {
         plugin: true,
         ..Habits::default()

@@ -25,8 +25,10 @@ pub struct Habits {
     pub n_occupied: usize,
     /// Coze Studio: its end marker, and a new conversation in place of an unknown one.
     pub studio: bool,
-    /// The bot's workflow asks the person a question.
+    /// The bot's workflow asks the person a question, which is the last answer.
     pub asks: bool,
+    /// Another question than the last answer.
+    pub question: Option<&'static str>,
     /// The bot's plug-in must be executed by the caller.
     pub plugin: bool,
 }
@@ -194,8 +196,11 @@ impl State {
 
     fn chat(&self, chat: &str) -> Value {
         let made = &self.chats[chat];
+        let question = json!({"question": self.habits.question.unwrap_or(&made.answers[1])}).to_string();
         let calls = match (self.habits.asks, self.habits.plugin) {
-            (true, _) => json!([{"id": "1", "type": "reply_message", "function": {"name": "ask", "arguments": "{}"}}]),
+            (true, _) => {
+                json!([{"id": "1", "type": "reply_message", "function": {"name": "ask", "arguments": question}}])
+            }
             (_, true) => json!([{"id": "1", "type": "function", "function": {"name": "open_door", "arguments": "{}"}}]),
             _ => json!([]),
         };
