@@ -26,10 +26,17 @@ fn clock(at: Timestamp) -> String {
     at.to_string()[11..16].to_owned()
 }
 
-async fn refusals(api: &TestApi, reason: &str) -> usize {
-    let listed = api.get(&format!("{DEFAULT}/messages?state=refused")).await.ok();
-    let items = listed["items"].as_array().unwrap();
-    items.iter().filter(|it| it["reason"] == reason).count()
+/// Waits until this number of messages is refused, all for this reason. The ledger may lag behind the chat by one write.
+async fn refused(api: &TestApi, n: usize, reason: &str) {
+    let has_all = |listed: &Value| listed["items"].as_array().unwrap().len() >= n;
+    let listed = api.wait(&format!("{DEFAULT}/messages?state=refused"), has_all).await;
+    let reasons: Vec<&Value> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["reason"])
+        .collect();
+    assert_eq!(reasons, vec![reason; n]);
 }
 
 #[tokio::test]
@@ -53,7 +60,7 @@ async fn question_in_quiet_hours_is_refused_with_a_notice() {
     );
     assert_eq!(api.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
     assert_eq!(api.ask_as(&web, "lisi", "/new").await, "A new session has begun.");
-    assert_eq!(refusals(&api, "quiet_hours").await, 2);
+    refused(&api, 2, "quiet_hours").await;
     let logs = api.get(&format!("{DEFAULT}/integrations/{web}/logs")).await.ok();
     assert!(logs.to_string().contains("quiet_hours"), "{logs}");
     api.patch(&trigger, json!({ "quietHours": null })).await.ok();
@@ -73,7 +80,7 @@ async fn questions_of_one_person_are_rate_limited() {
     );
     assert_eq!(api.ask_as(&web, "lisi", "/stop").await, "No answer is running.");
     assert_eq!(api.ask_as(&web, "wangwu", "hello").await, "hello");
-    assert_eq!(refusals(&api, "person_rate_limit").await, 1);
+    refused(&api, 1, "person_rate_limit").await;
     api.patch(&trigger, json!({ "maxMessagesPerPersonPerMinute": null }))
         .await
         .ok();
@@ -89,7 +96,7 @@ async fn questions_of_an_organization_are_rate_limited() {
     assert_eq!(api.ask_as(&web, "lisi", "hello").await, "hello");
     let told = api.ask_as(&web, "wangwu", "hello").await;
     assert!(told.starts_with("Too many questions at the moment."), "{told}");
-    assert_eq!(refusals(&api, "organization_rate_limit").await, 1);
+    refused(&api, 1, "organization_rate_limit").await;
 }
 
 #[tokio::test]
