@@ -29,7 +29,8 @@ const PASS_LIMIT: Duration = Duration::from_secs(10);
 const PAGE: usize = 50;
 /// People of a page to whom it is sent concurrently.
 const CONCURRENCY: usize = 8;
-/// How long after its time a message may be stored at the latest: its creator may have been frozen.
+/// How long after its time a message may be stored at the latest: a process of an earlier version stores it after its pointer, and may have been
+/// frozen in between.
 const STORED_WITHIN: Duration = Duration::from_mins(15);
 /// A message that is later than this, because no process ran, is not sent.
 const TOO_LATE: Duration = Duration::from_hours(24);
@@ -110,7 +111,7 @@ impl Turns {
 /// Sends a message, or a page of it.
 async fn say(world: &World, due: &Due, now: Timestamp) -> Result<Progress, SpeakError> {
     let Some(kept) = scheduled::get(&world.store, &due.organization, &due.id, now).await? else {
-        // Its creator was told that it isn't kept, or stores it just now.
+        // It was deleted, or a process of an earlier version stores it just now.
         if now > due.at.after(STORED_WITHIN) {
             scheduled::settle(&world.store, due).await?;
         }

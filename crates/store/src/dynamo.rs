@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemInput;
 use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::operation::query::builders::QueryInputBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
 use crate::client::TableClient;
 use crate::error::StoreError;
@@ -80,6 +80,40 @@ pub(crate) async fn put(client: &TableClient, table: &str, item: Item, update: U
         Err(Error::ConditionalCheckFailedException(refused)) => Ok(Written::Refused(refused.item)),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Writes whole items of a table together or not at all, each under its own condition.
+///
+/// The client repeats a transaction with the same token, so that a repetition after a lost answer writes nothing: of what another process has deleted
+/// meanwhile, none comes back.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if a condition failed, or another transaction is writing one of the items.
+pub(crate) async fn put_together(
+    client: &TableClient,
+    table: &str,
+    items: impl IntoIterator<Item = (Item, Update)>,
+) -> Result<(), StoreError> {
+    let puts = items
+        .into_iter()
+        .map(|(item, when)| put_in_transaction(table, item, when));
+    let writes = puts.map(|put| TransactWriteItem::builder().put(put).build()).collect();
+    let call = client.sdk.transact_write_items().set_transact_items(Some(writes));
+    call.send().await?;
+    Ok(())
+}
+
+/// One write of a transaction: of a whole item, under these conditions.
+pub(crate) fn put_in_transaction(table: &str, item: Item, when: Update) -> Put {
+    Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .set_condition_expression(when.condition())
+        .set_expression_attribute_names(not_empty(when.names))
+        .set_expression_attribute_values(not_empty(when.values))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .build()
+        .expect("table and item are set")
 }
 
 /// Changes an item, under conditions. `back` says which attributes are returned.

@@ -2,8 +2,8 @@
 //!
 //! Item `SCHED#{organization}`/`{id}` of `state`, until 30 days after its time: the message, its content sealed, and its state; `who` a
 //! digest of its only recipient, by which it can be erased if its data key is lost. Item
-//! `DUE`/`{time}#{organization}#{id}` of `state`: a pointer to it until it has ended. The pointer is written first and deleted last, so that
-//! a process that dies in between leaves one too many, which points nowhere, and never one too few.
+//! `DUE`/`{time}#{organization}#{id}` of `state`: a pointer to it until it has ended. Both are written together, and the pointer is deleted
+//! last, so that a process that dies in between leaves one too many, which points nowhere, and never one too few.
 
 use std::time::Duration;
 
@@ -239,17 +239,23 @@ impl Due {
 /// Stores a new message. Idempotent for the same id.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`].
+/// [`StoreError::Unavailable`]; [`StoreError::Conflict`] if another process is storing or deleting it.
 pub async fn create(store: &Store, message: &Scheduled) -> Result<(), StoreError> {
     let mut pointer = key(DUE, &place(message.at, &message.organization, &message.id));
     pointer.insert("v".into(), text("1"));
     expire(&mut pointer, message.at.after(KEPT));
-    let table = &store.tables.state;
-    dynamo::put(&store.dynamo, table, pointer, Update::new()).await?;
     let mut absent = Update::new();
     absent.require_absent("n");
-    dynamo::put(&store.dynamo, table, to_item(store, message, 1)?, absent).await?;
-    Ok(())
+    let items = [(pointer, Update::new()), (to_item(store, message, 1)?, absent)];
+    let (client, table) = (&store.dynamo, &store.tables.state);
+    match dynamo::put_together(client, table, items).await {
+        Err(StoreError::Conflict) => {
+            let key = (&*partition(&message.organization), &*message.id);
+            let stored = dynamo::get(client, table, key, Reading::Strong, &["n"]).await?;
+            stored.map(drop).ok_or(StoreError::Conflict)
+        }
+        created => created,
+    }
 }
 
 /// A message of an organization.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    CancellationReason, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    CancellationReason, ConditionCheck, Delete, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
     Update as UpdateWrite,
 };
 use tieline_core::virtual_shard::VirtualShard;
 
+use crate::dynamo::put_in_transaction as put;
 use crate::error::StoreError;
 use crate::item::{Item, key};
 use crate::update::Update;
@@ -153,18 +154,6 @@ impl Write {
         }
         .build()
     }
-}
-
-fn put(table: &str, item: Item, when: Update) -> Put {
-    Put::builder()
-        .table_name(table)
-        .set_item(Some(item))
-        .set_condition_expression(when.condition())
-        .set_expression_attribute_names((!when.names.is_empty()).then_some(when.names))
-        .set_expression_attribute_values((!when.values.is_empty()).then_some(when.values))
-        .return_values_on_condition_check_failure(BACK)
-        .build()
-        .expect("table and item are set")
 }
 
 fn delete(table: &str, key: Item, when: Update) -> Delete {

@@ -20,6 +20,7 @@ mod replies;
 mod rotation;
 mod run_slots;
 mod runs;
+mod scheduled;
 mod sealed_items;
 mod shapes;
 mod shards;
