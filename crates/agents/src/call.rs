@@ -163,9 +163,10 @@ pub(crate) async fn try_send(make: impl Fn() -> RequestBuilder, manner: Manner, 
     }
 }
 
-/// Reads the state of a run that is in progress at the agent: sends the call again while its response breaks off, which says nothing of the run.
-/// `send` retries by itself.
-pub(crate) async fn read_state<T, E: Into<AgentFailure>, S, R>(
+/// Sends a call and reads its response. If the response of a call about a run in progress breaks off, which says nothing of the run, the call is
+/// repeated. `send` has its own retries.
+pub(crate) async fn send_and_read<T, E: Into<AgentFailure>, S, R>(
+    manner: Manner,
     env: &Env,
     send: impl Fn() -> S,
     read: impl Fn(Response) -> R,
@@ -174,16 +175,17 @@ where
     S: Future<Output = Result<Response, E>>,
     R: Future<Output = Result<T, AgentFailure>>,
 {
+    let tries = if manner.is_rejoin { manner.tries } else { 1 };
     let mut attempt = 1;
     loop {
         let response = send().await.map_err(Into::into)?;
         match read(response).await {
-            Err(cut) if cut.code == failure::BROKEN && attempt < REJOIN_TRIES => {
-                warn!(attempt, "response with the state of a run broke off, asking again");
+            Err(cut) if cut.code == failure::BROKEN && attempt < tries => {
+                warn!(attempt, "response about a run in progress broke off, retrying");
                 sleep(env.backoff.wait(attempt, (env.random)())).await;
                 attempt += 1;
             }
-            state => return state,
+            done => return done,
         }
     }
 }

@@ -106,10 +106,7 @@ impl JsonApi {
     ) -> Result<T, AgentFailure> {
         let send = || self.send(request, manner, env);
         let read = |response| api::document(response, self.idle);
-        match manner.is_rejoin {
-            true => call::read_state(env, send, read).await,
-            false => read(send().await?).await,
-        }
+        call::send_and_read(manner, env, send, read).await
     }
 
     /// Opens a response as server-sent events. `None` if the connection broke before the first event.

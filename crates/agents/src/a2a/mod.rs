@@ -11,32 +11,30 @@ mod card;
 mod compose;
 mod read;
 mod refs;
+mod rpc;
 mod wire;
 
-use reqwest::header::{ACCEPT, HeaderValue};
-use serde_json::{Value, json};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
 use tieline_core::bilingual::Bilingual;
 use tieline_core::notice::Language;
-use tieline_core::outbound_url;
 use tokio::time::sleep;
 
-use crate::answer::{self, Answer, Events};
-use crate::api;
+use crate::answer::Events;
 use crate::call::{self, Manner};
 use crate::config::{self, Field, FieldKind, InvalidConfig};
 use crate::env::Env;
 use crate::failure;
 use crate::json_api::{JsonApi, JsonCall};
 use crate::manifest::{CancelRequest, Manifest};
-use crate::rejoin::{self, Next, Rejoins};
+use crate::rejoin::Rejoins;
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
 use card::Endpoint;
 use read::Reading;
 use refs::{ContextRef, TaskRef};
-use wire::{Item, Method, RpcAnswer, RpcError, State, Version, code};
+use rpc::{CallError, Called, Rpc, is_unsupported, next_item};
+use wire::{Item, Method, State, Version, code};
 
 const PROTOCOL_VERSION: Field = Field {
     name: "protocolVersion",
@@ -71,9 +69,6 @@ pub static MANIFEST: Manifest = Manifest {
 const CARD: [&str; 2] = [".well-known", "agent-card.json"];
 const OLD_CARD: [&str; 2] = [".well-known", "agent.json"];
 
-/// Header with the protocol version. 0.3 has none.
-const VERSION_HEADER: &str = "a2a-version";
-
 /// Attempt number at which the backoff between polls stops growing.
 const MAX_POLL_STEP: u32 = 4;
 
@@ -85,37 +80,6 @@ pub(crate) struct A2a {
     only: Option<Version>,
 }
 
-/// Why a call has no result.
-enum CallError {
-    Rpc(RpcError),
-    Failure(AgentFailure),
-}
-
-impl From<AgentFailure> for CallError {
-    fn from(failure: AgentFailure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<CallError> for AgentFailure {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Failure(failure) => failure,
-            CallError::Rpc(RpcError { code, message }) => failure::new(
-                format!("rpc_{code}"),
-                format!("the agent refused the call: {message}"),
-                code == code::INTERNAL,
-            ),
-        }
-    }
-}
-
-/// The result of a call.
-enum Called {
-    One(Item),
-    Stream(Box<Events>),
-}
-
 /// State of reading one task.
 struct Reader<'a> {
     rpc: Rpc<'a>,
@@ -125,13 +89,6 @@ struct Reader<'a> {
     /// Whether events may have been missed: then only a snapshot is complete.
     needs_snapshot: bool,
     locale: Language,
-}
-
-/// Calls to one interface.
-struct Rpc<'a> {
-    api: JsonApi,
-    endpoint: Endpoint,
-    env: &'a Env,
 }
 
 impl A2a {
@@ -155,13 +112,13 @@ impl A2a {
     ) -> Result<End, AgentFailure> {
         let resume = request.resume.as_ref();
         if let Some(known) = resume.and_then(|resume| TaskRef::parse(&resume.run_ref)) {
-            let mut reader = Reader::new(self.rpc(known.endpoint, env)?, request);
+            let mut reader = Reader::new(Rpc::to(&self.api, known.endpoint, env)?, request);
             (reader.reading.task, reader.reading.context) = (known.task, known.context);
             let stream = reader.rejoin(sink).await?;
             return reader.follow(stream, sink).await;
         }
         let endpoint = self.endpoint(Manner::asking(self.api.idle).idempotent(), env).await?;
-        let mut reader = Reader::new(self.rpc(endpoint, env)?, request);
+        let mut reader = Reader::new(Rpc::to(&self.api, endpoint, env)?, request);
         let stream = reader.send(request, sink).await?;
         reader.follow(stream, sink).await
     }
@@ -172,7 +129,7 @@ impl A2a {
         let Some((task, endpoint)) = known.and_then(|known| Some((known.task?, known.endpoint))) else {
             return Ok(());
         };
-        let rpc = self.rpc(endpoint, env)?;
+        let rpc = Rpc::to(&self.api, endpoint, env)?;
         let params = compose::task_params(&task, &rpc.endpoint);
         match rpc.call(Method::Cancel, params, None, Manner::cancelling()).await {
             Err(CallError::Rpc(error)) if matches!(error.code, code::TASK_NOT_CANCELABLE | code::TASK_NOT_FOUND) => {
@@ -185,7 +142,7 @@ impl A2a {
     /// Fetches the card and requests a task that doesn't exist: tests URL, card and key without creating a task.
     pub(crate) async fn probe(&self, env: &Env) -> Result<(), AgentFailure> {
         let endpoint = self.endpoint(Manner::probing(), env).await?;
-        let rpc = self.rpc(endpoint, env)?;
+        let rpc = Rpc::to(&self.api, endpoint, env)?;
         let params = compose::task_params(&crate::derived_id::uuid(&["a2a probe"]), &rpc.endpoint);
         match rpc.call(Method::Get, params, None, Manner::probing()).await {
             Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND => Ok(()),
@@ -201,88 +158,6 @@ impl A2a {
         };
         card::choose(&card?, self.only)
     }
-
-    /// The interface's URL comes from the agent: it is subject to the SSRF guard's rule for `baseUrl`, and the configured headers, which
-    /// contain the key, are sent to `baseUrl`'s own origin only.
-    fn rpc<'a>(&self, endpoint: Endpoint, env: &'a Env) -> Result<Rpc<'a>, AgentFailure> {
-        let url = outbound_url::check(&endpoint.url, &env.allow_private).map_err(|error| {
-            let message = format!("the interface in the agent's card can't be called: {error}");
-            failure::new(failure::CONNECT, message, false)
-        })?;
-        let mut api = JsonApi {
-            base: url,
-            ..self.api.clone()
-        };
-        if api.base.origin() != self.api.base.origin() {
-            let accept = api.headers.remove(ACCEPT);
-            api.headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
-        }
-        if endpoint.version == Version::V1 {
-            api.headers.insert(VERSION_HEADER, HeaderValue::from_static("1.0"));
-        }
-        Ok(Rpc { api, endpoint, env })
-    }
-}
-
-impl Rpc<'_> {
-    async fn call(
-        &self,
-        method: Method,
-        params: Value,
-        key: Option<HeaderValue>,
-        manner: Manner,
-    ) -> Result<Called, CallError> {
-        let name = self.endpoint.version.method(method);
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": name, "params": params});
-        let mut request = JsonCall::post(&[], &body)?;
-        if let Some(key) = key {
-            request = request.header(call::IDEMPOTENCY_KEY, key);
-        }
-        let send = || self.api.send(&request, manner, self.env);
-        let read = |response| answer::open(response, self.api.idle);
-        let answer = match manner.is_rejoin && method == Method::Get {
-            true => call::read_state(self.env, send, read).await?,
-            false => read(send().await?).await?,
-        };
-        match answer {
-            Answer::Json(body) => one(api::parse(&body)?).map(Called::One),
-            Answer::Events(events) => Ok(Called::Stream(events)),
-        }
-    }
-
-    async fn about(&self, method: Method, task: &str) -> Result<Called, CallError> {
-        let mut params = compose::task_params(task, &self.endpoint);
-        if method == Method::Get {
-            // The person's messages are of no use to us, and may be many.
-            params["historyLength"] = 0.into();
-        }
-        self.call(method, params, None, Manner::rejoining(self.api.idle)).await
-    }
-}
-
-/// The result in a JSON-RPC response.
-fn one(answer: RpcAnswer) -> Result<Item, CallError> {
-    if let Some(error) = answer.error {
-        return Err(CallError::Rpc(error));
-    }
-    let item = answer.result.and_then(Item::read);
-    item.ok_or_else(|| failure::bad_answer("expected a task or a message, got another result").into())
-}
-
-/// The next event of a known type. `None` if the stream ended or its connection broke.
-async fn next_item(events: &mut Events) -> Result<Option<Item>, CallError> {
-    while let Next::Event(event) = rejoin::next(events).await? {
-        let answer: RpcAnswer = api::parse(event.data.as_bytes())?;
-        match answer.error {
-            Some(error) => return Err(CallError::Rpc(error)),
-            None => {
-                if let Some(item) = answer.result.and_then(Item::read) {
-                    return Ok(Some(item));
-                }
-            }
-        }
-    }
-    Ok(None)
 }
 
 impl<'a> Reader<'a> {
@@ -487,10 +362,6 @@ impl<'a> Reader<'a> {
         }
         Ok(End::Completed { final_text: None })
     }
-}
-
-fn is_unsupported(error: &RpcError) -> bool {
-    matches!(error.code, code::UNSUPPORTED_OPERATION | code::METHOD_NOT_FOUND)
 }
 
 /// The question of an agent that requests input without a text.

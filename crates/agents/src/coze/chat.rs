@@ -252,9 +252,10 @@ impl<'a> Run<'a> {
         let url = self.coze.chat_url(path, conversation, chat);
         let mut attempt = 1;
         loop {
-            let send = || self.coze.api.get(&url, self.coze.idle, self.env);
-            let read = |response| document(response, self.coze.idle);
-            let answer: Envelope<T> = call::read_state(self.env, send, read).await?;
+            let (idle, env) = (self.coze.idle, self.env);
+            let send = || self.coze.api.get(&url, idle, env);
+            let read = |response| document(response, idle);
+            let answer: Envelope<T> = call::send_and_read(Manner::rejoining(idle), env, send, read).await?;
             let Some((error, log_id)) = answer.error() else {
                 return answer
                     .data

@@ -9,7 +9,7 @@ use super::read::{self, Reading, pictures};
 use super::wire::Response;
 use super::{Dialect, OpenaiResponses};
 use crate::answer::{self, Answer, Events};
-use crate::call;
+use crate::call::{self, Manner};
 use crate::env::Env;
 use crate::failure;
 use crate::run::{End, EventSink};
@@ -124,7 +124,7 @@ impl<'a> Follower<'a> {
             let (idle, env) = (self.server.idle, self.env);
             let send = || self.server.api.get(&url, idle, env);
             let read = |response| answer::whole(response, idle, MAX_ANSWER_BYTES);
-            let body = call::read_state(env, send, read).await?;
+            let body = call::send_and_read(Manner::rejoining(idle), env, send, read).await?;
             let response = read::response(&body)?;
             if !response.is_running() {
                 return self.conclude(&response, true).await;
