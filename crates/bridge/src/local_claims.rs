@@ -54,15 +54,15 @@ mod tests {
 
     #[test]
     fn one_task_at_a_time_has_a_claim_under_a_fence() {
-        let takings = Arc::new(LocalClaims::default());
+        let claims = Arc::new(LocalClaims::default());
         let [one, other] = ["int_1", "int_2"].map(IntegrationId::new);
-        let taking = takings.enter("cnv_1", 2, &one);
-        assert!(taking.is_some());
-        assert!(takings.enter("cnv_1", 2, &one).is_none());
-        assert!(takings.enter("cnv_1", 3, &one).is_some());
-        assert_eq!([takings.has_any_of(&one), takings.has_any_of(&other)], [true, false]);
-        drop(taking);
-        assert!(!takings.has_any_of(&one));
-        assert!(takings.enter("cnv_1", 2, &one).is_some());
+        let claim = claims.enter("cnv_1", 2, &one);
+        assert!(claim.is_some());
+        assert!(claims.enter("cnv_1", 2, &one).is_none());
+        assert!(claims.enter("cnv_1", 3, &one).is_some());
+        assert_eq!([claims.has_any_of(&one), claims.has_any_of(&other)], [true, false]);
+        drop(claim);
+        assert!(!claims.has_any_of(&one));
+        assert!(claims.enter("cnv_1", 2, &one).is_some());
     }
 }

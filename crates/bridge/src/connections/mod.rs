@@ -16,6 +16,7 @@ mod connect_limiter;
 mod connection;
 mod desired_bots;
 mod dial;
+mod drain;
 mod heartbeat;
 mod inbound_writer;
 mod poll;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tieline_core::account::ConnectionMode;
 use tieline_core::backoff::Backoff;
 use tieline_core::connection_state::Kick;
 use tieline_core::ids::IntegrationId;
 use tieline_store::StoreError;
 use tieline_store::config::desired_connections::Live;
-use tieline_store::config::integration::{self, IntegrationRecord};
+use tieline_store::config::integration;
 use tieline_store::leases::{self, ShardMap};
 use tieline_store::log::Level;
 use tieline_store::status::{self, ConnectionState, StatusChange};
@@ -24,6 +23,7 @@ use tracing::{error, info, warn};
 use super::bot::BotTask;
 use super::bot_context::BotContext;
 use super::bot_status::{BotStatus, Change, EndGuard, OwnershipGap};
+use super::drain;
 use super::relay_consumer;
 use super::shared::{Counted, RelayShared};
 use super::socket_registry::{BotCommand, End};
@@ -39,10 +39,6 @@ const END_WITHIN: Duration = Duration::from_secs(4);
 const RESTART_WITHIN: Duration = Duration::from_secs(3);
 /// Least time between two starts of a bot whose task panics.
 const REVIVE_AFTER: Duration = Duration::from_secs(30);
-/// How long a bot without a trigger may finish its answers.
-const LET_GO_WITHIN: Duration = Duration::from_mins(15);
-/// How often it is checked whether it has finished them.
-const LET_GO_LOOK: Duration = Duration::from_secs(1);
 /// Between attempts after the table failed.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
@@ -67,8 +63,8 @@ pub(super) struct Shard {
     bots: HashMap<IntegrationId, BotHandle>,
     /// Whether the task of a bot has ended since the bots were last looked at.
     any_has_ended: Arc<AtomicBool>,
-    /// Bots that are no longer wanted and may not have ended yet.
-    leaving: HashMap<IntegrationId, BotHandle>,
+    /// Bots that are no longer wanted and have not ended yet: see [`drain`].
+    draining: HashMap<IntegrationId, BotHandle>,
     stop_mailbox: watch::Sender<bool>,
     mailbox: JoinHandle<()>,
     _counted: Counted,
@@ -102,7 +98,7 @@ impl Shard {
             ownership_gap,
             bots: HashMap::new(),
             any_has_ended: Arc::default(),
-            leaving: HashMap::new(),
+            draining: HashMap::new(),
             mailbox: tokio::spawn(relay_consumer::consume(Arc::clone(shared), number, stopped)),
             stop_mailbox,
             _counted: Counted::new(shared, |gauges| &gauges.shards),
@@ -130,11 +126,11 @@ impl Shard {
     /// Starts, restarts and ends bots to match the list.
     pub(super) fn follow(&mut self, wanted: &HashMap<&IntegrationId, &Live>) {
         self.has_followed = true;
-        self.leaving.retain(|_, bot| !bot.task.is_finished());
+        self.draining.retain(|_, bot| !bot.task.is_finished());
         let gone = self.bots.extract_if(|id, _| !wanted.contains_key(id));
         for (id, bot) in gone {
-            tokio::spawn(let_go(Arc::clone(&self.shared), id.clone(), bot.orders.clone()));
-            self.leaving.insert(id, bot);
+            tokio::spawn(drain::drain(Arc::clone(&self.shared), id.clone(), bot.orders.clone()));
+            self.draining.insert(id, bot);
         }
         for (&id, &live) in wanted {
             let before = match self.bots.get_mut(id) {
@@ -153,7 +149,7 @@ impl Shard {
                 },
                 None => None,
             };
-            let before = before.or_else(|| self.leaving.remove(id)).map(|bot| {
+            let before = before.or_else(|| self.draining.remove(id)).map(|bot| {
                 bot.order(BotCommand::End(End::HandedOver));
                 bot.task
             });
@@ -182,7 +178,7 @@ impl Shard {
     /// Ends all bots at once: another relay holds the shard.
     pub(super) async fn lose(self) {
         self.stop_mailbox.send_replace(true);
-        end_all(self.bots.into_values().chain(self.leaving.into_values())).await;
+        end_all(self.bots.into_values().chain(self.draining.into_values())).await;
     }
 
     /// Releases the shard. Bots whose platform allows only one socket end first; the others stay connected until the next holder's are up.
@@ -192,7 +188,7 @@ impl Shard {
             number,
             fence,
             bots,
-            leaving,
+            draining,
             stop_mailbox,
             mailbox,
             ..
@@ -200,7 +196,7 @@ impl Shard {
         stop_mailbox.send_replace(true);
         let (warm, strict): (Vec<_>, Vec<_>) = bots
             .into_values()
-            .chain(leaving.into_values())
+            .chain(draining.into_values())
             .partition(|bot| bot.status.warm.load(Ordering::Relaxed));
         end_all(strict).await;
         // Messages that it has received go to its bots before another consumer reads the same queue.
@@ -425,24 +421,6 @@ async fn try_load(
             down: kick.down,
         }),
     )))
-}
-
-/// Ends a bot that is no longer wanted. If it is still to run and has only lost its trigger, what it is answering is shown first: messages that
-/// arrive meanwhile are refused like those to any integration without a trigger.
-async fn let_go(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
-    let world = &shared.world;
-    let until = Instant::now() + LET_GO_WITHIN;
-    while world.local_claims.has_any_of(&id) && Instant::now() < until && !orders.is_closed() {
-        // If the table fails, the answer can't be finished now either, and is finished later.
-        let found = timeout(END_WITHIN, integration::get(&world.store, &id)).await;
-        let is_to_run = |record: &IntegrationRecord| record.enabled && record.mode == ConnectionMode::LongConnection;
-        if matches!(found, Ok(Ok(found)) if !found.as_ref().is_some_and(is_to_run)) {
-            break;
-        }
-        sleep(LET_GO_LOOK).await;
-    }
-    // A bot that has ended already needs no command.
-    let _ = orders.send(Box::new(BotCommand::End(End::Dropped)));
 }
 
 async fn tell_trigger(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
