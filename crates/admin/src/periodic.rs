@@ -24,10 +24,10 @@ const COMPARE_EVERY_MIN: i64 = 24 * 60;
 /// Runs a pass every minute, for as long as the process lives, which runs alone. Before the first one, bots are registered again if platforms were
 /// told another address than this process has.
 pub async fn run(world: World) {
-    let mut is_address_known = false;
+    let mut is_address_stored = false;
     loop {
-        if !is_address_known {
-            is_address_known = follow_address(&world).await;
+        if !is_address_stored {
+            is_address_stored = register_after_change(&world).await;
             register_all(&world).await;
         }
         let jitter = Duration::from_millis(chance() % 5_000);
@@ -55,13 +55,13 @@ async fn notify_all(world: &World) {
     }
 }
 
-/// Returns whether it has succeeded.
-async fn follow_address(world: &World) -> bool {
-    let followed = callback_base::follow(world).await;
-    if let Err(error) = &followed {
+/// Makes registrations due if platforms were told another address. Returns whether the address of this process is stored.
+async fn register_after_change(world: &World) -> bool {
+    let marked = callback_base::register_after_change(world).await;
+    if let Err(error) = &marked {
         warn!(error = %error, "bots can't be registered at a new address; the next pass retries");
     }
-    followed.is_ok()
+    marked.is_ok()
 }
 
 async fn register_all(world: &World) {

@@ -1,4 +1,4 @@
-//! Follows a change of the base of all callback addresses: platforms keep calling the old ones until they are told.
+//! Registration of all bots after a change of the base of callback addresses: until then, platforms call the old ones.
 
 use tieline_bridge::world::World;
 use tieline_core::ids::OrganizationId;
@@ -19,7 +19,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// [`StoreError`]: some may be due, and the next call continues.
-pub(crate) async fn follow(world: &World) -> Result<(), StoreError> {
+pub(crate) async fn register_after_change(world: &World) -> Result<(), StoreError> {
     let (store, base) = (&world.store, world.settings.callback_base());
     // Started for a try on this machine only: platforms can't be told such an address, and may reach us by the old one.
     if !view::is_callable(base) {
@@ -30,7 +30,7 @@ pub(crate) async fn follow(world: &World) -> Result<(), StoreError> {
         return Ok(());
     }
     // If none is known, bots may have been added while there was no public address.
-    register_all(world).await?;
+    mark_all(world).await?;
     let since = before.as_ref().map(|_| world.clock.now());
     if let Some(before) = &before {
         warn!(
@@ -50,12 +50,12 @@ pub(crate) async fn follow(world: &World) -> Result<(), StoreError> {
     }
 }
 
-async fn register_all(world: &World) -> Result<(), StoreError> {
+async fn mark_all(world: &World) -> Result<(), StoreError> {
     let mut cursor = None;
     loop {
         let page = organization::list(&world.store, cursor.as_deref(), PAGE, world.clock.now()).await?;
         for organization in &page.items {
-            register_all_of(world, &organization.id).await?;
+            mark_all_of(world, &organization.id).await?;
         }
         cursor = page.cursor;
         if cursor.is_none() {
@@ -64,7 +64,7 @@ async fn register_all(world: &World) -> Result<(), StoreError> {
     }
 }
 
-async fn register_all_of(world: &World, organization: &OrganizationId) -> Result<(), StoreError> {
+async fn mark_all_of(world: &World, organization: &OrganizationId) -> Result<(), StoreError> {
     let mut cursor = None;
     loop {
         let page = integration::list(&world.store, organization, cursor.as_deref(), PAGE).await?;
