@@ -13,6 +13,7 @@ mod names;
 mod passive_replies;
 mod polls;
 mod quotes;
+mod recalls;
 mod status;
 mod telegram;
 mod test_bridge;

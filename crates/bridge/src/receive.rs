@@ -261,10 +261,19 @@ pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Opti
     let apart = large_event::take(&mut envelope);
     let inbound = Inbound {
         group: inbound_group(&envelope.integration, event.chat()),
-        dedup: envelope.message.as_str().to_owned(),
+        dedup: deduplication_id(event, &envelope),
         envelope: Envelope::V1(envelope),
     };
     (inbound, apart)
+}
+
+/// The event's deduplication id on the queue. The ledger recognizes later deliveries, by the message's id only.
+fn deduplication_id(event: &Event, envelope: &EnvelopeV1) -> String {
+    match event {
+        // Its envelope has the ids of the message that it recalls.
+        Event::Recalled(_) => format!("recall.{}", envelope.message),
+        _ => envelope.message.as_str().to_owned(),
+    }
 }
 
 /// The approximate size of an event in memory.

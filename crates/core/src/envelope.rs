@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{CardAction, Chat, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Sender};
+use crate::event::{CardAction, Chat, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Recalled, Sender};
 use crate::http_types::SocketCall;
 use crate::ids::{
     ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
@@ -209,6 +209,7 @@ impl From<Event> for StoredEvent {
             Event::Overheard(message) => EventV1::Overheard(message.into()),
             Event::CardAction(action) => EventV1::CardAction(action.into()),
             Event::Feedback(feedback) => EventV1::Feedback(feedback.into()),
+            Event::Recalled(recalled) => EventV1::Recalled(recalled.into()),
         })
     }
 }
@@ -220,6 +221,7 @@ impl From<StoredEvent> for Event {
             EventV1::Overheard(message) => Self::Overheard(message.into()),
             EventV1::CardAction(action) => Self::CardAction(action.into()),
             EventV1::Feedback(feedback) => Self::Feedback(feedback.into()),
+            EventV1::Recalled(recalled) => Self::Recalled(recalled.into()),
         }
     }
 }
@@ -236,6 +238,8 @@ pub enum EventV1 {
     CardAction(CardActionV1),
     /// See [`Feedback`].
     Feedback(FeedbackV1),
+    /// See [`Recalled`].
+    Recalled(RecalledV1),
 }
 
 /// The first stored shape of a message.
@@ -313,6 +317,14 @@ pub struct FeedbackV1 {
     comment: String,
 }
 
+/// The first stored shape of a recall.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecalledV1 {
+    message: PlatformMessageId,
+    chat: Chat,
+    sender: SenderId,
+}
+
 macro_rules! mirror {
     ($domain:ident, $stored:ident, [$($same:ident),*], [$($into:ident),*], [$($list:ident),*]) => {
         impl From<$domain> for $stored {
@@ -354,6 +366,8 @@ mirror!(
     [],
     []
 );
+
+mirror!(Recalled, RecalledV1, [message, chat, sender], [], []);
 
 impl From<Message> for MessageV1 {
     fn from(value: Message) -> Self {
@@ -437,9 +451,16 @@ mod tests {
 
     #[test]
     fn stored_event_round_trips() {
-        let text = serde_json::to_string(&StoredEvent::from(message())).unwrap();
-        let stored: StoredEvent = serde_json::from_str(&text).unwrap();
-        assert_eq!(Event::from(stored), message());
+        let recalled = Event::Recalled(Recalled {
+            message: PlatformMessageId::new("CAIQ0aa"),
+            chat: message().chat().clone(),
+            sender: SenderId::new(""),
+        });
+        for event in [message(), recalled] {
+            let text = serde_json::to_string(&StoredEvent::from(event.clone())).unwrap();
+            let stored: StoredEvent = serde_json::from_str(&text).unwrap();
+            assert_eq!(Event::from(stored), event);
+        }
     }
 
     // Written by an earlier version, it must stay readable: this text is not made by the code under test.

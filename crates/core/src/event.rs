@@ -34,16 +34,19 @@ pub enum Event {
     CardAction(CardAction),
     /// A person rated an answer.
     Feedback(Feedback),
+    /// A message was recalled: it is not to be answered any more.
+    Recalled(Recalled),
 }
 
 impl Event {
-    /// The platform's id of the event: the idempotency key.
+    /// The platform's id of the event, by which it is found in the ledger. A recall has none of its own: it is about its message.
     #[must_use]
     pub fn id(&self) -> &PlatformMessageId {
         match self {
             Self::Message(message) | Self::Overheard(message) => &message.id,
             Self::CardAction(action) => &action.id,
             Self::Feedback(feedback) => &feedback.id,
+            Self::Recalled(recalled) => &recalled.message,
         }
     }
 
@@ -54,16 +57,18 @@ impl Event {
             Self::Message(message) | Self::Overheard(message) => &message.target.chat,
             Self::CardAction(action) => &action.target.chat,
             Self::Feedback(feedback) => &feedback.chat,
+            Self::Recalled(recalled) => &recalled.chat,
         }
     }
 
-    /// The person.
+    /// The person. Empty if the platform doesn't tell.
     #[must_use]
     pub fn sender(&self) -> &SenderId {
         match self {
             Self::Message(message) | Self::Overheard(message) => &message.sender.id,
             Self::CardAction(action) => &action.sender.id,
             Self::Feedback(feedback) => &feedback.sender,
+            Self::Recalled(recalled) => &recalled.sender,
         }
     }
 }
@@ -228,6 +233,17 @@ pub struct Feedback {
     pub rating: Rating,
     /// The person's comment.
     pub comment: String,
+}
+
+/// The recall of a message by its sender, or by somebody who may do that in its group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recalled {
+    /// The message that is recalled.
+    pub message: PlatformMessageId,
+    /// The chat, without the thread if the platform doesn't tell.
+    pub chat: Chat,
+    /// The person who recalled it. Empty if the platform doesn't tell.
+    pub sender: SenderId,
 }
 
 /// How an answer was rated.

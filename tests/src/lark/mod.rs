@@ -350,6 +350,18 @@ impl Platform {
         }
     }
 
+    /// A message is recalled by its sender. Returns the event that reports it.
+    #[must_use]
+    pub fn recall_reported(&self, app: &str, message: &str) -> Value {
+        self.recall(app, message);
+        let mut book = self.book();
+        let event_id = book.fresh("ev");
+        let chat_id = book.app(app).messages[message].chat_id.clone();
+        let header = header(app, &event_id, "im.message.recalled_v1", &now_ms());
+        json!({ "schema": "2.0", "header": header, "event": { "message_id": message, "chat_id": chat_id, "recall_time": now_ms(),
+            "recall_type": "message_owner" } })
+    }
+
     /// The app's connections stay open, but the platform neither reads nor answers any more.
     pub fn go_half_open(&self, app: &str) {
         for connection in &self.book().app(app).connections {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tieline_core::connector::Context;
+use tieline_core::envelope::Envelope;
 use tieline_core::event::Event;
 use tieline_core::stream::{Refusal, StreamProtocol};
 use tieline_core::timestamp::Timestamp;
@@ -111,13 +112,14 @@ impl BotContext {
             .unzip();
         let apart: Vec<_> = apart.into_iter().flatten().collect();
         for (inbound, event) in sealed.iter().zip(&events) {
+            let Envelope::V1(envelope) = &inbound.envelope;
             info!(
                 platform = self.platform(),
                 account.id = %self.bot.account.integration,
                 chat.id = %Printable(event.chat().id.as_str()),
-                event.key = inbound.dedup,
+                event.key = %envelope.message,
                 "received event {}",
-                inbound.dedup
+                envelope.message
             );
         }
         let job = Job {

@@ -14,6 +14,7 @@ mod pending;
 mod people;
 mod poison;
 mod question_limits;
+mod recall;
 mod status;
 mod tasks;
 
@@ -103,6 +104,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
         Event::Overheard(message) => arrival.overhear(message).await.map(|()| None),
         Event::CardAction(action) => arrival.card_action(action).await,
         Event::Feedback(feedback) => arrival.feedback(feedback).await.map(|()| None),
+        Event::Recalled(recalled) => Box::pin(arrival.recall(recalled)).await.map(|()| None),
     }
 }
 

@@ -25,6 +25,10 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     // What failed before may fail here again and must not block this: then no notice is sent.
     let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
     let seen = seen.unwrap_or(Ok(Seen::default()))?;
+    if seen.is_recall {
+        error!(account.id = %envelope.integration, event.key = %envelope.message, reason, "recall is given up");
+        return Ok(());
+    }
     let now = world.clock.now();
     let record = MessageRecord {
         id: envelope.message.clone(),
@@ -90,6 +94,8 @@ struct Seen {
     bound: Option<Bound>,
     /// The message and its conversation, if it is a message.
     asked: Option<(Message, ConversationId)>,
+    /// Whether it is a recall, whose envelope has the ids of the message that it recalls.
+    is_recall: bool,
 }
 
 impl Default for Seen {
@@ -98,6 +104,7 @@ impl Default for Seen {
             id: PlatformMessageId::new(""),
             bound: None,
             asked: None,
+            is_recall: false,
         }
     }
 }
@@ -111,6 +118,7 @@ async fn look(world: &World, envelope: &EnvelopeV1) -> Result<Seen, DispatchErro
         return Ok(seen);
     };
     seen.id = event.id().clone();
+    seen.is_recall = matches!(event, Event::Recalled(_));
     if let (Event::Message(message), Some(bound)) = (event, &seen.bound) {
         let conversation = Arrival { world, envelope, bound }.key(&message).id();
         seen.asked = Some((message, conversation));

@@ -4,7 +4,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Context, Remark, Unaddressed};
 use tieline_core::event::{
-    CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, STALE_CLICK, Sender, WELCOME_KEY,
+    CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Recalled, STALE_CLICK, Sender, WELCOME_KEY,
 };
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId, digest};
 use tieline_core::notice::{Language, Notice};
@@ -74,6 +74,10 @@ fn envelope(payload: Map<String, Value>, cx: &Context<'_>) -> Decoded {
         "im.chat.access_event.bot_p2p_chat_entered_v1" => Decoded {
             kind: Kind::Event,
             event: entered(envelope.event, cx),
+        },
+        "im.message.recalled_v1" => Decoded {
+            kind: Kind::Event,
+            event: recalled(envelope.event),
         },
         "card.action.trigger" => card(envelope, cx),
         "url.preview.get" => Decoded {
@@ -170,6 +174,24 @@ fn entered(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
             handle: handle(""),
             expires_at: None,
         },
+    }))
+}
+
+/// A message was recalled. The platform tells neither the kind of its chat nor its topic, nor who recalled it.
+fn recalled(event: Value) -> Result<Event, Remark> {
+    let unreadable = Remark::Unreadable("recall of a message does not have the documented shape");
+    let event = wire::RecalledEvent::deserialize(event).map_err(|_| unreadable)?;
+    if event.message_id.is_empty() || event.chat_id.is_empty() {
+        return Err(unreadable);
+    }
+    Ok(Event::Recalled(Recalled {
+        message: PlatformMessageId::new(event.message_id),
+        chat: Chat {
+            kind: ChatKind::Group,
+            id: ChatId::new(event.chat_id),
+            thread: None,
+        },
+        sender: SenderId::new(""),
     }))
 }
 

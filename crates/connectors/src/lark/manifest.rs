@@ -165,8 +165,8 @@ const LONG_CONNECTION: ModeManifest = ModeManifest {
             zh: "保存本机器人，等到状态为已连接：后台只有在长连接在线时才允许保存后面两步。",
         },
         Bilingual {
-            en: "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
-            zh: "在“事件与回调”的“事件配置”页签选择“使用长连接接收事件”，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1。",
+            en: "On \"Events & Callbacks\", tab \"Event Configuration\", choose \"long connection\" and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1, to stop answers of recalled questions im.message.recalled_v1.",
+            zh: "在“事件与回调”的“事件配置”页签选择“使用长连接接收事件”，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1，需要撤回提问即停止回答时再添加 im.message.recalled_v1。",
         },
         Bilingual {
             en: "On the tab \"Callback Configuration\" choose \"long connection\" too and add card.action.trigger.",
@@ -211,8 +211,8 @@ const WEBHOOK: ModeManifest = ModeManifest {
             zh: "在“事件与回调”的“加密策略”页签设置 Encrypt Key，并把它和 Verification Token 复制到这里。",
         },
         Bilingual {
-            en: "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1.",
-            zh: "在“事件配置”页签填入回调地址，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1。",
+            en: "On the tab \"Event Configuration\" enter the callback URL and add im.message.receive_v1; for a welcome also im.chat.access_event.bot_p2p_chat_entered_v1, to stop answers of recalled questions im.message.recalled_v1.",
+            zh: "在“事件配置”页签填入回调地址，添加 im.message.receive_v1；需要欢迎语时再添加 im.chat.access_event.bot_p2p_chat_entered_v1，需要撤回提问即停止回答时再添加 im.message.recalled_v1。",
         },
         Bilingual {
             en: "On the tab \"Callback Configuration\" enter the same URL and add card.action.trigger.",

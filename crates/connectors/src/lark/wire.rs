@@ -131,6 +131,18 @@ pub(super) struct EnteredEvent {
     pub operator_id: UserId,
 }
 
+/// The event of `im.message.recalled_v1`.
+///
+/// See [Feishu Docs/撤回消息](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/reference/im-v1/message/events/recalled).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RecalledEvent {
+    #[serde(deserialize_with = "or_default")]
+    pub message_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub chat_id: String,
+}
+
 /// A post, as it is received: no locale around it.
 ///
 /// See [Feishu Docs/接收消息内容结构](https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/im-v1/message/events/message_content).

@@ -65,7 +65,7 @@ impl Connector for WeComApp {
                 Decoded::Event(event) => {
                     let chosen = match &*event {
                         Event::CardAction(action) => card_action::chosen(action, &callback, cx),
-                        Event::Message(_) | Event::Overheard(_) | Event::Feedback(_) => None,
+                        _ => None,
                     };
                     Received {
                         events: vec![*event],

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Answer, PollWait, Rejection, Remark, Verdict};
-use tieline_core::event::{CardAction, Chat, Event, Feedback, Message, Part, Sender};
+use tieline_core::event::{CardAction, Chat, Event, Feedback, Message, Part, Recalled, Sender};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, SocketCall, TokenPlace, WebhookAnswer};
 use tieline_core::reply::{ComposeError, ReplyTarget, Step};
 use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress};
@@ -13,6 +13,7 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::Overheard(message) => json!({ "overheard": self::message(message) }),
         Event::CardAction(action) => json!({ "cardAction": card_action(action) }),
         Event::Feedback(feedback) => json!({ "feedback": self::feedback(feedback) }),
+        Event::Recalled(recalled) => json!({ "recalled": self::recalled(recalled) }),
     }
 }
 
@@ -50,6 +51,10 @@ fn feedback(feedback: &Feedback) -> Value {
         "rating": feedback.rating,
         "comment": feedback.comment,
     })
+}
+
+fn recalled(recalled: &Recalled) -> Value {
+    json!({ "message": recalled.message, "chat": chat(&recalled.chat), "sender": recalled.sender })
 }
 
 fn sender(sender: &Sender) -> Value {

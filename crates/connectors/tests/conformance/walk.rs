@@ -37,6 +37,7 @@ fn seen_in(events: &[Event], seen: &mut Seen) {
             Event::Overheard(_) => seen.push("overheard".into()),
             Event::CardAction(_) => seen.push("card action".into()),
             Event::Feedback(_) => seen.push("feedback".into()),
+            Event::Recalled(_) => seen.push("recalled".into()),
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Messages that people recall get no answer.
+
+use serde_json::Value;
+use tieline_core::message_state::MessageState;
+use tieline_core::trigger::TriggerSettings;
+use tieline_tests::agents::Manner;
+use tieline_tests::lark::Platform;
+use tieline_tests::outbound::{Speaker, until};
+
+use crate::test_bridge::{PATIENCE, TestBridge};
+
+const APP: &str = "cli_a1";
+
+async fn open(manner: Manner) -> (TestBridge, Platform) {
+    let platform = Platform::start().await;
+    platform.add_app(APP, "s3");
+    let integration = platform.as_integration(APP, "Bot", "webhook");
+    let bridge = TestBridge::open_with(manner, "lark", &integration, TriggerSettings::default()).await;
+    (bridge, platform)
+}
+
+async fn receive(bridge: &TestBridge, platform: &Platform, event: &Value) {
+    let answer = bridge.receive(&platform.request(APP, event)).await;
+    assert_eq!(answer.status, 200);
+    bridge.dispatch().await;
+}
+
+fn id(message: &Value) -> &str {
+    message["event"]["message"]["message_id"].as_str().unwrap()
+}
+
+/// The questions that the agent received, and the states of all messages.
+async fn outcome(bridge: &TestBridge) -> (Vec<String>, Vec<MessageState>) {
+    let states = bridge.ledger().await.iter().map(|it| it.state).collect();
+    (bridge.agent.asked(), states)
+}
+
+#[tokio::test]
+async fn recalled_message_is_taken_out_of_the_mailbox() {
+    let (bridge, platform) = open(Manner::default()).await;
+    let lisi = Speaker::alone("ou_lisi");
+    let (first, second) = (platform.text(APP, &lisi, "one"), platform.text(APP, &lisi, "two"));
+    receive(&bridge, &platform, &first).await;
+    receive(&bridge, &platform, &second).await;
+    let recall = platform.recall_reported(APP, id(&first));
+    receive(&bridge, &platform, &recall).await;
+    // The platform repeats events that it thinks were not received.
+    receive(&bridge, &platform, &recall).await;
+    bridge.work().await;
+    let expected = (
+        vec!["two".to_owned()],
+        vec![MessageState::Stopped, MessageState::Answered],
+    );
+    assert_eq!(outcome(&bridge).await, expected);
+}
+
+#[tokio::test]
+async fn recall_stops_the_run_that_answers_the_message() {
+    let held = Manner {
+        holds: |text| text == "one",
+        ..Manner::default()
+    };
+    let (bridge, platform) = open(held).await;
+    let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
+    receive(&bridge, &platform, &question).await;
+    let recalling = async {
+        let asked = || (bridge.agent.asked() == ["one"]).then_some(());
+        until("the question", PATIENCE, asked).await.unwrap();
+        receive(&bridge, &platform, &platform.recall_reported(APP, id(&question))).await;
+    };
+    // The agent never answers, so this ends by the recall only.
+    tokio::join!(bridge.work(), recalling);
+    let (asked, states) = outcome(&bridge).await;
+    // The second request cancels the first.
+    assert_eq!(
+        (asked, states),
+        (vec!["one".to_owned(), String::new()], vec![MessageState::Stopped])
+    );
+    assert_eq!(bridge.agent.seen()[1].body["type"], "run.cancelled");
+}
+
+#[tokio::test]
+async fn message_whose_recall_was_received_first_is_not_answered() {
+    let (bridge, platform) = open(Manner::default()).await;
+    let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
+    receive(&bridge, &platform, &platform.recall_reported(APP, id(&question))).await;
+    receive(&bridge, &platform, &question).await;
+    bridge.work().await;
+    assert_eq!(outcome(&bridge).await, (vec![], vec![MessageState::Stopped]));
+    assert_eq!(bridge.ledger().await[0].reason.as_deref(), Some("recalled"));
+}
+
+#[tokio::test]
+async fn recall_of_an_answered_message_changes_nothing() {
+    let (bridge, platform) = open(Manner::default()).await;
+    let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
+    receive(&bridge, &platform, &question).await;
+    bridge.work().await;
+    receive(&bridge, &platform, &platform.recall_reported(APP, id(&question))).await;
+    bridge.work().await;
+    assert_eq!(
+        outcome(&bridge).await,
+        (vec!["one".to_owned()], vec![MessageState::Answered])
+    );
+}
