@@ -1,6 +1,6 @@
-//! Messages that people recall get no answer.
+//! Messages that people recall get no answer, and messages that arrive twice under different ids get one.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_core::message_state::MessageState;
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::agents::Manner;
@@ -102,4 +102,28 @@ async fn recall_of_an_answered_message_changes_nothing() {
         outcome(&bridge).await,
         (vec!["one".to_owned()], vec![MessageState::Answered])
     );
+}
+
+#[tokio::test]
+async fn message_that_arrives_again_under_another_id_is_answered_once() {
+    let (bridge, platform) = open(Manner::default()).await;
+    let lisi = Speaker::alone("ou_lisi");
+    let question = platform.text(APP, &lisi, "one");
+    let mut again = question.clone();
+    again["event"]["message"]["message_id"] = json!("om_again");
+    let mut later = platform.text(APP, &lisi, "one");
+    later["event"]["message"]["create_time"] = json!((now_ms() + 1).to_string());
+    for event in [&question, &again, &later] {
+        receive(&bridge, &platform, event).await;
+        bridge.work().await;
+    }
+    let expected = (
+        vec!["one".to_owned(), "one".to_owned()],
+        vec![MessageState::Answered, MessageState::Answered],
+    );
+    assert_eq!(outcome(&bridge).await, expected);
+}
+
+fn now_ms() -> u128 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()
 }

@@ -261,18 +261,23 @@ pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Opti
     let apart = large_event::take(&mut envelope);
     let inbound = Inbound {
         group: inbound_group(&envelope.integration, event.chat()),
-        dedup: deduplication_id(event, &envelope),
+        dedup: deduplication_id(bot, event, &envelope),
         envelope: Envelope::V1(envelope),
     };
     (inbound, apart)
 }
 
 /// The event's deduplication id on the queue. The ledger recognizes later deliveries, by the message's id only.
-fn deduplication_id(event: &Event, envelope: &EnvelopeV1) -> String {
-    match event {
+fn deduplication_id(bot: &Bot, event: &Event, envelope: &EnvelopeV1) -> String {
+    let fingerprint = match event {
         // Its envelope has the ids of the message that it recalls.
-        Event::Recalled(_) => format!("recall.{}", envelope.message),
-        _ => envelope.message.as_str().to_owned(),
+        Event::Recalled(_) => return format!("recall.{}", envelope.message),
+        Event::Message(message) if bot.connector.manifest().changes_ids => message.fingerprint(),
+        _ => None,
+    };
+    match fingerprint {
+        Some(fingerprint) => bot.account.ids.other("same.", &fingerprint),
+        None => envelope.message.as_str().to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ids::{PlatformMessageId, SenderId};
+use crate::ids::{PlatformMessageId, SenderId, digest};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
 
@@ -112,6 +112,19 @@ pub struct Message {
     pub album: Option<String>,
     /// Where the answer goes. Made once, here.
     pub target: ReplyTarget,
+}
+
+impl Message {
+    /// Equal for two deliveries of one message under different ids, in the same chat. `None` if that can't be told: without a text or a time,
+    /// or with attachments, of which a person may send several at once.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<String> {
+        let sent_at = self
+            .sent_at
+            .filter(|_| self.parts.is_empty() && !self.text.is_empty())?;
+        let sent_at = sent_at.as_millis().to_string();
+        Some(digest(&[self.sender.id.as_str(), &sent_at, &self.text]))
+    }
 }
 
 /// Kind of an attachment.
