@@ -81,9 +81,10 @@ fn check_end(said: &Said, chat: &[ShownMessage], faults: &FaultPlan) -> Result<(
         return Ok(());
     }
     let end = last_line(question(said));
+    let has_end = |text: &str| text.lines().any(|line| line.trim() == end);
     let with_end = chat
         .iter()
-        .filter(|message| message.text().lines().any(|line| line.trim() == end));
+        .filter(|message| has_end(message.text()) || is_overwritten_after_freeze(message, has_end, faults));
     let ends: Vec<Instant> = with_end.map(ShownMessage::sent_at).collect();
     if ends.is_empty() {
         return Err(format!(
@@ -123,6 +124,14 @@ fn check_fragments(said: &Said, chat: &[ShownMessage], faults: &FaultPlan) -> Re
         )),
         None => Ok(()),
     }
+}
+
+/// Whether a message has shown a text with `part` in it, and a process that was frozen has overwritten it: see [`check_kept`].
+fn is_overwritten_after_freeze(message: &ShownMessage, part: impl Fn(&str) -> bool, faults: &FaultPlan) -> bool {
+    let mut later = message.versions.iter().skip_while(|(_, text)| !part(text));
+    later
+        .find(|(_, text)| !part(text))
+        .is_some_and(|(at, _)| faults.has_freeze_before(*at))
 }
 
 /// An answer isn't overwritten. Only a process that was frozen just before a call can do so: nothing holds its call back, and edits have no order.
