@@ -171,8 +171,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Sends the question. If the agent has forgotten the context or task, a new one is started; if it refuses the waiting task, which may
-    /// have ended in the meantime, the question is the context's next one.
+    /// Sends the question. If the agent refuses the waiting task, which may have ended in the meantime, the question is the context's next one;
+    /// if it has forgotten the context too, a new one is started.
     async fn send(
         &mut self,
         request: &AgentRequest,
@@ -182,13 +182,13 @@ impl<'a> Reader<'a> {
         let mut question = 1;
         loop {
             match self.send_to(request, &to, question, sink).await {
+                // Agents have different codes for a task that takes no messages. Its context may be known even if it is forgotten.
+                Err(CallError::Rpc(error)) if error.code != code::INTERNAL && to.waiting_task.is_some() => {
+                    to.waiting_task = None;
+                }
                 Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND && !to.is_empty() => {
                     sink.emit(AgentEvent::ConversationLost).await?;
                     to = ContextRef::default();
-                }
-                // Agents have different codes for a task that takes no messages.
-                Err(CallError::Rpc(error)) if error.code != code::INTERNAL && to.waiting_task.is_some() => {
-                    to.waiting_task = None;
                 }
                 sent => return Ok(sent?),
             }

@@ -159,7 +159,7 @@ impl State {
             let is_known = ["contextId", "taskId"]
                 .iter()
                 .all(|id| message[id].is_null() || message[id] == id[..1]);
-            if self.forgotten && !message["taskId"].is_null() || !is_known {
+            if self.forgotten && !message["contextId"].is_null() || !is_known {
                 return error(-32001);
             }
             if let Some(code) = self.refuses_task.filter(|_| !message["taskId"].is_null()) {
@@ -429,7 +429,7 @@ async fn another_process_can_read_the_task() {
 }
 
 #[tokio::test]
-async fn question_is_answered_in_its_task_and_a_lost_task_is_replaced() {
+async fn question_is_answered_in_its_task_and_a_lost_context_is_replaced() {
     let asking = vec![submitted(), status("TASK_STATE_INPUT_REQUIRED", "Deploy?")];
     let sim = Sim::start(Plan::new(asking.clone())).await;
     let events = sim.ask(&request("go")).await;
@@ -453,7 +453,7 @@ async fn answer_to_a_task_that_has_ended_is_the_next_question_of_its_context() {
     let sim = Sim::start(Plan::new(asking)).await;
     let events = sim.ask(&request("go")).await;
     sim.state.lock().unwrap().plan.events = vec![submitted(), said("a", false), done()];
-    for (n, code) in [-32602, -32004].into_iter().enumerate() {
+    for (n, code) in [-32602, -32004, -32001].into_iter().enumerate() {
         sim.state.lock().unwrap().refuses_task = Some(code);
         assert_eq!(told(&sim.ask(&after(&events, "yes")).await), [text("a"), completed()]);
         let sent = &sim.params("SendStreamingMessage")[1 + 2 * n..];
