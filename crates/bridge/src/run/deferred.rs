@@ -130,6 +130,7 @@ async fn apply_callbacks(
     let mut seq = applied(&showing.record);
     let mut terminal = None;
     let (mut waits_for_person, mut has_waited) = (false, false);
+    let mut is_overdue = false;
     while terminal.is_none() {
         let before = seq;
         for (number, json) in run::events_after(&world.store, &held.run().id, seq).await? {
@@ -159,6 +160,12 @@ async fn apply_callbacks(
             }
         }
         if seq == before {
+            if !is_overdue && world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
+                is_overdue = true;
+                // Then whatever was accepted before is read: one of it may be the last event.
+                run::close_run(&world.store, &held.run().id).await?;
+                continue;
+            }
             if !waits_for_person || has_waited {
                 break;
             }
@@ -190,7 +197,7 @@ async fn apply_callbacks(
     if held.run().stop.is_some() {
         return Ok(stopped(&guard, showing).await);
     }
-    if world.clock.now().since(held.run().started_at) > max_run(world, held).await? {
+    if is_overdue {
         return Ok(cut_off(&guard, showing, "max_run", "no last event in time").await);
     }
     show(showing).await.map(Applied::GoesOn)
