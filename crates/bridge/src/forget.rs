@@ -320,7 +320,7 @@ async fn forget_conversation(
     }
     match is_alone {
         // After the turns, whose sessions the conversation names.
-        true => erase::conversation(&world.store, conversation).await,
+        true => erase::conversation(&world.store, conversation, world.clock.now()).await,
         false => Ok(()),
     }
 }

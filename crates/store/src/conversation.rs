@@ -126,7 +126,12 @@ async fn read_as(
 ) -> Result<Option<Conversation>, StoreError> {
     let key = partition(id);
     let found = dynamo::get(&store.dynamo, &store.tables.state, (&key, SORT), reading, &[]).await?;
-    alive(found, now).map(|item| from_item(store, item, now)).transpose()
+    present(found, now).map(|item| from_item(store, item, now)).transpose()
+}
+
+/// The item of a conversation that is neither expired nor erased. An erased one may look alive to a clock that is behind.
+fn present(item: Option<Item>, now: Timestamp) -> Option<Item> {
+    alive(item, now).filter(|item| item.contains_key("key"))
 }
 
 /// Saves a conversation: only what differs from `before`, which is as loaded (or [`Conversation::new`], of version 0).

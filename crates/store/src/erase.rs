@@ -12,7 +12,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
-use crate::item::{Item, get_text, number, text};
+use crate::item::{Item, expire, get_text, key, number, text};
 use crate::message::MessageRecord;
 use crate::overheard;
 use crate::reply;
@@ -107,13 +107,18 @@ pub async fn turns(store: &Store, session: &SessionId, only: Option<&HashSet<Run
 
 /// Erases a conversation, with its tasks.
 ///
+/// An expired item remains: a write that created the conversation and takes effect once more, because its client repeated it, is older than that
+/// and refused. The person's next message is not.
+///
 /// # Errors
 /// [`StoreError::Conflict`] if it has changed since.
-pub async fn conversation(store: &Store, before: &Conversation) -> Result<(), StoreError> {
-    let key = format!("CNV#{}", before.key.id());
+pub async fn conversation(store: &Store, before: &Conversation, now: Timestamp) -> Result<(), StoreError> {
     let mut condition = Update::new();
     condition.require_equal("n", number(before.version));
-    dynamo::delete(&store.dynamo, &store.tables.state, (&key, "CNV"), condition).await
+    let mut tombstone = key(&format!("CNV#{}", before.key.id()), "CNV");
+    expire(&mut tombstone, now);
+    let written = dynamo::put(&store.dynamo, &store.tables.state, tombstone, condition).await?;
+    written.or_conflict().map(drop)
 }
 
 /// Erases group messages of a user that didn't mention the bot.

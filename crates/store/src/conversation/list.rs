@@ -4,10 +4,10 @@ use tieline_core::conversation::Conversation;
 use tieline_core::ids::{ConversationId, IntegrationId};
 use tieline_core::timestamp::Timestamp;
 
-use super::{SORT, from_item, partition};
+use super::{SORT, from_item, partition, present};
 use crate::dynamo::{Query, Reading, end_of, query};
 use crate::error::StoreError;
-use crate::item::{Item, alive, get_text, key};
+use crate::item::{Item, get_text, key};
 use crate::page::{Page, cursor, position};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::{Store, batch};
@@ -102,7 +102,7 @@ async fn read_all(store: &Store, keys: &[String], now: Timestamp) -> Result<Vec<
     let asked = keys.iter().map(key).collect();
     let mut found = batch::get(&store.dynamo, &store.tables.state, asked, Reading::Eventual).await?;
     keys.iter()
-        .filter_map(|pk| alive(found.remove(&key(pk)), now))
+        .filter_map(|pk| present(found.remove(&key(pk)), now))
         .map(|item| from_item(store, item, now))
         .collect()
 }

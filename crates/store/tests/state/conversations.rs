@@ -3,7 +3,7 @@
 use tieline_core::conversation::{Conversation, StopCause};
 use tieline_core::ids::{AgentId, IntegrationId, MessageId, RunId};
 use tieline_core::session::Session;
-use tieline_store::{Store, StoreError, conversation};
+use tieline_store::{Store, StoreError, conversation, erase};
 
 use crate::tables::{
     DAY, NOW, at, conversation, conversation_key, fresh, integration, lease, owner, race, run_state, waiting,
@@ -146,6 +146,32 @@ async fn expired_conversation_is_absent_and_can_be_created_again() {
     let mut after = before.clone();
     conversation::save(&it.store, &before, &mut after).await.unwrap();
     assert_eq!(conversation::load(&it.store, &id, later).await.unwrap(), Some(after));
+}
+
+/// The client of a process repeats a write whose answer it missed, perhaps after the person was erased.
+#[tokio::test]
+async fn repeated_creation_of_an_erased_conversation_is_refused() {
+    let it = fresh().await;
+    let (before, mut after) = (conversation("a"), conversation("a"));
+    after.updated_at = NOW;
+    let created = after.clone();
+    conversation::save(&it.store, &before, &mut after).await.unwrap();
+    erase::conversation(&it.store, &after, at(20)).await.unwrap();
+    let id = before.key.id();
+    for clock in [at(20), at(19)] {
+        let found = conversation::load(&it.store, &id, clock).await.unwrap();
+        assert_eq!(found, None, "{clock:?}");
+    }
+    assert_eq!(chats(&it.store, None, 10).await, Vec::<String>::new());
+    let repeated = conversation::save(&it.store, &before, &mut created.clone()).await;
+    assert!(matches!(repeated, Err(StoreError::Conflict)), "{repeated:?}");
+    let mut later = Conversation {
+        updated_at: at(21),
+        ..created
+    };
+    conversation::save(&it.store, &before, &mut later).await.unwrap();
+    let found = conversation::load(&it.store, &id, at(21)).await.unwrap();
+    assert_eq!(found, Some(later));
 }
 
 async fn chats(store: &Store, search: Option<&str>, limit: usize) -> Vec<String> {
