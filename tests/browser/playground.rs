@@ -125,3 +125,42 @@ async fn a_long_conversation_scrolls_in_its_box() {
     talk_to(&mut page, "Agent of Web").await;
     page.until(at_end).await;
 }
+
+#[tokio::test]
+async fn answers_in_markdown_are_formatted() {
+    const TEXT: &str = "# Plan\n\nFirst **build**, then\nsee [docs](https://e.com/a) or [this](javascript:alert(1)).\n\n\
+        - [x] one\n- two `code`\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n```sh\nmake  all\n```\n\n![p](https://e.com/p.png)";
+    let bridge = TestBridge::start();
+    let agent = FakeAgent::start(Manner {
+        answer: |_| vec![TEXT.to_owned()],
+        ..Manner::default()
+    })
+    .await;
+    bridge.web(&agent.as_chat("Writer"), &json!({})).await;
+    let mut page = console(&bridge, "playground").await;
+    talk_to(&mut page, "Agent of Web").await;
+    page.enter("#message", "plan **it**").await;
+    page.until(&format!("{DONE} 1")).await;
+    let texts = |selector: &str| {
+        format!(
+            "[...document.querySelectorAll('#answers .bubble {selector}')].map((one) => one.textContent).join('; ')"
+        )
+    };
+    for (selector, expected) in [
+        (".title", "Plan"),
+        ("strong", "build"),
+        ("li", "☑ one; two code"),
+        ("code", "code; make  all"),
+        ("th", "a; b"),
+        ("td", "1; <b>2</b>"),
+        ("a", "docs; p"),
+        ("img, b", ""),
+    ] {
+        assert_eq!(page.look(&texts(selector)).await, expected, "{selector}");
+    }
+    let links = "[...document.querySelectorAll('#answers a')].map((one) => one.href).join('; ')";
+    assert_eq!(page.look(links).await, "https://e.com/a; https://e.com/p.png");
+    let asked = "document.querySelector('.bubble.mine').textContent";
+    assert_eq!(page.look(asked).await, "plan **it**");
+    assert_eq!(page.complaints(), [""; 0]);
+}

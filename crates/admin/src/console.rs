@@ -1,6 +1,6 @@
 //! The console: the operators' pages as static files.
 //!
-//! Plain files without a build step, drawn with the vendored `lit-html`. Nothing on the page is inline, so that the
+//! Plain files without a build step, drawn with the vendored `lit-html`; Markdown is read with the vendored `marked`. Nothing on the page is inline, so that the
 //! Content-Security-Policy can forbid it.
 
 use axum::Router;
@@ -20,7 +20,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
 /// Address, type and content of every file.
-const FILES: [(&str, &str, &str); 24] = [
+const FILES: [(&str, &str, &str); 26] = [
     ("/", HTML, include_str!("console/index.html")),
     ("/console/app.js", SCRIPT, include_str!("console/app.js")),
     ("/console/actions.js", SCRIPT, include_str!("console/actions.js")),
@@ -28,6 +28,8 @@ const FILES: [(&str, &str, &str); 24] = [
     ("/console/chat.js", SCRIPT, include_str!("console/chat.js")),
     ("/console/deleted.js", SCRIPT, include_str!("console/deleted.js")),
     ("/console/lit-html.js", SCRIPT, include_str!("console/lit-html.js")),
+    ("/console/markdown.js", SCRIPT, include_str!("console/markdown.js")),
+    ("/console/marked.js", SCRIPT, include_str!("console/marked.js")),
     ("/console/qr.js", SCRIPT, include_str!("console/qr.js")),
     ("/console/takeover.js", SCRIPT, include_str!("console/takeover.js")),
     ("/console/texts.js", SCRIPT, include_str!("console/texts.js")),

@@ -36,12 +36,20 @@ async fn page_has_no_inline_or_foreign_content() {
 /// SHA-256 of `lit-html.js` in version 3.3.3 of the package, without the last line, which names a source map.
 const LIT_HTML: &str = "22115ca1002e4afc0dd2cb208f28d9c71a577a8989d4185028e26b29676e7842";
 
+/// SHA-256 of `marked.esm.js` in version 18.2.1 of the package `marked`, without the line that names a source map.
+const MARKED: &str = "c622dc6824a1c92c2d10ea9ede2fc872e46128afcc34b298e6ddee6f387ace8e";
+
 #[tokio::test]
-async fn vendored_library_is_the_released_one() {
+async fn vendored_libraries_are_the_released_ones() {
     let api = TestApi::new().await;
-    let script = api.get("/console/lit-html.js").await;
-    assert_eq!(hex::encode(Sha256::digest(script.text.as_bytes())), LIT_HTML);
-    assert!(script.text.contains("SPDX-License-Identifier: BSD-3-Clause"));
+    for (file, digest, license) in [
+        ("lit-html", LIT_HTML, "SPDX-License-Identifier: BSD-3-Clause"),
+        ("marked", MARKED, "(MIT License)"),
+    ] {
+        let script = api.get(&format!("/console/{file}.js")).await;
+        assert_eq!(hex::encode(Sha256::digest(script.text.as_bytes())), digest, "{file}");
+        assert!(script.text.contains(license), "{file}");
+    }
 }
 
 #[tokio::test]
@@ -53,6 +61,7 @@ async fn scripts_import_only_served_files() {
         "api",
         "chat",
         "deleted",
+        "markdown",
         "qr",
         "takeover",
         "texts",

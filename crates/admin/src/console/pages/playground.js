@@ -3,6 +3,7 @@
 import { ApiError, call } from "/console/api.js";
 import { ask, randomId } from "/console/chat.js";
 import { html, nothing } from "/console/lit-html.js";
+import { markdown } from "/console/markdown.js";
 import { text } from "/console/texts.js";
 import { empty, heading, loadingLine } from "/console/view.js";
 
@@ -78,7 +79,7 @@ const agent = (state) => state.agents.find((one) => one.id === state.chosen) ?? 
 
 const bubble = (one) => html`
   <div class="bubble ${one.mine ? "mine" : "theirs"} ${one.failed ? "failed" : ""}" aria-label=${text(one.mine ? "you" : "answer")}
-    aria-busy=${one.busy ? "true" : "false"} data-done=${one.mine ? nothing : String(!one.busy)}>${one.text}</div>
+    aria-busy=${one.busy ? "true" : "false"} data-done=${one.mine ? nothing : String(!one.busy)}>${one.mine || one.failed ? one.text : markdown(one.text)}</div>
   ${one.failed && one.messageId ? html`<a class="kind" href="#/messages/${one.messageId}">${text("whyFailed")}</a>` : nothing}`;
 
 function send(shell, state) {
