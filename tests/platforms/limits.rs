@@ -94,3 +94,25 @@ async fn limit_with_a_hint_is_waited_out() {
     assert_eq!(shown, ["echo: one"]);
     assert_eq!(platform.complaints(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn limit_of_a_bot_is_respected_after_a_restart() {
+    let platform = Platform::start().await;
+    platform.add_app("cli_a1", "s3");
+    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
+    let mut bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    platform.misbehave(|faults| {
+        let answer = Answer::Refused(429, 99_991_400, Some(600));
+        faults.answers.push_back(Fault { call: "reply", answer });
+    });
+    let ask = async |bridge: &TestBridge, person: &str| {
+        let event = platform.text("cli_a1", &Speaker::alone(person), "one");
+        bridge.receive(&platform.request("cli_a1", &event)).await;
+        bridge.work().await;
+        platform.calls().iter().filter(|call| call.name == "reply").count()
+    };
+    assert_eq!(ask(&bridge, "ou_lisi").await, 0);
+    bridge.restart().await;
+    assert_eq!(ask(&bridge, "ou_wang").await, 0, "called before the limit's end");
+    assert_eq!(bridge.agent.asked().len(), 2);
+}

@@ -37,7 +37,7 @@ pub(crate) struct TestBridge {
     pub(crate) agent: FakeAgent,
     pub(crate) bot: IntegrationId,
     platform: &'static str,
-    _embedded: Embedded,
+    embedded: Embedded,
 }
 
 impl TestBridge {
@@ -65,17 +65,7 @@ impl TestBridge {
         id_key: [u8; 32],
     ) -> Self {
         let embedded = Embedded::in_memory(Options::default()).unwrap();
-        let owner = Owner {
-            node: "bridge".to_owned(),
-            life: hex::encode(random::<8>()),
-        };
-        let world_settings = Settings {
-            allow_private: PrivateEndpoints::Allowed,
-            ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
-        };
-        let world = local::world(&embedded, [7; 32], registry::ALL, world_settings)
-            .await
-            .unwrap();
+        let world = start_process(&embedded).await;
         let agent = FakeAgent::start(manner).await;
         let agent_id = make_agent(&world, &agent).await;
         let bot = make_bot(&world, platform, integration, id_key).await;
@@ -85,8 +75,13 @@ impl TestBridge {
             agent,
             bot,
             platform,
-            _embedded: embedded,
+            embedded,
         }
+    }
+
+    /// Goes on in another process, which remembers nothing of this one.
+    pub(crate) async fn restart(&mut self) {
+        self.world = start_process(&self.embedded).await;
     }
 
     /// Receives a webhook request.
@@ -134,6 +129,18 @@ impl TestBridge {
         messages.sort_by_key(|it| it.received_at);
         messages
     }
+}
+
+async fn start_process(embedded: &Embedded) -> World {
+    let owner = Owner {
+        node: "bridge".to_owned(),
+        life: hex::encode(random::<8>()),
+    };
+    let settings = Settings {
+        allow_private: PrivateEndpoints::Allowed,
+        ..Settings::new("http://127.0.0.1:1".to_owned(), owner)
+    };
+    local::world(embedded, [7; 32], registry::ALL, settings).await.unwrap()
 }
 
 async fn make_agent(world: &World, asked: &FakeAgent) -> AgentId {

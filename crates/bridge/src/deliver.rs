@@ -31,6 +31,7 @@ pub use self::final_text::is_too_late;
 pub use self::record::Patience;
 use crate::accounts::Bot;
 use crate::connections::relay_call::FrameAttempts;
+use crate::delivery_status;
 use crate::lease_watch::LeaseWatch;
 use crate::local_replies::ReplyWatch;
 use crate::metrics::Metric;
@@ -274,6 +275,7 @@ impl<'a> ReplyDelivery<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let bot = &self.bot.account.integration;
+            delivery_status::learn_hold(self.world, bot).await;
             if let Some(at) = self.world.cooldowns.held(bot, &self.target.chat.id, self.now()) {
                 debug!(account.id = %bot, event.key = %self.record.message, "the platform has asked to slow down");
                 // All that were held must not call at once.

@@ -5,9 +5,8 @@ use tieline_core::ids::{IntegrationId, MessageId};
 use tieline_core::message_state::LedgerStep;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::message;
-use tieline_store::status::{StatusChange, StatusError};
-
-use tracing::warn;
+use tieline_store::status::{self, StatusChange, StatusError};
+use tracing::{debug, warn};
 
 use crate::integration_log;
 use crate::world::World;
@@ -57,7 +56,23 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
     // Chats that meet the same limit report it within moments of each other.
     let is_new = |until: &Timestamp| world.cooldowns.limit(id, *until, world.clock.now());
     if let Some(until) = until.filter(|until| scope == LimitScope::Bot && is_new(until)) {
-        integration_log::note(world, id, StatusChange::RateLimitedUntil(Some(until))).await;
+        let changes = [
+            StatusChange::RateLimitedUntil(Some(until)),
+            StatusChange::CallsHeldUntil(until),
+        ];
+        integration_log::note_all(world, id, &changes).await;
+    }
+}
+
+/// Learns, once per bot and process, until when another process was asked to make no calls for it: a platform extends the limit of a bot that
+/// goes on calling after a restart. If the table can't be read, the next call tries again.
+pub(crate) async fn learn_hold(world: &World, id: &IntegrationId) {
+    if world.cooldowns.has_learned(id) {
+        return;
+    }
+    match status::calls_held_until(&world.store, id).await {
+        Ok(until) => world.cooldowns.learn(id, until, world.clock.now()),
+        Err(error) => debug!(account.id = %id, error = %error, "rate limit of the bot can't be read"),
     }
 }
 

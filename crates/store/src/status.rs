@@ -13,13 +13,15 @@ use tieline_core::timestamp::{Timestamp, millis};
 use crate::Store;
 use crate::dynamo::{self, Reading};
 use crate::error::StoreError;
-use crate::item::{number, read, text, value};
+use crate::item::{get_number, number, read, text, value};
 use crate::leases;
 use crate::message::{self, FailedAnswer, Troubles};
 use crate::update::Update;
 
 const WHAT: &str = "status";
 const SORT: &str = "STATUS";
+/// The attribute of [`StatusChange::CallsHeldUntil`].
+const CALLS_HELD_UNTIL: &str = "calls_held_until";
 
 /// Status of an integration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -189,6 +191,8 @@ pub enum StatusChange {
     CredentialsRefused(Option<StatusError>),
     /// The platform has set a rate limit until then, or it has ended.
     RateLimitedUntil(Option<Timestamp>),
+    /// Until when the platform accepts no calls that deliver replies. Not shown: [`StatusChange::RateLimitedUntil`] is.
+    CallsHeldUntil(Timestamp),
     /// Number of failed attempts in a row.
     ReconnectAttempts(u32),
     /// This process holds the connection, or no process does.
@@ -252,6 +256,25 @@ pub async fn get(store: &Store, integration: &IntegrationId) -> Result<Status, S
         Some(item) => read(WHAT, item).map(|Stored::V1(status)| status),
         None => Ok(Status::default()),
     }
+}
+
+/// Until when the platform accepts no calls that deliver replies, as far as a process has noted it. Eventually consistent.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn calls_held_until(store: &Store, integration: &IntegrationId) -> Result<Option<Timestamp>, StoreError> {
+    let key = partition(integration);
+    let table = &store.tables.state;
+    let found = dynamo::get(
+        &store.dynamo,
+        table,
+        (&key, SORT),
+        Reading::Eventual,
+        &[CALLS_HELD_UNTIL],
+    )
+    .await?;
+    let at = found.and_then(|item| get_number(&item, CALLS_HELD_UNTIL));
+    Ok(at.map(Timestamp::from_millis))
 }
 
 /// Reads the status that is true at `now`: a connection counts as down if its holder has died or no longer holds the bot's shard,
@@ -324,6 +347,7 @@ impl StatusChange {
             Self::LastError(error) => set_or_remove(update, "last_error", Some(error))?,
             Self::CredentialsRefused(error) => set_or_remove(update, "credentials_refused", error.as_ref())?,
             Self::RateLimitedUntil(at) => set_time(update, "rate_limited_until", *at),
+            Self::CallsHeldUntil(at) => set_time(update, CALLS_HELD_UNTIL, Some(*at)),
             Self::ReconnectAttempts(n) => set_or_remove(update, "reconnect_attempts", Some(n))?,
             Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,
             Self::VerifiedAt(at) => set_time(update, "verified_at", Some(*at)),
