@@ -343,15 +343,19 @@ impl Scene {
         let ended_after = self.began.elapsed();
         self.look_at_all().await?;
         sleep_until(self.faults_end).await;
+        let world = Process::operator_world(&self.engine, Arc::clone(&self.platform));
+        let is_pushed = self.manner.channel != Channel::Pulled;
+        if is_pushed {
+            // A process that was frozen sends them late, and their wake-ups follow.
+            self.until_planned_messages_have_ended(&world).await?;
+        }
         self.oracle.queues_are_empty(EMPTY_WITHIN).await?;
         sleep(AFTERMATH).await;
         self.look_at_all().await?;
         self.oracle.queues_are_empty(Duration::ZERO).await?;
-        if self.manner.channel == Channel::Pulled {
+        if !is_pushed {
             return Ok((ended_after, 0));
         }
-        let world = Process::operator_world(&self.engine, Arc::clone(&self.platform));
-        self.until_planned_messages_have_ended(&world).await?;
         let n_redriven = redrive_all(&world).await?;
         self.oracle.queues_are_empty(EMPTY_WITHIN).await?;
         self.look_at_all().await?;
