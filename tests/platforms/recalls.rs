@@ -12,10 +12,14 @@ use crate::test_bridge::{PATIENCE, TestBridge};
 const APP: &str = "cli_a1";
 
 async fn open(manner: Manner) -> (TestBridge, Platform) {
+    open_with(manner, TriggerSettings::default()).await
+}
+
+async fn open_with(manner: Manner, settings: TriggerSettings) -> (TestBridge, Platform) {
     let platform = Platform::start().await;
     platform.add_app(APP, "s3");
     let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open_with(manner, "lark", &integration, TriggerSettings::default()).await;
+    let bridge = TestBridge::open_with(manner, "lark", &integration, settings).await;
     (bridge, platform)
 }
 
@@ -88,6 +92,25 @@ async fn message_whose_recall_was_received_first_is_not_answered() {
     bridge.work().await;
     assert_eq!(outcome(&bridge).await, (vec![], vec![MessageState::Stopped]));
     assert_eq!(bridge.ledger().await[0].reason.as_deref(), Some("recalled"));
+}
+
+#[tokio::test]
+async fn recalled_message_is_no_context_for_later_questions() {
+    let settings = TriggerSettings {
+        group_context: 5,
+        ..TriggerSettings::default()
+    };
+    let (bridge, platform) = open_with(Manner::default(), settings).await;
+    let lisi = Speaker::in_group("ou_lisi", "oc_group");
+    let said = ["aside one", "aside two"].map(|text| platform.talk(APP, &lisi, text));
+    for event in &said {
+        receive(&bridge, &platform, event).await;
+    }
+    receive(&bridge, &platform, &platform.recall_reported(APP, id(&said[0]))).await;
+    receive(&bridge, &platform, &platform.text(APP, &lisi, "and now?")).await;
+    bridge.work().await;
+    let asked = bridge.agent.seen()[0].body.to_string();
+    assert!(asked.contains("aside two") && !asked.contains("aside one"), "{asked}");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use tieline_core::conversation::Conversation;
-use tieline_core::ids::{IntegrationId, OrganizationId, RunId, SessionId, UserId};
+use tieline_core::event::Chat;
+use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, RunId, SessionId, UserId};
 use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
@@ -130,6 +131,21 @@ pub async fn overheard(store: &Store, integration: &IntegrationId, user: &UserId
     partition(store, &overheard::partition(integration), is_theirs).await
 }
 
+/// Erases a group message that didn't mention the bot, of the group itself or of this thread in it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn overheard_message(
+    store: &Store,
+    integration: &IntegrationId,
+    chat: &Chat,
+    message: &MessageId,
+) -> Result<(), StoreError> {
+    let is_it = |sort: &str| overheard::message_of(sort) == message.as_str();
+    let (from, to) = overheard::range(chat);
+    range(store, &overheard::partition(integration), (&from, &to), is_it).await
+}
+
 /// Erases a user's record of wrong guesses.
 ///
 /// # Errors
@@ -140,11 +156,21 @@ pub async fn guesses(store: &Store, user: &UserId) -> Result<(), StoreError> {
 
 /// Erases the items of a partition whose sort keys `accepts` selects, a page at a time.
 async fn partition(store: &Store, partition: &str, accepts: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    range(store, partition, WHOLE, accepts).await
+}
+
+/// Like [`partition`], of the items in this range of sort keys.
+async fn range(
+    store: &Store,
+    partition: &str,
+    range: (&str, &str),
+    accepts: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
     let mut asked = Query {
         table: &store.tables.state,
         index: None,
         partition,
-        range: WHOLE,
+        range,
         descending: false,
         reading: Reading::Strong,
         after: None,

@@ -111,7 +111,7 @@ pub async fn latest(
     for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
         let sort = get_text(&item, SK).unwrap_or_default().to_owned();
         // Platforms redeliver messages, which then have another time of receipt.
-        if !known.insert(sort.split('#').nth(2).unwrap_or_default().to_owned()) {
+        if !known.insert(message_of(&sort).to_owned()) {
             continue;
         }
         let Stored::V1 { b } = read(WHAT, item)?;
@@ -124,6 +124,17 @@ pub async fn latest(
 
 pub(crate) fn partition(integration: &IntegrationId) -> String {
     format!("HEARD#{integration}")
+}
+
+/// The sort keys of all messages of a group, or of a thread in it.
+pub(crate) fn range(chat: &Chat) -> (String, String) {
+    let chat = chat_id(chat);
+    (format!("{chat}#"), format!("{chat}#~"))
+}
+
+/// The id of the message in a sort key.
+pub(crate) fn message_of(sort: &str) -> &str {
+    sort.split('#').nth(2).unwrap_or_default()
 }
 
 fn chat_id(chat: &Chat) -> String {

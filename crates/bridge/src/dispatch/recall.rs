@@ -6,6 +6,7 @@ use tieline_core::conversation::{Conversation, StopCause};
 use tieline_core::event::{Event, Recalled};
 use tieline_core::ids::MessageId;
 use tieline_core::message_state::{LedgerStep, MessageState};
+use tieline_store::erase;
 use tieline_store::message::{self, Claim, MessageRecord};
 use tracing::info;
 
@@ -48,12 +49,23 @@ impl Arrival<'_> {
         Box::pin(self.end_closing(&after)).await
     }
 
-    /// The ledger's record of the recalled message. `None` if it was not received yet: then it is recorded as ended, and won't be answered
-    /// when it is received.
+    /// The ledger's record of the recalled message. `None` if it was not received yet, or not addressed to the bot: then it is recorded as
+    /// ended, so that it isn't answered when it is received, and is no context for later questions any more.
     async fn recalled_message(&self, recalled: Recalled) -> Result<Option<MessageRecord>, DispatchError> {
         let (store, now) = (&self.world.store, self.world.clock.now());
         if let Some(known) = message::get(store, &self.envelope.message, now).await? {
             return Ok(Some(known));
+        }
+        if let Some(trigger) = &self.bound.trigger
+            && trigger.settings.group_context > 0
+        {
+            erase::overheard_message(
+                store,
+                &self.envelope.integration,
+                &recalled.chat,
+                &self.envelope.message,
+            )
+            .await?;
         }
         let mut ended = received(self.world, self.envelope, Event::Recalled(recalled), None);
         ended.event = String::new();

@@ -86,3 +86,17 @@ async fn messages_of_one_person_can_be_erased_in_all_groups() {
     assert_eq!(latest(&it, "g", (0, 9), 9, 9).await, ["c"]);
     assert!(latest(&it, "h", (0, 9), 9, 9).await.is_empty());
 }
+
+#[tokio::test]
+async fn one_message_can_be_erased() {
+    let it = fresh().await;
+    for (chat, text) in [("g", "a"), ("g", "b"), ("h", "a")] {
+        keep(&it, chat, 1, "usr_1", text).await;
+    }
+    let (integration, message) = (IntegrationId::new("int_1"), MessageId::new("msg_a"));
+    erase::overheard_message(&it.store, &integration, &group("g"), &message)
+        .await
+        .unwrap();
+    assert_eq!(latest(&it, "g", (0, 9), 9, 9).await, ["b"]);
+    assert_eq!(latest(&it, "h", (0, 9), 9, 9).await, ["a"]);
+}
