@@ -31,7 +31,7 @@ use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
 use card::Endpoint;
-use read::Reading;
+use read::{Reading, Shown};
 use refs::{ContextRef, TaskRef};
 use rpc::{CallError, Called, Rpc, is_unsupported, next_item};
 use wire::{Item, Method, State, Version, code};
@@ -114,6 +114,7 @@ impl A2a {
         if let Some(known) = resume.and_then(|resume| TaskRef::parse(&resume.run_ref)) {
             let mut reader = Reader::new(Rpc::to(&self.api, known.endpoint, env)?, request);
             (reader.reading.task, reader.reading.context) = (known.task, known.context);
+            reader.reading.going_on(known.shown);
             let stream = reader.rejoin(sink).await?;
             return reader.follow(stream, sink).await;
         }
@@ -184,7 +185,7 @@ impl<'a> Reader<'a> {
             match self.send_to(request, &to, question, sink).await {
                 // Agents have different codes for a task that takes no messages. Its context may be known even if it is forgotten.
                 Err(CallError::Rpc(error)) if error.code != code::INTERNAL && to.waiting_task.is_some() => {
-                    to.waiting_task = None;
+                    (to.waiting_task, to.shown) = (None, Shown::default());
                 }
                 Err(CallError::Rpc(error)) if error.code == code::TASK_NOT_FOUND && !to.is_empty() => {
                     sink.emit(AgentEvent::ConversationLost).await?;
@@ -208,6 +209,7 @@ impl<'a> Reader<'a> {
             false => Method::Send,
         };
         let params = compose::params(request, to, &self.rpc.endpoint);
+        self.reading.going_on(to.shown.clone());
         let key = call::idempotency_key(&request.run, question);
         let manner = Manner::asking(self.rpc.api.idle);
         match self.rpc.call(method, params, Some(key), manner).await? {
@@ -321,15 +323,17 @@ impl<'a> Reader<'a> {
         let run = TaskRef {
             task: task.clone(),
             context: context.clone(),
+            shown: self.reading.shown_before().clone(),
             endpoint: self.rpc.endpoint.clone(),
         };
         let conversation = ContextRef {
             context: context.clone(),
             waiting_task: task.clone().filter(|_| waits),
+            shown: if waits { self.reading.shown() } else { Shown::default() },
         };
         AgentEvent::Started {
-            run_ref: refs::write(&run),
-            conversation_ref: (!conversation.is_empty()).then(|| refs::write(&conversation)),
+            run_ref: refs::write(run),
+            conversation_ref: (!conversation.is_empty()).then(|| refs::write(conversation)),
         }
     }
 

@@ -1,12 +1,70 @@
 //! Converts tasks and their updates to agent events.
 
+use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
 
 use super::wire::{Artifact, ArtifactUpdate, Item, Message, Part, State, Status, Task};
 use crate::content::FileBlock;
+use crate::derived_id::hex_digest;
 
+/// Most artifacts, and most files, of earlier answers that are recognized when the agent sends them again. They are part of a reference, which
+/// must stay short.
+const MAX_SHOWN: usize = 8;
+/// Length of the digests in such a reference, in hexadecimal digits.
+const DIGEST_CHARS: usize = 16;
 /// Longest progress message, in characters.
 const MAX_PROGRESS_CHARS: usize = 200;
+
+/// What answers of a task have shown: after a question to the person the agent sends the task's artifacts again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    texts: Vec<ShownText>,
+    /// Digests, as in [`Reading::files`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
+}
+
+/// The text of an artifact that was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ShownText {
+    /// Digest of the artifact's id.
+    artifact: String,
+    n_bytes: usize,
+    /// Digest of the text.
+    text: String,
+}
+
+impl Shown {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.files.is_empty()
+    }
+
+    /// How many bytes at the beginning of an artifact's text were shown.
+    fn n_bytes(&self, artifact: &str, text: &str) -> usize {
+        let is_beginning = |it: &&ShownText| {
+            text.get(..it.n_bytes)
+                .is_some_and(|beginning| ShownText::of(artifact, beginning) == **it)
+        };
+        self.texts.iter().find(is_beginning).map_or(0, |it| it.n_bytes)
+    }
+}
+
+impl ShownText {
+    fn of(artifact: &str, text: &str) -> Self {
+        Self {
+            artifact: short_digest(&[artifact]),
+            n_bytes: text.len(),
+            text: short_digest(&[text]),
+        }
+    }
+}
+
+fn short_digest(fields: &[&str]) -> String {
+    let mut digest = hex_digest(fields);
+    digest.truncate(DIGEST_CHARS);
+    digest
+}
 
 /// State of reading one task, across all connections.
 #[derive(Debug, Default)]
@@ -20,6 +78,8 @@ pub(crate) struct Reading {
     pub(crate) answered: bool,
     artifacts: Vec<Text>,
     files: Vec<String>,
+    /// What earlier answers of the same task have shown.
+    shown: Shown,
 }
 
 /// Text of an artifact.
@@ -27,6 +87,15 @@ pub(crate) struct Reading {
 struct Text {
     artifact: String,
     text: String,
+    /// How many bytes of it an earlier answer has shown.
+    n_shown: usize,
+}
+
+impl Text {
+    /// What no earlier answer has shown.
+    fn rest(&self) -> &str {
+        &self.text[self.n_shown..]
+    }
 }
 
 impl Reading {
@@ -35,9 +104,33 @@ impl Reading {
         self.answered || !self.state.is_active()
     }
 
-    /// Whether any artifact had text.
+    /// Whether any artifact had text that is new.
     pub(crate) fn has_text(&self) -> bool {
-        self.artifacts.iter().any(|it| !it.text.is_empty())
+        self.artifacts.iter().any(|it| !it.rest().is_empty())
+    }
+
+    /// The next answer of a task that has shown this.
+    pub(crate) fn going_on(&mut self, shown: Shown) {
+        self.files.clone_from(&shown.files);
+        self.shown = shown;
+    }
+
+    /// What the answers so far have shown.
+    pub(crate) fn shown(&self) -> Shown {
+        let texts = self.artifacts.iter().filter(|it| !it.text.is_empty());
+        let texts = texts.map(|it| ShownText::of(&it.artifact, &it.text));
+        let earlier = self.shown.texts.iter();
+        let sent_again: Vec<_> = self.artifacts.iter().map(|it| short_digest(&[&it.artifact])).collect();
+        let earlier = earlier.filter(|it| !sent_again.contains(&it.artifact));
+        Shown {
+            texts: earlier.cloned().chain(texts).take(MAX_SHOWN).collect(),
+            files: self.files.iter().take(MAX_SHOWN).cloned().collect(),
+        }
+    }
+
+    /// What earlier answers have shown.
+    pub(crate) fn shown_before(&self) -> &Shown {
+        &self.shown
     }
 
     /// Converts one item to agent events.
@@ -68,7 +161,7 @@ impl Reading {
         let mut events = Vec::new();
         for artifact in task.artifacts.into_iter().flatten() {
             events.extend(self.files(&artifact.parts));
-            self.append(&artifact);
+            self.append(&artifact, false);
         }
         let text = self.text();
         if text != before && (had_text || !text.is_empty()) {
@@ -130,17 +223,15 @@ impl Reading {
         let is_empty = !self
             .artifacts
             .iter()
-            .any(|it| it.artifact == *id && !it.text.is_empty());
+            .any(|it| it.artifact == *id && !it.rest().is_empty());
         let begins_paragraph = is_empty && self.has_text();
         if known && !append {
-            self.artifacts.retain_mut(|it| {
-                if it.artifact == update.artifact.artifact_id {
-                    it.text.clear();
-                }
-                true
-            });
+            for it in self.artifacts.iter_mut().filter(|it| it.artifact == *id) {
+                it.text.clear();
+                it.n_shown = 0;
+            }
         }
-        let added = self.append(&update.artifact);
+        let added = self.append(&update.artifact, append);
         let event = match (known, append, last) {
             // Text that grew at its end is a delta; a change further up needs a snapshot.
             (false, ..) | (true, true, true) if added.is_empty() => None,
@@ -154,21 +245,31 @@ impl Reading {
         files
     }
 
-    /// Appends to or replaces an artifact's text. Returns the text that was appended.
-    fn append(&mut self, artifact: &Artifact) -> String {
+    /// Appends to an artifact's text. Returns what is new of it: a text that is not a piece may begin with what an earlier answer has shown.
+    fn append(&mut self, artifact: &Artifact, is_piece: bool) -> String {
         let text = text_of(&artifact.parts);
-        match self.artifacts.iter_mut().find(|it| it.artifact == artifact.artifact_id) {
-            Some(known) => known.text.push_str(&text),
-            None => self.artifacts.push(Text {
-                artifact: artifact.artifact_id.clone(),
-                text: text.clone(),
-            }),
-        }
-        text
+        let id = &artifact.artifact_id;
+        let at = self.artifacts.iter().position(|it| it.artifact == *id);
+        let at = at.unwrap_or_else(|| {
+            self.artifacts.push(Text {
+                artifact: id.clone(),
+                text: String::new(),
+                n_shown: 0,
+            });
+            self.artifacts.len() - 1
+        });
+        let known = &mut self.artifacts[at];
+        let n_shown = match known.text.is_empty() && !is_piece {
+            true => self.shown.n_bytes(id, &text),
+            false => 0,
+        };
+        known.n_shown += n_shown;
+        known.text.push_str(&text);
+        text[n_shown..].to_owned()
     }
 
     fn text(&self) -> String {
-        let texts = self.artifacts.iter().map(|it| it.text.as_str());
+        let texts = self.artifacts.iter().map(Text::rest);
         texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
     }
 
@@ -176,7 +277,7 @@ impl Reading {
     fn files(&mut self, parts: &[Part]) -> Vec<AgentEvent> {
         let mut events = Vec::new();
         for file in parts.iter().filter_map(file_of) {
-            let key = crate::derived_id::hex_digest(&[&file.name, &file.source]);
+            let key = short_digest(&[&file.name, &file.source]);
             if !self.files.contains(&key) {
                 self.files.push(key);
                 events.extend(file.into_event());
@@ -306,6 +407,43 @@ mod tests {
         ]);
         assert_eq!(events, [delta("hello"), delta("\n\nworld"), delta("!")]);
         assert_eq!(reading.text(), "hello\n\nworld!");
+    }
+
+    #[test]
+    fn answer_after_a_question_repeats_no_artifact() {
+        let file = json!({"url": "https://a.example/f", "filename": "f"});
+        let task = |artifacts: Value| json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}, "artifacts": artifacts}});
+        let plan = json!({"artifactId": "a", "parts": [{"text": "Plan."}, file]});
+        let (asked, _) = play(vec![
+            artifact("a", "Pl", false),
+            artifact("a", "an.", true),
+            task(json!([plan])),
+        ]);
+        let go_on = |results: Vec<Value>| {
+            let mut reading = Reading::default();
+            reading.going_on(asked.shown());
+            let items = results.into_iter().filter_map(Item::read);
+            let events: Vec<_> = items.flat_map(|item| reading.item(item)).collect();
+            (reading, events)
+        };
+        let longer = json!({"artifactId": "a", "parts": [{"text": "Plan. Done"}, file]});
+        let (reading, events) = go_on(vec![
+            task(json!([plan])),
+            artifact("a", " Done", true),
+            task(json!([longer])),
+            artifact("b", "Bye", false),
+        ]);
+        assert_eq!(events, [delta(" Done"), delta("\n\nBye")]);
+        // Of the second question, too.
+        let (mut third, all) = (
+            Reading::default(),
+            json!([longer, {"artifactId": "b", "parts": [{"text": "Bye"}]}]),
+        );
+        third.going_on(reading.shown());
+        assert_eq!(third.item(Item::read(task(all)).unwrap()), []);
+        // Another text of the same artifact is new.
+        assert_eq!(go_on(vec![artifact("a", "Other", false)]).1, [delta("Other")]);
+        assert_eq!(go_on(vec![artifact("a", "Plan. More", false)]).1, [delta(" More")]);
     }
 
     #[test]

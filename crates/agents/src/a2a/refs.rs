@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentRequest;
 
 use super::card::Endpoint;
+use super::read::Shown;
+use crate::run::MAX_REF_BYTES;
 
 /// A context, and the task in it that waits for the next message, if there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +14,9 @@ pub(crate) struct ContextRef {
     pub(crate) context: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) waiting_task: Option<String>,
+    /// What the answers of the waiting task have shown.
+    #[serde(default, skip_serializing_if = "Shown::is_empty")]
+    pub(crate) shown: Shown,
 }
 
 /// A task with its endpoint, since the card may have changed when the task is read again.
@@ -22,6 +27,9 @@ pub(crate) struct TaskRef {
     pub(crate) task: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) context: Option<String>,
+    /// What earlier answers of the task have shown.
+    #[serde(default, skip_serializing_if = "Shown::is_empty")]
+    pub(crate) shown: Shown,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -43,7 +51,34 @@ impl TaskRef {
     }
 }
 
-/// Serializes a reference. Can't fail: references are structs of strings.
-pub(crate) fn write(reference: &impl Serialize) -> String {
-    serde_json::to_string(reference).unwrap_or_default()
+/// A reference as it is stored: without what was shown if it would be too long.
+pub(crate) trait Reference: Serialize {
+    fn without_shown(self) -> Self;
+}
+
+impl Reference for ContextRef {
+    fn without_shown(self) -> Self {
+        Self {
+            shown: Shown::default(),
+            ..self
+        }
+    }
+}
+
+impl Reference for TaskRef {
+    fn without_shown(self) -> Self {
+        Self {
+            shown: Shown::default(),
+            ..self
+        }
+    }
+}
+
+/// Serializes a reference. Can't fail: references are structs of strings and numbers.
+pub(crate) fn write(reference: impl Reference) -> String {
+    let text = serde_json::to_string(&reference).unwrap_or_default();
+    match text.len() <= MAX_REF_BYTES {
+        true => text,
+        false => serde_json::to_string(&reference.without_shown()).unwrap_or_default(),
+    }
 }

@@ -448,6 +448,30 @@ async fn question_is_answered_in_its_task_and_a_lost_context_is_replaced() {
 }
 
 #[tokio::test]
+async fn answer_to_a_question_repeats_nothing_also_in_another_process() {
+    let asking = vec![
+        submitted(),
+        said("plan", false),
+        status("TASK_STATE_INPUT_REQUIRED", "Deploy?"),
+    ];
+    let sim = Sim::start(Plan::new(asking)).await;
+    let events = sim.ask(&request("go")).await;
+    let artifacts = json!([{"artifactId": "a", "parts": [{ "text": "plan" }]}]);
+    let snapshot = json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}, "artifacts": artifacts}});
+    sim.state.lock().unwrap().plan.events = vec![snapshot, said(" done", true), done()];
+    let answer = sim.ask(&after(&events, "yes")).await;
+    assert_eq!(told(&answer), [text(" done"), completed()]);
+    // Another process reads the task as a whole.
+    sim.state.lock().unwrap().plan.events = vec![said("plan", false), said(" done", true)];
+    let mut resumed = request("yes");
+    resumed.resume = Some(Resume {
+        run_ref: started(&answer).0,
+        cursor: None,
+    });
+    assert_eq!(told(&sim.ask(&resumed).await), [self::snapshot(" done"), completed()]);
+}
+
+#[tokio::test]
 async fn answer_to_a_task_that_has_ended_is_the_next_question_of_its_context() {
     let asking = vec![submitted(), status("TASK_STATE_INPUT_REQUIRED", "Deploy?")];
     let sim = Sim::start(Plan::new(asking)).await;
