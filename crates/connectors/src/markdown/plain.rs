@@ -249,7 +249,9 @@ impl Writer {
         if self.out.is_empty() {
             return;
         }
-        let found = self.out.len() - self.out.trim_end_matches('\n').len();
+        // No more than asked for are counted: empty blocks leave any number of them, which each following block would count again.
+        let last = self.out.bytes().rev().take(line_breaks);
+        let found = last.take_while(|byte| *byte == b'\n').count();
         for _ in found..line_breaks {
             self.out.push('\n');
         }
