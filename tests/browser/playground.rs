@@ -22,20 +22,26 @@ async fn talk_to(page: &mut Page, name: &str) {
     assert_ne!(chosen, "");
 }
 
+/// The playground, in a conversation with an agent of this manner that speaks Chat Completions.
+async fn talk(manner: Manner) -> (TestBridge, FakeAgent, Page) {
+    let bridge = TestBridge::start();
+    let agent = FakeAgent::start(manner).await;
+    bridge.web(&agent.as_chat("Asked"), &json!({})).await;
+    let mut page = console(&bridge, "playground").await;
+    talk_to(&mut page, "Agent of Web").await;
+    (bridge, agent, page)
+}
+
 const ANSWER: &str = "document.querySelector('.bubble.theirs')";
 
 #[tokio::test]
 async fn an_answer_that_is_written_during_a_reload_is_shown_to_its_end() {
-    let bridge = TestBridge::start();
-    let agent = FakeAgent::start(Manner {
+    let (_bridge, agent, mut page) = talk(Manner {
         answer: |_| vec!["half of it, ".to_owned(), "and the rest".to_owned()],
         holds: |_| true,
         ..Manner::default()
     })
     .await;
-    bridge.web(&agent.as_chat("Slow"), &json!({})).await;
-    let mut page = console(&bridge, "playground").await;
-    talk_to(&mut page, "Agent of Web").await;
     page.enter("#message", "are you there?").await;
     page.until(&format!("{ANSWER}?.textContent.startsWith('half')")).await;
 
@@ -95,17 +101,13 @@ async fn each_agent_has_its_own_conversation() {
 
 #[tokio::test]
 async fn a_long_conversation_scrolls_in_its_box() {
-    let bridge = TestBridge::start();
-    let agent = FakeAgent::start(Manner {
+    let (_bridge, _agent, mut page) = talk(Manner {
         answer: |_| (0..200).map(|n| format!("line {n}\n")).collect(),
         between: Duration::from_millis(2),
         ..Manner::default()
     })
     .await;
-    bridge.web(&agent.as_chat("Talkative"), &json!({})).await;
-    let mut page = console(&bridge, "playground").await;
     page.resize(1000, 700).await;
-    talk_to(&mut page, "Agent of Web").await;
     page.enter("#message", "tell me").await;
     page.until(&format!("{DONE} 1")).await;
     let at_end = "(() => { const box = document.querySelector('#answers'); \
@@ -130,15 +132,11 @@ async fn a_long_conversation_scrolls_in_its_box() {
 async fn answers_in_markdown_are_formatted() {
     const TEXT: &str = "# Plan\n\nFirst **build**, then\nsee [docs](https://e.com/a) or [this](javascript:alert(1)).\n\n\
         - [x] one\n- two `code`\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n```sh\nmake  all\n```\n\n![p](https://e.com/p.png)";
-    let bridge = TestBridge::start();
-    let agent = FakeAgent::start(Manner {
+    let (_bridge, _agent, mut page) = talk(Manner {
         answer: |_| vec![TEXT.to_owned()],
         ..Manner::default()
     })
     .await;
-    bridge.web(&agent.as_chat("Writer"), &json!({})).await;
-    let mut page = console(&bridge, "playground").await;
-    talk_to(&mut page, "Agent of Web").await;
     page.enter("#message", "plan **it**").await;
     page.until(&format!("{DONE} 1")).await;
     let texts = |selector: &str| {

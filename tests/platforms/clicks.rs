@@ -9,21 +9,8 @@ use tieline_tests::agents::Manner;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
+use crate::lark::{APP, open, open_with};
 use crate::test_bridge::TestBridge;
-
-const APP: &str = "cli_a1";
-
-async fn open(settings: TriggerSettings) -> (TestBridge, Platform) {
-    open_with(Manner::default(), settings).await
-}
-
-async fn open_with(manner: Manner, settings: TriggerSettings) -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open_with(manner, "lark", &integration, settings).await;
-    (bridge, platform)
-}
 
 /// An agent that answers `ask` with a card, `sure` with a question, and everything else with an echo.
 fn with_cards() -> Manner {

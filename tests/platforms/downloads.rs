@@ -2,19 +2,14 @@
 
 use tieline_bridge::media;
 use tieline_core::trigger::TriggerSettings;
-use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::lark::{Answer, Fault};
 use tieline_tests::outbound::Speaker;
 
-use crate::test_bridge::TestBridge;
-
-const APP: &str = "cli_a1";
+use crate::lark::{self, APP};
 
 #[tokio::test]
 async fn download_gets_a_new_token_and_is_retried() {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (bridge, platform) = lark::open(TriggerSettings::default()).await;
     let event = platform.file(APP, &Speaker::alone("ou_lisi"), "a.pdf");
     bridge.receive(&platform.request(APP, &event)).await;
     bridge.work().await;

@@ -8,9 +8,10 @@ use tieline_core::ids::ChatId;
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::TriggerSettings;
-use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::lark::{Answer, Fault};
 use tieline_tests::outbound::Speaker;
 
+use crate::lark::{self, APP};
 use crate::test_bridge::TestBridge;
 
 fn quotas() -> &'static [Quota] {
@@ -37,10 +38,7 @@ async fn take(bridge: &TestBridge, chat: &str, call: &str, over_own_connection: 
 
 #[tokio::test]
 async fn calls_over_an_own_connection_are_limited_without_the_table() {
-    let platform = Platform::start().await;
-    platform.add_app("cli_a1", "s3");
-    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (bridge, _platform) = lark::open(TriggerSettings::default()).await;
     assert_eq!(take(&bridge, "oc_1", "send", true).await, None);
     assert!(
         take(&bridge, "oc_1", "send", true).await.is_some(),
@@ -60,10 +58,7 @@ async fn calls_over_an_own_connection_are_limited_without_the_table() {
 
 #[tokio::test]
 async fn streaming_and_messages_have_separate_limits_and_so_has_each_api() {
-    let platform = Platform::start().await;
-    platform.add_app("cli_a1", "s3");
-    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (bridge, _platform) = lark::open(TriggerSettings::default()).await;
     let take = async |chat: &str, call: &str| take(&bridge, chat, call, false).await;
     for _ in 0..100 {
         assert_eq!(take("oc_1", "write_card").await, None);
@@ -79,16 +74,13 @@ async fn streaming_and_messages_have_separate_limits_and_so_has_each_api() {
 
 #[tokio::test]
 async fn limit_with_a_hint_is_waited_out() {
-    let platform = Platform::start().await;
-    platform.add_app("cli_a1", "s3");
-    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (bridge, platform) = lark::open(TriggerSettings::default()).await;
     platform.misbehave(|faults| {
         let answer = Answer::Refused(429, 99_991_400, Some(3));
         faults.answers.push_back(Fault { call: "reply", answer });
     });
-    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    bridge.receive(&platform.request("cli_a1", &event)).await;
+    let event = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
+    bridge.receive(&platform.request(APP, &event)).await;
     bridge.work().await;
     let shown: Vec<String> = platform.bubbles().iter().map(|it| it.text().to_owned()).collect();
     assert_eq!(shown, ["echo: one"]);
@@ -97,17 +89,14 @@ async fn limit_with_a_hint_is_waited_out() {
 
 #[tokio::test]
 async fn limit_of_a_bot_is_respected_after_a_restart() {
-    let platform = Platform::start().await;
-    platform.add_app("cli_a1", "s3");
-    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let mut bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (mut bridge, platform) = lark::open(TriggerSettings::default()).await;
     platform.misbehave(|faults| {
         let answer = Answer::Refused(429, 99_991_400, Some(600));
         faults.answers.push_back(Fault { call: "reply", answer });
     });
     let ask = async |bridge: &TestBridge, person: &str| {
-        let event = platform.text("cli_a1", &Speaker::alone(person), "one");
-        bridge.receive(&platform.request("cli_a1", &event)).await;
+        let event = platform.text(APP, &Speaker::alone(person), "one");
+        bridge.receive(&platform.request(APP, &event)).await;
         bridge.work().await;
         platform.calls().iter().filter(|call| call.name == "reply").count()
     };

@@ -7,6 +7,7 @@ mod clicks;
 mod dingtalk_faults;
 mod downloads;
 mod frame_vectors;
+mod lark;
 mod limits;
 mod mentions;
 mod names;

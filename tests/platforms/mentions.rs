@@ -1,19 +1,14 @@
 //! A bot that doesn't know its own id relies on the platform's mark of a mention.
 
 use tieline_core::trigger::TriggerSettings;
-use tieline_tests::lark::{Answer, Fault, Platform};
+use tieline_tests::lark::{Answer, Fault};
 use tieline_tests::outbound::Speaker;
 
-use crate::test_bridge::TestBridge;
-
-const APP: &str = "cli_a1";
+use crate::lark::{self, APP};
 
 #[tokio::test]
 async fn bot_with_callbacks_does_not_fetch_its_own_id() {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
+    let (bridge, platform) = lark::open(TriggerSettings::default()).await;
     let answer = Answer::Refused(500, 1, None);
     platform.misbehave(|faults| faults.answers.push_back(Fault { call: "bot", answer }));
     for text in ["one", "two", "three"] {

@@ -5,19 +5,15 @@ use tieline_core::trigger::{SessionScope, TriggerSettings};
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
+use crate::lark::{self, APP};
 use crate::test_bridge::TestBridge;
 
-const APP: &str = "cli_a1";
-
 async fn open(session_scope: SessionScope) -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
     let settings = TriggerSettings {
         session_scope,
         ..TriggerSettings::default()
     };
-    (TestBridge::open("lark", &integration, settings).await, platform)
+    lark::open(settings).await
 }
 
 /// The agent's request for a person's text.

@@ -6,18 +6,11 @@ use tieline_core::trigger::TriggerSettings;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 
+use crate::lark::{self, APP};
 use crate::test_bridge::TestBridge;
 
-const APP: &str = "cli_a1";
-
 async fn open() -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    (
-        TestBridge::open("lark", &integration, TriggerSettings::default()).await,
-        platform,
-    )
+    lark::open(TriggerSettings::default()).await
 }
 
 /// Delivers the event and returns what the agent was asked.

@@ -1,5 +1,7 @@
 //! Messages that people recall get no answer, and messages that arrive twice under different ids get one.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tieline_core::message_state::MessageState;
 use tieline_core::trigger::TriggerSettings;
@@ -7,21 +9,8 @@ use tieline_tests::agents::Manner;
 use tieline_tests::lark::Platform;
 use tieline_tests::outbound::{Speaker, until};
 
+use crate::lark::{APP, open, open_with};
 use crate::test_bridge::{PATIENCE, TestBridge};
-
-const APP: &str = "cli_a1";
-
-async fn open(manner: Manner) -> (TestBridge, Platform) {
-    open_with(manner, TriggerSettings::default()).await
-}
-
-async fn open_with(manner: Manner, settings: TriggerSettings) -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open_with(manner, "lark", &integration, settings).await;
-    (bridge, platform)
-}
 
 async fn receive(bridge: &TestBridge, platform: &Platform, event: &Value) {
     let answer = bridge.receive(&platform.request(APP, event)).await;
@@ -41,7 +30,7 @@ async fn outcome(bridge: &TestBridge) -> (Vec<String>, Vec<MessageState>) {
 
 #[tokio::test]
 async fn recalled_message_is_taken_out_of_the_mailbox() {
-    let (bridge, platform) = open(Manner::default()).await;
+    let (bridge, platform) = open(TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
     let (first, second) = (platform.text(APP, &lisi, "one"), platform.text(APP, &lisi, "two"));
     receive(&bridge, &platform, &first).await;
@@ -64,7 +53,7 @@ async fn recall_stops_the_run_that_answers_the_message() {
         holds: |text| text == "one",
         ..Manner::default()
     };
-    let (bridge, platform) = open(held).await;
+    let (bridge, platform) = open_with(held, TriggerSettings::default()).await;
     let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
     receive(&bridge, &platform, &question).await;
     let recalling = async {
@@ -84,8 +73,40 @@ async fn recall_stops_the_run_that_answers_the_message() {
 }
 
 #[tokio::test]
+async fn run_that_answers_another_message_too_goes_on() {
+    let slow = Manner {
+        before: Duration::from_millis(200),
+        ..Manner::default()
+    };
+    let merged = TriggerSettings {
+        summary_window_seconds: 1,
+        ..TriggerSettings::default()
+    };
+    let (bridge, platform) = open_with(slow, merged).await;
+    let lisi = Speaker::alone("ou_lisi");
+    let (first, second) = (platform.text(APP, &lisi, "one"), platform.text(APP, &lisi, "two"));
+    receive(&bridge, &platform, &first).await;
+    receive(&bridge, &platform, &second).await;
+    let working = async {
+        while outcome(&bridge).await.1.contains(&MessageState::Queued) {
+            bridge.work().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let recalling = async {
+        let asked = || (bridge.agent.asked().len() == 1).then_some(());
+        until("the question", PATIENCE, asked).await.unwrap();
+        receive(&bridge, &platform, &platform.recall_reported(APP, id(&first))).await;
+    };
+    let both = async { tokio::join!(working, recalling) };
+    tokio::time::timeout(PATIENCE, both).await.unwrap();
+    let (asked, states) = outcome(&bridge).await;
+    assert_eq!((asked.len(), states), (1, vec![MessageState::Answered; 2]));
+}
+
+#[tokio::test]
 async fn message_whose_recall_was_received_first_is_not_answered() {
-    let (bridge, platform) = open(Manner::default()).await;
+    let (bridge, platform) = open(TriggerSettings::default()).await;
     let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
     receive(&bridge, &platform, &platform.recall_reported(APP, id(&question))).await;
     receive(&bridge, &platform, &question).await;
@@ -100,7 +121,7 @@ async fn recalled_message_is_no_context_for_later_questions() {
         group_context: 5,
         ..TriggerSettings::default()
     };
-    let (bridge, platform) = open_with(Manner::default(), settings).await;
+    let (bridge, platform) = open(settings).await;
     let lisi = Speaker::in_group("ou_lisi", "oc_group");
     let said = ["aside one", "aside two"].map(|text| platform.talk(APP, &lisi, text));
     for event in &said {
@@ -115,7 +136,7 @@ async fn recalled_message_is_no_context_for_later_questions() {
 
 #[tokio::test]
 async fn recall_of_an_answered_message_changes_nothing() {
-    let (bridge, platform) = open(Manner::default()).await;
+    let (bridge, platform) = open(TriggerSettings::default()).await;
     let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
     receive(&bridge, &platform, &question).await;
     bridge.work().await;
@@ -129,7 +150,7 @@ async fn recall_of_an_answered_message_changes_nothing() {
 
 #[tokio::test]
 async fn message_that_arrives_again_under_another_id_is_answered_once() {
-    let (bridge, platform) = open(Manner::default()).await;
+    let (bridge, platform) = open(TriggerSettings::default()).await;
     let lisi = Speaker::alone("ou_lisi");
     let question = platform.text(APP, &lisi, "one");
     let mut again = question.clone();

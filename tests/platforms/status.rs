@@ -6,16 +6,11 @@ use tieline_store::status::{self, Status};
 use tieline_tests::lark::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
 
+use crate::lark::{self, APP};
 use crate::test_bridge::TestBridge;
 
-const APP: &str = "cli_a1";
-
 async fn bridge() -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app(APP, "s3");
-    let integration = platform.as_integration(APP, "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
-    (bridge, platform)
+    lark::open(TriggerSettings::default()).await
 }
 
 async fn say(bridge: &TestBridge, platform: &Platform, text: &str) {

@@ -12,14 +12,11 @@ use tieline_tests::lark::Platform;
 use tieline_tests::outbound::Speaker;
 use tokio::time::{Instant, sleep};
 
+use crate::lark::{self, APP};
 use crate::test_bridge::TestBridge;
 
 async fn bridge() -> (TestBridge, Platform) {
-    let platform = Platform::start().await;
-    platform.add_app("cli_a1", "s3");
-    let integration = platform.as_integration("cli_a1", "Bot", "webhook");
-    let bridge = TestBridge::open("lark", &integration, TriggerSettings::default()).await;
-    (bridge, platform)
+    lark::open(TriggerSettings::default()).await
 }
 
 fn shown(platform: &Platform) -> Vec<String> {
@@ -29,8 +26,8 @@ fn shown(platform: &Platform) -> Vec<String> {
 #[tokio::test]
 async fn answer_at_the_end_of_a_process_is_delivered_by_the_next() {
     let (bridge, platform) = bridge().await;
-    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "one");
-    bridge.receive(&platform.request("cli_a1", &event)).await;
+    let event = platform.text(APP, &Speaker::alone("ou_lisi"), "one");
+    bridge.receive(&platform.request(APP, &event)).await;
     bridge.dispatch().await;
     // Enough time to ask the agent, but not for a call that may take 15 s.
     bridge.run(Some(Instant::now() + Duration::from_secs(17))).await;
@@ -64,8 +61,8 @@ fn another(world: &World, name: &str) -> World {
 #[tokio::test]
 async fn runner_that_lost_its_lease_while_waiting_for_a_token_sends_nothing() {
     let (bridge, platform) = bridge().await;
-    let event = platform.text("cli_a1", &Speaker::alone("ou_lisi"), "/help");
-    bridge.receive(&platform.request("cli_a1", &event)).await;
+    let event = platform.text(APP, &Speaker::alone("ou_lisi"), "/help");
+    bridge.receive(&platform.request(APP, &event)).await;
     bridge.dispatch().await;
     let message = bridge.ledger().await.remove(0);
     let conversation = message.conversation.unwrap();
