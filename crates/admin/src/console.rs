@@ -1,7 +1,7 @@
 //! The console: the operators' pages as static files.
 //!
-//! Plain files without a build step, drawn with the vendored `lit-html`; Markdown is read with the vendored `marked`. Nothing on the page is inline, so that the
-//! Content-Security-Policy can forbid it.
+//! Plain files without a build step, drawn with the vendored `lit-html`; `marked`, vendored too, parses Markdown. Nothing on the page is inline,
+//! so that the Content-Security-Policy can forbid it.
 
 use axum::Router;
 use axum::http::header::{

@@ -275,7 +275,7 @@ impl<'a> ReplyDelivery<'a> {
             self.catch_up().await?;
             let quotas = self.budget().quotas;
             let bot = &self.bot.account.integration;
-            delivery_status::learn_hold(self.world, bot).await;
+            delivery_status::read_stored_limit(self.world, bot).await;
             if let Some(at) = self.world.cooldowns.held(bot, &self.target.chat.id, self.now()) {
                 debug!(account.id = %bot, event.key = %self.record.message, "the platform has asked to slow down");
                 // All that were held must not call at once.

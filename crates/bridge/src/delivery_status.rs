@@ -64,15 +64,15 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
     }
 }
 
-/// Learns, once per bot and process, until when another process was asked to make no calls for it: a platform extends the limit of a bot that
-/// goes on calling after a restart. If the table can't be read, the next call tries again.
-pub(crate) async fn learn_hold(world: &World, id: &IntegrationId) {
-    if world.cooldowns.has_learned(id) {
+/// Reads the bot's rate limit that another process has stored, once per bot and process: a platform may extend the limit of a bot that goes on
+/// calling. If the table can't be read, the next call tries again.
+pub(crate) async fn read_stored_limit(world: &World, id: &IntegrationId) {
+    if world.cooldowns.is_stored_limit_read(id) {
         return;
     }
     match status::calls_held_until(&world.store, id).await {
-        Ok(until) => world.cooldowns.learn(id, until, world.clock.now()),
-        Err(error) => debug!(account.id = %id, error = %error, "rate limit of the bot can't be read"),
+        Ok(until) => world.cooldowns.note_stored_limit(id, until, world.clock.now()),
+        Err(error) => debug!(account.id = %id, error = %error, "stored rate limit of the bot can't be read"),
     }
 }
 

@@ -267,12 +267,14 @@ pub(crate) fn inbound(world: &World, bot: &Bot, event: &Event) -> (Inbound, Opti
     (inbound, apart)
 }
 
-/// The event's deduplication id on the queue. The ledger recognizes later deliveries, by the message's id only.
+/// The event's deduplication id on the queue, which knows it for five minutes. Later deliveries are recognized by the message's id in the ledger.
 fn deduplication_id(bot: &Bot, event: &Event, envelope: &EnvelopeV1) -> String {
     let fingerprint = match event {
         // Its envelope has the ids of the message that it recalls.
         Event::Recalled(_) => return format!("recall.{}", envelope.message),
-        Event::Message(message) if bot.connector.manifest().changes_ids => message.fingerprint(),
+        Event::Message(message) | Event::Overheard(message) if bot.connector.manifest().redelivers_with_new_id => {
+            message.fingerprint()
+        }
         _ => None,
     };
     match fingerprint {

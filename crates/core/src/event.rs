@@ -248,7 +248,7 @@ pub struct Feedback {
     pub comment: String,
 }
 
-/// The recall of a message by its sender, or by somebody who may do that in its group.
+/// The recall of a message, by its sender or by an administrator of its group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recalled {
     /// The message that is recalled.

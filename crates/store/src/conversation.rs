@@ -2,7 +2,8 @@
 //!
 //! Item `CNV#{conversation}`/`CNV` of `state`, 400 days from its last change. Attributes: `key`, `n` version, `gn` generation, `ses` session, `lvg` sessions that are left, `tb` the sealed tasks, `pend`
 //! the mailbox, `clos` messages that left it and are to be ended, `run`, `lease` (`o` node, `l` life, `f` fence, `x` expiry), `hd` until when the group was heard, `at` last change. Session, mailbox and run are stored in
-//! the serialized form of their core types, whose new fields have defaults.
+//! the serialized form of their core types, whose new fields have defaults. An erased conversation leaves an expired item without attributes
+//! ([`crate::erase::conversation`]).
 //!
 //! Every writer of a conversation reads it, changes it in memory and saves it on condition that its version is unchanged
 //! (compare-and-swap), so that dispatcher and runner never undo each other. Only heartbeats keep the version, so that they conflict with no other write.

@@ -1,29 +1,29 @@
-// Markdown of an agent as templates. Nothing of it becomes HTML by itself: what looks like HTML is shown as text.
+// Renders Markdown as templates. HTML in it is shown as text.
 
 import { html, nothing } from "/console/lit-html.js";
 import { lexer } from "/console/marked.js";
 
-/** Longer texts are shown as they are: each newer state of an answer is read anew, and the parser takes quadratic time for some. */
-const MOST = 20_000;
-/** Blocks and emphasis that are nested deeper are shown as they are. */
-const DEEPEST = 20;
+/** Longest text that is parsed, in characters. The parser takes quadratic time for some texts, and a growing answer is parsed at each update. */
+const MAX_LENGTH = 20_000;
+/** Maximum nesting of blocks and emphasis. What is nested deeper is shown as it is. */
+const MAX_DEPTH = 20;
 
 /** A text in Markdown. Single line breaks are kept, as in a chat. */
 export function markdown(text) {
-  if (text.length > MOST) return text;
+  if (text.length > MAX_LENGTH) return text;
   try {
-    return html`<div class="markdown">${all(lexer(text, { gfm: true, breaks: true }), 0)}</div>`;
+    return html`<div class="markdown">${renderAll(lexer(text, { gfm: true, breaks: true }), 0)}</div>`;
   } catch {
     // Nested too deeply for the parser.
     return text;
   }
 }
 
-const all = (tokens, depth) => (tokens ?? []).map((token) => one(token, depth + 1));
+const renderAll = (tokens, depth) => (tokens ?? []).map((token) => render(token, depth + 1));
 
-function one(token, depth) {
-  if (depth > DEEPEST) return token.raw;
-  const inner = () => all(token.tokens, depth);
+function render(token, depth) {
+  if (depth > MAX_DEPTH) return token.raw;
+  const inner = () => renderAll(token.tokens, depth);
   switch (token.type) {
     case "space":
     case "def":
@@ -69,12 +69,12 @@ function one(token, depth) {
 }
 
 function list(token, depth) {
-  const items = token.items.map((item) => html`<li>${all(item.tokens, depth)}</li>`);
+  const items = token.items.map((item) => html`<li>${renderAll(item.tokens, depth)}</li>`);
   return token.ordered ? html`<ol start=${token.start}>${items}</ol>` : html`<ul>${items}</ul>`;
 }
 
 function table(token, depth) {
-  const row = (cells, cell) => html`<tr>${cells.map((one) => cell(all(one.tokens, depth)))}</tr>`;
+  const row = (cells, cell) => html`<tr>${cells.map((one) => cell(renderAll(one.tokens, depth)))}</tr>`;
   return html`<table><thead>${row(token.header, (content) => html`<th>${content}</th>`)}</thead>
     <tbody>${token.rows.map((cells) => row(cells, (content) => html`<td>${content}</td>`))}</tbody></table>`;
 }

@@ -51,34 +51,29 @@ impl TaskRef {
     }
 }
 
-/// A reference as it is stored: without what was shown if it would be too long.
+/// A reference that says what was shown.
 pub(crate) trait Reference: Serialize {
-    fn without_shown(self) -> Self;
+    fn shown(&mut self) -> &mut Shown;
 }
 
 impl Reference for ContextRef {
-    fn without_shown(self) -> Self {
-        Self {
-            shown: Shown::default(),
-            ..self
-        }
+    fn shown(&mut self) -> &mut Shown {
+        &mut self.shown
     }
 }
 
 impl Reference for TaskRef {
-    fn without_shown(self) -> Self {
-        Self {
-            shown: Shown::default(),
-            ..self
-        }
+    fn shown(&mut self) -> &mut Shown {
+        &mut self.shown
     }
 }
 
-/// Serializes a reference. Can't fail: references are structs of strings and numbers.
-pub(crate) fn write(reference: impl Reference) -> String {
+/// Serializes a reference, without what was shown if it would be too long to be stored. Can't fail: references are structs of strings and numbers.
+pub(crate) fn write(mut reference: impl Reference) -> String {
     let text = serde_json::to_string(&reference).unwrap_or_default();
-    match text.len() <= MAX_REF_BYTES {
-        true => text,
-        false => serde_json::to_string(&reference.without_shown()).unwrap_or_default(),
+    if text.len() <= MAX_REF_BYTES {
+        return text;
     }
+    *reference.shown() = Shown::default();
+    serde_json::to_string(&reference).unwrap_or_default()
 }

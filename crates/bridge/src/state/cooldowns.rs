@@ -1,5 +1,5 @@
-//! Cooldowns of ways to show replies, and rate limits of bots. In this process's memory; what the platform told an earlier process about a bot is
-//! read once.
+//! Cooldowns of ways to show replies, and rate limits of bots. In this process's memory; a bot's rate limit is
+//! also stored in its status, for processes that start later.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub struct Cooldowns {
     limited: Mutex<unsync::Cache<IntegrationId, Cooldown>>,
     /// Until when no call is made for a bot, or for one of its chats, because the platform has asked to slow down.
     held: Mutex<unsync::Cache<(IntegrationId, Option<ChatId>), Cooldown>>,
-    /// Bots whose holds by other processes, or by an earlier one, are known.
-    learned: sync::Cache<IntegrationId, ()>,
+    /// Bots whose stored rate limit was read.
+    read: sync::Cache<IntegrationId, ()>,
 }
 
 /// A cooldown, which ends by itself.
@@ -49,7 +49,7 @@ impl Default for Cooldowns {
             resting: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
             limited: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
             held: Mutex::new(unsync::Cache::new(MAX_REMEMBERED)),
-            learned: sync::Cache::new(MAX_REMEMBERED),
+            read: sync::Cache::new(MAX_REMEMBERED),
         }
     }
 }
@@ -107,14 +107,14 @@ impl Cooldowns {
         }
     }
 
-    /// Whether it is known until when another process had held the bot's calls when this one made its first.
-    pub(crate) fn has_learned(&self, id: &IntegrationId) -> bool {
-        self.learned.get(id).is_some()
+    /// Whether the bot's stored rate limit was read.
+    pub(crate) fn is_stored_limit_read(&self, id: &IntegrationId) -> bool {
+        self.read.get(id).is_some()
     }
 
-    /// Notes until when another process has held the bot's calls, if it has.
-    pub(crate) fn learn(&self, id: &IntegrationId, until: Option<Timestamp>, now: Timestamp) {
-        self.learned.insert(id.clone(), ());
+    /// Holds the bot's calls until its stored rate limit ends, if there is one.
+    pub(crate) fn note_stored_limit(&self, id: &IntegrationId, until: Option<Timestamp>, now: Timestamp) {
+        self.read.insert(id.clone(), ());
         if let Some(until) = until.filter(|until| now < *until) {
             self.hold(id, None, until, now);
         }

@@ -24,7 +24,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: Some("x-ogw-ratelimit-reset"),
     media_is_short_lived: false,
     answers_by_newest: false,
-    changes_ids: true,
+    redelivers_with_new_id: true,
     refused_until_next: &[],
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],

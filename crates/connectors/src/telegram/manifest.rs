@@ -24,7 +24,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     // A file's id is valid for as long as the bot exists.
     media_is_short_lived: false,
     answers_by_newest: false,
-    changes_ids: false,
+    redelivers_with_new_id: false,
     refused_until_next: &[],
     tasks_from_outside: false,
     modes: &[WEBHOOK, LONG_CONNECTION],

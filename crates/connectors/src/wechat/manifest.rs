@@ -23,7 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     // How long the CDN keeps a file is not documented.
     media_is_short_lived: true,
     answers_by_newest: true,
-    changes_ids: false,
+    redelivers_with_new_id: false,
     refused_until_next: &[classify::WINDOW_CLOSED, classify::LOGIN_EXPIRED, "target_expired"],
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION],

@@ -25,7 +25,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     media_is_short_lived: true,
     answers_by_newest: false,
-    changes_ids: false,
+    redelivers_with_new_id: false,
     refused_until_next: &[],
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION, WEBHOOK],

@@ -65,7 +65,7 @@ impl Connector for WeComApp {
                 Decoded::Event(event) => {
                     let chosen = match &*event {
                         Event::CardAction(action) => card_action::chosen(action, &callback, cx),
-                        _ => None,
+                        Event::Message(_) | Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_) => None,
                     };
                     Received {
                         events: vec![*event],

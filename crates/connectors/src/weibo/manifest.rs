@@ -41,7 +41,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     media_is_short_lived: false,
     answers_by_newest: false,
-    changes_ids: false,
+    redelivers_with_new_id: false,
     refused_until_next: &[],
     tasks_from_outside: true,
     modes: &[LONG_CONNECTION],

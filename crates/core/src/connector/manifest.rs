@@ -27,8 +27,8 @@ pub struct Manifest {
     /// Whether every answer is sent with the reply handle of the chat's newest message, where the process knows it: the platform may refuse
     /// those of earlier messages, or show nothing.
     pub answers_by_newest: bool,
-    /// Whether a message may be delivered again under another id, at the same time of sending, which has milliseconds.
-    pub changes_ids: bool,
+    /// Whether the platform may deliver a message again under another id. Its time of sending is the same, and exact to the millisecond.
+    pub redelivers_with_new_id: bool,
     /// Codes of refusals after which an answer can be delivered once the person writes again.
     pub refused_until_next: &'static [&'static str],
     /// Whether tasks can only be created outside and bound to the chat from there, as in the platform's own task systems.
