@@ -13,6 +13,9 @@ use crate::names;
 use crate::state::known_users::UserFacts;
 use crate::world::World;
 
+/// How often creating a record is tried again.
+const MAX_RACES: u32 = 5;
+
 /// Creates the record on first contact.
 ///
 /// # Errors
@@ -36,7 +39,16 @@ pub(crate) async fn ensure(
     let platform = &bound.integration.platform;
     let now = world.clock.now();
     let person = User::first_contact(&envelope.organization, &envelope.integration, platform, sender, now);
-    user::ensure(&world.store, &person).await?;
+    for race in 0.. {
+        match user::ensure(&world.store, &person).await {
+            // Another process creates the record just now.
+            Err(StoreError::Conflict) if race < MAX_RACES => crate::pause_after_race(race).await,
+            ensured => {
+                ensured?;
+                break;
+            }
+        }
+    }
     world.known_users.add(id, begun);
     Ok(())
 }

@@ -212,16 +212,20 @@ const fn is_zero(version: &u64) -> bool {
 /// Returns the stored person, or stores `user`.
 ///
 /// # Errors
-/// [`StoreError`].
+/// [`StoreError::Conflict`] if another process is creating or deleting the record just now.
 pub async fn ensure(store: &Store, user: &User) -> Result<User, StoreError> {
     // Nearly every sender is known already, and a read is cheaper than a write that fails its condition.
     if let Some(known) = find(store, &user.organization, &user.id, Reading::Eventual).await? {
         return Ok(known);
     }
-    match dynamo::put(&store.dynamo, &store.tables.config, write(user)?, absent()).await? {
-        Written::Done(_) => Ok(user.clone()),
-        Written::Refused(Some(known)) => read(known),
-        Written::Refused(None) => Err(StoreError::Conflict),
+    // In a transaction: if the client repeats it, a record that was erased meanwhile doesn't come back.
+    let created = [(write(user)?, absent())];
+    match dynamo::put_together(&store.dynamo, &store.tables.config, created).await {
+        Ok(()) => Ok(user.clone()),
+        Err(StoreError::Conflict) => get(store, &user.organization, &user.id)
+            .await?
+            .ok_or(StoreError::Conflict),
+        Err(error) => Err(error),
     }
 }
 

@@ -16,6 +16,7 @@ mod notifications;
 mod overheard;
 mod poll_cursors;
 mod quotas;
+mod repeated_writes;
 mod replies;
 mod rotation;
 mod run_slots;

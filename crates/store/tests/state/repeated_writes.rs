@@ -1,0 +1,138 @@
+//! Writes whose answer was lost: the client repeats them, and what was erased in between doesn't come back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use futures_util::future::BoxFuture;
+use tieline_core::ids::SenderId;
+use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
+use tieline_store::config::user::{self, User};
+use tieline_store::scheduled;
+use tieline_store::{Keyring, Store, Tables, create_missing};
+
+use crate::scheduled::{later, left};
+use crate::tables::{NOW, integration, organization};
+
+/// Erases what was just stored. Returns whether it was there.
+type Erasure = Arc<dyn Fn(Store) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// A client that loses the answer to the write which has stored something. Before the client repeats that write, another process erases it.
+#[derive(Clone)]
+struct ErasedMeanwhile {
+    inner: SharedHttpClient,
+    other_process: Store,
+    erase: Erasure,
+    is_erased: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for ErasedMeanwhile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ErasedMeanwhile")
+    }
+}
+
+impl HttpClient for ErasedMeanwhile {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector {
+            inner: self.inner.http_connector(settings, components),
+            client: self.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Connector {
+    inner: SharedHttpConnector,
+    client: ErasedMeanwhile,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { inner, client } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let answer = inner.call(request).await?;
+            if client.is_erased.load(Ordering::Relaxed) || !(client.erase)(client.other_process.clone()).await {
+                return Ok(answer);
+            }
+            client.is_erased.store(true, Ordering::Relaxed);
+            Ok(HttpResponse::new(StatusCode::try_from(500).unwrap(), SdkBody::empty()))
+        })
+    }
+}
+
+/// Stores something that is erased before the client repeats the write. Returns the store of the other process.
+async fn store_while_erased(engine: &Embedded, store_it: impl AsyncFnOnce(&Store), erase: Erasure) -> Store {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test"))
+        .endpoint_url(ENDPOINT_URL);
+    let tables = Tables::with_prefix("test-");
+    let store_of = |http: SharedHttpClient| {
+        let client = Client::from_conf(config.clone().http_client(http).build());
+        (
+            client.clone(),
+            Store::new(client, tables.clone(), Keyring::new([7; 32])),
+        )
+    };
+    let (client, other_process) = store_of(engine.http_client());
+    create_missing(&client, &tables).await.unwrap();
+    let erased = ErasedMeanwhile {
+        inner: engine.http_client(),
+        other_process: other_process.clone(),
+        erase,
+        is_erased: Arc::default(),
+    };
+    let (_, store) = store_of(SharedHttpClient::new(erased.clone()));
+    store_it(&store).await;
+    assert!(erased.is_erased.load(Ordering::Relaxed));
+    other_process
+}
+
+#[tokio::test]
+async fn erased_scheduled_message_does_not_come_back() {
+    let erase: Erasure = Arc::new(|store| {
+        Box::pin(async move {
+            let stored = scheduled::get(&store, &organization(), "sch_1", NOW).await.unwrap();
+            let Some(stored) = stored else { return false };
+            scheduled::delete(&store, &stored).await.unwrap();
+            true
+        })
+    });
+    let create = async |store: &Store| scheduled::create(store, &later()).await.unwrap();
+    let engine = Embedded::in_memory(Options::default()).unwrap();
+    let store = store_while_erased(&engine, create, erase).await;
+    assert_eq!(left(&store).await, (0, false));
+}
+
+fn lisi() -> User {
+    User::first_contact(&organization(), &integration(), "wecom", &SenderId::new("lisi"), NOW)
+}
+
+#[tokio::test]
+async fn erased_person_does_not_come_back() {
+    let erase: Erasure = Arc::new(|store| {
+        Box::pin(async move {
+            let stored = user::get(&store, &organization(), &lisi().id).await.unwrap();
+            let Some(stored) = stored else { return false };
+            user::delete(&store, &stored).await.unwrap();
+            true
+        })
+    });
+    let ensure = async |store: &Store| {
+        user::ensure(store, &lisi()).await.unwrap();
+    };
+    let engine = Embedded::in_memory(Options::default()).unwrap();
+    let store = store_while_erased(&engine, ensure, erase).await;
+    assert_eq!(user::get(&store, &organization(), &lisi().id).await.unwrap(), None);
+}
