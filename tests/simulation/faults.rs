@@ -86,6 +86,30 @@ struct Hang {
     has_died: AtomicBool,
 }
 
+/// Faults at chosen calls, and no others.
+#[derive(Debug)]
+enum Scripted {
+    /// A table hangs, and its caller dies.
+    Hang(Hang),
+    /// The first read of a run's messages takes longer than its lease. The flag says whether it was.
+    SlowRead(AtomicBool),
+}
+
+impl Scripted {
+    /// Longer than a lease of 30 s, and less than another process takes to notice.
+    const SLOW: Duration = Duration::from_millis(31_500);
+
+    fn fault(&self, target: &str) -> Fault {
+        match self {
+            Self::Hang(hang) => hang.fault(target),
+            Self::SlowRead(was) if target.ends_with(".BatchGetItem") && !was.swap(true, Ordering::Relaxed) => {
+                Fault::Delay(Self::SLOW)
+            }
+            Self::SlowRead(_) => Fault::Proceed,
+        }
+    }
+}
+
 impl Hang {
     /// Long enough for a wake-up and its watchdog, 31 s later, to be hidden for longer than at first, which happens after 40 s.
     const DEATH_AFTER: Duration = Duration::from_secs(75);
@@ -124,7 +148,7 @@ pub(crate) struct FaultPlan {
     rates: Rates,
     until: Instant,
     outage: Option<(Instant, Instant)>,
-    hang: Option<Hang>,
+    scripted: Option<Scripted>,
     /// The mistake that is planted in all processes.
     mistake: Option<Mistake>,
     began: Instant,
@@ -145,7 +169,7 @@ impl FaultPlan {
             rates,
             until,
             outage: None,
-            hang: None,
+            scripted: None,
             mistake: None,
             began: Instant::now(),
             calls: Mutex::default(),
@@ -185,8 +209,17 @@ impl FaultPlan {
 
     /// A plan for one process that dies while a table hangs, before it has sent on the watchdog of the only conversation. No other faults.
     pub(crate) fn death_while_a_table_hangs(until: Instant) -> Self {
+        Self::scripted(Scripted::Hang(Hang::default()), until)
+    }
+
+    /// A plan for two processes, of which the first reads the messages of its run for longer than its lease lasts. No other faults.
+    pub(crate) fn slow_read(until: Instant) -> Self {
+        Self::scripted(Scripted::SlowRead(AtomicBool::new(false)), until)
+    }
+
+    fn scripted(scripted: Scripted, until: Instant) -> Self {
         Self {
-            hang: Some(Hang::default()),
+            scripted: Some(scripted),
             ..Self::new(SeededRng::new(0), Rates::NONE, until)
         }
         // A client over HTTP gives up after seconds.
@@ -195,7 +228,7 @@ impl FaultPlan {
 
     /// Whether the plan has no faults.
     pub(crate) fn are_none(&self) -> bool {
-        self.rates == Rates::NONE && self.outage.is_none() && self.hang.is_none()
+        self.rates == Rates::NONE && self.outage.is_none() && self.scripted.is_none()
     }
 
     /// Number of faults so far after which an agent may be asked again.
@@ -251,8 +284,8 @@ impl FaultPlan {
             let fails = target.starts_with("DynamoDB") && now >= from && now < until;
             return if fails { Fault::FailBefore } else { Fault::Proceed };
         }
-        if let Some(hang) = &self.hang {
-            return hang.fault(target);
+        if let Some(scripted) = &self.scripted {
+            return scripted.fault(target);
         }
         if now >= self.until {
             return Fault::Proceed;

@@ -55,7 +55,7 @@ use std::thread;
 use mimalloc::MiMalloc;
 use mistakes::Mistake;
 use oracle::MessageEnds;
-use simulation::{Report, death_while_a_table_hangs, outage, simulate};
+use simulation::{Report, death_while_a_table_hangs, outage, simulate, slow_read};
 
 /// The program's allocator.
 #[global_allocator]
@@ -157,6 +157,14 @@ fn death_while_a_table_hangs_silences_no_chat_for_minutes() {
     let report = death_while_a_table_hangs().unwrap();
     assert_eq!(report.message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
     assert!(report.ended_after.as_secs() < 150, "{:?}", report.ended_after);
+}
+
+/// The lease is renewed while the run waits for the table.
+#[test]
+fn agent_is_asked_once_if_a_read_takes_longer_than_the_lease() {
+    let report = slow_read().unwrap();
+    assert_eq!(report.message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
+    assert_eq!(report.n_asked, 1);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Report {
     pub(crate) message_ends: MessageEnds,
     /// Time from the beginning until the last message ended.
     pub(crate) ended_after: Duration,
+    /// How often agents were asked.
+    pub(crate) n_asked: u64,
     /// All calls of the processes.
     pub(crate) calls: Vec<String>,
 }
@@ -133,6 +135,15 @@ pub(crate) fn outage() -> Result<Report, String> {
 
 /// Simulates one message, whose process dies while a table hangs.
 pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
+    one_message(FaultPlan::death_while_a_table_hangs, 1)
+}
+
+/// Simulates one message, which a process reads for longer than its lease lasts, beside another process.
+pub(crate) fn slow_read() -> Result<Report, String> {
+    one_message(FaultPlan::slow_read, 2)
+}
+
+fn one_message(fault_plan: fn(Instant) -> FaultPlan, n_processes: u64) -> Result<Report, String> {
     in_simulated_time(0, async {
         let manner = Manner {
             channel: Channel::Pulled,
@@ -145,11 +156,11 @@ pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
         let play = Play {
             manner,
             scripts: vec![vec![(Duration::from_secs(1), "c0 n0".to_owned())]],
-            fault_plan: FaultPlan::death_while_a_table_hangs(until),
+            fault_plan: fault_plan(until),
             rate_limit: SeededRng::new(0),
             n_scheduled: 0,
             erases: false,
-            n_processes: 1,
+            n_processes,
             faults_end: until,
             patience: PATIENCE_AFTER_OUTAGE,
             reading: Duration::from_secs(2),
@@ -235,6 +246,7 @@ async fn run(play: Play, rng: SeededRng) -> Result<Report, String> {
     Ok(Report {
         message_ends,
         ended_after,
+        n_asked: scene.n_asked(),
         calls,
     })
 }
@@ -422,10 +434,14 @@ impl Scene {
         Ok(message_ends)
     }
 
+    fn n_asked(&self) -> u64 {
+        self.processes.iter().map(|process| process.n_asked()).sum()
+    }
+
     /// Each message is one question, plus one for each fault, which may affect every chat.
     fn check_requests(&self, n_redriven: u64) -> Result<(), String> {
         let n_chats = self.speaking.len() as u64;
-        let n_asked: u64 = self.processes.iter().map(|process| process.n_asked()).sum();
+        let n_asked = self.n_asked();
         let n_said = self.acknowledged.all().len() as u64;
         // A second delivery of an erased message is a new one.
         let n_erased = if self.erasures.may_concern_chat(0) { n_said } else { 0 };

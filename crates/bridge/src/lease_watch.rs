@@ -112,6 +112,10 @@ impl LeaseWatch {
     }
 
     async fn wait_for(&self, wanted: impl FnMut(&LeaseState) -> bool) -> LeaseSignal {
+        // The keeper may not have looked at the clock yet since a call that took long.
+        if self.is_lost() {
+            return LeaseSignal::Lost;
+        }
         let mut known = self.state.clone();
         match known.wait_for(wanted).await {
             Ok(known) => known.signal,
@@ -157,6 +161,7 @@ mod tests {
         let after_suspension = Clock::starting_at(Timestamp::from_secs(1031));
         let (_keeper, hold) = LeaseWatch::new(after_suspension, behind.now().after(LEASE), LeaseSignal::Nothing);
         assert!(hold.is_lost());
+        assert_eq!(hold.next_signal().await, LeaseSignal::Lost, "before the keeper says so");
     }
 
     #[tokio::test]

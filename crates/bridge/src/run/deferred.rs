@@ -49,6 +49,8 @@ pub(super) async fn resume(
     until: Option<Instant>,
 ) -> Result<Left, RunError> {
     held.working.pause();
+    // Before any read, which may take longer than the lease.
+    let keeper = LeaseHeartbeat::start(world, held);
     let mut asked = execute::load(world, held).await?;
     if asked.is_empty() {
         return Ok(Left::Finished);
@@ -61,7 +63,6 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
-    let keeper = LeaseHeartbeat::start(world, held);
     speakers::name_all(world, held, &bot, &mut asked).await?;
     follow_up::find(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {

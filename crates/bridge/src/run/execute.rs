@@ -64,6 +64,8 @@ pub(super) async fn resume(
     held: &mut LeasedConversation,
     until: Option<Instant>,
 ) -> Result<Left, RunError> {
+    // Before any read, which may take longer than the lease.
+    let keeper = LeaseHeartbeat::start(world, held);
     let asked = load(world, held).await?;
     if asked.is_empty() {
         return Ok(Left::Finished);
@@ -76,7 +78,6 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
-    let keeper = LeaseHeartbeat::start(world, held);
     earlier_answers::deliver(world, held, until).await?;
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
     speakers::name_all(world, held, &bot, &mut asked).await?;
