@@ -10,7 +10,7 @@ use tieline_store::config::integration::{self, Bound, IntegrationRecord};
 use tieline_store::message::MessageRecord;
 use tracing::warn;
 
-use crate::world::{World, random};
+use crate::world::{World, nonce};
 
 /// Why an account can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ impl Bot {
         Context {
             account: &self.account,
             now: world.clock.now(),
-            random: random(),
+            random: nonce(),
             welcome,
             unaddressed: tieline_core::connector::Unaddressed::Ignored,
         }

@@ -307,6 +307,19 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Random bytes from a generator of this thread that the system has seeded. For the ids of frames and calls, of which there are many; not for keys.
+#[must_use]
+pub fn nonce<const N: usize>() -> [u8; N] {
+    #[cfg(feature = "seeded")]
+    {
+        let mut bytes = [0; N];
+        if crate::seeded::fill(&mut bytes) {
+            return bytes;
+        }
+    }
+    rand::random()
+}
+
 /// A random number, for jitter.
 #[must_use]
 pub fn chance() -> u64 {

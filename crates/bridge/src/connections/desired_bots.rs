@@ -22,6 +22,8 @@ const READS_AT_ONCE: usize = 8;
 pub(super) struct DesiredBots {
     n_shards: usize,
     lists: BTreeMap<VirtualShard, List>,
+    /// The change counters, as last read.
+    changes: Changes,
     /// Shards of which a list was read since the last [`DesiredBots::take_read`].
     read: BTreeSet<usize>,
 }
@@ -55,10 +57,11 @@ impl ListState {
 
 impl DesiredBots {
     /// No list has been read yet.
-    pub(super) const fn new(n_shards: usize) -> Self {
+    pub(super) fn new(n_shards: usize) -> Self {
         Self {
             n_shards,
             lists: BTreeMap::new(),
+            changes: Changes::default(),
             read: BTreeSet::new(),
         }
     }
@@ -91,25 +94,29 @@ impl DesiredBots {
         // Lists of other shards are dropped, since they are no longer updated.
         self.lists.retain(|one, _| shards.contains(&one.relay_shard(n_shards)));
         // Read before the lists, so that a change between the two is seen next time.
-        let changes = desired_connections::changes(store).await?;
-        let old = self.outdated(&changes, shards);
+        if desired_connections::totals(store).await? != self.changes.totals() {
+            self.changes = desired_connections::changes(store).await?;
+        }
+        let old = self.outdated(shards);
         if old.is_empty() {
             return Ok(());
         }
-        if changes.are_lists_complete() {
-            self.read_own(store, &changes, old).await
+        if self.changes.are_lists_complete() {
+            self.read_own(store, old).await
         } else {
-            self.read_whole(store, &changes, shards).await
+            self.read_whole(store, shards).await
         }
     }
 
     /// Virtual shards whose list may have changed since it was read.
-    fn outdated(&self, changes: &Changes, shards: &BTreeSet<usize>) -> Vec<VirtualShard> {
+    fn outdated(&self, shards: &BTreeSet<usize>) -> Vec<VirtualShard> {
         let n_bots: usize = self.lists.values().map(|list| list.bots.len()).sum();
         let backstop = BACKSTOP.max(BACKSTOP_OF_BOT.saturating_mul(u32::try_from(n_bots).unwrap_or(u32::MAX)));
         let is_current = |one: &VirtualShard| {
             let list = self.lists.get(one);
-            list.is_some_and(|list| list.state == ListState::of(changes, *one) && list.read_at.elapsed() < backstop)
+            list.is_some_and(|list| {
+                list.state == ListState::of(&self.changes, *one) && list.read_at.elapsed() < backstop
+            })
         };
         let of_shards = shards
             .iter()
@@ -117,7 +124,7 @@ impl DesiredBots {
         of_shards.filter(|one| !is_current(one)).collect()
     }
 
-    async fn read_own(&mut self, store: &Store, changes: &Changes, old: Vec<VirtualShard>) -> Result<(), StoreError> {
+    async fn read_own(&mut self, store: &Store, old: Vec<VirtualShard>) -> Result<(), StoreError> {
         let reads = old
             .into_iter()
             .map(async |one| (one, desired_connections::of_shard(store, one).await));
@@ -125,19 +132,14 @@ impl DesiredBots {
         let mut failed = None;
         while let Some((one, found)) = reads.next().await {
             match found {
-                Ok(bots) => self.keep(one, bots, ListState::of(changes, one)),
+                Ok(bots) => self.keep(one, bots),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    async fn read_whole(
-        &mut self,
-        store: &Store,
-        changes: &Changes,
-        shards: &BTreeSet<usize>,
-    ) -> Result<(), StoreError> {
+    async fn read_whole(&mut self, store: &Store, shards: &BTreeSet<usize>) -> Result<(), StoreError> {
         let mut found: BTreeMap<VirtualShard, Vec<Live>> = BTreeMap::new();
         for live in desired_connections::whole(store).await? {
             if shards.contains(&shard_of(&live.integration, self.n_shards)) {
@@ -147,13 +149,14 @@ impl DesiredBots {
         for shard in shards {
             for one in VirtualShard::of_relay_shard(*shard, self.n_shards) {
                 let bots = found.remove(&one).unwrap_or_default();
-                self.keep(one, bots, ListState::of(changes, one));
+                self.keep(one, bots);
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, one: VirtualShard, bots: Vec<Live>, state: ListState) {
+    fn keep(&mut self, one: VirtualShard, bots: Vec<Live>) {
+        let state = ListState::of(&self.changes, one);
         let bots = bots.into_iter().map(|live| (live.integration.clone(), live)).collect();
         let read_at = Instant::now();
         self.lists.insert(one, List { bots, state, read_at });

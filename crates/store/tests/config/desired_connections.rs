@@ -93,6 +93,12 @@ async fn every_change_of_a_list_changes_its_counter_and_no_other() {
             assert_eq!(n, u64::from(ids.contains(&one)), "{what}: {one:?}");
         }
         assert_eq!(now.total() - before.total(), ids.len() as u64, "{what}");
+        assert_eq!(now.totals() == before.totals(), ids.is_empty(), "{what}");
+        assert_eq!(
+            desired_connections::totals(store).await.unwrap(),
+            now.totals(),
+            "{what}"
+        );
         before = now;
     };
     tables::agent(store, "default", "agt_1").await;
