@@ -17,6 +17,16 @@ stage() {
     printf '\n== %s  (%d s so far)\n' "$1" "$SECONDS"
 }
 
+# Tests that failed beside the others and passed alone.
+unstable=$(mktemp)
+
+finish() {
+    while read -r test; do
+        printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$test" >&2
+    done <"$unstable"
+    printf '\nAll passed in %d s.\n' "$SECONDS"
+}
+
 case "${1:-full}" in
     full) ;;
     quick)
@@ -25,8 +35,10 @@ case "${1:-full}" in
         stage "lints"
         cargo clippy --workspace --all-targets --locked -- -D warnings
         stage "tests of the crates"
-        cargo test --workspace --locked --exclude tieline-tests --exclude tieline-models --exclude tieline-simulation
-        printf '\nAll passed in %d s.\n' "$SECONDS"
+        crates=(--exclude tieline-tests --exclude tieline-models --exclude tieline-simulation)
+        python3 tests/run_parallel.py "$unstable" "${crates[@]}"
+        cargo test --workspace --locked --doc "${crates[@]}"
+        finish
         exit
         ;;
     *)
@@ -76,7 +88,6 @@ export TIELINE_BIN_DIR
 stage "tests"
 eval "$(sh tests/oracles.sh start)"
 trap 'sh tests/oracles.sh stop' EXIT
-unstable=$(mktemp)
 python3 tests/run_parallel.py "$unstable"
 cargo test --workspace --locked --doc
 
@@ -98,7 +109,4 @@ bash tests/api_clients/run.sh
 stage "deployment"
 bash tests/aws/run.sh
 
-while read -r test; do
-    printf 'UNSTABLE: %s failed beside the others and passed alone.\n' "$test" >&2
-done <"$unstable"
-printf '\nAll passed in %d s.\n' "$SECONDS"
+finish

@@ -1,6 +1,6 @@
 """Runs the test binaries of the workspace, several at a time: whole-system scenarios mostly wait. Prints the output of each when it has ended.
 
-    python3 tests/run_parallel.py UNSTABLE
+    python3 tests/run_parallel.py UNSTABLE [OPTIONS OF CARGO TEST]
 
 A scenario with platforms, agents and several processes on two busy cores can be delayed beyond its timeouts. Failed tests run once more, one at a
 time: real failures fail again; the names of the others are written to the file UNSTABLE.
@@ -32,7 +32,7 @@ LIMIT_S = 40 * 60
 
 def built():
     """Builds the test binaries. Returns the name, the package's folder, and the path of each."""
-    command = ("cargo", "test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics")
+    command = ("cargo", "test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics", *sys.argv[2:])
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.returncode)
