@@ -210,7 +210,8 @@ async fn attempt(
     }
     let unchanged = plan.n_unchanged;
     let changes = if dry_run {
-        plan.steps.into_iter().map(|(_, change)| change.planned()).collect()
+        let changes = plan.steps.into_iter().map(|(_, change)| change.planned());
+        changes.filter(Change::is_shown).collect()
     } else {
         execute::execute(state, wanted.scope, plan).await?
     };

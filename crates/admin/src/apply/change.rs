@@ -84,6 +84,11 @@ impl Change {
         }
     }
 
+    /// Whether it is shown: a write that only prepares another one changes no field of the file's.
+    pub(super) fn is_shown(&self) -> bool {
+        self.action != Action::Update || !self.fields.is_empty()
+    }
+
     pub(super) const fn action(&self) -> Action {
         self.action
     }

@@ -1,5 +1,6 @@
 //! Executes a plan, all or nothing: if one write is rejected, the writes before it are rolled back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -69,8 +70,9 @@ enum Undo {
 pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Result<Vec<Change>, Problem> {
     let mut done: Vec<(Undo, Change)> = Vec::new();
     let mut connected: Vec<(IntegrationRecord, Before)> = Vec::new();
+    let mut newest = BTreeMap::new();
     for (step, change) in plan.steps {
-        match write(state, scope, step, &mut connected).await {
+        match write(state, scope, step, (&mut connected, &mut newest)).await {
             Ok(undo) => done.push((undo, change)),
             Err(problem) => return Err(take_back(state, scope, done, &change, problem).await),
         }
@@ -81,14 +83,18 @@ pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Re
     if timeout(PATIENCE, platforms).await.is_err() {
         warn!("timeout while asking platforms whether the applied credentials work");
     }
-    Ok(done.into_iter().map(|(_, change)| change).collect())
+    let changes = done.into_iter().map(|(_, change)| change);
+    Ok(changes.filter(Change::is_shown).collect())
 }
 
 async fn write(
     state: &AdminState,
     scope: &Scope,
     step: Write,
-    connected: &mut Vec<(IntegrationRecord, Before)>,
+    (connected, newest): (
+        &mut Vec<(IntegrationRecord, Before)>,
+        &mut BTreeMap<IntegrationId, IntegrationRecord>,
+    ),
 ) -> Result<Undo, Problem> {
     let now = state.now();
     Ok(match step {
@@ -129,11 +135,14 @@ async fn write(
             Undo::RemoveIntegration(made)
         }
         Write::UpdateIntegration { before, settings } => {
+            // The plan may change it twice.
+            let before = newest.remove(&before.id).unwrap_or(before);
             let known = what_is_known(&before.settings(state.world.store.keyring())?, &settings);
             let store = scope.audited(state, integrations::updated(state, &before, &settings)?);
             let changed = store_integration::update(&store, &before, settings, now).await;
             let after = integrations::explain(state, &scope.organization, changed).await?;
             connected.extend(known.map(|known| (after.clone(), known)));
+            newest.insert(after.id.clone(), after.clone());
             Undo::RevertIntegration { after, before }
         }
         Write::CreateTrigger(new) => {
@@ -217,9 +226,9 @@ async fn take_back(
     refused: &Change,
     problem: Problem,
 ) -> Problem {
-    let mut left = Vec::new();
+    let (mut left, mut newest) = (Vec::new(), BTreeMap::new());
     for (step, change) in done.into_iter().rev() {
-        if let Err(problem) = undo(state, scope, step).await {
+        if let Err(problem) = undo(state, scope, step, &mut newest).await {
             error!(
                 error = problem.detail(),
                 "write of a rejected file can't be rolled back: {}",
@@ -244,7 +253,12 @@ async fn take_back(
         .with("applied", left)
 }
 
-async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Problem> {
+async fn undo(
+    state: &AdminState,
+    scope: &Scope,
+    step: Undo,
+    newest: &mut BTreeMap<IntegrationId, IntegrationRecord>,
+) -> Result<(), Problem> {
     let now = state.now();
     match step {
         Undo::RemoveOrganization(made) => {
@@ -276,10 +290,13 @@ async fn undo(state: &AdminState, scope: &Scope, step: Undo) -> Result<(), Probl
             removed.map_err(|error| unexplained(&error))
         }
         Undo::RevertIntegration { after, before } => {
+            let after = newest.remove(&after.id).unwrap_or(after);
             let settings = before.settings(state.world.store.keyring())?;
             let store = scope.audited(state, integrations::updated(state, &after, &settings)?);
             let reverted = store_integration::revert(&store, &after, &before, now).await;
-            reverted.map(drop).map_err(|error| unexplained(&error))
+            let reverted = reverted.map_err(|error| unexplained(&error))?;
+            newest.insert(reverted.id.clone(), reverted);
+            Ok(())
         }
         Undo::RemoveTrigger(made) => {
             let store = scope.audited(state, triggers::deleted(&made.trigger));

@@ -131,14 +131,15 @@ async fn file_names_the_allowed_agents() {
         (", allowedAgents: [A]", b, "agent_not_allowed"),
         (", allowedAgents: [B]", a, "agent_not_allowed"),
         (", allowedAgents: [A, C]", a, "`C`: there is no agent of this name"),
-        (", allowedAgents: [B]", b, "with the old agent in the list first"),
         (", allowedAgents: [B]", "", "agent_not_allowed"),
     ] {
         let reply = apply(&api, page, trigger).await;
         reply.problem(400, "invalid_file");
         assert!(reply.text.contains(line), "{}", reply.text);
     }
-    // The trigger moves after its new agent is allowed, and before its old one is not.
+    // The trigger moves after its new agent is allowed, and before its old one is not. Both changes are shown once.
+    changes(&apply(&api, ", allowedAgents: [B]", b).await, [0, 2, 2]);
+    changes(&apply(&api, ", allowedAgents: [A]", a).await, [0, 2, 2]);
     changes(&apply(&api, ", allowedAgents: [A, B]", b).await, [0, 2, 2]);
     changes(&apply(&api, ", allowedAgents: [B]", b).await, [0, 1, 3]);
     changes(&apply(&api, ", allowedAgents: null", a).await, [0, 2, 2]);

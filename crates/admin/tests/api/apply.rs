@@ -381,6 +381,27 @@ async fn undeletable(api: &TestApi) -> String {
     panic!("no item is stored whose copy is too large");
 }
 
+/// The only allowed agent is replaced in two changes of the integration, before and after that of the trigger: all three are undone.
+#[tokio::test]
+async fn refused_deletion_takes_back_a_replaced_agent() {
+    let api = TestApi::new().await;
+    let file = |agent: &str| {
+        format!(
+            "agents: [{{name: A, protocol: echo}}, {{name: B, protocol: echo}}]\n\
+             integrations: [{{name: P, platform: web, allowedAgents: [{agent}]}}]\ntriggers: [{{integration: P, agent: {agent}}}]"
+        )
+    };
+    apply(&api, &file("A"), "").await.ok();
+    undeletable(&api).await;
+    let before = owned(&api).await;
+    let refused = apply(&api, &file("B"), "?prune=true").await;
+    let problem = refused.problem(413, "too_large");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("; nothing was changed"), "{problem}");
+    assert_eq!(without_versions(owned(&api).await), without_versions(before));
+    assert_eq!(counts(&apply(&api, &file("A"), "").await.ok()), [0, 0, 4, 0]);
+}
+
 #[tokio::test]
 async fn refused_deletion_restores_earlier_deletions() {
     let api = TestApi::new().await;

@@ -6,7 +6,7 @@ use tieline_store::config::integration::{IntegrationRecord, IntegrationSettings}
 
 use super::triggers::unknown_name;
 use super::{Planner, Write};
-use crate::apply::change::Change;
+use crate::apply::change::{Change, Kind};
 use crate::apply::file::{Entry, TriggerEntry};
 use crate::apply::mistakes::Mistakes;
 use crate::apply::positions::join;
@@ -17,6 +17,8 @@ use crate::triggers;
 /// An integration that will no longer allow an agent of its enabled trigger: it is changed after the trigger.
 pub(super) struct RestrictedIntegration {
     at: String,
+    /// Number of steps before those of the triggers.
+    n_steps_before: usize,
     before: IntegrationRecord,
     settings: IntegrationSettings,
     change: Change,
@@ -55,6 +57,7 @@ impl<'a> Planner<'a> {
         if bound.is_some_and(|trigger| settings.refused(trigger).is_some()) {
             self.restricted.push(RestrictedIntegration {
                 at: entry.at.clone(),
+                n_steps_before: self.plan.steps.len(),
                 before: before.clone(),
                 settings,
                 change,
@@ -67,9 +70,11 @@ impl<'a> Planner<'a> {
 
     /// Plans the changes that wait for the triggers, after those.
     pub(super) fn restrict_agents(&mut self, mistakes: &mut Mistakes<'_>) {
+        let mut n_inserted = 0;
         for restricted in std::mem::take(&mut self.restricted) {
             let RestrictedIntegration {
                 at,
+                n_steps_before,
                 before,
                 settings,
                 change,
@@ -81,8 +86,14 @@ impl<'a> Planner<'a> {
                 let agent = agent.as_deref().unwrap_or(bound.agent.as_str());
                 mistakes.problem(&field, &in_use(agent, bound.id.as_str()));
             } else if self.uses_others(&before) {
-                let reason = "can't be replaced while the trigger moves; apply the file with the old agent in the list first, then without it";
-                mistakes.invalid(&field, reason);
+                let preparing = allow_both(&before, &settings);
+                let change = Change::updated(Kind::Integration, &before.name, before.id.as_str(), Vec::new());
+                let write = Write::UpdateIntegration {
+                    before: before.clone(),
+                    settings: preparing,
+                };
+                self.plan.steps.insert(n_steps_before + n_inserted, (write, change));
+                n_inserted += 1;
             }
             self.step(Write::UpdateIntegration { before, settings }, change);
         }
@@ -127,6 +138,23 @@ impl<'a> Planner<'a> {
             };
             trigger.enabled && trigger.integration == integration.id && integration.refused(trigger).is_some()
         })
+    }
+}
+
+/// The settings while the trigger moves from an agent that is allowed before the change to one that is allowed after it.
+fn allow_both(before: &IntegrationRecord, after: &IntegrationSettings) -> IntegrationSettings {
+    let mut both = before.allowed_agents.clone().unwrap_or_default();
+    both.extend(
+        after
+            .allowed_agents
+            .iter()
+            .flatten()
+            .filter(|agent| !before.allows(agent))
+            .cloned(),
+    );
+    IntegrationSettings {
+        allowed_agents: Some(both),
+        ..after.clone()
     }
 }
 
