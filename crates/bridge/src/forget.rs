@@ -348,9 +348,11 @@ mod tests {
     use tieline_core::ids::AgentId;
     use tieline_core::mailbox::Pending;
     use tieline_queue::receive::{MAX_BATCH, Received, receive};
+    use tieline_store::deadletter;
     use tieline_store::transcript::{self, NewTurn};
 
     use super::*;
+    use crate::integration_log;
     use crate::run::fixture::PolledFixture;
 
     async fn person(it: &PolledFixture) -> User {
@@ -407,6 +409,28 @@ mod tests {
         assert_eq!(forget(&it.world, store, &person).await.unwrap(), Forgotten::Done);
         let left = transcript::latest(store, &session, 9, usize::MAX, now).await.unwrap();
         assert_eq!(left, []);
+    }
+
+    /// A process that has read the message before the erasure gives it up after it.
+    #[tokio::test]
+    async fn erased_message_becomes_no_dead_letter() {
+        let it = PolledFixture::with(|message| message.state = MessageState::Answered).await;
+        let (store, organization) = (&it.world.store, &it.message.organization);
+        let n_letters = async || {
+            let found = deadletter::list(store, organization, None, 9, it.world.clock.now()).await;
+            found.unwrap().items.len()
+        };
+        let person = person(&it).await;
+        integration_log::dead_letter(&it.world, &it.message, "403")
+            .await
+            .unwrap();
+        assert_eq!(n_letters().await, 1);
+        assert_eq!(forget(&it.world, store, &person).await.unwrap(), Forgotten::Done);
+        assert_eq!(n_letters().await, 0);
+        integration_log::dead_letter(&it.world, &it.message, "403")
+            .await
+            .unwrap();
+        assert_eq!(n_letters().await, 0);
     }
 
     #[tokio::test]

@@ -4,13 +4,13 @@ use tieline_core::ids::IntegrationId;
 use tieline_store::StoreError;
 use tieline_store::deadletter::{self, DeadLetter};
 use tieline_store::log::{self, Level, LogEntry};
-use tieline_store::message::MessageRecord;
+use tieline_store::message::{self, MessageRecord};
 use tieline_store::status::{self, StatusChange};
 use tracing::warn;
 
 use crate::world::{World, random};
 
-/// Adds a dead letter.
+/// Adds a dead letter, unless the message is erased.
 pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &str) -> Result<(), StoreError> {
     let letter = DeadLetter {
         message: record.id.clone(),
@@ -22,7 +22,13 @@ pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &
         reason: reason.to_owned(),
         body: None,
     };
-    deadletter::put(&world.store, &letter).await
+    deadletter::put(&world.store, &letter).await?;
+    // The message may have been erased since it was read, with the letters that it had. What is erased after this read takes this one with it.
+    let found = message::get(&world.store, &record.id, letter.failed_at).await?;
+    match found.is_some_and(|found| found.is_erased()) {
+        true => deadletter::remove(&world.store, &letter).await,
+        false => Ok(()),
+    }
 }
 
 /// Writes a warning to the integration's log.

@@ -52,8 +52,7 @@ pub async fn message(
     if let Some(run) = &record.run {
         partition(store, &format!("RUN#{run}"), |_| true).await?;
     }
-    let letter = format!("{:013}#{}", record.received_at.as_millis().max(0), record.id);
-    item(store, &format!("DLQ#{organization}"), &letter).await?;
+    dead_letter(store, organization, record).await?;
     let key = format!("MSG#{}", record.id);
     let table = &store.tables.state;
     if let Some(found) = dynamo::get(&store.dynamo, table, (&key, "MSG"), Reading::Strong, &[]).await? {
@@ -72,9 +71,14 @@ pub async fn message(
     let pk = change.path(PK);
     change.require(format!("attribute_exists({pk})"));
     // A missing item counts as erased.
-    dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None)
-        .await
-        .map(drop)
+    dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None).await?;
+    // A process that has not seen the tombstone may have written one in between.
+    dead_letter(store, organization, record).await
+}
+
+async fn dead_letter(store: &Store, organization: &OrganizationId, record: &MessageRecord) -> Result<(), StoreError> {
+    let letter = format!("{:013}#{}", record.received_at.as_millis().max(0), record.id);
+    item(store, &format!("DLQ#{organization}"), &letter).await
 }
 
 /// Erases a reply. A process may be about to write it.
