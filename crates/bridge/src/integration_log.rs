@@ -24,10 +24,11 @@ pub(crate) async fn dead_letter(world: &World, record: &MessageRecord, reason: &
     };
     deadletter::put(&world.store, &letter).await?;
     // The message may have been erased since it was read, with the letters that it had. What is erased after this read takes this one with it.
-    let found = message::get(&world.store, &record.id, letter.failed_at).await?;
-    match found.is_some_and(|found| found.is_erased()) {
-        true => deadletter::remove(&world.store, &letter).await,
-        false => Ok(()),
+    match message::get(&world.store, &record.id, letter.failed_at).await {
+        Ok(Some(found)) if found.is_erased() => deadletter::remove(&world.store, &letter).await,
+        Err(error @ StoreError::Unavailable { .. }) => Err(error),
+        // One that can't be read must be given up all the same.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
