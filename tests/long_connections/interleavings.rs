@@ -74,8 +74,7 @@ async fn play(mode: Mode, steps: Vec<Step>) {
     // Each piece of the answer names its asker.
     let agent = Agent::start(|asked| {
         let mark = asked.text.split_whitespace().next().unwrap_or_default().to_owned();
-        let answer: Vec<String> = (0..6).map(|n| format!("{mark}part{n} ")).collect();
-        (pieces(&answer.concat(), 5), Duration::from_millis(250))
+        (pieces(&answer_of(&mark), 5), Duration::from_millis(250))
     })
     .await;
     let mut test = TestBridge::empty(mode, agent).await;
@@ -222,9 +221,23 @@ fn trouble(test: &TestBridge, which: usize) {
     }
 }
 
+/// The agent's answer to the question with this mark.
+fn answer_of(mark: &str) -> String {
+    (0..6).map(|n| format!("{mark}part{n} ")).collect()
+}
+
+/// Whether a bubble shows the end of the answer, or one shows its beginning and another of the same chat the rest: a platform may refuse a stream in
+/// the middle of a word.
 fn is_answered(question: &Question, bubbles: &[Bubble]) -> bool {
-    let last = format!("{}part5", question.mark);
-    bubbles.iter().any(|it| it.text().contains(&last))
+    let (answer, last) = (answer_of(&question.mark), format!("{}part5", question.mark));
+    let is_rest = |it: &Bubble, rest: &str| {
+        it.bot == question.bot && it.chat == question.from.chat() && it.text().trim() == rest.trim()
+    };
+    let is_continued = |begun: &Bubble| {
+        let rest = answer.strip_prefix(begun.text());
+        rest.is_some_and(|rest| rest.len() < answer.len() && bubbles.iter().any(|it| is_rest(it, rest)))
+    };
+    bubbles.iter().any(|it| it.text().contains(&last) || is_continued(it))
 }
 
 /// Every state of a bubble belongs to its bot and its chat, and to the message that it answers.
