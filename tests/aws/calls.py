@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STORE_OPERATIONS = {
     "dynamo::get": {"GetItem"},
     "dynamo::put": {"PutItem"},
+    "dynamo::put_together": {"PutItem"},
     "dynamo::update": {"UpdateItem"},
     "dynamo::delete": {"DeleteItem"},
     "dynamo::query": {"Query"},
