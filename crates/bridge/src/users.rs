@@ -13,7 +13,7 @@ use crate::names;
 use crate::state::known_users::UserFacts;
 use crate::world::World;
 
-/// How often creating a record is tried again.
+/// Most attempts to create a record.
 const MAX_RACES: u32 = 5;
 
 /// Creates the record on first contact.
@@ -39,18 +39,18 @@ pub(crate) async fn ensure(
     let platform = &bound.integration.platform;
     let now = world.clock.now();
     let person = User::first_contact(&envelope.organization, &envelope.integration, platform, sender, now);
-    for race in 0.. {
+    for race in 0..MAX_RACES {
         match user::ensure(&world.store, &person).await {
-            // Another process creates the record just now.
-            Err(StoreError::Conflict) if race < MAX_RACES => crate::pause_after_race(race).await,
-            ensured => {
-                ensured?;
-                break;
+            Ok(_) => {
+                world.known_users.add(id, begun);
+                return Ok(());
             }
+            // Another process creates the record just now.
+            Err(StoreError::Conflict) => crate::pause_after_race(race).await,
+            Err(error) => return Err(error),
         }
     }
-    world.known_users.add(id, begun);
-    Ok(())
+    Err(StoreError::Conflict)
 }
 
 /// The cached facts of a sender, as sent to agents.

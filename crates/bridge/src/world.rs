@@ -298,26 +298,29 @@ impl World {
 /// If the system has none: nothing is secure then.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    #[cfg(feature = "seeded")]
-    if crate::seeded::fill(&mut bytes) {
-        return bytes;
-    }
-    getrandom::fill(&mut bytes).expect("the system has random bytes");
-    bytes
+    predictable().unwrap_or_else(|| {
+        let mut bytes = [0; N];
+        getrandom::fill(&mut bytes).expect("the system has random bytes");
+        bytes
+    })
 }
 
 /// Random bytes from a generator of this thread that the system has seeded. For the ids of frames and calls, of which there are many; not for keys.
 #[must_use]
 pub fn nonce<const N: usize>() -> [u8; N] {
-    #[cfg(feature = "seeded")]
-    {
-        let mut bytes = [0; N];
-        if crate::seeded::fill(&mut bytes) {
-            return bytes;
-        }
-    }
-    rand::random()
+    predictable().unwrap_or_else(rand::random)
+}
+
+/// The next bytes of a simulation that can be replayed. `None` in every program.
+#[cfg(feature = "seeded")]
+fn predictable<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    crate::seeded::fill(&mut bytes).then_some(bytes)
+}
+
+#[cfg(not(feature = "seeded"))]
+const fn predictable<const N: usize>() -> Option<[u8; N]> {
+    None
 }
 
 /// A random number, for jitter.

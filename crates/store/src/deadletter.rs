@@ -88,7 +88,8 @@ pub fn id_of(received_at: Timestamp, message: &MessageId) -> String {
     format!("{:013}-{message}", received_at.as_millis().max(0))
 }
 
-fn place_of(received_at: Timestamp, message: &MessageId) -> String {
+/// The sort key of a dead letter.
+pub(crate) fn place_of(received_at: Timestamp, message: &MessageId) -> String {
     format!("{:013}#{message}", received_at.as_millis().max(0))
 }
 
@@ -227,7 +228,7 @@ async fn from_item(
     })
 }
 
-fn partition(organization: &OrganizationId) -> String {
+pub(crate) fn partition(organization: &OrganizationId) -> String {
     format!("DLQ#{organization}")
 }
 

@@ -11,6 +11,7 @@ use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
 use crate::Store;
+use crate::deadletter;
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
 use crate::item::{Item, expire, get_text, key, number, text};
@@ -77,8 +78,8 @@ pub async fn message(
 }
 
 async fn dead_letter(store: &Store, organization: &OrganizationId, record: &MessageRecord) -> Result<(), StoreError> {
-    let letter = format!("{:013}#{}", record.received_at.as_millis().max(0), record.id);
-    item(store, &format!("DLQ#{organization}"), &letter).await
+    let place = deadletter::place_of(record.received_at, &record.id);
+    item(store, &deadletter::partition(organization), &place).await
 }
 
 /// Erases a reply. A process may be about to write it.

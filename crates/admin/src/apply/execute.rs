@@ -66,20 +66,29 @@ enum Undo {
     },
 }
 
+/// The integrations that a plan has written.
+#[derive(Default)]
+struct Integrations {
+    /// Those whose platform is called after the last write.
+    connected: Vec<(IntegrationRecord, Before)>,
+    /// Each as last changed: a plan may change one twice, and each write is on condition that it is as the one before has left it.
+    newest: BTreeMap<IntegrationId, IntegrationRecord>,
+}
+
 /// Executes a plan, each write with its audit entry. Returns the changes made.
 pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Result<Vec<Change>, Problem> {
     let mut done: Vec<(Undo, Change)> = Vec::new();
-    let mut connected: Vec<(IntegrationRecord, Before)> = Vec::new();
-    let mut newest = BTreeMap::new();
+    let mut integrations = Integrations::default();
     for (step, change) in plan.steps {
-        match write(state, scope, step, (&mut connected, &mut newest)).await {
+        match write(state, scope, step, &mut integrations).await {
             Ok(undo) => done.push((undo, change)),
             Err(problem) => return Err(take_back(state, scope, done, &change, problem).await),
         }
     }
-    let platforms = stream::iter(&connected).for_each_concurrent(CONCURRENCY, |(record, before)| async move {
-        provision(state, record, *before).await;
-    });
+    let platforms =
+        stream::iter(&integrations.connected).for_each_concurrent(CONCURRENCY, |(record, before)| async move {
+            provision(state, record, *before).await;
+        });
     if timeout(PATIENCE, platforms).await.is_err() {
         warn!("timeout while asking platforms whether the applied credentials work");
     }
@@ -87,15 +96,7 @@ pub(super) async fn execute(state: &AdminState, scope: &Scope, plan: Plan) -> Re
     Ok(changes.filter(Change::is_shown).collect())
 }
 
-async fn write(
-    state: &AdminState,
-    scope: &Scope,
-    step: Write,
-    (connected, newest): (
-        &mut Vec<(IntegrationRecord, Before)>,
-        &mut BTreeMap<IntegrationId, IntegrationRecord>,
-    ),
-) -> Result<Undo, Problem> {
+async fn write(state: &AdminState, scope: &Scope, step: Write, written: &mut Integrations) -> Result<Undo, Problem> {
     let now = state.now();
     Ok(match step {
         Write::CreateOrganization { id, name, limits } => {
@@ -131,18 +132,17 @@ async fn write(
             let store = scope.audited(state, integrations::created(state, &new, &settings));
             let made = store_integration::create(&store, new, settings, now).await;
             let made = integrations::explain(state, &scope.organization, made).await?;
-            connected.push((made.clone(), Before::Kept));
+            written.connected.push((made.clone(), Before::Kept));
             Undo::RemoveIntegration(made)
         }
         Write::UpdateIntegration { before, settings } => {
-            // The plan may change it twice.
-            let before = newest.remove(&before.id).unwrap_or(before);
+            let before = written.newest.remove(&before.id).unwrap_or(before);
             let known = what_is_known(&before.settings(state.world.store.keyring())?, &settings);
             let store = scope.audited(state, integrations::updated(state, &before, &settings)?);
             let changed = store_integration::update(&store, &before, settings, now).await;
             let after = integrations::explain(state, &scope.organization, changed).await?;
-            connected.extend(known.map(|known| (after.clone(), known)));
-            newest.insert(after.id.clone(), after.clone());
+            written.connected.extend(known.map(|known| (after.clone(), known)));
+            written.newest.insert(after.id.clone(), after.clone());
             Undo::RevertIntegration { after, before }
         }
         Write::CreateTrigger(new) => {
@@ -257,6 +257,7 @@ async fn undo(
     state: &AdminState,
     scope: &Scope,
     step: Undo,
+    // As in [`Integrations`].
     newest: &mut BTreeMap<IntegrationId, IntegrationRecord>,
 ) -> Result<(), Problem> {
     let now = state.now();

@@ -322,7 +322,11 @@ pub async fn record_unanswered(store: &Store, person: &User, said: &Unanswered) 
         if matches!(written, Written::Done(_)) {
             return Ok(());
         }
-        ensure(store, person).await?;
+        match ensure(store, person).await {
+            // Another process creates the record just now.
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
     }
     // Deleted again just now: nothing is stored of a person who is being erased.
     Ok(())
