@@ -82,7 +82,7 @@ const MAX_REFUSED_ANSWERS: usize = 5;
 pub struct Conversation {
     /// Its identity.
     pub key: ConversationKey,
-    /// Incremented with every change except a heartbeat.
+    /// Incremented with every change except a heartbeat. 0: it isn't stored yet.
     pub version: u64,
     /// Differs between conversations of the same identity: an earlier one may have been erased, and agents still know its sessions. `None`
     /// in conversations of older versions.
@@ -137,6 +137,19 @@ impl Conversation {
             refused_answers: Vec::new(),
             updated_at: now,
         }
+    }
+
+    /// The version with which it is stored first, from the time in microseconds, of which the random generation makes up the last three digits: above
+    /// those of any earlier conversation of its identity. A process that still works on an erased one would else write under the version and
+    /// fencing token of another process's run in this one.
+    #[must_use]
+    pub fn first_version(&self) -> u64 {
+        let Some(generation) = &self.generation else { return 1 };
+        let digits = generation
+            .bytes()
+            .fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 1000);
+        let millis = u64::try_from(self.updated_at.as_millis()).unwrap_or_default();
+        (millis * 1000 + digits).max(1)
     }
 
     /// Remembers that the platform refuses the answer to a message until the person writes again. The oldest are forgotten.

@@ -166,7 +166,10 @@ pub async fn save(store: &Store, before: &Conversation, after: &mut Conversation
         }
     };
     after.lease = kept;
-    after.version = before.version + 1;
+    after.version = match before.version {
+        0 => after.first_version(),
+        version => version + 1,
+    };
     Ok(())
 }
 
@@ -349,7 +352,7 @@ fn to_item(store: &Store, conversation: &Conversation) -> Result<Item, StoreErro
     let partition = partition(&conversation.key.id());
     let stored = Stored::V1(StoredV1 {
         key: conversation.key.clone(),
-        n: 1,
+        n: conversation.first_version(),
         gn: conversation.generation.clone(),
         ses: conversation.session.clone(),
         tb: seal_tasks(store, conversation)?,

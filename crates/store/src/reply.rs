@@ -47,7 +47,7 @@ const FINAL_IS_NEW: Duration = Duration::from_hours(24);
 /// How long a tombstone is kept: no process is frozen for longer and then continues.
 const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(24);
 /// Version and fencing token of a tombstone, which no writer reaches.
-const BURIED: u64 = u32::MAX as u64;
+const BURIED: u64 = 1 << 62;
 
 const WHAT: &str = "reply";
 const SORT: &str = "RPL";
