@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{Agent, AgentFailure, Resume};
-use tieline_core::connector::WaitingSign;
 use tieline_core::conversation::{RunPhase, StopCause};
 use tieline_core::event::Event;
 use tieline_core::message_state::LedgerStep;
@@ -15,7 +14,7 @@ use tieline_store::StoreError;
 use tieline_store::config::agent as agents;
 use tieline_store::config::user;
 use tieline_store::message::{self, EMPTY_ANSWER};
-use tieline_store::reply::{self, Outcome, ReplyRecord};
+use tieline_store::reply::{Outcome, ReplyRecord};
 use tieline_store::status::{StatusChange, StatusError};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -29,10 +28,10 @@ use super::stream_reply::stream_reply;
 use super::waiting_signs::{Signing, WaitingSigns};
 use super::{
     LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, earlier_answers, finish, follow_up, group_context,
-    incoming_guard, other_account, parked, senders, speakers, update,
+    incoming_guard, other_account, parked, reply_fence, senders, speakers, update,
 };
 use crate::accounts::{self, Bot};
-use crate::deliver::{self, DeliverError, ReplyDelivery};
+use crate::deliver::{DeliverError, ReplyDelivery};
 use crate::integration_log;
 use crate::lease_watch::LeaseWatch;
 use crate::metrics::{Metric, RetrySource};
@@ -86,12 +85,7 @@ pub(super) async fn resume(
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);
     };
-    // The first holder of a run is the first to write its reply, unless an operator redrove its message or it got a waiting sign.
-    let may_be_signed = held.run().may_be_signed && deliver::mode(&bot).waiting_sign != WaitingSign::Nothing;
-    let found = match held.run().attempt == 1 && last.record.redrives == 0 && !may_be_signed {
-        true => None,
-        false => reply::get(&world.store, &last.record.reply, world.clock.now()).await?,
-    };
+    let found = reply_fence::begun_reply(world, held, &bot, last).await?;
     let mut ledger = vec![LedgerStep::new(world.clock.now(), "run_started").attempt(held.run().attempt)];
     let mut showing = ReplyDelivery::new(world, &bot, &last.message.target, found, || last.blank_reply(held))
         .under_lease(keeper.hold().clone(), held.fence)

@@ -26,6 +26,7 @@ mod next_run;
 mod other_account;
 mod outgoing_guard;
 mod parked;
+mod reply_fence;
 mod request;
 mod sealed;
 mod senders;
