@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tieline_bridge::{accounts, media, probe, registration};
+use tieline_core::ids::ChatId;
 use tieline_core::message_state::MessageState;
 use tieline_core::notice::{Language, Notice};
 use tieline_core::trigger::TriggerSettings;
@@ -27,10 +28,14 @@ struct Bot {
 
 impl Bot {
     async fn start() -> Self {
+        Self::start_with(TriggerSettings::default()).await
+    }
+
+    async fn start_with(trigger: TriggerSettings) -> Self {
         let platform = Platform::start().await;
         let token = platform.add_bot(7_012_345_678, "tieline_demo_bot");
         let settings = platform.as_integration(&token, "Bot", "webhook");
-        let bridge = TestBridge::open("telegram", &settings, TriggerSettings::default()).await;
+        let bridge = TestBridge::open("telegram", &settings, trigger).await;
         let bot = Self {
             bridge,
             platform,
@@ -157,6 +162,29 @@ async fn answer_follows_a_group_that_became_a_supergroup() {
     assert_eq!(
         (bubbles[0].chat.as_str(), bubbles[0].text()),
         ("-1009988", "echo: hello")
+    );
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
+async fn session_and_access_list_follow_a_group_that_became_a_supergroup() {
+    let mut trigger = TriggerSettings::default();
+    trigger.access.chats = vec![ChatId::new("-400")];
+    let bot = Bot::start_with(trigger).await;
+    bot.say(&Speaker::in_group("1001", "-400"), "one").await;
+    bot.platform.migrate(&bot.token, -400, -1_009_988);
+    for (chat, text) in [("-1009988", "two"), ("-1009989", "elsewhere"), ("-1009988", "three")] {
+        bot.say(&Speaker::in_group("1001", chat), text).await;
+    }
+    let not_allowed = Notice::NotAllowed.text(Language::English);
+    assert_eq!(bot.shown(), ["echo: one", "echo: two", not_allowed, "echo: three"]);
+    let seen = bot.bridge.agent.seen().into_iter();
+    let sessions: Vec<_> = seen.map(|seen| seen.body["session"].clone()).collect();
+    let is_first: Vec<_> = sessions.iter().map(|session| &session["isNew"]).collect();
+    assert_eq!(is_first, [true, false, false]);
+    assert!(
+        sessions.iter().all(|session| session["id"] == sessions[0]["id"]),
+        "{sessions:?}"
     );
     bot.nothing_wrong();
 }

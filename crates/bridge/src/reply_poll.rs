@@ -139,7 +139,7 @@ async fn can_push(world: &World, polled: &dyn PolledReplies, record: &ReplyRecor
     match event.and_then(Result::ok).flatten() {
         Some(Event::Message(asked)) => polled.can_push(&asked.target, cx),
         Some(Event::CardAction(clicked)) => polled.can_push(&clicked.target, cx),
-        Some(Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_)) | None => true,
+        Some(Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_) | Event::ChatMoved(_)) | None => true,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{CardAction, Chat, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Recalled, Sender};
+use crate::event::{
+    CardAction, Chat, ChatMoved, Event, Feedback, Message, Part, PartKind, Quoted, Rating, Recalled, Sender,
+};
 use crate::http_types::SocketCall;
 use crate::ids::{
-    ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
+    ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, RunId, SenderId,
 };
 use crate::reply::{ReplyHandle, ReplyTarget};
 use crate::timestamp::Timestamp;
@@ -210,6 +212,7 @@ impl From<Event> for StoredEvent {
             Event::CardAction(action) => EventV1::CardAction(action.into()),
             Event::Feedback(feedback) => EventV1::Feedback(feedback.into()),
             Event::Recalled(recalled) => EventV1::Recalled(recalled.into()),
+            Event::ChatMoved(moved) => EventV1::ChatMoved(moved.into()),
         })
     }
 }
@@ -222,6 +225,7 @@ impl From<StoredEvent> for Event {
             EventV1::CardAction(action) => Self::CardAction(action.into()),
             EventV1::Feedback(feedback) => Self::Feedback(feedback.into()),
             EventV1::Recalled(recalled) => Self::Recalled(recalled.into()),
+            EventV1::ChatMoved(moved) => Self::ChatMoved(moved.into()),
         }
     }
 }
@@ -240,6 +244,8 @@ pub enum EventV1 {
     Feedback(FeedbackV1),
     /// See [`Recalled`].
     Recalled(RecalledV1),
+    /// See [`ChatMoved`].
+    ChatMoved(ChatMovedV1),
 }
 
 /// The first stored shape of a message.
@@ -325,6 +331,15 @@ pub struct RecalledV1 {
     sender: SenderId,
 }
 
+/// The first stored shape of a group with another id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatMovedV1 {
+    id: PlatformMessageId,
+    from: ChatId,
+    chat: Chat,
+    sender: SenderId,
+}
+
 macro_rules! mirror {
     ($domain:ident, $stored:ident, [$($same:ident),*], [$($into:ident),*], [$($list:ident),*]) => {
         impl From<$domain> for $stored {
@@ -368,6 +383,7 @@ mirror!(
 );
 
 mirror!(Recalled, RecalledV1, [message, chat, sender], [], []);
+mirror!(ChatMoved, ChatMovedV1, [id, from, chat, sender], [], []);
 
 impl From<Message> for MessageV1 {
     fn from(value: Message) -> Self {
@@ -456,7 +472,13 @@ mod tests {
             chat: message().chat().clone(),
             sender: SenderId::new(""),
         });
-        for event in [message(), recalled] {
+        let moved = Event::ChatMoved(ChatMoved {
+            id: PlatformMessageId::new("900"),
+            from: ChatId::new("-456"),
+            chat: message().chat().clone(),
+            sender: SenderId::new("lisi"),
+        });
+        for event in [message(), recalled, moved] {
             let text = serde_json::to_string(&StoredEvent::from(event.clone())).unwrap();
             let stored: StoredEvent = serde_json::from_str(&text).unwrap();
             assert_eq!(Event::from(stored), event);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ids::{PlatformMessageId, SenderId, digest};
+use crate::ids::{ChatId, PlatformMessageId, SenderId, digest};
 use crate::reply::ReplyTarget;
 use crate::timestamp::Timestamp;
 
@@ -36,6 +36,8 @@ pub enum Event {
     Feedback(Feedback),
     /// A message was recalled: it is not to be answered any more.
     Recalled(Recalled),
+    /// The platform has given a group another id.
+    ChatMoved(ChatMoved),
 }
 
 impl Event {
@@ -47,6 +49,7 @@ impl Event {
             Self::CardAction(action) => &action.id,
             Self::Feedback(feedback) => &feedback.id,
             Self::Recalled(recalled) => &recalled.message,
+            Self::ChatMoved(moved) => &moved.id,
         }
     }
 
@@ -58,6 +61,7 @@ impl Event {
             Self::CardAction(action) => &action.target.chat,
             Self::Feedback(feedback) => &feedback.chat,
             Self::Recalled(recalled) => &recalled.chat,
+            Self::ChatMoved(moved) => &moved.chat,
         }
     }
 
@@ -69,6 +73,7 @@ impl Event {
             Self::CardAction(action) => &action.sender.id,
             Self::Feedback(feedback) => &feedback.sender,
             Self::Recalled(recalled) => &recalled.sender,
+            Self::ChatMoved(moved) => &moved.sender,
         }
     }
 }
@@ -256,6 +261,19 @@ pub struct Recalled {
     /// The chat, without the thread if the platform doesn't tell.
     pub chat: Chat,
     /// The person who recalled it. Empty if the platform doesn't tell.
+    pub sender: SenderId,
+}
+
+/// A group that has another id now. What was known of it under the old one stays valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatMoved {
+    /// The platform's id of the event.
+    pub id: PlatformMessageId,
+    /// The old id.
+    pub from: ChatId,
+    /// The group under its new id.
+    pub chat: Chat,
+    /// The person who caused it. Empty if the platform doesn't tell.
     pub sender: SenderId,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::connector::Unaddressed;
 use crate::event::Chat;
-use crate::ids::{AgentId, IntegrationId, OrganizationId, SenderId, TriggerId};
+use crate::ids::{AgentId, ChatId, IntegrationId, OrganizationId, SenderId, TriggerId};
 use crate::quiet_hours::QuietHours;
 use crate::redaction::Redaction;
 use crate::routes::Route;
@@ -37,6 +37,25 @@ impl Trigger {
         let mut routes = self.settings.routes.iter();
         let route = routes.find(|route| route.matches(chat, sender, text));
         route.map_or(&self.agent, |route| &route.agent)
+    }
+
+    /// Whether any of its lists names chats, and not this one.
+    #[must_use]
+    pub fn lists_other_chats(&self, chat: &ChatId) -> bool {
+        let of_routes = self.settings.routes.iter().map(|route| &route.chats);
+        std::iter::once(&self.settings.access.chats)
+            .chain(of_routes)
+            .any(|list| !list.is_empty() && !list.contains(chat))
+    }
+
+    /// Applies what its lists say of a chat to the other id that it has now.
+    pub fn add_other_id(&mut self, old: &ChatId, new: &ChatId) {
+        let TriggerSettings { access, routes, .. } = &mut self.settings;
+        let of_routes = routes.iter_mut().map(|route| &mut route.chats);
+        let lists = std::iter::once(&mut access.chats).chain(of_routes);
+        for list in lists.filter(|list| list.contains(old)) {
+            list.push(new.clone());
+        }
     }
 
     /// Its agents, without duplicates: its own first.

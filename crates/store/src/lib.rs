@@ -32,6 +32,7 @@ pub mod log;
 pub mod login;
 pub mod message;
 pub mod message_rate;
+pub mod moved_chat;
 pub mod notifications;
 pub mod overheard;
 pub mod pairing;

@@ -303,10 +303,13 @@ impl Platform {
         id
     }
 
-    /// A group becomes a supergroup with another id.
+    /// A group becomes a supergroup with another id: the group tells the bot, and the supergroup too.
     pub fn migrate(&self, token: &str, old: i64, new: i64) {
         self.book().migrated.insert(old, new);
         self.with(token, |bot| bot.chats.insert(new, Chat::default()));
+        let person = |chat: i64| Speaker::in_group("1001", &chat.to_string());
+        self.say(token, &person(old), json!({ "migrate_to_chat_id": new }));
+        self.say(token, &person(new), json!({ "migrate_from_chat_id": old }));
     }
 
     /// A person blocks the bot.

@@ -22,6 +22,8 @@ enum Appended {
     Unsure(u64),
     /// The mailbox is full.
     Full,
+    /// There is no such conversation.
+    NoConversation,
 }
 
 impl Arrival<'_> {
@@ -73,9 +75,16 @@ impl Arrival<'_> {
     ) -> Result<Option<Conversation>, DispatchError> {
         let id = key.id();
         let mut not_done_at = None;
+        let (mut must_look, mut moved_session) = (self.may_have_moved(key), None);
         for _ in 0..MAX_RACES {
             let (found, appended) = update::<_, DispatchError>(self.world, &id, |found| {
-                let before = self.or_new(found, key);
+                if found.is_none() && must_look {
+                    return Change::Leave(Appended::NoConversation);
+                }
+                let mut before = self.or_new(found, key);
+                if before.version == 0 {
+                    before.session.clone_from(&moved_session);
+                }
                 if before.holds(&self.envelope.message) {
                     return Change::Leave(Appended::InMailbox);
                 }
@@ -97,6 +106,7 @@ impl Arrival<'_> {
             .await?;
             match appended {
                 Appended::InMailbox => return Ok(found),
+                Appended::NoConversation => (must_look, moved_session) = (false, self.moved_session(key).await?),
                 Appended::Unsure(_) if self.is_done().await? => return Ok(None),
                 Appended::Unsure(version) => not_done_at = Some(version),
                 Appended::Full => {

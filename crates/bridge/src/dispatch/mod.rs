@@ -9,6 +9,7 @@ mod deleted;
 #[cfg(test)]
 mod fixture;
 mod incoming_guard;
+mod moved_chat;
 mod overhear;
 mod pending;
 mod people;
@@ -89,10 +90,11 @@ pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
 
 async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     let event = open(world, envelope)?;
-    let Some(bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
+    let Some(mut bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
         return deleted::refuse(world, envelope, event).await.map(|()| None);
     };
+    moved_chat::apply_lists(world, &mut bound, event.chat()).await?;
     let arrival = Arrival {
         world,
         envelope,
@@ -105,6 +107,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
         Event::CardAction(action) => arrival.card_action(action).await,
         Event::Feedback(feedback) => arrival.feedback(feedback).await.map(|()| None),
         Event::Recalled(recalled) => Box::pin(arrival.recall(recalled)).await.map(|()| None),
+        Event::ChatMoved(moved) => arrival.chat_moved(&moved).await.map(|()| None),
     }
 }
 

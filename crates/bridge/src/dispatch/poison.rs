@@ -25,8 +25,8 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     // What failed before may fail here again and must not block this: then no notice is sent.
     let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
     let seen = seen.unwrap_or(Ok(Seen::default()))?;
-    if seen.is_recall {
-        error!(account.id = %envelope.integration, event.key = %envelope.message, reason, "recall is given up");
+    if seen.has_no_record {
+        error!(account.id = %envelope.integration, event.key = %envelope.message, reason, "event about others is given up");
         return Ok(());
     }
     let now = world.clock.now();
@@ -94,8 +94,8 @@ struct Seen {
     bound: Option<Bound>,
     /// The message and its conversation, if it is a message.
     asked: Option<(Message, ConversationId)>,
-    /// Whether it is a recall, whose envelope has the ids of the message that it recalls.
-    is_recall: bool,
+    /// Whether the ledger has no record of it: a recall, whose envelope has the ids of the message that it recalls, or a group's other id.
+    has_no_record: bool,
 }
 
 impl Default for Seen {
@@ -104,7 +104,7 @@ impl Default for Seen {
             id: PlatformMessageId::new(""),
             bound: None,
             asked: None,
-            is_recall: false,
+            has_no_record: false,
         }
     }
 }
@@ -118,7 +118,7 @@ async fn look(world: &World, envelope: &EnvelopeV1) -> Result<Seen, DispatchErro
         return Ok(seen);
     };
     seen.id = event.id().clone();
-    seen.is_recall = matches!(event, Event::Recalled(_));
+    seen.has_no_record = matches!(event, Event::Recalled(_) | Event::ChatMoved(_));
     if let (Event::Message(message), Some(bound)) = (event, &seen.bound) {
         let conversation = Arrival { world, envelope, bound }.key(&message).id();
         seen.asked = Some((message, conversation));

@@ -39,7 +39,7 @@ pub(crate) fn take_inline(bot: &Bot, event: &mut Event) -> Vec<InlineFile> {
             message.parts.iter_mut().for_each(|part| drop(part.take_inline()));
             return Vec::new();
         }
-        Event::CardAction(_) | Event::Feedback(_) | Event::Recalled(_) => return Vec::new(),
+        Event::CardAction(_) | Event::Feedback(_) | Event::Recalled(_) | Event::ChatMoved(_) => return Vec::new(),
     };
     let id = bot.account.ids.message(&message.id);
     let own = message.parts.iter_mut().enumerate();

@@ -355,7 +355,14 @@ pub(super) async fn load(world: &World, held: &mut LeasedConversation) -> Result
                 context: String::new(),
                 follows: None,
             }),
-            Some(Event::Overheard(_) | Event::CardAction(_) | Event::Feedback(_) | Event::Recalled(_)) | None => {
+            Some(
+                Event::Overheard(_)
+                | Event::CardAction(_)
+                | Event::Feedback(_)
+                | Event::Recalled(_)
+                | Event::ChatMoved(_),
+            )
+            | None => {
                 warn!(event.key = %record.id, "message of a run can't be read");
                 finish::park_unreadable(world, &record).await?;
             }

@@ -255,7 +255,9 @@ fn open_sealed(
     let target = match crate::event_of(world, ledger)? {
         Some(Event::Message(message)) => message.target,
         Some(Event::CardAction(action)) => action.target,
-        Some(Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_)) | None => return Ok(None),
+        Some(Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_) | Event::ChatMoved(_)) | None => {
+            return Ok(None);
+        }
     };
     Ok(Some((bot, target)))
 }

@@ -5,7 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tieline_core::card::read_choice_key;
 use tieline_core::connector::{Context, Remark, Unaddressed};
-use tieline_core::event::{CardAction, Chat, ChatKind, Event, Message, NEW_SESSION_KEY, Quoted, Sender, WELCOME_KEY};
+use tieline_core::event::{
+    CardAction, Chat, ChatKind, ChatMoved, Event, Message, NEW_SESSION_KEY, Quoted, Sender, WELCOME_KEY,
+};
 use tieline_core::ids::{ChatId, PlatformMessageId, SenderId, ThreadId};
 use tieline_core::reply::{ReplyHandle, ReplyTarget};
 use tieline_core::timestamp::Timestamp;
@@ -93,8 +95,8 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         return Err(Remark::Ignored("message of a business or guest chat"));
     }
     let kind = chat_kind(&message.chat).ok_or(Remark::Ignored("message in a channel"))?;
-    if message.migrate_to_chat_id.is_some() {
-        return Err(Remark::Ignored("group became a supergroup"));
+    if let Some(moved) = chat_moved(&id, &message) {
+        return Ok(Event::ChatMoved(moved));
     }
     let sender = sender(&message)?;
     let bot = Settings::of(cx.account);
@@ -164,6 +166,26 @@ const fn chat_kind_of(kind: &str) -> Option<ChatKind> {
 
 fn chat_kind(chat: &wire::Chat) -> Option<ChatKind> {
     chat_kind_of(&chat.kind)
+}
+
+/// A group that has become a supergroup. Both are told: the group, and the supergroup.
+fn chat_moved(id: &PlatformMessageId, message: &wire::Message) -> Option<ChatMoved> {
+    let here = message.chat.id;
+    let (from, to) = match (message.migrate_to_chat_id, message.migrate_from_chat_id) {
+        (Some(to), _) => (here, to),
+        (None, Some(from)) => (from, here),
+        (None, None) => return None,
+    };
+    Some(ChatMoved {
+        id: id.clone(),
+        from: ChatId::new(from.to_string()),
+        chat: Chat {
+            kind: ChatKind::Group,
+            id: ChatId::new(to.to_string()),
+            thread: None,
+        },
+        sender: sender(message).map_or_else(|_| SenderId::new(""), |sender| sender.id),
+    })
 }
 
 /// The chat. The thread id is used only for topics: elsewhere the field identifies a chain of replies.

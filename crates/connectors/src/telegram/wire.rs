@@ -51,7 +51,10 @@ pub(super) struct Message {
     pub content: Content,
     #[serde(default, deserialize_with = "lenient")]
     pub external_reply: Option<Content>,
-    pub migrate_to_chat_id: Option<Value>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub migrate_to_chat_id: Option<i64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub migrate_from_chat_id: Option<i64>,
     pub forum_topic_created: Option<Value>,
     pub business_connection_id: Option<Value>,
     pub guest_query_id: Option<Value>,

@@ -20,6 +20,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     media_is_short_lived: false,
     answers_by_newest: false,
     redelivers_with_new_id: false,
+    groups_get_other_ids: false,
     refused_until_next: &[],
     tasks_from_outside: false,
     modes: &[ModeManifest {

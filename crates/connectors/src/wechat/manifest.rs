@@ -24,6 +24,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     media_is_short_lived: true,
     answers_by_newest: true,
     redelivers_with_new_id: false,
+    groups_get_other_ids: false,
     refused_until_next: &[classify::WINDOW_CLOSED, classify::LOGIN_EXPIRED, "target_expired"],
     tasks_from_outside: false,
     modes: &[LONG_CONNECTION],

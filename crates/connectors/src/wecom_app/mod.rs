@@ -63,9 +63,10 @@ impl Connector for WeComApp {
             Proved::Challenge(echo) => Received::only(WebhookAnswer::text(echo)),
             Proved::Callback(callback) => match decode::decode(&callback, cx) {
                 Decoded::Event(event) => {
-                    let chosen = match &*event {
-                        Event::CardAction(action) => card_action::chosen(action, &callback, cx),
-                        Event::Message(_) | Event::Overheard(_) | Event::Feedback(_) | Event::Recalled(_) => None,
+                    let chosen = if let Event::CardAction(action) = &*event {
+                        card_action::chosen(action, &callback, cx)
+                    } else {
+                        None
                     };
                     Received {
                         events: vec![*event],

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use tieline_core::connector::{Answer, PollWait, Rejection, Remark, Verdict};
-use tieline_core::event::{CardAction, Chat, Event, Feedback, Message, Part, Recalled, Sender};
+use tieline_core::event::{CardAction, Chat, ChatMoved, Event, Feedback, Message, Part, Recalled, Sender};
 use tieline_core::http_types::{ApiAnswer, ApiCall, Body, HttpCall, SocketCall, TokenPlace, WebhookAnswer};
 use tieline_core::reply::{ComposeError, ReplyTarget, Step};
 use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress};
@@ -14,6 +14,7 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::CardAction(action) => json!({ "cardAction": card_action(action) }),
         Event::Feedback(feedback) => json!({ "feedback": self::feedback(feedback) }),
         Event::Recalled(recalled) => json!({ "recalled": self::recalled(recalled) }),
+        Event::ChatMoved(moved) => json!({ "chatMoved": chat_moved(moved) }),
     }
 }
 
@@ -55,6 +56,10 @@ fn feedback(feedback: &Feedback) -> Value {
 
 fn recalled(recalled: &Recalled) -> Value {
     json!({ "message": recalled.message, "chat": chat(&recalled.chat), "sender": recalled.sender })
+}
+
+fn chat_moved(moved: &ChatMoved) -> Value {
+    json!({ "id": moved.id, "from": moved.from, "chat": chat(&moved.chat), "sender": moved.sender })
 }
 
 fn sender(sender: &Sender) -> Value {

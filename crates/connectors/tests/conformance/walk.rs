@@ -38,6 +38,7 @@ fn seen_in(events: &[Event], seen: &mut Seen) {
             Event::CardAction(_) => seen.push("card action".into()),
             Event::Feedback(_) => seen.push("feedback".into()),
             Event::Recalled(_) => seen.push("recalled".into()),
+            Event::ChatMoved(_) => seen.push("chat moved".into()),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Manifest {
     pub answers_by_newest: bool,
     /// Whether the platform may deliver a message again under another id. Its time of sending is the same, and exact to the millisecond.
     pub redelivers_with_new_id: bool,
+    /// Whether a group may get another id: see [`crate::event::ChatMoved`].
+    pub groups_get_other_ids: bool,
     /// Codes of refusals after which an answer can be delivered once the person writes again.
     pub refused_until_next: &'static [&'static str],
     /// Whether tasks can only be created outside and bound to the chat from there, as in the platform's own task systems.

@@ -12,6 +12,7 @@ mod logs;
 mod mailbox;
 mod message_rates;
 mod messages;
+mod moved_chats;
 mod notifications;
 mod overheard;
 mod poll_cursors;

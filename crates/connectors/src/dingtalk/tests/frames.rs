@@ -156,7 +156,9 @@ fn check_expected(name: &str, expect: &Value, told: &Told) {
             assert_eq!(json!([action.key]), expect["action_ids"], "{name}");
             assert_eq!(Value::from(action.sender.id.as_str()), expect["user"], "{name}");
         }
-        Some(event @ (Event::Overheard(_) | Event::Recalled(_))) => panic!("{name}: not expected here: {event:?}"),
+        Some(event @ (Event::Overheard(_) | Event::Recalled(_) | Event::ChatMoved(_))) => {
+            panic!("{name}: not expected here: {event:?}")
+        }
         Some(Event::Feedback(_)) => assert_eq!(name, "card_callback_with_update"),
         None => {}
     }
