@@ -144,12 +144,16 @@ fn listed(message: &str) -> Vec<String> {
 /// The type that serde expects, in the words of the API description.
 fn in_words(expected: &str) -> &str {
     match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number, 0 or more",
         "a boolean" => "true or false",
-        "a string" => "a text",
+        // One of several names.
+        "a string" | "string or map" => "a text",
         "a sequence" => "a list",
         "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
         other => other,
     }
 }
@@ -193,8 +197,16 @@ mod tests {
     struct Outer {
         name: String,
         inner_part: Option<Inner>,
+        level: Option<Level>,
+        port: Option<u16>,
         #[serde(default, deserialize_with = "nullable")]
         welcome: Option<Option<String>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Level {
+        High,
+        Low,
     }
 
     #[derive(Debug, Deserialize)]
@@ -244,6 +256,26 @@ mod tests {
         check(r#"["a"]"#, "invalid_body", None);
         check(r#"{"name":"#, "invalid_body", None);
         check("", "invalid_body", None);
+    }
+
+    #[test]
+    fn expected_types_are_in_words() {
+        for (body, expected) in [
+            (r#"{"name":1}"#, "name must be a text"),
+            (r#"{"name":"a","innerPart":7}"#, "innerPart must be an object"),
+            (
+                r#"{"name":"a","innerPart":{"users":7}}"#,
+                "innerPart.users must be a list",
+            ),
+            (r#"{"name":"a","level":7}"#, "level must be a text"),
+            (
+                r#"{"name":"a","port":"x"}"#,
+                "port must be a whole number from 0 to 65535",
+            ),
+        ] {
+            let problem = serde_json::to_value(parse::<Outer>(body.as_bytes()).unwrap_err()).unwrap();
+            assert_eq!(problem["detail"], expected, "{problem}");
+        }
     }
 
     #[test]

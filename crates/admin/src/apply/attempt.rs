@@ -37,10 +37,14 @@ pub(super) fn attempt<T>(
             Err(problem) => problem,
         };
         let field = problem.field().unwrap_or_default().to_owned();
-        if reported.contains(&field) || is_undecided(&field, &reported) {
+        // A wrong value of a required field is removed, and then missing.
+        let n_earlier = reported.iter().filter(|known| **known == field).count();
+        if n_earlier > 1 || is_undecided(&field, &reported) {
             return None;
         }
-        mistakes.problem(&join_field(at, &field), &problem);
+        if n_earlier == 0 {
+            mistakes.problem(&join_field(at, &field), &problem);
+        }
         let repaired = !field.is_empty() && repair(&mut fields, &field);
         reported.push(field);
         if !repaired || reported.len() >= n_rounds {
@@ -79,7 +83,8 @@ fn repair(fields: &mut Map<String, Value>, field: &str) -> bool {
         return true;
     }
     let Some((group, name)) = field.split_once('.') else {
-        return false;
+        fields.insert(field.to_owned(), PLACEHOLDER.into());
+        return true;
     };
     let group = fields.entry(group).or_insert_with(|| Value::Object(Map::new()));
     let Some(group) = group.as_object_mut() else {
@@ -98,7 +103,7 @@ mod tests {
     use super::super::positions::Positions;
     use super::*;
 
-    /// A rule that requires `name`, `config.a` and `config.b`, and allows a number `n`.
+    /// A rule that requires `name` and the texts `config.a` and `config.b`, and allows a number `n`.
     fn rule(fields: Map<String, Value>) -> Result<(), Problem> {
         for (name, value) in &fields {
             match name.as_str() {
@@ -112,8 +117,10 @@ mod tests {
             return Err(Problem::invalid("name", "is required"));
         }
         for name in ["a", "b"] {
-            if fields.get("config").and_then(|config| config.get(name)).is_none() {
-                return Err(Problem::invalid(format!("config.{name}"), "is required"));
+            match fields.get("config").and_then(|config| config.get(name)) {
+                None => return Err(Problem::invalid(format!("config.{name}"), "is required")),
+                Some(Value::String(_)) => {}
+                Some(_) => return Err(Problem::invalid(format!("config.{name}"), "must be a text")),
             }
         }
         Ok(())
@@ -146,11 +153,14 @@ mod tests {
 
     #[test]
     fn all_mistakes_of_an_object_are_found() {
-        check(json!({"name": "A", "config": {"a": 1, "b": 1}}), &[]);
+        check(json!({"name": "A", "config": {"a": "1", "b": "1"}}), &[]);
         check(
             json!({"name": "A", "n": "x", "m": 1, "o": 1}),
             &["x[0].m", "x[0].n", "x[0].o", "x[0].config.a", "x[0].config.b"],
         );
-        check(json!({"config": {}}), &["x[0].name"]);
+        check(
+            json!({"config": {"a": 1, "b": 1}}),
+            &["x[0].name", "x[0].config.a", "x[0].config.b"],
+        );
     }
 }
