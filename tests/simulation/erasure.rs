@@ -27,7 +27,7 @@ impl Erasures {
         let erasures = self.0.lock().unwrap();
         erasures
             .get(&said.chat)
-            .is_some_and(|at| at.is_none_or(|at| said.at <= at))
+            .is_some_and(|at| at.is_none_or(|at| said.written_at <= at))
     }
 
     /// Whether messages to a chat may be gone.

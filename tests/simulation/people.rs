@@ -20,6 +20,9 @@ pub(crate) struct Said {
     pub(crate) chat: usize,
     pub(crate) text: String,
     pub(crate) accepted: Accepted,
+    /// When the platform began to deliver it. A process may have accepted it then and died before it answered.
+    pub(crate) written_at: Instant,
+    /// When it was acknowledged.
     pub(crate) at: Instant,
 }
 
@@ -52,7 +55,7 @@ pub(crate) async fn speak(
     let mut copies = Vec::new();
     for (number, (before, text)) in texts.into_iter().enumerate() {
         sleep(before).await;
-        let at = platform_clock.now();
+        let (at, written_at) = (platform_clock.now(), Instant::now());
         let written = Written { chat, number, text, at };
         let Some(accepted) = deliver(channel, &written, &processes, &mut rng).await else {
             continue;
@@ -61,6 +64,7 @@ pub(crate) async fn speak(
             chat,
             text: written.text.clone(),
             accepted,
+            written_at,
             at: Instant::now(),
         });
         if rng.in_thousand(150) {
