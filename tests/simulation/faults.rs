@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
@@ -93,11 +93,16 @@ enum Scripted {
     Hang(Hang),
     /// The first read of a run's messages takes longer than its lease. The flag says whether it was.
     SlowRead(AtomicBool),
+    /// The process is frozen before its first write of the reply, until another one has taken the run over and waits for the agent. Counts the
+    /// items that were put.
+    LateWrite(AtomicU32),
 }
 
 impl Scripted {
     /// Longer than a lease of 30 s, and less than another process takes to notice.
     const SLOW: Duration = Duration::from_millis(31_500);
+    /// From the first piece of the answer, 30 s after the run began, until the other process has just taken over. The next piece comes after that.
+    const FROZEN: Duration = Duration::from_millis(25_200);
 
     fn fault(&self, target: &str) -> Fault {
         match self {
@@ -105,7 +110,14 @@ impl Scripted {
             Self::SlowRead(was) if target.ends_with(".BatchGetItem") && !was.swap(true, Ordering::Relaxed) => {
                 Fault::Delay(Self::SLOW)
             }
-            Self::SlowRead(_) => Fault::Proceed,
+            Self::LateWrite(n_puts) if target.ends_with(".PutItem") => {
+                // The message, its conversation, and the reply.
+                match n_puts.fetch_add(1, Ordering::Relaxed) {
+                    2 => Fault::Freeze(Self::FROZEN),
+                    _ => Fault::Proceed,
+                }
+            }
+            Self::SlowRead(_) | Self::LateWrite(_) => Fault::Proceed,
         }
     }
 }
@@ -215,6 +227,11 @@ impl FaultPlan {
     /// A plan for two processes, of which the first reads the messages of its run for longer than its lease lasts. No other faults.
     pub(crate) fn slow_read(until: Instant) -> Self {
         Self::scripted(Scripted::SlowRead(AtomicBool::new(false)), until)
+    }
+
+    /// A plan for two processes, of which the first writes to the reply of its run only when the second has taken the run over. No other faults.
+    pub(crate) fn late_write(until: Instant) -> Self {
+        Self::scripted(Scripted::LateWrite(AtomicU32::new(0)), until)
     }
 
     fn scripted(scripted: Scripted, until: Instant) -> Self {

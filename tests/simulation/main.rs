@@ -55,7 +55,7 @@ use std::thread;
 use mimalloc::MiMalloc;
 use mistakes::Mistake;
 use oracle::MessageEnds;
-use simulation::{Report, death_while_a_table_hangs, outage, simulate, slow_read};
+use simulation::{Report, death_while_a_table_hangs, late_write, outage, simulate, slow_read};
 
 /// The program's allocator.
 #[global_allocator]
@@ -165,6 +165,14 @@ fn agent_is_asked_once_if_a_read_takes_longer_than_the_lease() {
     let report = slow_read().unwrap();
     assert_eq!(report.message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
     assert_eq!(report.n_asked, 1);
+}
+
+/// The agent is asked by the process that was frozen, and by the one that has taken over.
+#[test]
+fn late_write_to_a_reply_ends_no_run_that_has_taken_over() {
+    let report = late_write().unwrap();
+    assert_eq!(report.message_ends.0.keys().copied().collect::<Vec<_>>(), ["answered"]);
+    assert_eq!(report.n_asked, 2);
 }
 
 #[test]

@@ -135,20 +135,25 @@ pub(crate) fn outage() -> Result<Report, String> {
 
 /// Simulates one message, whose process dies while a table hangs.
 pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
-    one_message(FaultPlan::death_while_a_table_hangs, 1)
+    one_message(FaultPlan::death_while_a_table_hangs, 1, 500)
 }
 
 /// Simulates one message, which a process reads for longer than its lease lasts, beside another process.
 pub(crate) fn slow_read() -> Result<Report, String> {
-    one_message(FaultPlan::slow_read, 2)
+    one_message(FaultPlan::slow_read, 2, 500)
 }
 
-fn one_message(fault_plan: fn(Instant) -> FaultPlan, n_processes: u64) -> Result<Report, String> {
+/// Simulates one message, to whose reply a process writes when another one has taken its run over. It has no result then.
+pub(crate) fn late_write() -> Result<Report, String> {
+    one_message(FaultPlan::late_write, 2, 30_000)
+}
+
+fn one_message(fault_plan: fn(Instant) -> FaultPlan, n_processes: u64, delay_ms: u64) -> Result<Report, String> {
     in_simulated_time(0, async {
         let manner = Manner {
             channel: Channel::Pulled,
             pieces: 2,
-            delay_ms: 500,
+            delay_ms,
             window_s: 0,
             busy: BusyPolicy::Queue,
         };
