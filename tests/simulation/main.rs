@@ -44,6 +44,7 @@ mod past;
 mod people;
 mod platform;
 mod process;
+mod scripted;
 mod simulation;
 
 use std::collections::BTreeMap;
@@ -55,7 +56,8 @@ use std::thread;
 use mimalloc::MiMalloc;
 use mistakes::Mistake;
 use oracle::MessageEnds;
-use simulation::{Report, death_while_a_table_hangs, late_write, outage, simulate, slow_read};
+use scripted::{death_while_a_table_hangs, late_write, outage, slow_read};
+use simulation::{Report, simulate};
 
 /// The program's allocator.
 #[global_allocator]

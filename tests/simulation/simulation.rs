@@ -26,11 +26,9 @@ use crate::platform::Platform;
 use crate::process::Process;
 
 /// How long faults are injected.
-const TROUBLE: Duration = Duration::from_secs(180);
+pub(crate) const TROUBLE: Duration = Duration::from_secs(180);
 /// Limit for all messages to end after that: a lease, its watchdog, and a wake-up whose delay grows with each failure.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The same limit after an outage of hours, when events are retried every quarter of an hour.
-const PATIENCE_AFTER_OUTAGE: Duration = Duration::from_secs(1_800);
 /// How long after that the last wake-up may be received.
 const EMPTY_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// A line of a long text, and how many it has: the platform's messages have at most 4,096 characters.
@@ -56,7 +54,7 @@ pub(crate) struct Report {
 }
 
 /// The messages of one chat, each with the pause before it.
-type Script = Vec<(Duration, String)>;
+pub(crate) type Script = Vec<(Duration, String)>;
 
 /// Simulates random faults, with a planted mistake if one is given.
 pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, String> {
@@ -101,80 +99,7 @@ pub(crate) fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<Report, St
     })
 }
 
-/// Simulates six hours without tables, while people keep writing.
-pub(crate) fn outage() -> Result<Report, String> {
-    in_simulated_time(0, async {
-        let rng = SeededRng::new(1);
-        let manner = Manner {
-            channel: Channel::Pulled,
-            pieces: 2,
-            delay_ms: 500,
-            window_s: 0,
-            busy: BusyPolicy::Queue,
-        };
-        let every = Duration::from_secs(197);
-        let texts = |chat: u64| (0..100).map(|n| (every, format!("c{chat} n{n}"))).collect();
-        let from = Instant::now() + Duration::from_secs(600);
-        let until = from + Duration::from_secs(6 * 3600);
-        let fault_plan = FaultPlan::outage(from, until);
-        let play = Play {
-            manner,
-            scripts: vec![texts(0), texts(1)],
-            fault_plan,
-            rate_limit: SeededRng::new(0),
-            n_scheduled: 0,
-            erases: false,
-            n_processes: 2,
-            faults_end: until,
-            patience: PATIENCE_AFTER_OUTAGE,
-            reading: Duration::from_secs(900),
-        };
-        run(play, rng).await
-    })
-}
-
-/// Simulates one message, whose process dies while a table hangs.
-pub(crate) fn death_while_a_table_hangs() -> Result<Report, String> {
-    one_message(FaultPlan::death_while_a_table_hangs, 1, 500)
-}
-
-/// Simulates one message, which a process reads for longer than its lease lasts, beside another process.
-pub(crate) fn slow_read() -> Result<Report, String> {
-    one_message(FaultPlan::slow_read, 2, 500)
-}
-
-/// Simulates one message, to whose reply a process writes when another one has taken its run over. It has no result then.
-pub(crate) fn late_write() -> Result<Report, String> {
-    one_message(FaultPlan::late_write, 2, 30_000)
-}
-
-fn one_message(fault_plan: fn(Instant) -> FaultPlan, n_processes: u64, delay_ms: u64) -> Result<Report, String> {
-    in_simulated_time(0, async {
-        let manner = Manner {
-            channel: Channel::Pulled,
-            pieces: 2,
-            delay_ms,
-            window_s: 0,
-            busy: BusyPolicy::Queue,
-        };
-        let until = Instant::now() + TROUBLE;
-        let play = Play {
-            manner,
-            scripts: vec![vec![(Duration::from_secs(1), "c0 n0".to_owned())]],
-            fault_plan: fault_plan(until),
-            rate_limit: SeededRng::new(0),
-            n_scheduled: 0,
-            erases: false,
-            n_processes,
-            faults_end: until,
-            patience: PATIENCE_AFTER_OUTAGE,
-            reading: Duration::from_secs(2),
-        };
-        run(play, SeededRng::new(1)).await
-    })
-}
-
-fn in_simulated_time<T>(seed: u64, simulation: impl Future<Output = T>) -> T {
+pub(crate) fn in_simulated_time<T>(seed: u64, simulation: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -219,25 +144,25 @@ pub(crate) fn last_line(first: &str) -> String {
 }
 
 /// The parameters of a simulation.
-struct Play {
-    manner: Manner,
-    scripts: Vec<Script>,
-    fault_plan: FaultPlan,
-    rate_limit: SeededRng,
+pub(crate) struct Play {
+    pub(crate) manner: Manner,
+    pub(crate) scripts: Vec<Script>,
+    pub(crate) fault_plan: FaultPlan,
+    pub(crate) rate_limit: SeededRng,
     /// Number of messages that an operator schedules.
-    n_scheduled: u64,
+    pub(crate) n_scheduled: u64,
     /// Whether an operator erases the person of the first chat.
-    erases: bool,
-    n_processes: u64,
+    pub(crate) erases: bool,
+    pub(crate) n_processes: u64,
     /// When fault injection ends.
-    faults_end: Instant,
+    pub(crate) faults_end: Instant,
     /// Limit after that for all messages to end.
-    patience: Duration,
+    pub(crate) patience: Duration,
     /// Interval of the checks of what readers see.
-    reading: Duration,
+    pub(crate) reading: Duration,
 }
 
-async fn run(play: Play, rng: SeededRng) -> Result<Report, String> {
+pub(crate) async fn run(play: Play, rng: SeededRng) -> Result<Report, String> {
     let mut scene = Scene::begin(play, rng).await;
     let ended = scene.until_the_end().await;
     if std::env::var_os("TIELINE_TRACE").is_some() {
