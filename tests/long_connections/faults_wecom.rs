@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tieline_tests::outbound::{Speaker, until};
+use tieline_tests::agents::{FakeAgent, Manner};
+use tieline_tests::outbound::{Speaker, stays, until};
 use tieline_tests::wecom_socket::Platform as Wecom;
 
 use crate::agent::{Agent, pieces};
@@ -244,6 +245,47 @@ async fn proactive_card_has_its_buttons_below_it_and_a_click_answers() {
     test.nothing_wrong();
 }
 
+/// Disables the trigger of the only bot.
+async fn disable_trigger(test: &TestBridge) {
+    let triggers = test.console.get("/api/v1/orgs/default/triggers").await.unwrap();
+    let is_its = |trigger: &&Value| trigger["integrationId"] == test.bots[0].id;
+    let trigger = triggers["items"].as_array().unwrap().iter().find(is_its).unwrap();
+    let path = format!("/api/v1/orgs/default/triggers/{}", trigger["id"].as_str().unwrap());
+    test.console.patch(&path, &json!({ "enabled": false })).await.unwrap();
+}
+
+#[tokio::test]
+async fn bot_that_loses_its_trigger_shows_the_answer_with_which_its_agent_calls_back() {
+    let later = FakeAgent::start(Manner {
+        defers: |_| true,
+        ..Manner::default()
+    })
+    .await;
+    let agent = Agent::start(|_| (Vec::new(), Duration::ZERO)).await;
+    let mut test = TestBridge::empty(Mode::WecomSocket, agent).await;
+    test.add_bound(BOT, &later.as_webhook("Later"), &json!({})).await;
+    test.say(&lisi(), "hi").await;
+    let asked = until("the question", SOON, || later.seen().pop()).await.unwrap();
+    disable_trigger(&test).await;
+    stays("the connection", Duration::from_secs(4), || {
+        wecom(&test).is_connected(BOT)
+    })
+    .await
+    .unwrap();
+    let reply = &asked.body["reply"];
+    let (url, token) = (reply["eventsUrl"].as_str().unwrap(), reply["token"].as_str().unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let said = json!({ "type": "text.delta", "text": "You said hi; that is all." });
+    for (seq, event) in [(1, said), (2, json!({ "type": "completed" }))] {
+        let body = json!({ "seq": seq, "event": event });
+        let posted = client.post(url).bearer_auth(token).json(&body).send().await.unwrap();
+        assert!(posted.status().is_success(), "{posted:?}");
+    }
+    answered(&test, "hi").await;
+    test.status_is("disconnected", Some("unbound"), SOON).await;
+    test.nothing_wrong();
+}
+
 #[tokio::test]
 async fn bot_that_loses_its_trigger_in_mid_answer_finishes_it_and_one_that_is_stopped_does_not() {
     for is_stopped in [false, true] {
@@ -260,11 +302,7 @@ async fn bot_that_loses_its_trigger_in_mid_answer_finishes_it_and_one_that_is_st
             let stop = format!("/api/v1/orgs/default/integrations/{}/stop", test.bots[0].id);
             test.console.post(&stop, &json!({})).await.unwrap();
         } else {
-            let triggers = test.console.get("/api/v1/orgs/default/triggers").await.unwrap();
-            let is_its = |trigger: &&Value| trigger["integrationId"] == test.bots[0].id;
-            let trigger = triggers["items"].as_array().unwrap().iter().find(is_its).unwrap();
-            let path = format!("/api/v1/orgs/default/triggers/{}", trigger["id"].as_str().unwrap());
-            test.console.patch(&path, &json!({ "enabled": false })).await.unwrap();
+            disable_trigger(&test).await;
             answered(&test, "hi").await;
             test.status_is("disconnected", Some("unbound"), SOON).await;
         }

@@ -227,13 +227,15 @@ impl TestBridge {
 
     /// Like [`Self::add`], bound with these trigger settings.
     pub(crate) async fn add_with(&mut self, bot: &str, trigger: &Value) {
+        let agent = self.agent.settings(bot);
+        self.add_bound(bot, &agent, trigger).await;
+    }
+
+    /// Like [`Self::add_with`], bound to another agent.
+    pub(crate) async fn add_bound(&mut self, bot: &str, agent: &Value, trigger: &Value) {
         let mut integration = self.platform.add(bot, self.mode, bot);
         integration["language"] = json!("en");
-        let made = self
-            .console
-            .bind(&integration, &self.agent.settings(bot), trigger)
-            .await
-            .unwrap();
+        let made = self.console.bind(&integration, agent, trigger).await.unwrap();
         self.bots.push(ConnectedBot {
             bot: bot.to_owned(),
             id: made["id"].as_str().unwrap().to_owned(),

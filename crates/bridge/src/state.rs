@@ -9,6 +9,7 @@ pub(crate) mod log_throttle;
 pub(crate) mod long_polls;
 pub(crate) mod message_limits;
 pub(crate) mod newest_targets;
+pub(crate) mod parked_runs;
 pub(crate) mod rate_limiter;
 pub(crate) mod refusal_log;
 pub(crate) mod token_uses;

@@ -30,6 +30,7 @@ use crate::state::log_throttle::LogThrottle;
 use crate::state::long_polls::LongPolls;
 use crate::state::message_limits::MessageLimits;
 use crate::state::newest_targets::NewestTargets;
+use crate::state::parked_runs::ParkedRuns;
 use crate::state::rate_limiter::RateLimiter;
 use crate::state::refusal_log::RefusalLog;
 use crate::state::token_uses::TokenUses;
@@ -74,6 +75,8 @@ pub struct World {
     pub tenant_slots: Arc<TenantSlots>,
     /// Which task of this process has claimed which lease.
     pub local_claims: Arc<LocalClaims>,
+    /// Runs that this process has parked until their agents call back.
+    pub parked_runs: Arc<ParkedRuns>,
     /// Runs of this process, to be notified of stops at once.
     pub local_stops: Arc<LocalStops>,
     /// Replies that tasks of this process wait for, to be notified of this process's own writes.
@@ -229,6 +232,7 @@ impl World {
             message_limits: Arc::default(),
             tenant_slots,
             local_claims: Arc::default(),
+            parked_runs: Arc::default(),
             local_stops: Arc::default(),
             local_replies: Arc::default(),
             rate_limiter: Arc::default(),

@@ -20,12 +20,12 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Timeout for reading the integration.
 const READ_WITHIN: Duration = Duration::from_secs(4);
 
-/// Ends a bot: at once if its integration is stopped, deleted or a webhook by now, else as soon as this process works on no answer of it.
+/// Ends a bot: at once if its integration is stopped, deleted or a webhook by now, else as soon as this process has no unfinished answer of it.
 ///
 /// Messages that arrive meanwhile are refused, like those to any integration without a trigger.
 pub(super) async fn drain(shared: Arc<RelayShared>, id: IntegrationId, orders: UnboundedSender<Box<BotCommand>>) {
     let until = Instant::now() + DRAIN_WITHIN;
-    while shared.world.local_claims.has_any_of(&id)
+    while has_answers(&shared.world, &id)
         && Instant::now() < until
         && !orders.is_closed()
         && may_run(&shared.world, &id).await
@@ -34,6 +34,11 @@ pub(super) async fn drain(shared: Arc<RelayShared>, id: IntegrationId, orders: U
     }
     // A bot that has ended already needs no command.
     let _ = orders.send(Box::new(BotCommand::End(End::Dropped)));
+}
+
+/// Whether this process works on an answer of the integration, or has parked one until its agent calls back.
+fn has_answers(world: &World, id: &IntegrationId) -> bool {
+    world.local_claims.has_any_of(id) || world.parked_runs.has_any_of(id, world.clock.now())
 }
 
 /// Whether the integration may have a connection. Also if it can't be read: then nothing says that an operator has stopped it.

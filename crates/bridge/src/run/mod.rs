@@ -43,7 +43,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tieline_core::conversation::RunPhase;
+use tieline_core::conversation::{Conversation, RunPhase};
 use tieline_core::envelope::WakeUpV1;
 use tieline_queue::QueueError;
 use tieline_store::StoreError;
@@ -184,6 +184,8 @@ async fn work_through(
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
         Ok(Acquired::LeasedConversation(held)) => {
             let (id, fence) = (held.id(), held.fence);
+            // By now it has the lease's claim.
+            world.parked_runs.remove(&id);
             match Box::pin(work_on(world, *held, &mut slots, until)).await {
                 Err(RunError::Lost) => Box::pin(give_back(world, &id, fence)).await.and(Err(RunError::Lost)),
                 Err(error) if !error.is_lasting() => {
@@ -218,6 +220,7 @@ async fn work_on(
             Left::Finished => {}
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
+                note_parked(world, &conversation);
                 release(world, held, again).await?;
                 // After the release: the agent may call back any time, or the platform be ready.
                 return Ok(media_prefetch::keep(world, &conversation, until, slots).await);
@@ -238,6 +241,15 @@ async fn work_on(
         if slots.ensure(world, organization, Some(held.run())).await?.is_some() {
             return Box::pin(rest(world, held, WHEN_FULL)).await;
         }
+    }
+}
+
+/// Notes a run whose agent is to call back, while its lease's claim still exists.
+fn note_parked(world: &World, conversation: &Conversation) {
+    let until = conversation.run.as_ref().filter(|run| run.phase == RunPhase::Deferred);
+    if let Some(until) = until.and_then(|run| run.deferred_until) {
+        let (key, now) = (&conversation.key, world.clock.now());
+        world.parked_runs.add(key.id(), key.integration.clone(), until, now);
     }
 }
 
