@@ -34,8 +34,11 @@ async fn old_id(world: &World, bound: &Bound, chat: &Chat) -> Result<Option<Chat
 
 /// Whether the chat is a group of a platform where groups get other ids.
 fn may_have_moved(world: &World, bound: &Bound, chat: &Chat) -> bool {
+    if chat.kind != ChatKind::Group {
+        return false;
+    }
     let connector = world.connector(&bound.integration.platform);
-    chat.kind == ChatKind::Group && connector.is_some_and(|connector| connector.manifest().groups_get_other_ids)
+    connector.is_some_and(|connector| connector.manifest().groups_get_other_ids)
 }
 
 impl Arrival<'_> {
