@@ -90,8 +90,10 @@ impl Arrival<'_> {
                 }
                 // This process may have been paused since the first attempt: messages that it would drop or interrupt must be older than its own.
                 let interrupts = trigger.settings.busy_policy == BusyPolicy::Interrupt && before.run.is_some();
-                let must_ask = turn == Attempt::Again || is_new_session || interrupts;
-                if must_ask && before.version > 0 && not_done_at != Some(before.version) {
+                // Or it has ended by now; perhaps it was erased with the conversation.
+                let may_be_done = turn == Attempt::Again || self.is_late();
+                let must_ask = may_be_done || (before.version > 0 && (is_new_session || interrupts));
+                if must_ask && not_done_at != Some(before.version) {
                     return Change::Leave(Appended::Unsure(before.version));
                 }
                 // A new session always has room: pending messages are dropped for it.
@@ -184,5 +186,46 @@ impl Arrival<'_> {
             None => after.session = Some(session),
         }
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tieline_core::ids::{AgentId, TriggerId};
+    use tieline_core::trigger::TriggerSettings;
+
+    use super::*;
+    use crate::dispatch::fixture::ArrivalFixture;
+
+    /// How many messages are pending after a process has appended one, so long after it began.
+    async fn pending_after(state: MessageState, pause: Duration) -> usize {
+        let it = ArrivalFixture::new(state).await;
+        let mut arrival = it.arrival();
+        arrival.begun_at -= pause;
+        let trigger = Trigger {
+            id: TriggerId::new("trg_1"),
+            organization: it.key.organization.clone(),
+            integration: it.key.integration.clone(),
+            agent: AgentId::new("agt_1"),
+            enabled: true,
+            settings: TriggerSettings::default(),
+        };
+        let how = (false, Attempt::First);
+        arrival
+            .put_in_mailbox(&it.message(), &it.key, &trigger, how)
+            .await
+            .unwrap();
+        it.n_pending().await
+    }
+
+    /// Another process has received the event too and gone on, or the person was erased.
+    #[tokio::test]
+    async fn process_that_was_paused_appends_no_message_that_has_ended() {
+        let long = Duration::from_secs(20);
+        assert_eq!(pending_after(MessageState::Queued, Duration::ZERO).await, 1);
+        assert_eq!(pending_after(MessageState::Queued, long).await, 1);
+        assert_eq!(pending_after(MessageState::Answered, long).await, 0);
     }
 }

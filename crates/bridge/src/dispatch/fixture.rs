@@ -2,13 +2,14 @@
 
 use tieline_core::conversation::{Conversation, ConversationKey};
 use tieline_core::envelope::EnvelopeV1;
-use tieline_core::event::{Chat, ChatKind, Event};
+use tieline_core::event::{Chat, ChatKind, Event, Message};
 use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId};
 use tieline_core::mailbox::Pending;
 use tieline_core::message_state::MessageState;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::conversation;
 use tieline_store::message::{self, MessageRecord};
+use tokio::time::Instant;
 
 use super::{Arrival, DispatchError, Wake};
 use crate::run::fixture::PolledFixture;
@@ -64,6 +65,7 @@ impl ArrivalFixture {
             world: &self.it.world,
             envelope: &self.envelope,
             bound: &self.bound,
+            begun_at: Instant::now(),
         }
     }
 
@@ -73,11 +75,14 @@ impl ArrivalFixture {
 
     /// Dispatches the message.
     pub(super) async fn dispatch(&self) -> Result<Option<Wake>, DispatchError> {
-        let event = crate::event_of(&self.it.world, &self.it.message).unwrap();
-        let Some(Event::Message(message)) = event else {
-            panic!("expected a message, got {event:?}");
-        };
-        Box::pin(self.arrival().message(message)).await
+        Box::pin(self.arrival().message(self.message())).await
+    }
+
+    pub(super) fn message(&self) -> Message {
+        match crate::event_of(&self.it.world, &self.it.message).unwrap() {
+            Some(Event::Message(message)) => message,
+            event => panic!("expected a message, got {event:?}"),
+        }
     }
 
     /// Puts a message into the conversation's mailbox.

@@ -36,6 +36,7 @@ use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
 use tieline_store::{StoreError, conversation};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::conversation::Contended;
@@ -48,6 +49,9 @@ pub use poison::give_up;
 
 /// A message that was older than this on receipt, by the platform's own clock, is not answered.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Half of the time after which another process receives an event too: a process that takes longer was paused, and others may have gone on.
+const LATE_AFTER: Duration = Duration::from_secs(15);
 
 /// Why an event could not be dispatched. It stays on the queue and is retried.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +94,7 @@ pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
 
 async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     let event = open(world, envelope)?;
+    let begun_at = Instant::now();
     let Some(mut bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
         return deleted::refuse(world, envelope, event).await.map(|()| None);
@@ -99,6 +104,7 @@ async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
         world,
         envelope,
         bound: &bound,
+        begun_at,
     };
     match event {
         Event::Message(message) => arrival.message(message).await,
@@ -156,6 +162,8 @@ struct Arrival<'a> {
     world: &'a World,
     envelope: &'a EnvelopeV1,
     bound: &'a Bound,
+    /// When this process began to dispatch it.
+    begun_at: Instant,
 }
 
 /// What a message asks for.
@@ -394,6 +402,11 @@ impl Arrival<'_> {
             ..WakeUpV1::of_reply(organization, conversation.clone(), reply)
         };
         Ok(wakeups::send_watched_to_relays(self.world, [(self.at_its_relay(wake), Duration::ZERO)]).await?)
+    }
+
+    /// Whether another process may have dispatched the event meanwhile.
+    fn is_late(&self) -> bool {
+        self.begun_at.elapsed() >= LATE_AFTER
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {

@@ -9,6 +9,7 @@ use tieline_core::ids::{ConversationId, PlatformMessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::{Arrival, DispatchError, open};
@@ -54,7 +55,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
         Claim::New => record,
         Claim::Seen(before) if before.state.is_terminal() => {
             return match (&seen.bound, &before.conversation) {
-                (Some(bound), Some(id)) => Arrival { world, envelope, bound }.end_left_closing(id).await,
+                (Some(bound), Some(id)) => arrival(world, envelope, bound).end_left_closing(id).await,
                 _ => Ok(()),
             };
         }
@@ -62,7 +63,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     };
     // After the claim: delivery of the notice looks for the message.
     if let (Some(bound), Some((message, conversation))) = (&seen.bound, &seen.asked) {
-        let arrival = Arrival { world, envelope, bound };
+        let arrival = arrival(world, envelope, bound);
         arrival.say(message, conversation, NoticeReply::failed(reason)).await?;
     }
     integration_log::dead_letter(world, &record, reason).await?;
@@ -86,6 +87,15 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     )
     .await;
     Ok(())
+}
+
+fn arrival<'a>(world: &'a World, envelope: &'a EnvelopeV1, bound: &'a Bound) -> Arrival<'a> {
+    Arrival {
+        world,
+        envelope,
+        bound,
+        begun_at: Instant::now(),
+    }
 }
 
 /// What could be read of an event.
@@ -120,7 +130,7 @@ async fn look(world: &World, envelope: &EnvelopeV1) -> Result<Seen, DispatchErro
     seen.id = event.id().clone();
     seen.has_no_record = matches!(event, Event::Recalled(_) | Event::ChatMoved(_));
     if let (Event::Message(message), Some(bound)) = (event, &seen.bound) {
-        let conversation = Arrival { world, envelope, bound }.key(&message).id();
+        let conversation = arrival(world, envelope, bound).key(&message).id();
         seen.asked = Some((message, conversation));
     }
     Ok(seen)
