@@ -417,7 +417,12 @@ async fn replace(
     let allows_others = after.allowed_agents != before.allowed_agents;
     if after.wants_connection() || allows_others {
         let bound = read::bound(store, &before.id).await?;
-        let as_bound = |bound: &TriggerRecord| where_equal("version", number(bound.version));
+        // Another trigger that was bound meanwhile may have the same version.
+        let as_bound = |bound: &TriggerRecord| {
+            let mut when = where_equal("id", text(bound.trigger.id.as_str()));
+            when.require_equal("version", number(bound.version));
+            when
+        };
         writes.check(
             Rule::AsRead,
             (&pk(&after.id), BOUND),
