@@ -194,11 +194,22 @@ async fn end_others(world: &World, run: &RunId, others: &[MessageId]) -> Result<
     // Also those of messages that a process has ended and died before it removed them.
     for record in message::get_many(&world.store, others, now).await? {
         let is_ended = record.state == MessageState::Answered && record.run.as_ref() == Some(run);
-        if is_ended && let Some(letter) = letter_of(world, &record).await? {
-            deadletter::remove(&world.store, &letter).await?;
+        if is_ended {
+            remove_letter(world, &record).await?;
         }
     }
     Ok(())
+}
+
+/// Removes the dead letter of a message that has not failed after all: the process that wrote it was cut off, and another one went on.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn remove_letter(world: &World, record: &MessageRecord) -> Result<(), StoreError> {
+    match letter_of(world, record).await? {
+        Some(letter) => deadletter::remove(&world.store, &letter).await,
+        None => Ok(()),
+    }
 }
 
 /// Checks that the message can be read, and that its bot still exists and is the account that received it.

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::event::{Event, Message};
-use tieline_core::ids::{ConversationId, PlatformMessageId};
+use tieline_core::ids::{ConversationId, MessageId, PlatformMessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
@@ -15,6 +15,7 @@ use tracing::error;
 use super::{Arrival, DispatchError, open};
 use crate::integration_log;
 use crate::notices::NoticeReply;
+use crate::redrive;
 use crate::world::World;
 
 /// Ends an event that can't be dispatched: in the ledger and among the dead letters, from which it can be redriven once the cause
@@ -77,6 +78,9 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     if message::finish(&world.store, &record.id, &ending).await? {
         let platform = seen.bound.as_ref().map_or("none", |bound| &bound.integration.platform);
         world.metrics.message(platform, MessageState::Failed);
+    } else if ended_otherwise(world, &record.id).await? {
+        // Another process has ended it meanwhile.
+        return Ok(redrive::remove_letter(world, &record).await?);
     }
     error!(account.id = %record.integration, event.key = %record.id, reason, "event is given up");
     integration_log::warn(
@@ -87,6 +91,11 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     )
     .await;
     Ok(())
+}
+
+async fn ended_otherwise(world: &World, id: &MessageId) -> Result<bool, DispatchError> {
+    let found = message::get(&world.store, id, world.clock.now()).await?;
+    Ok(found.is_some_and(|found| found.state.is_terminal() && found.state != MessageState::Failed))
 }
 
 fn arrival<'a>(world: &'a World, envelope: &'a EnvelopeV1, bound: &'a Bound) -> Arrival<'a> {

@@ -25,6 +25,7 @@ use crate::integration_log;
 use crate::metrics::Metric;
 use crate::notices::{self, NoticeReply};
 use crate::printable::Printable;
+use crate::redrive;
 use crate::refused_answers;
 use crate::reply_writes;
 use crate::wakeups;
@@ -175,9 +176,11 @@ async fn end_all(
             session: Some((session.id.clone(), session.number)),
             steps,
         };
-        // Written first, so that a failed message always has a dead letter.
+        // Before the message ends: a failed one always has a dead letter, and one that hasn't failed has none of an earlier attempt.
         if state == MessageState::Failed {
             integration_log::dead_letter(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
+        } else if held.run().attempt > 1 {
+            redrive::remove_letter(world, &it.record).await?;
         }
         let took = now.since(it.record.received_at);
         // It may be the only record of what the platform accepted: a holder that doesn't know that would send it again.

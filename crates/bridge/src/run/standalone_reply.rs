@@ -12,7 +12,7 @@ use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
 use tieline_store::StoreError;
 use tieline_store::config::integration::{self, IntegrationRecord};
-use tieline_store::message::{self, ACCOUNT_CHANGED, MessageRecord};
+use tieline_store::message::{self, ACCOUNT_CHANGED, DELIVERY_REFUSED, MessageRecord};
 use tieline_store::reply::{self, Outcome, ReplyRecord};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -142,6 +142,8 @@ async fn conclude(
             // Before the reply is saved as delivered, after which no process comes back to it.
             if is_redelivered {
                 redrive::finish_redelivery(world, ledger).await?;
+            } else if ledger.steps.iter().any(|step| step.step == DELIVERY_REFUSED) {
+                redrive::remove_letter(world, ledger).await?;
             }
             showing.record.delivered = true;
             showing.save().await?;
@@ -160,16 +162,10 @@ async fn conclude(
             showing.record.delivered = true;
             integration_log::warn(world, &ledger.integration, "delivery_refused", &code).await;
             warn!(account.id = %ledger.integration, event.key = %ledger.id, code, "reply can't be delivered");
-            integration_log::dead_letter(world, ledger, &code).await?;
+            note_refusal(world, ledger, &code).await?;
             if refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code) {
                 refused_answers::keep(world, &showing.record.conversation, &ledger.id).await?;
             }
-            message::note(
-                &world.store,
-                &ledger.id,
-                &[LedgerStep::new(now, "delivery_refused").code(code)],
-            )
-            .await?;
             showing.save().await?;
             Ok(Next::Done)
         }
@@ -190,9 +186,14 @@ async fn refuse_undeliverable(world: &World, record: &ReplyRecord, code: &str) -
     if code == ACCOUNT_CHANGED {
         integration_log::warn(world, &ledger.integration, "delivery_refused", code).await;
     }
-    integration_log::dead_letter(world, &ledger, code).await?;
-    let step = LedgerStep::new(now, "delivery_refused").code(code);
+    note_refusal(world, &ledger, code).await
+}
+
+/// The ledger first: if this process is cut off and a later attempt delivers the reply, that finds there that there may be a dead letter.
+async fn note_refusal(world: &World, ledger: &MessageRecord, code: &str) -> Result<(), RunError> {
+    let step = LedgerStep::new(world.clock.now(), DELIVERY_REFUSED).code(code);
     message::note(&world.store, &ledger.id, &[step]).await?;
+    integration_log::dead_letter(world, ledger, code).await?;
     Ok(())
 }
 

@@ -118,6 +118,21 @@ async fn another_message(bot: &PolledFixture, id: &str, reply: &str) -> MessageI
     id
 }
 
+/// The earlier process had been refused, and was cut off before the messages ended.
+#[tokio::test]
+async fn answer_that_a_later_attempt_delivers_leaves_no_dead_letter() {
+    let it = RefusedRun::begin().await;
+    for message in it.messages().await {
+        integration_log::dead_letter(&it.bot.world, &message, "403")
+            .await
+            .unwrap();
+    }
+    it.bot.platform.0.refuses.store(false, Ordering::SeqCst);
+    it.work().await;
+    assert_eq!(it.states().await, [MessageState::Answered; 2]);
+    assert_eq!(it.letters().await, []);
+}
+
 /// The agent may have done something that must not be done twice.
 #[tokio::test]
 async fn answer_to_merged_messages_is_delivered_again_once_for_all() {

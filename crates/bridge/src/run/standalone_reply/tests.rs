@@ -79,6 +79,22 @@ async fn reply_whose_message_has_an_unknown_key_is_retried() {
     assert!(!it.reply().await.delivered);
 }
 
+/// The process that wrote the dead letter was cut off before it recorded that the reply is given up.
+#[tokio::test]
+async fn reply_that_a_later_attempt_delivers_leaves_no_dead_letter() {
+    let it = PolledFixture::new().await;
+    it.end_message().await;
+    let letters = async || {
+        let (store, now) = (&it.world.store, it.world.clock.now());
+        let found = deadletter::list(store, &it.message.organization, None, 10, now).await;
+        found.unwrap().items.len()
+    };
+    note_refusal(&it.world, &it.message, "unknown_outcome").await.unwrap();
+    assert_eq!(letters().await, 1);
+    assert_eq!(it.wake(None).await.unwrap(), Next::Done);
+    assert_eq!((it.n_pushed(), letters().await), (1, 0));
+}
+
 /// An operator can restore the integration, and then redrive the answer.
 #[tokio::test]
 async fn answer_whose_integration_is_deleted_is_kept_as_a_dead_letter() {
