@@ -89,10 +89,18 @@ async fn reply(
     record: &MessageRecord,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let is_old = now.since(record.received_at) > MAY_BE_WRITTEN;
+    let (pk, sk) = reply::key_of(&record.reply);
+    partition(store, &pk, |sort| is_old || sort != sk).await?;
+    if is_old {
+        return Ok(());
+    }
     for _ in 0..MAX_RACES {
-        partition(store, &format!("RPL#{}", record.reply), |_| true).await?;
-        let is_old = now.since(record.received_at) > MAY_BE_WRITTEN;
-        if is_old || reply::bury(store, organization, record, now).await? {
+        let found = dynamo::get(&store.dynamo, &store.tables.state, (&pk, sk), Reading::Strong, &[]).await?;
+        if let Some(found) = &found {
+            pieces(store, found).await?;
+        }
+        if reply::bury(store, organization, record, found.as_ref(), now).await? {
             return Ok(());
         }
     }

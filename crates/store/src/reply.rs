@@ -7,8 +7,10 @@
 //! final text, `lease` the process that delivers a finished reply, `f` fencing token, `rd` the redrive that restarted it, `n` version.
 
 mod stored;
+mod tombstone;
 
 pub(crate) use stored::{about_end, about_progress};
+pub(crate) use tombstone::bury;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,7 +31,6 @@ use crate::Store;
 use crate::dynamo::{self, Reading, Written};
 use crate::error::StoreError;
 use crate::item::{alive, expire, get_number, number, read, text, value, write};
-use crate::message::MessageRecord;
 use crate::sealed_blob::{self, Body, Earlier};
 use crate::tables::TTL;
 use crate::update::Update;
@@ -43,11 +44,6 @@ const PIECES_SLACK: Duration = Duration::from_hours(30 * 24);
 /// How much longer a final text in an item of its own is kept, and for how long it isn't written again when the reply changes.
 const FINAL_SLACK: Duration = Duration::from_hours(2 * 24);
 const FINAL_IS_NEW: Duration = Duration::from_hours(24);
-
-/// How long a tombstone is kept: no process is frozen for longer and then continues.
-const TOMBSTONE_LIFETIME: Duration = Duration::from_hours(24);
-/// Version and fencing token of a tombstone, which no writer reaches.
-const BURIED: u64 = 1 << 62;
 
 const WHAT: &str = "reply";
 const SORT: &str = "RPL";
@@ -290,46 +286,9 @@ pub async fn close(store: &Store, id: &ReplyId, closed: &Progress, now: Timestam
     }
 }
 
-/// Puts a tombstone in the place of an erased reply. It has no personal data and no text, and no process can write over it: one may have
-/// been frozen since before the erasure. `false`: there is a reply.
-pub(crate) async fn bury(
-    store: &Store,
-    organization: &OrganizationId,
-    message: &MessageRecord,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let about = About {
-        reply: &message.reply,
-        organization,
-        integration: &message.integration,
-        conversation: &ConversationId::new(""),
-        message: &message.id,
-        asker: &SenderId::new(""),
-        received_at: message.received_at,
-    };
-    let tombstone = ReplyRecord {
-        stage: Stage::Final,
-        outcome: Some(Outcome::Stopped),
-        final_at: Some(now),
-        delivered: true,
-        fence: BURIED,
-        version: BURIED,
-        ..ReplyRecord::blank(&about)
-    };
-    let (plain, expires_at) = (stored::plain(&tombstone)?, now.after(TOMBSTONE_LIFETIME));
-    let body = sealed_blob::put(store, tombstone.id.as_str(), &plain, None, expires_at).await?;
-    let mut item = write(
-        WHAT,
-        &partition(&tombstone.id),
-        SORT,
-        &stored::close(store, &tombstone, body)?,
-    )?;
-    item.insert("n".to_owned(), number(tombstone.version));
-    expire(&mut item, expires_at);
-    let mut condition = Update::new();
-    condition.require_gone(now);
-    let written = dynamo::put(&store.dynamo, &store.tables.state, item, condition).await?;
-    Ok(matches!(written, Written::Done(_)))
+/// The key of a reply's item.
+pub(crate) fn key_of(id: &ReplyId) -> (String, &'static str) {
+    (partition(id), SORT)
 }
 
 async fn write_reply(

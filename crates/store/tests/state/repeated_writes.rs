@@ -1,8 +1,8 @@
 //! Writes whose answer was lost: the client repeats them, and what was erased in between doesn't come back.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -17,11 +17,11 @@ use futures_util::future::BoxFuture;
 use tieline_core::ids::SenderId;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_store::config::user::{self, User};
-use tieline_store::scheduled;
-use tieline_store::{Keyring, Store, Tables, create_missing};
+use tieline_store::reply::{self, ReplyRecord};
+use tieline_store::{Keyring, Store, StoreError, Tables, create_missing, erase, scheduled};
 
 use crate::scheduled::{later, left};
-use crate::tables::{NOW, integration, organization};
+use crate::tables::{NOW, integration, message, organization, reply};
 
 /// Erases what was just stored. Returns whether it was there.
 type Erasure = Arc<dyn Fn(Store) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -70,30 +70,68 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Stores something that is erased before the client repeats the write. Returns the store of the other process.
-async fn store_while_erased(engine: &Embedded, store_it: impl AsyncFnOnce(&Store), erase: Erasure) -> Store {
+/// A client that keeps a copy of each write, for its late repetition.
+#[derive(Clone)]
+struct Recording {
+    inner: SharedHttpClient,
+    writes: Arc<Mutex<Vec<(SharedHttpConnector, HttpRequest)>>>,
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Recording")
+    }
+}
+
+impl HttpClient for Recording {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(RecordingConnector {
+            inner: self.inner.http_connector(settings, components),
+            client: self.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct RecordingConnector {
+    inner: SharedHttpConnector,
+    client: Recording,
+}
+
+impl HttpConnector for RecordingConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        if target.ends_with("Item") && !target.ends_with("GetItem") {
+            let copy = (self.inner.clone(), request.try_clone().unwrap());
+            self.client.writes.lock().unwrap().push(copy);
+        }
+        self.inner.call(request)
+    }
+}
+
+/// The store of a process that calls the tables through `http`.
+async fn store_of(http: SharedHttpClient) -> Store {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test"))
         .endpoint_url(ENDPOINT_URL);
     let tables = Tables::with_prefix("test-");
-    let store_of = |http: SharedHttpClient| {
-        let client = Client::from_conf(config.clone().http_client(http).build());
-        (
-            client.clone(),
-            Store::new(client, tables.clone(), Keyring::new([7; 32])),
-        )
-    };
-    let (client, other_process) = store_of(engine.http_client());
+    let client = Client::from_conf(config.http_client(http).build());
     create_missing(&client, &tables).await.unwrap();
+    Store::new(client, tables, Keyring::new([7; 32]))
+}
+
+/// Stores something that is erased before the client repeats the write. Returns the store of the other process.
+async fn store_while_erased(engine: &Embedded, store_it: impl AsyncFnOnce(&Store), erase: Erasure) -> Store {
+    let other_process = store_of(engine.http_client()).await;
     let erased = ErasedMeanwhile {
         inner: engine.http_client(),
         other_process: other_process.clone(),
         erase,
         is_erased: Arc::default(),
     };
-    let (_, store) = store_of(SharedHttpClient::new(erased.clone()));
+    let store = store_of(SharedHttpClient::new(erased.clone())).await;
     store_it(&store).await;
     assert!(erased.is_erased.load(Ordering::Relaxed));
     other_process
@@ -135,4 +173,32 @@ async fn erased_person_does_not_come_back() {
     let engine = Embedded::in_memory(Options::default()).unwrap();
     let store = store_while_erased(&engine, ensure, erase).await;
     assert_eq!(user::get(&store, &organization(), &lisi().id).await.unwrap(), None);
+}
+
+/// Every write of the erasure takes effect once more, the last one first, and only then the first write of a process that was frozen before it.
+#[tokio::test]
+async fn reply_stays_erased_after_late_repetitions() {
+    let engine = Embedded::in_memory(Options::default()).unwrap();
+    let recording = Recording {
+        inner: engine.http_client(),
+        writes: Arc::default(),
+    };
+    let store = store_of(SharedHttpClient::new(recording.clone())).await;
+    let message = message("1");
+    let first = ReplyRecord {
+        id: message.reply.clone(),
+        ..reply("1")
+    };
+    reply::save(&store, None, &mut first.clone(), NOW).await.unwrap();
+    recording.writes.lock().unwrap().clear();
+    erase::message(&store, &organization(), &message, &[], NOW)
+        .await
+        .unwrap();
+    let late = std::mem::take(&mut *recording.writes.lock().unwrap());
+    assert!(!late.is_empty());
+    for (connector, request) in late.into_iter().rev() {
+        connector.call(request).await.unwrap();
+    }
+    let saved = reply::save(&store, None, &mut first.clone(), NOW).await;
+    assert!(matches!(saved, Err(StoreError::Conflict)), "{saved:?}");
 }
