@@ -201,7 +201,7 @@ async fn end_others(world: &World, run: &RunId, others: &[MessageId]) -> Result<
     Ok(())
 }
 
-/// Removes the dead letter of a message that has not failed after all: the process that wrote it was cut off, and another one went on.
+/// Removes the dead letter of a message that has not failed: the process that wrote it died before it recorded the failure.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -176,16 +176,22 @@ async fn end_all(
             session: Some((session.id.clone(), session.number)),
             steps,
         };
-        // Before the message ends: a failed one always has a dead letter, and one that hasn't failed has none of an earlier attempt.
+        // Written first, so that a failed message always has a dead letter.
         if state == MessageState::Failed {
             integration_log::dead_letter(world, &it.record, reason.as_deref().unwrap_or("failed")).await?;
-        } else if held.run().attempt > 1 {
-            redrive::remove_letter(world, &it.record).await?;
         }
+        let may_have_letter = state != MessageState::Failed && held.run().attempt > 1;
         let took = now.since(it.record.received_at);
         // It may be the only record of what the platform accepted: a holder that doesn't know that would send it again.
         let ended = loop {
-            match end(world, it, &ending, run_messages).await {
+            let ending = async {
+                // An earlier attempt's. Before the message ends, after which no process comes back to it.
+                if may_have_letter {
+                    redrive::remove_letter(world, &it.record).await?;
+                }
+                end(world, it, &ending, run_messages).await
+            };
+            match ending.await {
                 Err(error) => patience.wait(&it.record.id, error).await?,
                 Ok(ended) => break ended,
             }
