@@ -48,7 +48,7 @@ impl Trigger {
             .any(|list| !list.is_empty() && !list.contains(chat))
     }
 
-    /// Applies what its lists say of a chat to the other id that it has now.
+    /// Adds the present id of a chat to the lists that have its old one.
     pub fn add_other_id(&mut self, old: &ChatId, new: &ChatId) {
         let TriggerSettings { access, routes, .. } = &mut self.settings;
         let of_routes = routes.iter_mut().map(|route| &mut route.chats);

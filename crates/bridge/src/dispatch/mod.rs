@@ -50,7 +50,7 @@ pub use poison::give_up;
 /// A message that was older than this on receipt, by the platform's own clock, is not answered.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Half of the time after which another process receives an event too: a process that takes longer was paused, and others may have gone on.
+/// Half of the visibility timeout of an event: a process that takes longer was paused, and another one may have received the event meanwhile.
 const LATE_AFTER: Duration = Duration::from_secs(15);
 
 /// Why an event could not be dispatched. It stays on the queue and is retried.

@@ -9,9 +9,10 @@ use tieline_store::{StoreError, conversation, moved_chat};
 use tracing::info;
 
 use super::{Arrival, DispatchError};
+use crate::printable::Printable;
 use crate::world::World;
 
-/// Applies what the trigger's lists say of a group's old id to its present one.
+/// Extends the trigger's lists: where they have the group's old id, they get its present one too.
 pub(super) async fn apply_lists(world: &World, bound: &mut Bound, chat: &Chat) -> Result<(), StoreError> {
     let trigger = bound.trigger.as_ref();
     if !trigger.is_some_and(|trigger| trigger.lists_other_chats(&chat.id)) {
@@ -46,7 +47,13 @@ impl Arrival<'_> {
     pub(super) async fn chat_moved(&self, moved: &ChatMoved) -> Result<(), DispatchError> {
         let (world, id, now) = (self.world, &self.envelope.integration, self.world.clock.now());
         moved_chat::put(&world.store, id, &moved.chat.id, &moved.from, now).await?;
-        info!(account.id = %id, event.key = %self.envelope.message, "a group has another id");
+        info!(
+            account.id = %id,
+            event.key = %self.envelope.message,
+            chat.id = %Printable(moved.chat.id.as_str()),
+            old_chat.id = %Printable(moved.from.as_str()),
+            "the platform has given the group another id"
+        );
         Ok(())
     }
 

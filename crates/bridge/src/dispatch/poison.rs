@@ -28,7 +28,7 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     let seen = AssertUnwindSafe(look(world, envelope)).catch_unwind().await;
     let seen = seen.unwrap_or(Ok(Seen::default()))?;
     if seen.has_no_record {
-        error!(account.id = %envelope.integration, event.key = %envelope.message, reason, "event about others is given up");
+        error!(account.id = %envelope.integration, event.key = %envelope.message, reason, "recall or change of a group's id is given up");
         return Ok(());
     }
     let now = world.clock.now();
@@ -113,7 +113,7 @@ struct Seen {
     bound: Option<Bound>,
     /// The message and its conversation, if it is a message.
     asked: Option<(Message, ConversationId)>,
-    /// Whether the ledger has no record of it: a recall, whose envelope has the ids of the message that it recalls, or a group's other id.
+    /// Whether the ledger has no record of the event: of a recall, whose envelope has the ids of the recalled message, and of a change of a group's id.
     has_no_record: bool,
 }
 

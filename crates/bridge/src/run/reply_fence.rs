@@ -37,10 +37,9 @@ async fn take_over(world: &World, fence: u64, blank: ReplyRecord) -> Result<Repl
         let now = world.clock.now();
         let found = reply::get(&world.store, &blank.id, now).await?;
         match &found {
-            Some(found) if found.outcome.is_some() => return Ok(found.clone()),
+            // The same token: our write was applied and its answer lost.
+            Some(found) if found.outcome.is_some() || found.fence == fence => return Ok(found.clone()),
             Some(found) if found.fence > fence => return Err(RunError::Lost),
-            // Our write was applied and its answer lost.
-            Some(found) if found.fence == fence => return Ok(found.clone()),
             _ => {}
         }
         let mut fenced = found.clone().unwrap_or_else(|| blank.clone());

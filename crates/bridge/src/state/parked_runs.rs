@@ -23,6 +23,7 @@ impl ParkedRuns {
     /// The run of a conversation is parked: its agent may call back until then.
     pub fn add(&self, conversation: ConversationId, integration: IntegrationId, until: Timestamp, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only when the map would grow, so that this takes constant time on average.
         if all.len() >= MANY && all.len() == all.capacity() {
             all.retain(|_, run| run.until > now);
         }
