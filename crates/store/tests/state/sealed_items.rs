@@ -27,7 +27,8 @@ use tieline_store::run::{self, NewEvent, RunRecord};
 use tieline_store::scheduled::{self, Scheduled};
 use tieline_store::transcript::{self, NewTurn};
 use tieline_store::{
-    Store, conversation, file, idempotency, message, overheard, pairing, poll_cursor, relay_answers, reply, token_cache,
+    Store, conversation, erase, file, idempotency, message, overheard, pairing, poll_cursor, relay_answers, reply,
+    token_cache,
 };
 
 /// Longer than a value that fits into its item.
@@ -176,6 +177,12 @@ async fn fill_answers(store: &Store) {
     };
     message::claim(store, &sealed("short", 10)).await.unwrap();
     message::claim(store, &sealed("long", LONG)).await.unwrap();
+    // What is left of it is a tombstone of its reply.
+    let erased = sealed("erased", 10);
+    message::claim(store, &erased).await.unwrap();
+    erase::message(store, &erased.organization, &erased, &[], NOW)
+        .await
+        .unwrap();
     let mut answer = tables::reply("one");
     answer.text = "x".repeat(LONG);
     answer.closed = Some(Progress::default());
@@ -367,6 +374,8 @@ async fn check_answers(store: &Store) {
     }
     let answer = reply::get(store, &tables::reply("one").id, NOW).await.unwrap().unwrap();
     assert_eq!((answer.text.len(), answer.closed), (LONG, Some(Progress::default())));
+    let erased = reply::get(store, &tables::message("erased").reply, NOW).await.unwrap();
+    assert_eq!(erased.unwrap().text, "");
     let events = run::events_after(store, &RunId::new("run_1"), 0).await.unwrap();
     assert_eq!(events[0].1.len(), LONG + 2);
     let turns = transcript::latest(store, &SessionId::new("ses_1"), 9, usize::MAX, NOW)
