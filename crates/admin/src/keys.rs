@@ -23,8 +23,8 @@ use crate::state::AdminState;
 
 /// Time limit of one pass of resealing: a Lambda function ends after 29 s, and its other work comes first.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Interval between two passes of a long-lived process.
-const PERIOD: Duration = Duration::from_secs(60);
+/// Interval between two passes of a long-lived process: a rotation because of a leaked key shouldn't wait for long.
+const PERIOD: Duration = Duration::from_secs(10);
 /// Interval while a rotation is in progress.
 const SOON: Duration = Duration::from_secs(1);
 
