@@ -208,13 +208,11 @@ fn read_application(answer: &ApiAnswer) -> Result<Credentials, TokenError> {
     let application: wire::Application = application.ok_or_else(|| TokenError::Unavailable {
         code: "application_not_readable".to_owned(),
     })?;
-    let content = if application.flags & CONTENT_FLAGS == 0 {
-        "no"
-    } else {
-        "yes"
-    };
+    let content = application.flags.map(|flags| match flags & CONTENT_FLAGS {
+        0 => "no",
+        _ => "yes",
+    });
     let bot = application.bot.map_or(application.id, |bot| bot.id);
-    Ok([(BOT_FIELD, bot.as_str()), (CONTENT_FIELD, content)]
-        .into_iter()
-        .collect())
+    let content = content.map(|content| (CONTENT_FIELD, content));
+    Ok([(BOT_FIELD, bot.as_str())].into_iter().chain(content).collect())
 }

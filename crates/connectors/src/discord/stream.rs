@@ -62,8 +62,10 @@ impl StreamProtocol for Gateway {
             let is_new = cursor.without_content || cursor.content_enabled;
             return is_new.then(|| socket(&cursor.gateway, &cursor));
         };
-        // The intent was enabled or disabled since: a resumed session would keep the old setting.
-        if session.has_content != (wants_content(cx) || cursor.content_enabled) {
+        // The intent was enabled or disabled since: a resumed session would keep the old setting. If the platform refused the intent, the
+        // session without it continues, and checks whether it is enabled now.
+        let wants_content = wants_content(cx) || cursor.content_enabled;
+        if session.has_content != wants_content && !session.content_refused {
             return None;
         }
         let named =
@@ -95,10 +97,10 @@ impl StreamProtocol for Gateway {
     }
 }
 
-/// Whether to request the Message Content Intent: only if it is known to be enabled, because otherwise the platform refuses the whole
-/// connection.
+/// Whether to request the Message Content Intent: not if it is known to be disabled, because then the platform refuses the whole connection,
+/// and the next one omits it.
 fn wants_content(cx: &Context<'_>) -> bool {
-    Settings::of(cx.account).content_intent == Some(true)
+    Settings::of(cx.account).content_intent != Some(false)
 }
 
 fn socket(url: &str, cursor: &Cursor) -> SocketAddress {

@@ -304,8 +304,9 @@ pub(super) struct SessionStartLimit {
 #[derive(Debug, Deserialize)]
 pub(super) struct Application {
     pub id: Snowflake,
+    /// Optional in the documentation.
     #[serde(default)]
-    pub flags: u64,
+    pub flags: Option<u64>,
     #[serde(default)]
     pub bot: Option<User>,
 }

@@ -47,6 +47,9 @@ pub(super) struct Resumable {
     pub roles: Vec<String>,
     /// Whether it was started with the Message Content Intent.
     pub has_content: bool,
+    /// Whether the platform refused that intent before it was started, although it seemed enabled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub content_refused: bool,
 }
 
 impl Cursor {

@@ -188,13 +188,14 @@ impl Session {
             return self.reconnect("READY does not have the documented shape", None);
         };
         self.greeting_ends = None;
-        self.cursor.without_content = false;
+        let content_refused = std::mem::take(&mut self.cursor.without_content);
         self.plan_content_check(cx);
         self.cursor.session = Some(Resumable {
             id: ready.session_id,
             url: ready.resume_gateway_url,
             bot: ready.user.id,
             has_content: self.with_content,
+            content_refused,
             ..Resumable::default()
         });
         let remarks = [

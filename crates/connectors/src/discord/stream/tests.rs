@@ -14,9 +14,11 @@ use crate::discord::Discord;
 const MAIN: &str = "wss://gateway.discord.gg/?v=10&encoding=json";
 const NAMED: &str = "wss://gateway-us-east1-b.discord.gg/?v=10&encoding=json";
 
+/// With what is known of the Message Content Intent, or nothing if it is empty.
 fn account(content: &str) -> Account {
-    let fields = [("botToken", "t"), ("applicationId", "139"), ("messageContent", content)];
-    let credentials: Credentials = fields.into_iter().collect();
+    let known = Some(("messageContent", content)).filter(|_| !content.is_empty());
+    let fields = [("botToken", "t"), ("applicationId", "139")].into_iter().chain(known);
+    let credentials: Credentials = fields.collect();
     let mode = ConnectionMode::LongConnection;
     Account {
         integration: IntegrationId::new("int_1"),
@@ -216,6 +218,23 @@ fn intent_refused_although_it_seemed_enabled_is_not_checked_again() {
         json!({ "session_id": "s2", "resume_gateway_url": "wss://gateway.discord.gg", "user": { "id": "139" } });
     next.on_frame(event(1, "READY", &ready), &cx);
     assert_eq!(next.wake_at(), None);
+    let effects = next.on_close(&cx);
+    let [Effect::SaveCursor(saved)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    let resumed = Gateway.resume(saved, 1, &cx).map(|address| address.url);
+    assert_eq!(
+        resumed.as_deref(),
+        Some(MAIN),
+        "a new session would miss what came meanwhile"
+    );
+}
+
+#[test]
+fn intent_is_requested_unless_it_is_known_to_be_disabled() {
+    for (content, expected) in [("", true), ("yes", true), ("no", false)] {
+        assert_eq!(wants_content(&context(&account(content))), expected, "{content}");
+    }
 }
 
 /// A frame of the gateway with an event.
