@@ -23,7 +23,7 @@ const START: &str = "/start";
 const STOP: &str = "/stop";
 /// Field of a reply handle: the callback query that must be answered first.
 pub(super) const CALLBACK: &str = "callback";
-/// Field of a reply handle: the text for answering the callback query.
+/// Field of a reply handle of an earlier version: the text for answering the callback query.
 pub(super) const CHOSEN: &str = "chosen";
 /// Longest label of a pressed button in that text: 200 characters are allowed, and the label comes from the client.
 ///
@@ -37,8 +37,27 @@ pub(super) struct Decoded {
     pub update_id: Option<i64>,
     /// The event, or the reason for none.
     pub event: Result<Event, Remark>,
-    /// A button press without a reply: the client shows a progress bar until the query is answered.
-    pub unanswered_query: Option<String>,
+    /// A button press that is answered at once.
+    pub unanswered_query: Option<UnansweredQuery>,
+}
+
+/// A button press: the client shows a progress bar until it is answered, and the platform accepts only an early answer.
+#[derive(Debug)]
+pub(super) struct UnansweredQuery {
+    id: String,
+    /// Text for a toast over the chat.
+    text: Option<String>,
+}
+
+impl UnansweredQuery {
+    /// Parameters of `answerCallbackQuery`.
+    pub(super) fn answer(&self) -> Value {
+        let mut parameters = json!({ "callback_query_id": self.id });
+        if let Some(text) = &self.text {
+            parameters["text"] = json!(text);
+        }
+        parameters
+    }
 }
 
 impl Decoded {
@@ -267,15 +286,18 @@ fn target(chat: Chat, asker: &Sender, message: String, handle: Value, cx: &Conte
     }
 }
 
-/// A button press. Our reply's first call answers the query; without a reply, it has to be answered at once.
+/// A button press. It is answered at once, since its reply may have to wait for an earlier one or be merged with it; only that of the button for
+/// a new session is answered by the first call of its reply, which never waits.
 fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
     let query: wire::CallbackQuery = match parsed(query, "button press does not have the documented shape") {
         Ok(query) => query,
         Err(remark) => return Decoded::without_event(None, remark),
     };
-    let is_ours = query.data == NEW_SESSION_KEY || read_choice_key(&query.data).is_some();
-    let chosen = query.message.as_ref().and_then(|message| chosen(message, &query.data));
-    let unanswered_query = Some(query.id.clone());
+    let is_new_session = query.data == NEW_SESSION_KEY;
+    let unanswered_query = Some(UnansweredQuery {
+        id: query.id.clone(),
+        text: query.message.as_ref().and_then(|message| chosen(message, &query.data)),
+    });
     let pressed_at = query.message.filter(|_| !query.data.is_empty());
     let placed = pressed_at.and_then(|message| Some((chat(chat_kind(&message.chat)?, &message), message.message_id)));
     let Some((chat, message)) = placed else {
@@ -286,10 +308,10 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
         };
     };
     let sender = person(&query.from);
-    let handle = match (is_ours, chosen) {
-        (false, _) => json!({}),
-        (true, None) => json!({ CALLBACK: query.id }),
-        (true, Some(chosen)) => json!({ CALLBACK: query.id, CHOSEN: chosen }),
+    let handle = if is_new_session {
+        json!({ CALLBACK: query.id })
+    } else {
+        json!({})
     };
     Decoded {
         update_id: None,
@@ -300,7 +322,7 @@ fn pressed(id: PlatformMessageId, query: Value, cx: &Context<'_>) -> Decoded {
             key: query.data,
             card: String::new(),
         })),
-        unanswered_query: unanswered_query.filter(|_| !is_ours),
+        unanswered_query: unanswered_query.filter(|_| !is_new_session),
     }
 }
 

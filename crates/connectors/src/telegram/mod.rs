@@ -138,7 +138,11 @@ fn received(decoded: decode::Decoded) -> Received {
     };
     // The response to the request may be a call. Used for a call whose result doesn't matter.
     let answer = match decoded.unanswered_query {
-        Some(query) => WebhookAnswer::json(&json!({ "method": "answerCallbackQuery", "callback_query_id": query })),
+        Some(query) => {
+            let mut call = query.answer();
+            call["method"] = json!("answerCallbackQuery");
+            WebhookAnswer::json(&call)
+        }
         None => WebhookAnswer::empty(200),
     };
     Received {

@@ -14,8 +14,9 @@ use tieline_core::stream::{Begin, Effect, Frame, Refusal, SocketAddress, StreamP
 use tieline_core::timestamp::Timestamp;
 
 use super::api_error::{self, ApiError, Meaning};
+use super::decode::{self, UnansweredQuery};
 use super::registration::UPDATES;
-use super::{decode, settings};
+use super::settings;
 
 /// How long the platform holds an empty poll open.
 const POLL: Duration = Duration::from_secs(30);
@@ -97,8 +98,8 @@ struct Session {
     in_flight: Option<Fetch>,
     storing: Option<Storing>,
     last_token: u64,
-    /// Button presses without a reply.
-    queries: Vec<String>,
+    /// Button presses that are answered at once.
+    queries: Vec<UnansweredQuery>,
     /// When polling resumes after a wait.
     resume_at: Option<Timestamp>,
     conflicts: usize,
@@ -182,13 +183,12 @@ impl Session {
         self.fetch(Fetch::Updates, call)
     }
 
-    /// Polls again once every button press without a reply is answered.
+    /// Polls again once every button press is answered.
     fn go_on(&mut self, cx: &Context<'_>) -> Effect {
         let Some(query) = self.queries.pop() else {
             return self.poll(cx);
         };
-        let parameters = json!({ "callback_query_id": query });
-        let call = settings::call(cx.account, "answer_query", "answerCallbackQuery", &parameters);
+        let call = settings::call(cx.account, "answer_query", "answerCallbackQuery", &query.answer());
         self.fetch(Fetch::QueryAnswer, call)
     }
 
