@@ -173,6 +173,12 @@ pub trait StreamSession: Send {
         Vec::new()
     }
 
+    /// A Pong frame was received.
+    fn on_pong(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        let _ = cx;
+        Vec::new()
+    }
+
     /// The time returned by [`StreamSession::wake_at`] has come.
     fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect>;
 

@@ -146,7 +146,10 @@ impl Connection {
             }
             Input::SignOfLife { pong } => {
                 self.alive(cx.now, pong);
-                return Vec::new();
+                if !pong {
+                    return Vec::new();
+                }
+                self.session.on_pong(&cx)
             }
             Input::Stored(token, stored) => {
                 self.pending = self.pending.saturating_sub(1);

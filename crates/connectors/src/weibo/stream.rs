@@ -131,9 +131,7 @@ impl StreamSession for Session {
         let mut effects = vec![Effect::Heard];
         match decode::decode(&text, cx) {
             Heard::Pong => {
-                if let Some(heartbeat) = &mut self.heartbeat {
-                    heartbeat.dead_at = cx.now.after(PONG_WITHIN);
-                }
+                effects.extend(self.on_pong(cx));
                 effects.extend(self.receipts.on_pong());
             }
             Heard::Ping => effects.push(send(r#"{"type":"pong"}"#.to_owned())),
@@ -155,6 +153,14 @@ impl StreamSession for Session {
             Heard::Nothing(remark) => effects.push(Effect::Remark(remark)),
         }
         effects
+    }
+
+    /// A Pong frame shows that the server is alive, but may come unasked: it confirms no chunk.
+    fn on_pong(&mut self, cx: &Context<'_>) -> Vec<Effect> {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.dead_at = cx.now.after(PONG_WITHIN);
+        }
+        Vec::new()
     }
 
     fn on_time(&mut self, cx: &Context<'_>) -> Vec<Effect> {

@@ -185,6 +185,9 @@ pub(crate) struct StepCase {
     pub open: bool,
     /// stream: a frame arrives.
     pub frame: Option<FrameCase>,
+    /// stream: a Pong frame arrives.
+    #[serde(default)]
+    pub pong: bool,
     /// stream: the time of `wake_at` is reached.
     #[serde(default)]
     pub time: bool,

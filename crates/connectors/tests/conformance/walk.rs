@@ -262,6 +262,9 @@ pub(crate) fn drive(
     if let Some(frame) = &step.frame {
         return Ok(session.on_frame(frame.build(), &cx));
     }
+    if step.pong {
+        return Ok(session.on_pong(&cx));
+    }
     if step.time {
         return Ok(session.on_time(&cx));
     }
@@ -280,7 +283,7 @@ pub(crate) fn drive(
     if let Some(code) = step.closed {
         return Ok(session.on_closed(code, "", &cx));
     }
-    Err("a step has one of `open`, `frame`, `time`, `stored`, `call`, `fetched`, `closed`, `close`")
+    Err("a step has one of `open`, `frame`, `pong`, `time`, `stored`, `call`, `fetched`, `closed`, `close`")
 }
 
 /// The vectors in a file: one, or a list.
