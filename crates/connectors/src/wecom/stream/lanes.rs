@@ -13,6 +13,8 @@ use super::frame;
 
 /// Timeout of an acknowledgement. The official SDK's value.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
+/// How much later an acknowledgement may still come.
+const LATE_WITHIN: Duration = Duration::from_mins(1);
 /// Largest number of waiting frames. The official SDK's value.
 const MOST_WAITING: usize = 500;
 
@@ -21,6 +23,9 @@ const MOST_WAITING: usize = 500;
 pub(super) struct Lanes {
     lanes: BTreeMap<String, Lane>,
     waiting: usize,
+    /// Ids of frames whose acknowledgement was overdue, and until when it may still come. Frames of one message have the same id, so without
+    /// this it would count for the next one: a final text that the platform refuses then would seem to be shown.
+    late: VecDeque<(String, Timestamp)>,
     /// Number of ids created and frames sent.
     count: u64,
 }
@@ -37,6 +42,8 @@ struct Flying {
     req_id: String,
     until: Timestamp,
     sent: u64,
+    /// Whether an acknowledgement came meanwhile that was taken for an earlier frame's.
+    passed_over: bool,
 }
 
 impl Lanes {
@@ -101,6 +108,7 @@ impl Lanes {
                 req_id,
                 until: cx.now.after(ACKNOWLEDGED_WITHIN),
                 sent: self.count,
+                passed_over: false,
             };
             if let Some(lane) = self.lanes.get_mut(name) {
                 lane.flying = Some(flying);
@@ -111,7 +119,7 @@ impl Lanes {
     }
 
     /// Handles a response. One without an id is a refusal of the oldest frame in flight: the platform validates a frame's format before its
-    /// id.
+    /// id. An acknowledgement is of the oldest frame with its id, also if that was given up; a refusal leads to another attempt anyway.
     pub(super) fn answered(&mut self, req_id: Option<&str>, code: Option<i64>, text: &str) -> Vec<Effect> {
         if req_id.is_none() && code.is_none() {
             return vec![Effect::Remark(Remark::Ignored("a frame that we don't use"))];
@@ -120,10 +128,19 @@ impl Lanes {
             Some(flying) if req_id.is_none_or(|req_id| req_id == flying.req_id) => Some((flying.sent, lane)),
             _ => None,
         });
-        let found = flying
-            .min_by_key(|(sent, _)| *sent)
-            .and_then(|(_, lane)| lane.flying.take());
-        match found {
+        let found = flying.min_by_key(|(sent, _)| *sent).map(|(_, lane)| &mut lane.flying);
+        let late = self
+            .late
+            .iter()
+            .position(|(late, _)| req_id == Some(late) && code == Some(0));
+        if let Some(at) = late {
+            self.late.remove(at);
+            if let Some(Some(flying)) = found {
+                flying.passed_over = true;
+            }
+            return Vec::new();
+        }
+        match found.and_then(Option::take) {
             Some(flying) => vec![Effect::Answer {
                 call_id: flying.call_id,
                 answer: ApiAnswer::Answered {
@@ -143,9 +160,14 @@ impl Lanes {
     /// Gives up on overdue acknowledgements: the outcome of their frames is unknown.
     pub(super) fn overdue(&mut self, cx: &Context<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.late.retain(|(_, until)| *until > cx.now);
         for lane in self.lanes.values_mut() {
             if let Some(flying) = lane.flying.take_if(|flying| flying.until <= cx.now) {
                 effects.push(unknown(flying.call_id));
+                // One that was passed over was probably its own, and the earlier frame's is lost.
+                if !flying.passed_over && self.late.len() < MOST_WAITING {
+                    self.late.push_back((flying.req_id, cx.now.after(LATE_WITHIN)));
+                }
             }
         }
         if !effects.is_empty() {
@@ -166,6 +188,7 @@ impl Lanes {
     /// The connection ends: frames in flight may have arrived, waiting ones have not.
     pub(super) fn fail(&mut self) -> Vec<Effect> {
         self.waiting = 0;
+        self.late.clear();
         let mut effects = Vec::new();
         for (_, lane) in std::mem::take(&mut self.lanes) {
             effects.extend(lane.flying.map(|flying| unknown(flying.call_id)));
