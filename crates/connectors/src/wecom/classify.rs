@@ -22,6 +22,8 @@ mod code {
     pub(super) const OK: i64 = 0;
     pub(super) const BUSY: i64 = -1;
     pub(super) const VERSION_CONFLICT: i64 = 6000;
+    /// A parameter is refused.
+    pub(super) const PARAMETER: i64 = 40058;
     pub(super) const RATE: i64 = 45009;
     pub(super) const CONCURRENCY: i64 = 45033;
     /// `response_url` is unknown, used or too old.
@@ -163,6 +165,16 @@ fn framed(
         code::STREAM_TOO_OLD if in_bubble && before.has_only_its_end() => accepted(&then),
         // A card's id is accepted once: if the first response was lost, the first call succeeded.
         code::TASK_ID_USED if call.kind == CallKind::Card && before.card == CardState::Unsure => accepted(&then),
+        // A process that ended before it could record that it had opened the bubble: a bubble asks for feedback once.
+        code::PARAMETER if matches!(call.kind, CallKind::Grow | CallKind::End) && before.asks_for_feedback() => {
+            Verdict::FallBack {
+                progress: Progress::write(&SocketProgress {
+                    feedback_refused: true,
+                    ..before
+                }),
+                code: code.to_string(),
+            }
+        }
         _ if call.kind == CallKind::Card => Verdict::FallBack {
             progress: Progress::write(&before.without_card()),
             code: code.to_string(),

@@ -53,6 +53,9 @@ pub(super) struct SocketProgress {
     pub(super) doubt: Option<Doubt>,
     /// Final frame of a bubble that was not acknowledged.
     pub(super) closing: Option<Closing>,
+    /// Whether the platform refused to let the first frame ask for feedback: the bubble was opened by an earlier attempt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) feedback_refused: bool,
     /// Whether everything is shown, but outside the bubble, which still needs its final frame.
     pub(super) left_open: bool,
     /// State of the card with the buttons.
@@ -183,6 +186,11 @@ impl SocketProgress {
             (bubble.digest, bubble.content) = <_>::default();
         }
         Self { call: None, ..self }
+    }
+
+    /// Whether the next frame asks for feedback: the first one that the platform sees of the first bubble.
+    pub(super) const fn asks_for_feedback(&self) -> bool {
+        self.bubble.is_none() && self.bubbles == 0 && !self.feedback_refused
     }
 
     /// Progress at the start of the next round. Frames of a finished bubble are acknowledged and not shown, so the next bubble has an id

@@ -302,7 +302,7 @@ fn frame(
             id: &id,
             finish,
             content,
-            feedback: (opens && shown.bubbles == 0).then_some(SayFeedback { id: reply }),
+            feedback: shown.asks_for_feedback().then_some(SayFeedback { id: reply }),
         },
     };
     Step::Call {
