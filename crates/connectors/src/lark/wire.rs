@@ -24,7 +24,7 @@ pub(super) struct EnvelopeHeader {
     #[serde(deserialize_with = "or_default")]
     pub event_type: String,
     /// In microseconds for a callback.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "time")]
     pub create_time: String,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Message {
     pub parent_id: String,
     #[serde(default, deserialize_with = "or_default")]
     pub thread_id: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub create_time: String,
     pub chat_id: String,
     #[serde(default, deserialize_with = "or_default")]
@@ -334,4 +334,29 @@ impl Default for ClientConfig {
 
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The digits of a time, which the platform usually sends as text.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_may_be_numbers() {
+        for time in [json!(1_760_000_002_123_u64), json!("1760000002123")] {
+            let envelope = json!({ "header": { "event_id": "e", "create_time": time } });
+            let envelope = Envelope::deserialize(envelope).unwrap();
+            assert_eq!(envelope.header.create_time, "1760000002123");
+        }
+    }
 }
