@@ -68,8 +68,9 @@ pub fn router(world: World) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(texts::localize_problem))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
+        // Outside `once`: its own problems are translated too, and stored responses are not, because a repetition may ask for another language.
+        .layer(middleware::from_fn(texts::localize_problem))
         .layer(middleware::from_fn(guard_answer))
         .with_state(state)
 }

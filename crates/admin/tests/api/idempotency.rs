@@ -8,8 +8,13 @@ use tieline_store::idempotency::{self, Claim};
 use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
 
 async fn post(api: &TestApi, token: &str, key: &str, path: &str, body: &Value) -> Reply {
+    post_in(api, "en", token, key, path, body).await
+}
+
+async fn post_in(api: &TestApi, language: &str, token: &str, key: &str, path: &str, body: &Value) -> Reply {
     let request = Request::post(path)
         .header("authorization", format!("Bearer {token}"))
+        .header("accept-language", language)
         .header("idempotency-key", key)
         .body(Body::from(body.to_string()))
         .unwrap();
@@ -57,6 +62,48 @@ async fn refusals_are_replayed_and_key_length_is_limited() {
     post(&api, "wrong", "k1", &path, &wrong)
         .await
         .problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn problems_of_a_request_with_a_key_are_in_the_language_asked_for() {
+    let api = TestApi::new().await;
+    let path = format!("{DEFAULT}/agents");
+    let wrong = json!({ "name": "a", "protocol": "nothing" });
+    let chinese = async |token: &str, key: &str, body: &Value| post_in(&api, "zh-CN", token, key, &path, body).await;
+    let detail = |problem: Value| problem["detail"].as_str().unwrap().to_owned();
+    let first = detail(chinese(ROOT, "k1", &wrong).await.problem(400, "invalid_field"));
+    assert!(first.starts_with("字段的值无效（"), "{first}");
+    // The stored response has no language: each repetition gets its own.
+    let english = post(&api, ROOT, "k1", &path, &wrong).await;
+    assert_eq!(english.headers["idempotent-replayed"], "true");
+    assert_eq!(
+        first,
+        format!("字段的值无效（{}）", detail(english.problem(400, "invalid_field")))
+    );
+    let again = chinese(ROOT, "k1", &wrong).await;
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert_eq!(detail(again.problem(400, "invalid_field")), first);
+    // Problems that are found before the request is processed.
+    let other = json!({ "name": "b", "protocol": "nothing" });
+    for (refused, sentence) in [
+        (
+            chinese(ROOT, "k1", &other).await.problem(422, "idempotency_key_reused"),
+            "该 Idempotency-Key 已用于另一个请求",
+        ),
+        (
+            chinese("wrong", "k1", &wrong).await.problem(401, "unauthorized"),
+            "需要有效的令牌",
+        ),
+        (
+            chinese(ROOT, &"k".repeat(256), &wrong)
+                .await
+                .problem(400, "invalid_field"),
+            "字段的值无效",
+        ),
+    ] {
+        let refused = detail(refused);
+        assert!(refused.starts_with(sentence), "{refused}");
+    }
 }
 
 #[tokio::test]
