@@ -47,7 +47,7 @@ use utoipa::IntoParams;
 
 use self::input::{IntegrationPatch, NewIntegrationBody};
 use self::overview::{Include, ListedIntegration, Wanted};
-use self::provision::{Before, provision};
+use self::provision::{Before, provisioned};
 use self::summary::Summary;
 use self::view::IntegrationView;
 use crate::audit::Change;
@@ -154,7 +154,7 @@ pub(crate) async fn create(
         explain(&state, &scope.organization, made).await
     })
     .await?;
-    provision(&state, &made, Before::Kept).await;
+    let made = provisioned(&state, made, Before::Kept).await;
     Ok(Tagged::created(view::of(&state, &made)?))
 }
 
@@ -200,11 +200,13 @@ pub(crate) async fn patch(
     })
     .await?;
     // Unchanged settings, as when a file is applied at every start, must not wait for the platform.
-    if patch.touches_account() && version.get() != Some(&changed.version) {
-        provision(&state, &changed, Before::Outdated).await;
+    let changed = if patch.touches_account() && version.get() != Some(&changed.version) {
+        provisioned(&state, changed, Before::Outdated).await
     } else if patch.starts() {
-        provision(&state, &changed, Before::Kept).await;
-    }
+        provisioned(&state, changed, Before::Kept).await
+    } else {
+        changed
+    };
     Ok(Tagged::ok(view::of(&state, &changed)?))
 }
 
@@ -263,7 +265,7 @@ pub(crate) async fn restore(
         explain(&state, &scope.organization, restored).await
     })
     .await?;
-    provision(&state, &restored, Before::Outdated).await;
+    let restored = provisioned(&state, restored, Before::Outdated).await;
     Ok(Tagged::ok(view::of(&state, &restored)?))
 }
 

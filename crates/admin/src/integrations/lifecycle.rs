@@ -3,7 +3,7 @@
 use axum::extract::State;
 use tieline_store::config::integration::{self as store_integration};
 
-use super::provision::{Before, provision};
+use super::provision::{Before, provisioned};
 use super::view::{self, IntegrationView};
 use super::{explain, find};
 use crate::audit::Change;
@@ -77,12 +77,10 @@ async fn set(
         explain(state, &scope.organization, changed).await
     })
     .await?;
-    if enabled {
-        let before = match again {
-            Again::Leave => Before::Kept,
-            Again::Renew => Before::Doubted,
-        };
-        provision(state, &after, before).await;
-    }
+    let after = match (enabled, again) {
+        (true, Again::Leave) => provisioned(state, after, Before::Kept).await,
+        (true, Again::Renew) => provisioned(state, after, Before::Doubted).await,
+        (false, _) => after,
+    };
     Ok(Tagged::ok(view::of(state, &after)?))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tieline_bridge::accounts::{self, Bot};
 use tieline_bridge::{courier, integration_log, probe};
 use tieline_core::account::ConnectionMode;
-use tieline_store::config::integration::IntegrationRecord;
+use tieline_store::config::integration::{self, IntegrationRecord};
 use tieline_store::status::{ConnectionState, StatusChange};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -25,6 +25,21 @@ pub(crate) enum Before {
     Doubted,
     /// It was obtained with other credentials: everything is dropped.
     Outdated,
+}
+
+/// Provisions a started integration, and returns it as it is then: facts that the platform reports of the bot are stored with it, in a new
+/// version.
+pub(crate) async fn provisioned(state: &AdminState, record: IntegrationRecord, before: Before) -> IntegrationRecord {
+    provision(state, &record, before).await;
+    match integration::get(&state.world.store, &record.id).await {
+        Ok(Some(newest)) => newest,
+        // Deleted meanwhile.
+        Ok(None) => record,
+        Err(error) => {
+            warn!(account.id = %record.id, error = %error, "integration can't be read again after it was saved");
+            record
+        }
+    }
 }
 
 /// Provisions a started integration. A failure here doesn't make saving fail.

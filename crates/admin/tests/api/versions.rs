@@ -5,7 +5,7 @@ use axum::http::Request;
 use axum::http::header::ETAG;
 use serde_json::{Value, json};
 
-use crate::test_api::{DEFAULT, ROOT, Reply, TestApi};
+use crate::test_api::{DEFAULT, ROOT, Reply, TestApi, changing};
 
 async fn send(api: &TestApi, method: &str, path: &str, etag: &str, body: &Value) -> Reply {
     let request = Request::builder()
@@ -122,4 +122,36 @@ async fn lists_show_the_versions_that_the_resources_have() {
     let list = api.get(&format!("{DEFAULT}/agents")).await.ok();
     let shown = etag(&api.get(&format!("{DEFAULT}/agents/{agent}")).await);
     assert_eq!(list["items"][0]["etag"], shown);
+}
+
+/// A save asks the platform about the bot, and stores what it reports in a version of its own.
+#[tokio::test]
+async fn saved_integration_is_shown_in_the_version_that_the_platforms_facts_made() {
+    let api = TestApi::new().await;
+    let named = |bot: &str| json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": bot } });
+    let (platform, answers) = changing(named("ou_1")).await;
+    let credentials = |secret: &str| json!({ "appId": "cli_1", "appSecret": secret, "verificationToken": "v" });
+    let body = json!({ "name": "Bot", "platform": "lark", "connectionMode": "webhook", "credentials": credentials("a"),
+        "endpoints": { "apiBase": platform } });
+    let made = api.post(&format!("{DEFAULT}/integrations"), body).await;
+    let path = format!("{DEFAULT}/integrations/{}", made.json()["id"].as_str().unwrap());
+    assert_eq!(etag(&made), etag(&api.get(&path).await));
+    *answers.lock().unwrap() = named("ou_2");
+    let patch = json!({ "credentials": credentials("b") });
+    let patched = send(&api, "PATCH", &path, &etag(&made), &patch).await;
+    assert_eq!(etag(&patched), etag(&api.get(&path).await));
+    *answers.lock().unwrap() = named("ou_3");
+    let restarted = api.post(&format!("{path}/restart"), Value::Null).await;
+    assert_eq!(etag(&restarted), etag(&api.get(&path).await));
+    let renamed = send(&api, "PATCH", &path, &etag(&restarted), &json!({ "name": "Front" })).await;
+    assert_eq!(etag(&renamed), etag(&api.get(&path).await));
+    // Stopped and started, and deleted and restored.
+    api.post(&format!("{path}/stop"), Value::Null).await.ok();
+    *answers.lock().unwrap() = named("ou_4");
+    let started = send(&api, "PATCH", &path, "*", &json!({ "enabled": true })).await;
+    assert_eq!(etag(&started), etag(&api.get(&path).await));
+    api.delete(&path).await;
+    *answers.lock().unwrap() = named("ou_5");
+    let restored = api.post(&format!("{path}/restore"), Value::Null).await;
+    assert_eq!(etag(&restored), etag(&api.get(&path).await));
 }
