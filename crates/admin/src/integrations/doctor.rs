@@ -262,13 +262,14 @@ async fn delivers_to(state: &AdminState, record: &IntegrationRecord, askable: bo
     timeout(probe::PATIENCE, asked).await.ok().flatten()
 }
 
-/// The permissions that the platform hasn't granted. Also empty if the platform can't be asked.
-async fn missing_permissions(state: &AdminState, record: &IntegrationRecord, askable: bool) -> Vec<&'static str> {
-    let Some(bot) = accounts::open(&state.world, record).ok().filter(|_| askable) else {
-        return Vec::new();
-    };
-    let asked = bridge_probe::missing_permissions(&state.world, &bot);
-    timeout(probe::PATIENCE, asked).await.ok().flatten().unwrap_or_default()
+/// The permissions that the platform hasn't granted. `None`: it can't be asked, or doesn't answer in time.
+async fn missing_permissions(
+    state: &AdminState,
+    record: &IntegrationRecord,
+    askable: bool,
+) -> Option<Vec<&'static str>> {
+    let bot = accounts::open(&state.world, record).ok().filter(|_| askable)?;
+    probe::missing_permissions(state, &bot).await
 }
 
 /// What the platform withholds from the bot. Reads the record again, because a probe may have just updated it.

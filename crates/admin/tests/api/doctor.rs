@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tieline_bridge::world::random;
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::log::{self, Level, LogEntry};
 use tieline_store::message::{self, Ending, MessageRecord};
 use tieline_store::status::{self, ConnectionState, StatusChange, StatusError};
 
@@ -144,12 +146,26 @@ async fn test_asks_the_platform_for_the_granted_permissions() {
     };
     let (is_ok, detail) = test().await;
     assert!(!is_ok && detail.ends_with(": im:resource"), "{detail}");
+    // A call was refused before the permission was granted.
+    let refused = LogEntry {
+        at: api.world.clock.now(),
+        level: Level::Warn,
+        code: "permission_missing".to_owned(),
+        message: "im:resource".to_owned(),
+    };
+    log::append(&api.world.store, &IntegrationId::new(id.clone()), &refused, random())
+        .await
+        .unwrap();
     *answers.lock().unwrap() = answer(&[&most[..], &["im:resource"]].concat());
     let (is_ok, detail) = test().await;
     assert!(is_ok && detail.starts_with("the platform says"), "{detail}");
-    // A platform that refuses the question.
+    // A platform that refuses the question: only a restart shows that the refused call may succeed now.
     *answers.lock().unwrap() =
         json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
+    let (is_ok, detail) = test().await;
+    assert!(!is_ok && detail.contains("im:resource"), "{detail}");
+    let restart = format!("{DEFAULT}/integrations/{id}/restart");
+    api.post(&restart, Value::Null).await.ok();
     let (is_ok, detail) = test().await;
     assert!(is_ok && detail.starts_with("nothing was refused"), "{detail}");
 }

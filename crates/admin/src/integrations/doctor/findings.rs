@@ -49,8 +49,8 @@ pub(super) struct Facts {
     pub(super) credential_fields: String,
     /// The address to which the platform delivers, empty if none is set. `None`: unknown.
     pub(super) delivers_to: Option<String>,
-    /// The permissions that the platform reports as missing.
-    pub(super) missing_permissions: Vec<&'static str>,
+    /// The permissions that the platform reports as missing. `None`: it can't be asked.
+    pub(super) missing_permissions: Option<Vec<&'static str>>,
     /// What the platform withholds from the bot, unless received messages prove the contrary.
     pub(super) withheld: Option<Withheld>,
     /// Whether the trigger uses group messages that aren't addressed to the bot.

@@ -276,8 +276,7 @@ pub(super) fn dead_letters(facts: &Facts) -> Finding {
 /// Permissions that the platform missed, or reports as not granted. `None`: none are known to be missing.
 pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
     const NAME: &str = "permissions";
-    let is_missing = |entry: &&LogEntry| entry.code == PERMISSION_MISSING && facts.now.since(entry.at) < DAY;
-    if let Some(entry) = facts.log.iter().find(is_missing) {
+    if let Some(entry) = facts.log.iter().find(|entry| is_still_missed(facts, entry)) {
         let named = |code| Text::new(code).with("permissions", &entry.message);
         let remedy = Remedy::new(Action::ViewLog);
         return Some(bad(
@@ -287,10 +286,11 @@ pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
             remedy,
         ));
     }
-    if facts.missing_permissions.is_empty() {
+    let missing = facts.missing_permissions.as_ref()?;
+    if missing.is_empty() {
         return None;
     }
-    let missing = facts.missing_permissions.join(", ");
+    let missing = missing.join(", ");
     let named = |code| Text::new(code).with("permissions", &missing);
     Some(warning(
         NAME,
@@ -298,6 +298,18 @@ pub(super) fn permissions(facts: &Facts) -> Option<Finding> {
         named("permissions_next"),
         Some(Remedy::new(Action::Restart)),
     ))
+}
+
+/// Whether an entry of the log names a permission that is still missing. It may have been granted since: if the platform reports the
+/// granted ones, that counts, else the entry counts until the integration is changed or restarted.
+fn is_still_missed(facts: &Facts, entry: &LogEntry) -> bool {
+    if entry.code != PERMISSION_MISSING || facts.now.since(entry.at) >= DAY {
+        return false;
+    }
+    match &facts.missing_permissions {
+        Some(missing) => entry.message.split(", ").any(|name| missing.contains(&name)),
+        None => entry.at >= facts.changed_at,
+    }
 }
 
 pub(super) fn readable(facts: &Facts) -> Finding {

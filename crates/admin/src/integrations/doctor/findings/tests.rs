@@ -36,7 +36,7 @@ fn healthy() -> Facts {
         delivers_to: None,
         withheld: None,
         needs_unaddressed: false,
-        missing_permissions: Vec::new(),
+        missing_permissions: None,
         hosts: Vec::new(),
         bound: Some("trg_1".into()),
         disabled_triggers: Vec::new(),
@@ -594,10 +594,38 @@ fn empty_answers_refusals_limits_and_permissions_are_reported() {
     };
     assert!(only(&missing, "permissions").contains("im:message"));
     let not_granted = Facts {
-        missing_permissions: vec!["im:resource"],
+        missing_permissions: Some(vec!["im:resource"]),
         ..healthy()
     };
     assert!(only(&not_granted, "permissions").contains("im:resource"));
+}
+
+#[test]
+fn permission_that_was_granted_after_a_refusal_is_not_missing() {
+    let refused = |at: Timestamp| LogEntry {
+        at,
+        level: LogLevel::Warn,
+        code: "permission_missing".into(),
+        message: "im:message, im:resource".into(),
+    };
+    let level = |missing_permissions: Option<Vec<&'static str>>, changed_at: Timestamp| {
+        let facts = Facts {
+            log: vec![refused(at(99_000))],
+            missing_permissions,
+            changed_at,
+            ..healthy()
+        };
+        let findings = all(&facts);
+        let found = findings.iter().find(|finding| finding.name == "permissions");
+        found.map(|finding| finding.level)
+    };
+    // The platform says what it has granted.
+    assert_eq!(level(Some(Vec::new()), at(4)), None);
+    assert_eq!(level(Some(vec!["im:resource"]), at(4)), Some(Level::Failed));
+    assert_eq!(level(Some(vec!["cardkit:card:write"]), at(4)), Some(Level::Warning));
+    // It can't be asked: the refusal counts until the integration is changed or restarted.
+    assert_eq!(level(None, at(99_000)), Some(Level::Failed));
+    assert_eq!(level(None, at(99_001)), None);
 }
 
 #[test]
