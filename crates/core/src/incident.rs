@@ -30,6 +30,8 @@ pub enum IncidentKind {
 pub enum Health {
     /// It works.
     Fine,
+    /// It is up, but its newest answers failed some time ago, and none has arrived since.
+    Unproven,
     /// It is down because an operator stopped it, or was never set up. No event.
     Off,
     /// Something is wrong.
@@ -172,7 +174,9 @@ impl Incident {
             Health::Troubled { kind, reason } if *kind == self.kind => self.goes_on(reason, now),
             // While a bot is down it is unknown whether its answers would fail.
             Health::Troubled { .. } if self.kind == IncidentKind::AnswersFail => None,
-            Health::Fine | Health::Troubled { .. } => self.end(true),
+            // Nothing shows that they arrive again.
+            Health::Unproven if self.kind == IncidentKind::AnswersFail => None,
+            Health::Fine | Health::Unproven | Health::Troubled { .. } => self.end(true),
             // The operator who stopped it needs no notification.
             Health::Off => self.end(false),
         }
@@ -307,6 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn failing_answers_end_with_an_answer_and_not_with_silence() {
+        let health = |minute| match minute {
+            0..60 => failing(),
+            60..90 => Health::Unproven,
+            90..100 => failing(),
+            100..200 => Health::Unproven,
+            _ => Health::Fine,
+        };
+        assert_eq!(play(health, 300), "B0 E200");
+        assert_eq!(play(|_| Health::Unproven, 100), "");
+        let outage = |minute| if minute < 10 { down("") } else { Health::Unproven };
+        assert_eq!(play(outage, 60), "b3 e10");
+    }
+
+    #[test]
     fn an_outage_does_not_end_failing_answers() {
         let health = |minute| match minute {
             0..5 => failing(),
@@ -340,7 +359,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_kind_of_incident_is_notified_twice_within_an_hour(looks in proptest::collection::vec(0u8..5, 0..300)) {
+        fn no_kind_of_incident_is_notified_twice_within_an_hour(looks in proptest::collection::vec(0u8..6, 0..300)) {
             let mut book = IncidentBook::default();
             let mut last: HashMap<IncidentKind, i64> = HashMap::new();
             for (minute, look) in (0..).zip(looks) {
@@ -349,6 +368,7 @@ mod tests {
                     1 => Health::Off,
                     2 => down("silent"),
                     3 => down("kicked"),
+                    4 => Health::Unproven,
                     _ => failing(),
                 };
                 for event in book.look(&HashMap::from([(bot(), health)]), at(minute)) {

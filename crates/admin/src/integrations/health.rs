@@ -10,6 +10,7 @@ use tieline_store::status::{ConnectionState, Status};
 
 use super::effective_status::Condition;
 use super::status::{self, Seen};
+use super::troubles;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
@@ -82,6 +83,7 @@ fn judge(condition: &Condition, mode: ConnectionMode, reported: &Status) -> Heal
         ConnectionState::Connecting if mode == ConnectionMode::Webhook => return Health::Off,
         // The account has never logged in: still being set up.
         ConnectionState::NeedsLogin if reported.last_connected_at.is_none() => return Health::Off,
+        ConnectionState::Connected if is_unproven(mode, reported) => return Health::Unproven,
         ConnectionState::Connected => return Health::Fine,
         ConnectionState::Degraded => IncidentKind::AnswersFail,
         ConnectionState::NeedsLogin
@@ -92,9 +94,19 @@ fn judge(condition: &Condition, mode: ConnectionMode, reported: &Status) -> Heal
     Health::Troubled { kind, reason }
 }
 
+/// Whether the newest answer or the newest calls failed. Even if that was too long ago for the status, or the agent was changed since, only
+/// an answer that arrives shows that the cause is removed.
+fn is_unproven(mode: ConnectionMode, reported: &Status) -> bool {
+    reported.failed_answer.is_some() || troubles::failed_calls(mode, reported).is_some()
+}
+
 #[cfg(test)]
 mod tests {
+    use tieline_bridge::delivery_status::CALLS_FAIL;
+    use tieline_core::ids::MessageId;
     use tieline_core::timestamp::Timestamp;
+    use tieline_store::message::FailedAnswer;
+    use tieline_store::status::StatusError;
 
     use super::*;
 
@@ -112,7 +124,7 @@ mod tests {
         };
         let kind = |mode| match judge(&condition, mode, &reported) {
             Health::Troubled { kind, .. } => Some(kind),
-            Health::Fine | Health::Off => None,
+            Health::Fine | Health::Unproven | Health::Off => None,
         };
         assert_eq!(
             [kind(ConnectionMode::LongConnection), kind(ConnectionMode::Webhook)],
@@ -132,5 +144,43 @@ mod tests {
         check(ConnectionState::Retrying, "silent", true, [down, down]);
         check(ConnectionState::Disconnected, "kicked", true, [down, down]);
         check(ConnectionState::Degraded, "agent_failed", true, [fails, fails]);
+    }
+
+    #[test]
+    fn failures_without_a_later_answer_leave_it_open_whether_answers_arrive() {
+        let at = Timestamp::from_secs;
+        let condition = |state| Condition {
+            state,
+            reason: None,
+            connected_at: None,
+            next: None,
+        };
+        let failed = Status {
+            failed_answer: Some(FailedAnswer {
+                message: MessageId::new("msg_1"),
+                at: at(10),
+                is_agents: true,
+                code: "connect".into(),
+                detail: None,
+            }),
+            ..Status::default()
+        };
+        let calls = Status {
+            last_error: Some(StatusError {
+                at: at(10),
+                code: "unreachable".into(),
+                message: CALLS_FAIL.into(),
+            }),
+            ..Status::default()
+        };
+        let later = Status {
+            last_reply_at: Some(at(11)),
+            ..calls.clone()
+        };
+        let health = |state, reported| judge(&condition(state), ConnectionMode::Webhook, reported);
+        assert_eq!(health(ConnectionState::Connected, &failed), Health::Unproven);
+        assert_eq!(health(ConnectionState::Connected, &calls), Health::Unproven);
+        assert_eq!(health(ConnectionState::Connected, &later), Health::Fine);
+        assert_eq!(health(ConnectionState::Disabled, &failed), Health::Off);
     }
 }

@@ -6,7 +6,7 @@ use tieline_bridge::delivery_status::CALLS_FAIL;
 use tieline_core::account::ConnectionMode;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::message::{FailedAnswer, LATELY};
-use tieline_store::status::ConnectionState;
+use tieline_store::status::{ConnectionState, Status, StatusError};
 
 use super::facts::Facts;
 use super::obstacle::Obstacle;
@@ -100,21 +100,22 @@ pub(super) fn obstacle_text(obstacle: Obstacle, code: &str) -> Text {
     text.with_text("why", Some(obstacle.explain())).with("code", code)
 }
 
-/// Calls to the platform have failed several times in a row, and no reply was accepted since.
-fn failing_calls(facts: &Facts<'_>) -> Option<Trouble> {
-    let reported = facts.reported;
+/// The newest of several failed calls in a row to the platform, if no reply was accepted since.
+pub(super) fn failed_calls(mode: ConnectionMode, reported: &Status) -> Option<&StatusError> {
     let error = reported
         .last_error
         .as_ref()
         .filter(|error| error.message == CALLS_FAIL)?;
-    let came_up_at = match facts.mode {
+    let came_up_at = match mode {
         ConnectionMode::LongConnection => reported.connected_at,
         ConnectionMode::Webhook => None,
     };
     let is_over = reported.last_reply_at.max(came_up_at).is_some_and(|at| at >= error.at);
-    if is_over || !still_counts(facts, error.at) {
-        return None;
-    }
+    (!is_over).then_some(error)
+}
+
+fn failing_calls(facts: &Facts<'_>) -> Option<Trouble> {
+    let error = failed_calls(facts.mode, facts.reported).filter(|error| still_counts(facts, error.at))?;
     let next = match Obstacle::of(&error.code) {
         Some(obstacle) => obstacle_text(obstacle, &error.code),
         None => Text::new("status_calls_fail").with("code", &error.code),
@@ -163,7 +164,6 @@ fn slow_agent(facts: &Facts<'_>) -> Option<Trouble> {
 mod tests {
     use tieline_core::ids::MessageId;
     use tieline_store::message::Troubles;
-    use tieline_store::status::{Status, StatusError};
 
     use super::*;
     use crate::integrations::effective_status::tests::facts;

@@ -140,8 +140,15 @@ async fn failing_answers_and_recovery_are_notified() {
     let answer = json!({ "choices": [{ "message": { "content": "ok" } }] });
     let patch = json!({ "config": { "baseUrl": answering(answer).await, "apiKey": "k" } });
     api.patch(&format!("{DEFAULT}/agents/{agent}"), patch).await.ok();
+    // Neither a changed agent nor an hour of silence shows that answers arrive again.
     look(&api, 2).await;
-    look(&api, 3).await;
+    look(&api, 62).await;
+    assert_eq!(receiver.take(), [""; 0]);
+    let id = api.say(&web, "again").await;
+    api.wait(&format!("{DEFAULT}/messages/{id}"), |it| it["state"] == "answered")
+        .await;
+    look(&api, 63).await;
+    look(&api, 64).await;
     assert_eq!(receiver.take(), ["answers_back"]);
 }
 
