@@ -217,8 +217,8 @@ def test_workflow_example_stores_no_keys_and_deploys_one_version():
 
 
 def test_workflow_runs_pinned_actions_and_deploys_main_alone():
-    """A tag of an action can be moved to other code, and a token of another branch must not get the role."""
-    texts = {name: (INFRA / "ci" / name).read_text() for name in ("deploy.yml", "deploy-stage.yml")}
+    """A tag of an action can be moved to other code, and a token of another branch must not get the role. The release writes to the repository."""
+    texts = {name: (INFRA / "ci" / name).read_text() for name in ("deploy.yml", "deploy-stage.yml", "release.yml")}
     for name, text in texts.items():
         actions = re.findall(r"uses: (\S+)(?: # (\S+))?", text)
         foreign = [(action, release) for action, release in actions if not action.startswith("./")]
