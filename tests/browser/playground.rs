@@ -99,6 +99,35 @@ async fn each_agent_has_its_own_conversation() {
     assert_eq!(page.look(&format!("{ANSWER}.textContent")).await, "echo: to the first");
 }
 
+/// An agent gets a chat page at its first message, and another one if that page has been stopped since.
+#[tokio::test]
+async fn an_agent_with_a_long_name_is_reached_again_after_its_chat_page_was_stopped() {
+    let bridge = TestBridge::start();
+    let name = format!("Long {}", "n".repeat(95));
+    let agent = json!({ "name": name, "protocol": "echo" });
+    let agent = bridge.post("/api/v1/orgs/default/agents", &agent).await;
+    let mut page = console(&bridge, "playground").await;
+    talk_to(&mut page, "Long").await;
+    page.enter("#message", "first").await;
+    page.until(&format!("{DONE} 1")).await;
+    let triggers = bridge.console.get("/api/v1/orgs/default/triggers").await.unwrap();
+    let triggers = triggers["items"].as_array().unwrap();
+    let made = triggers.iter().find(|it| it["agentId"] == agent["id"]).unwrap();
+    let stop = format!(
+        "/api/v1/orgs/default/integrations/{}/stop",
+        made["integrationId"].as_str().unwrap()
+    );
+    bridge.post(&stop, &json!(null)).await;
+
+    page.reload().await;
+    talk_to(&mut page, "Long").await;
+    page.enter("#message", "second").await;
+    page.until(&format!("{DONE} 2")).await;
+    let answers = "[...document.querySelectorAll('.bubble.theirs')].map((one) => one.textContent).join('; ')";
+    assert_eq!(page.look(answers).await, "first; second");
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_long_conversation_scrolls_in_its_box() {
     let (_bridge, _agent, mut page) = talk(Manner {

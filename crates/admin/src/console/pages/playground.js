@@ -10,6 +10,8 @@ import { empty, heading, loadingLine } from "/console/view.js";
 /** The conversations with all agents, for as long as the tab is open. */
 const KEY = "tieline.playground";
 const MOST = 200;
+/** Maximum number of characters of an agent's name used in the name of its chat page. */
+const MAX_NAME_CHARS = 60;
 /** How often the ledger is asked how a message has ended. */
 const TRIES = 10;
 let aborting = new AbortController();
@@ -139,8 +141,17 @@ async function hasFailed({ organization, messageId }, signal) {
 async function chatPage(shell, agent) {
   if (!agent) throw new ApiError(404, "not_found", "");
   if (agent.chatPage) return agent.chatPage;
-  const made = await shell.post("/integrations", { name: text("chatPageOf", agent.name), platform: "web", connectionMode: "webhook", credentials: {}, language: document.documentElement.lang });
-  await shell.post("/triggers", { integrationId: made.id, agentId: agent.id, enabled: true });
+  // Another page may have this name: one that was stopped or unbound since. Names have at most 100 characters.
+  const short = [...agent.name].slice(0, MAX_NAME_CHARS).join("");
+  const name = `${text("chatPageOf", short)} ${randomId().slice(0, 8)}`;
+  const made = await shell.post("/integrations", { name, platform: "web", connectionMode: "webhook", credentials: {}, language: document.documentElement.lang });
+  try {
+    await shell.post("/triggers", { integrationId: made.id, agentId: agent.id, enabled: true });
+  } catch (error) {
+    // A page without an agent answers nothing. The failure of the trigger is what the operator must see.
+    await shell.send("DELETE", `/integrations/${encodeURIComponent(made.id)}?force=true`).catch(() => {});
+    throw error;
+  }
   agent.chatPage = made.id;
   return made.id;
 }
