@@ -23,7 +23,7 @@ mod recipient;
 mod tests;
 mod verbs;
 
-pub use notify::{Notify, NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
+pub use notify::{Notify, NotifyChat, NotifyEnd, NotifyLanguage, NotifyOf, NotifyWebhook};
 pub use recipient::{Audience, Recipient};
 pub use verbs::{
     Completion, Consent, Delete, Disable, Doctor, Enable, Export, Keys, KeysOf, KeysRotate, Listing, Organization,

@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::{Bridge, Recipient};
+use super::{Bridge, Consent, Recipient};
 
 /// Notifications of an organization.
 #[derive(Debug, Clone, Subcommand)]
@@ -16,12 +16,23 @@ pub enum Notify {
     /// Send a test notification. Fails if it can't be sent.
     Test(NotifyOf),
     /// Turn notifications off.
-    End(NotifyOf),
+    End(NotifyEnd),
 }
 
 /// The organization.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct NotifyOf {
+    #[command(flatten)]
+    /// The bridge.
+    pub bridge: Bridge,
+}
+
+/// Options of turning notifications off.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct NotifyEnd {
+    #[command(flatten)]
+    /// Confirmation.
+    pub consent: Consent,
     #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,

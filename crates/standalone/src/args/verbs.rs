@@ -254,6 +254,9 @@ pub struct KeysRotate {
           default_missing_value = "true", action = clap::ArgAction::Set, ignore_case = true, value_parser = boolean())]
     pub retire_now: bool,
     #[command(flatten)]
+    /// Confirmation, which only `--retire-now` needs.
+    pub consent: Consent,
+    #[command(flatten)]
     /// The bridge.
     pub bridge: Bridge,
 }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::lifecycle::text;
+use super::lifecycle::{left_alone, text};
 use crate::args::{KeysOf, KeysRotate};
 use crate::client::Client;
+use crate::confirm::{self, Answer};
 use crate::{table, terminal};
 
 /// Prints the data keys and the progress of their rotation.
@@ -18,11 +19,20 @@ pub async fn show_keys(args: KeysOf) -> anyhow::Result<ExitCode> {
     print(&found)
 }
 
+/// The impact of deleting older keys early.
+const RETIRE_NOW: &str = "create a new data key, and delete the older ones 15 minutes after it is in use
+    links in chats, sessions of the console and runs of agents that call back become invalid
+    messages that have waited in a queue for longer are lost";
+
 /// Starts to rotate the data key, or prints the rotation in progress.
 ///
 /// # Errors
-/// If the token isn't allowed to, or the bridge doesn't manage the data key itself.
+/// If the token isn't allowed to, or the bridge doesn't manage the data key itself; if there is no terminal to confirm that older keys are
+/// deleted early.
 pub async fn rotate_keys(args: KeysRotate) -> anyhow::Result<ExitCode> {
+    if args.retire_now && confirm::ask(RETIRE_NOW, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
     let client = Client::new(&args.bridge)?;
     let retire_now = [("retireNow", "true")];
     let query = if args.retire_now { &retire_now[..] } else { &[] };

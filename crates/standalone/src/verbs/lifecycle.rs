@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{Disable, Enable, Integration, Stop, Test};
 use crate::client::{self, Client};
 use crate::confirm::{self, Answer};
-use crate::doctor::integration_id;
+use crate::doctor::{integration_id, remedy};
 use crate::kind::Kind;
 use crate::terminal::{self, one_line};
 use crate::{color, impact, output, table};
@@ -83,7 +83,8 @@ pub async fn enable(args: Enable) -> anyhow::Result<ExitCode> {
         .await?;
     terminal::line(&format!("trigger {} enabled", trigger.name))?;
     if let Some(id) = displaced {
-        terminal::line(&format!("to go back: tieline enable {id} --takeover"))?;
+        let command = remedy::within(format!("tieline enable {id} --takeover"), client.organization());
+        terminal::line(&format!("to go back: {command}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::lifecycle::text;
-use crate::args::{NotifyChat, NotifyLanguage, NotifyOf, NotifyWebhook};
+use super::lifecycle::{left_alone, text};
+use crate::args::{NotifyChat, NotifyEnd, NotifyLanguage, NotifyOf, NotifyWebhook};
 use crate::client::{self, Client};
+use crate::confirm::{self, Answer};
 use crate::doctor::integration_id;
 use crate::terminal::{self, one_line};
 
@@ -104,9 +105,17 @@ pub async fn test_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
 /// Turns notifications off.
 ///
 /// # Errors
-/// If the bridge rejects it.
-pub async fn end_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
+/// If the bridge rejects it; if there is no terminal to confirm it.
+pub async fn end_notify(args: NotifyEnd) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
+    let set = client.get(&["notify"], &[]).await?;
+    let what = match lines(&set).first() {
+        Some(line) => format!("end the notifications of {}\n    {line}", client.organization()),
+        None => format!("end the notifications of {}", client.organization()),
+    };
+    if confirm::ask(&what, args.consent.yes)? == Answer::No {
+        return left_alone();
+    }
     client.delete(&["notify"], &[]).await?;
     terminal::line("notifications ended")?;
     Ok(ExitCode::SUCCESS)

@@ -27,7 +27,13 @@ fn notifications_are_set_shown_tested_and_removed() {
         exported.contains("notify:") && !exported.contains("0123456789abcdef"),
         "{exported}"
     );
-    assert_eq!(bridge.tieline(&["notify", "end"]).good(), "notifications ended\n");
+    let refused = bridge.tieline(&["notify", "end"]).bad();
+    assert!(refused.contains(nowhere) && refused.contains("add --yes"), "{refused}");
+    assert!(bridge.tieline(&["notify", "show"]).good().contains(nowhere));
+    assert_eq!(
+        bridge.tieline(&["notify", "end", "--yes"]).good(),
+        "notifications ended\n"
+    );
     let file = bridge.file("notify.yaml", &exported.replace("'***'", "fedcba9876543210"));
     let applied = bridge.tieline(&["apply", "-f", &file]).good();
     assert!(applied.contains("+ notifications of default"), "{applied}");

@@ -84,6 +84,25 @@ fn triggers_are_enabled_and_disabled_by_name() {
 }
 
 #[test]
+fn the_way_back_from_a_takeover_names_the_organization() {
+    let bridge = Bridge::start();
+    let file = bridge.file(
+        "a.yaml",
+        "organizations: [{id: acme, name: Acme, agents: [{name: One, protocol: echo}, {name: Two, protocol: echo}],
+          integrations: [{name: Page, platform: web}], triggers: [{integration: Page, agent: One},
+          {integration: Page, agent: Two, enabled: false}]}]",
+    );
+    bridge.tieline(&["apply", "-f", &file]).good();
+    let taken = bridge
+        .tieline(&["enable", "Page -> Two", "--takeover", "--yes", "--org", "acme"])
+        .good();
+    let (_, back) = taken.split_once("to go back: tieline ").unwrap();
+    let words: Vec<&str> = back.split_whitespace().chain(["--yes"]).collect();
+    let back = bridge.tieline(&words).good();
+    assert!(back.starts_with("trigger Page -> One enabled\n"), "{back}");
+}
+
+#[test]
 fn deleting_shows_who_is_affected_and_asks() {
     let bridge = Bridge::start();
     refused_without_yes(&bridge, &["delete", "agent", "Echo"], "enabled triggers: 1");
@@ -113,6 +132,12 @@ fn data_keys_are_rotated_and_stored_in_their_own_files() {
         one.contains("VERSION") && one.contains("no rotation is under way"),
         "{one}"
     );
+    refused_without_yes(
+        &bridge,
+        &["keys", "rotate", "--retire-now"],
+        "messages that have waited",
+    );
+    assert_eq!(bridge.tieline(&["keys", "show"]).good(), one);
     bridge.tieline(&["keys", "rotate"]).good();
     let began = Instant::now();
     while !bridge.tieline(&["keys", "show"]).good().contains("were sealed again") {
