@@ -70,6 +70,8 @@ enum Argument {
     Plain(String),
     /// Another sentence.
     Text(Text),
+    /// A sentence that a process reported in English, and its translation.
+    Reported { english: String, chinese: Text },
 }
 
 impl Text {
@@ -94,6 +96,17 @@ impl Text {
         self
     }
 
+    /// Adds a sentence that a process reported in English. Without a translation it stays as it is.
+    pub(crate) fn with_reported(mut self, name: &'static str, english: &str, chinese: Option<Self>) -> Self {
+        let english = english.to_owned();
+        let argument = match chinese {
+            Some(chinese) => Argument::Reported { english, chinese },
+            None => Argument::Plain(english),
+        };
+        self.arguments.push((name, argument));
+        self
+    }
+
     /// The sentence in a language, on one line.
     pub(crate) fn render(&self, language: Language) -> String {
         let template = match language {
@@ -107,12 +120,17 @@ impl Text {
             let Some((name, after)) = after.split_once('}') else {
                 break;
             };
-            match self.arguments.iter().find(|(known, _)| *known == name) {
-                Some((_, Argument::Plain(value))) => {
-                    text.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }))
+            let argument = self.arguments.iter().find(|(known, _)| *known == name);
+            match (argument.map(|(_, argument)| argument), language) {
+                (Some(Argument::Text(inner)), _)
+                | (Some(Argument::Reported { chinese: inner, .. }), Language::Chinese) => {
+                    text.push_str(&inner.render(language));
                 }
-                Some((_, Argument::Text(inner))) => text.push_str(&inner.render(language)),
-                None => {}
+                (Some(Argument::Plain(value)), _)
+                | (Some(Argument::Reported { english: value, .. }), Language::English) => {
+                    text.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
+                }
+                (None, _) => {}
             }
             rest = after;
         }

@@ -18,7 +18,8 @@ pub(super) fn words(error: &StatusError, language: Language) -> String {
     known.map_or_else(|| error.message.clone(), |text| text.render(language))
 }
 
-fn translated(error: &StatusError) -> Option<Text> {
+/// The message in Chinese, if it is a code or sentence of ours.
+pub(super) fn translated(error: &StatusError) -> Option<Text> {
     let code = error.code.clone();
     let told = match code.as_str() {
         "kicked" => return Some(Text::new("error_kicked")),

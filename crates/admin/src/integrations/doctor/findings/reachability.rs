@@ -10,7 +10,7 @@ use crate::integrations::obstacle::Obstacle;
 use crate::integrations::registration::Registration;
 use crate::integrations::remedy::SET_PUBLIC_URL;
 use crate::integrations::troubles::SLOW;
-use crate::integrations::{effective_status, probe};
+use crate::integrations::{effective_status, last_error, probe};
 use crate::texts::Text;
 
 pub(super) fn platform(facts: &Facts) -> Option<Finding> {
@@ -266,7 +266,7 @@ pub(super) fn connection(facts: &Facts) -> Finding {
             let detail = Text::new("connection_down").with("state", state).with("reason", reason);
             bad(
                 NAME,
-                detail.with_text("error", last_error(facts)),
+                detail.with_text("error", newest_error(facts)),
                 next(),
                 remedy(Some(reason)),
             )
@@ -275,15 +275,20 @@ pub(super) fn connection(facts: &Facts) -> Finding {
             let detail = Text::new("connection_retrying")
                 .with("state", state)
                 .with("attempts", facts.reported.reconnect_attempts);
-            bad(NAME, detail.with_text("error", last_error(facts)), next(), remedy(None))
+            bad(
+                NAME,
+                detail.with_text("error", newest_error(facts)),
+                next(),
+                remedy(None),
+            )
         }
     }
 }
 
-fn last_error(facts: &Facts) -> Option<Text> {
+fn newest_error(facts: &Facts) -> Option<Text> {
     let error = facts.reported.last_error.as_ref()?;
     let text = Text::new("last_error").with("at", error.at).with("code", &error.code);
-    Some(text.with("message", &error.message))
+    Some(text.with_reported("message", &error.message, last_error::translated(error)))
 }
 
 /// The finding for the agents behind the bot: the first that failed, else the first that is slow, else the trigger's own.

@@ -660,6 +660,36 @@ fn every_failure_and_every_unknown_has_an_action() {
 }
 
 #[test]
+fn last_error_of_the_connection_is_in_the_operators_language() {
+    let facts = |code: &str, message: &str| Facts {
+        condition: Condition {
+            state: ConnectionState::Disconnected,
+            reason: Some("kicked".into()),
+            connected_at: None,
+            next: None,
+        },
+        reported: Status {
+            last_error: Some(StatusError {
+                at: at(6),
+                code: code.into(),
+                message: message.into(),
+            }),
+            ..Status::default()
+        },
+        ..healthy()
+    };
+    let told = |facts: &Facts, language| reachability::connection(facts).detail.render(language);
+    let kicked = facts("kicked", "another client has taken the bot over");
+    assert!(told(&kicked, Language::English).contains("kicked another client has taken the bot over"));
+    let chinese = told(&kicked, Language::Chinese);
+    assert!(chinese.contains("kicked 另一个客户端占用了该机器人"), "{chinese}");
+    assert!(!chinese.contains("another client"), "{chinese}");
+    // The platform's own words stay.
+    let other = facts("9", "no such app");
+    assert!(told(&other, Language::Chinese).contains("9 no such app"));
+}
+
+#[test]
 fn credentials_refused_on_the_connection_are_the_cause() {
     let facts = Facts {
         credentials: Some(refused()),
