@@ -171,7 +171,10 @@ impl<'a> ReplyDelivery<'a> {
         let mut record = saved.clone().unwrap_or_else(blank);
         record.pace.correct(world.clock.now());
         let has_shown_text = record.stage != Stage::Thinking;
-        let tries = FrameAttempts::after(record.tried.as_ref());
+        let tries = match saved.as_ref().filter(|saved| may_have_been_sent(saved)) {
+            Some(saved) => FrameAttempts::after(saved.tried.as_ref()),
+            None => FrameAttempts::default(),
+        };
         let followed = is_pulled(bot).then(|| world.local_replies.watch(&record.id));
         Self {
             world,
@@ -460,6 +463,11 @@ pub fn mode(bot: &Bot) -> &'static ModeManifest {
 #[must_use]
 pub fn delivery(bot: &Bot) -> Delivery {
     mode(bot).delivery_with(&bot.account.endpoints)
+}
+
+/// Whether an earlier process may have sent frames of a reply. Not if it was written once, by no run: what writes a notice doesn't deliver it.
+const fn may_have_been_sent(saved: &ReplyRecord) -> bool {
+    saved.version > 1 || saved.fence > 0 || saved.tried.is_some()
 }
 
 /// Whether the bot's platform polls for the newest state of a reply.

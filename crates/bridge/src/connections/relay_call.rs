@@ -37,16 +37,21 @@ const LOOK: Backoff = Backoff {
 pub struct FrameAttempts {
     frame: String,
     n: u32,
+    /// Whether an earlier process may have sent the reply's next frame without counting it.
+    is_continued: bool,
 }
 
 impl FrameAttempts {
-    /// Continues after earlier attempts.
+    /// Continues after an earlier process, which has counted these attempts. It may have made another one: its answer is looked up before a
+    /// frame is sent.
     #[must_use]
     pub fn after(tried: Option<&Tried>) -> Self {
-        tried.map_or_else(Self::default, |tried| Self {
-            frame: tried.frame.clone(),
-            n: tried.n,
-        })
+        let (frame, n) = tried.map_or_else(Default::default, |tried| (tried.frame.clone(), tried.n));
+        Self {
+            frame,
+            n,
+            is_continued: true,
+        }
     }
 
     /// The attempts made so far.
@@ -98,12 +103,26 @@ pub async fn send(
         expires_at: call.expires_at.min(now.after(SENT_WITHIN)),
         ..call.clone()
     };
-    match here(world, bot, &call_id, call).await {
-        Ok(answer) => answer,
-        Err(call) => match untried(world, &frame, call_id, &call, tries).await {
-            Ok(call_id) => elsewhere(world, bot, reply, call_id, &call).await,
-            Err(answer) => answer,
+    // The earlier process may have sent it to this one, which answered over the table. Where no process was before, this read is saved.
+    let call_id = match tries.is_continued {
+        true => match untried(world, &frame, call_id, &call, tries).await {
+            Ok(call_id) => call_id,
+            Err(answer) => return answer,
         },
+        false => call_id,
+    };
+    let call = match here(world, bot, &call_id, call).await {
+        Ok(answer) => return answer,
+        Err(call) => call,
+    };
+    // Read only once.
+    let call_id = match tries.is_continued {
+        true => Ok(call_id),
+        false => untried(world, &frame, call_id, &call, tries).await,
+    };
+    match call_id {
+        Ok(call_id) => elsewhere(world, bot, reply, call_id, &call).await,
+        Err(answer) => answer,
     }
 }
 

@@ -13,6 +13,7 @@ use tieline_core::ids::{
     ChatId, ConversationId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, ReplyId, SenderId,
 };
 use tieline_core::reply::{ReplyHandle, ReplyTarget, Stage};
+use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{self, IntegrationSettings};
 use tieline_store::reply::{self, About, Outcome, ReplyRecord};
 use tokio::time::Instant;
@@ -131,12 +132,60 @@ async fn a_final_frame_of_a_dead_runner_is_not_sent_twice() {
     assert_eq!(platform.said().len(), 2);
 }
 
+/// The process with the socket has sent the frame for the first runner, and answered it over the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_frame_of_a_dead_runner_is_not_sent_again_by_the_process_that_holds_the_socket() {
+    let cluster = TestCluster::new().await;
+    let process = cluster.process("a");
+    let id = cluster.wecom(&process.world, "bot1").await;
+    let platform = &cluster.platform;
+    until("it connects", async || platform.standing() == 1).await;
+    let (store, now) = (&process.world.store, process.world.clock.now());
+    // The result that the first runner recorded before it sent anything.
+    let mut result = ReplyRecord {
+        fence: 1,
+        ..final_reply(&id, now)
+    };
+    reply::save(store, None, &mut result, now).await.unwrap();
+    for world in [&cluster.world("runner"), &process.world] {
+        assert_eq!(finish_as(world, &id, true).await, DeliveryOutcome::Yes);
+    }
+    assert_eq!(platform.said().len(), 1);
+    // A repetition on purpose is sent.
+    let mut tries = FrameAttempts::after(None);
+    for n in 1..=2 {
+        assert!(is_ok(&send(&process.world, &id, "another end", &mut tries).await));
+        assert_eq!(platform.said().len(), 1 + n);
+    }
+}
+
+fn final_reply(id: &IntegrationId, now: Timestamp) -> ReplyRecord {
+    ReplyRecord {
+        stage: Stage::Final,
+        text: "the end".to_owned(),
+        outcome: Some(Outcome::Completed),
+        ..ReplyRecord::blank(&About {
+            reply: &ReplyId::new("tl-1"),
+            organization: &OrganizationId::new("default"),
+            integration: id,
+            conversation: &ConversationId::new("cnv_1"),
+            message: &MessageId::new("msg_1"),
+            asker: &SenderId::new("lisi"),
+            received_at: now,
+        })
+    }
+}
+
 /// A runner that knows no more of a reply than its record.
 async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
+    finish_as(world, id, false).await
+}
+
+/// Like [`finish`]. `dies`: the runner records nothing of what it has sent.
+async fn finish_as(world: &World, id: &IntegrationId, dies: bool) -> DeliveryOutcome {
     let now = world.clock.now();
     let bound = integration::look_up(&world.store, id, now).await.unwrap().unwrap();
     let bot = accounts::open(world, &bound.integration).unwrap();
-    let reply = ReplyId::new("tl-1");
     let target = ReplyTarget {
         integration: id.clone(),
         chat: Chat {
@@ -149,23 +198,15 @@ async fn finish(world: &World, id: &IntegrationId) -> DeliveryOutcome {
         handle: ReplyHandle::new(json!({ "reqId": "r-m1" })),
         expires_at: None,
     };
-    let found = reply::get(&world.store, &reply, now).await.unwrap();
-    let mut showing = ReplyDelivery::new(world, &bot, &target, found, || ReplyRecord {
-        stage: Stage::Final,
-        text: "the end".to_owned(),
-        outcome: Some(Outcome::Completed),
-        ..ReplyRecord::blank(&About {
-            reply: &reply,
-            organization: &OrganizationId::new("default"),
-            integration: id,
-            conversation: &ConversationId::new("cnv_1"),
-            message: &MessageId::new("msg_1"),
-            asker: &SenderId::new("lisi"),
-            received_at: now,
-        })
-    });
+    let found = reply::get(&world.store, &ReplyId::new("tl-1"), now).await.unwrap();
+    let mut showing = ReplyDelivery::new(world, &bot, &target, found, || final_reply(id, now));
+    if dies {
+        showing.let_the_ledger_tell();
+    }
     let shown = showing.finish(Some(Instant::now())).await.unwrap();
-    showing.save().await.unwrap();
+    if !dies {
+        showing.save().await.unwrap();
+    }
     shown
 }
 
