@@ -36,7 +36,7 @@ pub(super) async fn drain(shared: Arc<RelayShared>, id: IntegrationId, orders: U
     let _ = orders.send(Box::new(BotCommand::End(End::Dropped)));
 }
 
-/// Whether this process works on an answer of the integration, or has parked one until its agent calls back.
+/// Whether this process works on an answer of the integration, or has parked one that continues later.
 fn has_answers(world: &World, id: &IntegrationId) -> bool {
     world.local_claims.has_any_of(id) || world.parked_runs.has_any_of(id, world.clock.now())
 }

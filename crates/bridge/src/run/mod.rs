@@ -220,13 +220,12 @@ async fn work_on(
             Left::Finished => {}
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
-                note_parked(world, &conversation);
-                release(world, held, again).await?;
+                park(world, held, again).await?;
                 // After the release: the agent may call back any time, or the platform be ready.
                 return Ok(media_prefetch::keep(world, &conversation, until, slots).await);
             }
             Left::Parked(again) => {
-                release(world, held, again).await?;
+                park(world, held, again).await?;
                 return Ok(Next::Done);
             }
         }
@@ -244,11 +243,22 @@ async fn work_on(
     }
 }
 
-/// Notes a run whose agent is to call back, while its lease's claim still exists.
-fn note_parked(world: &World, conversation: &Conversation) {
-    let until = conversation.run.as_ref().filter(|run| run.phase == RunPhase::Deferred);
-    if let Some(until) = until.and_then(|run| run.deferred_until) {
-        let (key, now) = (&conversation.key, world.clock.now());
+/// Releases a run that continues later, in a wake-up after this time at the latest.
+async fn park(world: &World, held: LeasedConversation, again: Option<Duration>) -> Result<(), RunError> {
+    // Before the lease's claim ends: the bot's connection is kept as long as there is either.
+    note_parked(world, &held.conversation, again.unwrap_or_default());
+    release(world, held, again).await
+}
+
+/// Notes a parked run until its agent may no longer call back, or until the lease of the wake-up that continues it would have expired.
+fn note_parked(world: &World, conversation: &Conversation, again: Duration) {
+    let now = world.clock.now();
+    let until = conversation.run.as_ref().and_then(|run| match run.phase {
+        RunPhase::Deferred => run.deferred_until,
+        RunPhase::Calling | RunPhase::Delivering => Some(now.after(again + world.settings.lease)),
+    });
+    if let Some(until) = until {
+        let key = &conversation.key;
         world.parked_runs.add(key.id(), key.integration.clone(), until, now);
     }
 }
@@ -257,7 +267,7 @@ fn note_parked(world: &World, conversation: &Conversation) {
 async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Result<Next, RunError> {
     let until = world.clock.now().after(for_);
     update(world, &mut held, |it| execute::rest(it, until)).await?;
-    release(world, held, Some(for_)).await?;
+    park(world, held, Some(for_)).await?;
     Ok(Next::Done)
 }
 

@@ -1,4 +1,4 @@
-//! Runs that this process has parked until their agents call back.
+//! Runs that this process has parked until their agents call back, their platform is ready, or their tenant has a free slot.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ struct ParkedRun {
 }
 
 impl ParkedRuns {
-    /// The run of a conversation is parked: its agent may call back until then.
+    /// The run of a conversation is parked: it continues before then, unless its agent doesn't call back.
     pub fn add(&self, conversation: ConversationId, integration: IntegrationId, until: Timestamp, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only when the map would grow, so that this takes constant time on average.
@@ -38,7 +38,7 @@ impl ParkedRuns {
             .remove(conversation);
     }
 
-    /// Whether the agent of any of the integration's runs may still call back. Linear in the number of parked runs.
+    /// Whether any parked run of the integration may still continue. Linear in the number of parked runs.
     #[must_use]
     pub fn has_any_of(&self, integration: &IntegrationId, now: Timestamp) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -133,6 +133,20 @@ async fn answer_that_a_later_attempt_delivers_leaves_no_dead_letter() {
     assert_eq!(it.letters().await, []);
 }
 
+/// A bot that loses its trigger meanwhile needs its connection for the answer.
+#[tokio::test]
+async fn run_that_waits_for_its_platform_counts_as_unfinished() {
+    let it = RefusedRun::begin().await;
+    let (world, integration) = (&it.bot.world, &it.key.integration);
+    let (now, wait) = (world.clock.now(), Duration::from_secs(60));
+    world.cooldowns.hold(integration, None, now.after(wait), now);
+    it.work().await;
+    assert_eq!(it.bot.n_pushed(), 0);
+    let is_unfinished = |at| world.parked_runs.has_any_of(integration, at);
+    assert!(is_unfinished(now.after(wait)), "until the next attempt has begun");
+    assert!(!is_unfinished(world.clock.now().after(2 * wait + world.settings.lease)));
+}
+
 /// The agent may have done something that must not be done twice.
 #[tokio::test]
 async fn answer_to_merged_messages_is_delivered_again_once_for_all() {
