@@ -8,6 +8,7 @@ use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::{ChatKind, Event};
 use tieline_core::ids::{ChatId, ConversationId, MessageId, RunId, SenderId};
 use tieline_core::message_state::MessageState;
+use tieline_core::timestamp::Timestamp;
 use tieline_store::config::user::{self, User};
 use tieline_store::data_keys::unless_key_is_lost;
 use tieline_store::message::{self, Filter, MessageRecord};
@@ -31,6 +32,11 @@ const PAGE: usize = 100;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Between two checks whether it has stopped.
 const STOP_POLL: Duration = Duration::from_millis(100);
+/// Between two reads of all messages, while one that was received since may be about to be answered.
+const BETWEEN_READS: Duration = Duration::from_secs(1);
+
+/// A message that is pending for longer, in no conversation's mailbox, is lost and never answered.
+const LOST_AFTER: Duration = Duration::from_hours(24);
 
 /// Outcome of erasing a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +53,18 @@ pub enum Forgotten {
 /// # Errors
 /// [`StoreError::Conflict`] if the record has changed since it was read. After any error, calling it again continues.
 pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgotten, StoreError> {
+    let give_up_at = Instant::now() + STOP_LIMIT;
+    loop {
+        match try_to_forget(world, store, person).await? {
+            Some(outcome) => return Ok(outcome),
+            None if Instant::now() >= give_up_at => return Ok(Forgotten::Busy),
+            None => tokio::time::sleep(BETWEEN_READS).await,
+        }
+    }
+}
+
+/// `None`: a message was received meanwhile, and a run may be about to answer it.
+async fn try_to_forget(world: &World, store: &Store, person: &User) -> Result<Option<Forgotten>, StoreError> {
     let sender = SenderId::new(person.external_id.as_str());
     let messages = messages_of(world, person, &HashSet::new()).await?;
     let mut conversations = Vec::new();
@@ -54,23 +72,34 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
         match stop_and_clear(world, &id, &sender, &messages).await? {
             Quiet::Yes(conversation) => conversations.push(*conversation),
             Quiet::Gone => {}
-            Quiet::Never => return Ok(Forgotten::Busy),
+            Quiet::Never => return Ok(Some(Forgotten::Busy)),
         }
     }
     let chats = direct_chats(&conversations, &sender);
     if !forget_scheduled(world, person, &chats).await? {
-        return Ok(Forgotten::Busy);
+        return Ok(Some(Forgotten::Busy));
     }
     // Read again: runs that have ended since have written their messages.
     let messages = messages_of(world, person, &proactive::conversations_with(person, &chats)).await?;
-    // Before the conversations, which name the chats that they were sent to.
     let (said, messages): (Vec<_>, Vec<_>) = messages.into_iter().partition(MessageRecord::is_proactive);
+    // Received since the first read: the transcript turn of its answer may be written later.
+    let now = world.clock.now();
+    let is_pending = |record: &MessageRecord| is_about_to_be_answered(record.state, record.received_at, now);
+    if messages.iter().any(is_pending) {
+        return Ok(None);
+    }
+    // Before the conversations, which name the chats that they were sent to.
     erase_messages(world, person, &said).await?;
     let runs: HashSet<RunId> = messages.iter().filter_map(|record| record.run.clone()).collect();
+    // Sessions of any ids: a group's conversation goes on with that under the group's old id.
+    let sessions = messages.iter().filter_map(|record| record.session.as_ref());
+    for session in sessions.map(|(id, _)| id).collect::<HashSet<_>>() {
+        erase::turns(&world.store, session, Some(&runs)).await?;
+    }
     for conversation in &conversations {
         match forget_conversation(world, conversation, &sender, &runs).await {
             // It has changed since it was read: a message was received.
-            Err(StoreError::Conflict) => return Ok(Forgotten::Busy),
+            Err(StoreError::Conflict) => return Ok(Some(Forgotten::Busy)),
             done => done?,
         }
     }
@@ -87,7 +116,12 @@ pub async fn forget(world: &World, store: &Store, person: &User) -> Result<Forgo
     world
         .newest_targets
         .forget(&person.integration, &ChatId::new(person.external_id.as_str()));
-    Ok(Forgotten::Done)
+    Ok(Some(Forgotten::Done))
+}
+
+/// Whether a run answers a message, or may begin to.
+fn is_about_to_be_answered(state: MessageState, received_at: Timestamp, now: Timestamp) -> bool {
+    state == MessageState::Running || (!state.is_terminal() && now.since(received_at) < LOST_AFTER)
 }
 
 async fn erase_messages(world: &World, person: &User, messages: &[MessageRecord]) -> Result<(), StoreError> {
@@ -313,9 +347,10 @@ async fn forget_conversation(
     runs: &HashSet<RunId>,
 ) -> Result<(), StoreError> {
     let is_alone = is_theirs_alone(conversation, sender);
-    // Also while none is current: a task has taken the chat's along, for instance.
-    for number in 1..=conversation.highest_session() {
-        let session = conversation.session_id(number);
+    // Also while none is current: a task has taken the chat's along, for instance. The current one may have the id of another conversation's.
+    let numbered = (1..=conversation.highest_session()).map(|number| conversation.session_id(number));
+    let current = conversation.session.iter().map(|session| session.id.clone());
+    for session in numbered.chain(current).collect::<HashSet<_>>() {
         erase::turns(&world.store, &session, (!is_alone).then_some(runs)).await?;
     }
     match is_alone {
@@ -339,144 +374,4 @@ fn files_of(world: &World, record: &MessageRecord) -> Result<Vec<String>, StoreE
 }
 
 #[cfg(test)]
-mod tests {
-    use tieline_core::command::TaskCommand;
-    use tieline_core::conversation::task::{TaskChange, TaskOrigin};
-    use tieline_core::conversation::{ConversationKey, RunPhase, RunState};
-    use tieline_core::envelope::WakeUp;
-    use tieline_core::event::Chat;
-    use tieline_core::ids::AgentId;
-    use tieline_core::mailbox::Pending;
-    use tieline_queue::receive::{MAX_BATCH, Received, receive};
-    use tieline_store::deadletter;
-    use tieline_store::transcript::{self, NewTurn};
-
-    use super::*;
-    use crate::integration_log;
-    use crate::run::fixture::PolledFixture;
-
-    async fn person(it: &PolledFixture) -> User {
-        let (message, now) = (&it.message, it.world.clock.now());
-        let sender = message.sender.clone().unwrap();
-        let person = User::first_contact(&message.organization, &message.integration, "fake", &sender, now);
-        user::ensure(&it.world.store, &person).await.unwrap()
-    }
-
-    fn direct_chat(person: &User) -> ConversationKey {
-        ConversationKey {
-            organization: person.organization.clone(),
-            integration: person.integration.clone(),
-            chat: Chat {
-                kind: ChatKind::Direct,
-                id: ChatId::new(person.external_id.as_str()),
-                thread: None,
-            },
-            sender: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn transcripts_of_a_conversation_without_a_current_session_are_erased() {
-        let it = PolledFixture::with(|message| message.state = MessageState::Answered).await;
-        let (store, now) = (&it.world.store, it.world.clock.now());
-        let person = person(&it).await;
-        let agent = AgentId::new("agt_1");
-        let before = Conversation::new(direct_chat(&person), now);
-        let mut after = before.clone();
-        let first = after.next_session(&agent, now);
-        let session = first.id.clone();
-        after.session = Some(first);
-        let mut tasks = TaskChange {
-            conversation: &mut after,
-            message: &it.message.id,
-            agent: &agent,
-            origin: TaskOrigin::Chat,
-            now,
-            dropped: Vec::new(),
-        };
-        tasks.command(&TaskCommand::Bind("Plan".to_owned()));
-        tasks.command(&TaskCommand::Chat);
-        assert_eq!(after.session, None);
-        conversation::save(store, &before, &mut after).await.unwrap();
-        let turn = NewTurn {
-            user: "a question",
-            assistant: "an answer",
-        };
-        transcript::put(store, &session, &RunId::new("run_1"), now, turn)
-            .await
-            .unwrap();
-
-        assert_eq!(forget(&it.world, store, &person).await.unwrap(), Forgotten::Done);
-        let left = transcript::latest(store, &session, 9, usize::MAX, now).await.unwrap();
-        assert_eq!(left, []);
-    }
-
-    /// A process that has read the message before the erasure gives it up after it.
-    #[tokio::test]
-    async fn erased_message_becomes_no_dead_letter() {
-        let it = PolledFixture::with(|message| message.state = MessageState::Answered).await;
-        let (store, organization) = (&it.world.store, &it.message.organization);
-        let n_letters = async || {
-            let found = deadletter::list(store, organization, None, 9, it.world.clock.now()).await;
-            found.unwrap().items.len()
-        };
-        let person = person(&it).await;
-        integration_log::dead_letter(&it.world, &it.message, "403")
-            .await
-            .unwrap();
-        assert_eq!(n_letters().await, 1);
-        assert_eq!(forget(&it.world, store, &person).await.unwrap(), Forgotten::Done);
-        assert_eq!(n_letters().await, 0);
-        integration_log::dead_letter(&it.world, &it.message, "403")
-            .await
-            .unwrap();
-        assert_eq!(n_letters().await, 0);
-    }
-
-    #[tokio::test]
-    async fn person_whose_run_does_not_stop_leaves_no_message_without_end_and_the_run_is_woken() {
-        let it = PolledFixture::with(|message| message.state = MessageState::Queued).await;
-        let (world, now) = (&it.world, it.world.clock.now());
-        let person = person(&it).await;
-        let before = Conversation::new(direct_chat(&person), now);
-        let key = before.key.clone();
-        let mut after = before.clone();
-        after.pending.push(Pending {
-            message: it.message.id.clone(),
-            since: now,
-            session: 1,
-            urgent: false,
-            behind_run: true,
-            sent_at: None,
-            album: None,
-        });
-        let running = vec![MessageId::new("msg_running")];
-        let mut run = RunState::new(RunId::new("run_1"), running, 1, AgentId::new("agt_1"), now);
-        run.phase = RunPhase::Deferred;
-        after.run = Some(run);
-        conversation::save(&world.store, &before, &mut after).await.unwrap();
-
-        let woken = async {
-            let url = &world.queues.urls().work;
-            let names =
-                |it: Received<WakeUp>| matches!(it.message, Some(WakeUp::V1(wake)) if wake.conversation == key.id());
-            loop {
-                let found = receive(&world.queues, url, MAX_BATCH, Duration::from_secs(1))
-                    .await
-                    .unwrap();
-                if found.into_iter().any(names) {
-                    break;
-                }
-            }
-        };
-        tokio::select! {
-            outcome = forget(world, &world.store, &person) => panic!("{outcome:?} before the run was woken"),
-            () = woken => {}
-        }
-        let record = message::get(&world.store, &it.message.id, now).await.unwrap().unwrap();
-        assert_eq!(record.state, MessageState::Dropped);
-        let found = conversation::load(&world.store, &key.id(), now).await.unwrap().unwrap();
-        assert_eq!((found.pending.len(), found.closing.len()), (0, 0));
-        assert_eq!(found.run.unwrap().stop, Some(StopCause::Stopped));
-    }
-}
+mod tests;

@@ -164,7 +164,7 @@ impl PolledFixture {
         integration::update(store, &before, settings, now).await.unwrap()
     }
 
-    pub(super) async fn end_message(&self) {
+    pub(crate) async fn end_message(&self) {
         let ending = Ending {
             state: MessageState::Answered,
             reason: None,
