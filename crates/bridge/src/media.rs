@@ -17,10 +17,10 @@ use tieline_core::event::{Event, Message, Part};
 use tieline_core::ids::{MessageId, OrganizationId, digest, fresh};
 use tieline_core::reply::ReplyFile;
 use tieline_core::timestamp::Timestamp;
-use tieline_store::StoreError;
 use tieline_store::config::integration;
 use tieline_store::file::{self, File};
 use tieline_store::message::{self, MessageRecord};
+use tieline_store::{StoreError, erase};
 
 pub use self::fetch::fetch;
 pub(crate) use self::fetch::fetch_for_link;
@@ -211,7 +211,7 @@ fn owner(organization: Option<OrganizationId>) -> OrganizationId {
 /// Idempotent. Returns the file's name and MIME type.
 ///
 /// # Errors
-/// [`FetchError`].
+/// [`FetchError`]; [`FetchError::Gone`] if the message was erased meanwhile.
 pub async fn keep_part(
     world: &World,
     bot: &Bot,
@@ -229,7 +229,14 @@ pub async fn keep_part(
     let Fetched { bytes, mime, name } = fetch_growing(world, bot, part, max, patience).await?;
     let label = (name.as_deref(), mime.as_str());
     file::put(&world.store, &id, label, &bytes, now.after(KEPT_LIFE)).await?;
-    Ok((name, mime))
+    // The message may have been erased since it was read, with its files. What is erased after this read takes this one with it.
+    match message::get(&world.store, message, world.clock.now()).await? {
+        Some(found) if found.is_erased() => {
+            erase::file(&world.store, &id).await?;
+            Err(FetchError::Gone)
+        }
+        _ => Ok((name, mime)),
+    }
 }
 
 /// The id of a stored part: the same in every process that works on the message.

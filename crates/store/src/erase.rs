@@ -47,7 +47,7 @@ pub async fn message(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for id in files {
-        partition(store, &format!("FILE#{id}"), |_| true).await?;
+        file(store, id).await?;
     }
     reply(store, organization, record, now).await?;
     if let Some(run) = &record.run {
@@ -73,8 +73,19 @@ pub async fn message(
     change.require(format!("attribute_exists({pk})"));
     // A missing item counts as erased.
     dynamo::update(&store.dynamo, table, (&key, "MSG"), change, ReturnValue::None).await?;
-    // A process that has not seen the tombstone may have written one in between.
+    // A process that has not seen the tombstone may have written them in between.
+    for id in files {
+        file(store, id).await?;
+    }
     dead_letter(store, organization, record).await
+}
+
+/// Erases a file.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn file(store: &Store, id: &str) -> Result<(), StoreError> {
+    partition(store, &format!("FILE#{id}"), |_| true).await
 }
 
 async fn dead_letter(store: &Store, organization: &OrganizationId, record: &MessageRecord) -> Result<(), StoreError> {

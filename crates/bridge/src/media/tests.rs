@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::fetch::moved;
 use super::*;
 use crate::memory_budget::MemoryPermit;
+use crate::run::fixture::PolledFixture;
 use crate::test_support::{self, FakeConnector};
 use crate::world::LeastRate;
 
@@ -106,15 +107,19 @@ impl Fixture {
     async fn fetch(&self, free: usize) -> Result<usize, FetchError> {
         let others = self.world.settings.max_passing_bytes - free;
         let _others = self.take_for_others(others).await.unwrap();
-        let part = Part {
+        let fetched = fetch_for_link(&self.world, &self.bot, &self.part()).await?;
+        Ok(fetched.bytes.len())
+    }
+
+    /// The file at the server.
+    fn part(&self) -> Part {
+        Part {
             kind: PartKind::File,
             name: None,
             mime: None,
             size: None,
             locator: json!(format!("http://{}/", self.address)),
-        };
-        let fetched = fetch_for_link(&self.world, &self.bot, &part).await?;
-        Ok(fetched.bytes.len())
+        }
     }
 
     /// Takes permits for two organizations, which may have half of the budget each.
@@ -242,6 +247,34 @@ async fn inline_file_of_a_message_is_stored_and_read_back() {
         png.len()
     );
     assert_eq!(it.n_asked(), 0);
+}
+
+/// A process that has read the message before the erasure downloads its attachment after it.
+#[tokio::test]
+async fn attachment_of_an_erased_message_is_not_kept() {
+    let it = fixture(Some(3), 3).await;
+    let (world, now) = (&it.world, it.world.clock.now());
+    let keep = async |id: &str| {
+        let place = PartRef::Message(0);
+        let message = MessageId::new(id);
+        let kept = keep_part(world, &it.bot, &message, &it.part(), place, Duration::from_secs(9)).await;
+        (
+            kept,
+            file::label(&world.store, &kept_id(&message, place), now).await.unwrap(),
+        )
+    };
+    for (id, platform_id) in [("msg_present", "m1"), ("msg_erased", "")] {
+        let record = MessageRecord {
+            id: MessageId::new(id),
+            platform_message: PlatformMessageId::new(platform_id),
+            ..PolledFixture::with(|_| {}).await.message
+        };
+        message::claim(&world.store, &record).await.unwrap();
+    }
+    assert!(matches!(keep("msg_present").await, (Ok(_), Some(_))));
+    let (kept, left) = keep("msg_erased").await;
+    assert!(matches!(kept, Err(FetchError::Gone)), "{kept:?}");
+    assert_eq!(left, None);
 }
 
 #[tokio::test]

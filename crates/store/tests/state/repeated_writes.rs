@@ -1,7 +1,7 @@
 //! Writes whose answer was lost: the client repeats them, and what was erased in between doesn't come back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tieline_core::ids::SenderId;
 use tieline_embedded::{ACCESS_KEY_ID, ENDPOINT_URL, Embedded, Options, REGION, SECRET_ACCESS_KEY};
 use tieline_store::config::user::{self, User};
+use tieline_store::file;
 use tieline_store::reply::{self, ReplyRecord};
 use tieline_store::{Keyring, Store, StoreError, Tables, create_missing, erase, scheduled};
 
@@ -173,6 +174,38 @@ async fn erased_person_does_not_come_back() {
     let engine = Embedded::in_memory(Options::default()).unwrap();
     let store = store_while_erased(&engine, ensure, erase).await;
     assert_eq!(user::get(&store, &organization(), &lisi().id).await.unwrap(), None);
+}
+
+/// A process that has read the message before stores its attachment while the rest of it is erased.
+#[tokio::test]
+async fn file_stored_during_the_erasure_of_its_message_is_erased() {
+    let (id, label) = ("fil_1", (None, "image/png"));
+    let was_there = Arc::new(AtomicBool::new(false));
+    let n_calls_since = Arc::new(AtomicUsize::new(0));
+    let store_again: Erasure = Arc::new(move |store| {
+        let (was_there, n_calls_since) = (Arc::clone(&was_there), Arc::clone(&n_calls_since));
+        Box::pin(async move {
+            if file::size(&store, id, NOW).await.unwrap().is_some() {
+                was_there.store(true, Ordering::Relaxed);
+                return false;
+            }
+            // Not after the first deletion, which is repeated.
+            if !was_there.load(Ordering::Relaxed) || n_calls_since.fetch_add(1, Ordering::Relaxed) < 1 {
+                return false;
+            }
+            file::put(&store, id, label, b"png", later().at).await.unwrap();
+            true
+        })
+    });
+    let erase_it = async |store: &Store| {
+        file::put(store, id, label, b"png", later().at).await.unwrap();
+        erase::message(store, &organization(), &message("1"), &[id.to_owned()], NOW)
+            .await
+            .unwrap();
+    };
+    let engine = Embedded::in_memory(Options::default()).unwrap();
+    let store = store_while_erased(&engine, erase_it, store_again).await;
+    assert_eq!(file::size(&store, id, NOW).await.unwrap(), None);
 }
 
 /// Every write of the erasure takes effect once more, the last one first, and only then the first write of a process that was frozen before it.
