@@ -107,6 +107,10 @@ async fn try_to_forget(world: &World, store: &Store, person: &User) -> Result<Op
     erase::overheard(&world.store, &person.integration, &person.id).await?;
     pairing::forget(world, &person.integration, &sender).await?;
     erase::guesses(&world.store, &person.id).await?;
+    // Again, as late as possible: one to all linked people may have begun since.
+    if !forget_scheduled(world, person, &chats).await? {
+        return Ok(Some(Forgotten::Busy));
+    }
     user::delete(store, person).await?;
     // After the table: a reader in between finds no record.
     world.known_users.forget(&person.id);
@@ -185,8 +189,11 @@ fn meant_for(world: &World, it: &Kept, person: &User, chats: &HashSet<ChatId>) -
         Audience::Chat(chat) => chats.contains(chat),
         Audience::Linked => false,
     };
+    // One to all linked people may have read this one already, and stores them again when it is sent to them.
+    let may_be_to_them = is_to_them || (message.to == Audience::Linked && person.linked_to().is_some());
+    let is_being_sent = message.begun && message.state == scheduled::State::Waiting;
     Ok(match is_to_them {
-        true if message.begun && message.state == scheduled::State::Waiting => Meant::BeingSent,
+        _ if may_be_to_them && is_being_sent => Meant::BeingSent,
         true => Meant::ForThem,
         false => Meant::Others,
     })

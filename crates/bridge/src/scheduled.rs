@@ -220,12 +220,13 @@ async fn begin(world: &World, message: &mut Scheduled) -> Result<bool, StoreErro
 
 /// Sends a message to the next page of people.
 async fn say_to_linked(world: &World, bot: &Bot, message: &mut Scheduled) -> Result<Progress, SpeakError> {
+    // Before the people are read: sending to one who is erased in between would store them again, so an erasure waits while it has begun.
+    if !begin(world, message).await? {
+        return Ok(Progress::GoesOn);
+    }
     let page = user::list(&world.store, &message.organization, message.cursor.as_deref(), PAGE).await?;
     let is_meant = |user: &&user::User| user.integration == message.integration && user.linked_to().is_some();
     let meant: Vec<&user::User> = page.items.iter().filter(is_meant).collect();
-    if !meant.is_empty() && !begin(world, message).await? {
-        return Ok(Progress::GoesOn);
-    }
     let mut sent = Vec::with_capacity(meant.len());
     for user in &meant {
         let person = Recipient::Person(SenderId::new(&*user.external_id));
@@ -365,5 +366,26 @@ mod tests {
             let progress = say_to_all(world, &bot, &mut waiting).await.unwrap();
             assert!(matches!(progress, Progress::Done) && sent().await, "{id}");
         }
+    }
+
+    /// An erasure that sees it begun waits.
+    #[tokio::test]
+    async fn sending_to_many_begins_before_they_are_read() {
+        let it = PolledFixture::with(|_| {}).await;
+        let (world, now) = (&it.world, it.world.clock.now());
+        let (organization, integration) = (OrganizationId::new("default"), IntegrationId::new("int_1"));
+        let record = integration::get(&world.store, &integration).await.unwrap().unwrap();
+        let bot = accounts::open_if_usable(world, &record).unwrap().unwrap();
+        let stored = waiting("sch_1", Audience::Linked, now);
+        scheduled::create(&world.store, &stored).await.unwrap();
+        let read = async || {
+            let kept = scheduled::get(&world.store, &organization, "sch_1", now).await.unwrap();
+            kept.unwrap().open(&world.store, Duration::ZERO).unwrap().unwrap()
+        };
+        let mut outdated = read().await;
+        say_to_all(world, &bot, &mut read().await).await.unwrap();
+        assert!(read().await.begun);
+        let progress = say_to_all(world, &bot, &mut outdated).await.unwrap();
+        assert!(matches!(progress, Progress::GoesOn), "it is read again");
     }
 }

@@ -9,7 +9,9 @@ use tieline_core::ids::{AgentId, IntegrationId, OrganizationId, SessionId};
 use tieline_core::mailbox::Pending;
 use tieline_core::session::Session;
 use tieline_queue::receive::{MAX_BATCH, Received, receive};
+use tieline_store::config::user::UserChange;
 use tieline_store::deadletter;
+use tieline_store::scheduled::{Content, Scheduled};
 use tieline_store::transcript::{self, NewTurn};
 
 use super::*;
@@ -134,6 +136,49 @@ fn pending_message_that_is_lost_is_not_about_to_be_answered() {
     assert!(!check(MessageState::Queued, Duration::from_hours(25)));
     assert!(check(MessageState::Running, Duration::from_hours(25)));
     assert!(!check(MessageState::Answered, Duration::ZERO));
+}
+
+/// It may have read the person already, and would store them again.
+#[tokio::test]
+async fn linked_person_is_not_erased_while_a_message_to_all_linked_people_is_sent() {
+    let it = PolledFixture::with(|message| message.state = MessageState::Answered).await;
+    let (world, store, now) = (&it.world, &it.world.store, it.world.clock.now());
+    let unlinked = person(&it).await;
+    let mut said = Scheduled {
+        id: "sch_1".to_owned(),
+        organization: unlinked.organization.clone(),
+        integration: unlinked.integration.clone(),
+        at: now,
+        to: Audience::Linked,
+        content: Content::Text("hello".to_owned()),
+        state: scheduled::State::Waiting,
+        n_said: 0,
+        cursor: None,
+        begun: true,
+        created_at: now,
+        version: 1,
+    };
+    scheduled::create(store, &said).await.unwrap();
+    let linked = with_link(store, &unlinked, Some("Li Si")).await;
+    assert_eq!(forget(world, store, &linked).await.unwrap(), Forgotten::Busy);
+    let unlinked = with_link(store, &linked, None).await;
+    assert_eq!(forget(world, store, &unlinked).await.unwrap(), Forgotten::Done);
+
+    // Between two pages: it reads the next people only after this.
+    said.begun = false;
+    scheduled::save(store, &mut said).await.unwrap();
+    let linked = with_link(store, &person(&it).await, Some("Li Si")).await;
+    assert_eq!(forget(world, store, &linked).await.unwrap(), Forgotten::Done);
+    let left = scheduled::get(store, &linked.organization, "sch_1", now).await;
+    assert!(left.unwrap().is_some(), "it is for others too");
+}
+
+async fn with_link(store: &Store, person: &User, name: Option<&str>) -> User {
+    let change = UserChange {
+        linked: Some(name.map(str::to_owned)),
+        ..UserChange::default()
+    };
+    user::change(store, person, change).await.unwrap()
 }
 
 /// A process that has read the message before the erasure gives it up after it.
