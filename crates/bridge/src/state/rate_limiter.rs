@@ -35,6 +35,8 @@ struct Tally {
     from: Timestamp,
     last: Timestamp,
     n: u32,
+    /// Sends of the window before, if it ended recently: the platform counts both together.
+    n_before: u32,
     is_shared: bool,
 }
 
@@ -115,10 +117,12 @@ impl RateLimiter {
             let since = if it.is_shared { it.last } else { it.from };
             now.since(since) < quota.per
         };
+        let before = known.filter(|it| !it.is_shared && now.since(it.last) < quota.per);
         let mut tally = known.filter(current).unwrap_or(Tally {
             from: now,
             last: now,
             n: 0,
+            n_before: before.map_or(0, |before| before.n),
             is_shared: false,
         });
         tally.last = now;
@@ -129,7 +133,7 @@ impl RateLimiter {
             Counted::Alone
         } else {
             tally.is_shared = true;
-            Counted::Together(tally.n)
+            Counted::Together(tally.n + tally.n_before)
         };
         tallies.insert(key.clone(), tally);
         counted
@@ -184,10 +188,12 @@ mod tests {
         assert_eq!((tally(0), tally(9)), (Counted::Alone, Counted::Alone));
         // A new window.
         assert_eq!((tally(10), tally(11)), (Counted::Alone, Counted::Alone));
-        // The uncounted sends are counted too, once.
-        assert_eq!((tally(12), tally(13)), (Counted::Together(2), Counted::Together(0)));
+        // The uncounted sends are counted too, once: also those of the window before, which may lie only seconds back.
+        assert_eq!((tally(12), tally(13)), (Counted::Together(4), Counted::Together(0)));
         assert_eq!(tally(22), Counted::Together(0), "for as long as it goes on");
         assert_eq!(tally(32), Counted::Alone);
+        assert_eq!((tally(50), tally(51)), (Counted::Alone, Counted::Alone));
+        assert_eq!(tally(52), Counted::Together(2), "the window before ended long ago");
     }
 
     #[test]
