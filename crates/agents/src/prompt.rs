@@ -20,10 +20,10 @@ pub(crate) fn text(message: &AgentMessage, carried: impl Fn(&AgentPart) -> bool)
     text
 }
 
-/// The answer to a question that an agent has asked: the message and a link for each of its attachments. Without the quoted message, which
-/// is the question: agents compare answers with the words that they expect.
+/// The answer to a question that an agent has asked: the person's words and a link for each of the message's attachments. Without the quoted
+/// message, which is the question, and without the speaker's name: agents compare answers with the words that they expect.
 pub(crate) fn answer(message: &AgentMessage) -> String {
-    let mut text = message.text.clone();
+    let mut text = message.answer.clone();
     mention_all(message.parts.iter(), &mut text);
     text
 }

@@ -247,7 +247,13 @@ impl Adapter {
             let time_left = self.max_run.saturating_sub(ran_for);
             let ended = timeout(time_left, self.ask(request, &mut sink, env)).await;
             let ended = ended.unwrap_or_else(|_| Err(failure::max_run(self.max_run)));
-            let ended = ended.map_err(|failure| without_question(failure, &request.message.text));
+            // An agent may have got the person's words alone. They are a part of the text, which is therefore removed first.
+            let question = [&request.message.text, &request.message.answer];
+            let ended = ended.map_err(|failure| {
+                question
+                    .into_iter()
+                    .fold(failure, |it, text| without_question(it, text))
+            });
             sink.last_event(ended, &self.secrets)
         })
     }

@@ -161,8 +161,11 @@ pub struct AgentMessage {
     pub id: MessageId,
     /// How often an operator has redriven it: each redrive is a new question to the agent, not a repetition.
     pub redrives: u32,
-    /// The text.
+    /// The text. In a group it may begin with what others said before, and names the speaker of each message where people share a session.
     pub text: String,
+    /// The words as the person wrote them, without those additions: agents compare the answer to their question with the words that they
+    /// expect.
+    pub answer: String,
     /// Attachments of the message.
     pub parts: Vec<AgentPart>,
     /// What is quoted.

@@ -276,6 +276,7 @@ fn request(session: &str, text: &str, conversation_ref: Option<String>) -> Agent
             id: MessageId::new(format!("msg_{session}_{text}")),
             redrives: 0,
             text: text.into(),
+            answer: text.into(),
             parts: vec![],
             quoted: None,
         },

@@ -125,7 +125,7 @@ impl Dify {
             return run.follow().await;
         }
         if let Some(form) = form
-            && let Some(ended) = run.answer_form(form, &request.message.text).await?
+            && let Some(ended) = run.answer_form(form, &request.message.answer).await?
         {
             return Ok(ended);
         }

@@ -421,7 +421,7 @@ fn resume_value<'a>(thread: &'a ThreadRef, message: &AgentMessage) -> Option<wir
     let text = prompt::answer(message);
     let answer = |index: usize| match thread.reviews.get(index).map(Vec::as_slice) {
         None | Some([]) => Value::from(text.as_str()),
-        Some(reviews) => review::answer(reviews, &message.text, &text),
+        Some(reviews) => review::answer(reviews, &message.answer, &text),
     };
     match thread.interrupts.as_slice() {
         [] => None,

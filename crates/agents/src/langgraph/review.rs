@@ -54,7 +54,7 @@ pub(crate) fn prompt(interrupt: &Value) -> Option<String> {
     (!prompts.is_empty()).then(|| prompts.join("\n\n"))
 }
 
-/// The answer that decides every call: `confirmation` is the person's text, `answer` that text with links to its attachments.
+/// The answer that decides every call: `confirmation` is the person's words, `answer` those words with links to the attachments.
 pub(crate) fn answer(reviews: &[Review], confirmation: &str, answer: &str) -> Value {
     let decide = |review: &Review| match review {
         Review::Respond => json!({"type": "respond", "message": answer}),

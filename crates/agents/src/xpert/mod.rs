@@ -216,7 +216,7 @@ impl Xpert {
                     execution_id: &waiting.run,
                 },
                 decision: Decision {
-                    kind: match is_confirmed(&request.message.text) {
+                    kind: match is_confirmed(&request.message.answer) {
                         true => "confirm",
                         // Whatever else was said is passed on with the decision.
                         false => "reject",

@@ -89,6 +89,7 @@ pub fn request(text: &str) -> AgentRequest {
             id: MessageId::new("msg_1"),
             redrives: 0,
             text: text.into(),
+            answer: text.into(),
             parts: vec![],
             quoted: None,
         },

@@ -70,6 +70,20 @@ async fn shared_conversation_survives_a_change_of_speaker() {
 }
 
 #[tokio::test]
+async fn form_is_answered_by_the_words_without_the_speakers_name() {
+    let server = start(of(App::Form)).await;
+    let agent = dify(&server.url);
+    let events = ask(&agent, &request("hello"), &env()).await;
+    let waiting = conversation(&events).last().unwrap().unwrap().to_owned();
+    let mut answered = request("reject: too dear");
+    answered.chat.kind = ChatKind::Group;
+    answered.session.conversation_ref = Some(waiting);
+    answered.message.text = "[before]\n\nLi Si: reject: too dear".into();
+    let events = ask(&agent, &answered, &env()).await;
+    assert_eq!(shown(&events), r#"turn 1: hello (reject {"comment":"too dear"})"#);
+}
+
+#[tokio::test]
 async fn lost_shared_conversation_begins_anew_as_that_of_the_speaker() {
     let server = start(Habits::default()).await;
     let agent = dify(&server.url);

@@ -622,6 +622,8 @@ async fn calls_of_tools_are_approved_or_rejected_one_by_one() {
         };
         assert_eq!(told(&events), [asked, completed()]);
         let mut next = request(answer);
+        // In a group the text names the speaker; the decision is made by the words alone.
+        next.message.text = format!("Li Si: {answer}");
         next.session.conversation_ref = started(&events).1;
         sim.ask(&next).await;
         let body = sim.calls("POST", "/runs/stream")[1].json();

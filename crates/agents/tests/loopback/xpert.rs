@@ -367,6 +367,8 @@ async fn confirmation_is_requested_and_given() {
         );
         assert_eq!(choices, &["confirm", "reject"]);
         let mut answered = after(&events, answer);
+        // In a group the text names the speaker; the decision is made by the words alone.
+        answered.message.text = format!("Li Si: {answer}");
         answered.message.parts = vec![AgentPart {
             kind: PartKind::Image,
             url: "https://files.example/1".into(),

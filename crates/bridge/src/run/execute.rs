@@ -352,6 +352,7 @@ pub(super) async fn load(world: &World, held: &mut LeasedConversation) -> Result
             Some(Event::Message(message)) => asked.push(Asked {
                 record,
                 message,
+                speaker: None,
                 context: String::new(),
                 follows: None,
             }),

@@ -1,5 +1,6 @@
 //! Builds the request for an agent from the messages of a run.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tieline_agents::protocol::Adapter;
@@ -17,7 +18,7 @@ use tieline_store::reply::{About, ReplyRecord};
 use tieline_store::transcript;
 
 use super::attachments::Attachments;
-use super::{LeasedConversation, RunError};
+use super::{LeasedConversation, RunError, speakers};
 use crate::accounts::Bot;
 use crate::media::PartRef;
 use crate::world::World;
@@ -34,6 +35,8 @@ const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Asked {
     pub(super) record: MessageRecord,
     pub(super) message: Message,
+    /// The sender's name, where several people share the conversation: it goes before the text.
+    pub(super) speaker: Option<String>,
     /// What others said in the group before: sent with the run's first message, and not stored with the question.
     pub(super) context: String,
     /// The proactive message that it follows.
@@ -49,6 +52,14 @@ pub(super) struct Followed {
 }
 
 impl Asked {
+    /// The text, attributed to its speaker where several people share the conversation.
+    fn text(&self) -> Cow<'_, str> {
+        match &self.speaker {
+            Some(name) => speakers::attributed(name, &self.message.text).into(),
+            None => self.message.text.as_str().into(),
+        }
+    }
+
     /// The message's reply before anything is shown.
     pub(super) fn blank_reply(&self, held: &LeasedConversation) -> ReplyRecord {
         let key = &held.conversation.key;
@@ -225,6 +236,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
         id: last.record.id.clone(),
         redrives: last.record.redrives,
         text: with_context(asked),
+        answer: answer_of(asked),
         parts,
         quoted,
     }
@@ -260,7 +272,15 @@ fn with_context(asked: &[Asked]) -> String {
 }
 
 fn text_of(asked: &[Asked]) -> String {
-    let texts = asked.iter().map(|it| it.message.text.as_str());
+    joined(asked.iter().map(Asked::text))
+}
+
+/// The words as they were written, for an agent that waits for an answer.
+fn answer_of(asked: &[Asked]) -> String {
+    joined(asked.iter().map(|it| it.message.text.as_str().into()))
+}
+
+fn joined<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
@@ -358,6 +378,7 @@ mod tests {
         Asked {
             record,
             message,
+            speaker: None,
             context: String::new(),
             follows: None,
         }
@@ -373,5 +394,22 @@ mod tests {
         let merged = [asked("one", picture(), None), asked("two", file(), Some(("q", vec![])))];
         assert_eq!(words_of(&merged), "> q\n\none\ntwo\n[image]\n[file: a.pdf]");
         assert_eq!(words_of(&[asked("hello", vec![], None)]), "hello");
+    }
+
+    #[test]
+    fn answer_has_neither_the_speakers_name_nor_the_groups_context() {
+        let said_by = |name: &str, text: &str| Asked {
+            speaker: Some(name.to_owned()),
+            ..asked(text, vec![], None)
+        };
+        let mut merged = [
+            said_by("Li Si", "yes"),
+            said_by("Wang Wu", "but\nlater"),
+            asked("", vec![], None),
+        ];
+        merged[0].context = "[before]".to_owned();
+        assert_eq!(with_context(&merged), "[before]\n\nLi Si: yes\nWang Wu: but\n  later");
+        assert_eq!(words_of(&merged), "Li Si: yes\nWang Wu: but\n  later");
+        assert_eq!(answer_of(&merged), "yes\nbut\nlater");
     }
 }

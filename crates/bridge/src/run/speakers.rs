@@ -1,4 +1,4 @@
-//! Prefixes texts with the speaker's name, where several people share a conversation: in the text itself, so that every protocol carries it
+//! Names the speaker of each message, where several people share a conversation: in the text itself, so that every protocol carries it
 //! and the transcript keeps it.
 
 use tieline_agents::protocol::{Adapter, Protocol};
@@ -15,7 +15,7 @@ use crate::world::World;
 /// Longest name that is put before a text, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Puts the sender's name before the text of each message, if the whole group shares the conversation.
+/// Finds the sender's name, which goes before the text of each message, if the whole group shares the conversation.
 pub(super) async fn name_all(
     world: &World,
     held: &LeasedConversation,
@@ -28,8 +28,7 @@ pub(super) async fn name_all(
     }
     let adapter = adapter_of(world, held).await?;
     for it in asked {
-        let name = name_of(world, bot, key, adapter.as_ref(), &it.message.sender).await?;
-        it.message.text = attributed(&name, &it.message.text);
+        it.speaker = Some(name_of(world, bot, key, adapter.as_ref(), &it.message.sender).await?);
     }
     Ok(())
 }
