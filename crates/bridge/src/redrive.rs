@@ -378,6 +378,7 @@ async fn restarted_reply(
         reasoning: String::new(),
         files: Vec::new(),
         card: None,
+        question: None,
         notice: None,
         outcome: None,
         same_as: None,

@@ -1,5 +1,7 @@
 //! Agents: the request sent to them, and the event model into which every protocol is translated.
 
+mod question;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +14,8 @@ use crate::redaction::HeldBack;
 use crate::reply::ReplyFile;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
+
+pub use question::AskedQuestion;
 
 /// An agent as configured.
 #[derive(Debug, Clone, PartialEq)]
@@ -328,6 +332,9 @@ pub struct Draft {
     /// The card below the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
+    /// The latest question to the person: a text that replaces the streamed one doesn't contain it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<AskedQuestion>,
     /// The latest tool, node or source named by the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
@@ -350,14 +357,12 @@ impl Draft {
             AgentEvent::File(file) => self.files.push(file.clone()),
             AgentEvent::Card(card) => self.card = Some(card.clone()),
             AgentEvent::InputRequired { prompt, choices, .. } => self.ask(prompt, choices),
-            // An empty one ends the answer and doesn't replace its text.
-            AgentEvent::Completed { final_text: Some(text) } if !text.trim().is_empty() => self.text.clone_from(text),
+            AgentEvent::Completed { final_text } => return self.complete(final_text.as_deref()),
             AgentEvent::ConversationLost => self.conversation_lost = true,
             AgentEvent::Started { .. }
             | AgentEvent::FileBytes { .. }
             | AgentEvent::Cursor(_)
             | AgentEvent::Deferred
-            | AgentEvent::Completed { .. }
             | AgentEvent::Failed(_)
             | AgentEvent::Cancelled => return false,
         }
@@ -378,22 +383,29 @@ impl Draft {
     }
 
     fn ask(&mut self, prompt: &str, choices: &[String]) {
-        if !self.text.is_empty() {
-            self.text.push_str("\n\n");
-        }
-        self.text.push_str(prompt);
-        match Card::of_choices(choices) {
-            Some(choices) if self.card.is_none() => self.card = Some(choices),
-            _ => self.list(choices),
-        }
+        let listed = match Card::of_choices(choices) {
+            Some(buttons) if self.card.is_none() => {
+                self.card = Some(buttons);
+                &[]
+            }
+            _ => choices,
+        };
+        let question = AskedQuestion::new(prompt, listed);
+        question.append_to(&mut self.text);
+        self.question = Some(question);
     }
 
-    /// Appends choices that can't be buttons to the text, as a list.
-    fn list(&mut self, choices: &[String]) {
-        for choice in choices {
-            self.text.push_str("\n- ");
-            self.text.push_str(choice);
+    /// Ends the answer. An empty final text doesn't replace the streamed one, and none removes a question.
+    fn complete(&mut self, final_text: Option<&str>) -> bool {
+        let final_text = final_text.filter(|text| !text.trim().is_empty());
+        if let Some(text) = final_text {
+            text.clone_into(&mut self.text);
         }
+        let lost = self.question.take().filter(|question| !question.is_in(&self.text));
+        if let Some(question) = &lost {
+            question.append_to(&mut self.text);
+        }
+        final_text.is_some() || lost.is_some()
     }
 
     /// Whether the draft has nothing to show.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
-use tieline_core::agent::{AgentFailure, Resume};
+use tieline_core::agent::{AgentFailure, AskedQuestion, Resume};
 use tieline_core::budget::Pace;
 use tieline_core::card::{self, Button, Card};
 use tieline_core::conversation::Lease;
@@ -77,6 +77,8 @@ pub struct ReplyRecord {
     pub files: Vec<ReplyFile>,
     /// The card below the text.
     pub card: Option<Card>,
+    /// The question to the person that the growing text ends with: a final text must not remove it.
+    pub question: Option<AskedQuestion>,
     /// A notice of the bridge, in place of the text or after it.
     pub notice: Option<Notice>,
     /// The agent's outcome. Once it is set, the agent is never called again.
@@ -146,6 +148,7 @@ impl ReplyRecord {
             held_back: HeldBack::default(),
             files: Vec::new(),
             card: None,
+            question: None,
             notice: None,
             outcome: None,
             progress: Progress::default(),

@@ -38,6 +38,7 @@ impl ReplyDelivery<'_> {
         self.record.held_back = draft.held_back;
         self.record.files = draft.files;
         self.record.card = draft.card;
+        self.record.question = draft.question;
     }
 
     /// Ends the record's answer with the run's outcome. It must be saved before the agent is regarded as done.
@@ -45,6 +46,7 @@ impl ReplyDelivery<'_> {
         self.record.stage = Stage::Final;
         self.record.reasoning = String::new();
         self.record.held_back = HeldBack::default();
+        self.record.question = None;
         self.record.outcome = Some(outcome);
         self.record.notice = notice;
         self.record.resume = None;

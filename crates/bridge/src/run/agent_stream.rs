@@ -91,6 +91,7 @@ impl StreamState {
                     text: record.text.clone(),
                     files: record.files.clone(),
                     card: record.card.clone(),
+                    question: record.question.clone(),
                     held_back: record.held_back.clone(),
                     ..Draft::default()
                 },

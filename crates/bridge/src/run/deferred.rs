@@ -245,6 +245,7 @@ fn draft_of(record: &ReplyRecord) -> Draft {
         reasoning: record.reasoning.clone(),
         files: record.files.clone(),
         card: record.card.clone(),
+        question: record.question.clone(),
         held_back: record.held_back.clone(),
         ..Draft::default()
     }
@@ -256,6 +257,7 @@ fn keep(held: &LeasedConversation, showing: &mut ReplyDelivery<'_>, draft: &Draf
     showing.record.reasoning.clone_from(&draft.reasoning);
     showing.record.files.clone_from(&draft.files);
     showing.record.card.clone_from(&draft.card);
+    showing.record.question.clone_from(&draft.question);
     showing.record.held_back.clone_from(&draft.held_back);
     showing.record.resume = Some(Resume {
         run_ref: held.run().id.to_string(),

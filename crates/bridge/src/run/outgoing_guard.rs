@@ -106,10 +106,8 @@ impl Guarded {
         draft.text.push_str(text);
         draft.reasoning.push_str(reasoning);
         draft.held_back = self.held_back;
-        match &self.event {
-            Some(event) => draft.apply(event),
-            None => !text.is_empty() || !reasoning.is_empty(),
-        }
+        let is_changed = self.event.is_some_and(|event| draft.apply(&event));
+        is_changed || !text.is_empty() || !reasoning.is_empty()
     }
 }
 
@@ -128,14 +126,17 @@ fn guarded(detector: &Detector, mut held_back: HeldBack, event: &AgentEvent) -> 
         } if !whole.trim().is_empty() => {
             let mut shown = text.replace(detector, whole);
             shown.push_str(&text.finish(detector));
+            let final_text = Some(shown);
             (
                 (none(), reasoning.finish(detector)),
-                Some(AgentEvent::TextSnapshot(shown)),
+                Some(AgentEvent::Completed { final_text }),
             )
         }
-        AgentEvent::Completed { .. } | AgentEvent::Cancelled | AgentEvent::Failed(_) => {
-            ((text.finish(detector), reasoning.finish(detector)), None)
-        }
+        AgentEvent::Completed { .. } => (
+            (text.finish(detector), reasoning.finish(detector)),
+            Some(AgentEvent::Completed { final_text: None }),
+        ),
+        AgentEvent::Cancelled | AgentEvent::Failed(_) => ((text.finish(detector), reasoning.finish(detector)), None),
         AgentEvent::InputRequired {
             prompt,
             choices,
@@ -242,6 +243,35 @@ mod tests {
         };
         guard.apply(&mut draft, &whole);
         assert_eq!(draft.text, "password: [redacted]");
+    }
+
+    #[test]
+    fn final_text_does_not_remove_a_question() {
+        for (guard, final_text, expected) in [
+            (
+                guard(),
+                Some("password: hunter22"),
+                "password: [redacted]\n\nIs password: [redacted] right?",
+            ),
+            (
+                OutgoingGuard::default(),
+                Some("Draft."),
+                "Draft.\n\nIs password: hunter22 right?",
+            ),
+            (guard(), None, "Draft\n\nIs password: [redacted] right?"),
+        ] {
+            let mut draft = Draft::default();
+            guard.apply(&mut draft, &text("Draft"));
+            let question = AgentEvent::InputRequired {
+                prompt: "Is password: hunter22 right?".into(),
+                choices: vec![],
+                resume_ref: None,
+            };
+            guard.apply(&mut draft, &question);
+            let final_text = final_text.map(str::to_owned);
+            guard.apply(&mut draft, &AgentEvent::Completed { final_text });
+            assert_eq!(draft.text, expected);
+        }
     }
 
     #[test]

@@ -127,6 +127,7 @@ async fn show_snapshot(showing: &mut ReplyDelivery<'_>, stage: Stage, said: Stre
         showing.record.reasoning = said.draft.reasoning;
         showing.record.held_back = said.draft.held_back;
         showing.record.card = said.draft.card;
+        showing.record.question = said.draft.question;
         let resume = said.run_ref.map(|run_ref| Resume {
             run_ref,
             cursor: said.cursor,

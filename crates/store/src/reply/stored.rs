@@ -1,7 +1,7 @@
 //! A reply as an item of the table.
 
 use serde::{Deserialize, Serialize};
-use tieline_core::agent::Resume;
+use tieline_core::agent::{AskedQuestion, Resume};
 use tieline_core::budget::Pace;
 use tieline_core::card::Card;
 use tieline_core::conversation::Lease;
@@ -104,6 +104,8 @@ struct WordsV1<'a> {
     sent: std::borrow::Cow<'a, FilesProgress>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     card: Option<std::borrow::Cow<'a, Card>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    question: Option<std::borrow::Cow<'a, AskedQuestion>>,
     /// The message of a failed agent.
     #[serde(default, skip_serializing_if = "str_is_empty")]
     failure: std::borrow::Cow<'a, str>,
@@ -140,6 +142,7 @@ fn words(reply: &ReplyRecord) -> Words<'_> {
         progress: None,
         sent: std::borrow::Cow::Borrowed(&reply.sent_files),
         card: reply.card.as_ref().map(std::borrow::Cow::Borrowed),
+        question: reply.question.as_ref().map(std::borrow::Cow::Borrowed),
         failure: match &reply.outcome {
             Some(Outcome::Failed(failure)) => failure.message.as_str().into(),
             _ => "".into(),
@@ -254,6 +257,7 @@ pub(super) async fn open(store: &Store, id: &ReplyId, Stored::V1(stored): Stored
         held_back: words.held,
         files: words.files.into_owned(),
         card: words.card.map(std::borrow::Cow::into_owned),
+        question: words.question.map(std::borrow::Cow::into_owned),
         notice: stored.note,
         outcome: with_words(stored.out, &words.failure),
         progress,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES, Resume};
+use tieline_core::agent::{AgentEvent, AgentFailure, AskedQuestion, Draft, MAX_ANSWER_BYTES, Resume};
 use tieline_core::ids::ReplyId;
 use tieline_core::notice::Notice;
 use tieline_core::reply::{FilesProgress, Progress, ReplyFile, Stage};
@@ -32,6 +32,17 @@ fn say(stage: Stage, text: &str) -> impl FnOnce(&mut ReplyRecord) {
         it.stage = stage;
         it.text = text.to_owned();
     }
+}
+
+/// A question to the person, as the answer's text ends with it.
+fn asked(prompt: &str) -> Option<AskedQuestion> {
+    let mut draft = Draft::default();
+    draft.apply(&AgentEvent::InputRequired {
+        prompt: prompt.into(),
+        choices: Vec::new(),
+        resume_ref: None,
+    });
+    draft.question
 }
 
 fn refused<T: std::fmt::Debug>(outcome: &Result<T, StoreError>) -> bool {
@@ -64,6 +75,7 @@ async fn a_reply_round_trips() {
             name: "a".into(),
             mime: "text/plain".into(),
         }];
+        it.question = asked("Send it?");
         it.notice = Some(Notice::Incomplete);
         it.outcome = Some(Outcome::Failed(failure));
         it.progress = Progress::write(&serde_json::json!({"card": "c", "ratio": 0.1, "none": null, "n": 3}));
