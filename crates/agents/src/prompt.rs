@@ -23,7 +23,12 @@ pub(crate) fn text(message: &AgentMessage, carried: impl Fn(&AgentPart) -> bool)
 /// The answer to a question that an agent has asked: the person's words and a link for each of the message's attachments. Without the quoted
 /// message, which is the question, and without the speaker's name: agents compare answers with the words that they expect.
 pub(crate) fn answer(message: &AgentMessage) -> String {
-    let mut text = message.answer.clone();
+    with_attachments(&message.answer, message)
+}
+
+/// A part of that answer with a link for each attachment, for a protocol that has another place for the rest of the words.
+pub(crate) fn with_attachments(words: &str, message: &AgentMessage) -> String {
+    let mut text = words.to_owned();
     mention_all(message.parts.iter(), &mut text);
     text
 }

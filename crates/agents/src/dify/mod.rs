@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use serde_json::{Map, Value};
-use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Resume};
+use tieline_core::agent::{AgentEvent, AgentFailure, AgentMessage, AgentRequest, Resume};
 use tieline_core::bilingual::Bilingual;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
@@ -29,6 +29,7 @@ use crate::env::Env;
 use crate::facts::Facts;
 use crate::failure;
 use crate::manifest::{CancelRequest, Manifest, end_user};
+use crate::prompt;
 use crate::run::{End, EventSink};
 use crate::settings::Settings;
 use crate::sse::Event;
@@ -125,7 +126,7 @@ impl Dify {
             return run.follow().await;
         }
         if let Some(form) = form
-            && let Some(ended) = run.answer_form(form, &request.message.answer).await?
+            && let Some(ended) = run.answer_form(form, &request.message).await?
         {
             return Ok(ended);
         }
@@ -212,10 +213,10 @@ impl Run<'_> {
         Err(failure::incomplete())
     }
 
-    /// Submits the form that the conversation waits for, and follows its workflow. `None` if the form is gone: then the text is an
+    /// Submits the form that the conversation waits for, and follows its workflow. `None` if the form is gone: then the message is an
     /// ordinary question.
-    async fn answer_form(&mut self, form: Form, text: &str) -> Result<Option<End>, AgentFailure> {
-        let Some((action, said)) = form.choose(text) else {
+    async fn answer_form(&mut self, form: Form, message: &AgentMessage) -> Result<Option<End>, AgentFailure> {
+        let Some((action, said)) = form.choose(&message.answer) else {
             let again = AgentEvent::InputRequired {
                 prompt: form.prompt.clone(),
                 choices: form.choices(),
@@ -224,7 +225,8 @@ impl Run<'_> {
             self.sink.emit(again).await?;
             return Ok(Some(End::Completed { final_text: None }));
         };
-        let input = form.input.iter().map(|name| (name.clone(), said.into()));
+        let said = prompt::with_attachments(said, message);
+        let input = form.input.iter().map(|name| (name.clone(), said.as_str().into()));
         let decision = Decision {
             inputs: input.collect(),
             user: &self.user,

@@ -84,6 +84,22 @@ async fn form_is_answered_by_the_words_without_the_speakers_name() {
 }
 
 #[tokio::test]
+async fn attachment_of_a_forms_answer_is_mentioned_in_its_text() {
+    let server = start(of(App::Form)).await;
+    let agent = dify(&server.url);
+    for (words, said) in [("Approve: as marked", "as marked\n"), ("approve", "")] {
+        let events = ask(&agent, &request("hello"), &env()).await;
+        let waiting = conversation(&events).last().unwrap().unwrap().to_owned();
+        ask(&agent, &said_by("usr_1", words, Some(&waiting)), &env()).await;
+        let mut calls = server.calls().into_iter().rev();
+        let decision = calls.find(|call| call.target().contains("/form/human_input/")).unwrap();
+        let comment = format!("{said}[image: a.png](https://tieline.example/a.png)");
+        assert_eq!(decision.json()["action"], "approve");
+        assert_eq!(decision.json()["inputs"], json!({"comment": comment}));
+    }
+}
+
+#[tokio::test]
 async fn lost_shared_conversation_begins_anew_as_that_of_the_speaker() {
     let server = start(Habits::default()).await;
     let agent = dify(&server.url);
