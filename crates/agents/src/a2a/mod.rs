@@ -12,6 +12,7 @@ mod compose;
 mod read;
 mod refs;
 mod rpc;
+mod shown;
 mod wire;
 
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest};
@@ -31,9 +32,10 @@ use crate::run::{End, EventSink};
 use crate::settings::Settings;
 
 use card::Endpoint;
-use read::{Reading, Shown};
+use read::Reading;
 use refs::{ContextRef, TaskRef};
 use rpc::{CallError, Called, Rpc, is_unsupported, next_item};
+use shown::Shown;
 use wire::{Item, Method, State, Version, code};
 
 const PROTOCOL_VERSION: Field = Field {

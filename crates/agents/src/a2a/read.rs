@@ -1,70 +1,13 @@
 //! Converts tasks and their updates to agent events.
 
-use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentEvent;
 
+use super::shown::{MAX_SHOWN, Shown, ShownText, short_digest};
 use super::wire::{Artifact, ArtifactUpdate, Item, Message, Part, State, Status, Task};
 use crate::content::FileBlock;
-use crate::derived_id::hex_digest;
 
-/// Most artifacts, and most files, of earlier answers that are recognized when the agent sends them again. They are part of a reference, which
-/// must stay short.
-const MAX_SHOWN: usize = 8;
-/// Length of the digests in such a reference, in hexadecimal digits.
-const DIGEST_CHARS: usize = 16;
 /// Longest progress message, in characters.
 const MAX_PROGRESS_CHARS: usize = 200;
-
-/// What answers of a task have shown: after a question to the person the agent sends the task's artifacts again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Shown {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    texts: Vec<ShownText>,
-    /// Digests, as in [`Reading::files`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    files: Vec<String>,
-}
-
-/// The text of an artifact that was shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ShownText {
-    /// Digest of the artifact's id.
-    artifact: String,
-    n_bytes: usize,
-    /// Digest of the text.
-    text: String,
-}
-
-impl Shown {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.texts.is_empty() && self.files.is_empty()
-    }
-
-    /// How many bytes at the beginning of an artifact's text were shown.
-    fn n_bytes(&self, artifact: &str, text: &str) -> usize {
-        let is_beginning = |it: &&ShownText| {
-            text.get(..it.n_bytes)
-                .is_some_and(|beginning| ShownText::of(artifact, beginning) == **it)
-        };
-        self.texts.iter().find(is_beginning).map_or(0, |it| it.n_bytes)
-    }
-}
-
-impl ShownText {
-    fn of(artifact: &str, text: &str) -> Self {
-        Self {
-            artifact: short_digest(&[artifact]),
-            n_bytes: text.len(),
-            text: short_digest(&[text]),
-        }
-    }
-}
-
-fn short_digest(fields: &[&str]) -> String {
-    let mut digest = hex_digest(fields);
-    digest.truncate(DIGEST_CHARS);
-    digest
-}
 
 /// State of reading one task, across all connections.
 #[derive(Debug, Default)]
@@ -190,21 +133,20 @@ impl Reading {
             return Vec::new();
         };
         self.status_text = text_of(&message.parts);
-        match self.state {
-            State::Submitted | State::Working if !self.status_text.is_empty() => vec![AgentEvent::Progress {
-                label: self.status_text.chars().take(MAX_PROGRESS_CHARS).collect(),
-                state: "working".into(),
-            }],
-            // For an agent that makes no artifacts, the status message is the answer.
-            State::Completed => {
-                let mut events = self.files(&message.parts);
-                if !self.has_text() && !self.status_text.is_empty() {
-                    events.insert(0, AgentEvent::TextSnapshot(self.status_text.clone()));
-                }
-                events
-            }
-            _ => Vec::new(),
+        if self.state.is_active() {
+            let label: String = self.status_text.chars().take(MAX_PROGRESS_CHARS).collect();
+            let state = "working".to_owned();
+            let progress = (!label.is_empty()).then_some(AgentEvent::Progress { label, state });
+            return progress.into_iter().collect();
         }
+        let mut events = self.files(&message.parts);
+        // For an agent that makes no artifacts, the status message is the answer: also the reason of a failure, which nothing else tells the
+        // person. The text of a question is emitted with the question.
+        let is_answer = matches!(self.state, State::Completed | State::Failed | State::Rejected);
+        if is_answer && !self.has_text() && !self.status_text.is_empty() {
+            events.insert(0, AgentEvent::TextSnapshot(self.status_text.clone()));
+        }
+        events
     }
 
     fn artifact(&mut self, update: ArtifactUpdate) -> Vec<AgentEvent> {
@@ -395,6 +337,37 @@ mod tests {
             play(vec![artifact("a", "1", false), status("TASK_STATE_COMPLETED")]).1,
             [delta("1")]
         );
+    }
+
+    #[test]
+    fn message_of_a_task_that_is_not_active_loses_no_files_and_its_text_is_the_answer_without_artifacts() {
+        let status = |state: &str| {
+            let parts = json!([{"text": "words"}, {"url": "https://a.example/f", "filename": "f"}]);
+            json!({"statusUpdate": {"taskId": "t", "contextId": "c", "status": {"state": state, "message": {"parts": parts}}}})
+        };
+        let n_files = |events: &[AgentEvent]| events.iter().filter(|it| matches!(it, AgentEvent::File(_))).count();
+        for state in [
+            "FAILED",
+            "REJECTED",
+            "COMPLETED",
+            "CANCELED",
+            "INPUT_REQUIRED",
+            "AUTH_REQUIRED",
+        ] {
+            let ended = || status(&format!("TASK_STATE_{state}"));
+            let (_, events) = play(vec![ended(), ended()]);
+            let is_answer = matches!(state, "FAILED" | "REJECTED" | "COMPLETED");
+            assert_eq!(
+                events.first() == Some(&snapshot("words")),
+                is_answer,
+                "{state}: {events:?}"
+            );
+            assert_eq!(n_files(&events), 1, "{state}: {events:?}");
+            let (_, events) = play(vec![artifact("a", "1", false), ended()]);
+            assert_eq!((&events[0], events.len()), (&delta("1"), 2), "{state}: {events:?}");
+        }
+        let (_, events) = play(vec![status("TASK_STATE_WORKING")]);
+        assert_eq!(n_files(&events), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tieline_core::agent::AgentRequest;
 
 use super::card::Endpoint;
-use super::read::Shown;
+use super::shown::Shown;
 use crate::run::MAX_REF_BYTES;
 
 /// A context, and the task in it that waits for the next message, if there is one.

@@ -513,6 +513,8 @@ async fn final_states_end_the_run() {
             (failure(&events).code.as_str(), failure(&events).message.as_str()),
             (code, "the task's last message: because of ***")
         );
+        let shown = AgentEvent::TextSnapshot("because of hello".into());
+        assert_eq!(told(&events).first(), Some(&shown), "{state}");
     }
     let events = Sim::start(Plan::new(vec![submitted(), status("TASK_STATE_CANCELED", "")]))
         .await
