@@ -9,6 +9,7 @@
 mod read;
 pub(crate) mod refs;
 mod review;
+mod texts;
 mod wire;
 
 use reqwest::header::{HeaderMap, HeaderValue};

@@ -7,6 +7,7 @@ use tieline_core::agent::{AgentEvent, AgentFailure};
 
 use super::refs::Cursor;
 use super::review::{self, Review};
+use super::texts::{Added, Texts};
 use super::wire::{Interrupt, Message, RunError, RunMetadata, State, Usage};
 use crate::content::{self, Block};
 use crate::failure;
@@ -32,8 +33,8 @@ pub(crate) struct Reading {
     /// Whether the next text replaces everything, because the stream is read from its start again.
     replaces: bool,
     has_text: bool,
-    /// Text of the current message in this process, to recognize the same text under another id.
-    text: String,
+    /// Texts of the messages in this process.
+    texts: Texts,
     /// Tool calls that were reported.
     tools: Vec<String>,
 }
@@ -42,9 +43,11 @@ impl Reading {
     /// Continues reading where another process stopped.
     pub(crate) fn resumed(cursor: Option<Cursor>) -> Self {
         let replaces = cursor.is_none();
+        let texts = cursor.as_ref().map(|it| Texts::resumed(it.message.as_deref()));
         let cursor = cursor.unwrap_or_default();
         Self {
             has_text: cursor.message.is_some(),
+            texts: texts.unwrap_or_default(),
             cursor,
             replaces,
             ..Self::default()
@@ -127,13 +130,18 @@ impl Reading {
         events
     }
 
-    /// Text of a message: chunks are appended; another message begins a paragraph.
+    /// Text of a message: chunks are appended; another message begins a paragraph. Nodes that run at once stream several messages at once.
     fn say(&mut self, text: &str, message: Option<&str>, is_chunk: bool) -> Option<AgentEvent> {
         // A node that wraps a streamed answer in a message of its own repeats the whole text.
-        if text.is_empty() || !is_chunk && text == self.text {
+        if text.is_empty() || !is_chunk && self.texts.repeats(message, text) {
             return None;
         }
-        let is_new = self.cursor.message.as_deref() != message;
+        let is_new = match self.texts.add(message, text) {
+            Added::Begun => true,
+            Added::Appended => false,
+            // The text still ends with the newest message, at which the cursor stays.
+            Added::Inserted(whole) => return Some(AgentEvent::TextSnapshot(whole)),
+        };
         let said = if is_new && self.has_text && !self.replaces {
             format!("\n\n{text}")
         } else {
@@ -144,9 +152,7 @@ impl Reading {
         }
         if is_new {
             self.cursor.message = message.map(str::to_owned);
-            self.text.clear();
         }
-        self.text.push_str(text);
         self.has_text = true;
         Some(match std::mem::take(&mut self.replaces) {
             true => AgentEvent::TextSnapshot(said),
@@ -263,4 +269,54 @@ fn choices(value: &Value) -> Vec<String> {
     let list = value.get("choices").or_else(|| value.get("options"));
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn chunk(id: &str, text: &str) -> Event {
+        Event {
+            name: "messages".into(),
+            data: json!([{"type": "AIMessageChunk", "id": id, "content": text}, {}]).to_string(),
+            id: Some(format!("{id}{text}")),
+        }
+    }
+
+    fn read(mut reading: Reading, events: &[Event]) -> (Reading, Vec<AgentEvent>) {
+        let read: Vec<_> = events.iter().flat_map(|event| reading.event(event).unwrap()).collect();
+        let texts = read.into_iter().filter(|it| !matches!(it, AgentEvent::Cursor(_)));
+        (reading, texts.collect())
+    }
+
+    #[test]
+    fn messages_that_are_streamed_at_once_stay_apart() {
+        let delta = |text: &str| AgentEvent::TextDelta(text.into());
+        let snapshot = |text: &str| AgentEvent::TextSnapshot(text.into());
+        let streamed = [
+            chunk("a", "Su"),
+            chunk("b", "Ra"),
+            chunk("a", "n."),
+            chunk("b", "in."),
+            chunk("c", "Bye."),
+        ];
+        let (reading, events) = read(Reading::default(), &streamed);
+        let expected = [
+            delta("Su"),
+            delta("\n\nRa"),
+            snapshot("Sun.\n\nRa"),
+            delta("in."),
+            delta("\n\nBye."),
+        ];
+        assert_eq!(events, expected);
+        // The text ends with the newest message, also for a process that resumes after a chunk of an older one.
+        let (reading, _) = read(reading, &[chunk("a", "!")]);
+        assert_eq!(reading.cursor.message.as_deref(), Some("c"));
+        // That process doesn't know the earlier texts: what belongs to one of them begins a paragraph.
+        let resumed = Reading::resumed(Some(reading.cursor));
+        let (_, events) = read(resumed, &[chunk("c", " Bye."), chunk("a", "Also."), chunk("c", "!")]);
+        assert_eq!(events, [delta(" Bye."), delta("\n\nAlso."), delta("\n\n!")]);
+    }
 }
