@@ -1,6 +1,8 @@
 //! Signed links: each gives its bearer access to one attachment or one answer.
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{
     CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
@@ -29,6 +31,9 @@ pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<Stri
     Ok(deliver(fetched))
 }
 
+/// Longest answer that isn't counted against the memory budget.
+const SHORT_BYTES: usize = 16 * 1024;
+
 /// Shown by a link while its answer is still being written. In both languages, because the reader's language isn't known without a record.
 const PENDING: &str =
     "回答还在生成中，请稍后刷新本页。\n\nThe answer is still being written. Please reload this page in a moment.";
@@ -36,14 +41,26 @@ const PENDING: &str =
 /// Serves the whole text of an answer that was too long for the platform, for seven days.
 #[utoipa::path(get, path = "/api/replies/{token}", tag = "links", security(()),
     responses((status = 200, body = String, content_type = "text/plain"),
-        (status = 404, body = Problem, description = "`link_not_found`")))]
+        (status = 404, body = Problem, description = "`link_not_found`"),
+        (status = 503, body = Problem, description = "`unavailable`: too many long answers are being read; try again")))]
 pub(crate) async fn text(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let page = reply_links::page(&state.world, &token).await?.ok_or_else(missing)?;
-    let text = match page {
-        ReplyPage::Text(text) => text,
-        ReplyPage::Pending => PENDING.to_owned(),
+    let world = &state.world;
+    let headers = guards("text/plain; charset=utf-8");
+    let (organization, text) = match reply_links::page(world, &token).await?.ok_or_else(missing)? {
+        ReplyPage::Pending => return Ok((headers, PENDING).into_response()),
+        ReplyPage::Text(_, text) if text.len() <= SHORT_BYTES => return Ok((headers, text).into_response()),
+        ReplyPage::Text(organization, text) => (organization, text),
     };
-    Ok((guards("text/plain; charset=utf-8"), text).into_response())
+    // A reader may take its time, and a link may have many readers.
+    let room = world.file_budget.take(&organization, text.len(), Duration::ZERO).await;
+    let room = room.ok_or_else(|| Problem::unavailable("too many long answers are being read; try again"))?;
+    Ok((headers, streamed(room.fill(text.into_bytes()))).into_response())
+}
+
+/// Bytes in chunks, which free their memory budget as soon as they are sent or their reader is too slow.
+fn streamed(bytes: Bytes) -> impl IntoResponse {
+    let length = [(CONTENT_LENGTH, HeaderValue::from(bytes.len()))];
+    (length, Body::from_stream(chunked_file::pieces(bytes)))
 }
 
 fn missing() -> Problem {
@@ -85,9 +102,7 @@ fn guards(mime: &str) -> [(HeaderName, HeaderValue); 3] {
 }
 
 fn deliver(fetched: Fetched) -> Response {
-    let length = [(CONTENT_LENGTH, HeaderValue::from(fetched.bytes.len()))];
-    let body = Body::from_stream(chunked_file::pieces(fetched.bytes));
-    let mut response = (guards(&fetched.mime), length, body).into_response();
+    let mut response = (guards(&fetched.mime), streamed(fetched.bytes)).into_response();
     let disposition = attachment(fetched.name.as_deref());
     match HeaderValue::from_str(&disposition) {
         Ok(disposition) => drop(response.headers_mut().insert(CONTENT_DISPOSITION, disposition)),
@@ -131,8 +146,6 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tieline_core::ids::ReplyId;
+use tieline_core::ids::{OrganizationId, ReplyId};
 use tieline_core::reply::Stage;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::StoreError;
@@ -54,8 +54,8 @@ pub fn link_to(world: &World, reply: &ReplyId, received_at: Timestamp) -> String
 /// Content of a reply page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyPage {
-    /// The whole text, with our notice below it or in its place.
-    Text(String),
+    /// The whole text, with our notice below it or in its place, and the organization whose answer it is.
+    Text(OrganizationId, String),
     /// The answer is still being written.
     Pending,
 }
@@ -85,7 +85,10 @@ pub async fn page(world: &World, token: &str) -> Result<Option<ReplyPage>, Store
         None => record,
     };
     match record.stage {
-        Stage::Final => Ok(Some(ReplyPage::Text(whole_text(world, record).await?))),
+        Stage::Final => {
+            let organization = record.organization.clone();
+            Ok(Some(ReplyPage::Text(organization, whole_text(world, record).await?)))
+        }
         Stage::Thinking | Stage::Growing => Ok(Some(ReplyPage::Pending)),
     }
 }

@@ -2,9 +2,11 @@
 
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::Value;
-use tieline_bridge::media;
+use tieline_bridge::{media, reply_links};
 use tieline_core::agent::AgentEvent;
-use tieline_core::ids::OrganizationId;
+use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId, ReplyId, SenderId};
+use tieline_core::reply::Stage;
+use tieline_store::reply::{self, About, ReplyRecord};
 
 use crate::test_api::TestApi;
 
@@ -48,4 +50,46 @@ async fn file_is_served_whole_with_content_length() {
         .take(&OrganizationId::new("default"), all, std::time::Duration::from_secs(20))
         .await;
     assert!(free.is_some(), "the memory budget is released after GET and HEAD");
+}
+
+/// A link may have many slow readers, each of which holds the answer in memory.
+#[tokio::test]
+async fn long_answers_are_counted_against_the_memory_budget() {
+    let api = TestApi::new().await;
+    let (world, organization, now) = (&api.world, OrganizationId::new("default"), api.world.clock.now());
+    let path = async |text: &str| {
+        let about = About {
+            reply: &ReplyId::new(format!("tl-{}", text.len())),
+            organization: &organization,
+            integration: &IntegrationId::new("int_1"),
+            conversation: &ConversationId::new("cnv_1"),
+            message: &MessageId::new("msg_1"),
+            asker: &SenderId::new("lisi"),
+            received_at: now,
+        };
+        let mut record = ReplyRecord {
+            stage: Stage::Final,
+            text: text.to_owned(),
+            ..ReplyRecord::blank(&about)
+        };
+        reply::save(&world.store, None, &mut record, now).await.unwrap();
+        let link = reply_links::link(world, &record);
+        link.strip_prefix(&world.settings.public_url).unwrap().to_owned()
+    };
+    let (long, short) = ("x".repeat(N_BYTES), "short");
+    let (long_path, short_path) = (path(&long).await, path(short).await);
+    let status = async |path: &str| api.ask("", "GET", path, &Value::Null).await.status;
+
+    let all = world.settings.max_passing_bytes;
+    let taken = world
+        .file_budget
+        .take(&organization, all, std::time::Duration::ZERO)
+        .await;
+    assert!(taken.is_some());
+    assert_eq!(status(&long_path).await, 503);
+    assert_eq!(status(&short_path).await, 200);
+    drop(taken);
+    let answer = api.ask("", "GET", &long_path, &Value::Null).await;
+    assert_eq!(answer.headers[CONTENT_LENGTH], *N_BYTES.to_string());
+    assert!(answer.text == long, "{} bytes", answer.text.len());
 }
