@@ -237,7 +237,7 @@ impl Session {
                 *doubts += u32::from(doubtful);
                 // A single occurrence may be transient after a reconnect.
                 let lost = doubtful && *doubts > 1;
-                let mut effects = self.lanes.answered(req_id, code, text);
+                let mut effects = self.lanes.answered(req_id, code, text, cx);
                 if lost {
                     effects.extend(self.reconnect("the platform says that we are not subscribed"));
                 } else {

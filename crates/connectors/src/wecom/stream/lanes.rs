@@ -15,6 +15,8 @@ use super::frame;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 /// How much later an acknowledgement may still come.
 const LATE_WITHIN: Duration = Duration::from_mins(1);
+/// How long a frame waits for another response after an acknowledgement that may have been an earlier frame's.
+const OWN_WITHIN: Duration = Duration::from_secs(2);
 /// Largest number of waiting frames. The official SDK's value.
 const MOST_WAITING: usize = 500;
 
@@ -42,8 +44,8 @@ struct Flying {
     req_id: String,
     until: Timestamp,
     sent: u64,
-    /// Whether an acknowledgement came meanwhile that was taken for an earlier frame's.
-    passed_over: bool,
+    /// An acknowledgement that may have been an earlier frame's: it counts if no other response comes.
+    doubtful: Option<String>,
 }
 
 impl Lanes {
@@ -108,7 +110,7 @@ impl Lanes {
                 req_id,
                 until: cx.now.after(ACKNOWLEDGED_WITHIN),
                 sent: self.count,
-                passed_over: false,
+                doubtful: None,
             };
             if let Some(lane) = self.lanes.get_mut(name) {
                 lane.flying = Some(flying);
@@ -119,8 +121,15 @@ impl Lanes {
     }
 
     /// Handles a response. One without an id is a refusal of the oldest frame in flight: the platform validates a frame's format before its
-    /// id. An acknowledgement is of the oldest frame with its id, also if that was given up; a refusal leads to another attempt anyway.
-    pub(super) fn answered(&mut self, req_id: Option<&str>, code: Option<i64>, text: &str) -> Vec<Effect> {
+    /// id. While one of an earlier frame with the same id may still come, an acknowledgement is doubtful; a refusal leads to another attempt
+    /// anyway.
+    pub(super) fn answered(
+        &mut self,
+        req_id: Option<&str>,
+        code: Option<i64>,
+        text: &str,
+        cx: &Context<'_>,
+    ) -> Vec<Effect> {
         if req_id.is_none() && code.is_none() {
             return vec![Effect::Remark(Remark::Ignored("a frame that we don't use"))];
         }
@@ -136,19 +145,13 @@ impl Lanes {
         if let Some(at) = late {
             self.late.remove(at);
             if let Some(Some(flying)) = found {
-                flying.passed_over = true;
+                flying.doubtful = Some(text.to_owned());
+                flying.until = cx.now.after(OWN_WITHIN);
             }
             return Vec::new();
         }
         match found.and_then(Option::take) {
-            Some(flying) => vec![Effect::Answer {
-                call_id: flying.call_id,
-                answer: ApiAnswer::Answered {
-                    status: 200,
-                    retry_after_s: None,
-                    body: text.as_bytes().to_vec(),
-                },
-            }],
+            Some(flying) => vec![answer(flying.call_id, text)],
             // Welcomes and card updates expect no response.
             None if code.unwrap_or(0) == 0 => Vec::new(),
             None => vec![Effect::Remark(Remark::Unreadable(
@@ -163,9 +166,13 @@ impl Lanes {
         self.late.retain(|(_, until)| *until > cx.now);
         for lane in self.lanes.values_mut() {
             if let Some(flying) = lane.flying.take_if(|flying| flying.until <= cx.now) {
+                // No other response came: it was its own, and the earlier frame's is lost.
+                if let Some(text) = flying.doubtful {
+                    effects.push(answer(flying.call_id, &text));
+                    continue;
+                }
                 effects.push(unknown(flying.call_id));
-                // One that was passed over was probably its own, and the earlier frame's is lost.
-                if !flying.passed_over && self.late.len() < MOST_WAITING {
+                if self.late.len() < MOST_WAITING {
                     self.late.push_back((flying.req_id, cx.now.after(LATE_WITHIN)));
                 }
             }
@@ -202,6 +209,17 @@ fn not_sent(call_id: String) -> Effect {
     Effect::Answer {
         call_id,
         answer: ApiAnswer::NotSent,
+    }
+}
+
+fn answer(call_id: String, text: &str) -> Effect {
+    Effect::Answer {
+        call_id,
+        answer: ApiAnswer::Answered {
+            status: 200,
+            retry_after_s: None,
+            body: text.as_bytes().to_vec(),
+        },
     }
 }
 
