@@ -20,6 +20,7 @@ use super::execute::RunContext;
 use super::lease_heartbeat::LeaseHeartbeat;
 use super::outgoing_guard::OutgoingGuard;
 use super::parked::{max_run, show};
+use super::request::Asked;
 use super::waiting_signs::Signing;
 use super::{
     LAST_ATTEMPT, LeasedConversation, Left, MAX_ATTEMPTS, RunError, agent_stream, execute, finish, follow_up,
@@ -63,7 +64,7 @@ pub(super) async fn resume(
         finish::give_up(world, held, &asked, "integration_gone").await?;
         return Ok(Left::Finished);
     };
-    speakers::name_all(world, held, &bot, &mut asked).await?;
+    speakers::name_all(world, held, &bot, asked.iter_mut().map(Asked::unnamed)).await?;
     follow_up::find(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {
         return Ok(Left::Finished);

@@ -79,7 +79,7 @@ pub(super) async fn resume(
     };
     earlier_answers::deliver(world, held, until).await?;
     let mut asked = senders::refuse_unknown(world, held, &keeper, &bot, asked).await?;
-    speakers::name_all(world, held, &bot, &mut asked).await?;
+    speakers::name_all(world, held, &bot, asked.iter_mut().map(Asked::unnamed)).await?;
     group_context::add(world, held, &bot, &mut asked).await?;
     follow_up::find(world, held, &mut asked).await?;
     let Some(last) = asked.last() else {

@@ -8,7 +8,7 @@ use tieline_core::agent::{
     Agent, AgentChat, AgentMessage, AgentRequest, AgentSession, AgentUser, AskedAgent, AskedIntegration, ReplyAddress,
     ReplyLimits, Resume, Turn,
 };
-use tieline_core::event::{ChatKind, Message, Part, Quoted};
+use tieline_core::event::{ChatKind, Message, Part, Quoted, Sender};
 use tieline_core::ids::ReplyId;
 use tieline_core::session::Session;
 use tieline_core::split::TextUnit;
@@ -52,6 +52,11 @@ pub(super) struct Followed {
 }
 
 impl Asked {
+    /// The sender, and the place of the name.
+    pub(super) const fn unnamed(&mut self) -> (&Sender, &mut Option<String>) {
+        (&self.message.sender, &mut self.speaker)
+    }
+
     /// The text, attributed to its speaker where several people share the conversation.
     fn text(&self) -> Cow<'_, str> {
         match &self.speaker {
@@ -306,7 +311,7 @@ async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&
 
 #[cfg(test)]
 mod tests {
-    use tieline_core::event::{Chat, PartKind, Sender};
+    use tieline_core::event::{Chat, PartKind};
     use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, SenderId};
     use tieline_core::message_state::MessageState;
     use tieline_core::reply::{ReplyHandle, ReplyTarget};

@@ -6,7 +6,6 @@ use tieline_core::conversation::ConversationKey;
 use tieline_core::event::{ChatKind, Sender};
 use tieline_store::config::{agent as agents, user};
 
-use super::request::Asked;
 use super::{LeasedConversation, RunError};
 use crate::accounts::Bot;
 use crate::users;
@@ -15,20 +14,20 @@ use crate::world::World;
 /// Longest name that is put before a text, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Finds the sender's name, which goes before the text of each message, if the whole group shares the conversation.
-pub(super) async fn name_all(
+/// Finds the name of each sender, which goes before the text, if the whole group shares the conversation.
+pub(super) async fn name_all<'a>(
     world: &World,
     held: &LeasedConversation,
     bot: &Bot,
-    asked: &mut [Asked],
+    unnamed: impl Iterator<Item = (&'a Sender, &'a mut Option<String>)>,
 ) -> Result<(), RunError> {
     let key = &held.conversation.key;
     if key.sender.is_some() || key.chat.kind != ChatKind::Group {
         return Ok(());
     }
     let adapter = adapter_of(world, held).await?;
-    for it in asked {
-        it.speaker = Some(name_of(world, bot, key, adapter.as_ref(), &it.message.sender).await?);
+    for (sender, name) in unnamed {
+        *name = Some(name_of(world, bot, key, adapter.as_ref(), sender).await?);
     }
     Ok(())
 }
