@@ -57,7 +57,7 @@ impl ReplyDelivery<'_> {
             ApiCall::Socket(call) => {
                 let reply = self.record.id.clone();
                 let mut tries = std::mem::take(&mut self.tries);
-                let sending = relay_call::send(world, bot, &reply, call, &mut tries);
+                let sending = Box::pin(relay_call::send(world, bot, &reply, call, &mut tries));
                 let answer = self.while_recording(sending).await;
                 self.tries = tries;
                 answer

@@ -51,7 +51,10 @@ async fn deliver_now(world: &World, wake: WakeUpV1, until: Option<Instant>) {
     let Some(reply) = wake.reply.clone() else { return };
     let mut watch = Watchdog::new(world, &wake);
     let slots = Slots::begin(world, &wake.organization, None).await;
-    let delivered = standalone_reply::deliver(world, &mut watch, &wake, &reply, until, slots).await;
+    let delivered = Box::pin(standalone_reply::deliver(
+        world, &mut watch, &wake, &reply, until, slots,
+    ))
+    .await;
     let left = match delivered {
         // Its wake-up may have been received meanwhile.
         Ok(Next::Again(delay)) => wakeups::send_watched(world, [(wake, delay)])

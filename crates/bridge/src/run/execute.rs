@@ -236,8 +236,9 @@ impl<'a> RunContext<'a> {
         showing.expect_result(result);
         let signs = WaitingSigns::new(world, bot, held, hold);
         *signing = Signing::new(signs.show(keeper.waiting(), Arc::clone(&signs_done)));
-        let asking = async {
-            let read = self.read_stream(held, hold, (&agent, &adapter), resume, &said).await;
+        let asking = Box::pin(async {
+            let reading = Box::pin(self.read_stream(held, hold, (&agent, &adapter), resume, &said));
+            let read = reading.await;
             // However the stream ended: the delivering task continues until it is notified, and reads no more of what was said.
             done.notify_one();
             signs_done.notify_one();
@@ -262,7 +263,7 @@ impl<'a> RunContext<'a> {
                 ended => ended,
             };
             Ok::<_, RunError>(Ok((talk, said, ended)))
-        };
+        });
         let streaming = Box::pin(stream_reply(showing, bot, shown, &done));
         // Signs in flight must not hold back the answer.
         let (read, ()) = signing.beside(async { tokio::join!(asking, streaming) }).await;

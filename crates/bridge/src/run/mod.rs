@@ -175,10 +175,10 @@ async fn work_through(
     let done = match Box::pin(acquire(world, watch, wake, &mut slots)).await {
         Ok(Acquired::Nothing) => Ok(Next::Done),
         Ok(Acquired::Elsewhere(conversation)) => {
-            Ok(media_prefetch::keep(world, &conversation, until, &mut slots).await)
+            Ok(Box::pin(media_prefetch::keep(world, &conversation, until, &mut slots)).await)
         }
         Ok(Acquired::Full(conversation, missing)) => {
-            media_prefetch::keep(world, &conversation, until, &mut slots).await;
+            Box::pin(media_prefetch::keep(world, &conversation, until, &mut slots)).await;
             Ok(Next::Full(missing))
         }
         Ok(Acquired::NotBefore(at)) => Ok(Next::Again(at.since(world.clock.now()))),
@@ -220,12 +220,12 @@ async fn work_on(
             Left::Finished => {}
             Left::Parked(again) if held.run().phase != RunPhase::Calling => {
                 let conversation = held.conversation.clone();
-                park(world, held, again).await?;
+                Box::pin(park(world, held, again)).await?;
                 // After the release: the agent may call back any time, or the platform be ready.
-                return Ok(media_prefetch::keep(world, &conversation, until, slots).await);
+                return Ok(Box::pin(media_prefetch::keep(world, &conversation, until, slots)).await);
             }
             Left::Parked(again) => {
-                park(world, held, again).await?;
+                Box::pin(park(world, held, again)).await?;
                 return Ok(Next::Done);
             }
         }
@@ -267,7 +267,7 @@ fn note_parked(world: &World, conversation: &Conversation, again: Duration) {
 async fn rest(world: &World, mut held: LeasedConversation, for_: Duration) -> Result<Next, RunError> {
     let until = world.clock.now().after(for_);
     update(world, &mut held, |it| execute::rest(it, until)).await?;
-    park(world, held, Some(for_)).await?;
+    Box::pin(park(world, held, Some(for_))).await?;
     Ok(Next::Done)
 }
 
