@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tieline_bridge::reply_links::{ReplyPage, page};
 use tieline_core::http_types::WebhookAnswer;
+use tieline_core::ids::OrganizationId;
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::outbound::Speaker;
 use tieline_tests::platform::PlatformSimulator as _;
@@ -67,5 +68,7 @@ async fn last_delivery_is_answered_with_a_link_to_the_answer() {
     let read = async || page(&bridge.world, token).await.unwrap();
     assert_eq!(read().await, Some(ReplyPage::Pending));
     bridge.work().await;
-    assert_eq!(read().await, Some(ReplyPage::Text("echo: one".to_owned())));
+    let organization = OrganizationId::new("default");
+    let expected = ReplyPage::Text(organization, "echo: one".to_owned());
+    assert_eq!(read().await, Some(expected));
 }
