@@ -138,10 +138,8 @@ impl Lanes {
             _ => None,
         });
         let found = flying.min_by_key(|(sent, _)| *sent).map(|(_, lane)| &mut lane.flying);
-        let late = self
-            .late
-            .iter()
-            .position(|(late, _)| req_id == Some(late) && code == Some(0));
+        let is_of = |(late, until): &(String, Timestamp)| req_id == Some(late) && *until > cx.now;
+        let late = self.late.iter().position(is_of).filter(|_| code == Some(0));
         if let Some(at) = late {
             self.late.remove(at);
             if let Some(Some(flying)) = found {
