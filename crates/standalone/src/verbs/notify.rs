@@ -11,6 +11,8 @@ use crate::confirm::{self, Answer};
 use crate::doctor::integration_id;
 use crate::terminal::{self, one_line};
 
+const OFF: &str = "notifications are off";
+
 /// Prints where notifications go.
 ///
 /// # Errors
@@ -29,7 +31,7 @@ fn lines(set: &Value) -> Vec<String> {
     let chat = &set["chat"];
     let to = match (&set["webhook"]["url"], chat["chatId"].is_null()) {
         (Value::String(url), _) => format!("to the webhook {}", one_line(url)),
-        _ if chat.is_null() => return vec!["notifications are off".to_owned()],
+        _ if is_off(set) => return vec![OFF.to_owned()],
         (_, false) => format!(
             "into the chat {} by {}",
             field(&chat["chatId"]),
@@ -51,6 +53,10 @@ fn lines(set: &Value) -> Vec<String> {
         lines.push(format!("{waiting} waiting"));
     }
     lines
+}
+
+fn is_off(set: &Value) -> bool {
+    set["webhook"]["url"].is_null() && set["chat"].is_null()
 }
 
 /// Sets a webhook as the destination of notifications.
@@ -109,10 +115,12 @@ pub async fn test_notify(args: NotifyOf) -> anyhow::Result<ExitCode> {
 pub async fn end_notify(args: NotifyEnd) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.bridge)?;
     let set = client.get(&["notify"], &[]).await?;
-    let what = match lines(&set).first() {
-        Some(line) => format!("end the notifications of {}\n    {line}", client.organization()),
-        None => format!("end the notifications of {}", client.organization()),
-    };
+    if is_off(&set) {
+        terminal::line(OFF)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let is_about = lines(&set).join("\n    ");
+    let what = format!("end the notifications of {}\n    {is_about}", client.organization());
     if confirm::ask(&what, args.consent.yes)? == Answer::No {
         return left_alone();
     }

@@ -34,6 +34,7 @@ fn notifications_are_set_shown_tested_and_removed() {
         bridge.tieline(&["notify", "end", "--yes"]).good(),
         "notifications ended\n"
     );
+    assert_eq!(bridge.tieline(&["notify", "end"]).good(), "notifications are off\n");
     let file = bridge.file("notify.yaml", &exported.replace("'***'", "fedcba9876543210"));
     let applied = bridge.tieline(&["apply", "-f", &file]).good();
     assert!(applied.contains("+ notifications of default"), "{applied}");
