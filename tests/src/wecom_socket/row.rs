@@ -28,6 +28,15 @@ impl OneBot {
         }
     }
 
+    /// Who sent a message.
+    fn speaker_of(&self, id: &str) -> Speaker {
+        let said = self.said.get(id);
+        Speaker {
+            user: said["user"].as_str().unwrap_or_default().to_owned(),
+            group: said["group"].as_str().map(str::to_owned),
+        }
+    }
+
     /// Delivers a message with this content. Returns its id.
     fn deliver(&self, from: &Speaker, content: &Value) -> String {
         let said = json!({ "user": from.user, "group": from.group, "content": content });
@@ -79,12 +88,9 @@ impl PlatformSimulator for OneBot {
     }
 
     fn redeliver(&self, id: &str) {
-        let (platform, said, id) = (self.platform.clone(), self.said.get(id), id.to_owned());
+        let (platform, said, from) = (self.platform.clone(), self.said.get(id), self.speaker_of(id));
+        let id = id.to_owned();
         deliver(move || {
-            let from = Speaker {
-                user: said["user"].as_str().unwrap_or_default().to_owned(),
-                group: said["group"].as_str().map(str::to_owned),
-            };
             let called = platform.say_content(BOT, &from, &id, &said["content"]).map(drop);
             async move { called }
         });
@@ -92,7 +98,19 @@ impl PlatformSimulator for OneBot {
 
     fn shown(&self, chat: &Speaker) -> Vec<Bubble> {
         let mut all = self.platform.bubbles();
-        all.extend(self.platform.responses.shown_after(&all));
+        // Also of a message whose bubble was never opened.
+        let responses = self.platform.responses.said().into_iter();
+        all.extend(responses.map(|response| {
+            let answers = response.code.trim_start_matches("code-").to_owned();
+            Bubble {
+                bot: BOT.to_owned(),
+                chat: self.speaker_of(&answers).chat().to_owned(),
+                answers: Some(answers),
+                way: "response_url",
+                states: vec![response.content],
+                done: true,
+            }
+        }));
         all.retain(|bubble| bubble.chat == chat.chat());
         all
     }
