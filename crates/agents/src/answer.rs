@@ -7,6 +7,7 @@ use reqwest::Response;
 use tieline_core::agent::{AgentFailure, MAX_ANSWER_BYTES};
 use tokio::time::timeout;
 
+use crate::answer_memory::AnswerMemory;
 use crate::failure;
 use crate::sse::{Decoder, Event, MAX_EVENT_BYTES};
 
@@ -23,11 +24,7 @@ pub(crate) enum Answer {
 
 /// Reads as much of the response as is needed to detect its kind; all of it if it is JSON.
 pub(crate) async fn open(response: Response, idle: Duration) -> Result<Answer, AgentFailure> {
-    let mut body = Body {
-        response,
-        idle,
-        read_bytes: 0,
-    };
+    let mut body = Body::new(response, idle);
     loop {
         let Some(mut chunk) = body.chunk().await? else {
             return Ok(Answer::Events(Events::new(Bytes::new(), body)));
@@ -76,10 +73,11 @@ impl Events {
             if let Some(event) = event.map_err(|_| failure::too_long("an event", MAX_EVENT_BYTES))? {
                 return Ok(Some(event));
             }
-            match self.body.chunk().await? {
-                Some(chunk) => self.unread = chunk,
-                None => return Ok(self.decoder.finish()),
-            }
+            let Some(chunk) = self.body.chunk().await? else {
+                return Ok(self.decoder.finish());
+            };
+            self.body.hold(self.decoder.n_held() + chunk.len()).await?;
+            self.unread = chunk;
         }
     }
 }
@@ -88,9 +86,28 @@ struct Body {
     response: Response,
     idle: Duration,
     read_bytes: usize,
+    /// `None` for the body of a refusal, of which only the beginning is read.
+    memory: Option<AnswerMemory>,
 }
 
 impl Body {
+    fn new(response: Response, idle: Duration) -> Self {
+        Self {
+            memory: response.extensions().get().cloned(),
+            response,
+            idle,
+            read_bytes: 0,
+        }
+    }
+
+    /// Counts `n_bytes` that are held of the body.
+    async fn hold(&self, n_bytes: usize) -> Result<(), AgentFailure> {
+        match &self.memory {
+            Some(memory) => memory.reserve(n_bytes).await,
+            None => Ok(()),
+        }
+    }
+
     async fn chunk(&mut self) -> Result<Option<Bytes>, AgentFailure> {
         let read = timeout(self.idle, self.response.chunk()).await;
         let chunk = read
@@ -109,6 +126,7 @@ impl Body {
             if whole.len() + chunk.len() > max_bytes {
                 return Err(failure::too_long("the answer", max_bytes));
             }
+            self.hold(whole.len() + chunk.len()).await?;
             whole.extend_from_slice(&chunk);
         }
         Ok(whole)
@@ -117,21 +135,13 @@ impl Body {
 
 /// Reads a whole response body of at most `max_bytes`.
 pub(crate) async fn whole(response: Response, idle: Duration, max_bytes: usize) -> Result<Vec<u8>, AgentFailure> {
-    let body = Body {
-        response,
-        idle,
-        read_bytes: 0,
-    };
+    let body = Body::new(response, idle);
     body.rest(Bytes::new(), max_bytes).await
 }
 
 /// Reads the beginning of a response of which only a few words matter. Any error ends the reading.
 pub(crate) async fn beginning(response: Response, max_bytes: usize, patience: Duration) -> Vec<u8> {
-    let mut body = Body {
-        response,
-        idle: patience,
-        read_bytes: 0,
-    };
+    let mut body = Body::new(response, patience);
     let mut read = Vec::new();
     let all = async {
         while let Ok(Some(chunk)) = body.chunk().await {

@@ -254,7 +254,11 @@ impl Fault {
 
 async fn send_once(request: RequestBuilder, manner: Manner, env: &Env) -> Result<Response, Fault> {
     match timeout(manner.patience, request.send()).await {
-        Ok(Ok(response)) if response.status().is_success() => Ok(response),
+        Ok(Ok(mut response)) if response.status().is_success() => {
+            // The body is counted where it is read.
+            response.extensions_mut().insert(env.memory.clone());
+            Ok(response)
+        }
         Ok(Ok(response)) => Err(refused(response, manner, env).await),
         Ok(Err(error)) => Err(unanswered(&error, manner)),
         Err(_) => Err(silent(manner)),

@@ -9,6 +9,8 @@ use tieline_core::backoff::Backoff;
 use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::timestamp::Timestamp;
 
+use crate::answer_memory::AnswerMemory;
+
 /// Backoff between attempts, unless the agent sends `Retry-After`.
 pub const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
@@ -28,6 +30,8 @@ pub struct Env {
     pub allow_private: PrivateEndpoints,
     /// Finds this process's own credentials at AWS, for agents that are called with its role. `None`: it has none.
     pub aws_credentials: Option<SharedCredentialsProvider>,
+    /// Memory of the answer that is read with this environment.
+    pub memory: AnswerMemory,
     /// Backoff between attempts: [`BACKOFF`], except in tests.
     pub backoff: Backoff,
 }

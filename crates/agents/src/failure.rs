@@ -19,6 +19,8 @@ pub const IDLE_TIMEOUT: &str = "idle_timeout";
 pub const MAX_RUN: &str = "max_run";
 /// An event or the whole answer exceeds our limits.
 pub const TOO_LONG: &str = "too_long";
+/// The organization's answers take all the memory that they may take of this process.
+pub const NO_MEMORY: &str = "no_memory";
 /// The request, with its template filled in, exceeds our limits. It was not sent.
 pub const TOO_LARGE: &str = "too_large";
 /// The answer violates the protocol.
@@ -45,7 +47,10 @@ pub fn is_timeout(failure: &AgentFailure) -> bool {
 #[must_use]
 pub fn may_still_work(failure: &AgentFailure) -> bool {
     let code = failure.code.as_str();
-    matches!(code, IDLE_TIMEOUT | MAX_RUN | TOO_LONG | BROKEN | INCOMPLETE)
+    matches!(
+        code,
+        IDLE_TIMEOUT | MAX_RUN | TOO_LONG | NO_MEMORY | BROKEN | INCOMPLETE
+    )
 }
 
 pub(crate) fn new(code: impl Into<String>, message: impl Into<String>, retryable: bool) -> AgentFailure {
@@ -75,6 +80,15 @@ pub(crate) fn max_run(limit: Duration) -> AgentFailure {
 
 pub(crate) fn too_long(what: &str, max_bytes: usize) -> AgentFailure {
     new(TOO_LONG, format!("{what} is longer than {max_bytes} bytes"), false)
+}
+
+pub(crate) fn no_memory() -> AgentFailure {
+    // Not retryable: the agent has answered, and would be asked twice.
+    new(
+        NO_MEMORY,
+        "the organization's long answers take all the memory that they may take of this process",
+        false,
+    )
 }
 
 /// `what` is the part of the request, which must not be sent.

@@ -6,6 +6,7 @@
 //! A new protocol is a folder and its arms in `protocol.rs`. Shared code is here: settings (`config`, `settings`), a call with its
 //! retries (`call`, `api`), bounded reading of the response (`answer`, `sse`, `json`), codes of failures (`failure`).
 
+pub mod answer_memory;
 pub mod config;
 pub mod env;
 pub mod failure;

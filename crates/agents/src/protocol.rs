@@ -241,7 +241,7 @@ impl Adapter {
 
     /// Asks the agent. `ran_for` is the time that earlier processes spent on this run.
     pub fn run<'a>(&'a self, request: &'a AgentRequest, ran_for: Duration, env: &'a Env) -> Run<'a> {
-        Run::new(move |mut sink| async move {
+        Run::new(env.memory.clone(), move |mut sink| async move {
             let disguised = self.is_pseudonymous.then(|| facts::pseudonymous(request));
             let request = disguised.as_ref().unwrap_or(request);
             let time_left = self.max_run.saturating_sub(ran_for);

@@ -10,6 +10,7 @@ use tieline_core::secret::Secret;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use crate::answer_memory::AnswerMemory;
 use crate::failure;
 
 /// Events of one run. The last event, and only that one, is terminal or [`AgentEvent::Deferred`].
@@ -24,7 +25,7 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts a run of `work`, which emits events into the sink and returns the last one.
-    pub(crate) fn new<F>(work: impl FnOnce(EventSink) -> F) -> Self
+    pub(crate) fn new<F>(memory: AnswerMemory, work: impl FnOnce(EventSink) -> F) -> Self
     where
         F: Future<Output = AgentEvent> + Send + 'a,
     {
@@ -32,6 +33,7 @@ impl<'a> Run<'a> {
         let (sender, events) = mpsc::channel(1);
         let sink = EventSink {
             events: sender,
+            memory,
             text_bytes: 0,
             other_bytes: 0,
             shown: false,
@@ -83,6 +85,7 @@ pub(crate) enum End {
 /// Sink of an adapter's events; bounded, and knows whether anything was shown yet.
 pub(crate) struct EventSink {
     events: mpsc::Sender<AgentEvent>,
+    memory: AnswerMemory,
     text_bytes: usize,
     other_bytes: usize,
     shown: bool,
@@ -91,9 +94,10 @@ pub(crate) struct EventSink {
 impl EventSink {
     /// Emits an event; waits until the one before it was consumed.
     ///
-    /// Fails if the answer exceeds the size limit.
+    /// Fails if the answer exceeds the size limit, or if there is no memory left for it.
     pub(crate) async fn emit(&mut self, event: AgentEvent) -> Result<(), AgentFailure> {
-        self.count(&event)?;
+        let n_bytes = self.count(&event)?;
+        self.memory.reserve(n_bytes).await?;
         self.shown |= shows(&event);
         // The receiver is dropped only together with this future.
         let _ = self.events.send(event).await;
@@ -120,7 +124,8 @@ impl EventSink {
         }
     }
 
-    fn count(&mut self, event: &AgentEvent) -> Result<(), AgentFailure> {
+    /// The size of the answer with `event`.
+    fn count(&mut self, event: &AgentEvent) -> Result<usize, AgentFailure> {
         if longest_ref(event) > MAX_REF_BYTES {
             return Err(failure::too_long("a reference", MAX_REF_BYTES));
         }
@@ -140,7 +145,7 @@ impl EventSink {
         if self.text_bytes + self.other_bytes > MAX_ANSWER_BYTES {
             return Err(failure::too_long("the answer", MAX_ANSWER_BYTES));
         }
-        Ok(())
+        Ok(self.text_bytes + self.other_bytes)
     }
 }
 
@@ -208,6 +213,8 @@ pub(crate) fn redact<'a>(failure: AgentFailure, secrets: impl IntoIterator<Item 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::StreamExt as _;
 
     use super::*;
@@ -233,7 +240,11 @@ mod tests {
     }
 
     fn run_of(events: Vec<AgentEvent>, end: Result<End, AgentFailure>) -> Run<'static> {
-        Run::new(|mut sink| async move {
+        run_in(AnswerMemory::unlimited(), events, end)
+    }
+
+    fn run_in(memory: AnswerMemory, events: Vec<AgentEvent>, end: Result<End, AgentFailure>) -> Run<'static> {
+        Run::new(memory, |mut sink| async move {
             for event in events {
                 if let Err(failure) = sink.emit(event).await {
                     return sink.last_event(Err(failure), &[]);
@@ -289,6 +300,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn answer_without_memory_fails_before_more_of_it_is_held() {
+        let left = AtomicUsize::new(1024 * 1024);
+        let memory = AnswerMemory::new(move |n_bytes| {
+            let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(n_bytes));
+            Box::pin(std::future::ready(taken.is_ok()))
+        });
+        let piece = "x".repeat(100 * 1024);
+        let seen: Vec<_> = run_in(memory, vec![delta(&piece); 20], Ok(End::Cancelled))
+            .collect()
+            .await;
+        let Some((AgentEvent::Failed(failure), shown)) = seen.split_last() else {
+            panic!("{seen:?}")
+        };
+        assert_eq!((&*failure.code, failure.retryable), (failure::NO_MEMORY, false));
+        // What isn't counted, and the megabyte.
+        assert_eq!(shown.len() * piece.len() / 1024, 1000);
+    }
+
+    #[tokio::test]
     async fn secrets_are_redacted_and_messages_truncated() {
         let long = failure::new("x", format!("key sk-secret is wrong {}", "字".repeat(900)), true);
         let seen: Vec<_> = run_of(vec![], Err(long)).collect().await;
@@ -321,7 +351,7 @@ mod tests {
     fn dropping_the_run_drops_its_work() {
         let alive = std::sync::Arc::new(());
         let held = alive.clone();
-        let run = Run::new(|sink| async move {
+        let run = Run::new(AnswerMemory::unlimited(), |sink| async move {
             let _held = held;
             std::future::pending::<()>().await;
             sink.last_event(Ok(End::Cancelled), &[])

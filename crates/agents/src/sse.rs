@@ -72,9 +72,13 @@ impl Decoder {
         self.end_event()
     }
 
+    /// Bytes of the unfinished event.
+    pub(crate) fn n_held(&self) -> usize {
+        self.line.len() + self.data.as_ref().map_or(0, Vec::len)
+    }
+
     fn hold(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
-        let held = self.line.len() + self.data.as_ref().map_or(0, Vec::len);
-        if held + bytes.len() > MAX_EVENT_BYTES {
+        if self.n_held() + bytes.len() > MAX_EVENT_BYTES {
             return Err(TooLong);
         }
         self.line.extend_from_slice(bytes);

@@ -1,16 +1,23 @@
 //! What the management API reports of agents and their protocols.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
+use tieline_agents::answer_memory::AnswerMemory;
 use tieline_agents::config::InvalidConfig;
 use tieline_agents::env::Env as AgentEnv;
 use tieline_agents::protocol::Protocol;
 use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
+use tieline_core::ids::OrganizationId;
 use tieline_core::notice::Language;
 
+use crate::memory_budget::MemoryPermit;
 use crate::world::{World, chance};
+
+/// How long an answer that grows waits for memory, unread meanwhile.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An agent protocol.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,11 +140,29 @@ pub async fn probe(world: &World, agent: &Agent) -> Result<(), AgentFailure> {
         message: invalid.to_string(),
         retryable: false,
     })?;
-    adapter.probe(&agent_env(world)).await
+    let memory = answer_memory(world, &agent.organization);
+    adapter.probe(&agent_env(world, memory)).await
+}
+
+/// Memory of one answer of an organization's agents. Held until it, and every environment that it was given to, is dropped.
+pub(crate) fn answer_memory(world: &World, organization: &OrganizationId) -> AnswerMemory {
+    let budget = Arc::clone(&world.answer_budget);
+    let organization = organization.clone();
+    let permits: Arc<Mutex<Vec<MemoryPermit>>> = Arc::default();
+    AnswerMemory::new(move |n_bytes| {
+        let (budget, organization, permits) = (Arc::clone(&budget), organization.clone(), Arc::clone(&permits));
+        Box::pin(async move {
+            let Some(permit) = budget.take(&organization, n_bytes, ANSWER_PATIENCE).await else {
+                return false;
+            };
+            permits.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+            true
+        })
+    })
 }
 
 /// What agents' adapters need of the world.
-pub(crate) fn agent_env(world: &World) -> AgentEnv {
+pub(crate) fn agent_env(world: &World, memory: AnswerMemory) -> AgentEnv {
     let clock = world.clock;
     AgentEnv {
         http: world.http.client().clone(),
@@ -145,6 +170,34 @@ pub(crate) fn agent_env(world: &World) -> AgentEnv {
         random: Arc::new(chance),
         allow_private: world.settings.allow_private.clone(),
         aws_credentials: world.settings.aws_credentials.clone(),
+        memory,
         backoff: tieline_agents::env::BACKOFF,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tieline_connectors::registry;
+
+    use super::*;
+    use crate::test_support;
+
+    #[tokio::test]
+    async fn answers_take_memory_until_the_run_drops_them() {
+        let (_engines, world) = test_support::world(registry::ALL).await;
+        let (greedy, modest) = (OrganizationId::new("greedy"), OrganizationId::new("modest"));
+        let share = world.settings.max_answers_bytes / 2;
+        let (first, second) = (answer_memory(&world, &greedy), answer_memory(&world, &greedy));
+        let adapter = agent_env(&world, first.clone());
+        first.reserve(share).await.unwrap();
+        assert!(second.reserve(share).now_or_never().is_none(), "it waits");
+        // Short answers are not counted, and other organizations have their own share.
+        second.reserve(64 * 1024).await.unwrap();
+        answer_memory(&world, &modest).reserve(share).await.unwrap();
+        drop(first);
+        assert!(second.reserve(share).now_or_never().is_none());
+        drop(adapter);
+        second.reserve(share).await.unwrap();
     }
 }

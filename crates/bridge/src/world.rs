@@ -91,6 +91,8 @@ pub struct World {
     pub image_budget: Arc<MemoryBudget>,
     /// Memory budget for files that are passed on.
     pub file_budget: Arc<MemoryBudget>,
+    /// Memory budget for agents' answers.
+    pub answer_budget: Arc<MemoryBudget>,
     /// Metrics for operators.
     pub metrics: Arc<Metrics>,
     /// Long polls of operators in flight.
@@ -139,6 +141,8 @@ pub struct Settings {
     pub max_picture_bytes: usize,
     /// Memory budget in bytes for files that are passed on; the others wait.
     pub max_passing_bytes: usize,
+    /// Memory budget in bytes for agents' answers. Counted once each, though an answer that is shown is held some four times.
+    pub max_answers_bytes: usize,
     /// Largest file served behind a signed link.
     pub max_file_bytes: usize,
     /// Time limit for serving it.
@@ -195,6 +199,8 @@ impl Settings {
             // Encoding and sending takes three times as much memory again, and a runner on AWS may have 256 MB.
             max_picture_bytes: 24 * 1024 * 1024,
             max_passing_bytes: 256 * 1024 * 1024,
+            // Twice the longest answer of one organization, in a relay's or a runner's memory.
+            max_answers_bytes: 64 * 1024 * 1024,
             max_file_bytes: 100 * 1024 * 1024,
             file_patience: Duration::from_secs(60),
             least_download: LeastRate::default(),
@@ -214,6 +220,7 @@ impl World {
     pub fn new(store: Store, queues: Queues, registry: Registry, clock: Clock, settings: Settings) -> Self {
         let tenant_slots = Arc::new(TenantSlots::new(settings.slots));
         let file_budget = Arc::new(MemoryBudget::of(settings.max_passing_bytes));
+        let answer_budget = Arc::new(MemoryBudget::of(settings.max_answers_bytes));
         let image_budget = Arc::new(MemoryBudget::of(settings.max_picture_bytes));
         Self {
             store,
@@ -240,6 +247,7 @@ impl World {
             sockets: Arc::default(),
             image_budget,
             file_budget,
+            answer_budget,
             metrics: Arc::default(),
             long_polls: Arc::default(),
             guesses: Arc::default(),

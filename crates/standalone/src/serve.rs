@@ -35,6 +35,8 @@ use crate::client::Client;
 use crate::metrics_route::{self, Held};
 use crate::{apply, client_address, data, local, seed, webhook_routes};
 
+/// Memory budget for agents' answers: this process runs those of all bots.
+const MAX_ANSWERS_BYTES: usize = 256 * 1024 * 1024;
 /// Maximum number of runs and deliveries that use the embedded tables concurrently; the tables process one request at a time.
 const MAX_WORKING: usize = 16;
 
@@ -237,6 +239,7 @@ fn settings(public_url: &str, args: &Serve, token: &Secret) -> Settings {
             working: MAX_WORKING,
         },
         slot_wait: SLOT_WAIT,
+        max_answers_bytes: MAX_ANSWERS_BYTES,
         // No other process can stop a run.
         stop_poll: Duration::MAX,
         // Nor can another process write a reply.

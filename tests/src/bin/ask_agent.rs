@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use tieline_agents::answer_memory::AnswerMemory;
 use tieline_agents::env::{BACKOFF, Env};
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{
@@ -41,6 +42,7 @@ async fn main() -> Result<()> {
         random: Arc::new(|| 7),
         allow_private: PrivateEndpoints::Allowed,
         aws_credentials: None,
+        memory: AnswerMemory::unlimited(),
         backoff: BACKOFF,
     };
     let asking = Asking {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tieline_agents::answer_memory::AnswerMemory;
 use tieline_agents::env::Env;
 use tieline_agents::protocol::{Adapter, Protocol};
 use tieline_core::agent::{
@@ -42,6 +43,7 @@ pub fn env() -> Env {
         random: Arc::new(|| 7),
         allow_private: PrivateEndpoints::Allowed,
         aws_credentials: None,
+        memory: AnswerMemory::unlimited(),
         backoff: Backoff {
             base: Duration::from_millis(4),
             cap: Duration::from_millis(8),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tieline_agents::answer_memory::AnswerMemory;
+use tieline_agents::env::Env;
 use tieline_agents::failure::is_timeout;
 use tieline_agents::protocol::Adapter;
 use tieline_core::agent::{AgentEvent, MAX_ANSWER_BYTES};
@@ -168,6 +170,31 @@ async fn endless_json_is_cut_off() {
     let (server, events) = play(script, json!({})).await;
     server.hung_up().await;
     assert_too_long(&server, &events, MAX_ANSWER_BYTES + SLACK);
+}
+
+#[tokio::test]
+async fn answers_are_read_no_further_than_there_is_memory() {
+    let endless = |media_type, beginning: &[u8]| {
+        vec![
+            Act::Say(head(200, media_type)),
+            Act::Say(beginning.to_vec()),
+            Act::Flood(vec![b'x'; 65536], 1600),
+        ]
+    };
+    for script in [endless(JSON, b"{\"x\":\""), endless(SSE, b"data: ")] {
+        let server = Server::start(vec![script]).await;
+        let env = Env {
+            memory: AnswerMemory::new(|_| Box::pin(std::future::ready(false))),
+            ..env()
+        };
+        let events = ask(&chat(&server.url, json!({})), &request("hello"), &env).await;
+        server.hung_up().await;
+        assert_eq!(
+            (failure(&events).code.as_str(), failure(&events).retryable),
+            ("no_memory", false)
+        );
+        assert!(server.flooded_bytes() < SLACK);
+    }
 }
 
 #[tokio::test]

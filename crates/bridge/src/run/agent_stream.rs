@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use tieline_agents::answer_memory::AnswerMemory;
 use tieline_agents::failure::may_still_work;
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{AgentEvent, AgentFailure, AgentRequest, Draft, Resume};
@@ -141,6 +142,7 @@ pub(super) struct AgentStream<'a> {
     pub(super) hold: &'a LeaseWatch,
     pub(super) guard: OutgoingGuard,
     pub(super) until: Option<Instant>,
+    pub(super) memory: AnswerMemory,
     pub(super) started_at: Timestamp,
 }
 
@@ -148,7 +150,7 @@ impl AgentStream<'_> {
     /// Reads the agent's stream until it ends, is stopped, or this process's time is up. The agent's ids of run and conversation
     /// are recorded before anything that follows them in the stream is shown.
     pub(super) async fn read(&self, said: &watch::Sender<StreamState>, held: &mut LeasedConversation) -> Read {
-        let agent_env = crate::agents::agent_env(self.world);
+        let agent_env = crate::agents::agent_env(self.world, self.memory.clone());
         let ran_for = self.world.clock.now().since(self.started_at);
         let mut run = self.adapter.run(&self.request, ran_for, &agent_env);
         let time_up = time_up(self.until);
@@ -396,7 +398,8 @@ pub(super) async fn cancel(world: &World, agent: &AgentId, cancel: &CancelReques
     let Ok(adapter) = Protocol::parse(&found.agent.protocol, &found.agent.config) else {
         return;
     };
-    let agent_env = crate::agents::agent_env(world);
+    let memory = crate::agents::answer_memory(world, &cancel.organization);
+    let agent_env = crate::agents::agent_env(world, memory);
     match timeout(CANCEL_PATIENCE, adapter.cancel(cancel, &agent_env)).await {
         Ok(Ok(())) => info!(run = %cancel.run, "agent was told to stop"),
         Ok(Err(failure)) => warn!(run = %cancel.run, error = %failure.code, "agent could not be told to stop"),

@@ -110,6 +110,7 @@ pub(super) async fn resume(
         bot: &bot,
         asked: &asked,
         until,
+        memory: crate::agents::answer_memory(world, &held.conversation.key.organization),
     };
     context.end(held, showing, ledger, cancelling, Signing::none()).await
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tieline_agents::answer_memory::AnswerMemory;
 use tieline_agents::protocol::{Adapter, CancelRequest, Protocol};
 use tieline_core::agent::{Agent, AgentFailure, Resume};
 use tieline_core::conversation::{RunPhase, StopCause};
@@ -47,6 +48,8 @@ pub(super) struct RunContext<'a> {
     pub(super) asked: &'a [Asked],
     /// The deadline of this process, if it has one.
     pub(super) until: Option<Instant>,
+    /// Memory of the answer, until it is delivered.
+    pub(super) memory: AnswerMemory,
 }
 
 /// The next step after calling the agent.
@@ -98,6 +101,7 @@ pub(super) async fn resume(
         bot: &bot,
         asked: &asked,
         until,
+        memory: crate::agents::answer_memory(world, &held.conversation.key.organization),
     };
     let (mut cancelling, mut signing) = (None, Signing::none());
     if showing.record.outcome.is_none() {
@@ -293,6 +297,7 @@ impl<'a> RunContext<'a> {
             bot,
             asked,
             until,
+            ref memory,
         } = *self;
         let packing = Box::pin(request::build(world, held, bot, adapter, agent, asked, resume));
         let mut request = match agent_stream::or_interrupted(packing, hold, until).await {
@@ -307,6 +312,7 @@ impl<'a> RunContext<'a> {
             hold,
             guard: OutgoingGuard::of(held),
             until,
+            memory: memory.clone(),
             started_at: held.run().started_at,
         };
         let read = talk.read(said, held).await;
