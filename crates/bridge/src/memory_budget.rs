@@ -59,6 +59,15 @@ impl MemoryBudget {
         timeout(patience, waiting).await.ok()?
     }
 
+    /// A permit for `n_bytes`, if one is available now.
+    pub fn try_take(&self, organization: &OrganizationId, n_bytes: usize) -> Option<MemoryPermit> {
+        let n_units = units(n_bytes);
+        let share = self.share(organization);
+        let share = share.try_acquire_many_owned(n_units.min(self.share_units())).ok()?;
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(n_units).ok()?;
+        Some(MemoryPermit { permit, share })
+    }
+
     const fn share_units(&self) -> u32 {
         self.max_units.div_ceil(2)
     }

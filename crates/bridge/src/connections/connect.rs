@@ -1,5 +1,7 @@
 //! Opens a connection: finds the address, waits for its turn at the connect limiter, and connects only while the bot's lease is held.
 
+use std::sync::Arc;
+
 use tieline_core::connection_state::Loss;
 use tieline_core::connector::TokenError;
 use tieline_core::http_types::{AccessToken, TokenPlace};
@@ -11,6 +13,7 @@ use url::Url;
 
 use super::bot_context::BotContext;
 use super::connection::Connection;
+use super::counted_stream::FrameBudget;
 use super::dial::{self, DialError};
 use super::poll::{self, Poll};
 use crate::courier;
@@ -38,7 +41,11 @@ async fn open_now(context: &BotContext, place: OwnedSemaphorePermit, failures: u
     };
     let allowed = &context.shared.world.settings.allow_private;
     let max = context.protocol.max_message_bytes();
-    let socket = match dial::dial(&address, max, &context.shared.tls, allowed).await {
+    let frames = FrameBudget {
+        budget: Arc::clone(&context.shared.frame_budget),
+        organization: context.bot.account.organization.clone(),
+    };
+    let socket = match dial::dial(&address, max, &context.shared.tls, allowed, frames).await {
         Ok(socket) => socket,
         Err(DialError::Answered { status, headers }) => {
             let refusal = context.protocol.handshake_failed(status, &headers, &context.context());

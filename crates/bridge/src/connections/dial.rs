@@ -18,10 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, handshake::client::Request};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::counted_stream::{CountedStream, FrameBudget};
 use super::upgrade::upgrade;
 
 /// A WebSocket of ours.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<CountedStream<MaybeTlsStream<TcpStream>>>;
 
 /// Connect timeout per address that a name resolves to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -75,6 +76,7 @@ pub(super) async fn dial(
     max_message_bytes: usize,
     tls: &Tls,
     allowed: &PrivateEndpoints,
+    frames: FrameBudget,
 ) -> Result<Socket, DialError> {
     let url = outbound_url::check(&to.url, allowed).map_err(|_| DialError::Forbidden)?;
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
@@ -99,6 +101,7 @@ pub(super) async fn dial(
             true => MaybeTlsStream::Rustls(encrypt(host, stream, tls).await?),
             false => MaybeTlsStream::Plain(stream),
         };
+        let stream = CountedStream::new(stream, frames);
         upgrade(request, stream, config).await.map_err(failed)
     };
     let shaken = timeout(HANDSHAKE_WITHIN, shaking).await;
@@ -171,11 +174,20 @@ fn answered<B>(response: &Response<B>) -> DialError {
 mod tests {
     use futures_util::{SinkExt as _, StreamExt as _};
     use rustls::pki_types::PrivateKeyDer;
+    use tieline_core::ids::OrganizationId;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
+    use crate::memory_budget::MemoryBudget;
+
+    fn frames() -> FrameBudget {
+        FrameBudget {
+            budget: Arc::new(MemoryBudget::of(1024 * 1024)),
+            organization: OrganizationId::new("acme"),
+        }
+    }
 
     async fn refusal(url: &str) -> String {
         let to = SocketAddress {
@@ -184,7 +196,7 @@ mod tests {
             note: String::new(),
         };
         let tls = Tls::new().unwrap();
-        dial(&to, 1024, &tls, &PrivateEndpoints::Refused)
+        dial(&to, 1024, &tls, &PrivateEndpoints::Refused, frames())
             .await
             .unwrap_err()
             .to_string()
@@ -246,7 +258,7 @@ mod tests {
             headers: Vec::new(),
             note: String::new(),
         };
-        dial(&to, 1024, tls, &PrivateEndpoints::Allowed).await
+        dial(&to, 1024, tls, &PrivateEndpoints::Allowed, frames()).await
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod bot_status;
 mod connect;
 mod connect_limiter;
 mod connection;
+mod counted_stream;
 mod desired_bots;
 mod dial;
 mod drain;

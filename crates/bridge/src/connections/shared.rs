@@ -13,10 +13,14 @@ use super::connect_limiter::ConnectLimiters;
 use super::dial::Tls;
 use super::inbound_writer::InboundWriter;
 use super::status_writer::StatusWriter;
+use crate::memory_budget::MemoryBudget;
 use crate::world::World;
 
 /// Most bots read from the table concurrently.
 const LOADING: usize = 32;
+
+/// Memory budget for unfinished frames: an organization's share has the longest message of any platform twice.
+const MAX_FRAMES_BYTES: usize = 64 * 1024 * 1024;
 
 /// State shared by all bots of a process.
 pub(super) struct RelayShared {
@@ -38,6 +42,8 @@ pub(super) struct RelayShared {
     pub(super) gauges: Gauges,
     /// Limits how many bots are read from the table concurrently.
     pub(super) loading: Semaphore,
+    /// Memory budget for unfinished frames.
+    pub(super) frame_budget: Arc<MemoryBudget>,
     /// Limits how many connections are opened concurrently.
     pub(super) gates: ConnectLimiters,
 }
@@ -61,6 +67,7 @@ impl RelayShared {
             lease: Lease::default(),
             gauges: Gauges::default(),
             loading: Semaphore::new(LOADING),
+            frame_budget: Arc::new(MemoryBudget::of(MAX_FRAMES_BYTES)),
             gates: ConnectLimiters::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! The transport of a connection: a socket or a long poll.
 
+use std::io;
+
 use futures_util::StreamExt as _;
 use tieline_core::stream::Frame;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -58,7 +60,12 @@ impl Transport {
     pub(super) async fn next(&mut self, may_read: bool, context: &BotContext) -> Input {
         match self {
             Self::Socket(socket, poll) => tokio::select! {
-                message = socket.next(), if may_read => read(message),
+                message = socket.next(), if may_read => {
+                    if let Some(Ok(message)) = &message {
+                        socket.get_mut().finished(message);
+                    }
+                    read(message, context)
+                }
                 input = async { match poll { Some(poll) => poll.next(context).await, None => std::future::pending().await } } => {
                     Input::Poll(input)
                 }
@@ -68,7 +75,7 @@ impl Transport {
     }
 }
 
-fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
+fn read(message: Option<Result<Message, tungstenite::Error>>, context: &BotContext) -> Input {
     match message {
         Some(Ok(Message::Text(text))) => Input::Frame(Frame::Text(text.as_str().to_owned())),
         Some(Ok(Message::Binary(bytes))) => Input::Frame(Frame::Binary(bytes.into())),
@@ -76,6 +83,12 @@ fn read(message: Option<Result<Message, tungstenite::Error>>) -> Input {
         Some(Ok(Message::Ping(_) | Message::Frame(_))) => Input::SignOfLife { pong: false },
         Some(Ok(Message::Close(Some(frame)))) => Input::Closed(frame.code.into(), frame.reason.as_str().to_owned()),
         Some(Ok(Message::Close(None))) => Input::Closed(NO_STATUS, String::new()),
+        Some(Err(tungstenite::Error::Io(error))) if error.kind() == io::ErrorKind::OutOfMemory => {
+            let reason =
+                "unfinished frames take all the memory that an organization may take; the connection is opened again";
+            context.complain("no_memory", reason);
+            Input::Closed(ABNORMAL, String::new())
+        }
         Some(Err(_)) | None => Input::Closed(ABNORMAL, String::new()),
     }
 }
