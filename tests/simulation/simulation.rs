@@ -325,12 +325,9 @@ impl Scene {
                 self.check().await?;
                 return Err("people can't say what they want to".to_owned());
             }
-            sleep(if Instant::now() < self.faults_end {
-                self.reading
-            } else {
-                LOOK
-            })
-            .await;
+            // Without faults it is checked when each message ended.
+            let is_close = Instant::now() < self.faults_end || self.fault_plan.are_none();
+            sleep(if is_close { self.reading } else { LOOK }).await;
         }
     }
 
