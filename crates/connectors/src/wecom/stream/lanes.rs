@@ -44,8 +44,8 @@ struct Flying {
     req_id: String,
     until: Timestamp,
     sent: u64,
-    /// An acknowledgement that may have been an earlier frame's: it counts if no other response comes.
-    doubtful: Option<String>,
+    /// An acknowledgement that may have been an earlier frame's, and until when that may come: it counts if no other response comes.
+    doubtful: Option<(String, Timestamp)>,
 }
 
 impl Lanes {
@@ -140,10 +140,9 @@ impl Lanes {
         let found = flying.min_by_key(|(sent, _)| *sent).map(|(_, lane)| &mut lane.flying);
         let is_of = |(late, until): &(String, Timestamp)| req_id == Some(late) && *until > cx.now;
         let late = self.late.iter().position(is_of).filter(|_| code == Some(0));
-        if let Some(at) = late {
-            self.late.remove(at);
+        if let Some((_, until)) = late.and_then(|at| self.late.remove(at)) {
             if let Some(Some(flying)) = found {
-                flying.doubtful = Some(text.to_owned());
+                flying.doubtful = Some((text.to_owned(), until));
                 flying.until = cx.now.after(OWN_WITHIN);
             }
             return Vec::new();
@@ -164,14 +163,19 @@ impl Lanes {
         self.late.retain(|(_, until)| *until > cx.now);
         for lane in self.lanes.values_mut() {
             if let Some(flying) = lane.flying.take_if(|flying| flying.until <= cx.now) {
-                // No other response came: it was its own, and the earlier frame's is lost.
-                if let Some(text) = flying.doubtful {
-                    effects.push(answer(flying.call_id, &text));
-                    continue;
-                }
-                effects.push(unknown(flying.call_id));
+                let late_until = match flying.doubtful {
+                    // No other response came: it was its own and the earlier frame's is lost, or its own is as late as the earlier one was.
+                    Some((text, late_until)) => {
+                        effects.push(answer(flying.call_id, &text));
+                        late_until
+                    }
+                    None => {
+                        effects.push(unknown(flying.call_id));
+                        cx.now.after(LATE_WITHIN)
+                    }
+                };
                 if self.late.len() < MOST_WAITING {
-                    self.late.push_back((flying.req_id, cx.now.after(LATE_WITHIN)));
+                    self.late.push_back((flying.req_id, late_until));
                 }
             }
         }
