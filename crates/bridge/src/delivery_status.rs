@@ -58,10 +58,18 @@ pub(crate) async fn rate_limited(world: &World, id: &IntegrationId, limit: &Rate
     if let Some(until) = until.filter(|until| scope == LimitScope::Bot && is_new(until)) {
         let changes = [
             StatusChange::RateLimitedUntil(Some(until)),
-            StatusChange::CallsHeldUntil(until),
+            StatusChange::CallsHeldUntil(Some(until)),
         ];
         integration_log::note_all(world, id, &changes).await;
     }
+}
+
+/// The bot's account has changed, or an operator wants to try: rate limits that the platform has set before hold back no call. Another process
+/// that knows one keeps it until its end.
+pub async fn lift_limits(world: &World, id: &IntegrationId) {
+    world.cooldowns.lift(id);
+    let changes = [StatusChange::RateLimitedUntil(None), StatusChange::CallsHeldUntil(None)];
+    integration_log::note_all(world, id, &changes).await;
 }
 
 /// Reads the bot's rate limit that another process has stored, once per bot and process: a platform may extend the limit of a bot that goes on

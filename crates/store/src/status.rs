@@ -191,8 +191,9 @@ pub enum StatusChange {
     CredentialsRefused(Option<StatusError>),
     /// The platform has set a rate limit until then, or it has ended.
     RateLimitedUntil(Option<Timestamp>),
-    /// Until when the platform accepts no calls that deliver replies. Not shown: [`StatusChange::RateLimitedUntil`] is.
-    CallsHeldUntil(Timestamp),
+    /// Until when the platform accepts no calls that deliver replies; `None`: that was another account, or an operator wants to try. Not shown:
+    /// [`StatusChange::RateLimitedUntil`] is.
+    CallsHeldUntil(Option<Timestamp>),
     /// Number of failed attempts in a row.
     ReconnectAttempts(u32),
     /// This process holds the connection, or no process does.
@@ -347,7 +348,7 @@ impl StatusChange {
             Self::LastError(error) => set_or_remove(update, "last_error", Some(error))?,
             Self::CredentialsRefused(error) => set_or_remove(update, "credentials_refused", error.as_ref())?,
             Self::RateLimitedUntil(at) => set_time(update, "rate_limited_until", *at),
-            Self::CallsHeldUntil(at) => set_time(update, CALLS_HELD_UNTIL, Some(*at)),
+            Self::CallsHeldUntil(at) => set_time(update, CALLS_HELD_UNTIL, *at),
             Self::ReconnectAttempts(n) => set_or_remove(update, "reconnect_attempts", Some(n))?,
             Self::Owner(owner) => set_or_remove(update, "owner", owner.as_ref())?,
             Self::VerifiedAt(at) => set_time(update, "verified_at", Some(*at)),

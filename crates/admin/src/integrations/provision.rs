@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tieline_bridge::accounts::{self, Bot};
-use tieline_bridge::{courier, integration_log, probe};
+use tieline_bridge::{courier, delivery_status, integration_log, probe};
 use tieline_core::account::ConnectionMode;
 use tieline_store::config::integration::{self, IntegrationRecord};
 use tieline_store::status::{ConnectionState, StatusChange};
@@ -52,7 +52,10 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
     };
     match before {
         Before::Kept => {}
-        Before::Doubted => courier::forget_token(&state.world, &bot).await,
+        Before::Doubted => {
+            courier::forget_token(&state.world, &bot).await;
+            delivery_status::lift_limits(&state.world, &record.id).await;
+        }
         Before::Outdated => forget(state, record, &bot).await,
     }
     let until = Instant::now() + PATIENCE;
@@ -70,6 +73,7 @@ pub(crate) async fn provision(state: &AdminState, record: &IntegrationRecord, be
 
 async fn forget(state: &AdminState, record: &IntegrationRecord, bot: &Bot) {
     courier::forget_token(&state.world, bot).await;
+    delivery_status::lift_limits(&state.world, &record.id).await;
     integration_log::note(&state.world, &record.id, StatusChange::CredentialsRefused(None)).await;
     if record.mode == ConnectionMode::Webhook {
         let unknown = StatusChange::State(ConnectionState::Connecting, None);

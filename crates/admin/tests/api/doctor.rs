@@ -171,6 +171,34 @@ async fn test_asks_the_platform_for_the_granted_permissions() {
 }
 
 #[tokio::test]
+async fn restart_and_another_account_lift_a_rate_limit() {
+    let api = TestApi::new().await;
+    let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });
+    let id = lark(&api, &answering(well).await, "webhook").await;
+    let (path, integration) = (format!("{DEFAULT}/integrations/{id}"), IntegrationId::new(id));
+    let store = &api.world.store;
+    let until = Some(api.world.clock.now().after(Duration::from_hours(5)));
+    let limits = [
+        StatusChange::RateLimitedUntil(until),
+        StatusChange::CallsHeldUntil(until),
+    ];
+    let stored = async || {
+        let shown = status::get(store, &integration).await.unwrap().rate_limited_until;
+        (shown, status::calls_held_until(store, &integration).await.unwrap())
+    };
+    status::merge(store, &integration, &limits).await.unwrap();
+    api.patch(&path, json!({ "name": "Desk" })).await.ok();
+    assert_eq!(stored().await, (until, until));
+    api.post(&format!("{path}/restart"), Value::Null).await.ok();
+    assert_eq!(stored().await, (None, None));
+    status::merge(store, &integration, &limits).await.unwrap();
+    api.patch(&path, json!({ "credentials": { "appSecret": "another" } }))
+        .await
+        .ok();
+    assert_eq!(stored().await, (None, None));
+}
+
+#[tokio::test]
 async fn webhook_status_does_not_carry_over_to_a_long_connection() {
     let api = TestApi::new().await;
     let well = json!({ "code": 0, "tenant_access_token": "t", "expire": 7200, "bot": { "open_id": "ou_b" } });

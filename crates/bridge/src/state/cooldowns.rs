@@ -107,6 +107,14 @@ impl Cooldowns {
         }
     }
 
+    /// Forgets the rate limits of a bot and of its chats.
+    pub(crate) fn lift(&self, id: &IntegrationId) {
+        let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
+        limited.remove(id);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|(of, _), _| of != id);
+    }
+
     /// Whether the bot's stored rate limit was read.
     pub(crate) fn is_stored_limit_read(&self, id: &IntegrationId) -> bool {
         self.read.get(id).is_some()
@@ -156,6 +164,21 @@ mod tests {
         assert_eq!(ways.resting(&id, at(800)), []);
         assert_eq!(ways.resting(&IntegrationId::new("int_2"), at(1)), []);
         assert!(!ways.is_closed(&id, at(1)));
+    }
+
+    #[test]
+    fn lifted_limits_hold_back_no_call() {
+        let (ways, id, at) = (Cooldowns::default(), IntegrationId::new("int_1"), Timestamp::from_secs);
+        let (other, chat) = (IntegrationId::new("int_2"), ChatId::new("c"));
+        for id in [&id, &other] {
+            assert!(ways.limit(id, at(3600), at(0)));
+            ways.hold(id, None, at(3600), at(0));
+            ways.hold(id, Some(&chat), at(7200), at(0));
+        }
+        ways.lift(&id);
+        assert_eq!(ways.held(&id, &chat, at(1)), None);
+        assert!(ways.limit(&id, at(3600), at(1)), "it is reported again");
+        assert_eq!(ways.held(&other, &chat, at(1)), Some(at(7200)));
     }
 
     #[test]
