@@ -239,9 +239,12 @@ async fn wait_until_free(world: &World, letter: &DeadLetter) -> Result<(), Redri
     Err(RedriveError::InHand)
 }
 
-/// Whether everything but the delivery is done: the platform refused it, or a redrive died before it was sent.
+/// Whether everything but the delivery is done: the platform refused it, or a redrive died before it was sent. A process that took over from a
+/// dead one may have recorded the message's own end after that.
 fn is_only_undelivered(record: &MessageRecord) -> bool {
-    matches!(last_step(record), Some(message::DELIVERY_REFUSED | message::REDRIVEN))
+    let end = record.state.as_str();
+    let last = record.steps.iter().rev().find(|step| step.step != end);
+    last.is_some_and(|step| matches!(step.step.as_str(), message::DELIVERY_REFUSED | message::REDRIVEN))
 }
 
 fn last_step(record: &MessageRecord) -> Option<&str> {

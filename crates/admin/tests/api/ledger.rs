@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tieline_core::ids::{IntegrationId, MessageId, OrganizationId};
+use tieline_core::message_state::LedgerStep;
 use tieline_store::deadletter::{self, DeadLetter};
+use tieline_store::message;
 
 use crate::test_api::{DEFAULT, TestApi, changing, dead_address};
 
@@ -148,6 +150,11 @@ async fn refused_reply_is_sent_again_by_redrive() {
     *answer.lock().unwrap() = well;
     let letters = api.get(&format!("{DEFAULT}/deadletters")).await.ok();
     assert_eq!(letters["items"][0]["messageId"], message, "{letters}");
+    // A process that dies before it records the end of a command is replaced by one that does it later.
+    let late = LedgerStep::new(api.world.clock.now(), "commanded");
+    message::note(&api.world.store, &MessageId::new(message), &[late])
+        .await
+        .unwrap();
     // The message's id in the ledger is accepted in place of the dead letter's id.
     let redrive = format!("{DEFAULT}/deadletters/{message}/redrive");
     let sent = api.post(&redrive, Value::Null).await;
