@@ -10,6 +10,7 @@ use tieline_store::config::integration::IntegrationRecord;
 use tieline_store::config::user::{self, User, UserChange};
 use tieline_store::{Store, StoreError, pairing};
 
+use crate::users;
 use crate::world::{World, random};
 
 /// How often a lost race is retried.
@@ -165,7 +166,7 @@ async fn admit(
     let now = world.clock.now();
     let (organization, platform) = (&record.organization, &record.platform);
     let person = User::first_contact(organization, &record.id, platform, &request.sender, now);
-    user::ensure(&world.store, &person).await?;
+    users::ensure_record(world, &person).await?;
     let change = UserChange {
         admitted: Some(true),
         ..UserChange::default()

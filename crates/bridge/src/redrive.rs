@@ -212,6 +212,18 @@ pub(crate) async fn remove_letter(world: &World, record: &MessageRecord) -> Resu
     }
 }
 
+/// The same for a message that this process wanted to end as failed, and that another one may have ended meanwhile. Returns whether that is so.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) async fn remove_letter_if_ended_otherwise(world: &World, id: &MessageId) -> Result<bool, StoreError> {
+    let found = message::get(&world.store, id, world.clock.now()).await?;
+    match found.filter(|found| found.state.is_terminal() && found.state != MessageState::Failed) {
+        Some(record) => remove_letter(world, &record).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// Checks that the message can be read, and that its bot still exists and is the account that received it.
 async fn ensure_can_go(world: &World, record: &MessageRecord) -> Result<(), RedriveError> {
     let bot = integration::get(&world.store, &record.integration).await?;

@@ -39,15 +39,21 @@ pub(crate) async fn ensure(
     let platform = &bound.integration.platform;
     let now = world.clock.now();
     let person = User::first_contact(&envelope.organization, &envelope.integration, platform, sender, now);
+    ensure_record(world, &person).await?;
+    world.known_users.add(id, begun);
+    Ok(())
+}
+
+/// Creates the record of a person, unless there is one.
+///
+/// # Errors
+/// The table's.
+pub(crate) async fn ensure_record(world: &World, person: &User) -> Result<(), StoreError> {
     for race in 0..MAX_RACES {
-        match user::ensure(&world.store, &person).await {
-            Ok(_) => {
-                world.known_users.add(id, begun);
-                return Ok(());
-            }
+        match user::ensure(&world.store, person).await {
             // Another process creates the record just now.
             Err(StoreError::Conflict) => crate::pause_after_race(race).await,
-            Err(error) => return Err(error),
+            done => return done.map(drop),
         }
     }
     Err(StoreError::Conflict)

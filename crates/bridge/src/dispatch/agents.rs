@@ -58,8 +58,15 @@ impl Arrival<'_> {
         };
         let timeout = trigger.settings.session_timeout();
         let id = key.id();
+        let moved_session = match self.may_have_moved(key) {
+            true => self.moved_session(key).await?,
+            false => None,
+        };
         let choosing = self.update_for_command(&id, |found| {
             let mut after = self.or_new(found, key);
+            if after.version == 0 {
+                after.session.clone_from(&moved_session);
+            }
             let now = self.world.clock.now();
             after.choose_agent(agent, timeout, now);
             after.updated_at = now;

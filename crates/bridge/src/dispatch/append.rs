@@ -203,7 +203,7 @@ mod tests {
     async fn pending_after(state: MessageState, pause: Duration) -> usize {
         let it = ArrivalFixture::new(state).await;
         let mut arrival = it.arrival();
-        arrival.begun_at -= pause;
+        arrival.begun_at = arrival.begun_at.before(pause);
         let trigger = Trigger {
             id: TriggerId::new("trg_1"),
             organization: it.key.organization.clone(),

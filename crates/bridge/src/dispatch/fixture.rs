@@ -9,7 +9,6 @@ use tieline_core::message_state::MessageState;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::conversation;
 use tieline_store::message::{self, MessageRecord};
-use tokio::time::Instant;
 
 use super::{Arrival, DispatchError, Wake};
 use crate::run::fixture::PolledFixture;
@@ -65,7 +64,7 @@ impl ArrivalFixture {
             world: &self.it.world,
             envelope: &self.envelope,
             bound: &self.bound,
-            begun_at: Instant::now(),
+            begun_at: self.it.world.clock.now(),
         }
     }
 

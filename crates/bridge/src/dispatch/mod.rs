@@ -30,13 +30,13 @@ use tieline_core::event::{Event, Message, Quoted};
 use tieline_core::ids::ConversationId;
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::notice::Notice;
+use tieline_core::timestamp::Timestamp;
 use tieline_core::trigger::SessionScope;
 use tieline_queue::QueueError;
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::config::trigger as triggers;
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
 use tieline_store::{StoreError, conversation};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::conversation::Contended;
@@ -94,7 +94,7 @@ pub async fn dispatch(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wak
 
 async fn dispatch_one(world: &World, envelope: &EnvelopeV1) -> Result<Option<Wake>, DispatchError> {
     let event = open(world, envelope)?;
-    let begun_at = Instant::now();
+    let begun_at = world.clock.now();
     let Some(mut bound) = integration::look_up(&world.store, &envelope.integration, world.clock.now()).await? else {
         info!(account.id = %envelope.integration, event.key = %envelope.message, "dropped an event of a deleted integration");
         return deleted::refuse(world, envelope, event).await.map(|()| None);
@@ -163,7 +163,7 @@ struct Arrival<'a> {
     envelope: &'a EnvelopeV1,
     bound: &'a Bound,
     /// When this process began to dispatch it.
-    begun_at: Instant,
+    begun_at: Timestamp,
 }
 
 /// What a message asks for.
@@ -406,7 +406,8 @@ impl Arrival<'_> {
 
     /// Whether another process may have dispatched the event meanwhile.
     fn is_late(&self) -> bool {
-        self.begun_at.elapsed() >= LATE_AFTER
+        // Not a monotonic clock, which stands still while a machine is suspended.
+        self.world.clock.now().since(self.begun_at) >= LATE_AFTER
     }
 
     fn or_new(&self, found: Option<Conversation>, key: &ConversationKey) -> Conversation {

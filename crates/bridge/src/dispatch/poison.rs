@@ -5,11 +5,10 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use tieline_core::envelope::EnvelopeV1;
 use tieline_core::event::{Event, Message};
-use tieline_core::ids::{ConversationId, MessageId, PlatformMessageId};
+use tieline_core::ids::{ConversationId, PlatformMessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::config::integration::{self, Bound};
 use tieline_store::message::{self, Claim, Ending, MessageRecord};
-use tokio::time::Instant;
 use tracing::error;
 
 use super::{Arrival, DispatchError, open};
@@ -78,9 +77,8 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     if message::finish(&world.store, &record.id, &ending).await? {
         let platform = seen.bound.as_ref().map_or("none", |bound| &bound.integration.platform);
         world.metrics.message(platform, MessageState::Failed);
-    } else if ended_otherwise(world, &record.id).await? {
-        // Another process has ended it meanwhile.
-        return Ok(redrive::remove_letter(world, &record).await?);
+    } else if redrive::remove_letter_if_ended_otherwise(world, &record.id).await? {
+        return Ok(());
     }
     error!(account.id = %record.integration, event.key = %record.id, reason, "event is given up");
     integration_log::warn(
@@ -93,17 +91,12 @@ pub async fn give_up(world: &World, envelope: &EnvelopeV1, reason: &str) -> Resu
     Ok(())
 }
 
-async fn ended_otherwise(world: &World, id: &MessageId) -> Result<bool, DispatchError> {
-    let found = message::get(&world.store, id, world.clock.now()).await?;
-    Ok(found.is_some_and(|found| found.state.is_terminal() && found.state != MessageState::Failed))
-}
-
 fn arrival<'a>(world: &'a World, envelope: &'a EnvelopeV1, bound: &'a Bound) -> Arrival<'a> {
     Arrival {
         world,
         envelope,
         bound,
-        begun_at: Instant::now(),
+        begun_at: world.clock.now(),
     }
 }
 

@@ -202,6 +202,8 @@ async fn end_all(
             if state == MessageState::Answered {
                 world.metrics.time(Metric::TimeToFinal, platform, took);
             }
+        } else if state == MessageState::Failed {
+            redrive::remove_letter_if_ended_otherwise(world, &it.record.id).await?;
         }
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         info!(
@@ -287,7 +289,9 @@ pub(super) async fn park_unreadable(world: &World, record: &MessageRecord) -> Re
         session: None,
         steps: vec![step],
     };
-    message::finish(&world.store, &record.id, &ending).await?;
+    if !message::finish(&world.store, &record.id, &ending).await? {
+        redrive::remove_letter_if_ended_otherwise(world, &record.id).await?;
+    }
     Ok(())
 }
 

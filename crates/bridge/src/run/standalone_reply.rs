@@ -7,7 +7,7 @@ use tieline_core::connector::Delivery;
 use tieline_core::conversation::Lease;
 use tieline_core::envelope::WakeUpV1;
 use tieline_core::event::Event;
-use tieline_core::ids::ReplyId;
+use tieline_core::ids::{MessageId, ReplyId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reply::{Progress, ReplyTarget, Stage};
 use tieline_store::StoreError;
@@ -95,7 +95,8 @@ pub(super) async fn deliver(
         return Ok(Next::Done);
     };
     // A process that survives the delivery releases the lease.
-    let is_hopeless = record.lease.is_some() && deliver::is_too_late(&record, now);
+    let is_taken_over = record.lease.is_some();
+    let is_hopeless = is_taken_over && deliver::is_too_late(&record, now);
     let mut showing = ReplyDelivery::new(world, &bot, &target, Some(record.clone()), || record).in_process_until(until);
     showing.record.lease = Some(Lease {
         owner: me.clone(),
@@ -114,6 +115,10 @@ pub(super) async fn deliver(
         false => showing.finish(Some(limit)).await?,
     };
     let next = conclude(world, wake, showing, &ledger, shown).await?;
+    if is_taken_over {
+        // The process that held it before may have been frozen, and have noted a refusal meanwhile.
+        remove_refusal(world, &ledger.id, false).await?;
+    }
     // The watchdog that was sent on looks again.
     Ok(if wake.watch { Next::Done } else { next })
 }
@@ -143,7 +148,7 @@ async fn conclude(
             if is_redelivered {
                 redrive::finish_redelivery(world, ledger).await?;
             } else if ledger.steps.iter().any(|step| step.step == DELIVERY_REFUSED) {
-                redrive::remove_letter(world, ledger).await?;
+                remove_refusal(world, &ledger.id, true).await?;
             }
             showing.record.delivered = true;
             showing.save().await?;
@@ -166,9 +171,27 @@ async fn conclude(
             if refused_answers::may_be_delivered_later(showing.bot, &showing.record, &code) {
                 refused_answers::keep(world, &showing.record.conversation, &ledger.id).await?;
             }
-            showing.save().await?;
+            if let Err(error) = showing.save().await {
+                // Another process may have delivered it.
+                remove_refusal(world, &ledger.id, false).await?;
+                return Err(error.into());
+            }
             Ok(Next::Done)
         }
+    }
+}
+
+/// Removes the dead letter of a reply that the platform refused at first, once it is delivered. That of a failed message stays, whatever became of its
+/// notice.
+async fn remove_refusal(world: &World, id: &MessageId, is_delivered: bool) -> Result<(), StoreError> {
+    let Some(record) = message::get(&world.store, id, world.clock.now()).await? else {
+        return Ok(());
+    };
+    let has = |step: &str| record.steps.iter().any(|it| it.step == step);
+    let is_untrue = has(DELIVERY_REFUSED) && (is_delivered || has("delivered"));
+    match is_untrue && record.state != MessageState::Failed {
+        true => redrive::remove_letter(world, &record).await,
+        false => Ok(()),
     }
 }
 
