@@ -135,6 +135,35 @@ async fn recalled_message_is_no_context_for_later_questions() {
 }
 
 #[tokio::test]
+async fn recalled_message_of_a_topic_is_no_context_for_later_questions() {
+    let settings = TriggerSettings {
+        group_context: 5,
+        ..TriggerSettings::default()
+    };
+    let (bridge, platform) = open(settings).await;
+    let lisi = Speaker::in_group("ou_lisi", "oc_group");
+    let in_topic = |mut event: Value| {
+        event["event"]["message"]["thread_id"] = json!("omt_1");
+        event
+    };
+    let said = ["aside one", "aside two", "aside three"].map(|text| in_topic(platform.talk(APP, &lisi, text)));
+    for event in &said[..2] {
+        receive(&bridge, &platform, event).await;
+    }
+    for recalled in [&said[0], &said[2]] {
+        receive(&bridge, &platform, &platform.recall_reported(APP, id(recalled))).await;
+    }
+    // The recall does not name the topic, so it may be dispatched before the message.
+    receive(&bridge, &platform, &said[2]).await;
+    let question = in_topic(platform.text(APP, &lisi, "and now?"));
+    receive(&bridge, &platform, &question).await;
+    bridge.work().await;
+    let asked = bridge.agent.seen()[0].body.to_string();
+    let is_known = ["aside one", "aside two", "aside three"].map(|text| asked.contains(text));
+    assert_eq!(is_known, [false, true, false], "{asked}");
+}
+
+#[tokio::test]
 async fn recall_of_an_answered_message_changes_nothing() {
     let (bridge, platform) = open(TriggerSettings::default()).await;
     let question = platform.text(APP, &Speaker::alone("ou_lisi"), "one");

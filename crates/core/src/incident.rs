@@ -60,6 +60,8 @@ pub struct Incident {
     pub told_at: Option<Timestamp>,
     /// Whether it has ended, and is kept only because of `told_at`.
     pub is_over: bool,
+    /// Since when checks have found [`Health::Unproven`], if the last one did.
+    pub unproven_since: Option<Timestamp>,
 }
 
 /// Dead letters of which operators have not been notified.
@@ -134,6 +136,7 @@ impl IncidentBook {
                     is_told: false,
                     told_at: None,
                     is_over: false,
+                    unproven_since: None,
                 };
                 events.extend(incident.tell_if_due(now));
                 self.incidents.push(incident);
@@ -175,7 +178,10 @@ impl Incident {
             // While a bot is down it is unknown whether its answers would fail.
             Health::Troubled { .. } if self.kind == IncidentKind::AnswersFail => None,
             // Nothing shows that they arrive again.
-            Health::Unproven if self.kind == IncidentKind::AnswersFail => None,
+            Health::Unproven if self.kind == IncidentKind::AnswersFail => {
+                self.unproven_since.get_or_insert(now);
+                None
+            }
             Health::Fine | Health::Unproven | Health::Troubled { .. } => self.end(true),
             // The operator who stopped it needs no notification.
             Health::Off => self.end(false),
@@ -183,7 +189,9 @@ impl Incident {
     }
 
     fn goes_on(&mut self, reason: &str, now: Timestamp) -> Option<IncidentEvent> {
-        if self.is_over {
+        let quiet_since = self.unproven_since.take();
+        // After a long silence it is another failure as likely as the same one.
+        if self.is_over || quiet_since.is_some_and(|at| now.since(at) >= REPEAT_AFTER) {
             self.is_over = false;
             self.is_told = false;
             self.since = now;
@@ -199,6 +207,7 @@ impl Incident {
     fn end(&mut self, is_news: bool) -> Option<IncidentEvent> {
         let was_known = !self.is_over && self.is_told && is_news;
         self.is_over = true;
+        self.unproven_since = None;
         was_known.then(|| IncidentEvent::Ended {
             integration: self.integration.clone(),
             kind: self.kind,
@@ -320,6 +329,11 @@ mod tests {
             _ => Health::Fine,
         };
         assert_eq!(play(health, 300), "B0 E200");
+        let after_days = |minute| match minute {
+            0..60 | 4000..4100 => failing(),
+            _ => Health::Unproven,
+        };
+        assert_eq!(play(after_days, 5000), "B0 B4000");
         assert_eq!(play(|_| Health::Unproven, 100), "");
         let outage = |minute| if minute < 10 { down("") } else { Health::Unproven };
         assert_eq!(play(outage, 60), "b3 e10");

@@ -49,6 +49,9 @@ const SORT: &str = "MSG";
 /// Reason of a message without a sender: an operator's proactive message, whose record reports its delivery.
 pub const PROACTIVE: &str = "proactive";
 
+/// Reason of a message that was recalled before it was received, or that wasn't addressed to the bot.
+pub const RECALLED: &str = "recalled";
+
 /// Prefix of the id that the bridge gives a proactive message in place of a platform's.
 pub const OWN_ID: &str = "own";
 

@@ -99,6 +99,8 @@ struct IncidentV1 {
     #[serde(default, with = "millis::option", skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
     over: bool,
+    #[serde(default, with = "millis::option", skip_serializing_if = "Option::is_none")]
+    quiet: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -220,6 +222,7 @@ impl IncidentV1 {
             told: incident.is_told,
             at: incident.told_at,
             over: incident.is_over,
+            quiet: incident.unproven_since,
         }
     }
 
@@ -235,6 +238,7 @@ impl IncidentV1 {
             is_told: self.told,
             told_at: self.at,
             is_over: self.over,
+            unproven_since: self.quiet,
         }
     }
 }

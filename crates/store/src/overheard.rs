@@ -85,7 +85,7 @@ pub async fn latest(
     heard: Heard,
     limit: usize,
     now: Timestamp,
-) -> Result<Vec<Overheard>, StoreError> {
+) -> Result<Vec<(MessageId, Overheard)>, StoreError> {
     let chat = chat_id(chat);
     // Sort keys continue after the time: `~` sorts after all of that.
     let (from, to) = (
@@ -111,12 +111,14 @@ pub async fn latest(
     for item in found.into_iter().filter_map(|item| alive(Some(item), now)) {
         let sort = get_text(&item, SK).unwrap_or_default().to_owned();
         // Platforms redeliver messages, which then have another time of receipt.
-        if !known.insert(message_of(&sort).to_owned()) {
+        let message = MessageId::new(message_of(&sort));
+        if !known.insert(message.clone()) {
             continue;
         }
         let Stored::V1 { b } = read(WHAT, item)?;
         let plain = store.keyring().open_bytes(&b.0, &sort)?;
-        said.push(serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?);
+        let one = serde_json::from_slice(&plain).map_err(|_| StoreError::Unreadable { what: WHAT })?;
+        said.push((message, one));
     }
     said.reverse();
     Ok(said)

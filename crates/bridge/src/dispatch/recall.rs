@@ -7,15 +7,12 @@ use tieline_core::event::{Event, Recalled};
 use tieline_core::ids::MessageId;
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_store::erase;
-use tieline_store::message::{self, Claim, MessageRecord};
+use tieline_store::message::{self, Claim, MessageRecord, RECALLED};
 use tracing::info;
 
 use super::{Arrival, DispatchError, received};
 use crate::conversation::{Change, Contended, update};
 use crate::wakeups;
-
-/// The reason of a message that was recalled before it was received.
-const RECALLED: &str = "recalled";
 
 impl Arrival<'_> {
     /// Stops work on the recalled message, whose ids the envelope has. A run that answers other messages too goes on for them.

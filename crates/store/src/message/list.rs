@@ -136,7 +136,8 @@ async fn page_of(
 /// How many of an integration's newest messages are searched for an answered one.
 const LOOKED_THROUGH: usize = 20;
 
-/// Summary of an integration's newest messages. Proactive ones are left out, since no person sent them.
+/// Summary of an integration's newest messages. Proactive ones are left out, since no person sent them, and so are those of which only the recall
+/// was received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// When the newest message was received.
@@ -224,7 +225,7 @@ pub async fn traffic(store: &Store, integration: &IntegrationId, now: Timestamp)
         let positions = newest_of(store, integration, before.as_deref(), LOOKED_THROUGH).await?;
         let ids: Vec<_> = positions.iter().filter_map(|position| message_of(position)).collect();
         let mut records = super::get_many(store, &ids, now).await?;
-        records.retain(|record| !record.is_proactive());
+        records.retain(|record| !record.is_proactive() && !record.is_unseen());
         if !records.is_empty() || positions.len() < LOOKED_THROUGH {
             return Ok(told_by(&records, now));
         }

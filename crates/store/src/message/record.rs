@@ -7,7 +7,7 @@ use tieline_core::ids;
 use tieline_core::message_state::MessageState;
 use tieline_core::timestamp::Timestamp;
 
-use super::{EMPTY_ANSWER, EXPECTED_REFUSALS, MessageRecord, NOT_ALLOWED, OWN_ID, PROACTIVE, UNKNOWN_PERSON};
+use super::{EMPTY_ANSWER, EXPECTED_REFUSALS, MessageRecord, NOT_ALLOWED, OWN_ID, PROACTIVE, RECALLED, UNKNOWN_PERSON};
 
 impl MessageRecord {
     /// Whether another bot account than this one received it. Only if both are known.
@@ -21,6 +21,12 @@ impl MessageRecord {
     pub fn is_proactive(&self) -> bool {
         let is_own = || self.sender.is_none() && ids::is_shaped(OWN_ID, self.platform_message.as_str());
         self.reason.as_deref() == Some(PROACTIVE) || is_own()
+    }
+
+    /// Whether nothing is known of it but that it was recalled: see [`RECALLED`].
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.conversation.is_none() && self.reason.as_deref() == Some(RECALLED)
     }
 
     /// Whether it was erased: only the tombstone is left.

@@ -661,7 +661,7 @@ async fn many_failures_are_over_once_several_answers_followed() {
 }
 
 #[tokio::test]
-async fn proactive_messages_are_no_traffic() {
+async fn proactive_and_recalled_messages_are_no_traffic() {
     let it = fresh().await;
     let integration = message("1").integration;
     for second in 1..50 {
@@ -669,6 +669,17 @@ async fn proactive_messages_are_no_traffic() {
             received_at: at(second),
             reason: (second > 1).then(|| message::PROACTIVE.to_owned()),
             state: MessageState::Commanded,
+            ..message(&second.to_string())
+        };
+        message::claim(&it.store, &record).await.unwrap();
+    }
+    // Of these only the recall was received.
+    for second in 50..99 {
+        let record = MessageRecord {
+            received_at: at(second),
+            reason: Some(message::RECALLED.to_owned()),
+            state: MessageState::Stopped,
+            conversation: None,
             ..message(&second.to_string())
         };
         message::claim(&it.store, &record).await.unwrap();

@@ -17,6 +17,7 @@ fn full(mut of: Notifications) -> Notifications {
             is_told: true,
             told_at: Some(at(2)),
             is_over: false,
+            unproven_since: Some(at(5)),
         }],
         letters: UntoldLetters {
             n: 3,

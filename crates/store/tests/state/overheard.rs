@@ -45,7 +45,7 @@ async fn latest(it: &Fresh, chat: &str, (from, to): (i64, i64), limit: usize, no
     };
     let integration = IntegrationId::new("int_1");
     let found = overheard::latest(&it.store, &integration, &group(chat), heard, limit, at(now)).await;
-    found.unwrap().into_iter().map(|said| said.text).collect()
+    found.unwrap().into_iter().map(|(_, said)| said.text).collect()
 }
 
 #[tokio::test]

@@ -347,7 +347,7 @@ pub(crate) async fn check(store: &Store) {
     };
     let chat = tables::conversation_key("g").chat;
     let heard = overheard::latest(store, &int, &chat, heard, 9, NOW).await.unwrap();
-    assert_eq!(heard[0].text, "a person's words");
+    assert_eq!(heard[0].1.text, "a person's words");
     let scheduled = scheduled::get(store, &org, "sch_1", NOW).await.unwrap().unwrap();
     let scheduled = scheduled.open(store, Duration::ZERO).unwrap();
     assert_eq!(scheduled, Some(later()));
