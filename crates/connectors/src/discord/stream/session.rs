@@ -40,6 +40,8 @@ const CONTENT_MISSING: &str = "the Message Content Intent is off: in servers the
                                replies; switch it on on the page Bot of the developer portal; the bot then reconnects with it within minutes";
 /// Interval of checks whether the intent was enabled.
 const CONTENT_CHECK: Duration = Duration::from_mins(5);
+/// The same where it is enabled, and was refused nevertheless.
+const CONTENT_CHECK_ONCE_REFUSED: Duration = Duration::from_hours(1);
 const NOT_RESPONDED: &str = "the platform did not accept the response to an interaction: the person sees that it failed, the answer \
                              goes into the channel";
 const SHARDING_RECOMMENDED: &str = "Discord recommends several shards for this bot; this connection is one shard, which Discord \
@@ -286,10 +288,13 @@ impl Session {
         Effect::Respond(response)
     }
 
-    /// Not if an earlier check found the intent enabled, and the platform refused it nevertheless: reconnecting would not end.
+    /// Rarely if an earlier check found the intent enabled, and the platform refused it nevertheless: each new session misses what comes meanwhile.
     fn plan_content_check(&mut self, cx: &Context<'_>) {
-        let is_open = !self.with_content && !self.cursor.content_enabled;
-        self.content_check_at = is_open.then(|| cx.now.after(CONTENT_CHECK));
+        let wait = match self.cursor.content_enabled {
+            true => CONTENT_CHECK_ONCE_REFUSED,
+            false => CONTENT_CHECK,
+        };
+        self.content_check_at = (!self.with_content).then(|| cx.now.after(wait));
     }
 
     /// Reconnects with the Message Content Intent if it is enabled now: only a new session can have it.

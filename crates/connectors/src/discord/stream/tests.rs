@@ -199,7 +199,7 @@ fn enabled_intent_is_requested_by_the_next_session() {
 }
 
 #[test]
-fn intent_refused_although_it_seemed_enabled_is_not_checked_again() {
+fn intent_refused_although_it_seemed_enabled_is_checked_again_after_an_hour() {
     let account = account("no");
     let cx = context(&account);
     let enabled = Cursor {
@@ -217,7 +217,7 @@ fn intent_refused_although_it_seemed_enabled_is_not_checked_again() {
     let ready =
         json!({ "session_id": "s2", "resume_gateway_url": "wss://gateway.discord.gg", "user": { "id": "139" } });
     next.on_frame(event(1, "READY", &ready), &cx);
-    assert_eq!(next.wake_at(), None);
+    assert_eq!(next.wake_at(), Some(cx.now.after(Duration::from_hours(1))));
     let effects = next.on_close(&cx);
     let [Effect::SaveCursor(saved)] = &effects[..] else {
         panic!("{effects:?}")
