@@ -190,6 +190,24 @@ async fn session_and_access_list_follow_a_group_that_became_a_supergroup() {
 }
 
 #[tokio::test]
+async fn session_is_kept_by_choosing_its_agent_in_a_group_that_became_a_supergroup() {
+    let trigger = TriggerSettings {
+        agent_choice: true,
+        ..TriggerSettings::default()
+    };
+    let bot = Bot::start_with(trigger).await;
+    bot.say(&Speaker::in_group("1001", "-400"), "one").await;
+    bot.platform.migrate(&bot.token, -400, -1_009_988);
+    for text in ["/agent Counting", "two"] {
+        bot.say(&Speaker::in_group("1001", "-1009988"), text).await;
+    }
+    let seen = bot.bridge.agent.seen().into_iter();
+    let is_first: Vec<_> = seen.map(|seen| seen.body["session"]["isNew"].clone()).collect();
+    assert_eq!(is_first, [true, false]);
+    bot.nothing_wrong();
+}
+
+#[tokio::test]
 async fn answer_stays_in_its_topic_and_quotes_the_question() {
     let bot = Bot::start().await;
     let topic = bot.platform.open_topic(&bot.token, -1_003);
