@@ -153,8 +153,11 @@ async fn progress_of(world: &World, head: Option<RunRecord>) -> Result<Progress,
             closed: false,
         });
     };
+    let last_seq = run::last_seq(&world.store, &mut head).await?;
+    // Before the terminal event, missing ones are still accepted.
+    let is_complete = head.end.is_some_and(|end| last_seq >= end);
     Ok(Progress {
-        last_seq: run::last_seq(&world.store, &mut head).await?,
-        closed: head.closed,
+        last_seq,
+        closed: head.closed || is_complete,
     })
 }

@@ -93,6 +93,24 @@ async fn final_event_wakes_the_runner_and_later_events_are_refused() {
 }
 
 #[tokio::test]
+async fn a_run_is_closed_as_soon_as_all_events_up_to_the_final_one_are_received() {
+    let api = TestApi::new().await;
+    let token = waiting(&api, 0).await;
+    let state = async |received: Reply| {
+        let received = received.ok();
+        let seen = api.ask(&token, "GET", PATH, &Value::Null).await.ok();
+        assert_eq!(seen, received);
+        (received["lastSeq"].clone(), received["state"].clone())
+    };
+    let gap = state(report(&api, &token, &[(1, "text.delta"), (3, "completed")]).await).await;
+    assert_eq!(gap, (json!(1), json!("open")));
+    let complete = state(report(&api, &token, &[(2, "text.delta")]).await).await;
+    assert_eq!(complete, (json!(3), json!("closed")));
+    let again = state(report(&api, &token, &[(3, "completed")]).await).await;
+    assert_eq!(again, complete);
+}
+
+#[tokio::test]
 async fn events_over_the_limit_of_a_run_are_refused_with_a_code() {
     let api = TestApi::new().await;
     let token = waiting(&api, MAX_EVENTS - 1).await;
