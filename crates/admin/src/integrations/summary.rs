@@ -6,6 +6,7 @@ use tieline_core::ids::OrganizationId;
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::integration::{self as store_integration, IntegrationRecord};
+use tieline_store::config::user;
 use tieline_store::status::{ConnectionState, Status};
 use utoipa::ToSchema;
 
@@ -61,7 +62,7 @@ pub(crate) struct SummaryCounts {
     web: usize,
     connected: usize,
     agents: usize,
-    /// Whether any message was received in the last 24 hours.
+    /// Whether any integration of the organization has ever received a message.
     talked: bool,
 }
 
@@ -94,7 +95,7 @@ pub(crate) async fn summarize(
         web: 0,
         connected: 0,
         agents: n_agents,
-        talked: day.all.answered + day.all.failed + day.all.refused > 0,
+        talked: has_people(state, organization).await?,
     };
     let mut attention = Vec::new();
     let mut cursor = None;
@@ -113,6 +114,7 @@ pub(crate) async fn summarize(
                 ConnectionState::Connected | ConnectionState::Degraded
             );
             counts.connected += usize::from(is_up);
+            counts.talked |= seen.reported.last_event_at.is_some();
             if attention.len() < ATTENTION {
                 attention.extend(Attention::of(record, &seen, language));
             }
@@ -135,6 +137,12 @@ pub(crate) async fn summarize(
             first_text_millis: millis.get(millis.len() / 2).copied(),
         },
     })
+}
+
+/// Whether any person is known, who has written to a bot of the organization: people are kept for longer than the ledger.
+async fn has_people(state: &AdminState, organization: &OrganizationId) -> Result<bool, Problem> {
+    let first = user::list(&state.world.store, organization, None, 1).await?;
+    Ok(!first.items.is_empty())
 }
 
 /// Whether the last error is the cause of this status.

@@ -148,6 +148,8 @@ async fn time_to_first_text_is_that_of_answers() {
     assert!(!shown.is_empty());
     let is_delivered = |list: &Value| list["items"][0]["steps"].to_string().contains("delivered");
     api.wait(&format!("{DEFAULT}/messages"), is_delivered).await;
+    let has_talked = async || api.get(&format!("{DEFAULT}/summary")).await.ok()["counts"]["talked"].clone();
+    assert_eq!(has_talked().await, false);
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
     assert_eq!(
         summary["lastDay"]["firstTextMillis"],
@@ -158,6 +160,7 @@ async fn time_to_first_text_is_that_of_answers() {
     let is_answered = |list: &Value| list["items"][0]["state"] == "answered";
     api.wait(&format!("{DEFAULT}/messages"), is_answered).await;
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
+    assert_eq!(has_talked().await, true);
     assert!(summary["lastDay"]["firstTextMillis"].is_u64());
 }
 
