@@ -122,12 +122,13 @@ async fn answer(
     Ok(Response::from_parts(head, Body::from(content)))
 }
 
-/// Whether a repeated request gets the same response. Not if the response depends on the state of the bridge, or on the rights of the
-/// caller, which can be given after it.
+/// Whether a repeated request gets the same response. Not if the response depends on the state of the bridge, as a conflict does, which is
+/// often temporary, or on the rights of the caller, which can be given after it.
 fn is_final(status: StatusCode) -> bool {
     let depends = [
         StatusCode::UNAUTHORIZED,
         StatusCode::FORBIDDEN,
+        StatusCode::CONFLICT,
         StatusCode::TOO_MANY_REQUESTS,
     ];
     !status.is_server_error() && !depends.contains(&status)

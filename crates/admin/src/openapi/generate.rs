@@ -149,7 +149,8 @@ fn describe_headers(address: &str, item: &mut PathItem) {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.push(header(GUARD, GUARD_HELP));
         let help = "1 to 255 visible ASCII characters. Within 24 hours the same request with the same key has the same answer, \
-            with `Idempotent-Replayed: true`, and is not processed again.";
+            with `Idempotent-Replayed: true`, and is not processed again. Answers 401, 403, 409, 429 and 5xx are not stored: \
+            after them the request is processed again.";
         parameters.push(header("Idempotency-Key", help));
         let known = &mut operation.responses.responses;
         let reused = "`idempotency_key_reused`: another request had this `Idempotency-Key`";

@@ -118,6 +118,24 @@ async fn refusals_for_missing_rights_are_not_stored() {
     }
 }
 
+/// What a conflict is about may pass, and the operator is told to try again.
+#[tokio::test]
+async fn conflicts_are_not_stored() {
+    let api = TestApi::new().await;
+    let path = format!("{DEFAULT}/agents");
+    let (holder, _) = api.named_agent("Taken").await;
+    let body = json!({ "name": "Taken", "protocol": "echo" });
+    for _ in 0..2 {
+        let refused = post(&api, ROOT, "k1", &path, &body).await;
+        refused.problem(409, "name_taken");
+        assert!(!refused.headers.contains_key("idempotent-replayed"), "{refused:?}");
+    }
+    api.delete(&format!("{path}/{holder}")).await.ok();
+    let made = post(&api, ROOT, "k1", &path, &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(post(&api, ROOT, "k1", &path, &body).await.text, made.text);
+}
+
 /// The request was processed: its response must arrive, even if it can't be stored, and the key must not stay in use.
 #[tokio::test]
 async fn response_that_is_too_large_is_sent_and_the_key_released() {
