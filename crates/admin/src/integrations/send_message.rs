@@ -15,7 +15,7 @@ use tieline_core::account::{ConnectionMode, Endpoints};
 use tieline_core::agent::AgentEvent;
 use tieline_core::card::{Card, CardError};
 use tieline_core::ids::{ChatId, IntegrationId, SenderId, digest};
-use tieline_core::outbound_url::{self, PrivateEndpoints};
+use tieline_core::outbound_url::PrivateEndpoints;
 use tieline_core::reply::ReplyFile;
 use tieline_store::config::user;
 use tracing::error;
@@ -31,7 +31,7 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::schema;
 use crate::state::AdminState;
-use crate::validation;
+use crate::validation::{self, Protocol};
 
 /// Maximum length of a text, in bytes. Connectors split it as their platform requires.
 const MAX_TEXT_BYTES: usize = 200_000;
@@ -154,10 +154,7 @@ fn files(given: Vec<MessageFile>, allowed: &PrivateEndpoints) -> Result<Vec<Agen
         let mime = validation::optional_text(file.mime).unwrap_or_else(|| "application/octet-stream".to_owned());
         match (validation::optional_text(file.url), file.bytes) {
             (Some(url), None) => {
-                let checked = outbound_url::check(&url, allowed).map_err(|error| invalid("url", &error.to_string()))?;
-                if !matches!(checked.scheme(), "https" | "http") {
-                    return Err(invalid("url", "must begin with https://"));
-                }
+                validation::address(&format!("files[{at}].url"), &url, Protocol::Http, allowed)?;
                 Ok(AgentEvent::File(ReplyFile { url, name, mime }))
             }
             (None, Some(bytes)) => match STANDARD.decode(bytes) {

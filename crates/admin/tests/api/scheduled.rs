@@ -223,6 +223,24 @@ async fn files_are_sent_by_url_or_by_content() {
 }
 
 #[tokio::test]
+async fn addresses_of_files_follow_the_rules_of_all_addresses() {
+    let api = TestApi::guarded().await;
+    let path = format!("{DEFAULT}/integrations/{}/messages", api.web("Bot").await);
+    let long = format!("https://files.example/{}", "a".repeat(2048));
+    for (url, code) in [
+        ("https://127.0.0.1/a.pdf", "private_address"),
+        ("http://10.0.0.1/a.pdf", "private_address"),
+        ("http://files.example/a.pdf", "invalid_field"),
+        ("wss://files.example/a.pdf", "invalid_field"),
+        (&long, "invalid_field"),
+    ] {
+        let file = json!({ "url": url, "name": "a.pdf" });
+        let said = api.post(&path, json!({ "chatId": "ops", "files": [file] })).await;
+        assert_eq!(said.problem(400, code)["field"], "files[0].url", "{url}");
+    }
+}
+
+#[tokio::test]
 async fn all_mistakes_are_reported_at_once() {
     let (api, bot, _) = speaking().await;
     let path = format!("{DEFAULT}/scheduled-messages");
