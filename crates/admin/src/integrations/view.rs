@@ -53,7 +53,7 @@ pub(crate) struct IntegrationView {
     allowed_agents: Option<Vec<String>>,
     /// Whether it is started.
     enabled: bool,
-    /// The address that the platform calls; empty if it calls none.
+    /// The address that the platform calls in the mode `webhook`. In the mode `long_connection` it has no effect.
     callback_url: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
