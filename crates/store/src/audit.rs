@@ -15,7 +15,7 @@ use tieline_core::timestamp::{Timestamp, millis};
 use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
-use crate::item::{Blob, Item, alive, expire, get_text, key, read, write};
+use crate::item::{Blob, Item, alive, expire, get_text, key, read, sortable, write};
 use crate::log::{self, LogEntry};
 use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::SK;
@@ -140,7 +140,7 @@ fn item(store: &Store, owner: &str, entry: &AuditEntry) -> Result<Item, StoreErr
         id: entry.id.clone(),
         b: Blob(store.keyring().seal_bytes(&plain, about(&entry.id))),
     };
-    let place = format!("{:013}#{}", entry.at.as_millis().max(0), entry.id);
+    let place = format!("{}#{}", sortable(entry.at), entry.id);
     let mut item = write(WHAT, &partition(owner), &place, &stored)?;
     expire(&mut item, entry.at.after(LIFETIME));
     Ok(item)
@@ -170,9 +170,8 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Page<AuditEntry>, StoreError> {
     let partition = partition(organization.map_or("", OrganizationId::as_str));
-    let place = |at: Timestamp| format!("{:013}", at.as_millis().max(0));
-    let least = since.map_or_else(|| TIMED.0.to_owned(), place);
-    let greatest = until.map_or_else(|| TIMED.1.to_owned(), place);
+    let least = since.map_or_else(|| TIMED.0.to_owned(), sortable);
+    let greatest = until.map_or_else(|| TIMED.1.to_owned(), sortable);
     let after = position(after, TIMED)?;
     if least > greatest || after.as_ref().is_some_and(|after| *after < least) {
         return Ok(Page::default());

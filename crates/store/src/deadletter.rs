@@ -13,7 +13,7 @@ use crate::Store;
 use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading, query};
 use crate::error::StoreError;
-use crate::item::{Item, alive, expire, get_text, key, number, read, write};
+use crate::item::{Item, alive, expire, get_text, key, number, read, sortable, write};
 use crate::page::{Page, TIMED, cursor, position};
 use crate::sealed_blob::{self, Body};
 use crate::tables::{PK, SK};
@@ -85,12 +85,12 @@ impl DeadLetter {
 /// The [`DeadLetter::id`] of a message received at that time.
 #[must_use]
 pub fn id_of(received_at: Timestamp, message: &MessageId) -> String {
-    format!("{:013}-{message}", received_at.as_millis().max(0))
+    format!("{}-{message}", sortable(received_at))
 }
 
 /// The sort key of a dead letter.
 pub(crate) fn place_of(received_at: Timestamp, message: &MessageId) -> String {
-    format!("{:013}#{message}", received_at.as_millis().max(0))
+    format!("{}#{message}", sortable(received_at))
 }
 
 /// Stores a dead letter. It replaces that of an earlier failure.

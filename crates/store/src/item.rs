@@ -32,6 +32,15 @@ pub(crate) fn key(pk: &str, sk: &str) -> Item {
     Item::from([(PK.to_owned(), text(pk)), (SK.to_owned(), text(sk))])
 }
 
+/// The last time that 13 digits hold, in November 2286.
+const LAST_MILLIS: i64 = 9_999_999_999_999;
+
+/// A time at the start of a sort key, in 13 digits: texts sort like the times. Earlier times than 1970 and later ones than November 2286,
+/// which only filters name, are those two.
+pub(crate) fn sortable(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis().clamp(0, LAST_MILLIS))
+}
+
 /// A text attribute of an item.
 pub(crate) fn get_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
@@ -139,6 +148,14 @@ mod tests {
         assert_eq!(get_text(&item, PK), Some("a"));
         assert!(item["blob"].is_b());
         assert_eq!(read::<Stored>("test", item).unwrap(), stored);
+    }
+
+    #[test]
+    fn times_sort_as_texts() {
+        let times = [i64::MIN, 1, 1_760_000_000_001, LAST_MILLIS - 1, i64::MAX];
+        let texts = times.map(|millis| sortable(Timestamp::from_millis(millis)));
+        assert!(texts.is_sorted_by(|one, next| one < next), "{texts:?}");
+        assert!(texts.iter().all(|text| text.len() == 13), "{texts:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::dynamo::{self, Query, Reading, query};
 use crate::error::StoreError;
-use crate::item::{Item, alive, expire, get_text, key, read, write};
+use crate::item::{Item, alive, expire, get_text, key, read, sortable, write};
 use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::SK;
 use crate::update::Update;
@@ -84,7 +84,7 @@ pub(crate) fn item(integration: &IntegrationId, entry: &LogEntry, random: [u8; 1
         c: entry.code.clone(),
         m: entry.message.clone(),
     };
-    let place = format!("{:013}#{}", entry.at.as_millis().max(0), fresh("log", random));
+    let place = format!("{}#{}", sortable(entry.at), fresh("log", random));
     let mut item = write(WHAT, &partition(integration), &place, &stored)?;
     expire(&mut item, entry.at.after(LIFETIME));
     Ok(item)

@@ -26,7 +26,7 @@ use crate::Store;
 use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Written};
 use crate::error::StoreError;
-use crate::item::{Blob, Item, expire, get_text, number, read, text, value, write};
+use crate::item::{Blob, Item, expire, get_text, number, read, sortable, text, value, write};
 use crate::sealed_blob::{self, Body};
 use crate::tables::{BY_INTEGRATION, PK};
 use crate::update::Update;
@@ -363,7 +363,7 @@ fn position(received_at: Timestamp, id: &MessageId) -> String {
 
 /// The lowest sort key of messages received at this time.
 fn time_position(at: Timestamp) -> String {
-    format!("{:013}", at.as_millis().max(0))
+    sortable(at)
 }
 
 impl MessageRecord {

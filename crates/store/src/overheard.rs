@@ -15,7 +15,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::dynamo::{self, Query, Reading};
 use crate::error::StoreError;
-use crate::item::{Blob, alive, expire, get_text, read, write};
+use crate::item::{Blob, alive, expire, get_text, read, sortable, write};
 use crate::tables::SK;
 use crate::update::Update;
 
@@ -54,7 +54,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     fn sort(&self) -> String {
-        let (time, message, user) = (time(self.received_at), self.message, self.user);
+        let (time, message, user) = (sortable(self.received_at), self.message, self.user);
         format!("{}#{time}#{message}#{user}", chat_id(self.chat))
     }
 }
@@ -89,8 +89,8 @@ pub async fn latest(
     let chat = chat_id(chat);
     // Sort keys continue after the time: `~` sorts after all of that.
     let (from, to) = (
-        format!("{chat}#{}~", time(heard.from)),
-        format!("{chat}#{}~", time(heard.to)),
+        format!("{chat}#{}~", sortable(heard.from)),
+        format!("{chat}#{}~", sortable(heard.to)),
     );
     if from >= to {
         return Ok(Vec::new());
@@ -142,8 +142,4 @@ pub(crate) fn message_of(sort: &str) -> &str {
 fn chat_id(chat: &Chat) -> String {
     let thread = chat.thread.as_ref().map_or("", |thread| thread.as_str());
     digest(&[chat.id.as_str(), thread])
-}
-
-fn time(at: Timestamp) -> String {
-    format!("{:013}", at.as_millis().max(0))
 }

@@ -17,7 +17,7 @@ use crate::Store;
 use crate::data_keys::unless_key_is_lost;
 use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
-use crate::item::{Blob, Item, alive, expire, get_text, key, number, read, text, value, write};
+use crate::item::{Blob, Item, alive, expire, get_text, key, number, read, sortable, text, value, write};
 use crate::page::{self, Page};
 use crate::tables::SK;
 use crate::update::Update;
@@ -361,7 +361,7 @@ pub async fn delete(store: &Store, Kept(message): &Kept) -> Result<(), StoreErro
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn due(store: &Store, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
-    let until = format!("{}~", time(now));
+    let until = format!("{}~", sortable(now));
     let asked = Query {
         table: &store.tables.state,
         index: None,
@@ -396,11 +396,7 @@ fn partition(organization: &OrganizationId) -> String {
 }
 
 fn place(at: Timestamp, organization: &OrganizationId, id: &str) -> String {
-    format!("{}#{organization}#{id}", time(at))
-}
-
-fn time(at: Timestamp) -> String {
-    format!("{:013}", at.as_millis().max(0))
+    format!("{}#{organization}#{id}", sortable(at))
 }
 
 fn to_item(store: &Store, message: &Scheduled, version: u64) -> Result<Item, StoreError> {

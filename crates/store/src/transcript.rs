@@ -12,7 +12,7 @@ use tieline_core::timestamp::Timestamp;
 use crate::Store;
 use crate::dynamo::{self, Query, Reading, end_of};
 use crate::error::StoreError;
-use crate::item::{Item, alive, expire, get_text, read, write};
+use crate::item::{Item, alive, expire, get_text, read, sortable, write};
 use crate::sealed_blob::{self, Body};
 use crate::tables::SK;
 use crate::update::Update;
@@ -137,7 +137,7 @@ fn partition(session: &SessionId) -> String {
 }
 
 fn place(started_at: Timestamp, run: &RunId) -> String {
-    format!("{PREFIX}{:013}#{run}", started_at.as_millis().max(0))
+    format!("{PREFIX}{}#{run}", sortable(started_at))
 }
 
 /// What the turn of a session at this sort key is bound to. `None`: it is not the key of a turn.

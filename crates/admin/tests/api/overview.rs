@@ -114,6 +114,10 @@ async fn messages_are_found_by_person_time_and_id() {
     assert!(ids(&young).contains(&middle["id"].as_str().unwrap()));
     assert!(!ids(&old).contains(&middle["id"].as_str().unwrap()));
     assert_eq!(ids(&young).len() + ids(&old).len(), 3);
+    for far in ["until=2300-01-01T00:00:00Z", "since=0001-01-01T00:00:00Z"] {
+        assert_eq!(ids(&find(far).await).len(), 3, "{far}");
+    }
+    assert_eq!(ids(&find("since=2300-01-01T00:00:00Z").await), [""; 0]);
 
     let reply = middle["replyId"].as_str().unwrap();
     assert_eq!(
@@ -144,23 +148,23 @@ async fn time_to_first_text_is_that_of_answers() {
     api.work();
     let (web, agent) = (api.web("Front desk").await, api.echo("Echo").await);
     api.trigger(&web, &agent).await;
+    let has_talked = async || api.get(&format!("{DEFAULT}/summary")).await.ok()["counts"]["talked"].clone();
+    assert_eq!(has_talked().await, false);
     let shown = api.ask_as(&web, "anna", "/help").await;
     assert!(!shown.is_empty());
     let is_delivered = |list: &Value| list["items"][0]["steps"].to_string().contains("delivered");
     api.wait(&format!("{DEFAULT}/messages"), is_delivered).await;
-    let has_talked = async || api.get(&format!("{DEFAULT}/summary")).await.ok()["counts"]["talked"].clone();
-    assert_eq!(has_talked().await, false);
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
     assert_eq!(
         summary["lastDay"]["firstTextMillis"],
         Value::Null,
         "a command is no answer"
     );
+    assert_eq!(has_talked().await, true);
     api.ask_as(&web, "anna", "hello").await;
     let is_answered = |list: &Value| list["items"][0]["state"] == "answered";
     api.wait(&format!("{DEFAULT}/messages"), is_answered).await;
     let summary = api.get(&format!("{DEFAULT}/summary")).await.ok();
-    assert_eq!(has_talked().await, true);
     assert!(summary["lastDay"]["firstTextMillis"].is_u64());
 }
 
