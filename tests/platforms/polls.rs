@@ -109,10 +109,13 @@ async fn reply_of_another_organization_looks_like_an_unknown_one() {
         let answer = long_poll(&bridge.world, reply, "", Some(&stranger)).await;
         (answer, begun.elapsed())
     };
-    let (theirs, none) = tokio::join!(ask(&reply), ask(&unknown));
-    assert_eq!(theirs.0, none.0);
-    assert!(
-        theirs.1.abs_diff(none.1) < Duration::from_secs(3),
-        "{theirs:?} and {none:?}"
-    );
+    let too_long = ReplyId::new("A".repeat(5000));
+    let (theirs, none, impossible) = tokio::join!(ask(&reply), ask(&unknown), ask(&too_long));
+    for seen in [theirs, impossible] {
+        assert_eq!(seen.0, none.0);
+        assert!(
+            seen.1.abs_diff(none.1) < Duration::from_secs(3),
+            "{seen:?} and {none:?}"
+        );
+    }
 }
