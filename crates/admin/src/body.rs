@@ -4,7 +4,7 @@ use axum::body::{Body as Content, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use tieline_core::json_depth::is_deeper;
@@ -44,17 +44,40 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> 
     }
 }
 
-/// The query. `T` rejects unknown parameters.
+/// The query. `T` rejects unknown parameters. A parameter with an empty value (`?state=`), as a form sends it, counts as absent.
 pub(crate) struct Query<T>(pub(crate) T);
+
+/// The parameter whose absence executes a request: an empty value, such as that of an unset variable of a script, must not do that.
+const DRY_RUN: &str = "dryRun";
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
-            Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(query_problem(&rejection.body_text())),
-        }
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let is_empty = |parameter: &&str| {
+        parameter
+            .strip_suffix('=')
+            .is_some_and(|name| !name.contains('=') && name != DRY_RUN)
+    };
+    let (empty, given): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_empty);
+    // Names are checked all the same.
+    let unknown = empty.into_iter().find_map(|parameter| {
+        let problem = deserialize_query::<T>(parameter).err();
+        problem.filter(|problem| problem.code() == "unknown_field")
+    });
+    unknown.map_or_else(|| deserialize_query(&given.join("&")), Err)
+}
+
+fn deserialize_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let uri = Uri::try_from(format!("/?{query}")).map_err(|_| Problem::invalid("query", "can't be read"))?;
+    match axum::extract::Query::<T>::try_from_uri(&uri) {
+        Ok(axum::extract::Query(query)) => Ok(query),
+        Err(rejection) => Err(query_problem(&rejection.body_text())),
     }
 }
 
@@ -275,6 +298,34 @@ mod tests {
         ] {
             let problem = serde_json::to_value(parse::<Outer>(body.as_bytes()).unwrap_err()).unwrap();
             assert_eq!(problem["detail"], expected, "{problem}");
+        }
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Parameters {
+        search: Option<String>,
+        limit: Option<usize>,
+        #[serde(default)]
+        dry_run: bool,
+    }
+
+    #[test]
+    fn empty_parameter_counts_as_absent_if_it_is_known() {
+        let read = |query: &str| parse_query::<Parameters>(query).map_err(|problem| problem.code());
+        for nothing in ["", "&", "search=", "limit=&search=", "limit=&limit="] {
+            assert_eq!(read(nothing), Ok(Parameters::default()), "{nothing}");
+        }
+        let found = Parameters {
+            search: Some("=".to_owned()),
+            limit: Some(2),
+            dry_run: false,
+        };
+        assert_eq!(read("limit=&search==&limit=2"), Ok(found));
+        assert_eq!(read("limt="), Err("unknown_field"));
+        assert_eq!(read("search=a&limt=&limit=x"), Err("unknown_field"));
+        for wrong in ["limit=x", "limit", "dryRun="] {
+            assert_eq!(read(wrong), Err("invalid_field"), "{wrong}");
         }
     }
 

@@ -96,7 +96,7 @@ pub(crate) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<List<ScheduledView>>, Problem> {
     let limit = page::limit(query.limit)?;
-    let cursor = query.cursor.as_deref();
+    let cursor = page::cursor(query.cursor.as_deref());
     let found = scheduled::list(&state.world.store, &scope.organization, cursor, limit, state.now()).await?;
     let items = found.items.iter().map(|kept| ScheduledView::of_kept(&state, kept));
     Ok(Json(List {

@@ -128,6 +128,30 @@ async fn messages_are_found_by_person_time_and_id() {
 }
 
 #[tokio::test]
+async fn empty_parameters_of_lists_count_as_absent() {
+    let api = TestApi::new().await;
+    let web = talked(&api).await;
+    for (list, parameters) in [
+        ("integrations", "state=&search=&include=&deleted=&cursor=&limit="),
+        (&format!("integrations/{web}/logs"), "level=&cursor=&limit="),
+        (&format!("integrations/{web}/conversations"), "search=&cursor=&limit="),
+        (
+            "messages",
+            "integrationId=&conversationId=&state=&userId=&since=&until=&search=&cursor=&limit=",
+        ),
+        ("scheduled-messages", "cursor=&limit="),
+        ("deadletters", "cursor=&limit="),
+        ("audit", "since=&until=&cursor=&limit="),
+    ] {
+        let path = format!("{DEFAULT}/{list}");
+        let all = api.get(&path).await.ok();
+        assert_eq!(api.get(&format!("{path}?{parameters}")).await.ok(), all, "{list}");
+        let unknown = api.get(&format!("{path}?serch=")).await.problem(400, "unknown_field");
+        assert_eq!(unknown["field"], "serch", "{list}");
+    }
+}
+
+#[tokio::test]
 async fn summary_lists_what_needs_attention() {
     let api = TestApi::new().await;
     talked(&api).await;
