@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{
     CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -16,6 +16,7 @@ use tieline_bridge::reply_links::ReplyPage;
 use tieline_bridge::{chunked_file, reply_links};
 use tracing::{error, warn};
 
+use crate::path::TokenInPath;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
@@ -26,7 +27,10 @@ use crate::state::AdminState;
         (status = 413, body = Problem, description = "`media_too_large`: longer than this deployment can pass on"),
         (status = 503, body = Problem, description = "`unavailable`: too many files are being fetched; try again"),
         (status = 502, body = Problem, description = "`media_unavailable`: the platform doesn't deliver the file")))]
-pub(crate) async fn part(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn part(
+    State(state): State<AdminState>,
+    TokenInPath(token): TokenInPath,
+) -> Result<Response, Problem> {
     let fetched = media::open(&state.world, &token).await.map_err(explain)?;
     Ok(deliver(fetched))
 }
@@ -43,7 +47,10 @@ const PENDING: &str =
     responses((status = 200, body = String, content_type = "text/plain"),
         (status = 404, body = Problem, description = "`link_not_found`"),
         (status = 503, body = Problem, description = "`unavailable`: too many long answers are being read; try again")))]
-pub(crate) async fn text(State(state): State<AdminState>, Path(token): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn text(
+    State(state): State<AdminState>,
+    TokenInPath(token): TokenInPath,
+) -> Result<Response, Problem> {
     let world = &state.world;
     let headers = guards("text/plain; charset=utf-8");
     let (organization, text) = match reply_links::page(world, &token).await?.ok_or_else(missing)? {

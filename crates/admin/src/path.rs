@@ -1,5 +1,7 @@
 //! Extractors of the ids in a request path.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
@@ -37,6 +39,37 @@ impl<S: Send + Sync> FromRequestParts<S> for ConversationInPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         named("conversationId", parts, state).await.map(Self)
     }
+}
+
+/// The `{runId}` in the path.
+pub(crate) struct RunInPath(pub(crate) String);
+
+/// The `{token}` of a link in the path.
+pub(crate) struct TokenInPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunInPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(secret_named("runId", parts, state).await))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenInPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(secret_named("token", parts, state).await))
+    }
+}
+
+/// A segment that a stranger may send. One that isn't valid UTF-8 is an empty one, so that it gets the answer of what doesn't exist.
+async fn secret_named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> String {
+    let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
+        return String::new();
+    };
+    let found = params.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| value.to_owned()).unwrap_or_default()
 }
 
 async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Result<String, Problem> {

@@ -1,7 +1,7 @@
 //! Callbacks of agents that answer asynchronously.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use tieline_bridge::callbacks::{self, CallbackError, Progress};
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::auth::bearer;
 use crate::body;
+use crate::path::RunInPath;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
@@ -31,7 +32,7 @@ pub(crate) struct RunEvents {
 #[utoipa::path(get, path = "/api/runs/{runId}/events", tag = "agents", responses((status = 200, body = RunEvents)))]
 pub(crate) async fn seen(
     State(state): State<AdminState>,
-    Path(run): Path<String>,
+    RunInPath(run): RunInPath,
     request: Request,
 ) -> Result<Json<RunEvents>, Problem> {
     let (parts, _) = request.into_parts();
@@ -51,7 +52,7 @@ pub(crate) async fn seen(
             of one run. The events before the rejected one are stored; a terminal event is still accepted")))]
 pub(crate) async fn report(
     State(state): State<AdminState>,
-    Path(run): Path<String>,
+    RunInPath(run): RunInPath,
     request: Request,
 ) -> Result<Json<RunEvents>, Problem> {
     let (parts, rest) = request.into_parts();

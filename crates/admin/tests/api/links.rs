@@ -52,6 +52,23 @@ async fn file_is_served_whole_with_content_length() {
     assert!(free.is_some(), "the memory budget is released after GET and HEAD");
 }
 
+#[tokio::test]
+async fn path_that_is_not_valid_utf8_gets_the_answer_of_an_unknown_one() {
+    let api = TestApi::new().await;
+    for (unknown, unreadable) in [
+        ("/api/media/x", "/api/media/%FF"),
+        ("/api/replies/x", "/api/replies/%FF"),
+        ("/api/runs/x/events", "/api/runs/%FF/events"),
+    ] {
+        let seen = async |path: &str| {
+            let answer = api.ask("t", "GET", path, &Value::Null).await;
+            (answer.status, answer.headers[CONTENT_TYPE].clone(), answer.text)
+        };
+        assert_eq!(seen(unreadable).await, seen(unknown).await);
+        assert_eq!(seen(unknown).await.1, "application/problem+json");
+    }
+}
+
 /// A link may have many slow readers, each of which holds the answer in memory.
 #[tokio::test]
 async fn long_answers_are_counted_against_the_memory_budget() {
