@@ -37,10 +37,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> 
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = read(request).await?;
-        match bytes.trim_ascii() {
-            b"" | b"null" => Ok(Self(T::default())),
-            _ => parse(&bytes).map(Self),
-        }
+        parse_optional(&bytes).map(Self)
     }
 }
 
@@ -121,6 +118,14 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail));
     }
     parse_value(value)
+}
+
+/// Like [`parse`], but an empty body, or `null`, is the default.
+pub(crate) fn parse_optional<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Problem> {
+    match bytes.trim_ascii() {
+        b"" | b"null" => Ok(T::default()),
+        _ => parse(bytes),
+    }
 }
 
 /// Parses a JSON value that is the root of the body.

@@ -21,6 +21,7 @@ mod links;
 mod mapper;
 mod mask;
 mod messages;
+mod not_taken;
 pub mod notify;
 mod openapi;
 mod organizations;
@@ -68,6 +69,7 @@ pub fn router(world: World) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(state.clone(), not_taken::refuse))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
         // Outside `once`: its own problems are translated too, and stored responses are not, because a repetition may ask for another language.
         .layer(middleware::from_fn(texts::localize_problem))

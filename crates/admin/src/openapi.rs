@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The generated description. A test fails if it isn't what the code describes; with `TIELINE_UPDATE=1` the test writes it.
-const DESCRIPTION: &str = include_str!("openapi/description.json");
+pub(crate) const DESCRIPTION: &str = include_str!("openapi/description.json");
 
 /// The type that `#[utoipa::path]` generates for a handler.
 macro_rules! operation {

@@ -99,9 +99,8 @@ fn describe_refusals(address: &str, item: &mut PathItem) {
     let others = [&mut item.post, &mut item.patch, &mut item.delete];
     let writes = others.into_iter().flatten().map(|operation| (operation, true));
     for (operation, writes) in reads.chain(writes) {
-        let asks = operation.request_body.is_some() || operation.parameters.as_ref().is_some_and(|it| !it.is_empty());
         let refusals = [
-            ("400", asks, "A field or parameter is unknown or invalid"),
+            ("400", true, "A field or parameter is unknown or invalid"),
             ("401", true, "No token or session, or an invalid one"),
             (
                 "429",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 use axum::http::{Request, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::test_api::{ROOT, TestApi};
 
@@ -170,6 +170,48 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, String, &Val
         let operations = item.as_object().unwrap().iter();
         operations.map(move |(method, operation)| (path.clone(), method.clone(), operation))
     })
+}
+
+#[tokio::test]
+async fn operations_of_operators_refuse_what_they_do_not_take() {
+    let api = TestApi::new().await;
+    let description = api.get("/api/openapi.json").await.ok();
+    for (path, method, operation) in operations(&description).filter(|(path, ..)| path.starts_with("/api/v1/")) {
+        let address = path.replace("{org}", "default").replace("{id}", "x");
+        let address = address.replace("{conversationId}", "y");
+        let method = method.to_uppercase();
+        // Only an operator learns what an operation takes.
+        let known = if path == "/api/v1/session" { "" } else { ROOT };
+        let query = format!("{address}?nosuch=%31");
+        let answer = api.ask(known, &method, &query, &Value::Null).await;
+        if path != "/api/v1/session" || method != "GET" {
+            assert_eq!(
+                answer.problem(400, "unknown_field")["field"],
+                "nosuch",
+                "{method} {path}"
+            );
+        }
+        if path != "/api/v1/session" {
+            api.ask("", &method, &query, &Value::Null)
+                .await
+                .problem(401, "unauthorized");
+        }
+        if method == "POST" && operation.get("requestBody").is_none() {
+            let answer = api.post(&address, json!({ "nosuch": true })).await;
+            assert_eq!(
+                answer.problem(400, "unknown_field")["field"],
+                "nosuch",
+                "{method} {path}"
+            );
+            api.post(&address, json!([1])).await.problem(400, "invalid_body");
+            let nothing = api.post(&address, json!({})).await;
+            assert_eq!(
+                nothing.status,
+                api.post(&address, Value::Null).await.status,
+                "{method} {path}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,95 @@
+//! Refuses query parameters and bodies that an operation doesn't take: its handler, which reads none, would ignore them.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::auth::Caller;
+use crate::body::{self, Query};
+use crate::openapi::DESCRIPTION;
+use crate::problem::Problem;
+use crate::state::AdminState;
+
+/// The part of the API description that says what operations take.
+#[derive(Deserialize)]
+struct Described {
+    paths: HashMap<String, HashMap<String, Operation>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Operation {
+    #[serde(default)]
+    parameters: Vec<Parameter>,
+    request_body: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Parameter {
+    #[serde(rename = "in")]
+    place: String,
+}
+
+/// No parameters, and no fields.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+static DESCRIBED: LazyLock<Described> =
+    LazyLock::new(|| serde_json::from_str(DESCRIPTION).expect("a test has generated it"));
+
+/// Operations of operators that need no token or session.
+const OPEN: &str = "/api/v1/session";
+
+/// Middleware that refuses a request of an operator with parameters or fields that its operation doesn't take.
+pub(crate) async fn refuse(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    match check(&state, request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn check(state: &AdminState, request: Request) -> Result<Request, Problem> {
+    let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
+    if !has_query && request.method() != Method::POST {
+        return Ok(request);
+    }
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let path = path.filter(|path| path.starts_with("/api/v1/"));
+    let Some(operation) = path.and_then(|path| operation(path, request.method())) else {
+        return Ok(request);
+    };
+    let is_open = path == Some(OPEN);
+    let has_query = has_query && operation.parameters.iter().all(|it| it.place != "query");
+    let is_bodiless = request.method() == Method::POST && operation.request_body.is_none();
+    if !has_query && !is_bodiless {
+        return Ok(request);
+    }
+    let (mut parts, content) = request.into_parts();
+    // Strangers get the answer of all strangers.
+    if !is_open {
+        Caller::from_request_parts(&mut parts, state).await?;
+    }
+    if has_query {
+        Query::<Nothing>::from_request_parts(&mut parts, state).await?;
+    }
+    if !is_bodiless {
+        return Ok(Request::from_parts(parts, content));
+    }
+    let bytes = body::collect(&parts.headers, content).await?;
+    body::parse_optional::<Nothing>(&bytes)?;
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+fn operation(path: &str, method: &Method) -> Option<&'static Operation> {
+    // What answers `GET` answers `HEAD`.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    DESCRIBED.paths.get(path)?.get(&method.as_str().to_ascii_lowercase())
+}
