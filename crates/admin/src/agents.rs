@@ -203,31 +203,35 @@ pub(crate) async fn patch(
 
 /// Validates the changes and returns the agent with them applied.
 pub(crate) fn read_patch(state: &AdminState, before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
-    let agent = patched(before, patch)?;
-    let facts = check(state, &agent)?;
-    check_secrets(before, &agent, patch, &facts)?;
+    let mut errors = FieldErrors::default();
+    let name = patch.name.as_deref().map(validation::name).transpose();
+    let name = errors.keep(name).flatten();
+    let protocol = patch.protocol.clone().unwrap_or_else(|| before.protocol.clone());
+    let config = errors.keep(patched_config(before, &protocol, patch));
+    let is_config_read = config.is_some();
+    let agent = Agent {
+        name: name.unwrap_or_else(|| before.name.clone()),
+        config: AgentConfig::new(config.unwrap_or_default()),
+        protocol,
+        ..before.clone()
+    };
+    if is_config_read && let Some(facts) = errors.keep(check(state, &agent)) {
+        errors.keep(check_secrets(before, &agent, patch, &facts));
+    }
+    errors.end()?;
     Ok(agent)
 }
 
-fn patched(before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
-    let protocol = patch.protocol.clone().unwrap_or_else(|| before.protocol.clone());
+/// The settings of an agent with the changes applied.
+fn patched_config(before: &Agent, protocol: &str, patch: &AgentPatch) -> Result<Map<String, Value>, Problem> {
     let nothing = Map::new();
     let kept = if protocol == before.protocol {
         before.config.settings()
     } else {
         &nothing
     };
-    let config = mask::patched("config", kept, patch.config.clone().unwrap_or_default(), |field| {
-        bridge_agents::is_secret(&protocol, field)
-    })?;
-    Ok(Agent {
-        name: patch
-            .name
-            .as_deref()
-            .map_or_else(|| Ok(before.name.clone()), validation::name)?,
-        config: AgentConfig::new(config),
-        protocol,
-        ..before.clone()
+    mask::patched("config", kept, patch.config.clone().unwrap_or_default(), |field| {
+        bridge_agents::is_secret(protocol, field)
     })
 }
 
@@ -361,7 +365,27 @@ fn check_secrets(before: &Agent, after: &Agent, patch: &AgentPatch, facts: &Agen
 }
 
 fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
-    let facts = bridge_agents::check(&agent.protocol, &agent.config).map_err(|invalid| match invalid {
+    let mut errors = FieldErrors::default();
+    let checked = bridge_agents::check(&agent.protocol, &agent.config);
+    let facts = checked.unwrap_or_else(|mistakes| {
+        mistakes.into_iter().for_each(|it| errors.add(explain(it)));
+        AgentFacts::default()
+    });
+    for (field, address) in &facts.addresses {
+        let field = format!("config.{field}");
+        errors.keep(validation::address(
+            &field,
+            address,
+            Protocol::Http,
+            state.allow_private(),
+        ));
+    }
+    errors.end()?;
+    Ok(facts)
+}
+
+fn explain(invalid: InvalidAgent) -> Problem {
+    match invalid {
         InvalidAgent::UnknownProtocol(reason) => {
             let known: Vec<_> = bridge_agents::protocols(Language::English)
                 .iter()
@@ -375,12 +399,7 @@ fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
         InvalidAgent::Field { field, reason, allowed } => {
             Problem::invalid(format!("config.{field}"), &reason).allowing(allowed.iter().copied())
         }
-    })?;
-    for (field, address) in &facts.addresses {
-        let field = format!("config.{field}");
-        validation::address(&field, address, Protocol::Http, state.allow_private())?;
     }
-    Ok(facts)
 }
 
 /// Deletes an agent on condition that it is unchanged since it was read.

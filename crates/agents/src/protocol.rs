@@ -32,6 +32,9 @@ use crate::xpert::Xpert;
 
 pub use crate::manifest::{CancelRequest, History, Manifest};
 
+/// Most mistakes in an agent's settings that are reported.
+const MAX_MISTAKES: usize = 100;
+
 /// Length of a speaker's alias: enough to tell the people of one chat apart.
 const ALIAS_CHARS: usize = 12;
 
@@ -136,6 +139,21 @@ impl Protocol {
                 Self::OpenaiResponses => Wire::OpenaiResponses(OpenaiResponses::read(&settings)?),
                 Self::Webhook => Wire::Webhook(Webhook::read(&settings)?),
             },
+        })
+    }
+
+    /// Like [`Self::parse`], but reports everything that is wrong, up to 100 mistakes.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`]s, at least one.
+    pub fn parse_all(word: &str, config: &AgentConfig) -> Result<Adapter, Vec<InvalidConfig>> {
+        Self::parse(word, config).map_err(|first| {
+            let fields = Self::named(word).map(|protocol| protocol.manifest().fields);
+            let fields = fields.into_iter();
+            let mistakes = fields.flat_map(|fields| Settings::mistakes_in(fields, config));
+            let mistakes: Vec<_> = mistakes.take(MAX_MISTAKES).collect();
+            // Those that only the protocol itself finds are found one at a time.
+            if mistakes.is_empty() { vec![first] } else { mistakes }
         })
     }
 

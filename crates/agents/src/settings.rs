@@ -24,25 +24,41 @@ pub(crate) struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// Validates every field of `config`. An absent field, a null and an empty text are equivalent.
     pub(crate) fn check(fields: &'static [Field], config: &'a AgentConfig) -> Result<Self, InvalidConfig> {
+        let settings = Self {
+            fields,
+            values: config.settings(),
+        };
+        match settings.mistakes().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(settings),
+        }
+    }
+
+    /// Everything that is wrong with `config`: unknown fields, then the known ones.
+    pub(crate) fn mistakes_in(
+        fields: &'static [Field],
+        config: &'a AgentConfig,
+    ) -> impl Iterator<Item = InvalidConfig> {
         let values = config.settings();
-        if let Some(field) = values
-            .keys()
-            .find(|name| fields.iter().all(|field| field.name != name.as_str()))
-        {
-            return Err(InvalidConfig::UnknownField {
-                field: field.clone(),
-                known: fields.iter().map(|field| field.name).collect(),
+        Self { fields, values }.mistakes()
+    }
+
+    fn mistakes(&self) -> impl Iterator<Item = InvalidConfig> + use<'a> {
+        let Self { fields, values } = *self;
+        let is_known = move |name: &str| fields.iter().any(|field| field.name == name);
+        let unknown = values.keys().filter(move |name| !is_known(name));
+        let unknown = unknown.map(move |name| InvalidConfig::UnknownField {
+            field: name.clone(),
+            known: fields.iter().map(|field| field.name).collect(),
+        });
+        let wrong = fields
+            .iter()
+            .filter_map(move |field| match (Self { fields, values }).value(field) {
+                None if field.required => Some(invalid(field.name, "is required")),
+                None => None,
+                Some(value) => field.kind.check(field.name, value).err(),
             });
-        }
-        let settings = Self { fields, values };
-        for field in fields {
-            match settings.value(field) {
-                None if field.required => return Err(invalid(field.name, "is required")),
-                None => {}
-                Some(value) => field.kind.check(field.name, value)?,
-            }
-        }
-        Ok(settings)
+        unknown.chain(wrong)
     }
 
     fn value(&self, field: &Field) -> Option<&'a Value> {
@@ -413,6 +429,14 @@ mod tests {
         );
         check(json!({"template": "[]"}), Some(("template", "object as JSON")));
         check(json!({"template": []}), Some(("template", "object as JSON")));
+    }
+
+    #[test]
+    fn all_mistakes_are_found() {
+        let config = config(&json!({"y": 1, "auth": "basic", "idleTimeoutSeconds": 0, "x": "hunter2"}));
+        let found: Vec<InvalidConfig> = Settings::mistakes_in(FIELDS, &config).collect();
+        let fields: Vec<&str> = found.iter().filter_map(InvalidConfig::field).collect();
+        assert_eq!(fields, ["x", "y", "baseUrl", "idleTimeoutSeconds", "auth"]);
     }
 
     #[test]

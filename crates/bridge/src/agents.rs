@@ -113,9 +113,10 @@ pub fn secret_fields(protocol: &str) -> Vec<&'static str> {
 /// Checks the settings of an agent.
 ///
 /// # Errors
-/// [`InvalidAgent`].
-pub fn check(protocol: &str, config: &AgentConfig) -> Result<AgentFacts, InvalidAgent> {
-    let adapter = Protocol::parse(protocol, config)?;
+/// Everything that is wrong, at least one [`InvalidAgent`].
+pub fn check(protocol: &str, config: &AgentConfig) -> Result<AgentFacts, Vec<InvalidAgent>> {
+    let adapter = Protocol::parse_all(protocol, config)
+        .map_err(|mistakes| mistakes.into_iter().map(InvalidAgent::from).collect::<Vec<_>>())?;
     let addresses = adapter
         .addresses()
         .map(|address| (field_of(config, address), address.to_owned()));

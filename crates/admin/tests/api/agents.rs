@@ -92,8 +92,33 @@ async fn mistakes_name_the_field() {
     let body =
         json!({ "name": "", "protocol": "openai_chat", "config": { "baseUrl": "https://a.example", "modell": "m" } });
     let wrong = api.post(&agents(), body).await.problem(400, "invalid_field");
-    let fields = wrong["errors"].as_array().unwrap().iter().map(|error| &error["field"]);
-    assert_eq!(fields.collect::<Vec<_>>(), ["name", "config.modell"]);
+    let fields = |problem: &serde_json::Value| {
+        let errors = problem["errors"].as_array().unwrap().iter();
+        errors
+            .map(|error| error["field"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields(&wrong), ["name", "config.modell", "config.model"]);
+    let body = json!({ "name": "a", "protocol": "openai_chat", "config": { "x": "hunter2", "y": 2, "apiKey": 3 } });
+    let wrong = api.post(&agents(), body).await;
+    assert!(!wrong.text.contains("hunter2"), "{wrong:?}");
+    let expected = [
+        "config.x",
+        "config.y",
+        "config.baseUrl",
+        "config.apiKey",
+        "config.model",
+    ];
+    assert_eq!(fields(&wrong.problem(400, "unknown_field")), expected);
+    let agent = api
+        .post(&agents(), json!({ "name": "a", "protocol": "echo" }))
+        .await
+        .ok();
+    let path = format!("{}/{}", agents(), agent["id"].as_str().unwrap());
+    let patch = json!({ "name": "", "config": { "x": 1, "pieces": "many" } });
+    let wrong = api.patch(&path, patch).await.problem(400, "invalid_field");
+    assert_eq!(fields(&wrong), ["name", "config.x", "config.pieces"]);
+    assert_eq!(api.get(&path).await.ok(), agent);
 }
 
 #[tokio::test]
