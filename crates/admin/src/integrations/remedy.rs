@@ -3,7 +3,7 @@
 //! | code | target | console | command line |
 //! |---|---|---|---|
 //! | `start`, `restart` | | `POST …/start`, `…/restart` | `tieline start ID`, `tieline restart ID` |
-//! | `edit_settings`, `edit_credentials` | | the bot's tab Settings | `tieline apply -f FILE` |
+//! | `edit_settings`, `edit_credentials` | | the bot's tab Settings | `tieline describe integration ID`, then `tieline apply -f FILE` |
 //! | `create_trigger`, `edit_trigger`, `edit_access` | trigger, if there is one | the bot's tab Trigger and access | `tieline apply -f FILE` |
 //! | `enable_trigger` | trigger | `PATCH …/triggers/ID {"enabled":true}` | `tieline enable trigger ID` |
 //! | `login` | | the bot's tab Settings, with the code to scan | `tieline login ID` |
@@ -13,7 +13,7 @@
 //! | `set_public_url` | command | copies the command | `tieline serve --public-url https://HOST` |
 //! | `view_log` | | the bot's tab Log | `tieline logs ID` |
 //! | `view_message` | message | the message in the ledger | `tieline describe message ID` |
-//! | `edit_organization` | | the page Settings | `tieline apply -f FILE` |
+//! | `edit_organization` | | the page Settings | `tieline describe organization ID`, then `tieline apply -f FILE` |
 
 use tieline_store::status::{ConnectionState, StatusError};
 

@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-/// The command for the first check that has one. `integration` is the integration as the user named it, `organization` its organization.
-/// `None` if no command fixes it: the problem is at the platform, at the agent, or in how the bridge is started.
+/// The command for the first failed check: it carries out the fix, or shows what is to be changed. `integration` is the integration as the user named it, `organization` its organization.
+/// `None` if there is no such command: the problem is at the platform, at the agent, or in how the bridge is started.
 pub(super) fn command(found: &Value, integration: &str, organization: &str) -> Option<String> {
     let checks = found["checks"].as_array()?;
     let failed = checks
         .iter()
         .find(|check| check["ok"] == false && check["action"].is_string())?;
-    let arguments = arguments(failed["action"].as_str()?, failed["target"].as_str(), integration)?;
+    let named = (integration, organization);
+    let arguments = arguments(failed["action"].as_str()?, failed["target"].as_str(), named)?;
     Some(within(format!("tieline {}", arguments.join(" ")), organization))
 }
 
@@ -23,7 +24,7 @@ pub(crate) fn within(mut command: String, organization: &str) -> String {
 }
 
 /// The arguments after `tieline`, quoted for a shell.
-fn arguments(action: &str, target: Option<&str>, integration: &str) -> Option<Vec<String>> {
+fn arguments(action: &str, target: Option<&str>, (integration, organization): (&str, &str)) -> Option<Vec<String>> {
     let words: &[&str] = match (action, target) {
         ("start", _) => &["start", integration],
         ("restart", _) => &["restart", integration],
@@ -33,7 +34,9 @@ fn arguments(action: &str, target: Option<&str>, integration: &str) -> Option<Ve
         ("test_agent", Some(agent)) => &["test", "--agent", agent],
         ("redrive", Some(message)) => &["redrive", message],
         ("view_message", Some(message)) => &["describe", "message", message],
-        // The fix is an edit of the file, so this only shows the current settings.
+        // The fix is an edit of the file, or at the platform, so this only shows the current settings.
+        ("edit_settings" | "edit_credentials" | "copy_callback_url", _) => &["describe", "integration", integration],
+        ("edit_organization", _) => &["describe", "organization", organization],
         ("edit_agent", Some(agent)) => &["describe", "agent", agent],
         ("edit_trigger" | "edit_access", Some(trigger)) => &["describe", "trigger", trigger],
         _ => return None,
@@ -78,6 +81,19 @@ mod tests {
             Some("tieline enable trg_1")
         );
         assert_eq!(of("enable_trigger", None, "x", "default"), None);
+        assert_eq!(of("create_trigger", None, "x", "default"), None);
+        for shown in ["edit_settings", "edit_credentials"] {
+            let command = of(shown, None, "Service desk", "default");
+            assert_eq!(command.as_deref(), Some("tieline describe integration 'Service desk'"));
+        }
+        assert_eq!(
+            of("copy_callback_url", Some("https://a.example/api"), "x", "acme").as_deref(),
+            Some("tieline describe integration x --org acme")
+        );
+        assert_eq!(
+            of("edit_organization", None, "x", "acme").as_deref(),
+            Some("tieline describe organization acme --org acme")
+        );
         assert_eq!(of("set_public_url", Some("https://a.example"), "x", "default"), None);
     }
 
