@@ -62,9 +62,15 @@ use crate::state::AdminState;
 ///
 /// Unknown paths get a problem response, so this must be the router that others are merged into.
 pub fn router(world: World) -> Router {
+    router_with(world, Router::new())
+}
+
+/// Like [`router`], with routes of another crate, whose problems are completed and translated like those of the management API.
+pub fn router_with(world: World, others: Router) -> Router {
     let state = AdminState { world };
     openapi::router()
         .merge(console::routes())
+        .merge(others.with_state(()))
         .route("/api/openapi.json", get(openapi::describe))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)

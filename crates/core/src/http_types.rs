@@ -91,22 +91,33 @@ impl WebhookAnswer {
     /// An error for an operator: `application/problem+json` with a stable `code`. `detail` is one sentence for people.
     #[must_use]
     pub fn problem(status: u16, code: &str, detail: &str) -> Self {
-        Self::of_problem(status, code, None, detail)
+        Self::of_problem(status, &problem(status, code, detail))
     }
 
     /// Like [`Self::problem`], about a field of the request.
     #[must_use]
     pub fn problem_on(status: u16, code: &str, field: &str, detail: &str) -> Self {
-        Self::of_problem(status, code, Some(field), detail)
+        let wrong = WrongField {
+            field: field.to_owned(),
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+        };
+        Self::problem_on_fields(status, &[wrong])
     }
 
-    fn of_problem(status: u16, code: &str, field: Option<&str>, detail: &str) -> Self {
-        let title = http::StatusCode::from_u16(status).ok();
-        let title = title.and_then(|status| status.canonical_reason()).unwrap_or_default();
-        let mut problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "code": code, "detail": detail });
-        if let Some(field) = field {
-            problem["field"] = field.into();
-        }
+    /// Like [`Self::problem_on`], about several fields: the first one's code and detail are those of the whole.
+    #[must_use]
+    pub fn problem_on_fields(status: u16, wrong: &[WrongField]) -> Self {
+        let Some(first) = wrong.first() else {
+            return Self::empty(status);
+        };
+        let mut problem = problem(status, &first.code, &first.detail);
+        problem["field"] = first.field.as_str().into();
+        problem["errors"] = serde_json::json!(wrong);
+        Self::of_problem(status, &problem)
+    }
+
+    fn of_problem(status: u16, problem: &serde_json::Value) -> Self {
         Self {
             status,
             content_type: Some("application/problem+json"),
@@ -137,6 +148,23 @@ impl WebhookAnswer {
             body: json,
         }
     }
+}
+
+/// What is wrong with a field of an operator's request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WrongField {
+    /// The field.
+    pub field: String,
+    /// A stable code.
+    pub code: String,
+    /// One sentence for people.
+    pub detail: String,
+}
+
+fn problem(status: u16, code: &str, detail: &str) -> serde_json::Value {
+    let title = http::StatusCode::from_u16(status).ok();
+    let title = title.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    serde_json::json!({ "type": "about:blank", "title": title, "status": status, "code": code, "detail": detail })
 }
 
 /// Where the access token is put in a call.

@@ -261,7 +261,7 @@ fn limits(args: &Serve) -> Limits {
 
 /// Routes of the management API, the console, agents' callbacks and platforms' webhooks.
 fn router(world: &World) -> Router {
-    tieline_admin::router(world.clone()).merge(webhook_routes::router(world.clone()))
+    tieline_admin::router_with(world.clone(), webhook_routes::router(world.clone()))
 }
 
 /// Whether the token was given by the operator and not generated here.

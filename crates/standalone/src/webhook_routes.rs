@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use tieline_bridge::operator::session::GUARD_HEADER;
@@ -31,11 +32,20 @@ pub fn router(world: World) -> Router {
 
 async fn webhook(
     State(world): State<World>,
-    Path((platform, integration)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response {
     let span = span_of(&request);
-    answer(world, (platform, integration), request).instrument(span).await
+    let address = match path {
+        Ok(Path(address)) => address,
+        Err(_) => (segment(request.uri(), 2), segment(request.uri(), 4)),
+    };
+    answer(world, address, request).instrument(span).await
+}
+
+/// A segment of a path that isn't valid UTF-8, as it was sent: no id looks like that, so it gets the answer of an unknown one.
+fn segment(uri: &Uri, n: usize) -> String {
+    uri.path().split('/').nth(n).unwrap_or_default().to_owned()
 }
 
 /// The span of a request, which adds the client's address to its log lines: for a rejected request the source matters.
@@ -68,7 +78,7 @@ async fn answer(world: World, (platform, integration): (String, String), request
 
 async fn follow(
     State(world): State<World>,
-    Path(reply): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     head: Parts,
 ) -> Response {
@@ -76,6 +86,7 @@ async fn follow(
         Ok(operator) => operator,
         Err(unavailable) => return respond(unavailable),
     };
+    let reply = path.map_or_else(|_| segment(&head.uri, 4), |Path(reply)| reply);
     respond(
         reply_poll::long_poll(
             &world,
@@ -175,10 +186,10 @@ mod tests {
             request.body(Body::from("{}")).unwrap()
         };
         let address = ("web".to_owned(), "int_a7a7a7a7a7a7a7a7a7a7a7a7".to_owned());
-        let said = webhook(State(world.clone()), Path(address), request()).await;
+        let said = webhook(State(world.clone()), Ok(Path(address)), request()).await;
         check(said, StatusCode::SERVICE_UNAVAILABLE, "unavailable").await;
         let follow = async |headers| {
-            let reply = Path("rpl_1".to_owned());
+            let reply = Ok(Path("rpl_1".to_owned()));
             let (mut head, ()) = axum::http::Request::new(()).into_parts();
             head.headers = headers;
             follow(State(world.clone()), reply, RawQuery(None), head).await

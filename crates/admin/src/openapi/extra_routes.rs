@@ -47,7 +47,7 @@ fn verify() {}
 #[utoipa::path(post, path = "/api/{platform}/webhook/{integrationId}", tag = "platforms", security((), ("bearer" = []), ("session" = [])),
     request_body = WebMessage,
     responses((status = 200, body = WebAccepted, description = "taken in; a platform gets what it wants to hear"),
-        (status = 400, body = Problem, description = "`invalid_field`, `unknown_field`: on our own channel only",
+        (status = 400, body = Problem, description = "`invalid_body`, `invalid_field`, `unknown_field`: on our own channel only",
             content_type = "application/problem+json"),
         (status = 401, description = "not proved, or no such integration: an empty body"),
         (status = 413, description = "longer than 1 MiB"),

@@ -70,6 +70,7 @@ const TABLE: &[(&str, &str)] = &[
     ("platform_unavailable", "平台暂时不可用"),
     ("precondition_failed", "该对象已被修改，请重新读取"),
     ("private_address", "不允许使用内网或本机地址"),
+    ("reply_not_found", "没有该回复"),
     ("request_header_missing", "缺少必需的请求头"),
     ("run_closed", "该运行已结束"),
     ("scheduled_message_not_found", "没有该定时消息"),
@@ -80,6 +81,10 @@ const TABLE: &[(&str, &str)] = &[
     ("too_large", "内容过大"),
     ("too_many_events", "该运行的事件过多"),
     ("too_many_guesses", "错误的配对码过多，请稍后重试"),
+    (
+        "too_many_long_polls",
+        "该操作员同时等待的长轮询过多，请在部分结束后重试",
+    ),
     ("too_many_wrong_tokens", "错误的令牌过多，请稍后重试"),
     ("trigger_not_found", "没有该触发器"),
     ("unauthorized", "需要有效的令牌"),
@@ -175,13 +180,16 @@ mod tests {
         ("Self::too_many(", 0),
     ];
 
-    /// Codes that no constructor names: of what an agent sends too much, and of mistakes in a file.
-    const INDIRECT: [&str; 5] = [
+    /// Codes that no constructor names: of what an agent sends too much, of mistakes in a file, and of our own channel, which another crate
+    /// answers.
+    const INDIRECT: [&str; 7] = [
         "duplicate_field",
         "events_too_large",
         "invalid_yaml",
+        "reply_not_found",
         "seq_too_far_ahead",
         "too_many_events",
+        "too_many_long_polls",
     ];
 
     /// The codes of the problems that a source file makes, outside its tests.

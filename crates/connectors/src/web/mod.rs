@@ -44,7 +44,7 @@ impl Connector for Web {
     fn receive(&self, request: &WebhookRequest, cx: &Context<'_>) -> Result<Received, Rejection> {
         Ok(match wire::read(&request.body) {
             Ok(said) => received(said, cx),
-            Err(mistake) => Received::only(mistake.answer()),
+            Err(mistakes) => Received::only(mistakes.answer()),
         })
     }
 

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tieline_core::http_types::WebhookAnswer;
+use tieline_core::http_types::{WebhookAnswer, WrongField};
 use tieline_core::ids::{MessageId, ReplyId};
 
 /// Longest id that a caller may choose, in bytes.
 const MAX_ID: usize = 256;
+
+/// Most unknown fields that are reported.
+const MAX_UNKNOWN: usize = 100;
 
 const FIELDS: [&str; 4] = ["text", "chatId", "senderId", "messageId"];
 
@@ -21,72 +24,106 @@ pub(super) struct Said {
     pub(super) message_id: Option<String>,
 }
 
-/// An error of the caller, which is reported in detail, since the caller is authenticated.
+/// The errors of the caller, which are reported in detail, since the caller is authenticated.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Mistake {
+pub(super) enum Mistakes {
     /// The body is not a JSON object.
     Body,
-    /// Unknown field.
-    Unknown(String),
-    /// Invalid value of a field.
-    Invalid(&'static str, &'static str),
+    /// Unknown fields, and invalid values.
+    Fields(Vec<WrongField>),
 }
 
-impl Mistake {
+impl Mistakes {
     pub(super) fn answer(&self) -> WebhookAnswer {
         match self {
-            Self::Body => WebhookAnswer::problem(400, "invalid_field", "The body must be a JSON object."),
-            Self::Unknown(field) => {
-                WebhookAnswer::problem_on(400, "unknown_field", field, &format!("There is no field `{field}`."))
-            }
-            Self::Invalid(field, rule) => {
-                WebhookAnswer::problem_on(400, "invalid_field", field, &format!("`{field}` {rule}."))
-            }
+            Self::Body => WebhookAnswer::problem(400, "invalid_body", "The body must be a JSON object."),
+            Self::Fields(wrong) => WebhookAnswer::problem_on_fields(400, wrong),
         }
     }
 }
 
 /// Parses a posted message.
-pub(super) fn read(body: &[u8]) -> Result<Said, Mistake> {
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
-        return Err(Mistake::Body);
+pub(super) fn read(body: &[u8]) -> Result<Said, Mistakes> {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+        return Err(Mistakes::Body);
     };
-    // Checked first: a misspelt field explains why a required one is missing.
-    if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        return Err(Mistake::Unknown(unknown.clone()));
-    }
-    Ok(Said {
-        text: required(&mut fields, "text")?,
-        chat_id: id(required(&mut fields, "chatId")?, "chatId")?,
-        sender_id: id(required(&mut fields, "senderId")?, "senderId")?,
-        message_id: match optional(&mut fields, "messageId")? {
-            Some(given) => Some(id(given, "messageId")?),
-            None => None,
-        },
-    })
-}
-
-fn required(fields: &mut Map<String, Value>, name: &'static str) -> Result<String, Mistake> {
-    optional(fields, name)?.ok_or(Mistake::Invalid(name, "is required"))
-}
-
-fn optional(fields: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, Mistake> {
-    match fields.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Err(Mistake::Invalid(name, "must not be empty")),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Mistake::Invalid(name, "must be text")),
+    let mut reader = Reader {
+        wrong: unknown(&fields),
+        fields,
+    };
+    let said = Said {
+        text: reader.required("text", |_| None),
+        chat_id: reader.required("chatId", rule_of_id),
+        sender_id: reader.required("senderId", rule_of_id),
+        message_id: reader.optional("messageId", rule_of_id),
+    };
+    match reader.wrong {
+        wrong if wrong.is_empty() => Ok(said),
+        wrong => Err(Mistakes::Fields(wrong)),
     }
 }
 
-fn id(text: String, name: &'static str) -> Result<String, Mistake> {
+/// The unknown fields. Reported first: a misspelt field explains why a required one is missing.
+fn unknown(fields: &Map<String, Value>) -> Vec<WrongField> {
+    let names = fields.keys().filter(|name| !FIELDS.contains(&name.as_str()));
+    let wrong = names.take(MAX_UNKNOWN).map(|name| WrongField {
+        field: name.clone(),
+        code: "unknown_field".to_owned(),
+        detail: format!("There is no field `{name}`."),
+    });
+    wrong.collect()
+}
+
+/// The fields of a message, and what is wrong with them.
+struct Reader {
+    fields: Map<String, Value>,
+    wrong: Vec<WrongField>,
+}
+
+/// The rule that a text breaks, if it breaks one.
+type Rule = fn(&str) -> Option<&'static str>;
+
+impl Reader {
+    /// The text of a field; empty if it is wrong.
+    fn required(&mut self, name: &'static str, rule: Rule) -> String {
+        let n_before = self.wrong.len();
+        let text = self.optional(name, rule);
+        if text.is_none() && self.wrong.len() == n_before {
+            self.refuse(name, "is required");
+        }
+        text.unwrap_or_default()
+    }
+
+    /// The text of a field; `None` if it is absent or wrong.
+    fn optional(&mut self, name: &'static str, rule: Rule) -> Option<String> {
+        let broken = match self.fields.remove(name) {
+            None | Some(Value::Null) => return None,
+            Some(Value::String(text)) if text.trim().is_empty() => "must not be empty",
+            Some(Value::String(text)) => match rule(&text) {
+                None => return Some(text),
+                Some(broken) => broken,
+            },
+            Some(_) => "must be text",
+        };
+        self.refuse(name, broken);
+        None
+    }
+
+    fn refuse(&mut self, name: &str, broken: &str) {
+        self.wrong.push(WrongField {
+            field: name.to_owned(),
+            code: "invalid_field".to_owned(),
+            detail: format!("`{name}` {broken}."),
+        });
+    }
+}
+
+fn rule_of_id(text: &str) -> Option<&'static str> {
     if text.len() > MAX_ID {
-        return Err(Mistake::Invalid(name, "must not be longer than 256 bytes"));
+        return Some("must not be longer than 256 bytes");
     }
-    if text.contains(char::is_control) {
-        return Err(Mistake::Invalid(name, "must not contain control characters"));
-    }
-    Ok(text)
+    text.contains(char::is_control)
+        .then_some("must not contain control characters")
 }
 
 /// The response to a posted message.

@@ -76,6 +76,76 @@ fn sigterm_ends_the_process_while_an_agent_hangs() {
     chat.wait().unwrap();
 }
 
+/// The status line, the headers and the body of the answer to a request with a token.
+fn ask(bridge: &Bridge, method_and_path: &str, headers: &str, body: &str) -> String {
+    let address = bridge.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method_and_path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n{headers}\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn routes_of_platforms_and_of_the_web_chat_answer_like_the_others() {
+    let bridge = Bridge::start();
+    // An id that isn't valid UTF-8 is an unknown one.
+    for id in ["x", "%FF"] {
+        let probe = ask(&bridge, &format!("GET /api/wecom/webhook/{id}"), "", "");
+        assert!(
+            probe.starts_with("HTTP/1.1 200 ") && probe.ends_with("\r\n\r\nok"),
+            "{probe}"
+        );
+        let unproved = ask(&bridge, &format!("POST /api/wecom/webhook/{id}"), "", "{}");
+        assert!(
+            unproved.starts_with("HTTP/1.1 401 ") && unproved.ends_with("\r\n\r\n"),
+            "{unproved}"
+        );
+    }
+    let found = bridge.tieline(&["get", "integrations", "-o", "json"]).good();
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let web = format!("/api/web/webhook/{}", found["items"][0]["id"].as_str().unwrap());
+    for (request, body, status, code, sentence) in [
+        (
+            format!("POST {web}"),
+            r#"{"text": 1, "x": 2}"#,
+            400,
+            "unknown_field",
+            "未知字段",
+        ),
+        (format!("POST {web}"), "[]", 400, "invalid_body", "请求正文无法读取"),
+        (
+            "GET /api/web/replies/x?after=y".to_owned(),
+            "",
+            400,
+            "invalid_field",
+            "字段的值无效",
+        ),
+        (
+            "DELETE /api/web/replies/x".to_owned(),
+            "",
+            405,
+            "method_not_allowed",
+            "该地址不支持此方法",
+        ),
+    ] {
+        let answer = ask(&bridge, &request, "accept-language: zh-CN\r\n", body);
+        let (head, problem) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {head}");
+        let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+        assert_eq!(problem["code"], code, "{request}");
+        assert!(problem["detail"].as_str().unwrap().starts_with(sentence), "{problem}");
+        if status == 400 && code != "invalid_body" {
+            assert_eq!(problem["errors"][0]["field"], problem["field"], "{problem}");
+        }
+    }
+}
+
 #[test]
 fn data_survives_a_restart() {
     let bridge = Bridge::start();
