@@ -183,7 +183,11 @@ async fn a_lost_answer_is_found_by_person_and_reference_and_retried() {
     let mut page = console(&bridge, "messages").await;
     page.until("document.querySelectorAll('#messages li').length === 2")
         .await;
-    for (field, typed) in [("search", reference.to_lowercase()), ("userId", "lisi".to_owned())] {
+    for (field, typed) in [
+        ("search", reference.to_lowercase()),
+        ("userId", "lisi".to_owned()),
+        ("chatId", "lisi".to_owned()),
+    ] {
         let search = format!(
             "(() => {{ const form = document.querySelector('#message-search'); form.reset(); \
              form.elements.{field}.value = '{typed}'; form.requestSubmit(); }})()"

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tieline_core::ids::{ConversationId, IntegrationId, MessageId};
+use tieline_core::ids::{ChatId, ConversationId, IntegrationId, MessageId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::reference::Reference;
 use tieline_core::timestamp::Timestamp;
@@ -82,6 +82,8 @@ pub(crate) struct MessageQuery {
     state: Option<MessageState>,
     /// Only messages of this person: a user's id, or the platform's own id of the sender.
     user_id: Option<String>,
+    /// Only messages of this chat: the platform's own id of it.
+    chat_id: Option<String>,
     /// Received at this time or later (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
@@ -117,6 +119,7 @@ pub(crate) async fn list(
             .as_deref()
             .map(validation::named_id)
             .map(ConversationId::new),
+        chat: query.chat_id.map(ChatId::new),
         state: query.state,
         since: query.since,
         until: query.until,

@@ -81,9 +81,9 @@ async fn filtered_list_has_full_pages() {
 }
 
 #[tokio::test]
-async fn messages_are_found_by_person_time_and_id() {
+async fn messages_are_found_by_person_chat_time_and_id() {
     let api = TestApi::new().await;
-    talked(&api).await;
+    let web = talked(&api).await;
     let find = async |query: &str| api.get(&format!("{DEFAULT}/messages?{query}")).await.ok();
     let of_anna = find("userId=anna").await;
     assert_eq!(ids(&of_anna).len(), 2);
@@ -96,6 +96,16 @@ async fn messages_are_found_by_person_time_and_id() {
         .find(|user| user["externalId"] == "bo");
     let id = bo.unwrap()["id"].as_str().unwrap();
     assert_eq!(ids(&find(&format!("userId={id}")).await).len(), 1);
+
+    let chat = api
+        .get(&format!("{DEFAULT}/integrations/{web}/conversations"))
+        .await
+        .ok()["items"][0]["chatId"]
+        .clone();
+    let chat = chat.as_str().unwrap();
+    assert_eq!(ids(&find(&format!("chatId={chat}")).await).len(), 3);
+    assert_eq!(ids(&find(&format!("chatId={chat}&userId=anna")).await).len(), 2);
+    assert_eq!(ids(&find(&format!("chatId={chat}x")).await), [""; 0]);
 
     let page = find("userId=anna&limit=1").await;
     let next = page["nextCursor"].as_str().unwrap();
@@ -137,7 +147,7 @@ async fn empty_parameters_of_lists_count_as_absent() {
         (&format!("integrations/{web}/conversations"), "search=&cursor=&limit="),
         (
             "messages",
-            "integrationId=&conversationId=&state=&userId=&since=&until=&search=&cursor=&limit=",
+            "integrationId=&conversationId=&state=&userId=&chatId=&since=&until=&search=&cursor=&limit=",
         ),
         ("scheduled-messages", "cursor=&limit="),
         ("deadletters", "cursor=&limit="),

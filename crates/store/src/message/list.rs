@@ -3,10 +3,11 @@
 //! The index has one partition per integration. A list over several queries the newest of each and merges them, so the order is by time
 //! and the cursor is one point in time for all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tieline_core::ids::{ConversationId, IntegrationId, MessageId, OrganizationId};
+use tieline_core::ids::{ChatId, ConversationId, IntegrationId, MessageId, OrganizationId};
 use tieline_core::message_state::{LedgerStep, MessageState};
 use tieline_core::timestamp::Timestamp;
 
@@ -25,6 +26,8 @@ pub struct Filter {
     pub integration: Option<IntegrationId>,
     /// Only of this conversation.
     pub conversation: Option<ConversationId>,
+    /// Only in this chat: the platform's own id of it.
+    pub chat: Option<ChatId>,
     /// Only in this state.
     pub state: Option<MessageState>,
     /// Received at this time or later.
@@ -113,6 +116,9 @@ async fn page_of(
             return Ok(Page::default());
         }
         is_known_ours |= !records.is_empty();
+        if let Some(chat) = &filter.chat {
+            keep_of_chat(store, &mut records, chat, now).await?;
+        }
         for record in records {
             if !filter.accepts(&record) || matches.is_some_and(|matches| !matches(&record)) {
                 continue;
@@ -131,6 +137,25 @@ async fn page_of(
     }
     page.cursor = before.as_deref().filter(|_| is_known_ours).map(cursor);
     Ok(page)
+}
+
+/// Drops the messages of other chats, and those that were never assigned to a conversation.
+async fn keep_of_chat(
+    store: &Store,
+    records: &mut Vec<MessageRecord>,
+    chat: &ChatId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let ids: BTreeSet<&ConversationId> = records
+        .iter()
+        .filter_map(|record| record.conversation.as_ref())
+        .collect();
+    let ids: Vec<ConversationId> = ids.into_iter().cloned().collect();
+    let mut found = conversation::get_many(store, &ids, now).await?;
+    found.retain(|conversation| conversation.key.chat.id == *chat);
+    let ids: BTreeSet<ConversationId> = found.iter().map(|conversation| conversation.key.id()).collect();
+    records.retain(|record| record.conversation.as_ref().is_some_and(|id| ids.contains(id)));
+    Ok(())
 }
 
 /// How many of an integration's newest messages are searched for an answered one.
@@ -302,7 +327,7 @@ fn troubles(records: &[MessageRecord], lately: &[&MessageRecord]) -> Troubles {
 impl Filter {
     /// Whether it excludes some messages of the index.
     const fn is_narrow(&self) -> bool {
-        self.conversation.is_some() || self.state.is_some()
+        self.conversation.is_some() || self.chat.is_some() || self.state.is_some()
     }
 
     fn accepts(&self, record: &MessageRecord) -> bool {

@@ -37,6 +37,7 @@ export function view(shell, state) {
     ${heading(text("page_messages"))}
     <form class="bar" role="search" id="message-search" @submit=${(event) => find(shell, state, event)}>
       <label>${text("sender")} <input name="userId"></label>
+      <label>${text("chat")} <input name="chatId"></label>
       <label>${text("from")} <input name="since" type="datetime-local"></label>
       <label>${text("until")} <input name="until" type="datetime-local"></label>
       <label>${text("state")} <select name="state"><option value="">${text("all")}</option>${STATES.map((one) => html`<option value=${one}>${text(`message_${one}`)}</option>`)}</select></label>
