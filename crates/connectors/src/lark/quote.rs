@@ -39,8 +39,7 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
         .flatten()
         .filter_map(|item| ToldMessage::deserialize(item).ok())
         .collect();
-    let settings = Settings::of(cx.account);
-    let bot = settings.bot.as_deref();
+    let bot = Settings::of(cx.account).bot.as_deref();
     let children: Vec<String> = items.iter().filter_map(|item| child(item, bot)).collect();
     if !children.is_empty() {
         return Ok(Quoted {
@@ -49,23 +48,11 @@ pub(super) fn read(id: &PlatformMessageId, answer: &ApiAnswer, cx: &Context<'_>)
         });
     }
     let asked = items.iter().find(|item| item.message_id == id.as_str());
-    if asked.is_some_and(|item| is_our_card(item, settings)) {
-        return Ok(Quoted {
-            text: String::new(),
-            parts: Vec::new(),
-        });
-    }
     let said = asked.and_then(|item| said(item, bot)).ok_or(MediaError::Gone)?;
     Ok(Quoted {
         text: said.text,
         parts: said.parts,
     })
-}
-
-/// A card of this app is usually its own answer, which the agent knows. Those of other apps, alerts for example, it doesn't.
-fn is_our_card(item: &ToldMessage, settings: &Settings) -> bool {
-    let sender = item.sender.id.as_str();
-    item.msg_type == "interactive" && (sender == settings.app_id || settings.bot.as_deref() == Some(sender))
 }
 
 /// A forwarded message as one line with its sender. Its files can't be downloaded: 234043.
@@ -147,15 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn cards_of_other_apps_are_read_and_our_own_are_not() {
-        let card = json!({ "title": "CPU high", "elements": [[{ "tag": "text", "text": "web-1" }]] });
-        let of = |app: &str| {
-            let mut item = item("om_1", "", "interactive", &card);
+    fn cards_are_read_whichever_app_sent_them() {
+        let alert = json!({ "title": "CPU high", "elements": [[{ "tag": "text", "text": "web-1" }]] });
+        let own = json!({ "schema": "2.0", "body": { "elements": [{ "tag": "markdown", "content": "Ready on **Friday**" }] } });
+        let answer = json!({ "title": "", "elements": [[{ "tag": "text", "text": "请升级至最新版本客户端，以查看内容" }]],
+                             "user_dsl": own.to_string() });
+        let of = |app: &str, card: &Value| {
+            let mut item = item("om_1", "", "interactive", card);
             item["sender"] = json!({ "id": app, "id_type": "app_id", "sender_type": "app" });
             told(200, &items(&[item])).unwrap().text
         };
-        assert_eq!(of("cli_0000000000000000"), "CPU high\nweb-1");
-        assert_eq!(of("cli_a1b2c3d4e5f60718"), "");
+        assert_eq!(of("cli_0000000000000000", &alert), "CPU high\nweb-1");
+        // In a group, the session of the person who quotes it need not contain the answer.
+        assert_eq!(of("cli_a1b2c3d4e5f60718", &answer), "Ready on **Friday**");
     }
 
     #[test]
