@@ -40,10 +40,9 @@ pub(super) fn sent_by_api(outcome: Outcome, sending: &Sending) -> Verdict {
         Outcome::NotSent => Verdict::Retry {
             code: "not_sent".to_owned(),
         },
-        // Messages aren't idempotent, so one is not repeated if it may have been sent.
-        Outcome::Lost => refused(sending, "no_answer"),
+        Outcome::Lost => unconfirmed(sending, "no_answer".to_owned()),
         Outcome::Refused(code) | Outcome::Busy(code) if is_too_long(&code) => shrunk(sending, code),
-        Outcome::Busy(code) if may_be_sent(&code) => refused(sending, code),
+        Outcome::Busy(code) if may_be_sent(&code) => unconfirmed(sending, code),
         Outcome::Busy(code) => Verdict::Retry { code },
         Outcome::Throttled { after, code } => Verdict::SlowDown {
             retry_after: Some(after),
@@ -72,8 +71,8 @@ fn given_up(shown: DingTalkProgress, code: String) -> Verdict {
     fall_back(&shown, code)
 }
 
-/// A `sessionWebhook` may have sent the message, so it isn't repeated: if the API reaches the chat, a notice says that the answer may be
-/// missing.
+/// The message may have been sent. Messages aren't idempotent, so it isn't repeated, and a part after it would leave a hole in the answer: if
+/// the API reaches the chat, a notice says that the answer may be missing.
 fn unconfirmed(sending: &Sending, code: String) -> Verdict {
     if !sending.has_api {
         return refused(sending, code);

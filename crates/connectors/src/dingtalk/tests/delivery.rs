@@ -427,6 +427,29 @@ fn person_is_notified_of_an_answer_lost_by_its_session_webhook() {
 }
 
 #[test]
+fn person_is_notified_of_a_part_lost_by_the_api() {
+    let text = "Line of a long answer. ".repeat(600);
+    let reply = ReplyId::new("tl-reply");
+    for answer in [
+        ApiAnswer::Unknown,
+        answered(500, &json!({ "code": "system.error" })),
+        answered(504, &json!({})),
+    ] {
+        let delivered = answered(200, &json!({ "processQueryKey": "k" }));
+        let mut platform = Platform::new()
+            .trouble("send_group", delivered)
+            .trouble("send_group", answer);
+        let mut to = target(ChatKind::Group);
+        to.handle = ReplyHandle::new(json!({}));
+        let came = platform.show(&own(), &to, &DesiredReply::new(&reply, Stage::Final, &text));
+        // The second of four parts isn't repeated, and what follows the hole isn't sent.
+        assert_eq!(platform.calls, ["send_group"; 3]);
+        assert_eq!(platform.messages, [Notice::Incomplete.text(own().language)]);
+        assert!(came.is_err());
+    }
+}
+
+#[test]
 fn notice_of_a_lost_answer_has_its_link_and_is_not_repeated_either() {
     let link = "https://bridge.example/api/replies/token";
     let busy = answered(503, &json!({}));
