@@ -1,5 +1,7 @@
 //! DingTalk refuses a way of sending, or fails: the answer is delivered all the same, and the next reply knows of the cooldown.
 
+use std::time::Duration;
+
 use tieline_core::trigger::TriggerSettings;
 use tieline_tests::dingtalk::{Answer, Fault, Platform};
 use tieline_tests::outbound::Speaker;
@@ -45,4 +47,26 @@ async fn transient_token_failure_loses_no_answer() {
     let fails = ("token", 500, "unknownError");
     let (bridge, platform) = bridge(&[("session", 200, "300001"), fails, fails]).await;
     assert_eq!(help(&bridge, &platform).await, 1);
+}
+
+#[tokio::test]
+async fn answer_to_an_outsider_uses_the_address_of_their_newest_message() {
+    let (bridge, platform) = bridge(&[]).await;
+    // Someone outside the organization: the API doesn't reach them.
+    let says = async |text: &str, life| {
+        platform.misbehave(|faults| faults.webhook_life = life);
+        let mut message = platform.text(APP, &Speaker::alone("lisi"), text);
+        message.as_object_mut().unwrap().remove("senderStaffId");
+        bridge.receive(&platform.request(APP, &message)).await;
+        bridge.work().await;
+        let bubbles = platform.bubbles();
+        bubbles.iter().map(|it| it.text().to_owned()).collect::<Vec<_>>()
+    };
+    // The answer took longer than the address of the message is valid.
+    assert_eq!(says("one", Duration::from_secs(30)).await, Vec::<String>::new());
+    let mut shown = says("two", Duration::from_mins(90)).await;
+    shown.sort();
+    assert_eq!(shown, ["echo: one", "echo: two"]);
+    assert_eq!(bridge.agent.asked(), ["one", "two"]);
+    assert_eq!(platform.complaints(), Vec::<String>::new());
 }

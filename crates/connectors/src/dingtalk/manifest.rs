@@ -22,10 +22,11 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: true,
-    answers_by_newest: false,
+    answers_by_newest: true,
     redelivers_with_new_id: false,
     groups_get_other_ids: false,
-    refused_until_next: &[],
+    // The `sessionWebhook` is the only way to a person outside the organization, and each message has a new one.
+    refused_until_next: &["target_expired"],
     tasks_from_outside: false,
     modes: &[
         ModeManifest {
