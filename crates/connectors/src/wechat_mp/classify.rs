@@ -33,6 +33,7 @@ fn unconfirmed(before: OfficialAccountProgress, after: &OfficialAccountProgress,
     Verdict::FallBack {
         progress: Progress::write(&OfficialAccountProgress {
             messages: after.messages,
+            window_ends: after.window_ends,
             unconfirmed: Some(code.clone()),
             ..before
         }),

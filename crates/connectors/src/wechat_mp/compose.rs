@@ -51,6 +51,9 @@ pub(super) struct OfficialAccountProgress {
     pub(super) head: String,
     /// Number of messages sent, over all attempts.
     pub(super) messages: u64,
+    /// End of the window in which they were sent.
+    #[serde(with = "millis::option")]
+    pub(super) window_ends: Option<Timestamp>,
     /// Whether another message may be sent after the latest one.
     pub(super) has_room: bool,
     /// Code of a message that the platform may or may not have sent: a notice follows, and nothing else.
@@ -92,6 +95,7 @@ pub(super) fn deliver(
         cx.account.language,
     );
     let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
+    let shown = shown.in_window_of(to, most, cx.now);
     Ok(
         match next_piece(&text, &shown, most, desired.link, cx.account.language) {
             Some(piece) => send(&piece, &text, to, (shown, most), cx),
@@ -195,12 +199,24 @@ fn plain_piece(cutter: &Cutter<'_>, from: usize, max_bytes: usize) -> Piece {
 
 impl OfficialAccountProgress {
     /// Progress of a reply that is sent again. The platform still counts the messages of the first attempt, so fewer are left, or the one
-    /// last message that it may refuse: only the platform knows whether the person has written again since, which resets its count.
+    /// last message that it may refuse: where this process doesn't know whether the person has written again since, only the platform does.
     pub(super) fn restarted(&self) -> Self {
         Self {
             no_typing: self.no_typing,
             messages: self.messages,
+            window_ends: self.window_ends,
             ..Self::default()
+        }
+    }
+
+    /// Progress with the messages that count in the target's window. The person may have written again, which allows more messages, but those
+    /// are also for the answer to what they wrote: the count begins again only if the earlier window is over or has none left.
+    fn in_window_of(self, to: &ReplyTarget, most: u64, now: Timestamp) -> Self {
+        let is_renewed = self.window_ends.is_some_and(|end| Some(end) != to.expires_at);
+        let is_over = self.messages >= most || self.window_ends.is_some_and(|end| end <= now);
+        Self {
+            messages: if is_renewed && is_over { 0 } else { self.messages },
+            ..self
         }
     }
 
@@ -225,6 +241,7 @@ fn send(
         sent: piece.end,
         head: digest(&[&full_text[..piece.end]]),
         messages: shown.messages + 1,
+        window_ends: to.expires_at,
         has_room: shown.messages + 1 < most,
         ..shown
     };
@@ -242,6 +259,7 @@ fn loss_notice(desired: &DesiredReply<'_>, to: &ReplyTarget, shown: OfficialAcco
     let on_success = OfficialAccountProgress {
         call: CallKind::Text,
         messages: shown.messages + 1,
+        window_ends: to.expires_at,
         ..shown
     };
     message(&text, to, &on_success, cx)

@@ -22,10 +22,10 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: false,
-    answers_by_newest: false,
+    answers_by_newest: true,
     redelivers_with_new_id: false,
     groups_get_other_ids: false,
-    refused_until_next: &["45015_window_closed", "45047_message_quota_used_up"],
+    refused_until_next: &["45015_window_closed", "45047_message_quota_used_up", "target_expired"],
     tasks_from_outside: false,
     modes: &[WEBHOOK],
 };

@@ -1,5 +1,7 @@
 //! Tests beyond the vectors: tokens, the probe, media, encrypted responses, properties of what is sent.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use tieline_core::account::{Account, ConnectionMode, Credentials, Endpoints};
 use tieline_core::connector::{
@@ -196,7 +198,17 @@ fn videos_are_located_first() {
 }
 
 /// Delivers `text` from `progress` on, with one response for each call: the messages sent, the progress, and the code of a refusal.
-fn delivered(text: &str, mut progress: Progress, response: &str) -> (Vec<String>, Progress, Option<String>) {
+fn delivered(text: &str, progress: Progress, response: &str) -> (Vec<String>, Progress, Option<String>) {
+    delivered_until(None, text, progress, response)
+}
+
+/// Like [`delivered`], in a window that ends at `window_ends`.
+fn delivered_until(
+    window_ends: Option<Timestamp>,
+    text: &str,
+    mut progress: Progress,
+    response: &str,
+) -> (Vec<String>, Progress, Option<String>) {
     let account = account(&[]);
     let cx = context(&account);
     let reply = ReplyId::new("tl-1");
@@ -210,7 +222,7 @@ fn delivered(text: &str, mut progress: Progress, response: &str) -> (Vec<String>
         asker: SenderId::new("o1"),
         message: PlatformMessageId::new("m1"),
         handle: ReplyHandle::new(serde_json::json!({ "messages": 5 })),
-        expires_at: None,
+        expires_at: window_ends,
     };
     let desired = DesiredReply {
         link: Some("https://b.example/r"),
@@ -259,6 +271,32 @@ fn restarted_reply_uses_the_messages_that_are_left() {
     assert_eq!(refused.as_deref(), Some("45047_message_quota_used_up"));
     assert_eq!(messages.len(), 1);
     assert!(messages[0].ends_with("https://b.example/r"));
+}
+
+#[test]
+fn new_message_of_the_person_allows_five_messages_again() {
+    let manifest = OfficialAccount.manifest();
+    assert!(manifest.answers_by_newest && manifest.refused_until_next.contains(&"target_expired"));
+    let text = ("汉".repeat(600) + "。\n\n").repeat(9);
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let counted = |messages, window_ends| {
+        Progress::write(&OfficialAccountProgress {
+            messages,
+            window_ends: Some(window_ends),
+            ..OfficialAccountProgress::default()
+        })
+    };
+    let n_sent = |progress| {
+        let (messages, _, refused) = delivered_until(Some(NOW.after(hours(48))), &text, progress, r#"{"errcode":0}"#);
+        assert!(refused.is_none() && messages.last().unwrap().ends_with("https://b.example/r"));
+        messages.len()
+    };
+    let (same, over, open) = (NOW.after(hours(48)), NOW.before(hours(1)), NOW.after(hours(1)));
+    assert_eq!(n_sent(counted(3, same)), 2);
+    assert_eq!(n_sent(counted(3, over)), 5);
+    assert_eq!(n_sent(counted(5, open)), 5);
+    // The answer to the new message needs some of its five.
+    assert_eq!(n_sent(counted(3, open)), 2);
 }
 
 #[test]
