@@ -45,6 +45,13 @@ fn picture() -> Value {
     file("pixel.png", "image/png", Upload::PICTURE.bytes)
 }
 
+/// More pictures than some platforms allow messages for an answer.
+const N_MANY: usize = 6;
+
+fn many_name(number: usize) -> String {
+    format!("page-{number}.png")
+}
+
 /// Serves files on a thread of its own, which the tests of this process share.
 fn serve_files() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -86,6 +93,12 @@ fn with_files() -> Manner {
                     ],
                 ),
                 "alone" => ("", vec![picture()]),
+                "many" => (
+                    "Here they all are.",
+                    (1..=N_MANY)
+                        .map(|number| file(&many_name(number), "image/png", Upload::PICTURE.bytes))
+                        .collect(),
+                ),
                 "full" => (&**LONG_TEXT, vec![picture()]),
                 "slow" => (
                     "One by one.",
@@ -238,6 +251,27 @@ async fn picture_for_which_no_message_is_left_is_missing_in_the_ledger_too() {
         bot.wait_until("the picture", is_shown)
             .await
             .map_err(|error| error.context(steps))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn picture_beyond_the_messages_of_an_answer_is_a_link_in_its_text() {
+    let mut test = TestBridge::open(with_files()).await;
+    test.bots.retain(|bot| bot.simulator.features().sends_pictures);
+    test.play(async |bot| {
+        bot.agent_speaks_our_contract().await?;
+        let lisi = Speaker::alone("1001");
+        bot.say(&lisi, "many");
+        let all = || {
+            let n_sent = n_files(&bot.simulator.files(&lisi), Upload::PICTURE.bytes, true);
+            let words = words(bot, &lisi);
+            let n_links = (1..=N_MANY)
+                .filter(|number| words.contains(&many_name(*number)))
+                .count();
+            n_sent + n_links == N_MANY && words.contains("Here they all are.")
+        };
+        bot.wait_until("each picture, sent or as a link", all).await
     })
     .await;
 }

@@ -357,7 +357,10 @@ impl<'a> ReplyDelivery<'a> {
             files: &part.files,
             ..look
         };
-        let wanted = self.wanted(&id, shown, &link, closed.as_ref());
+        let wanted = DesiredReply {
+            n_native_files: part.n_native_files,
+            ..self.wanted(&id, shown, &link, closed.as_ref())
+        };
         let step = match part.is_needless {
             true => Ok(Step::Done),
             false => rendering::deliver(self.bot, &wanted, &self.target, &self.progress(), cx).await,
@@ -429,6 +432,7 @@ impl<'a> ReplyDelivery<'a> {
             notice: look.notice,
             reference: look.notice.and_then(|notice| notices::reference(notice, id)),
             files: look.files,
+            n_native_files: 0,
             buttons: look.buttons,
             link: Some(link),
             // A target without a message doesn't answer any: the reply is proactive.

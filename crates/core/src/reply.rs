@@ -90,6 +90,8 @@ pub struct DesiredReply<'a> {
     /// Files of the final text that are shown as links. Those sent as native files are not among them: see
     /// [`crate::connector::FileSender`].
     pub files: &'a [ReplyFile],
+    /// Number of files that are sent as native files after the final text.
+    pub n_native_files: usize,
     /// Buttons below the final text. None in a mode without [`crate::connector::ModeManifest::buttons`].
     pub buttons: &'a [Button],
     /// A signed link to the whole text, for platforms whose messages are too short for it.
@@ -114,6 +116,7 @@ impl<'a> DesiredReply<'a> {
             notice: None,
             reference: None,
             files: &[],
+            n_native_files: 0,
             buttons: &[],
             link: None,
             proactive: false,

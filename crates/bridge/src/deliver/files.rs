@@ -40,6 +40,8 @@ pub(super) struct TextPart<'a> {
     pub(super) text: Cow<'a, str>,
     /// Files that are links below it.
     pub(super) files: Cow<'a, [ReplyFile]>,
+    /// Number of files that are sent after it.
+    pub(super) n_native_files: usize,
     /// Whether the chat needs no text: the answer consists of files only.
     pub(super) is_needless: bool,
 }
@@ -56,15 +58,23 @@ impl ReplyDelivery<'_> {
 
     /// The part of `look` that is shown as text, where the other files are sent after it.
     pub(super) fn text_part<'w>(&self, look: Snapshot<'w>) -> TextPart<'w> {
-        let is_sent = |file: &ReplyFile| self.forms(file).next().is_some();
-        if look.stage != Stage::Final || self.sender().is_none() || !look.files.iter().any(is_sent) {
+        let native = match look.stage {
+            Stage::Final => self.native_files(look.files),
+            Stage::Thinking | Stage::Growing => Vec::new(),
+        };
+        if native.is_empty() {
             return TextPart {
                 text: look.text.into(),
                 files: look.files.into(),
+                n_native_files: 0,
                 is_needless: false,
             };
         }
-        let links: Vec<_> = look.files.iter().filter(|file| !is_sent(file)).cloned().collect();
+        let all = look.files.iter().enumerate();
+        let links: Vec<_> = all
+            .filter(|(at, _)| !native.contains(at))
+            .map(|(_, file)| file.clone())
+            .collect();
         let is_blank = look.text.trim().is_empty() && look.notice.is_none() && links.is_empty();
         // A waiting sign that is shown already must be replaced by some text.
         let text = match is_blank {
@@ -77,6 +87,7 @@ impl ReplyDelivery<'_> {
         TextPart {
             text,
             files: links.into(),
+            n_native_files: native.len(),
             // An answer to a message may have to end a sign that the platform shows by itself.
             is_needless: is_blank && look.buttons.is_empty() && self.target.message.as_str().is_empty(),
         }
@@ -85,10 +96,12 @@ impl ReplyDelivery<'_> {
     /// The next call for the files after the final text. `None`: the chat shows all of them.
     pub(super) fn plan_file(&mut self, files: &[ReplyFile], cx: &Context<'_>) -> Option<Plan> {
         let sender = self.sender()?;
+        let native = self.native_files(files);
         while let Some(file) = files.get(self.record.sent_files.settled) {
             let state = &self.record.sent_files;
-            let Some((form, max_bytes)) = self.forms(file).nth(state.refused) else {
-                // A file without any form is a link in the text already.
+            let is_native = native.contains(&state.settled);
+            let Some((form, max_bytes)) = self.forms(file).nth(state.refused).filter(|_| is_native) else {
+                // A file that has no form, or for which no message is left, is a link in the text already.
                 self.settle(state.refused > 0);
                 continue;
             };
@@ -227,6 +240,18 @@ impl ReplyDelivery<'_> {
         let cx = self.bot.context(self.world, None);
         let connector = self.bot.connector;
         connector.files().filter(|sender| sender.reaches(&self.target, &cx))
+    }
+
+    /// Indices of the files that are sent as native files. The others are links in the text.
+    fn native_files(&self, files: &[ReplyFile]) -> Vec<usize> {
+        let most = self
+            .sender()
+            .map_or(0, |sender| sender.max_files(&self.target).unwrap_or(usize::MAX));
+        let all = files.iter().enumerate();
+        let sent = all
+            .filter(|(_, file)| self.forms(file).next().is_some())
+            .map(|(at, _)| at);
+        sent.take(most).collect()
     }
 
     fn forms(&self, file: &ReplyFile) -> impl Iterator<Item = (FileForm, usize)> {

@@ -94,14 +94,21 @@ pub(super) fn deliver(
         (desired.notice, desired.reference),
         cx.account.language,
     );
-    let most = to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES);
+    let most = most_messages(to);
     let shown = shown.in_window_of(to, most, cx.now);
+    // Each picture after the text is a message too.
+    let most_of_text = most.saturating_sub(u64::try_from(desired.n_native_files).unwrap_or(most));
     Ok(
-        match next_piece(&text, &shown, most, desired.link, cx.account.language) {
+        match next_piece(&text, &shown, most_of_text, desired.link, cx.account.language) {
             Some(piece) => send(&piece, &text, to, (shown, most), cx),
             None => Step::Done,
         },
     )
+}
+
+/// Number of messages that the message which is answered allows.
+pub(super) fn most_messages(to: &ReplyTarget) -> u64 {
+    to.handle.value()["messages"].as_u64().unwrap_or(MESSAGES)
 }
 
 fn typing(to: &ReplyTarget, shown: OfficialAccountProgress, cx: &Context<'_>) -> Step {

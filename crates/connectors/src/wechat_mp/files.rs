@@ -11,7 +11,7 @@ use tieline_core::reply::{ComposeError, Progress, ReplyTarget};
 
 use super::api_error::outcome;
 use super::classify;
-use super::compose::post;
+use super::compose::{most_messages, post};
 use super::settings::{ReplyWay, Settings, address};
 use crate::file_upload::{self, UploadProgress};
 use crate::{errcode, temporary_media};
@@ -34,6 +34,11 @@ impl FileSender for Pictures {
     /// A reply in the response to a callback can only be text.
     fn reaches(&self, _to: &ReplyTarget, cx: &Context<'_>) -> bool {
         Settings::of(cx.account).way == ReplyWay::CustomerService
+    }
+
+    /// The text needs one of the messages that the person's message allows.
+    fn max_files(&self, to: &ReplyTarget) -> Option<usize> {
+        usize::try_from(most_messages(to).saturating_sub(1)).ok()
     }
 
     fn call(&self, file: &OutgoingFile<'_>, progress: &Progress, cx: &Context<'_>) -> Result<FileCall, ComposeError> {

@@ -197,6 +197,21 @@ fn videos_are_located_first() {
     assert_eq!(open("bytes").unwrap().bytes, b"bytes");
 }
 
+fn target(account: &Account, window_ends: Option<Timestamp>) -> ReplyTarget {
+    ReplyTarget {
+        integration: account.integration.clone(),
+        chat: Chat {
+            kind: ChatKind::Direct,
+            id: ChatId::new("o1"),
+            thread: None,
+        },
+        asker: SenderId::new("o1"),
+        message: PlatformMessageId::new("m1"),
+        handle: ReplyHandle::new(serde_json::json!({ "messages": 5 })),
+        expires_at: window_ends,
+    }
+}
+
 /// Delivers `text` from `progress` on, with one response for each call: the messages sent, the progress, and the code of a refusal.
 fn delivered(text: &str, progress: Progress, response: &str) -> (Vec<String>, Progress, Option<String>) {
     delivered_until(None, text, progress, response)
@@ -212,18 +227,7 @@ fn delivered_until(
     let account = account(&[]);
     let cx = context(&account);
     let reply = ReplyId::new("tl-1");
-    let to = ReplyTarget {
-        integration: account.integration.clone(),
-        chat: Chat {
-            kind: ChatKind::Direct,
-            id: ChatId::new("o1"),
-            thread: None,
-        },
-        asker: SenderId::new("o1"),
-        message: PlatformMessageId::new("m1"),
-        handle: ReplyHandle::new(serde_json::json!({ "messages": 5 })),
-        expires_at: window_ends,
-    };
+    let to = target(&account, window_ends);
     let desired = DesiredReply {
         link: Some("https://b.example/r"),
         ..DesiredReply::new(&reply, Stage::Final, text)
@@ -297,6 +301,38 @@ fn new_message_of_the_person_allows_five_messages_again() {
     assert_eq!(n_sent(counted(5, open)), 5);
     // The answer to the new message needs some of its five.
     assert_eq!(n_sent(counted(3, open)), 2);
+}
+
+#[test]
+fn pictures_are_counted_among_the_messages_of_an_answer() {
+    let account = account(&[]);
+    let reply = ReplyId::new("tl-1");
+    let text = ("汉".repeat(600) + "。\n\n").repeat(9);
+    let progress = Progress::write(&OfficialAccountProgress {
+        messages: 1,
+        ..OfficialAccountProgress::default()
+    });
+    let is_last = |n_native_files| {
+        let desired = DesiredReply {
+            n_native_files,
+            link: Some("https://b.example/r"),
+            ..DesiredReply::new(&reply, Stage::Final, &text)
+        };
+        let step = OfficialAccount.deliver(&desired, &target(&account, None), &progress, &context(&account));
+        let Ok(Step::Call {
+            call: ApiCall::Http(HttpCall {
+                body: Body::Json(body), ..
+            }),
+            ..
+        }) = step
+        else {
+            panic!("{step:?}")
+        };
+        body.contains("https://b.example/r")
+    };
+    assert_eq!([0, 2, 3, 4].map(is_last), [false, false, true, true]);
+    let pictures = OfficialAccount.files().unwrap();
+    assert_eq!(pictures.max_files(&target(&account, None)), Some(4));
 }
 
 #[test]

@@ -110,6 +110,8 @@ struct WantedCase {
     #[serde(default)]
     files: Vec<ReplyFile>,
     #[serde(default)]
+    n_native_files: usize,
+    #[serde(default)]
     buttons: Vec<Button>,
     link: Option<String>,
     #[serde(default)]
@@ -379,6 +381,7 @@ impl WantedOwned {
             notice: self.case.notice,
             reference: None,
             files: &self.case.files,
+            n_native_files: self.case.n_native_files,
             buttons: &self.case.buttons,
             link: self.case.link.as_deref(),
             proactive: self.case.proactive,

@@ -15,6 +15,12 @@ pub trait FileSender: Sync {
         true
     }
 
+    /// Most native files of an answer to this target, where the platform counts its messages: the others are links in the text. `None`: any number.
+    fn max_files(&self, to: &ReplyTarget) -> Option<usize> {
+        let _ = to;
+        None
+    }
+
     /// The next call from `progress` of this file towards the chat showing it.
     ///
     /// # Errors
