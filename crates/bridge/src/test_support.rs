@@ -23,7 +23,7 @@ use crate::accounts::Bot;
 use crate::clock::Clock;
 use crate::world::{Registry, Settings, World};
 
-pub(crate) use fake_connector::FakeConnector;
+pub(crate) use fake_connector::{FakeConnector, MAX_MEDIA_BYTES};
 pub(crate) use fake_platform::{FakeDelivery, FakePlatform, WINDOW_CLOSED};
 
 /// A process with embedded tables and queues of its own, and their engine.

@@ -84,6 +84,9 @@ impl<'a> Attachments<'a> {
     /// Prefetches a file that the platform deletes soon. `is_refused`: the platform has just refused it permanently, so a link to it would be
     /// dead, unless it is stored already.
     async fn keep(&mut self, record: &MessageRecord, part: &Part, place: PartRef, is_refused: bool) -> Kept {
+        if self.is_too_large(part) {
+            return Kept::Lost;
+        }
         if !self.bot.connector.manifest().media_is_short_lived {
             return if is_refused { Kept::Lost } else { Kept::ByLink };
         }
@@ -101,6 +104,13 @@ impl<'a> Attachments<'a> {
             }
             _ => Kept::Lost,
         }
+    }
+
+    /// Whether the platform has announced more bytes than it serves, or than a link of the bridge does.
+    fn is_too_large(&self, part: &Part) -> bool {
+        let ours = u64::try_from(self.world.settings.max_file_bytes).unwrap_or(u64::MAX);
+        let theirs = self.bot.connector.manifest().max_media_bytes.unwrap_or(u64::MAX);
+        part.size.is_some_and(|size| size > ours.min(theirs))
     }
 
     /// The bytes of a picture. `None` for a part that is sent by link anyway.

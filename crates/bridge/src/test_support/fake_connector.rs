@@ -13,6 +13,9 @@ use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace, WebhookAns
 use tieline_core::ids::PlatformMessageId;
 use tieline_core::reply::{ComposeError, DesiredReply, Progress, ReplyTarget, ReplyView, Step};
 
+/// Most bytes of an attachment that can be downloaded.
+pub(crate) const MAX_MEDIA_BYTES: u64 = 20 * 1024 * 1024;
+
 /// A connector whose locators of parts are plain addresses.
 pub(crate) struct FakeConnector {
     /// Whether it serves them only for a while.
@@ -28,6 +31,7 @@ impl Connector for FakeConnector {
     fn manifest(&self) -> &'static Manifest {
         Box::leak(Box::new(Manifest {
             media_is_short_lived: self.is_short_lived,
+            max_media_bytes: Some(MAX_MEDIA_BYTES),
             tasks_from_outside: false,
             ..*Web.manifest()
         }))

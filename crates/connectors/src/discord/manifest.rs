@@ -23,6 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // URLs of attachments are signed for about a day.
     media_is_short_lived: false,
+    max_media_bytes: None,
     answers_by_newest: false,
     redelivers_with_new_id: false,
     groups_get_other_ids: false,

@@ -23,6 +23,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     // See [Feishu Docs/通用错误码](https://open.feishu.cn/document/ukTMukTMukTM/ugjM14COyUjL4ITN), 99991400.
     rate_hint: Some("x-ogw-ratelimit-reset"),
     media_is_short_lived: false,
+    max_media_bytes: None,
     answers_by_newest: false,
     redelivers_with_new_id: true,
     groups_get_other_ids: false,

@@ -12,6 +12,7 @@ use tieline_core::split::{TextLimit, TextUnit};
 use tieline_core::thinking_display::ReasoningDetail;
 
 use super::files;
+use super::media;
 use super::pages::MAX_UNITS;
 use super::settings::API;
 
@@ -23,6 +24,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     rate_hint: None,
     // A file's id is valid for as long as the bot exists.
     media_is_short_lived: false,
+    max_media_bytes: Some(media::MAX_BYTES),
     answers_by_newest: false,
     redelivers_with_new_id: false,
     groups_get_other_ids: true,

@@ -12,7 +12,9 @@ use tieline_core::http_types::{ApiAnswer, Body, HttpCall, TokenPlace};
 use super::api_error::{self, Meaning};
 use super::settings;
 
-/// Timeout. Files may have up to 20 MB.
+/// Size of the largest file that bots can download: `file is too big` beyond.
+pub(super) const MAX_BYTES: u64 = 20 * 1024 * 1024;
+/// Timeout for such a file.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Files stored by the platform: an id leads to a path, and the path to the bytes.

@@ -22,6 +22,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: false,
+    max_media_bytes: None,
     answers_by_newest: true,
     redelivers_with_new_id: false,
     groups_get_other_ids: false,

@@ -24,6 +24,7 @@ pub(super) static MANIFEST: Manifest = Manifest {
     proof: Proof::Platform,
     rate_hint: None,
     media_is_short_lived: true,
+    max_media_bytes: None,
     answers_by_newest: false,
     redelivers_with_new_id: false,
     groups_get_other_ids: false,

@@ -24,6 +24,8 @@ pub struct Manifest {
     pub rate_hint: Option<&'static str>,
     /// Whether attachments can be downloaded only for minutes, or for a time that the platform doesn't document.
     pub media_is_short_lived: bool,
+    /// Most bytes of an attachment that bots can download, where that is less than people may send.
+    pub max_media_bytes: Option<u64>,
     /// Whether every answer is sent with the reply handle of the chat's newest message, where the process knows it: the platform may refuse
     /// those of earlier messages, or show nothing.
     pub answers_by_newest: bool,

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::test_support::{self, FakeConnector};
+use crate::test_support::{self, FakeConnector, MAX_MEDIA_BYTES};
 use crate::world::Settings;
 
 /// File name that the server sends: as some platforms do, in raw UTF-8.
@@ -244,6 +244,21 @@ async fn picture_that_the_platform_refuses_is_unavailable() {
     assert_eq!(lost(it.pack(true, &parts).await), [true, false, false]);
     // Not fetched yet, so its link is all that is known.
     assert_eq!(lost(it.pack(false, &parts[..1]).await), [false]);
+}
+
+#[tokio::test]
+async fn file_larger_than_what_can_be_downloaded_is_unavailable() {
+    let mut it = fixture().await;
+    let announced = |size: u64| Part {
+        size: Some(size),
+        ..it.warehouse.part(PartKind::File, "7")
+    };
+    let parts = [MIB as u64, MIB as u64 + 1, MAX_MEDIA_BYTES, MAX_MEDIA_BYTES + 1].map(announced);
+    let lost = |packed: Vec<AgentPart>| packed.iter().map(|part| part.unavailable).collect::<Vec<_>>();
+    assert_eq!(lost(it.pack(false, &parts).await), [false, false, false, true]);
+    it.set(|settings| settings.max_file_bytes = MIB);
+    assert_eq!(lost(it.pack(false, &parts).await), [false, true, true, true]);
+    assert_eq!(it.warehouse.n_served(), 0);
 }
 
 #[tokio::test]
