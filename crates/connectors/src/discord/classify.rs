@@ -22,6 +22,9 @@ pub(super) fn verdict(sent: &SentCall<'_>, answer: &ApiAnswer) -> Verdict {
     if on_success.call == CallKind::Type {
         return typed(&on_success, outcome);
     }
+    if let Some(code) = on_success.unconfirmed.clone() {
+        return loss_notified(outcome, code);
+    }
     match outcome {
         Outcome::Done(body) => succeeded(on_success, body),
         Outcome::Later(Verdict::Retry { code })
@@ -85,16 +88,27 @@ fn succeeded(mut shown: DiscordProgress, body: ApiBody) -> Verdict {
     accepted(&shown)
 }
 
-/// A follow-up message that may have been sent. It has no nonce, so a repeated one could appear twice: it counts as sent, and what remains
-/// of the answer goes into the channel, where messages have a nonce. If nothing remains, the delivery ends with an unknown outcome.
-fn unclear(mut shown: DiscordProgress, code: String) -> Verdict {
-    if shown.is_last {
-        return Verdict::Refused { code };
+/// The notice was sent, or can't be: either way the answer itself stays unconfirmed.
+fn loss_notified(outcome: Outcome, code: String) -> Verdict {
+    match outcome {
+        Outcome::Later(verdict) => verdict,
+        Outcome::Done(_) | Outcome::Refused { .. } => Verdict::Refused { code },
     }
-    shown.bubble.message = Some(MessageId::FollowUp(String::new()));
-    // Without its id the message can't be edited, and another follow-up could fail likewise.
+}
+
+/// A follow-up message that may have been sent. It has no nonce and no known id, so it can be neither repeated nor edited, and the answer goes
+/// into the channel, where messages have a nonce. There it continues at the beginning of that message: a repeated sentence is better than a
+/// missing one. The end of an answer is not repeated: a notice says that it may be missing, and the delivery ends with an unknown outcome.
+fn unclear(mut shown: DiscordProgress, code: String) -> Verdict {
+    shown.bubble = shown.bubble.again();
+    // Another follow-up could fail likewise.
     shown.token_closed = true;
     shown.call = CallKind::None;
+    shown.token_young = false;
+    if shown.is_last {
+        shown.is_last = false;
+        shown.unconfirmed = Some(code.clone());
+    }
     Verdict::FallBack {
         progress: Progress::write(&shown),
         code,

@@ -36,6 +36,15 @@ pub(super) fn withheld(desired: &DesiredReply<'_>, language: Language) -> String
     }
 }
 
+/// The notice that the end of the answer may be missing, with a link to the whole.
+pub(super) fn unconfirmed(desired: &DesiredReply<'_>, language: Language) -> String {
+    let notice = notice_alone(Notice::Incomplete, language);
+    match desired.link {
+        Some(link) => format!("{notice}\n\n{} {link}", Notice::RestBehindLink.text(language)),
+        None => notice,
+    }
+}
+
 fn notice_alone(notice: Notice, language: Language) -> String {
     notice.text(language).to_owned()
 }

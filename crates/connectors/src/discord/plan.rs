@@ -80,10 +80,10 @@ impl<'a> Situation<'a> {
     ) -> Result<Self, UnreadableProgress> {
         let shown: DiscordProgress = progress.read()?;
         let language = cx.account.language;
-        let text = if shown.withheld {
-            full_text::withheld(desired, language)
-        } else {
-            full_text::whole(desired, language)
+        let text = match (&shown.unconfirmed, shown.withheld) {
+            (Some(_), _) => full_text::unconfirmed(desired, language),
+            (None, true) => full_text::withheld(desired, language),
+            (None, false) => full_text::whole(desired, language),
         };
         let mut situation = Self {
             desired,
@@ -220,7 +220,8 @@ impl<'a> Situation<'a> {
             None => pages::page(&self.text, bubble.start, shown.unwrap_or(bubble.start))?,
         };
         let button = if page.more { None } else { self.button() };
-        let has_card = !page.more && !self.grows() && !self.desired.buttons.is_empty();
+        let is_answer = self.shown.unconfirmed.is_none();
+        let has_card = is_answer && !page.more && !self.grows() && !self.desired.buttons.is_empty();
         Some(Aim {
             page,
             button,

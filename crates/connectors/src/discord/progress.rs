@@ -37,6 +37,9 @@ pub(super) struct DiscordProgress {
     /// Whether the platform blocks the text: a notice replaces it.
     #[serde(skip_serializing_if = "is_default")]
     pub withheld: bool,
+    /// Code of a follow-up with the end of the answer that the platform may or may not have sent: a notice replaces the text, and nothing follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
     /// The direct channel opened for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct: Option<String>,
@@ -140,7 +143,7 @@ pub(super) struct Bubble {
 pub(super) enum MessageId {
     /// The deferred response of the interaction.
     Original,
-    /// A follow-up message of the interaction. The id is empty if the platform didn't return it.
+    /// A follow-up message of the interaction. The id is empty in progress that an earlier version stored, if the platform didn't return it.
     FollowUp(String),
     /// A message in the channel.
     Channel(String),
