@@ -100,6 +100,7 @@ fn create(situation: &Situation<'_>, aim: &Aim, way: Way, after: &mut DiscordPro
         }
         Way::FollowUp => {
             after.call = CallKind::FollowUp;
+            after.token_young = situation.is_token_young();
             after.is_last = !aim.page.more && !situation.grows();
             call::bare("follow_up", "POST", by_token(situation, ""), Some(body))
         }
