@@ -137,7 +137,9 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
     };
     let parts = content::parts(&message.content);
     let quoted = quoted(&message);
-    if text.is_empty() && parts.is_empty() && quoted.is_none() {
+    // The sender is told that it can't be read. In groups and of service messages that would be noise.
+    let is_unreadable = kind == ChatKind::Direct && message.content.is_unreadable();
+    if text.is_empty() && parts.is_empty() && quoted.is_none() && !is_unreadable {
         return Err(Remark::Ignored("message without text or media"));
     }
     let target = target(

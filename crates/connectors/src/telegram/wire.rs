@@ -2,7 +2,7 @@
 //!
 //! See [Bot API/Available types](https://core.telegram.org/bots/api#available-types).
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -91,6 +91,23 @@ pub(super) struct Content {
     pub poll: Option<Poll>,
     #[serde(default, deserialize_with = "lenient")]
     pub dice: Option<Dice>,
+    pub rich_message: Option<IgnoredAny>,
+    pub story: Option<IgnoredAny>,
+    pub checklist: Option<IgnoredAny>,
+    pub game: Option<IgnoredAny>,
+    pub paid_media: Option<IgnoredAny>,
+}
+
+impl Content {
+    /// Whether it is of a kind that people send and that is neither text nor a file for us.
+    pub(super) const fn is_unreadable(&self) -> bool {
+        self.rich_message.is_some()
+            || self.story.is_some()
+            || self.checklist.is_some()
+            || self.game.is_some()
+            || self.paid_media.is_some()
+            || self.sticker.is_some()
+    }
 }
 
 /// See [Bot API/Chat](https://core.telegram.org/bots/api#chat).
