@@ -20,12 +20,17 @@ pub(crate) const LIMIT: TextLimit = TextLimit {
     unit: TextUnit::Bytes,
 };
 
-/// How long transient failures are retried: a person waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long transient failures are retried, for all quotes of a question: a person waits for the answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the message quotes or forwards. If the platform doesn't return it, the message is still answered, with [`UNREADABLE`] as the quote.
 pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Quoted> {
-    let quoted = match ask(world, bot, id).await? {
+    read_until(world, bot, id, Instant::now() + PATIENCE).await
+}
+
+/// Like [`read`], with transient failures retried until the given time.
+pub(crate) async fn read_until(world: &World, bot: &Bot, id: &PlatformMessageId, until: Instant) -> Option<Quoted> {
+    let quoted = match ask(world, bot, id, until).await? {
         Ok(quoted) => Quoted {
             text: split_first(&quoted.text, LIMIT).0.to_owned(),
             ..quoted
@@ -43,8 +48,8 @@ pub(crate) async fn read(world: &World, bot: &Bot, id: &PlatformMessageId) -> Op
 }
 
 /// `None` if the platform has no call for that.
-async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId) -> Option<Result<Quoted, LookupError>> {
+async fn ask(world: &World, bot: &Bot, id: &PlatformMessageId, until: Instant) -> Option<Result<Quoted, LookupError>> {
     let cx = bot.context(world, None);
     let lookup = bot.connector.media()?.quote(id, &cx)?;
-    Some(look_up(world, bot, &lookup, Instant::now() + PATIENCE).await)
+    Some(look_up(world, bot, &lookup, until).await)
 }

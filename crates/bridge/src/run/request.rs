@@ -1,6 +1,7 @@
 //! Builds the request for an agent from the messages of a run.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tieline_agents::protocol::Adapter;
@@ -11,11 +12,12 @@ use tieline_core::agent::{
 use tieline_core::event::{ChatKind, Message, Part, Quoted, Sender};
 use tieline_core::ids::ReplyId;
 use tieline_core::session::Session;
-use tieline_core::split::TextUnit;
+use tieline_core::split::{TextLimit, TextUnit, split_first};
 use tieline_store::config::user;
 use tieline_store::message::MessageRecord;
 use tieline_store::reply::{About, ReplyRecord};
 use tieline_store::transcript;
+use tokio::time::Instant;
 
 use super::attachments::Attachments;
 use super::{LeasedConversation, RunError, speakers};
@@ -221,22 +223,14 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
             parts.push(luggage.part(&it.record, part, PartRef::Message(at)).await);
         }
     }
-    let quoted = match quoting(asked) {
-        Some((it, quoted)) => Some((it, quoted.clone())),
-        None => referred(world, bot, asked)
-            .await
-            .or_else(|| following(asked).map(|(it, quoted)| (it, quoted.clone()))),
-    };
-    let quoted = match quoted {
-        Some((it, quoted)) => {
-            let mut parts = Vec::new();
-            for (at, part) in quoted.parts.iter().enumerate() {
-                parts.push(luggage.part(&it.record, part, PartRef::Quote(at)).await);
-            }
-            Some((quoted.text, parts))
+    let quotes = quotes_of(world, bot, asked).await;
+    let mut quoted_parts = Vec::new();
+    for (it, quoted) in &quotes {
+        for (at, part) in quoted.parts.iter().enumerate() {
+            quoted_parts.push(luggage.part(&it.record, part, PartRef::Quote(at)).await);
         }
-        None => None,
-    };
+    }
+    let quoted = (!quotes.is_empty()).then(|| (joined_quotes(&quotes), quoted_parts));
     AgentMessage {
         id: last.record.id.clone(),
         redrives: last.record.redrives,
@@ -251,18 +245,18 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
 ///
 /// Never empty for messages with any content.
 pub(super) fn words_of(asked: &[Asked]) -> String {
-    let quoted = quoting(asked).or_else(|| following(asked)).map(|(_, quoted)| quoted);
-    let quote: String = quoted
-        .iter()
-        .flat_map(|quoted| quoted.text.lines())
-        .map(|line| format!("> {line}\n"))
-        .collect();
-    let quoted_parts = quoted.map_or(&[][..], |quoted| &quoted.parts);
+    let quotes = match quoting(asked) {
+        quotes if quotes.is_empty() => following(asked).into_iter().collect(),
+        quotes => quotes,
+    };
+    let lines = quotes.iter().flat_map(|(_, quoted)| quoted.text.lines());
+    let quote: String = lines.map(|line| format!("> {line}\n")).collect();
+    let quoted_parts = quotes.iter().flat_map(|(_, quoted)| &quoted.parts);
     let own_parts = asked.iter().flat_map(|it| &it.message.parts);
-    let marks = quoted_parts.iter().chain(own_parts).map(Part::mark);
+    let marks = quoted_parts.chain(own_parts).map(Part::mark);
     let text = Some(text_of(asked)).filter(|text| !text.is_empty());
     // A message that is referred to is fetched for the question and not stored.
-    let refers = quoted.is_none() && asked.iter().any(|it| it.message.refers_to.is_some());
+    let refers = quotes.is_empty() && asked.iter().any(|it| it.message.refers_to.is_some());
     let reference = refers.then(|| "[quoted message]".to_owned());
     let lines: Vec<String> = reference.into_iter().chain(text).chain(marks).collect();
     let gap = if quote.is_empty() || lines.is_empty() { "" } else { "\n" };
@@ -289,10 +283,15 @@ fn joined<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
     texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// The quote to use: the latest.
-fn quoting(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
-    let mut latest_first = asked.iter().rev();
-    latest_first.find_map(|it| it.message.quoted.as_ref().map(|quoted| (it, quoted)))
+/// What the messages quote, each quote once: the parts of an album quote the same message.
+fn quoting(asked: &[Asked]) -> Vec<(&Asked, &Quoted)> {
+    let mut quotes: Vec<(&Asked, &Quoted)> = Vec::new();
+    for (it, quoted) in asked.iter().filter_map(|it| Some((it, it.message.quoted.as_ref()?))) {
+        if quotes.iter().all(|(_, known)| *known != quoted) {
+            quotes.push((it, quoted));
+        }
+    }
+    quotes
 }
 
 /// The proactive message that the question follows, used if no message has a quote.
@@ -301,16 +300,43 @@ fn following(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     follows.find_map(|it| Some((it, it.follows.as_ref()?.quoted.as_ref()?)))
 }
 
-/// The message that the latest message with a reference refers to, which only the platform knows.
-async fn referred<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Option<(&'a Asked, Quoted)> {
-    let mut latest_first = asked.iter().rev();
-    let (it, id) = latest_first.find_map(|it| Some((it, it.message.refers_to.as_ref()?)))?;
-    let quoted = quotes::read(world, bot, id).await?;
-    Some((it, quoted))
+/// What the messages quote, forward or follow: as they say, else as the platform returns the messages that they refer to.
+async fn quotes_of<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Vec<(&'a Asked, Quoted)> {
+    let mut quotes: Vec<_> = quoting(asked).into_iter().map(owned).collect();
+    let (until, mut known) = (Instant::now() + quotes::PATIENCE, HashSet::new());
+    for it in asked.iter().filter(|it| it.message.quoted.is_none()) {
+        if let Some(id) = it.message.refers_to.as_ref().filter(|id| known.insert(*id))
+            && let Some(quoted) = quotes::read_until(world, bot, id, until).await
+        {
+            quotes.push((it, quoted));
+        }
+    }
+    if quotes.is_empty() {
+        quotes.extend(following(asked).map(owned));
+    }
+    quotes
+}
+
+fn owned<'a>((it, quoted): (&'a Asked, &Quoted)) -> (&'a Asked, Quoted) {
+    (it, quoted.clone())
+}
+
+/// The texts of all quotes. Together they have the size of one: each gets an equal share.
+fn joined_quotes(quotes: &[(&Asked, Quoted)]) -> String {
+    let share = TextLimit {
+        max: quotes::LIMIT.max / quotes.len().max(1),
+        ..quotes::LIMIT
+    };
+    joined(
+        quotes
+            .iter()
+            .map(|(_, quoted)| split_first(&quoted.text, share).0.into()),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::account::ConnectionMode;
     use tieline_core::event::{Chat, PartKind};
     use tieline_core::ids::{ChatId, IntegrationId, MessageId, OrganizationId, PlatformMessageId, SenderId};
     use tieline_core::message_state::MessageState;
@@ -318,6 +344,7 @@ mod tests {
     use tieline_core::timestamp::Timestamp;
 
     use super::*;
+    use crate::test_support::{self, FakeConnector};
 
     fn part(kind: PartKind, name: Option<&str>) -> Part {
         Part {
@@ -398,7 +425,41 @@ mod tests {
         assert_eq!(words_of(&[asked("", vec![], Some(("a\nb", vec![])))]), "> a\n> b\n");
         let merged = [asked("one", picture(), None), asked("two", file(), Some(("q", vec![])))];
         assert_eq!(words_of(&merged), "> q\n\none\ntwo\n[image]\n[file: a.pdf]");
+        let quotes = [
+            asked("one", vec![], Some(("q1", file()))),
+            asked("two", vec![], Some(("q2", vec![]))),
+        ];
+        assert_eq!(words_of(&quotes), "> q1\n> q2\n\none\ntwo\n[file: a.pdf]");
         assert_eq!(words_of(&[asked("hello", vec![], None)]), "hello");
+    }
+
+    #[tokio::test]
+    async fn all_quotes_of_merged_messages_reach_the_agent_once() {
+        let (_engine, world) = test_support::world(&[]).await;
+        let bot = test_support::bot(&FakeConnector::LASTING, ConnectionMode::Webhook, true);
+        let files = |name| vec![part(PartKind::File, Some(name))];
+        let merged = [
+            asked("one", vec![], Some(("q1", files("a.pdf")))),
+            asked("two", vec![], Some(("q2", files("b.pdf")))),
+            asked("three", vec![], Some(("q2", files("b.pdf")))),
+        ];
+        let (text, parts) = message(&world, &bot, &merged, false).await.quoted.unwrap();
+        assert_eq!(text, "q1\nq2");
+        let names: Vec<_> = parts.iter().map(|part| part.name.as_deref().unwrap()).collect();
+        assert_eq!(names, ["a.pdf", "b.pdf"]);
+        let long = "word ".repeat(quotes::LIMIT.max / 5);
+        let merged = [
+            asked("one", vec![], Some((long.as_str(), vec![]))),
+            asked("two", vec![], Some(("the latest", vec![]))),
+        ];
+        let (text, _) = message(&world, &bot, &merged, false).await.quoted.unwrap();
+        assert!(text.len() <= quotes::LIMIT.max && text.ends_with("the latest"));
+        assert!(
+            message(&world, &bot, &[asked("one", vec![], None)], false)
+                .await
+                .quoted
+                .is_none()
+        );
     }
 
     #[test]
