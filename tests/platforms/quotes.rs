@@ -46,6 +46,28 @@ async fn quoted_message_reaches_the_agent() {
 }
 
 #[tokio::test]
+async fn first_message_of_a_topic_reaches_the_agent_once() {
+    let (bridge, platform) = open().await;
+    let (lisi, tom) = (
+        Speaker::in_group("ou_lisi", "oc_g"),
+        Speaker::in_group("ou_tom", "oc_g"),
+    );
+    let earlier = platform.text(APP, &tom, "order 42 is late");
+    let event = platform.in_topic(APP, &lisi, "why?", id(&earlier));
+    let message = asked(&bridge, &platform, &event).await;
+    let quoted = message["quoted"]["text"].as_str().unwrap_or_default();
+    assert!(quoted.ends_with("order 42 is late"), "{message}");
+    // The session knows it now.
+    let event = platform.in_topic(APP, &lisi, "and since when?", id(&earlier));
+    let message = asked(&bridge, &platform, &event).await;
+    assert_eq!(
+        (&message["text"], &message["quoted"]),
+        (&"and since when?".into(), &Value::Null)
+    );
+    assert_eq!(platform.complaints(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn forwarded_messages_reach_the_agent() {
     let (bridge, platform) = open().await;
     let event = platform.forward(APP, &Speaker::alone("ou_lisi"), &["one", "two"]);

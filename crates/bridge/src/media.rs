@@ -292,7 +292,8 @@ async fn open_part(
 }
 
 async fn part_at(world: &World, bot: &Bot, message: &Message, place: PartRef) -> Option<Part> {
-    match (place, &message.quoted, &message.refers_to) {
+    let told_on_request = message.refers_to.as_ref().or(message.topic_root.as_ref());
+    match (place, &message.quoted, told_on_request) {
         (PartRef::Message(at), ..) => message.parts.get(at).cloned(),
         (PartRef::Quote(at), Some(quoted), _) => quoted.parts.get(at).cloned(),
         // As for the question: only the platform knows what is quoted.

@@ -173,6 +173,7 @@ async fn message(
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),

@@ -265,6 +265,8 @@ pub struct MessageV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refers_to: Option<PlatformMessageId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic_root: Option<PlatformMessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     album: Option<String>,
     target: TargetV1,
 }
@@ -396,6 +398,7 @@ impl From<Message> for MessageV1 {
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
             refers_to: value.refers_to,
+            topic_root: value.topic_root,
             album: value.album,
             target: value.target.into(),
         }
@@ -413,6 +416,7 @@ impl From<MessageV1> for Message {
             parts: value.parts.into_iter().map(Into::into).collect(),
             quoted: value.quoted.map(Into::into),
             refers_to: value.refers_to,
+            topic_root: value.topic_root,
             album: value.album,
             target: value.target.into(),
         }
@@ -426,11 +430,6 @@ mod tests {
     use crate::ids::ChatId;
 
     fn message() -> Event {
-        let chat = Chat {
-            kind: ChatKind::Direct,
-            id: ChatId::new("lisi"),
-            thread: None,
-        };
         let part = Part {
             kind: PartKind::Image,
             name: None,
@@ -453,10 +452,15 @@ mod tests {
                 parts: vec![part],
             }),
             refers_to: Some(PlatformMessageId::new("CAIQ0ab")),
+            topic_root: Some(PlatformMessageId::new("CAIQ0ac")),
             album: Some("13999".into()),
             target: ReplyTarget {
                 integration: IntegrationId::new("int_1"),
-                chat,
+                chat: Chat {
+                    kind: ChatKind::Direct,
+                    id: ChatId::new("lisi"),
+                    thread: None,
+                },
                 asker: SenderId::new("lisi"),
                 message: PlatformMessageId::new("CAIQ0aa"),
                 handle: ReplyHandle::new(serde_json::json!({"responseUrl": "https://example.com"})),
@@ -480,8 +484,7 @@ mod tests {
         });
         for event in [message(), recalled, moved] {
             let text = serde_json::to_string(&StoredEvent::from(event.clone())).unwrap();
-            let stored: StoredEvent = serde_json::from_str(&text).unwrap();
-            assert_eq!(Event::from(stored), event);
+            assert_eq!(Event::from(serde_json::from_str::<StoredEvent>(&text).unwrap()), event);
         }
     }
 

@@ -113,6 +113,8 @@ pub struct Message {
     /// The message that it quotes or forwards, where the platform reveals its content only on request: see
     /// [`crate::connector::MediaSource::quote`].
     pub refers_to: Option<PlatformMessageId>,
+    /// The first message of its topic, which everything in the topic is about, where the platform reveals its content only on request.
+    pub topic_root: Option<PlatformMessageId>,
     /// The platform's id of the album that it is a part of, where each picture or file of an album is a message of its own.
     pub album: Option<String>,
     /// Where the answer goes. Made once, here.

@@ -131,6 +131,14 @@ impl Platform {
         event
     }
 
+    /// A person writes to the bot in the topic below an earlier message of the chat.
+    #[must_use]
+    pub fn in_topic(&self, app: &str, from: &Speaker, text: &str, root: &str) -> Value {
+        let mut event = self.quoting(app, from, text, root);
+        event["event"]["message"]["thread_id"] = json!(format!("omt_{root}"));
+        event
+    }
+
     /// A person forwards messages to the bot, as one message.
     #[must_use]
     pub fn forward(&self, app: &str, from: &Speaker, texts: &[&str]) -> Value {

@@ -30,6 +30,7 @@ fn message(integration: &str, text: &str) -> Message {
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: IntegrationId::new(integration),

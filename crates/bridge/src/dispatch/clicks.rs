@@ -97,6 +97,7 @@ fn message(action: &CardAction, text: String) -> Message {
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: action.target.clone(),
     }

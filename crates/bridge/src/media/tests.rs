@@ -185,6 +185,7 @@ fn with_inline_picture(bot: &Bot, bytes: &[u8]) -> Event {
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: bot.account.integration.clone(),

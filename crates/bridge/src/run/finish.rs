@@ -189,7 +189,7 @@ async fn end_all(
                 if may_have_letter {
                     redrive::remove_letter(world, &it.record).await?;
                 }
-                end(world, it, &ending, run_messages).await
+                end(world, held, it, &ending, run_messages).await
             };
             match ending.await {
                 Err(error) => patience.wait(&it.record.id, error).await?,
@@ -231,9 +231,15 @@ fn answered_together<'a>(held: &'a LeasedConversation, asked: &[Asked]) -> &'a [
     }
 }
 
-async fn end(world: &World, it: &Asked, ending: &Ending, run_messages: &[MessageId]) -> Result<bool, StoreError> {
+async fn end(
+    world: &World,
+    held: &LeasedConversation,
+    it: &Asked,
+    ending: &Ending,
+    run_messages: &[MessageId],
+) -> Result<bool, StoreError> {
     let (store, id) = (&world.store, &it.record.id);
-    match is_over(it, ending) {
+    match is_over(it, ending, held.run().first) {
         true => message::finish_and_forget(store, id, ending).await,
         false if run_messages.is_empty() => message::finish(store, id, ending).await,
         false => message::finish_with_run(store, id, ending, run_messages).await,
@@ -241,7 +247,7 @@ async fn end(world: &World, it: &Asked, ending: &Ending, run_messages: &[Message
 }
 
 /// Whether the message's event is no longer needed: its answer is in the chat, and no link to its files exists.
-fn is_over(asked: &Asked, ending: &Ending) -> bool {
+fn is_over(asked: &Asked, ending: &Ending, is_first: bool) -> bool {
     let quoted = asked.message.quoted.as_ref();
     ending.state == MessageState::Answered
         && ending.steps.iter().any(|step| step.step == "delivered")
@@ -249,6 +255,7 @@ fn is_over(asked: &Asked, ending: &Ending) -> bool {
         && quoted.is_none_or(|quoted| quoted.parts.is_empty())
         // Only the platform knows whether a quoted message has files.
         && asked.message.refers_to.is_none()
+        && !(is_first && asked.message.topic_root.is_some())
 }
 
 /// The platform of a run's bot, for metrics.

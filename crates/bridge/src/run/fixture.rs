@@ -207,6 +207,7 @@ fn message_of(world: &World, reply: &ReplyRecord) -> MessageRecord {
         parts: Vec::new(),
         quoted: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: reply.integration.clone(),

@@ -141,7 +141,7 @@ pub(super) async fn build(
                 .as_ref()
                 .map(|thread| thread.as_str().to_owned()),
         },
-        message: message(world, bot, asked, abilities.wants_inline_images).await,
+        message: message(world, bot, asked, (run.first, abilities.wants_inline_images)).await,
         reply: address(world, held, adapter.max_run()),
         limits: limits(bot),
         transcript,
@@ -214,7 +214,7 @@ fn limits(bot: &Bot) -> ReplyLimits {
     }
 }
 
-async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> AgentMessage {
+async fn message(world: &World, bot: &Bot, asked: &[Asked], (is_first, inline): (bool, bool)) -> AgentMessage {
     let last = asked.last().expect("a run has at least one message");
     let mut luggage = Attachments::new(world, bot, inline);
     let mut parts = Vec::new();
@@ -223,7 +223,7 @@ async fn message(world: &World, bot: &Bot, asked: &[Asked], inline: bool) -> Age
             parts.push(luggage.part(&it.record, part, PartRef::Message(at)).await);
         }
     }
-    let quotes = quotes_of(world, bot, asked).await;
+    let quotes = quotes_of(world, bot, asked, is_first).await;
     let mut quoted_parts = Vec::new();
     for (it, quoted) in &quotes {
         for (at, part) in quoted.parts.iter().enumerate() {
@@ -300,8 +300,9 @@ fn following(asked: &[Asked]) -> Option<(&Asked, &Quoted)> {
     follows.find_map(|it| Some((it, it.follows.as_ref()?.quoted.as_ref()?)))
 }
 
-/// What the messages quote, forward or follow: as they say, else as the platform returns the messages that they refer to.
-async fn quotes_of<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Vec<(&'a Asked, Quoted)> {
+/// What the messages quote, forward or follow: as they say, else as the platform returns the messages that they refer to. `is_first`: the
+/// session knows nothing yet of the topic that it is in.
+async fn quotes_of<'a>(world: &World, bot: &Bot, asked: &'a [Asked], is_first: bool) -> Vec<(&'a Asked, Quoted)> {
     let mut quotes: Vec<_> = quoting(asked).into_iter().map(owned).collect();
     let (until, mut known) = (Instant::now() + quotes::PATIENCE, HashSet::new());
     for it in asked.iter().filter(|it| it.message.quoted.is_none()) {
@@ -313,6 +314,16 @@ async fn quotes_of<'a>(world: &World, bot: &Bot, asked: &'a [Asked]) -> Vec<(&'a
     }
     if quotes.is_empty() {
         quotes.extend(following(asked).map(owned));
+    }
+    let mut topics = asked
+        .iter()
+        .filter_map(|it| Some((it, it.message.topic_root.as_ref()?)));
+    if quotes.is_empty()
+        && is_first
+        && let Some((it, root)) = topics.next()
+        && let Some(quoted) = quotes::read_until(world, bot, root, until).await
+    {
+        quotes.push((it, quoted));
     }
     quotes
 }
@@ -373,6 +384,7 @@ mod tests {
             }),
             chat_name: None,
             refers_to: None,
+            topic_root: None,
             album: None,
             target: ReplyTarget {
                 integration: integration.clone(),
@@ -443,7 +455,7 @@ mod tests {
             asked("two", vec![], Some(("q2", files("b.pdf")))),
             asked("three", vec![], Some(("q2", files("b.pdf")))),
         ];
-        let (text, parts) = message(&world, &bot, &merged, false).await.quoted.unwrap();
+        let (text, parts) = message(&world, &bot, &merged, (false, false)).await.quoted.unwrap();
         assert_eq!(text, "q1\nq2");
         let names: Vec<_> = parts.iter().map(|part| part.name.as_deref().unwrap()).collect();
         assert_eq!(names, ["a.pdf", "b.pdf"]);
@@ -452,10 +464,10 @@ mod tests {
             asked("one", vec![], Some((long.as_str(), vec![]))),
             asked("two", vec![], Some(("the latest", vec![]))),
         ];
-        let (text, _) = message(&world, &bot, &merged, false).await.quoted.unwrap();
+        let (text, _) = message(&world, &bot, &merged, (false, false)).await.quoted.unwrap();
         assert!(text.len() <= quotes::LIMIT.max && text.ends_with("the latest"));
         assert!(
-            message(&world, &bot, &[asked("one", vec![], None)], false)
+            message(&world, &bot, &[asked("one", vec![], None)], (false, false))
                 .await
                 .quoted
                 .is_none()

@@ -41,6 +41,7 @@ pub(super) fn event(said: Said, bot_name: Option<&str>, cx: &Context<'_>) -> Res
         quoted,
         chat_name: said.chat.name.clone(),
         refers_to: None,
+        topic_root: None,
         album: None,
         target: target(said.chat, sender, id, said.reply_handle, cx),
     };

@@ -53,6 +53,7 @@ pub(super) fn message(data: &[u8], cx: &Context<'_>) -> Result<Event, Remark> {
         quoted: quoted(&wire, cx),
         chat_name: wire.conversation_title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
+        topic_root: None,
         album: None,
         target: target(&wire, &id, chat, sender, cx),
         id,

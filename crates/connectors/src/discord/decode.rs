@@ -54,6 +54,7 @@ pub(super) fn message(message: wire::Message, bot: Identity<'_>, cx: &Context<'_
         quoted,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),

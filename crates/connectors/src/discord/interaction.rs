@@ -177,6 +177,7 @@ fn said(interaction: &Interaction, origin: Origin, text: String, parts: Vec<Part
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: origin.target,
     })

@@ -123,6 +123,7 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
         quoted: None,
         chat_name: None,
         refers_to: refers_to(&message),
+        topic_root: topic_root(&message),
         album: None,
         target: target(&message, kind, asker, cx),
     };
@@ -133,11 +134,18 @@ fn message(event: Value, cx: &Context<'_>) -> Result<Event, Remark> {
 fn refers_to(message: &wire::Message) -> Option<PlatformMessageId> {
     let id = match message.message_type.as_str() {
         "merge_forward" => &message.message_id,
-        // Inside a topic every message has the topic's first one as its parent.
-        _ if !message.thread_id.is_empty() && message.parent_id == message.root_id => return None,
+        // It is in the topic, which is not a quote.
+        _ if topic_root(message).is_some() => return None,
         _ => &message.parent_id,
     };
     (!id.is_empty()).then(|| PlatformMessageId::new(id.clone()))
+}
+
+/// The first message of the topic: every message inside has it as its parent, unless it quotes another one.
+fn topic_root(message: &wire::Message) -> Option<PlatformMessageId> {
+    let root = &message.root_id;
+    let is_inside = !message.thread_id.is_empty() && message.parent_id == *root && message.message_id != *root;
+    (is_inside && !root.is_empty()).then(|| PlatformMessageId::new(root.clone()))
 }
 
 /// A person opened the chat with the bot. The platform reports this every time, so the event id consists of the chat and the day, and only

@@ -167,6 +167,7 @@ fn message(id: PlatformMessageId, message: wire::Message, cx: &Context<'_>) -> R
         quoted,
         chat_name: message.chat.title.clone().filter(|title| !title.is_empty()),
         refers_to: None,
+        topic_root: None,
         album: message.media_group_id,
         target,
     };
@@ -362,6 +363,7 @@ fn stopped(id: PlatformMessageId, stopped: &wire::MessageGenerationStopped, cx: 
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
     })
 }

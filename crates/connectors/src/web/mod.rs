@@ -109,6 +109,7 @@ fn received(said: Said, cx: &Context<'_>) -> Received {
             quoted: None,
             chat_name: None,
             refers_to: None,
+            topic_root: None,
             album: None,
             target,
         })],

@@ -92,6 +92,7 @@ pub(super) fn read(raw: Value, cx: &Context<'_>) -> Result<Decoded, Remark> {
         quoted: said.quoted,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target,
     };

@@ -108,6 +108,7 @@ impl Callback<'_> {
             quoted: None,
             chat_name: None,
             refers_to: None,
+            topic_root: None,
             album: None,
             target: self.target(id.clone(), AFTER_MESSAGE),
             id,

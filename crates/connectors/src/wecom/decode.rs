@@ -219,6 +219,7 @@ fn said(mut callback: Callback<'_>, asker: SenderId, way: Way<'_>, cx: &Context<
         parts: gathered.parts,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         quoted: quote.map(|()| Quoted {
             text: quoted.text,

@@ -84,6 +84,7 @@ impl Callback<'_> {
             quoted: None,
             chat_name: None,
             refers_to: None,
+            topic_root: None,
             album: None,
             target: self.target(id.clone(), json!({})),
             id,

@@ -105,6 +105,7 @@ fn event(id: String, said: &Said, text: String, parts: Vec<Part>, cx: &Context<'
         quoted: None,
         chat_name: None,
         refers_to: None,
+        topic_root: None,
         album: None,
         target: ReplyTarget {
             integration: cx.account.integration.clone(),

@@ -28,6 +28,7 @@ fn message(message: &Message) -> Value {
         "parts": parts(&message.parts),
         "quoted": message.quoted.as_ref().map(|quoted| json!({ "text": quoted.text, "parts": parts(&quoted.parts) })),
         "refersTo": message.refers_to,
+        "topicRoot": message.topic_root,
         "album": message.album,
         "target": target(&message.target),
     })
