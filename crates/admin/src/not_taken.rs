@@ -1,6 +1,5 @@
 //! Refuses query parameters and bodies that an operation doesn't take: its handler, which reads none, would ignore them.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use axum::body::Body;
@@ -9,7 +8,7 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::body::{self, Query};
@@ -17,33 +16,16 @@ use crate::openapi::DESCRIPTION;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// The part of the API description that says what operations take.
-#[derive(Deserialize)]
-struct Described {
-    paths: HashMap<String, HashMap<String, Operation>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Operation {
-    #[serde(default)]
-    parameters: Vec<Parameter>,
-    request_body: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Parameter {
-    #[serde(rename = "in")]
-    place: String,
-}
-
 /// No parameters, and no fields.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-static DESCRIBED: LazyLock<Described> =
-    LazyLock::new(|| serde_json::from_str(DESCRIPTION).expect("a test has generated it"));
+/// The operations of the API description, by path and method.
+static PATHS: LazyLock<Value> = LazyLock::new(|| {
+    let mut description: Value = serde_json::from_str(DESCRIPTION).expect("a test has generated it");
+    description["paths"].take()
+});
 
 /// Operations of operators that need no token or session.
 const OPEN: &str = "/api/v1/session";
@@ -67,8 +49,9 @@ async fn check(state: &AdminState, request: Request) -> Result<Request, Problem>
         return Ok(request);
     };
     let is_open = path == Some(OPEN);
-    let has_query = has_query && operation.parameters.iter().all(|it| it.place != "query");
-    let is_bodiless = request.method() == Method::POST && operation.request_body.is_none();
+    let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+    let has_query = has_query && parameters.all(|it| it["in"] != "query");
+    let is_bodiless = request.method() == Method::POST && operation["requestBody"].is_null();
     if !has_query && !is_bodiless {
         return Ok(request);
     }
@@ -88,8 +71,8 @@ async fn check(state: &AdminState, request: Request) -> Result<Request, Problem>
     Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
-fn operation(path: &str, method: &Method) -> Option<&'static Operation> {
+fn operation(path: &str, method: &Method) -> Option<&'static Value> {
     // What answers `GET` answers `HEAD`.
     let method = if method == Method::HEAD { &Method::GET } else { method };
-    DESCRIBED.paths.get(path)?.get(&method.as_str().to_ascii_lowercase())
+    PATHS.get(path)?.get(method.as_str().to_ascii_lowercase())
 }
