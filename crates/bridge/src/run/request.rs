@@ -216,18 +216,18 @@ fn limits(bot: &Bot) -> ReplyLimits {
 
 async fn message(world: &World, bot: &Bot, asked: &[Asked], (is_first, inline): (bool, bool)) -> AgentMessage {
     let last = asked.last().expect("a run has at least one message");
-    let mut luggage = Attachments::new(world, bot, inline);
+    let mut attachments = Attachments::new(world, bot, inline);
     let mut parts = Vec::new();
     for it in asked {
         for (at, part) in it.message.parts.iter().enumerate() {
-            parts.push(luggage.part(&it.record, part, PartRef::Message(at)).await);
+            parts.push(attachments.part(&it.record, part, PartRef::Message(at)).await);
         }
     }
     let quotes = quotes_of(world, bot, asked, is_first).await;
     let mut quoted_parts = Vec::new();
     for (it, quoted) in &quotes {
         for (at, part) in quoted.parts.iter().enumerate() {
-            quoted_parts.push(luggage.part(&it.record, part, PartRef::Quote(at)).await);
+            quoted_parts.push(attachments.part(&it.record, part, PartRef::Quote(at)).await);
         }
     }
     let quoted = (!quotes.is_empty()).then(|| (joined_quotes(&quotes), quoted_parts));
