@@ -13,8 +13,8 @@ use url::Url;
 
 use super::bot_context::BotContext;
 use super::connection::Connection;
-use super::counted_stream::FrameBudget;
 use super::dial::{self, DialError};
+use super::frame_memory::FrameShare;
 use super::poll::{self, Poll};
 use crate::courier;
 
@@ -41,7 +41,7 @@ async fn open_now(context: &BotContext, place: OwnedSemaphorePermit, failures: u
     };
     let allowed = &context.shared.world.settings.allow_private;
     let max = context.protocol.max_message_bytes();
-    let frames = FrameBudget {
+    let frames = FrameShare {
         budget: Arc::clone(&context.shared.frame_budget),
         organization: context.bot.account.organization.clone(),
     };

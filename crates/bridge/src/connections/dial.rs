@@ -18,11 +18,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, handshake::client::Request};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::counted_stream::{CountedStream, FrameBudget};
+use super::frame_memory::{FrameMemory, FrameShare};
+use super::read_filter::Filtered;
 use super::upgrade::upgrade;
 
 /// A WebSocket of ours.
-pub(super) type Socket = WebSocketStream<CountedStream<MaybeTlsStream<TcpStream>>>;
+pub(super) type Socket = WebSocketStream<Filtered<MaybeTlsStream<TcpStream>, FrameMemory>>;
 
 /// Connect timeout per address that a name resolves to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ pub(super) async fn dial(
     max_message_bytes: usize,
     tls: &Tls,
     allowed: &PrivateEndpoints,
-    frames: FrameBudget,
+    frames: FrameShare,
 ) -> Result<Socket, DialError> {
     let url = outbound_url::check(&to.url, allowed).map_err(|_| DialError::Forbidden)?;
     let host = url.host_str().ok_or(DialError::Forbidden)?.trim_matches(['[', ']']);
@@ -101,7 +102,8 @@ pub(super) async fn dial(
             true => MaybeTlsStream::Rustls(encrypt(host, stream, tls).await?),
             false => MaybeTlsStream::Plain(stream),
         };
-        let stream = CountedStream::new(stream, frames);
+        let filter = FrameMemory::new(frames);
+        let stream = Filtered { stream, filter };
         upgrade(request, stream, config).await.map_err(failed)
     };
     let shaken = timeout(HANDSHAKE_WITHIN, shaking).await;
@@ -182,8 +184,8 @@ mod tests {
     use super::*;
     use crate::memory_budget::MemoryBudget;
 
-    fn frames() -> FrameBudget {
-        FrameBudget {
+    fn frames() -> FrameShare {
+        FrameShare {
             budget: Arc::new(MemoryBudget::of(1024 * 1024)),
             organization: OrganizationId::new("acme"),
         }

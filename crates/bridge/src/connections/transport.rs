@@ -62,7 +62,7 @@ impl Transport {
             Self::Socket(socket, poll) => tokio::select! {
                 message = socket.next(), if may_read => {
                     if let Some(Ok(message)) = &message {
-                        socket.get_mut().finished(message);
+                        socket.get_mut().filter.finished(message);
                     }
                     read(message, context)
                 }

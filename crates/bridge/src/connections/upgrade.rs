@@ -4,13 +4,13 @@
 //! few hundred bytes. Here the handshake can't read past the response's head, and the connection starts with a read buffer of the configured size.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
+
+use super::read_filter::{Filtered, ReadFilter};
 
 /// End of an HTTP response's head.
 const END: &[u8; 4] = b"\r\n\r\n";
@@ -27,26 +27,23 @@ pub(super) async fn upgrade<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = HeadReader {
-        stream,
-        n_matched: 0,
-        rest: Vec::new(),
-    };
+    let filter = HeadReader::default();
+    let stream = Filtered { stream, filter };
     let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-    let HeadReader { stream, rest, .. } = socket.into_inner();
-    Ok(WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(config)).await)
+    let Filtered { stream, filter } = socket.into_inner();
+    Ok(WebSocketStream::from_partially_read(stream, filter.rest, Role::Client, Some(config)).await)
 }
 
-/// A stream whose reads end with the response's head.
-struct HeadReader<S> {
-    stream: S,
+/// Lets reads end with the response's head.
+#[derive(Default)]
+struct HeadReader {
     /// Number of bytes of [`END`] that the latest bytes match.
     n_matched: usize,
     /// Bytes after the head that were read with it.
     rest: Vec<u8>,
 }
 
-impl<S> HeadReader<S> {
+impl HeadReader {
     /// The number of bytes of `read` that belong to the head.
     fn n_of_head(&mut self, read: &[u8]) -> usize {
         for (at, byte) in read.iter().enumerate() {
@@ -63,32 +60,20 @@ impl<S> HeadReader<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeadReader<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.n_matched == END.len() {
-            return Poll::Ready(Err(io::Error::other("the handshake reads past the response's head")));
+impl ReadFilter for HeadReader {
+    fn before_read(&self) -> io::Result<()> {
+        match self.n_matched == END.len() {
+            true => Err(io::Error::other("the handshake reads past the response's head")),
+            false => Ok(()),
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let read = &buf.filled()[before..];
+    }
+
+    fn after_read(&mut self, buf: &mut ReadBuf<'_>, n_before: usize) -> io::Result<()> {
+        let read = &buf.filled()[n_before..];
         let n_of_head = self.n_of_head(read);
         self.rest.extend_from_slice(&read[n_of_head..]);
-        buf.set_filled(before + n_of_head);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for HeadReader<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        buf.set_filled(n_before + n_of_head);
+        Ok(())
     }
 }
 
@@ -156,11 +141,7 @@ mod tests {
     #[test]
     fn head_ends_with_the_first_empty_line() {
         let n_of_head = |pieces: &[&str]| -> Vec<usize> {
-            let mut reader = HeadReader {
-                stream: (),
-                n_matched: 0,
-                rest: Vec::new(),
-            };
+            let mut reader = HeadReader::default();
             pieces.iter().map(|piece| reader.n_of_head(piece.as_bytes())).collect()
         };
         assert_eq!(n_of_head(&["a\r\n\r\nb"]), [5]);

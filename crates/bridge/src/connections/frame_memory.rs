@@ -1,17 +1,16 @@
-//! A socket's stream that counts the bytes of unfinished messages against the memory budget for frames.
+//! Memory of a socket's unfinished messages, counted against the memory budget for frames.
 //!
 //! A server may send a message without ever ending it, and the address of the server is a setting of the tenant: without the budget, the sockets of
 //! one organization could fill the memory of a relay.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use tieline_core::ids::OrganizationId;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::read_filter::ReadFilter;
 use crate::memory_budget::{MemoryBudget, MemoryPermit};
 
 /// Bytes of each socket that are not counted. Most frames are shorter, and take nothing of the budget.
@@ -21,36 +20,34 @@ const STEP_BYTES: usize = 64 * 1024;
 /// Length of the header of a server's control frame.
 const CONTROL_HEADER: usize = 2;
 
-/// The memory budget for the frames of an organization's sockets.
+/// An organization's share of the memory budget for frames.
 #[derive(Debug, Clone)]
-pub(super) struct FrameBudget {
+pub(super) struct FrameShare {
     pub(super) budget: Arc<MemoryBudget>,
     pub(super) organization: OrganizationId,
 }
 
-/// A stream that counts what is read of it. Reading fails with [`io::ErrorKind::OutOfMemory`] if no memory is left.
+/// Memory of a socket's unfinished messages. Reading fails with [`io::ErrorKind::OutOfMemory`] if none is left.
 #[derive(Debug)]
-pub(super) struct CountedStream<S> {
-    stream: S,
-    frames: FrameBudget,
+pub(super) struct FrameMemory {
+    share: FrameShare,
     /// Bytes read of messages that are not complete yet.
     n_unfinished: usize,
     n_taken: usize,
     permits: Vec<MemoryPermit>,
 }
 
-impl<S> CountedStream<S> {
-    pub(super) const fn new(stream: S, frames: FrameBudget) -> Self {
+impl FrameMemory {
+    pub(super) const fn new(share: FrameShare) -> Self {
         Self {
-            stream,
-            frames,
+            share,
             n_unfinished: 0,
             n_taken: 0,
             permits: Vec::new(),
         }
     }
 
-    /// Counts no longer what `message` took, which was read of this stream.
+    /// Frees what `message` took, which is complete.
     pub(super) fn finished(&mut self, message: &Message) {
         match message {
             // May stand between the frames of a message.
@@ -71,7 +68,7 @@ impl<S> CountedStream<S> {
         let missing = self.n_unfinished.saturating_sub(UNCOUNTED_BYTES + self.n_taken);
         if missing > 0 {
             let more = missing.next_multiple_of(STEP_BYTES);
-            let permit = self.frames.budget.try_take(&self.frames.organization, more);
+            let permit = self.share.budget.try_take(&self.share.organization, more);
             self.permits.push(permit.ok_or(io::ErrorKind::OutOfMemory)?);
             self.n_taken += more;
         }
@@ -79,26 +76,9 @@ impl<S> CountedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let n_read = buf.filled().len() - before;
-        Poll::Ready(self.count(n_read))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl ReadFilter for FrameMemory {
+    fn after_read(&mut self, buf: &mut ReadBuf<'_>, n_before: usize) -> io::Result<()> {
+        self.count(buf.filled().len() - n_before)
     }
 }
 
@@ -112,10 +92,11 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::connections::read_filter::Filtered;
 
     const MIB: usize = 1024 * 1024;
 
-    type Socket = WebSocketStream<CountedStream<DuplexStream>>;
+    type Socket = WebSocketStream<Filtered<DuplexStream, FrameMemory>>;
 
     fn budget(n_bytes: usize) -> Arc<MemoryBudget> {
         Arc::new(MemoryBudget::of(n_bytes))
@@ -123,11 +104,11 @@ mod tests {
 
     async fn socket(budget: &Arc<MemoryBudget>, organization: &str) -> (Socket, DuplexStream) {
         let (ours, theirs) = duplex(16 * MIB);
-        let frames = FrameBudget {
+        let filter = FrameMemory::new(FrameShare {
             budget: Arc::clone(budget),
             organization: OrganizationId::new(organization),
-        };
-        let stream = CountedStream::new(ours, frames);
+        });
+        let stream = Filtered { stream: ours, filter };
         (
             WebSocketStream::from_raw_socket(stream, Role::Client, None).await,
             theirs,
@@ -146,7 +127,7 @@ mod tests {
     fn read(socket: &mut Socket) -> Option<Result<Message, tungstenite::Error>> {
         let message = unconstrained(socket.next()).now_or_never()?.unwrap();
         if let Ok(message) = &message {
-            socket.get_mut().finished(message);
+            socket.get_mut().filter.finished(message);
         }
         Some(message)
     }
