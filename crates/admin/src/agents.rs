@@ -1,15 +1,17 @@
 //! Handlers of agents: list, create, change, delete, restore and test them.
 
+pub(crate) mod input;
+
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
-use tieline_bridge::agents::{self as bridge_agents, AgentFacts, InvalidAgent};
-use tieline_core::agent::{Agent, AgentConfig, AgentFailure};
-use tieline_core::ids::{AgentId, OrganizationId};
+use tieline_bridge::agents as bridge_agents;
+use tieline_core::agent::{Agent, AgentFailure};
+use tieline_core::ids::AgentId;
 use tieline_core::notice::Language;
 use tieline_core::timestamp::Timestamp;
 use tieline_store::config::agent::{self as store_agent, AgentError, AgentRecord};
@@ -23,14 +25,15 @@ use crate::etag::{self, IfMatch, Tagged, Versioned};
 use crate::force::ForceQuery;
 use crate::fresh::Fresh;
 use crate::integrations::impact;
+use crate::mask;
 use crate::page::{self, KeptQuery, List};
 use crate::path::Id;
-use crate::problem::{FieldErrors, Problem};
+use crate::problem::Problem;
 use crate::retry::until_settled;
 use crate::state::AdminState;
 use crate::texts::{InLanguage, Text};
-use crate::validation::{self, Protocol};
-use crate::{mask, secret_origin};
+
+use input::{AgentPatch, NewAgent};
 
 /// An agent: an HTTP endpoint that speaks an agent protocol.
 #[derive(Serialize, ToSchema)]
@@ -59,29 +62,6 @@ impl Versioned for AgentView {
     fn etag(&self) -> &str {
         &self.etag
     }
-}
-
-/// A new agent.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct NewAgent {
-    /// Unique in the organization.
-    name: String,
-    /// See `agentProtocols` in `/api/v1/platforms`.
-    protocol: String,
-    #[schema(value_type = Option<Object>)]
-    config: Option<Map<String, Value>>,
-}
-
-/// Changes of an agent. Absent fields keep their values.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct AgentPatch {
-    name: Option<String>,
-    /// Another protocol starts with an empty `config`.
-    protocol: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    config: Option<Map<String, Value>>,
 }
 
 /// Result of testing an agent.
@@ -127,7 +107,7 @@ pub(crate) async fn create(
     fresh: Fresh,
     Body(new): Body<NewAgent>,
 ) -> Result<Tagged<AgentView>, Problem> {
-    let agent = read_new(&state, &scope.organization, fresh.agent(), new)?;
+    let agent = input::read_new(&state, &scope.organization, fresh.agent(), new)?;
     let made = until_settled(|| async {
         if fresh.is_repeat()
             && let Some(made) = store_agent::get(&state.world.store, &scope.organization, &agent.id).await?
@@ -140,33 +120,6 @@ pub(crate) async fn create(
     })
     .await?;
     Ok(Tagged::created(AgentView::of(made)))
-}
-
-/// Validates the body of a new agent.
-pub(crate) fn read_new(
-    state: &AdminState,
-    organization: &OrganizationId,
-    id: AgentId,
-    new: NewAgent,
-) -> Result<Agent, Problem> {
-    let mut errors = FieldErrors::default();
-    let name = errors.keep(validation::name(&new.name));
-    // There is no stored value yet that a mask could keep.
-    let given = new.config.unwrap_or_default();
-    let config = errors.keep(mask::patched("config", &Map::new(), given, |_| true));
-    let is_config_read = config.is_some();
-    let agent = Agent {
-        id,
-        organization: organization.clone(),
-        name: name.unwrap_or_default(),
-        config: AgentConfig::new(config.unwrap_or_default()),
-        protocol: new.protocol,
-    };
-    if is_config_read {
-        errors.keep(check(state, &agent));
-    }
-    errors.end()?;
-    Ok(agent)
 }
 
 /// Returns an agent. Secrets are masked.
@@ -193,46 +146,12 @@ pub(crate) async fn patch(
     until_settled(|| async {
         let before = find(&state, &scope, &id).await?;
         if_match.check(&etag::of_version(before.version))?;
-        let agent = read_patch(&state, &before.agent, &patch)?;
+        let agent = input::read_patch(&state, &before.agent, &patch)?;
         let store = scope.audited(&state, updated(&before.agent, &agent));
         let after = store_agent::update(&store, &before, agent, state.now()).await;
         Ok(Tagged::ok(AgentView::of(after.map_err(plain)?)))
     })
     .await
-}
-
-/// Validates the changes and returns the agent with them applied.
-pub(crate) fn read_patch(state: &AdminState, before: &Agent, patch: &AgentPatch) -> Result<Agent, Problem> {
-    let mut errors = FieldErrors::default();
-    let name = patch.name.as_deref().map(validation::name).transpose();
-    let name = errors.keep(name).flatten();
-    let protocol = patch.protocol.clone().unwrap_or_else(|| before.protocol.clone());
-    let config = errors.keep(patched_config(before, &protocol, patch));
-    let is_config_read = config.is_some();
-    let agent = Agent {
-        name: name.unwrap_or_else(|| before.name.clone()),
-        config: AgentConfig::new(config.unwrap_or_default()),
-        protocol,
-        ..before.clone()
-    };
-    if is_config_read && let Some(facts) = errors.keep(check(state, &agent)) {
-        errors.keep(check_secrets(before, &agent, patch, &facts));
-    }
-    errors.end()?;
-    Ok(agent)
-}
-
-/// The settings of an agent with the changes applied.
-fn patched_config(before: &Agent, protocol: &str, patch: &AgentPatch) -> Result<Map<String, Value>, Problem> {
-    let nothing = Map::new();
-    let kept = if protocol == before.protocol {
-        before.config.settings()
-    } else {
-        &nothing
-    };
-    mask::patched("config", kept, patch.config.clone().unwrap_or_default(), |field| {
-        bridge_agents::is_secret(protocol, field)
-    })
 }
 
 /// Deletes an agent. It can be restored for 30 days.
@@ -346,62 +265,6 @@ pub(crate) async fn find(state: &AdminState, scope: &Scope, id: &str) -> Result<
     found.ok_or_else(Problem::agent_not_found)
 }
 
-/// Kept secrets may be sent only to the origins they were sent to before.
-fn check_secrets(before: &Agent, after: &Agent, patch: &AgentPatch, facts: &AgentFacts) -> Result<(), Problem> {
-    if before.protocol != after.protocol {
-        // Nothing was kept.
-        return Ok(());
-    }
-    // Settings that don't pass the check have never been used for a call.
-    let known = bridge_agents::check(&before.protocol, &before.config).unwrap_or_default();
-    secret_origin::check(
-        "config",
-        before.config.settings(),
-        patch.config.as_ref(),
-        |field| bridge_agents::is_secret(&before.protocol, field),
-        known.addresses(),
-        facts.addresses(),
-    )
-}
-
-fn check(state: &AdminState, agent: &Agent) -> Result<AgentFacts, Problem> {
-    let mut errors = FieldErrors::default();
-    let checked = bridge_agents::check(&agent.protocol, &agent.config);
-    let facts = checked.unwrap_or_else(|mistakes| {
-        mistakes.into_iter().for_each(|it| errors.add(explain(it)));
-        AgentFacts::default()
-    });
-    for (field, address) in &facts.addresses {
-        let field = format!("config.{field}");
-        errors.keep(validation::address(
-            &field,
-            address,
-            Protocol::Http,
-            state.allow_private(),
-        ));
-    }
-    errors.end()?;
-    Ok(facts)
-}
-
-fn explain(invalid: InvalidAgent) -> Problem {
-    match invalid {
-        InvalidAgent::UnknownProtocol(reason) => {
-            let known: Vec<_> = bridge_agents::protocols(Language::English)
-                .iter()
-                .map(|known| known.word)
-                .collect();
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_field", reason)
-                .on("protocol")
-                .with("allowed", known)
-        }
-        InvalidAgent::UnknownField { field, known } => Problem::unknown(format!("config.{field}")).allowing(known),
-        InvalidAgent::Field { field, reason, allowed } => {
-            Problem::invalid(format!("config.{field}"), &reason).allowing(allowed.iter().copied())
-        }
-    }
-}
-
 /// Deletes an agent on condition that it is unchanged since it was read.
 pub(crate) async fn remove(state: &AdminState, scope: &Scope, before: &AgentRecord) -> Result<(), Problem> {
     let store = scope.audited(state, deleted(&before.agent));
@@ -481,6 +344,9 @@ impl AgentView {
 
 #[cfg(test)]
 mod tests {
+    use tieline_core::agent::AgentConfig;
+    use tieline_core::ids::OrganizationId;
+
     use super::*;
 
     #[test]

@@ -242,7 +242,7 @@ impl Planner<'_> {
             self.agents.insert(entry.name.clone(), id.clone());
             let read = |fields| {
                 let new = body::parse_value(Value::Object(fields))?;
-                agents::read_new(self.state, organization, id.clone(), new)
+                agents::input::read_new(self.state, organization, id.clone(), new)
             };
             if let Some(agent) = attempt(&entry.at, &entry.fields, mistakes, read) {
                 let shown = difference::of_new(&entry.written, &secrets_of_agents(&[&agent]));
@@ -251,7 +251,8 @@ impl Planner<'_> {
             }
             return;
         };
-        let read = |fields| agents::read_patch(self.state, &before.agent, &body::parse_value(Value::Object(fields))?);
+        let read =
+            |fields| agents::input::read_patch(self.state, &before.agent, &body::parse_value(Value::Object(fields))?);
         let Some(after) = attempt(&entry.at, &entry.fields, mistakes, read) else {
             return;
         };
