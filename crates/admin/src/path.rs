@@ -41,17 +41,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ConversationInPath {
     }
 }
 
-/// The `{runId}` in the path.
+/// The `{runId}` in the path. Empty if it isn't valid UTF-8, so that it gets the answer of an unknown run.
 pub(crate) struct RunInPath(pub(crate) String);
 
-/// The `{token}` of a link in the path.
+/// The `{token}` of a link in the path. Empty if it isn't valid UTF-8, so that it gets the answer of an unknown link.
 pub(crate) struct TokenInPath(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for RunInPath {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        Ok(Self(secret_named("runId", parts, state).await))
+        Ok(Self(segment("runId", parts, state).await.unwrap_or_default()))
     }
 }
 
@@ -59,27 +59,21 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenInPath {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        Ok(Self(secret_named("token", parts, state).await))
+        Ok(Self(segment("token", parts, state).await.unwrap_or_default()))
     }
 }
 
-/// A segment that a stranger may send. One that isn't valid UTF-8 is an empty one, so that it gets the answer of what doesn't exist.
-async fn secret_named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> String {
-    let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
-        return String::new();
-    };
-    let found = params.iter().find(|(known, _)| *known == name);
-    found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+/// The id in a segment. One that isn't valid UTF-8 can't be the id of anything.
+async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    let found = segment(name, parts, state).await;
+    found
+        .map(|value| validation::named_id(&value).to_owned())
+        .ok_or_else(|| Problem::not_found("not_found", "address"))
 }
 
-async fn named<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Result<String, Problem> {
-    // A segment that isn't valid UTF-8 can't be the id of anything.
-    let nowhere = || Problem::not_found("not_found", "address");
-    let params = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_| nowhere())?;
+/// The segment of the path that the route gives this name. `None` if it isn't valid UTF-8.
+async fn segment<S: Send + Sync>(name: &str, parts: &mut Parts, state: &S) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, state).await.ok()?;
     let found = params.iter().find(|(known, _)| *known == name);
-    found
-        .map(|(_, value)| validation::named_id(value).to_owned())
-        .ok_or_else(nowhere)
+    found.map(|(_, value)| value.to_owned())
 }
