@@ -21,7 +21,6 @@ mod links;
 mod mapper;
 mod mask;
 mod messages;
-mod not_taken;
 pub mod notify;
 mod openapi;
 mod organizations;
@@ -43,6 +42,7 @@ pub mod synthetic_check;
 mod texts;
 mod tokens;
 mod triggers;
+mod undescribed_input;
 mod users;
 mod validation;
 
@@ -75,7 +75,7 @@ pub fn router_with(world: World, others: Router) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(state.clone(), not_taken::refuse))
+        .layer(middleware::from_fn_with_state(state.clone(), undescribed_input::refuse))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
         // Outside `once`: its own problems are translated too, and stored responses are not, because a repetition may ask for another language.
         .layer(middleware::from_fn(texts::localize_problem))

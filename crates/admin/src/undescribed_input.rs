@@ -1,4 +1,5 @@
-//! Refuses query parameters and bodies that an operation doesn't take: its handler, which reads none, would ignore them.
+//! Check for query parameters and body fields that the API description doesn't have for an operation: the handlers of operations without any would
+//! ignore them.
 
 use std::sync::LazyLock;
 
@@ -16,7 +17,7 @@ use crate::openapi::DESCRIPTION;
 use crate::problem::Problem;
 use crate::state::AdminState;
 
-/// No parameters, and no fields.
+/// The parameters, or the fields, of an operation that takes none.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
@@ -27,10 +28,10 @@ static PATHS: LazyLock<Value> = LazyLock::new(|| {
     description["paths"].take()
 });
 
-/// Operations of operators that need no token or session.
+/// Path of the operations that need no token or session.
 const OPEN: &str = "/api/v1/session";
 
-/// Middleware that refuses a request of an operator with parameters or fields that its operation doesn't take.
+/// Middleware of the operators' API: answers `unknown_field` to a request with a parameter or field that its operation doesn't have.
 pub(crate) async fn refuse(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     match check(&state, request).await {
         Ok(request) => next.run(request).await,
@@ -56,7 +57,7 @@ async fn check(state: &AdminState, request: Request) -> Result<Request, Problem>
         return Ok(request);
     }
     let (mut parts, content) = request.into_parts();
-    // Strangers get the answer of all strangers.
+    // Before anything is said of the input: callers without a valid token get 401.
     if !is_open {
         Caller::from_request_parts(&mut parts, state).await?;
     }
@@ -72,7 +73,7 @@ async fn check(state: &AdminState, request: Request) -> Result<Request, Problem>
 }
 
 fn operation(path: &str, method: &Method) -> Option<&'static Value> {
-    // What answers `GET` answers `HEAD`.
+    // axum routes `HEAD` to the handler of `GET`.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     PATHS.get(path)?.get(method.as_str().to_ascii_lowercase())
 }
