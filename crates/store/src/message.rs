@@ -358,12 +358,7 @@ fn partition(id: &MessageId) -> String {
 
 /// Sort key of a message in the index: by time.
 fn position(received_at: Timestamp, id: &MessageId) -> String {
-    format!("{}#{id}", time_position(received_at))
-}
-
-/// The lowest sort key of messages received at this time.
-fn time_position(at: Timestamp) -> String {
-    sortable(at)
+    format!("{}#{id}", sortable(received_at))
 }
 
 impl MessageRecord {

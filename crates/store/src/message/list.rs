@@ -14,7 +14,7 @@ use tieline_core::timestamp::Timestamp;
 use super::{MessageRecord, shown};
 use crate::dynamo::{Query, Reading, end_of, query_all};
 use crate::error::StoreError;
-use crate::item::get_text;
+use crate::item::{get_text, sortable};
 use crate::page::{Page, TIMED, cursor, position};
 use crate::tables::{BY_INTEGRATION, SK};
 use crate::{Store, conversation};
@@ -89,13 +89,13 @@ async fn page_of(
     let is_narrow = filter.is_narrow() || matches.is_some();
     let integrations = integrations(store, organization, filter, now).await?;
     let mut before = position(after, TIMED)?;
-    let latest = filter.until.map(super::time_position);
+    let latest = filter.until.map(sortable);
     if let Some(latest) = latest
         && before.as_ref().is_none_or(|before| *before > latest)
     {
         before = Some(latest);
     }
-    let oldest = filter.since.map(super::time_position);
+    let oldest = filter.since.map(sortable);
     let mut page = Page::<MessageRecord>::default();
     let mut is_known_ours = false;
     for _ in 0..MAX_ROUNDS {
