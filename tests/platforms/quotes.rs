@@ -24,14 +24,17 @@ fn id(event: &Value) -> &str {
     event["event"]["message"]["message_id"].as_str().unwrap()
 }
 
+/// A bridge, a person in a group, and what another one said there earlier.
+async fn open_with_an_earlier_message() -> (TestBridge, Platform, Speaker, Value) {
+    let (bridge, platform) = open().await;
+    let tom = Speaker::in_group("ou_tom", "oc_g");
+    let earlier = platform.text(APP, &tom, "order 42 is late");
+    (bridge, platform, Speaker::in_group("ou_lisi", "oc_g"), earlier)
+}
+
 #[tokio::test]
 async fn quoted_message_reaches_the_agent() {
-    let (bridge, platform) = open().await;
-    let (lisi, tom) = (
-        Speaker::in_group("ou_lisi", "oc_g"),
-        Speaker::in_group("ou_tom", "oc_g"),
-    );
-    let earlier = platform.text(APP, &tom, "order 42 is late");
+    let (bridge, platform, lisi, earlier) = open_with_an_earlier_message().await;
     let event = platform.quoting(APP, &lisi, "what about this?", id(&earlier));
     let message = asked(&bridge, &platform, &event).await;
     assert_eq!(message["text"], "what about this?");
@@ -47,12 +50,7 @@ async fn quoted_message_reaches_the_agent() {
 
 #[tokio::test]
 async fn first_message_of_a_topic_reaches_the_agent_once() {
-    let (bridge, platform) = open().await;
-    let (lisi, tom) = (
-        Speaker::in_group("ou_lisi", "oc_g"),
-        Speaker::in_group("ou_tom", "oc_g"),
-    );
-    let earlier = platform.text(APP, &tom, "order 42 is late");
+    let (bridge, platform, lisi, earlier) = open_with_an_earlier_message().await;
     let event = platform.in_topic(APP, &lisi, "why?", id(&earlier));
     let message = asked(&bridge, &platform, &event).await;
     let quoted = message["quoted"]["text"].as_str().unwrap_or_default();

@@ -115,14 +115,19 @@ async fn message_whose_recall_was_received_first_is_not_answered() {
     assert_eq!(bridge.ledger().await[0].reason.as_deref(), Some("recalled"));
 }
 
-#[tokio::test]
-async fn recalled_message_is_no_context_for_later_questions() {
+/// A bridge that keeps what is said in groups as context, and a person in one.
+async fn listening_in_a_group() -> (TestBridge, Platform, Speaker) {
     let settings = TriggerSettings {
         group_context: 5,
         ..TriggerSettings::default()
     };
     let (bridge, platform) = open(settings).await;
-    let lisi = Speaker::in_group("ou_lisi", "oc_group");
+    (bridge, platform, Speaker::in_group("ou_lisi", "oc_group"))
+}
+
+#[tokio::test]
+async fn recalled_message_is_no_context_for_later_questions() {
+    let (bridge, platform, lisi) = listening_in_a_group().await;
     let said = ["aside one", "aside two"].map(|text| platform.talk(APP, &lisi, text));
     for event in &said {
         receive(&bridge, &platform, event).await;
@@ -136,12 +141,7 @@ async fn recalled_message_is_no_context_for_later_questions() {
 
 #[tokio::test]
 async fn recalled_message_of_a_topic_is_no_context_for_later_questions() {
-    let settings = TriggerSettings {
-        group_context: 5,
-        ..TriggerSettings::default()
-    };
-    let (bridge, platform) = open(settings).await;
-    let lisi = Speaker::in_group("ou_lisi", "oc_group");
+    let (bridge, platform, lisi) = listening_in_a_group().await;
     let in_topic = |mut event: Value| {
         event["event"]["message"]["thread_id"] = json!("omt_1");
         event

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// The command for the first failed check: it carries out the fix, or shows what is to be changed. `integration` is the integration as the user named it, `organization` its organization.
+/// The command for the first failed check: it carries out the fix, or shows what is to be changed. `integration` is the integration as the user
+/// named it, `organization` its organization.
 /// `None` if there is no such command: the problem is at the platform, at the agent, or in how the bridge is started.
 pub(super) fn command(found: &Value, integration: &str, organization: &str) -> Option<String> {
     let checks = found["checks"].as_array()?;
