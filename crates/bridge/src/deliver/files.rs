@@ -72,7 +72,7 @@ impl ReplyDelivery<'_> {
         }
         let all = look.files.iter().enumerate();
         let links: Vec<_> = all
-            .filter(|(at, _)| !native.contains(at))
+            .filter(|(at, _)| native.binary_search(at).is_err())
             .map(|(_, file)| file.clone())
             .collect();
         let is_blank = look.text.trim().is_empty() && look.notice.is_none() && links.is_empty();
@@ -99,7 +99,7 @@ impl ReplyDelivery<'_> {
         let native = self.native_files(files);
         while let Some(file) = files.get(self.record.sent_files.settled) {
             let state = &self.record.sent_files;
-            let is_native = native.contains(&state.settled);
+            let is_native = native.binary_search(&state.settled).is_ok();
             let Some((form, max_bytes)) = self.forms(file).nth(state.refused).filter(|_| is_native) else {
                 // A file that has no form, or for which no message is left, is a link in the text already.
                 self.settle(state.refused > 0);
@@ -242,7 +242,7 @@ impl ReplyDelivery<'_> {
         connector.files().filter(|sender| sender.reaches(&self.target, &cx))
     }
 
-    /// Indices of the files that are sent as native files. The others are links in the text.
+    /// Indices of the files that are sent as native files, in order. The others are links in the text.
     fn native_files(&self, files: &[ReplyFile]) -> Vec<usize> {
         let most = self
             .sender()
